@@ -1,0 +1,59 @@
+"""Every error a user can cause, and the sentence that explains it.
+
+A message says what is wrong with the value, what would be right, and the next step. The command line
+prints it as one paragraph and exits with 2; any other exception is a bug of ours and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HrsegError(Exception):
+    """Something the user can mend. Parent of all errors raised on purpose."""
+
+
+class ConfigError(HrsegError, ValueError):
+    """An option, a recipe or a combination of them that cannot work."""
+
+
+class DataError(HrsegError, ValueError):
+    """An image, a mask or a dataset folder that is not what it should be."""
+
+
+class WeightsError(HrsegError, RuntimeError):
+    """A checkpoint or weight file that cannot be opened, or does not fit the network."""
+
+
+class TrainingError(HrsegError, RuntimeError):
+    """A run that cannot go on, such as a loss that is no longer a number."""
+
+
+class MissingExtraError(HrsegError, ImportError):
+    """An optional package is needed for what was asked."""
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest choice, or an empty string.
+
+    Example:
+        >>> did_you_mean("ocrr", ["v1", "ocr"])
+        " Did you mean 'ocr'?"
+        >>> did_you_mean("zzz", ["v1", "ocr"])
+        ''
+    """
+    close = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
+    """Say that a name is not in a table, what the table holds, and the likely intention.
+
+    Example:
+        >>> unknown_choice("head", "ocrr", ["v2", "ocr"])
+        "Unknown head 'ocrr'. Heads: ocr, v2. Did you mean 'ocr'?"
+    """
+    names = sorted(choices)
+    return (
+        f"Unknown {kind} '{value}'. {kind.capitalize()}s: {', '.join(names)}."
+        f"{did_you_mean(value, names)}"
+    )
