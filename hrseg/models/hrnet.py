@@ -1,0 +1,186 @@
+"""HRNet: parallel branches at strides 4, 8, 16 and 32 that exchange what they know after every module.
+
+The ten published widths are rows of VARIANTS. Parameter names keep the official spelling (conv1, layer1,
+transition1, stage2, branches, fuse_layers), which published checkpoints made a public interface.
+
+Source: Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition",
+arXiv:1908.07919, and github.com/HRNet/HRNet-Semantic-Segmentation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hrseg.models.blocks import BasicBlock, Bottleneck, conv_bn, resize
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells one HRNet from another.
+
+    Attributes:
+        width: C, the channels of the finest branch; branch i has C * 2**i.
+        stem_blocks: Bottleneck blocks in stage 1.
+        stem_channels: Inner channels of those blocks; stage 1 ends with four times as many.
+        modules: Repetitions inside stages 2, 3 and 4.
+        blocks: Basic blocks per branch in each module.
+    """
+
+    width: int
+    stem_blocks: int = 4
+    stem_channels: int = 64
+    modules: tuple[int, int, int] = (1, 4, 3)
+    blocks: int = 4
+
+    def channels(self, branches: int) -> list[int]:
+        """Return the channels of the first branches: C, 2C, 4C, 8C."""
+        return [self.width * 2**i for i in range(branches)]
+
+
+VARIANTS: dict[str, Variant] = {
+    # The small ones are shallower; v1 has C = 16 in spite of its name.
+    "hrnet_w18_small_v1": Variant(16, stem_blocks=1, stem_channels=32, modules=(1, 1, 1), blocks=2),
+    "hrnet_w18_small_v2": Variant(18, stem_blocks=2, modules=(1, 3, 2), blocks=2),
+    "hrnet_w18": Variant(18),
+    "hrnet_w30": Variant(30),
+    "hrnet_w32": Variant(32),
+    "hrnet_w40": Variant(40),
+    "hrnet_w44": Variant(44),
+    "hrnet_w48": Variant(48),
+    "hrnet_w60": Variant(60),
+    "hrnet_w64": Variant(64),
+}
+
+
+def _fuse_layer(channels: list[int], target: int, source: int) -> nn.Module:
+    """Build the path from branch source to branch target, up to the upsampling."""
+    if source == target:
+        return nn.Identity()
+    if source > target:  # from a coarser branch: 1x1, then resized in forward
+        return conv_bn(channels[source], channels[target], 1, relu=False)
+    steps = target - source  # from a finer branch: one stride-2 convolution per octave
+    keep = [
+        conv_bn(channels[source], channels[source], stride=2, relu=True) for _ in range(steps - 1)
+    ]
+    return nn.Sequential(*keep, conv_bn(channels[source], channels[target], stride=2, relu=False))
+
+
+class Module(nn.Module):
+    """Residual blocks on every branch, then one fusion in which each branch receives the sum of all.
+
+    Shape:
+        branch i: (N, C * 2**i, H / 2**i, W / 2**i) → the same
+    """
+
+    def __init__(self, channels: list[int], blocks: int, resize_policy: str) -> None:
+        super().__init__()
+        self.resize_policy = resize_policy
+        self.branches = nn.ModuleList(
+            nn.Sequential(*[BasicBlock(width) for _ in range(blocks)]) for width in channels
+        )
+        count = range(len(channels))
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_fuse_layer(channels, target, source) for source in count)
+            for target in count
+        )
+        self.relu = nn.ReLU()
+
+    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Run the branches, then the fusion. Shape: as the class says, one map per branch."""
+        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        return [self._receive(target, layers, maps) for target, layers in enumerate(self.fuse_layers)]
+
+    def _receive(
+        self, target: int, layers: nn.Module, maps: list[torch.Tensor]
+    ) -> torch.Tensor:
+        # The sibling's real size, not a factor: odd inputs give ceil-ed sizes that no factor meets.
+        size = (maps[target].shape[-2], maps[target].shape[-1])
+        total: torch.Tensor | None = None
+        for layer, x in zip(layers.children(), maps, strict=True):
+            arrived = resize(layer(x), size, self.resize_policy)
+            total = arrived if total is None else total + arrived
+        return self.relu(total)
+
+
+class HRNet(nn.Module):
+    """The backbone: image in, four branch maps out, for any input from 1x1 up.
+
+    Args:
+        variant: A row of VARIANTS.
+        resize_policy: Interpolation inside the fusions, see `blocks.resize`.
+        in_channels: Bands of the input image.
+
+    Shape:
+        image (N, in_channels, H, W) → four maps, (N, C * 2**i, ceil(H / (4 * 2**i)), …)
+
+    Source: arXiv:1908.07919; a new branch starts from the lowest existing one.
+    """
+
+    def __init__(
+        self, variant: Variant, resize_policy: str = "bilinear", in_channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.variant = variant
+        self.out_channels = variant.channels(4)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, 2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(64, 64, 3, 2, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        wide = variant.stem_channels * Bottleneck.expansion
+        self.layer1 = nn.Sequential(
+            Bottleneck(64, variant.stem_channels),
+            *[Bottleneck(wide, variant.stem_channels) for _ in range(variant.stem_blocks - 1)],
+        )
+        before = [wide]
+        for stage, modules in enumerate(variant.modules, start=2):
+            after = variant.channels(stage)
+            self.add_module(f"transition{stage - 1}", _transition(before, after))
+            self.add_module(
+                f"stage{stage}",
+                nn.ModuleList(
+                    Module(after, variant.blocks, resize_policy) for _ in range(modules)
+                ),
+            )
+            before = after
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the four branch maps. Shape: as the class says."""
+        return self.forward_stages(image)["stage4"]
+
+    def forward_stages(self, image: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+        """Return what every stage leaves on every branch, for looking inside.
+
+        Returns:
+            Maps under "stem" (64 channels), "stage1" (one branch) … "stage4" (four branches).
+
+        Shape:
+            image (N, in_channels, H, W) → stage s: s maps at strides 4, 8, 16, 32
+        """
+        x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
+        x = self.relu(self.bn2(self.conv2(x)))  # (N, 64, H/4, W/4)
+        maps = [self.layer1(x)]
+        stages = {"stem": [x], "stage1": maps}
+        for stage in (2, 3, 4):
+            maps = _step(self.get_submodule(f"transition{stage - 1}"), maps)
+            for module in self.get_submodule(f"stage{stage}").children():
+                maps = module(maps)
+            stages[f"stage{stage}"] = maps
+        return stages
+
+
+def _transition(before: list[int], after: list[int]) -> nn.ModuleList:
+    """Carry the existing branches over and open one more, at half the lowest one's resolution."""
+    kept: list[nn.Module] = [
+        nn.Identity() if old == new else conv_bn(old, new)
+        for old, new in zip(before, after, strict=False)
+    ]
+    opened = nn.Sequential(conv_bn(before[-1], after[-1], stride=2))
+    return nn.ModuleList([*kept, opened])
+
+
+def _step(transition: nn.Module, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [
+        layer(maps[min(branch, len(maps) - 1)]) for branch, layer in enumerate(transition.children())
+    ]

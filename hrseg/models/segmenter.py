@@ -1,0 +1,70 @@
+"""Backbone and head put together: an image goes in, logits at input size come out.
+
+The output type is the same in training and evaluation. What a loss needs besides (auxiliary logits, the maps
+at stride 4) comes from `forward_all`; what a curious reader needs, from `forward_branches`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from hrseg.models.blocks import resize_logits
+from hrseg.models.heads import HeadV2
+from hrseg.models.hrnet import HRNet
+
+
+class Segmenter(nn.Module):
+    """An HRNet with a pixel head.
+
+    Args:
+        backbone: Gives the branch maps.
+        head: Gives {"main": logits} (and "aux" where it has one) at stride 4.
+        spec: The `create_model` arguments that build this network again.
+
+    Shape:
+        image (N, bands, H, W) → logits (N, K, H, W), float32
+    """
+
+    def __init__(self, backbone: HRNet, head: HeadV2, spec: dict[str, Any]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.spec = spec
+        self.num_classes: int = spec["num_classes"]
+        self.resize: str = spec["resize"]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits at input size. Shape: (N, bands, H, W) → (N, K, H, W)."""
+        return self.upsample(self.forward_all(image)["main"], (image.shape[-2], image.shape[-1]))
+
+    def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return every output of the head at stride 4, exactly the maps the official code returns.
+
+        Shape:
+            image (N, bands, H, W) → {"main": (N, K, ceil(H/4), ceil(W/4))}
+        """
+        outputs: dict[str, torch.Tensor] = self.head(self.forward_branches(image))
+        return outputs
+
+    def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the four branch maps at strides 4, 8, 16 and 32, finest first.
+
+        Shape:
+            image (N, bands, H, W) → [(N, C, H/4, W/4), (N, 2C, H/8, W/8), …]
+        """
+        branches: list[torch.Tensor] = self.backbone(image)
+        return branches
+
+    def upsample(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Bring logits to label size by this network's policy, in float32.
+
+        Shape:
+            logits (N, K, h, w) → (N, K, *size)
+        """
+        return resize_logits(logits, size, self.resize)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that belong to the head, for a learning rate of their own."""
+        return self.head.parameters()
