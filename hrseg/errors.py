@@ -53,7 +53,8 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
         "Unknown head 'ocrr'. Heads: ocr, v2. Did you mean 'ocr'?"
     """
     names = sorted(choices)
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
     return (
-        f"Unknown {kind} '{value}'. {kind.capitalize()}s: {', '.join(names)}."
+        f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}."
         f"{did_you_mean(value, names)}"
     )

@@ -84,7 +84,7 @@ class Module(nn.Module):
             nn.ModuleList(_fuse_layer(channels, target, source) for source in count)
             for target in count
         )
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the branches, then the fusion. Shape: as the class says, one map per branch."""

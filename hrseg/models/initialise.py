@@ -1,0 +1,33 @@
+"""First values of the weights: one rule for networks that start from ImageNet, another from scratch.
+
+Source: the official code draws every convolution from a normal with standard deviation 0.001. That is harmless
+where ImageNet weights replace it, but a network trained from scratch hardly moves, so there Kaiming's rule
+(as in the official ImageNet classifier) is used.
+"""
+
+from typing import Literal, get_args
+
+from torch import nn
+
+Init = Literal["kaiming", "official"]
+INITS: tuple[str, ...] = get_args(Init)
+
+
+def initialise(network: nn.Module, init: str) -> None:
+    """Set convolutions by the named rule, norms to weight 1 and bias 0, in place.
+
+    Args:
+        network: Any module.
+        init: "kaiming" (normal, fan out) for training from scratch, or "official" (normal, std 0.001).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if init == "official":
+                nn.init.normal_(module.weight, std=0.001)
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
