@@ -1,0 +1,48 @@
+"""Schema, loading and display of a run's configuration. Knows omegaconf and YAML, never torch."""
+
+from hrseg.config.load import (
+    PACKAGED_CONFIGS,
+    check_trainer_options,
+    config_from_dict,
+    config_to_dict,
+    find_config,
+    list_recipes,
+    load_config,
+    load_config_with_origins,
+)
+from hrseg.config.schema import (
+    OPTIONS,
+    SECTIONS,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    TrainerConfig,
+)
+from hrseg.config.show import explain, to_yaml
+
+__all__ = [
+    "OPTIONS",
+    "PACKAGED_CONFIGS",
+    "SECTIONS",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "RunConfig",
+    "TrainerConfig",
+    "check_trainer_options",
+    "config_from_dict",
+    "config_to_dict",
+    "explain",
+    "find_config",
+    "list_recipes",
+    "load_config",
+    "load_config_with_origins",
+    "to_yaml",
+]

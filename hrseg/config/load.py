@@ -1,0 +1,421 @@
+"""The road from YAML files and words to one frozen `Config`.
+
+Files and words become a list of settings, each with its origin; later ones win. Only when all are
+merged are `${...}` links resolved, limits checked and the result frozen.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hrseg.config.schema import LIMITS, OPTIONS, SECTIONS, Config, Option
+from hrseg.errors import ConfigError, did_you_mean
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGED_CONFIGS = next(
+    (folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()),
+    _PACKAGE / "configs",
+)
+"""The recipes that ship: inside the wheel, or beside the package in a checkout."""
+
+COMMAND_LINE = "command line"
+_FUNCTION_LINK = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME} and its like
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One value somebody wrote, and where."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Read a recipe, apply `key=value` words, check everything and freeze it.
+
+    Args:
+        path: A YAML file, or the name of a recipe (in ./configs, then among the packaged ones).
+            None starts from the defaults.
+        overrides: Words such as "data.batch_size=2"; the last one wins.
+
+    Raises:
+        ConfigError: A file, key, value or combination that cannot work; names file, line and key.
+
+    Example:
+        >>> load_config("demo", ["data.batch_size=2"]).data.batch_size
+        2
+    """
+    return load_config_with_origins(path, overrides)[0]
+
+
+def load_config_with_origins(
+    path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
+) -> tuple[Config, dict[str, str]]:
+    """Like `load_config`, and say for each key that was set where its value came from."""
+    file = None if path is None else find_config(path)
+    settings = [] if file is None else list(_read_file(file, ()))
+    return _compose([*settings, *_read_words(overrides)], name=file.stem if file else None)
+
+
+def config_from_dict(
+    values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "config"
+) -> Config:
+    """Rebuild a Config from plain values, such as those in a checkpoint, and apply words to it.
+
+    Args:
+        values: Section → name → value, as `config_to_dict` gives it.
+        overrides: Words such as "data.root=/data/cityscapes".
+        source: What to call `values` in an error message.
+
+    Raises:
+        ConfigError: As for `load_config`.
+    """
+    return _compose([*_walk(values, source), *_read_words(overrides)])[0]
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Turn a Config into plain dicts, lists, numbers and text, as kept in checkpoints and YAML."""
+    return {
+        section: {name: _plain(value) for name, value in values.items()}
+        for section, values in dataclasses.asdict(config).items()
+    }
+
+
+def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Path:
+    """Find a recipe: as a path, then in ./configs, then among the packaged ones.
+
+    Args:
+        name: A path or a recipe's name, with or without ".yaml".
+        beside: The folder of the file that extends it; then `name` is looked up there instead of in
+            the current folder.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    folders = [Path(), Path("configs")] if beside is None else [beside]
+    for folder in [*folders, PACKAGED_CONFIGS]:
+        for candidate in (folder / name, folder / f"{os.fspath(name)}.yaml"):
+            if candidate.is_file():
+                return candidate
+    names = list(list_recipes())
+    raise ConfigError(
+        f"There is no config '{os.fspath(name)}': not as a file"
+        f"{f' in {_shown(beside)}' if beside else ', not in ./configs'} and not among the packaged "
+        f"recipes ({', '.join(names)}).{did_you_mean(Path(name).stem, names)}"
+    )
+
+
+def list_recipes() -> dict[str, str]:
+    """Name every recipe in ./configs and in the package, with the first line of its header."""
+    files = [*sorted(Path("configs").glob("*.yaml")), *sorted(PACKAGED_CONFIGS.glob("*.yaml"))]
+    titles: dict[str, str] = {}
+    for file in files:
+        first = file.read_text(encoding="utf-8").split("\n", 1)[0]
+        titles.setdefault(file.stem, first.lstrip("# ").strip() if first.startswith("#") else "")
+    return dict(sorted(titles.items()))
+
+
+# What hrseg sets on lightning's Trainer by itself, and the key that says it.
+_OWNED_BY_HRSEG = {
+    "accelerator": "trainer.accelerator",
+    "accumulate_grad_batches": "trainer.accumulate",
+    "callbacks": "",
+    "check_val_every_n_epoch": "trainer.val_every_epochs",
+    "default_root_dir": "run.dir",
+    "deterministic": "trainer.deterministic",
+    "devices": "trainer.devices",
+    "gradient_clip_val": "trainer.clip_norm",
+    "log_every_n_steps": "trainer.log_every_steps",
+    "logger": "trainer.loggers",
+    "max_epochs": "trainer.max_epochs",
+    "max_steps": "trainer.max_steps",
+    "num_nodes": "trainer.num_nodes",
+    "precision": "trainer.precision",
+    "strategy": "trainer.strategy",
+    "sync_batchnorm": "trainer.sync_batchnorm",
+    "use_distributed_sampler": "",
+}
+
+
+def check_trainer_options(options: Mapping[str, Any], allowed: Iterable[str]) -> None:
+    """Refuse names in `trainer.options` that Lightning's Trainer lacks, or that hrseg sets itself.
+
+    Args:
+        options: `config.trainer.options`.
+        allowed: Parameter names of `lightning.pytorch.Trainer`, from `inspect.signature`.
+
+    Raises:
+        ConfigError: The first name that cannot be passed on.
+    """
+    names = set(allowed) - {"self"}
+    for name in options:
+        if name in _OWNED_BY_HRSEG:
+            key = _OWNED_BY_HRSEG[name]
+            raise ConfigError(
+                f"trainer.options.{name} is set by hrseg itself. "
+                + (f"Use {key} instead." if key else "Remove it from the config.")
+            )
+        if name not in names:
+            owned = _OWNED_BY_HRSEG.get(closest(name, names))
+            hint = f" Did you mean '{owned}'?" if owned else did_you_mean(name, names)
+            raise ConfigError(
+                f"trainer.options.{name} is not an argument of lightning.pytorch.Trainer.{hint}"
+            )
+
+
+def _read_file(path: Path, chain: tuple[Path, ...]) -> Iterator[_Setting]:
+    """Yield the settings of a file, those of the files it extends first."""
+    shown = _shown(path)
+    if path.resolve() in chain:
+        raise ConfigError(f"{shown} extends itself through {_shown(chain[-1])}.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
+        lines = dict(_line_numbers(yaml.compose(text, Loader=yaml.SafeLoader)))
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{shown}{line}: not valid YAML: {error.problem}.") from error
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{shown} cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{shown} holds no sections such as 'model:' and 'data:'.")
+    pieces = tree.pop("extends", None) or []
+    pieces = [pieces] if isinstance(pieces, str) else pieces
+    if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
+        raise ConfigError(f"{shown}:{lines['extends']}: extends must be a list of file names.")
+    for piece in pieces:
+        yield from _read_file(find_config(piece, path.parent), (*chain, path.resolve()))
+    yield from _walk(tree, shown, lines)
+
+
+def _line_numbers(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            yield name, key.start_mark.line + 1
+            yield from _line_numbers(value, f"{name}.")
+
+
+def _read_words(words: Iterable[str]) -> Iterator[_Setting]:
+    """Yield the settings of `key=value` words."""
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                f"'{word}' is not key=value, such as data.batch_size=2. "
+                "All keys: hrseg config explain."
+            )
+        try:
+            tree = OmegaConf.to_container(OmegaConf.from_dotlist([word]), resolve=False)
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+            raise ConfigError(
+                f"The value '{value}' of {key} is not valid YAML. Quote it for the shell and for "
+                f"YAML, for example: '{key}=\"...\"'."
+            ) from error
+        yield from _walk(typing.cast(dict[str, Any], tree), COMMAND_LINE)
+
+
+def _walk(
+    tree: Mapping[Any, Any], source: str, lines: Mapping[str, int] | None = None, prefix: str = ""
+) -> Iterator[_Setting]:
+    """Flatten nested mappings into settings; refuse what the schema does not know."""
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        line = (lines or {}).get(key)
+        origin = f"{source}:{line}" if line else source
+        if key in OPTIONS:
+            yield _Setting(key, value, origin)
+        elif key in SECTIONS and isinstance(value, Mapping):
+            yield from _walk(value, source, lines, f"{key}.")
+        elif key in SECTIONS and value is not None:
+            example = next(known for known in OPTIONS if known.startswith(f"{key}."))
+            raise ConfigError(
+                f"{origin}: {key} is a section, not a value. Set {example}, for example."
+            )
+        elif key not in SECTIONS:
+            listing = f"hrseg config explain {prefix.strip('.')}".strip()
+            hint = suggest(key) or f" All there are: {listing}"
+            raise ConfigError(f"{origin}: {key} is not an option.{hint}")
+
+
+def _compose(
+    settings: Iterable[_Setting], name: str | None = None
+) -> tuple[Config, dict[str, str]]:
+    """Merge settings into the schema, resolve links, check and freeze."""
+    tree = OmegaConf.structured(Config)
+    for node in (tree, *(tree[section] for section in SECTIONS)):
+        OmegaConf.set_readonly(node, None)  # frozen dataclasses start read-only
+    origins: dict[str, str] = {}
+    for setting in settings:
+        _merge(tree, setting)
+        parts = setting.value if isinstance(setting.value, dict) else {}
+        names = [f"{setting.key}.{part}" for part in parts] or [setting.key]
+        origins.update(dict.fromkeys(names, setting.origin))
+    if name is not None and tree.run.name is None:
+        tree.run.name, origins["run.name"] = name, "name of the config file"
+    for key in OPTIONS:
+        _resolve(tree, key, origins.get(key, "default"))
+    kept = {name: weight for name, weight in tree.loss.terms.items() if weight != 0}
+    if len(tree.loss.terms) and not kept:
+        raise ConfigError("loss.terms: every weight is 0. Give one a positive weight.")
+    tree.loss.terms = kept
+    config = typing.cast(Config, OmegaConf.to_object(tree))
+    _check_together(config)
+    return config, origins
+
+
+def _merge(tree: DictConfig, setting: _Setting) -> None:
+    """Write one setting into the tree, or say what is wrong with it."""
+    row = OPTIONS[setting.key]
+    for text in _texts(setting.value):
+        if _FUNCTION_LINK.search(text):
+            raise ConfigError(
+                f"{setting.origin}: {row.key} is '{text}'. Links name another option, such as "
+                "${data.batch_size}; functions and environment variables are not read."
+            )
+    if isinstance(setting.value, bool) and bool not in (row.type, *typing.get_args(row.type)):
+        raise _wrong_type(row, setting.value, setting.origin)
+    try:
+        OmegaConf.update(tree, setting.key, setting.value, merge=True)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise _wrong_type(row, setting.value, setting.origin) from error
+
+
+def _resolve(tree: DictConfig, key: str, origin: str) -> None:
+    """Follow the link of one option, and check its value against the limits."""
+    row = OPTIONS[key]
+    try:
+        value = OmegaConf.select(tree, key, throw_on_missing=True, throw_on_resolution_failure=True)
+        if OmegaConf.is_config(value):
+            value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        section, name = key.split(".")
+        raw = typing.cast(Any, OmegaConf.to_container(tree, resolve=False))[section][name]
+        if raw == MISSING:
+            raise ConfigError(f"{key} is not set. {row.doc}") from error
+        raise ConfigError(
+            f"{origin}: {key} is '{flow(raw)}', and that does not lead to {row.kind}. A link names "
+            "another option in full, such as ${data.batch_size}."
+        ) from error
+    for number in _numbers(value):
+        wrong = [name for name, bound in row.limits.items() if not LIMITS[name][0](number, bound)]
+        if wrong or not math.isfinite(number):
+            raise ConfigError(
+                f"{origin}: {key} is {flow(value)}. It must be {row.range or 'finite'}. "
+                f"See: hrseg config explain {key}"
+            )
+
+
+def _check_together(config: Config) -> None:
+    """Refuse options that are fine alone but not together."""
+    data, loss, optim, trainer = config.data, config.loss, config.optim, config.trainer
+    devices = trainer.devices
+    if not (devices == "auto" or (str(devices).isdigit() and int(devices) > 0)):
+        raise ConfigError(
+            f"trainer.devices is '{devices}'. It must be a whole number above 0, or auto."
+        )
+    if trainer.max_epochs is None and trainer.max_steps is None:
+        raise ConfigError(
+            "Neither trainer.max_epochs nor trainer.max_steps is set, so the run would never end. "
+            "Set one of them."
+        )
+    if data.layout != "synthetic" and data.root is None:
+        raise ConfigError(
+            f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER."
+        )
+    if data.scale_min > data.scale_max:
+        raise ConfigError(
+            f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
+        )
+    if loss.class_weight_values and loss.class_weights != "none":
+        raise ConfigError(
+            f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "
+            "Keep the list and set loss.class_weights=none, or empty the list."
+        )
+    if optim.min_lr > optim.lr:
+        raise ConfigError(
+            f"optim.min_lr {optim.min_lr} is larger than optim.lr {optim.lr}. Lower it."
+        )
+    if trainer.max_steps is not None and optim.warmup_steps >= trainer.max_steps:
+        raise ConfigError(
+            f"optim.warmup_steps {optim.warmup_steps} fills the whole run of trainer.max_steps "
+            f"{trainer.max_steps}. Shorten the warm-up."
+        )
+
+
+def _wrong_type(row: Option, value: Any, origin: str) -> ConfigError:
+    close = did_you_mean(str(value), row.choices) if row.choices else ""
+    example = f", such as {flow(row.default)}" if isinstance(row.default, (tuple, float)) else ""
+    quoted = f"'{value}'" if isinstance(value, str) else flow(value)
+    return ConfigError(f"{origin}: {row.key} is {quoted}. It must be {row.kind}{example}.{close}")
+
+
+def suggest(key: str) -> str:
+    """Return " Did you mean 'data.batch_size'?": the same name elsewhere, or a close spelling."""
+    name = key.rpartition(".")[2]
+    known = [*SECTIONS, *OPTIONS]
+    same = [other for other in OPTIONS if other.rpartition(".")[2] == name]
+    siblings = [other for other in known if other.rpartition(".")[0] == key.rpartition(".")[0]]
+    best = closest(key, siblings) or next(iter(same), "") or closest(key, known)
+    if not best:
+        tails = {other.rpartition(".")[2]: other for other in reversed(list(OPTIONS))}
+        best = tails.get(closest(name, tails), "")
+    return f" Did you mean '{best}'?" if best else ""
+
+
+def closest(value: str, choices: Iterable[str]) -> str:
+    """Return the most similar choice, or an empty string if none is similar."""
+    return next(iter(difflib.get_close_matches(value, list(choices), n=1, cutoff=0.75)), "")
+
+
+def flow(value: Any) -> str:
+    """Write a value on one line, as one would type it in YAML."""
+    text = yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _leaves(inner)
+    else:
+        yield value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    return (leaf for leaf in _leaves(value) if isinstance(leaf, str))
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    leaves = _leaves(value)
+    return (x for x in leaves if isinstance(x, (int, float)) and not isinstance(x, bool))
+
+
+def _shown(path: Path) -> str:
+    """Name a file briefly: relative to here, or to the packaged recipes' parent."""
+    for base in (Path.cwd(), PACKAGED_CONFIGS.parent):
+        if path.resolve().is_relative_to(base):
+            return path.resolve().relative_to(base).as_posix()
+    return str(path)

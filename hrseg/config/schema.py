@@ -1,0 +1,354 @@
+"""The schema of a run: every option with its type, default, doc and limits.
+
+Dataclasses are the schema; what they say is checked by `load` and told by `show`. Only choices are
+options: class counts, widths and step counts follow from the others.
+"""
+# ruff: noqa: RUF009 (option() builds a dataclass field, as field() does)
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omegaconf import MISSING
+
+LIMITS = {
+    "low": (lambda value, bound: value >= bound, "at least {}"),
+    "above": (lambda value, bound: value > bound, "above {}"),
+    "high": (lambda value, bound: value <= bound, "at most {}"),
+    "below": (lambda value, bound: value < bound, "below {}"),
+}
+
+
+def option(default: Any, doc: str, **limits: float) -> Any:
+    """Describe one option: a dataclass field with its doc and limits in the metadata.
+
+    Args:
+        default: The value when nobody sets it; lists and mappings are copied for each Config.
+        doc: One or two sentences: what it does, in which unit, why one would change it.
+        limits: low, high (both inclusive), above, below (both exclusive), for each number in it.
+    """
+    metadata = {"doc": doc, **limits}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network, and what it starts from."""
+
+    backbone: str = option(
+        "hrnet_w18_small_v2",
+        "HRNet of a given width, or an smp encoder (resnet18, ...) for smp heads. `hrseg models` "
+        "lists them.",
+    )
+    head: str = option(
+        "v2", "From the branches to logits: v2, or an smp decoder such as unet or fpn."
+    )
+    resize: Literal["bilinear", "bilinear_aligned", "nearest"] = option(
+        "bilinear",
+        "Interpolation inside the network. Weights only mean something under the policy they were "
+        "trained with; bilinear_aligned is align_corners=True.",
+    )
+    weights: str | None = option(
+        None,
+        "What to start from: a checkpoint, a .safetensors file, or a tag such as hrnet_w48.ms_in1k "
+        "(ImageNet, fetched once when the run starts). null starts from random weights.",
+    )
+    init: Literal["auto", "official", "kaiming"] = option(
+        "auto",
+        "Random initialisation. official is normal with std 0.001, good under ImageNet weights; "
+        "kaiming trains from scratch. auto picks by model.weights.",
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images and masks, and how they are cut and varied."""
+
+    layout: str = option(
+        MISSING,
+        "How the dataset lies on disk: cityscapes, ade20k, camvid, folder; or synthetic, scenes "
+        "drawn on the fly that need no files.",
+    )
+    root: str | None = option(
+        None, "Folder of the dataset, relative to where you run. Not needed for synthetic."
+    )
+    labels: str | None = option(
+        None,
+        "Class table: a name (cityscapes, ade20k, camvid, synthetic) or your own CSV or YAML file. "
+        "null takes the layout's.",
+    )
+    train_split: str = option(
+        "train", "Split to learn from; cityscapes also has trainval and coarse."
+    )
+    val_split: str = option("val", "Split for the score after each epoch and for `hrseg validate`.")
+    test_split: str = option("test", "Split for `hrseg test`.")
+    crop: tuple[int, int] = option(
+        (512, 1024),
+        "Training cut-out (height, width), in pixels; smaller images are padded.",
+        above=0,
+    )
+    base_size: int | None = option(
+        None, "Long side of the image at scale 1, in pixels. null keeps the native size.", above=0
+    )
+    scale_min: float = option(0.5, "Smallest random scale.", above=0)
+    scale_max: float = option(2.1, "Largest random scale, included.", above=0)
+    scale_step: float = option(
+        0.1, "Distance between the random scales; both ends can occur.", above=0
+    )
+    flip: float = option(0.5, "Probability of a mirrored image.", low=0, high=1)
+    photometric: float = option(
+        0.0,
+        "Strength of random brightness, contrast, saturation and hue; 0 is none, 1 is strong. "
+        "The official recipes use none.",
+        low=0,
+        high=1,
+    )
+    max_class_share: float = option(
+        1.0,
+        "Draw a crop again (up to 10 times) if one class fills more than this share of it.",
+        above=0,
+        high=1,
+    )
+    sampling: Literal["uniform", "rare"] = option(
+        "uniform",
+        "uniform shows every image once an epoch; rare shows images with rare classes more often.",
+    )
+    batch_size: int = option(
+        3, "Images per device and step. The total is devices x batch_size x accumulate.", above=0
+    )
+    workers: int | None = option(
+        None,
+        "Loader processes per device; null looks at the machine, 0 loads in the main process.",
+        low=0,
+    )
+    mean: tuple[float, float, float] = option(
+        (0.485, 0.456, 0.406), "Mean of RGB in 0..1, subtracted; ImageNet's by default."
+    )
+    std: tuple[float, float, float] = option(
+        (0.229, 0.224, 0.225), "Standard deviation of RGB in 0..1, divided by.", above=0
+    )
+    scenes: int = option(240, "Training scenes of the synthetic layout.", above=0)
+    scene_size: tuple[int, int] = option(
+        (128, 256), "Scene (height, width) of the synthetic layout, in pixels.", above=0
+    )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the network is punished for."""
+
+    terms: dict[str, float] = option(
+        {},
+        "Losses by name and weight: cross_entropy, ohem, dice, lovasz, focal. Empty means "
+        "{cross_entropy: 1}. A weight of 0 removes a term that a recipe sets.",
+        low=0,
+    )
+    class_weights: Literal["none", "inverse", "median_frequency", "enet", "official"] = option(
+        "none",
+        "Weight of each class: a formula applied to the pixel counts of the training masks, or the "
+        "official list for Cityscapes.",
+    )
+    class_weight_values: list[float] = option(
+        [], "Your own weights, one per class in trainId order, instead of a formula.", low=0
+    )
+    ohem_threshold: float = option(
+        0.9,
+        "OHEM keeps pixels whose true class has a lower probability than this.",
+        above=0,
+        high=1,
+    )
+    ohem_min_kept: float = option(
+        131072,
+        "OHEM keeps at least this many pixels per device; below 1, a share of the valid.",
+        above=0,
+    )
+    focal_gamma: float = option(2.0, "Focal loss: how much easy pixels fade.", low=0)
+    aux_weight: float = option(
+        0.4, "Weight of the cross-entropy on auxiliary logits, for heads that have them.", low=0
+    )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights move. Every schedule counts optimiser steps."""
+
+    name: Literal["sgd", "adamw"] = option("sgd", "Optimiser.")
+    lr: float = option(
+        0.01, "Learning rate after the warm-up; scale it with the total batch.", above=0
+    )
+    momentum: float = option(
+        0.9, "SGD momentum, without Nesterov. AdamW has its own betas.", low=0, below=1
+    )
+    weight_decay: float = option(5e-4, "Weight decay.", low=0)
+    head_lr_factor: float = option(
+        1.0, "Learning rate of the head relative to the backbone.", above=0
+    )
+    no_decay_norms: bool = option(
+        False,
+        "Leave norms and biases out of the weight decay. The official recipes decay everything.",
+    )
+    poly_power: float = option(0.9, "The rate falls as (1 - step / steps) to this power.", low=0)
+    warmup_steps: int = option(0, "Optimiser steps of linear warm-up.", low=0)
+    min_lr: float = option(0.0, "Learning rate at the end of the schedule.", low=0)
+    ema_decay: float | None = option(
+        None,
+        "Keep a moving average of the weights with this decay (0.999) and validate with it.",
+        above=0,
+        below=1,
+    )
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, on what, and what is written on the way."""
+
+    max_epochs: int | None = option(
+        None, "Passes over the training set. Set this or max_steps.", above=0
+    )
+    max_steps: int | None = option(None, "Optimiser steps. Set this or max_epochs.", above=0)
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = option("auto", "Kind of device.")
+    devices: int | str = option("auto", "Number of devices on each node: a whole number, or auto.")
+    num_nodes: int = option(1, "Number of machines.", above=0)
+    strategy: str = option(
+        "auto", "auto, ddp or fsdp; auto is ddp as soon as there is more than one device."
+    )
+    strategy_options: dict[str, Any] = option(
+        {}, "Arguments for that Lightning strategy, such as {find_unused_parameters: true}."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", "Arithmetic. auto is bf16 where the device is quick at it, fp32 elsewhere."
+    )
+    sync_batchnorm: bool = option(
+        True, "Batch norm statistics over all devices. Without effect on a single device."
+    )
+    accumulate: int = option(1, "Batches per optimiser step.", above=0)
+    clip_norm: float | None = option(None, "Largest gradient norm; null does not clip.", above=0)
+    channels_last: bool = option(True, "Memory order that convolutions like, on CPU and GPU.")
+    compile: bool = option(False, "torch.compile the network; worth it for long runs on a GPU.")
+    val_every_epochs: int = option(1, "Epochs between two validations.", above=0)
+    early_stop_patience: int | None = option(
+        None,
+        "Stop after this many validations without a better mIoU; null never stops early.",
+        above=0,
+    )
+    log_every_steps: int = option(10, "Optimiser steps between two log lines.", above=0)
+    deterministic: bool = option(False, "Only algorithms that repeat to the bit; slower.")
+    loggers: list[str] = option(
+        ["csv", "tensorboard"], "Where numbers go: csv, tensorboard, wandb, mlflow."
+    )
+    picture_every_epochs: int = option(
+        10, "Epochs between two overlay pictures; 0 draws none.", low=0
+    )
+    pictures: int = option(4, "How many validation images are drawn; always the same ones.", low=0)
+    options: dict[str, Any] = option(
+        {}, "Anything else lightning.pytorch.Trainer takes, such as {limit_train_batches: 10}."
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How validation and test look at an image."""
+
+    window: tuple[int, int] | None = option(
+        None,
+        "Sliding window (height, width) in pixels; null looks at the whole image at once.",
+        above=0,
+    )
+    overlap: float = option(0.5, "Shared fraction of neighbouring windows.", low=0, high=0.9)
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", "Arithmetic of the forward pass. auto is bf16 where the device is quick at it."
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the run is called and where it is kept."""
+
+    name: str | None = option(None, "Name of the run's folder; null takes the config file's name.")
+    dir: str = option("runs", "Folder that holds the runs.")
+    seed: int = option(0, "Seed of weights, order and augmentation.", low=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, complete: seven sections of plain values."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the schema, as `hrseg config explain` and the checks see it."""
+
+    key: str
+    type: Any
+    default: Any
+    doc: str
+    limits: Mapping[str, float]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed words, empty where any value of the type will do."""
+        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+
+    @property
+    def kind(self) -> str:
+        """The type in words."""
+        return _in_words(self.type)
+
+    @property
+    def range(self) -> str:
+        """The limits in words, or an empty string."""
+        return ", ".join(LIMITS[name][1].format(bound) for name, bound in self.limits.items())
+
+
+def _in_words(kind: Any, plural: bool = False) -> str:
+    """Name a type for people: int → "a whole number"."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(inner)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else _in_words(part) for part in inner)
+    if origin is tuple:
+        return f"a list of {len(inner)} {_in_words(inner[0], plural=True)}"
+    if origin is list:
+        return f"a list of {_in_words(inner[0], plural=True)}"
+    if origin is dict:
+        return f"a mapping from names to {_in_words(inner[1], plural=True)}"
+    one, many = {
+        int: ("a whole number", "whole numbers"),
+        float: ("a number", "numbers"),
+        bool: ("true or false", "true or false"),
+        str: ("text", "words"),
+    }.get(kind, ("any value", "values"))
+    return many if plural else one
+
+
+def _schema() -> dict[str, Option]:
+    rows = {}
+    for section in dataclasses.fields(Config):
+        hints = typing.get_type_hints(section.type)
+        for item in dataclasses.fields(typing.cast(Any, section.type)):
+            made = item.default_factory is not dataclasses.MISSING
+            default = typing.cast(Any, item.default_factory)() if made else item.default
+            limits = {name: item.metadata[name] for name in LIMITS if name in item.metadata}
+            key = f"{section.name}.{item.name}"
+            rows[key] = Option(key, hints[item.name], default, item.metadata["doc"], limits)
+    return rows
+
+
+OPTIONS = _schema()
+"""Every option by its dotted key, in the order of the schema."""
+SECTIONS = {item.name: item.type.__doc__ or "" for item in dataclasses.fields(Config)}
+"""Section name → its one-line doc."""
