@@ -1,0 +1,409 @@
+"""Losses from logits and mask, and the weighted sum of them that a recipe asks for by name.
+
+Every term computes in float32, leaves out pixels whose trainId is the ignore index, and gives zero with
+zero gradients when no pixel is left. Nothing here knows a config, a network or a trainer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hrseg.errors import ConfigError, DataError, unknown_choice
+
+CITYSCAPES_WEIGHTS = (
+    *(0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023),
+    *(0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
+)
+"""Class weights of the official Cityscapes recipes, in trainId order."""
+
+
+def cross_entropy(
+    logits: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    class_weights: torch.Tensor | None = None,
+    ignore_index: int = 255,
+) -> torch.Tensor:
+    """Return the class-weighted mean of -log p(true class) over the valid pixels.
+
+    The mean is taken here and not inside torch's kernel, whose reduction has no fixed order on CUDA.
+
+    Shape:
+        logits (N, K, H, W), mask (N, H, W) → scalar
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1).long())
+        tensor(0.6931)
+    """
+    surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
+    return _mean(surprise * weights, weights)
+
+
+def ohem(
+    logits: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    class_weights: torch.Tensor | None = None,
+    ignore_index: int = 255,
+    threshold: float = 0.9,
+    min_kept: float = 131072,
+) -> torch.Tensor:
+    """Return the plain mean of the class-weighted losses of the hard pixels (online hard example mining).
+
+    A pixel is hard when the probability of its true class is below `threshold`, or below that of the
+    `min_kept`-th hardest pixel where that is higher. Pixels are ranked over the device's whole batch.
+
+    Args:
+        threshold: Probability under which a pixel is always kept.
+        min_kept: Pixels to keep at least; up to 1, a share of the valid pixels instead.
+
+    Shape:
+        logits (N, K, H, W), mask (N, H, W) → scalar
+
+    Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard.
+    """
+    surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
+    valid = mask != ignore_index
+    with torch.no_grad():
+        probability = surprise.neg().exp()
+        count = valid.sum()
+        wanted = (
+            (count * min_kept).long() if min_kept <= 1 else torch.full_like(count, int(min_kept))
+        )
+        position = torch.minimum(wanted, count - 1).clamp_min(0)
+        # Ignored pixels get 2 and rank last; a whole sort beats kthvalue, which has no fixed order on CUDA.
+        ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
+        limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
+        kept = (valid & (probability < limit)).float()
+    return _mean(surprise * weights * kept, kept)
+
+
+def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
+    """Return 1 - Dice of the softmax probabilities over the whole batch, averaged over the K classes.
+
+    A class without a pixel in the mask adds zero to the average.
+
+    Shape:
+        logits (N, K, H, W), mask (N, H, W) → scalar
+
+    Source: equal to DiceLoss(mode="multiclass") of segmentation_models_pytorch 0.6, with an eighth of its
+    memory for the one-hot mask.
+    """
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    truth = mask.unsqueeze(1) == classes  # (N, K, H, W), False everywhere for ignored pixels
+    probability = logits.float().softmax(dim=1) * (mask != ignore_index).unsqueeze(1)
+    pixels = truth.sum(dim=(0, 2, 3))
+    overlap = (probability * truth).sum(dim=(0, 2, 3))
+    total = probability.sum(dim=(0, 2, 3)) + pixels
+    score = 2 * overlap / total.clamp_min(1e-7)
+    return torch.where(pixels > 0, 1 - score, 0 * score).mean()
+
+
+def lovasz(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
+    """Return the Lovász-softmax loss over the classes present in the batch's masks.
+
+    Shape:
+        logits (N, K, H, W), mask (N, H, W) → scalar
+
+    Source: arXiv:1705.08790, algorithm 1; the "present", whole-batch form of the authors' code.
+    """
+    probability = logits.float().softmax(dim=1)
+    valid = mask != ignore_index
+    present = mask[valid].unique().tolist()
+    total = 0 * probability.sum()
+    for index in present:
+        truth = mask == index
+        # An ignored pixel has error 0: it ranks last and changes neither loss nor gradient.
+        errors = torch.where(valid, (truth.float() - probability[:, index]).abs(), 0.0).flatten()
+        total = total + (errors * _lovasz_weights(errors.detach(), truth.flatten())).sum()
+    return total / max(1, len(present))
+
+
+def focal(
+    logits: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    class_weights: torch.Tensor | None = None,
+    ignore_index: int = 255,
+    gamma: float = 2.0,
+) -> torch.Tensor:
+    """Return the class-weighted mean of -(1 - p)^gamma log p; gamma 0 is cross-entropy.
+
+    Shape:
+        logits (N, K, H, W), mask (N, H, W) → scalar
+
+    Source: arXiv:1708.02002. The mean divides by the weights' sum, as in `cross_entropy`; that is ours.
+    """
+    surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
+    doubt = -torch.expm1(-surprise)  # 1 - p without cancellation where p is close to 1
+    # The floor keeps the slope of x^gamma finite at 0 for gamma below 1.
+    return _mean(doubt.clamp_min(1e-6) ** gamma * surprise * weights, weights)
+
+
+class Term(NamedTuple):
+    """A row of LOSSES: the function, and which settings of WeightedSum it reads."""
+
+    function: Callable[..., torch.Tensor]
+    settings: tuple[str, ...] = ()
+
+
+LOSSES: dict[str, Term] = {
+    "cross_entropy": Term(cross_entropy, ("class_weights",)),
+    "dice": Term(dice),
+    "focal": Term(focal, ("class_weights", "gamma")),
+    "lovasz": Term(lovasz),
+    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept")),
+}
+
+
+class WeightedSum(nn.Module):
+    """Losses by name, each times its factor.
+
+    Args:
+        terms: Name of a loss → factor. Empty means cross-entropy alone.
+        class_weights: One weight per class for cross-entropy, OHEM and focal; None weighs all alike.
+        ignore_index: trainId of pixels without loss.
+        ohem_threshold: See `ohem`.
+        ohem_min_kept: See `ohem`: pixels, or up to 1 a share of the valid pixels.
+        focal_gamma: See `focal`.
+        aux_weight: Factor of the auxiliary logits' cross-entropy in `total`.
+
+    Raises:
+        ConfigError: A name that is no loss, or a number outside its range.
+
+    Example:
+        >>> loss = WeightedSum({"cross_entropy": 1.0, "dice": 0.5})
+        >>> loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4).long())
+        tensor(0.7765)
+    """
+
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self,
+        terms: Mapping[str, float] | None = None,
+        *,
+        class_weights: torch.Tensor | None = None,
+        ignore_index: int = 255,
+        ohem_threshold: float = 0.9,
+        ohem_min_kept: float = 131072,
+        focal_gamma: float = 2.0,
+        aux_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.terms = dict(terms or {"cross_entropy": 1.0})
+        _check_terms(self.terms)
+        _check_range("loss.ohem_threshold", ohem_threshold, 0, 1)
+        _check_range("loss.ohem_min_kept", ohem_min_kept, 0)
+        _check_range("loss.focal_gamma", focal_gamma, 0)
+        _check_range("loss.aux_weight", aux_weight, 0)
+        if class_weights is not None:
+            class_weights = class_weights.detach().clone().float()
+            _check_class_weights(class_weights)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.ignore_index = ignore_index
+        self.threshold = ohem_threshold
+        self.min_kept = ohem_min_kept
+        self.gamma = focal_gamma
+        self.aux_weight = aux_weight
+
+    def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the terms, in float32 whatever the logits' precision.
+
+        Shape:
+            logits (N, K, H, W), mask (N, H, W) → scalar
+
+        Raises:
+            DataError: Sizes that do not match, or (on the CPU, where looking is free) a trainId that is
+                no class.
+        """
+        self._check(logits, mask)
+        mask = mask.long()
+        with torch.autocast(logits.device.type, enabled=False):
+            losses = [
+                factor * self._term(name, logits.float(), mask)
+                for name, factor in self.terms.items()
+            ]
+            return torch.stack(losses).sum()
+
+    def total(
+        self, outputs: Mapping[str, torch.Tensor], mask: torch.Tensor, resize: str = "bilinear"
+    ) -> torch.Tensor:
+        """Return the loss of a network's `forward_all`: the terms on "main" plus plain cross-entropy on "aux".
+
+        Args:
+            outputs: {"main": logits} and perhaps "aux", at any size; they are brought to the mask's.
+            resize: The network's resize policy. Logits are resized bilinearly under all of them;
+                "bilinear_aligned" keeps the corners in place.
+
+        Shape:
+            logits (N, K, h, w), mask (N, H, W) → scalar
+
+        Source: only the official main output mines hard pixels; 0.4 for the auxiliary one.
+        """
+        size = (mask.shape[-2], mask.shape[-1])
+        loss: torch.Tensor = self(_to_size(outputs["main"], size, resize), mask)
+        if "aux" in outputs:
+            logits = _to_size(outputs["aux"], size, resize)
+            with torch.autocast(logits.device.type, enabled=False):
+                loss = loss + self.aux_weight * self._term("cross_entropy", logits, mask.long())
+        return loss
+
+    def _term(self, name: str, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        row = LOSSES[name]
+        settings: dict[str, Any] = {setting: getattr(self, setting) for setting in row.settings}
+        return row.function(logits, mask, ignore_index=self.ignore_index, **settings)
+
+    def _check(self, logits: torch.Tensor, mask: torch.Tensor) -> None:
+        if logits.ndim != 4 or mask.shape != (logits.shape[0], *logits.shape[2:]):
+            raise DataError(
+                f"Logits {tuple(logits.shape)} and mask {tuple(mask.shape)} do not match. "
+                "Right would be (N, K, H, W) and (N, H, W); WeightedSum.total resizes the logits itself."
+            )
+        classes = logits.shape[1]
+        if self.class_weights is not None and len(self.class_weights) != classes:
+            raise DataError(
+                f"{len(self.class_weights)} class weights for {classes} classes. "
+                "Give one weight per class in trainId order."
+            )
+        if not mask.is_cuda:
+            wrong = mask[((mask < 0) | (mask >= classes)) & (mask != self.ignore_index)]
+            if wrong.numel():
+                raise DataError(
+                    f"The mask holds {_listed(wrong)}; trainIds are 0 to {classes - 1} and "
+                    f"{self.ignore_index} to ignore. Check the label table of the data."
+                )
+
+
+def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tensor:
+    """Return one weight per class from the pixels of each class in the training masks.
+
+    Args:
+        counts: Pixels per class.
+        formula: "none" (ones), "inverse" (1 / (classes x share), so the mean weight of a pixel is 1),
+            "median_frequency" (median share / share), "enet" (1 / log(1.02 + share)) or "official" (the
+            nineteen Cityscapes weights).
+
+    Returns:
+        float32 weights. A class without a pixel gets the largest weight of the others, not infinity.
+
+    Shape:
+        counts (K,) → (K,)
+
+    Raises:
+        ConfigError: An unknown formula, or "official" for other than nineteen classes.
+        DataError: No pixel of any class.
+
+    Source: arXiv:1411.4734 (median frequency, here from shares of the whole set, not of the images that hold
+    the class), arXiv:1606.02147 (enet), the official code (official).
+
+    Example:
+        >>> class_weights_from_counts(torch.tensor([75, 25]), "inverse")
+        tensor([0.6667, 2.0000])
+    """
+    if formula not in FORMULAS:
+        raise ConfigError(unknown_choice("class weight formula", formula, FORMULAS))
+    counts = counts.double().cpu()
+    if formula == "official":
+        if len(counts) != len(CITYSCAPES_WEIGHTS):
+            raise ConfigError(
+                f"loss.class_weights=official is for the {len(CITYSCAPES_WEIGHTS)} Cityscapes classes; "
+                f"these data have {len(counts)}. Choose inverse, median_frequency or enet."
+            )
+        return torch.tensor(CITYSCAPES_WEIGHTS)
+    if formula == "none":
+        return torch.ones(len(counts))
+    if counts.sum() <= 0:
+        raise DataError(
+            "No pixel of any class was counted, so no class weights follow. "
+            "Check the masks and the label table, or set loss.class_weights=none."
+        )
+    seen = counts > 0
+    weights = torch.empty_like(counts)
+    weights[seen] = FORMULAS[formula]((counts / counts.sum())[seen])
+    weights[~seen] = weights[seen].max()
+    return weights.float()
+
+
+FORMULAS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "none": torch.ones_like,
+    "inverse": lambda share: 1 / (len(share) * share),
+    "median_frequency": lambda share: share.quantile(0.5) / share,
+    "enet": lambda share: 1 / (1.02 + share).log(),
+    "official": torch.ones_like,  # fixed numbers, independent of the counts
+}
+"""Class weight formula → weights from the shares of the classes that occur."""
+
+
+def _surprise(
+    logits: torch.Tensor, mask: torch.Tensor, class_weights: torch.Tensor | None, ignore_index: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return -log p(true class) and the weight of each pixel, both (N, H, W) and 0 where ignored."""
+    surprise = F.cross_entropy(logits.float(), mask, ignore_index=ignore_index, reduction="none")
+    valid = mask != ignore_index
+    if class_weights is None:
+        return surprise, valid.float()
+    weights = class_weights.to(surprise)[mask.masked_fill(~valid, 0)]
+    return surprise, weights * valid
+
+
+def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    total = weights.sum()
+    return values.sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+@torch.no_grad()
+def _lovasz_weights(errors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of the Jaccard loss' Lovász extension at these errors, in pixel order.
+
+    Counts are integers: float sums would lose pixels beyond 2^24 and have no fixed order on CUDA.
+    """
+    order = errors.sort(descending=True, stable=True).indices
+    ranked = truth[order]
+    found = ranked.cumsum(0)
+    pixels = found[-1]
+    rank = torch.arange(1, len(errors) + 1, device=errors.device)
+    jaccard = 1 - (pixels - found).double() / (pixels + rank - found)
+    steps = torch.diff(jaccard, prepend=jaccard.new_zeros(1)).float()
+    return torch.empty_like(errors).scatter_(0, order, steps)
+
+
+def _to_size(logits: torch.Tensor, size: tuple[int, int], resize: str) -> torch.Tensor:
+    # The twin of models.blocks.resize_logits: a loss takes nothing from the networks' folder.
+    if tuple(logits.shape[-2:]) == size:
+        return logits.float()
+    aligned = resize == "bilinear_aligned"
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=aligned)
+
+
+def _check_terms(terms: Mapping[str, float]) -> None:
+    for name, factor in terms.items():
+        if name not in LOSSES:
+            raise ConfigError(unknown_choice("loss", name, LOSSES))
+        _check_range(f"loss.terms.{name}", factor, 0)
+    if not any(terms.values()):
+        raise ConfigError(
+            f"All loss factors are 0 ({', '.join(terms)}). Give at least one term a factor above 0."
+        )
+
+
+def _check_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
+    if not low <= value <= high or value == float("inf"):
+        limits = f"{low} or more" if high == float("inf") else f"from {low} to {high}"
+        raise ConfigError(f"{key} is {value}. Right would be a number {limits}.")
+
+
+def _check_class_weights(weights: torch.Tensor) -> None:
+    if weights.ndim != 1 or not bool(weights.isfinite().all()) or bool((weights < 0).any()):
+        raise ConfigError(
+            f"Class weights {weights.tolist()} are not usable. "
+            "Right would be one finite number, 0 or more, per class."
+        )
+
+
+def _listed(values: torch.Tensor) -> str:
+    found = values.unique().tolist()
+    return ", ".join(str(value) for value in found[:5]) + (" …" if len(found) > 5 else "")

@@ -1,0 +1,242 @@
+"""Optimiser, learning-rate schedule and moving average of the weights.
+
+A step is always a step of the optimiser: with gradient accumulation one step is several batches.
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from hrseg.errors import ConfigError, TrainingError, unknown_choice
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+
+
+def parameter_groups(
+    network: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    head_lr_factor: float = 1.0,
+    no_decay_norms: bool = False,
+) -> list[dict[str, Any]]:
+    """Sort every parameter of a network into exactly one optimiser group.
+
+    Args:
+        network: A Segmenter; `head_parameters()` tells which parameters are the head's.
+        lr: Learning rate of the backbone.
+        weight_decay: Decay of all parameters, as in the official recipes, unless `no_decay_norms`.
+        head_lr_factor: The head learns this many times faster; the official PASCAL-Context and COCO-Stuff
+            recipes use 10.
+        no_decay_norms: Leave norms and biases, the parameters with one dimension, without decay.
+
+    Returns:
+        One to four groups with keys name, params, lr and weight_decay. Frozen parameters are included: the
+        optimiser passes over them until they are thawed.
+
+    Raises:
+        ConfigError: A rate, decay or factor that cannot work.
+    """
+    if not 0 < lr < float("inf"):
+        raise ConfigError(f"optim.lr is {lr}. Right would be a number above 0, such as 0.01.")
+    if not 0 <= weight_decay < float("inf"):
+        raise ConfigError(f"optim.weight_decay is {weight_decay}. Right would be 0 or more.")
+    if not 0 < head_lr_factor < float("inf"):
+        raise ConfigError(
+            f"optim.head_lr_factor is {head_lr_factor}. Right would be a number above 0; 1 changes nothing."
+        )
+    head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
+    groups: dict[str, dict[str, Any]] = {}
+    for parameter in network.parameters():
+        part = "head" if id(parameter) in head and head_lr_factor != 1 else "backbone"
+        plain = no_decay_norms and parameter.ndim <= 1
+        name = f"{part}_no_decay" if plain else part
+        group = groups.setdefault(
+            name,
+            {
+                "name": name,
+                "params": [],
+                "lr": lr * (head_lr_factor if part == "head" else 1),
+                "weight_decay": 0.0 if plain else weight_decay,
+            },
+        )
+        group["params"].append(parameter)
+    if head_lr_factor == 1:  # nothing sets the head apart: the groups hold the whole network
+        for group in groups.values():
+            group["name"] = group["name"].replace("backbone", "network")
+    return list(groups.values())
+
+
+def build_optimizer(
+    name: str, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float = 0.9
+) -> torch.optim.Optimizer:
+    """Build SGD or AdamW on parameter groups.
+
+    Args:
+        name: "sgd" or "adamw".
+        groups: From `parameter_groups`.
+        lr: Rate of groups that name none.
+        momentum: Momentum of SGD (never Nesterov's), first beta of AdamW.
+
+    Raises:
+        ConfigError: An unknown name or a momentum outside 0 to 1.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(unknown_choice("optimizer", name, OPTIMIZERS))
+    if not 0 <= momentum < 1:
+        raise ConfigError(f"optim.momentum is {momentum}. Right would be from 0 to below 1.")
+    if name == "adamw":
+        return torch.optim.AdamW(list(groups), lr=lr, betas=(momentum, 0.999))
+    return torch.optim.SGD(list(groups), lr=lr, momentum=momentum)
+
+
+def poly_factor(
+    step: int,
+    max_steps: int,
+    power: float = 0.9,
+    warmup_steps: int = 0,
+    min_factor: float = 0.0,
+    warmup_start: float = 0.001,
+) -> float:
+    """Return the learning rate of a step as a share of the base rate: linear warm-up, then a power's fall.
+
+    Args:
+        step: Optimiser steps done so far; the first step is 0 and uses the full rate without warm-up.
+        max_steps: Steps of the whole run, warm-up included.
+        power: 0.9 in the official recipes; 1 is a straight line.
+        warmup_steps: Steps of the linear rise from `warmup_start` to 1.
+        min_factor: Reached at `max_steps` and kept afterwards.
+        warmup_start: Factor of the first warm-up step.
+
+    Source: the official code, where steps 0 and 1 share the base rate because it adjusts after the step;
+    the floor as in mmengine's PolyLR.
+
+    Example:
+        >>> [round(poly_factor(step, max_steps=4, power=1.0), 2) for step in range(6)]
+        [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
+    if step < warmup_steps:
+        return warmup_start + (1 - warmup_start) * step / warmup_steps
+    progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
+    return min_factor + (1 - min_factor) * float(1 - progress) ** power
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer,
+    *,
+    max_steps: int,
+    power: float = 0.9,
+    warmup_steps: int = 0,
+    min_lr: float = 0.0,
+) -> LambdaLR:
+    """Build the poly schedule; call its `step()` once after each optimiser step.
+
+    Args:
+        optimizer: Each group falls from its own rate.
+        max_steps: Optimiser steps of the whole run.
+        power: See `poly_factor`.
+        warmup_steps: See `poly_factor`.
+        min_lr: Rate at the end, the same for all groups.
+
+    Raises:
+        ConfigError: Warm-up as long as the run, or a last rate above the first.
+    """
+    if max_steps < 1:
+        raise ConfigError(
+            f"The run has {max_steps} optimiser steps. Raise trainer.max_epochs or max_steps."
+        )
+    if not 0 <= warmup_steps < max_steps:
+        raise ConfigError(
+            f"optim.warmup_steps is {warmup_steps}, the run has {max_steps} optimiser steps. "
+            "Right would be fewer than those; set it lower or train longer."
+        )
+    if not 0 <= power < float("inf"):
+        raise ConfigError(
+            f"optim.poly_power is {power}. Right would be 0 or more; recipes use 0.9."
+        )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if not 0 <= min_lr <= min(rates):
+        raise ConfigError(
+            f"optim.min_lr is {min_lr}, the lowest learning rate {min(rates)}. "
+            "Right would be from 0 to that rate."
+        )
+
+    def factor_from(rate: float) -> Any:
+        def factor(step: int) -> float:
+            return poly_factor(step, max_steps, power, warmup_steps, min_factor=min_lr / rate)
+
+        return factor
+
+    return LambdaLR(optimizer, [factor_from(rate) for rate in rates])
+
+
+class Ema(nn.Module):
+    """Exponential moving average of a network's weights, ready to predict as `module`.
+
+    Floating-point parameters and buffers (running means too) are averaged; counters are copied. The average
+    forgets fast in the beginning: update t uses min(decay, (1 + t) / (10 + t)). torch's AveragedModel does
+    not serve here: it either leaves out the running means or averages the counters as well.
+
+    Args:
+        network: What to average; the start of the average is a copy of it.
+        decay: Share of the old average that stays with each update, such as 0.999.
+
+    Raises:
+        ConfigError: A decay outside 0 to 1.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ConfigError(
+                f"optim.ema_decay is {decay}. Right would be from 0 to below 1: 0.999."
+            )
+        self.decay = decay
+        self.updates = 0
+        self.module = copy.deepcopy(network).eval().requires_grad_(False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the averaged network's logits. Shape: (N, bands, H, W) → (N, K, H, W)."""
+        logits: torch.Tensor = self.module(image)
+        return logits
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights after an optimiser step.
+
+        Raises:
+            TrainingError: A network of another shape, such as one whose weights are sharded over devices.
+        """
+        averages = [*self.module.parameters(), *self.module.buffers()]
+        values = [*network.parameters(), *network.buffers()]
+        if [value.shape for value in values] != [average.shape for average in averages]:
+            raise TrainingError(
+                "The network's weights no longer have the shapes of their moving average; sharded training "
+                "(fsdp) does that. Set optim.ema_decay=null, or trainer.strategy=ddp."
+            )
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average), 1 - decay)
+            else:
+                average.copy_(value)
+        self.updates += 1
+
+    def train(self, mode: bool = True) -> "Ema":
+        """Stay in evaluation mode: the average is never trained itself."""
+        return super().train(False)
+
+    def get_extra_state(self) -> torch.Tensor:
+        """Return the number of updates, which sets the decay after a resume."""
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Take up the number of updates from a checkpoint."""
+        self.updates = int(state)
