@@ -89,11 +89,11 @@ class Module(nn.Module):
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the branches, then the fusion. Shape: as the class says, one map per branch."""
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        return [self._receive(target, layers, maps) for target, layers in enumerate(self.fuse_layers)]
+        return [
+            self._receive(target, layers, maps) for target, layers in enumerate(self.fuse_layers)
+        ]
 
-    def _receive(
-        self, target: int, layers: nn.Module, maps: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def _receive(self, target: int, layers: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
         # The sibling's real size, not a factor: odd inputs give ceil-ed sizes that no factor meets.
         size = (maps[target].shape[-2], maps[target].shape[-1])
         total: torch.Tensor | None = None
@@ -139,9 +139,7 @@ class HRNet(nn.Module):
             self.add_module(f"transition{stage - 1}", _transition(before, after))
             self.add_module(
                 f"stage{stage}",
-                nn.ModuleList(
-                    Module(after, variant.blocks, resize_policy) for _ in range(modules)
-                ),
+                nn.ModuleList(Module(after, variant.blocks, resize_policy) for _ in range(modules)),
             )
             before = after
 
@@ -182,5 +180,6 @@ def _transition(before: list[int], after: list[int]) -> nn.ModuleList:
 
 def _step(transition: nn.Module, maps: list[torch.Tensor]) -> list[torch.Tensor]:
     return [
-        layer(maps[min(branch, len(maps) - 1)]) for branch, layer in enumerate(transition.children())
+        layer(maps[min(branch, len(maps) - 1)])
+        for branch, layer in enumerate(transition.children())
     ]

@@ -1,0 +1,16 @@
+"""Weight files: reading them safely, loading them with a receipt, releasing our own."""
+
+from hrseg.weights.files import read_checkpoint
+from hrseg.weights.load import LoadReport, load_weights, state_dict_of
+from hrseg.weights.release import DEFAULT_TAG, packaged_models, read_release, write_release
+
+__all__ = [
+    "DEFAULT_TAG",
+    "LoadReport",
+    "load_weights",
+    "packaged_models",
+    "read_checkpoint",
+    "read_release",
+    "state_dict_of",
+    "write_release",
+]

@@ -1,0 +1,95 @@
+"""Released models: a safetensors file of weights and a JSON card that says everything else.
+
+The card carries what predict needs (network, classes, colours, mean and std, resize policy) and what a reader
+needs (recipe, commit, score, terms of the data). Both files appear whole or not at all.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from hrseg.imaging import write_atomic
+from safetensors.torch import save_file
+
+from hrseg.errors import WeightsError
+from hrseg.weights.files import read_checkpoint
+
+DEFAULT_TAG = "hrnet_w18_small_v2.camvid"
+"""The model that `hrseg predict` uses when none is named."""
+REQUIRED = ("network", "labels", "mean", "std", "sha256")
+
+
+def packaged_models() -> dict[str, Path]:
+    """Return tag → file of the models that ship inside the package.
+
+    Example:
+        >>> DEFAULT_TAG in packaged_models()
+        True
+    """
+    folder = Path(str(resources.files("hrseg.weights"))) / "packaged"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def write_release(
+    path: str | Path, state_dict: Mapping[str, torch.Tensor], card: Mapping[str, Any]
+) -> None:
+    """Write NAME.safetensors and, beside it, NAME.json with the card and the file's sha256.
+
+    Args:
+        path: Where the .safetensors file goes.
+        state_dict: Weights of a `create_model` network.
+        card: Plain types; must hold "network" (its spec), "labels", "mean" and "std".
+    """
+    path = Path(path)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
+    with write_atomic(path) as temporary:
+        save_file(tensors, temporary)
+        full = {**card, "sha256": _sha256(temporary)}
+    with write_atomic(path.with_suffix(".json")) as temporary:
+        temporary.write_text(
+            json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a released model.
+
+    Returns:
+        The state dict and the card.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or the card belongs to other weights.
+    """
+    path = Path(path)
+    state = read_checkpoint(path)["state_dict"]
+    card_path = path.with_suffix(".json")
+    if not card_path.is_file():
+        raise WeightsError(
+            f"{path} has no card: {card_path.name} should lie beside it, with classes, colours and mean. Copy both "
+            "files together."
+        )
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        lacking = [key for key in REQUIRED if key not in card]
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{card_path} is not readable JSON: {error}. Copy it again.") from error
+    if lacking:
+        raise WeightsError(
+            f"{card_path} lacks {', '.join(lacking)}; a card of hrseg holds {', '.join(REQUIRED)}. Write the "
+            "model again with hrseg.weights.release.write_release."
+        )
+    if card["sha256"] != _sha256(path):
+        raise WeightsError(
+            f"{path} is not the file its card describes (the sha256 differs). Copy both files again from the same "
+            "place."
+        )
+    return state, card
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
