@@ -1,0 +1,54 @@
+"""Semantic segmentation around HRNetV2: train, look inside, predict.
+
+`dir(hrseg)` is the menu. Names load on first use, so importing hrseg costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Config": "hrseg.config",
+    "ConfusionMatrix": "hrseg.metrics",
+    "HrsegError": "hrseg.errors",
+    "LabelSet": "hrseg.data.labels",
+    "Prediction": "hrseg.inference.predictor",
+    "Predictor": "hrseg.inference.predictor",
+    "SegmentationData": "hrseg.data.datamodule",
+    "SegmentationTask": "hrseg.task",
+    "create_model": "hrseg.models",
+    "list_models": "hrseg.models",
+    "load_config": "hrseg.config",
+    "load_weights": "hrseg.weights",
+    "open_predictor": "hrseg.runtime",
+    "overlay": "hrseg.viz",
+}
+"""Promised name → the module that holds it."""
+
+__all__ = sorted([*_HOME, "__version__"])
+
+if TYPE_CHECKING:
+    from hrseg.config import Config, load_config
+    from hrseg.data.datamodule import SegmentationData
+    from hrseg.data.labels import LabelSet
+    from hrseg.errors import HrsegError
+    from hrseg.inference.predictor import Prediction, Predictor
+    from hrseg.metrics import ConfusionMatrix
+    from hrseg.models import create_model, list_models
+    from hrseg.runtime import open_predictor
+    from hrseg.task import SegmentationTask
+    from hrseg.viz import overlay
+    from hrseg.weights import load_weights
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(
+            f"module 'hrseg' has no attribute '{name}'. It offers: {', '.join(__all__)}."
+        )
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

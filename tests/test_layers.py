@@ -1,0 +1,79 @@
+"""Imports point down: each file belongs to a row, and imports lower rows or its own folder only."""
+
+import ast
+from pathlib import Path
+
+import hrseg
+
+ROOT = Path(hrseg.__file__).parent
+# The first match wins. Higher rows may import lower ones.
+ROWS = [
+    ("", 7),
+    ("__main__", 7),
+    ("cli", 6),
+    ("completion", 6),
+    ("train", 5),
+    ("runtime", 5),
+    ("build", 4),
+    ("task", 3),
+    ("callbacks", 3),
+    ("checkpoints", 3),
+    ("runs", 3),
+    ("data.datamodule", 3),
+    ("inference.predictor", 3),
+    ("inference", 2),
+    ("models", 2),
+    ("weights", 2),
+    ("losses", 2),
+    ("metrics", 2),
+    ("optim", 2),
+    ("viz", 2),
+    ("config", 1),
+    ("imaging", 1),
+    ("data.labels", 1),
+    ("data", 2),
+    ("errors", 0),
+]
+
+
+def row(module: str) -> int:
+    name = module.removeprefix("hrseg").removeprefix(".")
+    for prefix, number in ROWS:
+        if name == prefix or (prefix and name.startswith(prefix + ".")):
+            return number
+    raise AssertionError(f"{module} has no row: give it one in {__file__}")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hrseg"):
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("hrseg")}
+    return found
+
+
+def folder(module: str) -> str:
+    return module.split(".")[1] if module.count(".") >= 1 else ""
+
+
+def test_imports_point_down():
+    wrong = []
+    for path in sorted(ROOT.rglob("*.py")):
+        name = module_name(path)
+        for target in imports(path):
+            down = row(target) < row(name)
+            if name != "hrseg" and not down and folder(target) != folder(name):
+                wrong.append(f"{name} (row {row(name)}) imports {target} (row {row(target)})")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_inside_imports_the_bare_root():
+    for path in ROOT.rglob("*.py"):
+        assert "hrseg" not in imports(path) or path.name == "cli.py", path
