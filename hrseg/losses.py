@@ -1,7 +1,7 @@
 """Losses from logits and mask, and the weighted sum of them that a recipe asks for by name.
 
-Every term computes in float32, leaves out pixels whose trainId is the ignore index, and gives zero with
-zero gradients when no pixel is left. Nothing here knows a config, a network or a trainer.
+Every term computes in float32, leaves out pixels whose trainId is the ignore index, and gives zero
+with zero gradients when no pixel is left. Nothing here knows a config, a network or a trainer.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,8 @@ def cross_entropy(
 ) -> torch.Tensor:
     """Return the class-weighted mean of -log p(true class) over the valid pixels.
 
-    The mean is taken here and not inside torch's kernel, whose reduction has no fixed order on CUDA.
+    The mean is taken here and not inside torch's kernel, whose reduction has no fixed order on
+    CUDA.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
@@ -51,10 +52,11 @@ def ohem(
     threshold: float = 0.9,
     min_kept: float = 131072,
 ) -> torch.Tensor:
-    """Return the plain mean of the class-weighted losses of the hard pixels (online hard example mining).
+    """Return the plain mean of the class-weighted losses of the hard pixels.
 
-    A pixel is hard when the probability of its true class is below `threshold`, or below that of the
-    `min_kept`-th hardest pixel where that is higher. Pixels are ranked over the device's whole batch.
+    This is online hard example mining (OHEM). A pixel is hard when the probability of its true class is
+    below `threshold`, or below that of the `min_kept`-th hardest pixel where that is higher. Pixels are
+    ranked over the device's whole batch.
 
     Args:
         threshold: Probability under which a pixel is always kept.
@@ -74,7 +76,7 @@ def ohem(
             (count * min_kept).long() if min_kept <= 1 else torch.full_like(count, int(min_kept))
         )
         position = torch.minimum(wanted, count - 1).clamp_min(0)
-        # Ignored pixels get 2 and rank last; a whole sort beats kthvalue, which has no fixed order on CUDA.
+        # Ignored pixels get 2 and rank last. A whole sort, as kthvalue has no fixed order on CUDA.
         ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
         limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
         kept = (valid & (probability < limit)).float()
@@ -82,15 +84,15 @@ def ohem(
 
 
 def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
-    """Return 1 - Dice of the softmax probabilities over the whole batch, averaged over the K classes.
+    """Return 1 - Dice of the probabilities over the whole batch, averaged over the K classes.
 
     A class without a pixel in the mask adds zero to the average.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
 
-    Source: equal to DiceLoss(mode="multiclass") of segmentation_models_pytorch 0.6, with an eighth of its
-    memory for the one-hot mask.
+    Source: equal to DiceLoss(mode="multiclass") of segmentation_models_pytorch 0.6, with an eighth
+    of its memory for the one-hot mask.
     """
     classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
     truth = mask.unsqueeze(1) == classes  # (N, K, H, W), False everywhere for ignored pixels
@@ -135,7 +137,8 @@ def focal(
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
 
-    Source: arXiv:1708.02002. The mean divides by the weights' sum, as in `cross_entropy`; that is ours.
+    Source: arXiv:1708.02002. The mean divides by the weights' sum, as in `cross_entropy`; that is
+    ours.
     """
     surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
     doubt = -torch.expm1(-surprise)  # 1 - p without cancellation where p is close to 1
@@ -163,8 +166,9 @@ class WeightedSum(nn.Module):
     """Losses by name, each times its factor.
 
     Args:
-        terms: Name of a loss → factor. Empty means cross-entropy alone.
-        class_weights: One weight per class for cross-entropy, OHEM and focal; None weighs all alike.
+        terms: Name of a loss → factor. Empty means cross-entropy alone; factor 0 drops a term.
+        class_weights: One weight per class for cross-entropy, OHEM and focal; None weighs all
+            alike.
         ignore_index: trainId of pixels without loss.
         ohem_threshold: See `ohem`.
         ohem_min_kept: See `ohem`: pixels, or up to 1 a share of the valid pixels.
@@ -194,8 +198,9 @@ class WeightedSum(nn.Module):
         aux_weight: float = 0.4,
     ) -> None:
         super().__init__()
-        self.terms = dict(terms or {"cross_entropy": 1.0})
-        _check_terms(self.terms)
+        terms = terms or {"cross_entropy": 1.0}
+        _check_terms(terms)
+        self.terms = {name: factor for name, factor in terms.items() if factor}
         _check_range("loss.ohem_threshold", ohem_threshold, 0, 1)
         _check_range("loss.ohem_min_kept", ohem_min_kept, 0)
         _check_range("loss.focal_gamma", focal_gamma, 0)
@@ -217,8 +222,8 @@ class WeightedSum(nn.Module):
             logits (N, K, H, W), mask (N, H, W) → scalar
 
         Raises:
-            DataError: Sizes that do not match, or (on the CPU, where looking is free) a trainId that is
-                no class.
+            DataError: Sizes that do not match, or (on the CPU, where looking is free) a trainId
+                that is no class.
         """
         self._check(logits, mask)
         mask = mask.long()
@@ -232,10 +237,11 @@ class WeightedSum(nn.Module):
     def total(
         self, outputs: Mapping[str, torch.Tensor], mask: torch.Tensor, resize: str = "bilinear"
     ) -> torch.Tensor:
-        """Return the loss of a network's `forward_all`: the terms on "main" plus plain cross-entropy on "aux".
+        """Return the loss of `forward_all`: the terms on "main", plain cross-entropy on "aux".
 
         Args:
-            outputs: {"main": logits} and perhaps "aux", at any size; they are brought to the mask's.
+            outputs: {"main": logits} and perhaps "aux", at any size; they are brought to the
+                mask's.
             resize: The network's resize policy. Logits are resized bilinearly under all of them;
                 "bilinear_aligned" keeps the corners in place.
 
@@ -261,7 +267,7 @@ class WeightedSum(nn.Module):
         if logits.ndim != 4 or mask.shape != (logits.shape[0], *logits.shape[2:]):
             raise DataError(
                 f"Logits {tuple(logits.shape)} and mask {tuple(mask.shape)} do not match. "
-                "Right would be (N, K, H, W) and (N, H, W); WeightedSum.total resizes the logits itself."
+                "Right would be (N, K, H, W) and (N, H, W); WeightedSum.total resizes logits."
             )
         classes = logits.shape[1]
         if self.class_weights is not None and len(self.class_weights) != classes:
@@ -269,7 +275,7 @@ class WeightedSum(nn.Module):
                 f"{len(self.class_weights)} class weights for {classes} classes. "
                 "Give one weight per class in trainId order."
             )
-        if not mask.is_cuda:
+        if mask.device.type == "cpu":
             wrong = mask[((mask < 0) | (mask >= classes)) & (mask != self.ignore_index)]
             if wrong.numel():
                 raise DataError(
@@ -283,12 +289,13 @@ def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tenso
 
     Args:
         counts: Pixels per class.
-        formula: "none" (ones), "inverse" (1 / (classes x share), so the mean weight of a pixel is 1),
-            "median_frequency" (median share / share), "enet" (1 / log(1.02 + share)) or "official" (the
-            nineteen Cityscapes weights).
+        formula: "none" (ones), "inverse" (1 / (classes x share), so the mean weight of a pixel is
+            1), "median_frequency" (median share / share), "enet" (1 / log(1.02 + share)) or
+            "official" (the nineteen Cityscapes weights).
 
     Returns:
-        float32 weights. A class without a pixel gets the largest weight of the others, not infinity.
+        float32 weights. A class without a pixel gets the largest weight of the others, not
+        infinity.
 
     Shape:
         counts (K,) → (K,)
@@ -297,21 +304,23 @@ def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tenso
         ConfigError: An unknown formula, or "official" for other than nineteen classes.
         DataError: No pixel of any class.
 
-    Source: arXiv:1411.4734 (median frequency, here from shares of the whole set, not of the images that hold
-    the class), arXiv:1606.02147 (enet), the official code (official).
+    Source: arXiv:1411.4734 (median frequency, here from shares of the whole set, not of the images
+    that hold the class), arXiv:1606.02147 (enet), the official code (official).
 
     Example:
         >>> class_weights_from_counts(torch.tensor([75, 25]), "inverse")
         tensor([0.6667, 2.0000])
     """
-    if formula not in FORMULAS:
-        raise ConfigError(unknown_choice("class weight formula", formula, FORMULAS))
+    choices = ("none", *FORMULAS, "official")
+    if formula not in choices:
+        raise ConfigError(unknown_choice("class weight formula", formula, choices))
     counts = counts.double().cpu()
     if formula == "official":
         if len(counts) != len(CITYSCAPES_WEIGHTS):
             raise ConfigError(
-                f"loss.class_weights=official is for the {len(CITYSCAPES_WEIGHTS)} Cityscapes classes; "
-                f"these data have {len(counts)}. Choose inverse, median_frequency or enet."
+                f"loss.class_weights=official is for the {len(CITYSCAPES_WEIGHTS)} classes of "
+                f"Cityscapes; these data have {len(counts)}. "
+                "Choose inverse, median_frequency or enet."
             )
         return torch.tensor(CITYSCAPES_WEIGHTS)
     if formula == "none":
@@ -329,11 +338,9 @@ def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tenso
 
 
 FORMULAS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "none": torch.ones_like,
     "inverse": lambda share: 1 / (len(share) * share),
     "median_frequency": lambda share: share.quantile(0.5) / share,
     "enet": lambda share: 1 / (1.02 + share).log(),
-    "official": torch.ones_like,  # fixed numbers, independent of the counts
 }
 """Class weight formula → weights from the shares of the classes that occur."""
 
@@ -341,7 +348,7 @@ FORMULAS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def _surprise(
     logits: torch.Tensor, mask: torch.Tensor, class_weights: torch.Tensor | None, ignore_index: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return -log p(true class) and the weight of each pixel, both (N, H, W) and 0 where ignored."""
+    """Return -log p(true class) and the weight per pixel, both (N, H, W) and 0 where ignored."""
     surprise = F.cross_entropy(logits.float(), mask, ignore_index=ignore_index, reduction="none")
     valid = mask != ignore_index
     if class_weights is None:

@@ -1,7 +1,7 @@
 """One confusion matrix for a whole data set, and the scores that follow from it.
 
-Counts are exact integers, summed over images and devices before anything is divided; a mean over images or
-batches would be another number. The file knows maps of trainIds only.
+Counts are exact integers, summed over images and devices before anything is divided; a mean over
+images or batches would be another number. The file knows maps of trainIds only.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,11 @@ ABSENT_VALUES: dict[str, float] = {"skip": float("nan"), "zero": 0.0, "one": 1.0
 
 
 class Scores(TypedDict):
-    """What `ConfusionMatrix.compute` gives. Fractions; tensors are float64 (K,) in trainId order."""
+    """What `ConfusionMatrix.compute` gives: fractions, with tensors float64 (K,) by trainId.
+
+    `share` is the part of the valid mask pixels that belongs to each class; `absent` lists the trainIds
+    found in neither mask nor prediction; `matrix` is int64 (K, K).
+    """
 
     miou: float
     pixel_accuracy: float
@@ -40,10 +44,10 @@ class ConfusionMatrix(Metric):
     Args:
         num_classes: K.
         ignore_index: trainId of mask pixels that are not counted.
-        absent: What a class found neither in the masks nor in the predictions adds to the means: "skip"
-            leaves it out (as the Cityscapes and mmseg evaluators do), "zero" counts it 0 (the official
-            HRNet code), "one" counts it 1. The same value stands for every other 0/0, such as the
-            precision of a class never predicted.
+        absent: What a class found neither in the masks nor in the predictions adds to the means:
+            "skip" leaves it out (as the Cityscapes and mmseg evaluators do), "zero" counts it 0
+            (the official HRNet code), "one" counts it 1. The same value stands for every other 0/0,
+            such as the precision of a class never predicted.
 
     Raises:
         ConfigError: Fewer than one class, or an unknown rule.
@@ -115,7 +119,8 @@ class ConfusionMatrix(Metric):
             listed = ", ".join(str(value) for value in wrong[:5]) + (" …" if len(wrong) > 5 else "")
             raise DataError(
                 f"The {name} holds {listed}; trainIds are 0 to {self.num_classes - 1}, and "
-                f"{self.ignore_index} in the mask to ignore. Check the label table and the network's classes."
+                f"{self.ignore_index} in the mask to ignore. "
+                "Check the label table and the number of classes."
             )
 
 
@@ -181,7 +186,8 @@ def table(result: Scores, names: Sequence[str]) -> str:
     columns = [result[key].reshape(-1).tolist() for key in _COLUMNS]  # type: ignore[literal-required]
     if len(names) != len(columns[0]):
         raise DataError(
-            f"{len(names)} class names for {len(columns[0])} classes. Give the label set of the scored data."
+            f"{len(names)} class names for {len(columns[0])} classes. "
+            "Give the label set of the scored data."
         )
     rows = [[name, *map(_percent, values)] for name, *values in zip(names, *columns, strict=True)]
     rows.insert(0, ["class", *_COLUMNS.values()])

@@ -33,13 +33,13 @@ def parameter_groups(
         network: A Segmenter; `head_parameters()` tells which parameters are the head's.
         lr: Learning rate of the backbone.
         weight_decay: Decay of all parameters, as in the official recipes, unless `no_decay_norms`.
-        head_lr_factor: The head learns this many times faster; the official PASCAL-Context and COCO-Stuff
-            recipes use 10.
+        head_lr_factor: The head learns this many times faster; the official PASCAL-Context and
+            COCO-Stuff recipes use 10.
         no_decay_norms: Leave norms and biases, the parameters with one dimension, without decay.
 
     Returns:
-        One to four groups with keys name, params, lr and weight_decay. Frozen parameters are included: the
-        optimiser passes over them until they are thawed.
+        One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
+        included: the optimiser passes over them until they are thawed.
 
     Raises:
         ConfigError: A rate, decay or factor that cannot work.
@@ -50,28 +50,27 @@ def parameter_groups(
         raise ConfigError(f"optim.weight_decay is {weight_decay}. Right would be 0 or more.")
     if not 0 < head_lr_factor < float("inf"):
         raise ConfigError(
-            f"optim.head_lr_factor is {head_lr_factor}. Right would be a number above 0; 1 changes nothing."
+            f"optim.head_lr_factor is {head_lr_factor}. "
+            "Right would be a number above 0; 1 changes nothing."
         )
-    head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
+    head: set[int] = set()
+    if head_lr_factor != 1:
+        head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
     groups: dict[str, dict[str, Any]] = {}
     for parameter in network.parameters():
-        part = "head" if id(parameter) in head and head_lr_factor != 1 else "backbone"
+        in_head = id(parameter) in head
+        part = "head" if in_head else "backbone" if head else "network"
         plain = no_decay_norms and parameter.ndim <= 1
-        name = f"{part}_no_decay" if plain else part
         group = groups.setdefault(
-            name,
+            f"{part}_no_decay" if plain else part,
             {
-                "name": name,
                 "params": [],
-                "lr": lr * (head_lr_factor if part == "head" else 1),
+                "lr": lr * head_lr_factor if in_head else lr,
                 "weight_decay": 0.0 if plain else weight_decay,
             },
         )
         group["params"].append(parameter)
-    if head_lr_factor == 1:  # nothing sets the head apart: the groups hold the whole network
-        for group in groups.values():
-            group["name"] = group["name"].replace("backbone", "network")
-    return list(groups.values())
+    return [{"name": name, **group} for name, group in groups.items()]
 
 
 def build_optimizer(
@@ -105,18 +104,19 @@ def poly_factor(
     min_factor: float = 0.0,
     warmup_start: float = 0.001,
 ) -> float:
-    """Return the learning rate of a step as a share of the base rate: linear warm-up, then a power's fall.
+    """Return the learning rate as a share of the base rate: linear warm-up, then a power's fall.
 
     Args:
-        step: Optimiser steps done so far; the first step is 0 and uses the full rate without warm-up.
+        step: Optimiser steps done so far; the first step is 0 and uses the full rate without
+            warm-up.
         max_steps: Steps of the whole run, warm-up included.
         power: 0.9 in the official recipes; 1 is a straight line.
         warmup_steps: Steps of the linear rise from `warmup_start` to 1.
         min_factor: Reached at `max_steps` and kept afterwards.
         warmup_start: Factor of the first warm-up step.
 
-    Source: the official code, where steps 0 and 1 share the base rate because it adjusts after the step;
-    the floor as in mmengine's PolyLR.
+    Source: the official code, where steps 0 and 1 share the base rate because it adjusts after the
+    step; the floor as in mmengine's PolyLR.
 
     Example:
         >>> [round(poly_factor(step, max_steps=4, power=1.0), 2) for step in range(6)]
@@ -150,7 +150,7 @@ def build_scheduler(
     """
     if max_steps < 1:
         raise ConfigError(
-            f"The run has {max_steps} optimiser steps. Raise trainer.max_epochs or max_steps."
+            f"The run has {max_steps} optimiser steps. Raise trainer.max_epochs or trainer.max_steps."
         )
     if not 0 <= warmup_steps < max_steps:
         raise ConfigError(
@@ -180,9 +180,10 @@ def build_scheduler(
 class Ema(nn.Module):
     """Exponential moving average of a network's weights, ready to predict as `module`.
 
-    Floating-point parameters and buffers (running means too) are averaged; counters are copied. The average
-    forgets fast in the beginning: update t uses min(decay, (1 + t) / (10 + t)). torch's AveragedModel does
-    not serve here: it either leaves out the running means or averages the counters as well.
+    Floating-point parameters and buffers (running means too) are averaged; counters are copied. The
+    average forgets fast in the beginning: update t uses min(decay, (1 + t) / (10 + t)). torch's
+    AveragedModel does not serve here: it either leaves out the running means or averages the
+    counters as well.
 
     Args:
         network: What to average; the start of the average is a copy of it.
@@ -212,20 +213,22 @@ class Ema(nn.Module):
         """Take in the weights after an optimiser step.
 
         Raises:
-            TrainingError: A network of another shape, such as one whose weights are sharded over devices.
+            TrainingError: A network of another shape, such as one whose weights are sharded over
+                devices.
         """
         averages = [*self.module.parameters(), *self.module.buffers()]
         values = [*network.parameters(), *network.buffers()]
         if [value.shape for value in values] != [average.shape for average in averages]:
             raise TrainingError(
-                "The network's weights no longer have the shapes of their moving average; sharded training "
-                "(fsdp) does that. Set optim.ema_decay=null, or trainer.strategy=ddp."
+                "The network's weights no longer have the shapes of their moving average; sharded "
+                "training (fsdp) does that. Set optim.ema_decay=null, or trainer.strategy=ddp."
             )
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value.to(average), 1 - decay)
-            else:
+        pairs = list(zip(averages, values, strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([pair[0] for pair in floats], [pair[1] for pair in floats], 1 - decay)
+        for average, value in pairs:
+            if not average.is_floating_point():
                 average.copy_(value)
         self.updates += 1
 
