@@ -77,12 +77,12 @@ def _fit(arguments: argparse.Namespace) -> int:
     config, origins = load_config_with_origins(arguments.config, arguments.overrides)
     if arguments.print_config:
         return _say(to_yaml(config))
-    from hrseg import train
+    from hrseg.train import fit, plan
 
     if arguments.dry_run:
-        return _say(train.plan(config).text())
+        return _say(plan(config).text())
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
-    result = train.fit(config, resume=arguments.resume, config_text=text)
+    result = fit(config, resume=arguments.resume, config_text=text)
     return _say(f"{result.table}\nBest mIoU {100 * result.best_score:.2f} % in {result.run_dir}")
 
 
@@ -133,12 +133,11 @@ def _predict(arguments: argparse.Namespace) -> int:
             "No image given. Name images, folders or globs, such as: hrseg predict street.png photos/ "
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
-    from hrseg.inference import sources
+    from hrseg.inference.sources import expand
+    from hrseg.runtime import open_predictor, predict_files
 
-    from hrseg import runtime
-
-    paths = sources.expand(arguments.images)
-    predictor = runtime.open_predictor(
+    paths = expand(arguments.images)
+    predictor = open_predictor(
         arguments.model,
         device=arguments.device,
         precision=arguments.precision,
@@ -146,7 +145,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         overlap=arguments.overlap,
     )
     broken = 0
-    for result in runtime.predict_files(predictor, paths, arguments.out):
+    for result in predict_files(predictor, paths, arguments.out):
         if arguments.json:
             print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
         elif result.error is None:
@@ -209,18 +208,19 @@ def _models(arguments: argparse.Namespace) -> int:
       hrseg models
       hrseg models hrnet_w48 --size 1024 2048
     """
-    from hrseg import models, weights
+    from hrseg.models import HEADS, create_model, list_models, summary
+    from hrseg.weights import packaged_models
 
     if arguments.backbone is None:
         tables = {
-            "Backbones": models.list_models(),
-            "Heads": list(models.HEADS),
-            "Trained models": list(weights.packaged_models()),
+            "Backbones": list_models(),
+            "Heads": list(HEADS),
+            "Trained models": list(packaged_models()),
         }
         return _say("\n\n".join(_paragraph(title, names) for title, names in tables.items()))
-    network = models.create_model(arguments.backbone, arguments.head, arguments.classes)
+    network = create_model(arguments.backbone, arguments.head, arguments.classes)
     height, width = arguments.size
-    cost = models.summary(network, (height, width))
+    cost = summary(network, (height, width))
     return _say(
         f"{_styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes\n"
         f"  parameters     {cost.parameters:,}\n"
@@ -265,7 +265,10 @@ def _version(_: argparse.Namespace) -> int:
     """Print the versions of hrseg and of what it stands on."""
     from importlib import metadata
 
-    lines = [f"hrseg {_own_version()}", f"  python         {sys.version.split()[0]}"]
+    lines = [
+        f"hrseg {sys.modules['hrseg'].__version__}",
+        f"  python         {sys.version.split()[0]}",
+    ]
     for package in ("torch", "lightning", "albumentations", "omegaconf"):
         try:
             lines.append(f"  {package:<14} {metadata.version(package)}")
@@ -515,12 +518,3 @@ def _styled(text: str, code: str) -> str:
 def _paragraph(title: str, names: Sequence[str]) -> str:
     text = textwrap.fill(", ".join(names), 96, initial_indent="  ", subsequent_indent="  ")
     return f"{_styled(title, BOLD)}\n{text}"
-
-
-def _own_version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("hrseg")
-    except metadata.PackageNotFoundError:
-        return "from a folder that is not installed"

@@ -185,14 +185,15 @@ def _read_file(path: Path, chain: tuple[Path, ...]) -> Iterator[_Setting]:
     try:
         text = path.read_text(encoding="utf-8")
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
-        lines = dict(_line_numbers(yaml.compose(text, Loader=yaml.SafeLoader)))
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{shown}{line}: not valid YAML: {error.problem}.") from error
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{shown} cannot be read: {error}") from error
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not isinstance(root, yaml.MappingNode | None):
         raise ConfigError(f"{shown} holds no sections such as 'model:' and 'data:'.")
+    lines = dict(_line_numbers(root))
     pieces = tree.pop("extends", None) or []
     pieces = [pieces] if isinstance(pieces, str) else pieces
     if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
@@ -314,8 +315,10 @@ def _resolve(tree: DictConfig, key: str, origin: str) -> None:
     for number in _numbers(value):
         wrong = [name for name, bound in row.limits.items() if not LIMITS[name][0](number, bound)]
         if wrong or not math.isfinite(number):
+            finite = "" if math.isfinite(number) else "finite"
+            wanted = " and ".join(text for text in (row.range, finite) if text)
             raise ConfigError(
-                f"{origin}: {key} is {flow(value)}. It must be {row.range or 'finite'}. "
+                f"{origin}: {key} is {flow(value)}. It must be {wanted}. "
                 f"See: hrseg config explain {key}"
             )
 

@@ -1,0 +1,251 @@
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from hrseg.config import (
+    OPTIONS,
+    SECTIONS,
+    check_trainer_options,
+    config_from_dict,
+    config_to_dict,
+    explain,
+    list_recipes,
+    load_config,
+    load_config_with_origins,
+    to_yaml,
+)
+from hrseg.errors import ConfigError
+
+BASE = "data: {layout: synthetic, batch_size: 6}\ntrainer: {max_epochs: 1}\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with one valid recipe, run.yaml."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text(BASE)
+    return tmp_path
+
+
+def refuse(path: str | None, *words: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, words)
+    return str(caught.value)
+
+
+# Composition
+
+
+def test_words_win_over_file_and_file_over_default(here: Path) -> None:
+    config = load_config("run.yaml", ["data.batch_size=2", "data.batch_size=4"])
+    assert (config.data.batch_size, config.data.flip, config.trainer.max_epochs) == (4, 0.5, 1)
+
+
+def test_extended_files_merge_left_to_right_then_the_file(here: Path) -> None:
+    (here / "a.yaml").write_text("optim: {lr: 1, momentum: 0.1, weight_decay: 0.1}")
+    (here / "b.yaml").write_text("optim: {lr: 2, momentum: 0.2}")
+    (here / "c.yaml").write_text("extends: [a.yaml, b]\noptim: {lr: 3}\n" + BASE)
+    optim = load_config("c.yaml").optim
+    assert (optim.lr, optim.momentum, optim.weight_decay) == (3, 0.2, 0.1)
+
+
+def test_extends_looks_beside_the_file_then_among_the_packaged(here: Path) -> None:
+    (here / "deep").mkdir()
+    (here / "deep/near.yaml").write_text("run: {seed: 7}")
+    (here / "deep/mine.yaml").write_text(f"extends: [near.yaml, base/optim_sgd_poly.yaml]\n{BASE}")
+    config, origins = load_config_with_origins("deep/mine.yaml")
+    assert config.run.seed == 7
+    assert origins["optim.name"].startswith("configs/base/optim_sgd_poly.yaml:")
+
+
+def test_a_config_in_the_configs_folder_hides_the_packaged_one(here: Path) -> None:
+    (here / "configs").mkdir()
+    (here / "configs/demo.yaml").write_text("# Mine.\nrun: {seed: 5}\n" + BASE)
+    assert load_config("demo").run.seed == 5
+    assert list_recipes()["demo"] == "Mine."
+
+
+def test_a_file_that_extends_itself_is_refused(here: Path) -> None:
+    (here / "a.yaml").write_text("extends: b.yaml")
+    (here / "b.yaml").write_text("extends: a.yaml")
+    assert refuse("a.yaml") == "a.yaml extends itself through b.yaml."
+
+
+def test_mappings_merge_and_lists_replace(here: Path) -> None:
+    (here / "m.yaml").write_text(f"extends: run\nloss: {{terms: {{ohem: 1}}}}\n{BASE}")
+    config = load_config("m.yaml", ["loss.terms.dice=0.5", "trainer.loggers=[csv]"])
+    assert config.loss.terms == {"ohem": 1.0, "dice": 0.5}
+    assert config.trainer.loggers == ["csv"]
+
+
+def test_a_loss_of_weight_zero_is_removed(here: Path) -> None:
+    config = load_config("run.yaml", ["loss.terms={ohem: 1, dice: 1}", "loss.terms.dice=0"])
+    assert config.loss.terms == {"ohem": 1.0}
+    assert "every weight is 0" in refuse("run.yaml", "loss.terms={dice: 0}")
+
+
+def test_a_link_follows_the_command_line(here: Path) -> None:
+    (here / "l.yaml").write_text(BASE + "run: {seed: '${data.batch_size}'}\n")
+    assert load_config("l.yaml", ["data.batch_size=9"]).run.seed == 9
+
+
+def test_run_is_named_after_its_file(here: Path) -> None:
+    assert load_config("run.yaml").run.name == "run"
+    assert load_config("run.yaml", ["run.name=other"]).run.name == "other"
+
+
+def test_config_is_frozen_and_survives_the_round_trip(here: Path) -> None:
+    config = load_config("run.yaml", ["evaluation.window=[64,96]", "loss.terms.ohem=1"])
+    assert config.data.crop == (512, 1024)
+    with pytest.raises(FrozenInstanceError):
+        config.data.flip = 0.1  # type: ignore[misc]
+    assert config_from_dict(config_to_dict(config)) == config
+    (here / "again.yaml").write_text(to_yaml(config))
+    assert load_config("again.yaml") == config
+
+
+def test_words_change_a_config_from_a_checkpoint(here: Path) -> None:
+    values = config_to_dict(load_config("run.yaml"))
+    assert config_from_dict(values, ["data.flip=0"]).data.flip == 0
+    values["data"]["colour"] = 1
+    with pytest.raises(ConfigError, match=r"best\.ckpt: data\.colour is not an option"):
+        config_from_dict(values, source="best.ckpt")
+
+
+# Refusals: file, line, key, and what would be right
+
+
+def test_unknown_key_is_refused_with_file_line_and_suggestion(here: Path) -> None:
+    (here / "bad.yaml").write_text("data:\n  layout: synthetic\n  bath_size: 3\n")
+    message = refuse("bad.yaml")
+    assert message == "bad.yaml:3: data.bath_size is not an option. Did you mean 'data.batch_size'?"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("batch_size=3", "batch_size is not an option. Did you mean 'data.batch_size'?"),
+        ("modle.head=v2", "modle is not an option. Did you mean 'model'?"),
+        ("data.zzz=1", "data.zzz is not an option. All there are: hrseg config explain data"),
+        ("data=3", "data is a section, not a value. Set data.layout, for example."),
+        ("optim.lr=high", "optim.lr is 'high'. It must be a number, such as 0.01."),
+        ("data.workers=1.5", "data.workers is 1.5. It must be a whole number or null."),
+        ("data.batch_size=true", "data.batch_size is true. It must be a whole number."),
+        ("trainer.compile=perhaps", "trainer.compile is 'perhaps'. It must be true or false."),
+        ("trainer.loggers=csv", "trainer.loggers is 'csv'. It must be a list of words."),
+        ("loss.terms={a: b}", "loss.terms is {a: b}. It must be a mapping from names to numbers."),
+        ("data.crop=[1,2,3]", "data.crop is [1, 2, 3]. It must be a list of 2 whole numbers"),
+        ("data.crop=[a,2]", "data.crop is [a, 2]. It must be a list of 2 whole numbers"),
+        ("data.crop=512", "data.crop is 512. It must be a list of 2 whole numbers"),
+        ("data.crop=[0,512]", "data.crop is [0, 512]. It must be above 0."),
+        ("data.flip=1.5", "data.flip is 1.5. It must be at least 0, at most 1."),
+        ("optim.lr=.inf", "optim.lr is .inf. It must be above 0 and finite."),
+        ("optim.lr=.nan", "optim.lr is .nan. It must be above 0 and finite."),
+        ("model.resize=bilinaer", "Did you mean 'bilinear'?"),
+        ("data.root=${oc.env:HOME}", "functions and environment variables are not read"),
+        ("data.workers=${data.zzz}", "data.workers is '${data.zzz}', and that does not lead to"),
+        ("data.workers=${optim.lr}", "that does not lead to a whole number or null"),
+        ("optim.lr=${optim.lr}", "that does not lead to a number"),
+    ],
+)
+def test_a_wrong_word_says_what_would_be_right(here: Path, word: str, message: str) -> None:
+    text = refuse("run.yaml", word)
+    assert text.startswith("command line: ")
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.max_epochs=null"], "Neither trainer.max_epochs nor trainer.max_steps"),
+        (["data.layout=camvid"], "data.root is not set"),
+        (["data.scale_min=3"], "larger than data.scale_max"),
+        (["optim.min_lr=1"], "larger than optim.lr"),
+        (["trainer.max_steps=5", "optim.warmup_steps=5"], "fills the whole run"),
+        (["trainer.devices=0"], "whole number above 0, or auto"),
+        (["loss.class_weights=enet", "loss.class_weight_values=[1,2]"], "Keep the list"),
+    ],
+)
+def test_options_that_do_not_go_together(here: Path, words: list[str], message: str) -> None:
+    assert message in refuse("run.yaml", *words)
+
+
+def test_a_missing_layout_is_named(here: Path) -> None:
+    assert refuse(None, "trainer.max_epochs=1").startswith("data.layout is not set.")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: [", "bad.yaml:2: not valid YAML"),
+        ("data:\n\tflip: 1", "bad.yaml:2: not valid YAML"),
+        ("run: {seed: 1}\nrun: {seed: 2}", "bad.yaml:2: not valid YAML: found duplicate key run"),
+        ("- 1", "holds no sections"),
+        ("just words", "holds no sections"),
+        ("extends: {a: 1}", "bad.yaml:1: extends must be a list of file names"),
+        ("extends: nowhere.yaml", "There is no config 'nowhere.yaml'"),
+        ("", "data.layout is not set"),
+        ("# nothing yet\ndata:\n", "data.layout is not set"),
+    ],
+)
+def test_a_file_that_is_not_a_recipe(here: Path, text: str, message: str) -> None:
+    (here / "bad.yaml").write_text(text)
+    assert message in refuse("bad.yaml")
+
+
+def test_a_binary_file_is_not_a_recipe(here: Path) -> None:
+    (here / "bad.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "bad.yaml cannot be read" in refuse("bad.yaml")
+
+
+def test_a_misspelt_recipe_is_suggested(here: Path) -> None:
+    assert refuse("dmo").endswith("Did you mean 'demo'?")
+
+
+def test_a_word_without_equals_or_with_broken_yaml_is_refused(here: Path) -> None:
+    assert "'demo' is not key=value" in refuse("run.yaml", "demo")
+    assert "The value '[1' of data.crop is not valid YAML" in refuse("run.yaml", "data.crop=[1")
+
+
+def test_trainer_options_are_checked_against_lightning() -> None:
+    allowed = ["self", "max_epochs", "devices", "limit_train_batches", "callbacks"]
+    check_trainer_options({"limit_train_batches": 3}, allowed)
+    for name, message in {
+        "limit_train_batchs": "Did you mean 'limit_train_batches'?",
+        "devices": "Use trainer.devices instead.",
+        "devicess": "Did you mean 'trainer.devices'?",
+        "callbacks": "set by hrseg itself. Remove it",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            check_trainer_options({name: 1}, allowed)
+        assert message in str(caught.value)
+
+
+# Telling
+
+
+def test_origin_is_told_for_every_line(here: Path) -> None:
+    config, origins = load_config_with_origins("run.yaml", ["loss.terms.ohem=1"])
+    lines = to_yaml(config, origins).splitlines()
+    assert "  batch_size: 6                # run.yaml:1" in lines
+    assert "  terms: {ohem: 1.0}       # command line" in lines
+    assert "  name: run  # name of the config file" in lines
+    assert all(" # " in line for line in lines if line.startswith(" "))
+
+
+def test_every_option_explains_itself() -> None:
+    for key, row in OPTIONS.items():
+        text = explain(key)
+        assert text.startswith(f"{key}\n")
+        assert row.doc.endswith(".")
+        assert row.kind in text
+    for section in SECTIONS:
+        names = [key.partition(".")[2] for key in OPTIONS if key.startswith(f"{section}.")]
+        assert all(f"  {name} " in explain(section, 80) for name in names)
+    assert all(section in explain() for section in SECTIONS)
+
+
+def test_explaining_an_unknown_key_suggests_one() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'data\.crop'\?"):
+        explain("data.corp")
