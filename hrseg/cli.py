@@ -95,15 +95,13 @@ def _validate(arguments: argparse.Namespace) -> int:
       hrseg validate --model runs/demo/best.ckpt
       hrseg validate data.root=/data/camvid evaluation.window=[256,320]
     """
-    from hrseg import train
+    from hrseg.config import to_yaml
+    from hrseg.train import evaluate, evaluation_config
 
     if arguments.print_config:
-        from hrseg.config import to_yaml
-
-        return _say(to_yaml(train.evaluation_config(arguments.model, arguments.overrides)))
-    return _say(
-        train.evaluate(arguments.model, arguments.split, arguments.overrides, arguments.out).text
-    )
+        return _say(to_yaml(evaluation_config(arguments.model, arguments.overrides)))
+    result = evaluate(arguments.model, arguments.split, arguments.overrides, arguments.out)
+    return _say(result.text)
 
 
 def _test(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,342 @@
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import hrseg
+from hrseg.cli import INTERRUPTED, OK, OURS, YOURS, main
+from hrseg.config import load_config
+from hrseg.errors import DataError
+
+VERBS = ["fit", "validate", "test", "predict", "models", "completion", "version"]
+NOUNS = {"config": ["list", "show", "explain"], "data": ["demo"]}
+PAGES = [[], *([v] for v in [*VERBS, *NOUNS]), *([n, v] for n in NOUNS for v in NOUNS[n])]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PYTHONPATH", str(Path(hrseg.__file__).parents[1]))  # for subprocesses
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Any) -> None:
+    """Put functions in the place of a library module, so that only the words are tested."""
+    monkeypatch.setitem(sys.modules, f"hrseg.{module}", SimpleNamespace(**functions))
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+# Help
+
+
+@pytest.mark.parametrize("words", PAGES, ids=" ".join)
+def test_every_verb_has_a_help_page(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == OK
+    page = capsys.readouterr().out
+    assert page.startswith(f"usage: {' '.join(['hrseg', *words])}")
+    assert max(map(len, page.splitlines())) <= 100
+    assert page.count("\n") > 4
+    if words not in ([], ["config"], ["data"], ["version"], ["config", "list"]):
+        assert "\n  " + " ".join(["hrseg", *words]) in page or 'eval "$(hrseg' in page
+
+
+def test_help_and_config_verbs_import_neither_torch_nor_lightning() -> None:
+    code = """
+import sys
+from hrseg.cli import main
+for words in (["--help"], ["fit", "--help"], ["config", "list"], ["config", "show", "demo"],
+              ["config", "explain", "data"], ["fit", "--config", "demo", "--print-config"],
+              ["completion", "bash"], ["version"], ["predict"]):
+    main(words)
+heavy = {"torch", "lightning", "numpy", "PIL", "cv2", "albumentations"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_answers_within_half_a_second() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        run_python("from hrseg.cli import main; main(['fit', '--help'])")
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["config"]) == main(["data"]) == OK
+    assert "usage: hrseg" in capsys.readouterr().out
+
+
+def test_python_m_hrseg_is_the_same_program() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "hrseg", "fti"], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == YOURS
+    assert "Did you mean 'fit'?" in result.stderr
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fti"], "Unknown verb 'fti'."),
+        (["config", "shwo"], "Did you mean 'show'?"),
+        (["fit"], "No recipe given"),
+        (["fit", "demo"], "No recipe given, try: hrseg fit --config demo."),
+        (["fit", "--confg", "demo"], "Did you mean '--config'?"),
+        (["fit", "--config"], "Argument -c/--config: expected one argument."),
+        (["fit", "-c", "dmo"], "Did you mean 'demo'?"),
+        (["fit", "-c", "demo", "lr=3"], "lr is not an option. Did you mean 'optim.lr'?"),
+        (["fit", "lr=3", "-c", "demo"], "lr is not an option. Did you mean 'optim.lr'?"),
+        (["fit", "-c", "demo", "--data.crop"], "--data.crop needs a value"),
+        (["predict"], "No image given."),
+        (["predict", "x.png", "--device", "gpu"], "Unknown device 'gpu'."),
+        (["predict", "x.png", "--window", "0", "8"], "'0' is not a whole number above 0"),
+        (["predict", "x.png", "--zoom"], "hrseg predict does not know '--zoom'."),
+        (["version", "now"], "hrseg version does not know 'now'."),
+        (["config", "explain", "data.corp"], "Did you mean 'data.crop'?"),
+    ],
+)
+def test_a_mistake_is_one_paragraph_and_exit_code_two(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == YOURS
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("hrseg: ")
+    assert message in captured.err.replace("\n", " ")
+    assert max(map(len, captured.err.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.batch_size=2", "--config", "demo", "optim.lr=0.5"],
+        ["--config", "demo", "--data.batch_size=2", "--optim.lr", "0.5"],
+        ["--data.batch_size", "2", "--config=demo", "optim.lr=0.1", "optim.lr=5e-1"],
+    ],
+)
+def test_key_value_words_stand_anywhere(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def fit(config: Any, **options: Any) -> SimpleNamespace:
+        seen.update(config=config, **options)
+        return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"))
+
+    fake(monkeypatch, "train", fit=fit, plan=None)
+    assert main(["fit", *words, "--resume", "last"]) == OK
+    assert seen["config"] == load_config("demo", ["data.batch_size=2", "optim.lr=0.5"])
+    assert seen["resume"] == "last"
+    first, _, rest = seen["config_text"].partition("\n")
+    assert first.startswith("# hrseg fit ")
+    Path("again.yaml").write_text(rest)
+    assert load_config("again.yaml") == seen["config"]
+    assert capsys.readouterr().out == "the table\nBest mIoU 81.25 % in runs/demo\n"
+
+
+def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    result = SimpleNamespace(text="")
+    fake(
+        monkeypatch,
+        "train",
+        evaluate=lambda *words: seen.append(words) or result,
+        evaluation_config=None,
+    )
+    assert main(["validate", "--model", "runs/lr=0.1/best.ckpt", "data.flip=0"]) == OK
+    assert main(["test", "-o", "masks"]) == OK
+    assert seen[0] == ("runs/lr=0.1/best.ckpt", "val", ["data.flip=0"], None)
+    assert seen[1] == (None, "test", [], Path("masks"))
+
+
+def test_dry_run_prints_the_plan_and_trains_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = SimpleNamespace(text=lambda: "3 steps")
+    fake(monkeypatch, "train", plan=lambda config: plan, fit=None)
+    assert main(["fit", "--config", "demo", "--dry-run"]) == OK
+    assert capsys.readouterr().out == "3 steps\n"
+
+
+def test_printed_configs_are_recipes_again(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (
+        ["fit", "--config", "demo", "--print-config", "run.seed=3"],
+        ["config", "show", "demo", "run.seed=3"],
+        ["config", "show", "demo", "run.seed=3", "--origin"],
+    ):
+        assert main(words) == OK
+        Path("demo.yaml").write_text(capsys.readouterr().out)
+        assert load_config("demo.yaml") == load_config("demo", ["run.seed=3"])
+        Path("demo.yaml").unlink()
+
+
+def test_origin_names_file_line_and_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "show", "demo", "--origin", "optim.lr=0.5"]) == OK
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  lr: 0.5 ") and line.endswith("# command line") for line in lines)
+    assert any("# configs/demo.yaml:" in line for line in lines)
+
+
+# Predict
+
+
+class Result(SimpleNamespace):
+    """What predict_files yields, reduced to what the command line uses."""
+
+    def line(self) -> str:
+        return f"{self.path}: road 60 %"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"image": self.path, "error": self.error and str(self.error)}
+
+
+def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+
+    def open_predictor(model: str | None, **options: Any) -> str:
+        seen.update(model=model, **options)
+        return "predictor"
+
+    fake(monkeypatch, "inference", sources=None)
+    fake(monkeypatch, "inference.sources", expand=lambda words: [Path(word) for word in words])
+    fake(
+        monkeypatch,
+        "runtime",
+        open_predictor=open_predictor,
+        predict_files=lambda predictor, paths, out: iter(results),
+    )
+    return seen
+
+
+def test_predict_passes_its_options_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = prepare_predict(monkeypatch, [Result(path="ü b.png", error=None)])
+    words = ["--model", "m.ckpt", "--device", "cpu", "--precision", "fp32"]
+    words += ["--window", "64", "96", "--overlap", "0.25"]
+    assert main(["predict", "ü b.png", *words]) == OK
+    assert seen == {
+        "model": "m.ckpt",
+        "device": "cpu",
+        "precision": "fp32",
+        "window": (64, 96),
+        "overlap": 0.25,
+    }
+    assert capsys.readouterr().out == "ü b.png: road 60 %\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_broken_image_is_reported_and_the_others_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    broken = Result(path="b.png", error=DataError("b.png is truncated."))
+    prepare_predict(monkeypatch, [Result(path="a.png", error=None), broken])
+    assert main(["predict", "a.png", "b.png", *(["--json"] if as_json else [])]) == OURS
+    captured = capsys.readouterr()
+    assert "hrseg: b.png is truncated.\n" in captured.err
+    assert "1 of 2 images failed" in captured.err
+    if as_json:
+        rows = [json.loads(line) for line in captured.out.splitlines()]
+        assert [row["error"] for row in rows] == [None, "b.png is truncated."]
+    else:
+        assert captured.out == "a.png: road 60 %\n"
+
+
+# Exits
+
+
+def test_interrupt_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(config: Any) -> None:
+        raise KeyboardInterrupt
+
+    fake(monkeypatch, "train", plan=plan, fit=None)
+    assert main(["fit", "-c", "demo", "--dry-run"]) == INTERRUPTED
+    assert capsys.readouterr().err == "hrseg: interrupted\n"
+
+
+def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, "train", plan=lambda config: 1 / 0, fit=None)
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", "-c", "demo", "--dry-run"])
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = f"set -o pipefail; '{sys.executable}' -m hrseg config explain data | true"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_only_the_first_of_several_processes_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert main(["config", "list"]) == OK
+    assert capsys.readouterr().out == ""
+
+
+def test_errors_are_red_on_a_terminal_only() -> None:
+    reader, writer = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60"}
+    environment.pop("NO_COLOR", None)
+    words = [sys.executable, "-m", "hrseg", "fti"]
+    subprocess.run(words, stderr=writer, timeout=60, env=environment, check=False)
+    text = os.read(reader, 4096)
+    os.close(reader)
+    os.close(writer)
+    assert b"\x1b[1;31mhrseg: " in text
+
+
+# Completion
+
+
+def test_completion_knows_verbs_recipes_and_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == OK
+        script = capsys.readouterr().out
+        for word in ("validate", "cityscapes_w48_ohem", "data.batch_size=", "resume"):
+            assert word in script, f"{shell} lacks {word}"
+
+
+def test_bash_completes_a_recipe_and_a_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == OK
+    script = (
+        capsys.readouterr().out
+        + """
+    try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hrseg_complete; echo "${COMPREPLY[*]}"; }
+    try hrseg va
+    try hrseg fit --config ade
+    try hrseg fit --config demo data.bat
+    try hrseg config explain optim.l
+    try hrseg predict --precision ""
+    """
+    )
+    Path("complete.sh").write_text(script)
+    result = subprocess.run(["bash", "complete.sh"], capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines() == [
+        "validate",
+        "ade20k_w48",
+        "data.batch_size=",
+        "optim.lr",
+        "auto fp32 bf16",
+    ]
