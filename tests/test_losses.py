@@ -1,0 +1,388 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hrseg.errors import ConfigError, DataError
+from hrseg.losses import (
+    CITYSCAPES_WEIGHTS,
+    LOSSES,
+    WeightedSum,
+    class_weights_from_counts,
+    cross_entropy,
+    dice,
+    focal,
+    lovasz,
+    ohem,
+)
+
+NAMES = sorted(LOSSES)
+EVERY_TERM = dict.fromkeys(NAMES, 0.5)
+
+
+def batch(
+    classes: int = 5, ignored: float = 0.2, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits (2, K, 9, 13) and a mask with a share of ignored pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(2, classes, 9, 13, generator=generator)
+    mask = torch.randint(0, classes, (2, 9, 13), generator=generator)
+    mask[torch.rand(2, 9, 13, generator=generator) < ignored] = 255
+    return logits, mask
+
+
+def two_pixels(first: float, second: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits and mask of two pixels of class 0 that have these probabilities of being it."""
+    odds = [[math.log(p / (1 - p)) for p in (first, second)], [0.0, 0.0]]
+    return torch.tensor(odds).reshape(1, 2, 1, 2), torch.zeros(1, 1, 2, dtype=torch.long)
+
+
+# cross-entropy
+
+
+def test_cross_entropy_by_hand():
+    assert cross_entropy(*two_pixels(0.5, 0.25)).item() == pytest.approx(
+        (math.log(2) + math.log(4)) / 2
+    )
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 1.0, 0.0, 3.0, 0.7])])
+def test_cross_entropy_is_torch_s(weights):
+    logits, mask = batch()
+    expected = F.cross_entropy(logits, mask, weight=weights, ignore_index=255)
+    torch.testing.assert_close(cross_entropy(logits, mask, class_weights=weights), expected)
+
+
+def test_another_ignore_index_is_obeyed():
+    logits, mask = batch(ignored=0)
+    expected = F.cross_entropy(logits, mask, ignore_index=3)
+    torch.testing.assert_close(cross_entropy(logits, mask, ignore_index=3), expected)
+
+
+# OHEM
+
+
+def numpy_ohem(logits, mask, weights, threshold, min_kept):
+    """Return the official rule, pixel by pixel."""
+    exponents = np.exp(logits.double().numpy())
+    probability = exponents / exponents.sum(axis=1, keepdims=True)
+    hard = []
+    for n, y, x in zip(*np.nonzero(mask.numpy() != 255), strict=True):
+        true = int(mask[n, y, x])
+        hard.append(
+            (probability[n, true, y, x], -weights[true] * np.log(probability[n, true, y, x]))
+        )
+    hard.sort()
+    limit = max(threshold, hard[min(min_kept, len(hard) - 1)][0])
+    return np.mean([loss for p, loss in hard if p < limit])
+
+
+@pytest.mark.parametrize("min_kept", [3, 40, 131072])
+@pytest.mark.parametrize("threshold", [0.05, 0.7, 0.9])
+@pytest.mark.parametrize("weights", [[1.0] * 5, [0.2, 1.0, 0.5, 3.0, 0.7]])
+def test_ohem_is_the_official_rule(min_kept, threshold, weights):
+    logits, mask = batch()
+    found = ohem(
+        logits, mask, class_weights=torch.tensor(weights), threshold=threshold, min_kept=min_kept
+    )
+    assert found.item() == pytest.approx(
+        numpy_ohem(logits, mask, weights, threshold, min_kept), rel=1e-5
+    )
+
+
+def test_ohem_keeps_the_pixel_below_the_threshold():
+    assert ohem(*two_pixels(0.95, 0.25), threshold=0.9, min_kept=0).item() == pytest.approx(
+        math.log(4)
+    )
+
+
+def test_ohem_min_kept_up_to_one_is_a_share_of_the_valid_pixels():
+    logits, mask = batch()
+    pixels = int((mask != 255).sum())
+    share = ohem(logits, mask, threshold=0.0, min_kept=0.25)
+    assert share == ohem(logits, mask, threshold=0.0, min_kept=int(0.25 * pixels))
+
+
+def test_ohem_without_a_hard_pixel_is_zero():
+    logits, mask = two_pixels(0.99, 0.99)
+    assert ohem(logits.requires_grad_(), mask, threshold=0.9, min_kept=1).item() == 0
+
+
+# Dice, Lovász, focal
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_dice_is_smp_s(absent):
+    from segmentation_models_pytorch.losses import DiceLoss
+
+    logits, mask = batch()
+    if absent:
+        mask[mask == 2] = 255
+    expected = DiceLoss(mode="multiclass", ignore_index=255)(logits, mask)
+    torch.testing.assert_close(dice(logits, mask), expected)
+
+
+def test_dice_by_hand():
+    # overlap 0.5 + 0.25, probabilities of class 0 0.75 in sum, two pixels; class 1 has none and adds 0
+    assert dice(*two_pixels(0.5, 0.25)).item() == pytest.approx((1 - 2 * 0.75 / 2.75) / 2)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_lovasz_is_smp_s_in_value_and_gradient(absent):
+    # The function, not LovaszLoss: the class takes logits in some releases and probabilities in others.
+    from segmentation_models_pytorch.losses.lovasz import _lovasz_softmax
+
+    logits, mask = batch()
+    if absent:
+        mask[mask == 2] = 255
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    found = lovasz(ours, mask)
+    expected = _lovasz_softmax(theirs.softmax(dim=1), mask, ignore=255)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_lovasz_of_hard_predictions_is_one_minus_the_mean_iou():
+    pred = torch.tensor([[[0, 0, 1, 1, 2, 2]]])
+    mask = torch.tensor([[[0, 1, 1, 1, 2, 0]]])
+    logits = 100 * F.one_hot(pred, 3).movedim(-1, 1).float()
+    # IoU by hand: 1/3, 2/3, 1/2
+    assert lovasz(logits, mask).item() == pytest.approx(1 - (1 / 3 + 2 / 3 + 1 / 2) / 3)
+
+
+def test_focal_by_hand():
+    expected = (0.5**2 * math.log(2) + 0.75**2 * math.log(4)) / 2
+    assert focal(*two_pixels(0.5, 0.25), gamma=2.0).item() == pytest.approx(expected)
+
+
+def test_focal_with_gamma_zero_is_cross_entropy():
+    logits, mask = batch()
+    weights = torch.tensor([0.2, 1.0, 0.5, 3.0, 0.7])
+    torch.testing.assert_close(
+        focal(logits, mask, class_weights=weights, gamma=0.0),
+        cross_entropy(logits, mask, class_weights=weights),
+    )
+
+
+# What holds for all of them
+
+
+@pytest.mark.parametrize("terms", [*({name: 1.0} for name in NAMES), EVERY_TERM], ids=str)
+@pytest.mark.parametrize(
+    "weights", [None, torch.tensor([0.2, 1.0, 0.0, 3.0, 0.7])], ids=["plain", "weighted"]
+)
+def test_batch_of_ignored_pixels_gives_zero_and_zero_gradients(terms, weights):
+    logits, mask = batch(ignored=1.0)
+    logits.requires_grad_()
+    outputs = {"main": logits, "aux": logits}
+    loss = WeightedSum(terms, class_weights=weights).total(outputs, mask)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ignored_pixels_have_no_say(name):
+    logits, mask = batch()
+    other = logits.clone()
+    other.movedim(1, -1)[mask == 255] += 5 * torch.randn(5)
+    loss = WeightedSum({name: 1.0})
+    torch.testing.assert_close(loss(logits, mask), loss(other, mask))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_right_logits_cost_nothing_and_wrong_ones_do(name):
+    _, mask = batch(ignored=0)
+    right = 200 * F.one_hot(mask, 5).movedim(-1, 1).float()
+    loss = WeightedSum({name: 1.0})
+    assert loss(right, mask).item() == pytest.approx(0, abs=1e-6)
+    assert loss(right.roll(1, dims=1), mask).item() > 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_summed_in_float32(name, dtype):
+    logits, mask = batch()
+    logits = logits.to(dtype)
+    loss = WeightedSum({name: 1.0})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(logits, mask)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, loss(logits.float(), mask))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_gradients_are_finite(name, scale, gamma):
+    logits, mask = batch()
+    logits = (scale * logits).requires_grad_()
+    WeightedSum({name: 1.0}, focal_gamma=gamma)(logits, mask).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_down_the_gradient_lowers_the_loss(name):
+    logits, mask = batch()
+    logits.requires_grad_()
+    loss = WeightedSum({name: 1.0})
+    before = loss(logits, mask)
+    before.backward()
+    assert loss(logits - 0.1 * logits.grad / logits.grad.norm(), mask) < before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_may_be_bytes(name):
+    logits, mask = batch()
+    loss = WeightedSum({name: 1.0})
+    assert torch.equal(loss(logits, mask.byte()), loss(logits, mask))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_cuda_repeats_itself_bit_for_bit_and_agrees_with_the_cpu(name):
+    logits, mask = batch()
+    loss = WeightedSum({name: 1.0}, class_weights=torch.rand(5)).cuda()
+    results = []
+    torch.use_deterministic_algorithms(True)
+    try:
+        for _ in range(2):
+            leaf = logits.cuda().requires_grad_()
+            value = loss(leaf, mask.cuda())
+            value.backward()
+            results.append((value.detach(), leaf.grad))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    torch.testing.assert_close(results[0][0].cpu(), loss.cpu()(logits, mask))
+
+
+# The weighted sum
+
+
+def test_weighted_sum_adds_factor_times_term():
+    logits, mask = batch()
+    found = WeightedSum({"cross_entropy": 0.5, "dice": 2.0, "lovasz": 0.0})(logits, mask)
+    torch.testing.assert_close(found, 0.5 * cross_entropy(logits, mask) + 2 * dice(logits, mask))
+
+
+def test_no_terms_means_cross_entropy():
+    logits, mask = batch()
+    assert torch.equal(
+        WeightedSum({})(logits, mask), WeightedSum({"cross_entropy": 1.0})(logits, mask)
+    )
+
+
+def test_settings_reach_their_terms():
+    logits, mask = batch()
+    weights = torch.tensor([0.2, 1.0, 0.5, 3.0, 0.7])
+    loss = WeightedSum(
+        {"ohem": 1.0, "focal": 1.0},
+        class_weights=weights,
+        ohem_threshold=0.3,
+        ohem_min_kept=7,
+        focal_gamma=3.0,
+    )
+    expected = ohem(logits, mask, class_weights=weights, threshold=0.3, min_kept=7)
+    expected = expected + focal(logits, mask, class_weights=weights, gamma=3.0)
+    torch.testing.assert_close(loss(logits, mask), expected)
+
+
+@pytest.mark.parametrize(
+    ("resize", "aligned"), [("bilinear", False), ("bilinear_aligned", True), ("nearest", False)]
+)
+def test_total_resizes_by_policy_and_adds_plain_cross_entropy_on_aux(resize, aligned):
+    _, mask = batch()
+    main, aux = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    loss = WeightedSum({"ohem": 1.0}, ohem_min_kept=5, aux_weight=0.4)
+    large = [F.interpolate(x, (9, 13), mode="bilinear", align_corners=aligned) for x in (main, aux)]
+    expected = ohem(large[0], mask, min_kept=5) + 0.4 * cross_entropy(large[1], mask)
+    torch.testing.assert_close(loss.total({"main": main, "aux": aux}, mask, resize), expected)
+
+
+def test_total_without_aux_is_the_main_loss():
+    logits, mask = batch()
+    loss = WeightedSum({"dice": 1.0})
+    assert torch.equal(loss.total({"main": logits}, mask), loss(logits, mask))
+
+
+def test_class_weights_move_with_the_module_and_stay_out_of_checkpoints():
+    loss = WeightedSum(class_weights=torch.ones(5))
+    assert not loss.state_dict()
+    assert loss.to("meta").class_weights.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"terms": {"lovas": 1.0}}, "Unknown loss 'lovas'.*Did you mean 'lovasz'"),
+        ({"terms": {"dice": -1.0}}, "loss.terms.dice is -1.0"),
+        ({"terms": {"dice": 0.0}}, "All loss factors are 0"),
+        ({"terms": {"dice": float("nan")}}, "loss.terms.dice is nan"),
+        (
+            {"ohem_threshold": 1.5},
+            "loss.ohem_threshold is 1.5. Right would be a number from 0 to 1",
+        ),
+        ({"ohem_min_kept": -1}, "loss.ohem_min_kept is -1"),
+        ({"focal_gamma": -2.0}, "loss.focal_gamma is -2.0"),
+        ({"class_weights": torch.tensor([1.0, -1.0])}, "not usable"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        WeightedSum(**settings)
+
+
+def test_trainid_that_is_no_class_is_named():
+    logits, mask = batch()
+    mask[0, 0, 0] = 40
+    with pytest.raises(DataError, match="holds 40; trainIds are 0 to 4 and 255 to ignore"):
+        WeightedSum()(logits, mask)
+
+
+def test_logits_of_another_size_are_refused():
+    logits, mask = batch()
+    with pytest.raises(DataError, match="do not match"):
+        WeightedSum()(logits[..., :4, :4], mask)
+
+
+def test_class_weights_of_another_length_are_refused():
+    with pytest.raises(DataError, match="3 class weights for 5 classes"):
+        WeightedSum(class_weights=torch.ones(3))(*batch())
+
+
+# Class weights
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("none", [1, 1, 1, 1]),
+        ("inverse", [1 / (3 * 0.5), 1 / (3 * 0.4), 1 / (3 * 0.1), 1 / (3 * 0.1)]),
+        ("median_frequency", [0.8, 1.0, 4.0, 4.0]),
+        ("enet", [1 / math.log(1.52), 1 / math.log(1.42), 1 / math.log(1.12), 1 / math.log(1.12)]),
+    ],
+)
+def test_class_weights_by_hand_and_unseen_class_as_the_rarest(formula, expected):
+    weights = class_weights_from_counts(torch.tensor([50, 40, 10, 0]), formula)
+    assert weights.tolist() == pytest.approx(expected)
+    assert weights.dtype == torch.float32
+
+
+def test_official_weights_are_cityscapes_only():
+    weights = class_weights_from_counts(torch.ones(19), "official")
+    assert weights.tolist() == pytest.approx(CITYSCAPES_WEIGHTS)
+    with pytest.raises(ConfigError, match="these data have 11"):
+        class_weights_from_counts(torch.ones(11), "official")
+
+
+def test_class_weights_need_a_known_formula_and_a_pixel():
+    with pytest.raises(ConfigError, match="Did you mean 'inverse'"):
+        class_weights_from_counts(torch.ones(3), "invers")
+    with pytest.raises(DataError, match="No pixel of any class"):
+        class_weights_from_counts(torch.zeros(3), "inverse")
