@@ -193,7 +193,7 @@ def test_origin_names_file_line_and_command_line(capsys: pytest.CaptureFixture[s
     assert main(["config", "show", "demo", "--origin", "optim.lr=0.5"]) == OK
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("  lr: 0.5 ") and line.endswith("# command line") for line in lines)
-    assert any("# configs/demo.yaml:" in line for line in lines)
+    assert any("# packaged configs/demo.yaml:" in line for line in lines)
 
 
 # Predict

@@ -56,7 +56,7 @@ def test_extends_looks_beside_the_file_then_among_the_packaged(here: Path) -> No
     (here / "deep/mine.yaml").write_text(f"extends: [near.yaml, base/optim_sgd_poly.yaml]\n{BASE}")
     config, origins = load_config_with_origins("deep/mine.yaml")
     assert config.run.seed == 7
-    assert origins["optim.name"].startswith("configs/base/optim_sgd_poly.yaml:")
+    assert origins["optim.name"].startswith("packaged configs/base/optim_sgd_poly.yaml:")
 
 
 def test_a_config_in_the_configs_folder_hides_the_packaged_one(here: Path) -> None:

@@ -417,8 +417,8 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def _shown(path: Path) -> str:
-    """Name a file briefly: relative to here, or to the packaged recipes' parent."""
-    for base in (Path.cwd(), PACKAGED_CONFIGS.parent):
-        if path.resolve().is_relative_to(base):
-            return path.resolve().relative_to(base).as_posix()
-    return str(path)
+    """Name a file briefly: relative to here, or as one of the packaged recipes."""
+    path, here = path.resolve(), Path.cwd()
+    if path.is_relative_to(PACKAGED_CONFIGS) and here != PACKAGED_CONFIGS.parent:
+        return f"packaged {path.relative_to(PACKAGED_CONFIGS.parent).as_posix()}"
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
