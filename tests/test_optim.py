@@ -112,7 +112,7 @@ def test_first_adamw_step_by_hand():
 def test_unknown_optimizer_and_momentum_are_refused():
     with pytest.raises(ConfigError, match=r"Unknown optimizer 'adam'.*Did you mean 'adamw'"):
         build_optimizer("adam", [weight(1.0)], lr=0.1)
-    with pytest.raises(ConfigError, match="optim.momentum is 1.0"):
+    with pytest.raises(ConfigError, match=r"optim.momentum is 1.0"):
         build_optimizer("sgd", [weight(1.0)], lr=0.1, momentum=1.0)
 
 
@@ -243,11 +243,11 @@ def test_average_keys_are_the_network_s_under_module():
 
 def test_average_of_sharded_weights_is_refused():
     ema = Ema(nn.Linear(4, 4), decay=0.9)
-    with pytest.raises(TrainingError, match="optim.ema_decay=null"):
+    with pytest.raises(TrainingError, match=r"optim.ema_decay=null"):
         ema.update(nn.Linear(2, 4))
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
 def test_decay_outside_zero_to_one_is_refused(decay):
-    with pytest.raises(ConfigError, match="optim.ema_decay is"):
+    with pytest.raises(ConfigError, match=r"optim.ema_decay is"):
         Ema(nn.Linear(1, 1), decay)
