@@ -1,0 +1,1 @@
+"""Datasets: classes, layouts on disk, augmentation, and the synthetic street."""
