@@ -1,0 +1,1 @@
+"""From an image to its labels: the one path that validation, test and predict share."""

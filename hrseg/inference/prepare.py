@@ -1,0 +1,112 @@
+"""A network made ready to run: the copy that inference uses, in the fast form of its device.
+
+What comes out is a logits function, any callable that maps images (n, bands, h, w) to float32 logits
+(n, K, h, w). Windows, predictor, validation and benchmarks take one and ask nothing else of it.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from hrseg.errors import ConfigError, unknown_choice
+
+LogitsFunction = Callable[[torch.Tensor], torch.Tensor]
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def prepare(
+    network: nn.Module, device: torch.device | str, precision: str = "auto"
+) -> LogitsFunction:
+    """Copy a network to a device for inference and return it as a logits function.
+
+    The copy is in evaluation mode and stores its maps channels last. In bf16 only the convolutions change
+    type; norms keep their float32 statistics, and logits are resized in float32.
+
+    Args:
+        network: Follows the network contract; it is left as it is.
+        device: Where to run.
+        precision: "fp32", "bf16", or "auto": bf16 where the device computes in it, else fp32.
+
+    Returns:
+        A callable on float32 images of any device.
+
+    Raises:
+        ConfigError: Unknown precision.
+
+    Shape:
+        (n, bands, h, w) → (n, K, h, w), float32, on the device
+    """
+    device = torch.device(device)
+    half = resolve_precision(precision, device) == "bf16"
+    twin = copy.deepcopy(network).eval().requires_grad_(False)
+    twin = twin.to(device=device, memory_format=torch.channels_last)
+    plain = half and _only_convolutions(twin)
+    if plain:
+        for module in twin.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(torch.bfloat16)
+    dtype = torch.bfloat16 if plain else torch.float32
+
+    def logits(image: torch.Tensor) -> torch.Tensor:
+        image = image.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=half and not plain),
+        ):
+            scores: torch.Tensor = twin(image)
+        return scores.float()
+
+    return logits
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto", "cpu" or "cuda" (also "cuda:1") into a device that is there.
+
+    Raises:
+        ConfigError: Unknown name, or no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.split(":")[0] not in DEVICES:
+        raise ConfigError(unknown_choice("device", name, DEVICES))
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            "Device 'cuda' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'."
+        )
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Turn "auto" into "bf16" or "fp32" for a device.
+
+    Raises:
+        ConfigError: Unknown name.
+
+    Example:
+        >>> resolve_precision("fp32", torch.device("cpu"))
+        'fp32'
+    """
+    if name not in PRECISIONS:
+        raise ConfigError(unknown_choice("precision", name, PRECISIONS))
+    if name != "auto":
+        return name
+    return "bf16" if has_fast_bf16(device) else "fp32"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether a device multiplies in bf16 itself, rather than emulating it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch keeps these two behind an underscore; where a release lacks them, fp32 is the safe answer.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _only_convolutions(network: nn.Module) -> bool:
+    """True where every layer with weights is a convolution or a batch norm, as in HRNet."""
+    known = (nn.Conv2d, nn.BatchNorm2d)
+    owners = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
+    return all(isinstance(module, known) for module in owners)
