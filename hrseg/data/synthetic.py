@@ -193,15 +193,21 @@ class _Street:
         )
 
     def sky(self) -> None:
-        top, low = np.array(self.color(60, 190)), np.array(self.color(170, 250, grey=0.7))
-        top[2] = max(top[2], 150)
+        tops = ((70, 120, 200), (110, 150, 190), (150, 155, 165), (190, 150, 140), (60, 75, 120))
+        lows = ((170, 205, 235), (215, 215, 210), (235, 200, 160), (150, 165, 185))
+        top = np.array(tops[self.rng.randint(5)]) + self.rng.randint(-15, 16, 3)
+        low = np.array(lows[self.rng.randint(4)]) + self.rng.randint(-15, 16, 3)
         steps = np.linspace(0, 1, self.h)[:, None, None]
         gradient = top * (1 - steps) + low * steps + np.zeros((1, self.w, 1))
         self.image.paste(Image.fromarray(gradient.astype(np.uint8)))
         for _ in range(self.rng.randint(0, 5)):
             x, y = self.rng.uniform(0, self.w), self.rng.uniform(0, self.horizon)
             rx = self.rng.uniform(0.05, 0.2) * self.w
-            self.disc(x, y, rx, rx * 0.2, self.color(215, 250, grey=0.9), SKY)
+            cloud = self.color(205, 250, grey=0.95)
+            for dx in self.rng.uniform(-0.6, 0.6, 4):
+                self.disc(
+                    x + dx * rx, y - (0.6 - abs(dx)) * rx * 0.15, rx * 0.5, rx * 0.16, cloud, SKY
+                )
 
     def ground(self) -> None:
         asphalt, stone = self.color(60, 110, grey=0.9), self.color(120, 185, grey=0.8)
@@ -224,7 +230,7 @@ class _Street:
         while depth < 1.2:
             deeper = depth * self.rng.uniform(1.4, 2.2)
             tall = self.h * self.rng.uniform(0.5, 1.3)
-            wall = self.color(70, 215, grey=0.4)
+            wall = self.color(80, 215, grey=0.65)
             (xa, ya), (xb, yb) = self.at(depth, edge), self.at(deeper, edge)
             ta, tb = ya - tall * depth, yb - tall * deeper
             self.shape("polygon", [(xa, ya), (xb, yb), (xb, tb), (xa, ta)], wall, BUILDING)
@@ -336,7 +342,7 @@ class _Street:
     def light(self) -> np.ndarray:
         """Soften, add grain in several sizes, and tilt the light, so colour alone does not tell classes."""
         pixels = np.array(self.image.filter(ImageFilter.GaussianBlur(0.5)), dtype=np.float32)
-        for cell, strength in ((1, 6.0), (4, 7.0), (16, 8.0)):
+        for cell, strength in ((1, 6.0), (3, 6.0), (16, 4.0)):
             small = self.rng.normal(0, strength, (-(-self.h // cell), -(-self.w // cell), 1))
             grain = np.repeat(np.repeat(small, cell, axis=0), cell, axis=1)
             pixels += grain[: self.h, : self.w].astype(np.float32)
