@@ -238,10 +238,12 @@ def _data_demo(arguments: argparse.Namespace) -> int:
     splits = {"train": arguments.train, "val": arguments.val}
     size = (arguments.size[0], arguments.size[1])
     write_scenes(arguments.out, arguments.layout, splits, size=size, seed=arguments.seed)
-    words = shlex.join([f"data.layout={arguments.layout}", f"data.root={arguments.out}"])
+    words = [f"data.layout={arguments.layout}", f"data.root={arguments.out}"]
+    if arguments.layout == "folder":
+        words.append(f"data.labels={arguments.out / 'labels.yaml'}")
     return _say(
         f"{arguments.train} train and {arguments.val} val scenes are in {arguments.out}\n"
-        f"Train on them: hrseg fit --config demo {words}"
+        f"Train on them: hrseg fit --config demo {shlex.join(words)}"
     )
 
 
@@ -514,5 +516,7 @@ def _styled(text: str, code: str) -> str:
 
 
 def _paragraph(title: str, names: Sequence[str]) -> str:
-    text = textwrap.fill(", ".join(names), 96, initial_indent="  ", subsequent_indent="  ")
+    text = textwrap.fill(
+        ", ".join(names) or "none", 96, initial_indent="  ", subsequent_indent="  "
+    )
     return f"{_styled(title, BOLD)}\n{text}"

@@ -87,4 +87,4 @@ def test_baseline_differs_from_camvid_in_the_network_only() -> None:
 
 
 def test_class_table_of_the_folder_recipe_follows_its_root() -> None:
-    assert load_config("folder_w18", ["data.root=/mine"]).data.labels == "/mine/classes.yaml"
+    assert load_config("folder_w18", ["data.root=/mine"]).data.labels == "/mine/labels.yaml"
