@@ -1,0 +1,115 @@
+"""Checkpoints of a run: when they are written, and that each is written whole or not at all.
+
+best.ckpt has the highest mIoU on the validation split, last.ckpt the newest weights. Both hold tensors
+and plain types only, so `torch.load(..., weights_only=True)` opens them.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from hrseg.errors import DataError, TrainingError
+from hrseg.imaging import write_atomic
+from hrseg.metrics import table
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and move it there when it is complete and on disk."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: It cannot be written, for example because the disk is full. The file that
+                was there before is untouched.
+        """
+        try:
+            with write_atomic(Path(path)) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, DataError, RuntimeError) as error:
+            # torch reports a full disk as RuntimeError with the reason in its chain or nowhere.
+            there = "The one from before is whole." if Path(path).exists() else "Nothing was kept."
+            raise TrainingError(
+                f"The checkpoint {path} could not be written: {_reason(error)}. {there} Make room, "
+                "or choose another disk with run.dir; then go on with --resume last."
+            ) from error
+
+    def load_checkpoint(
+        self,
+        path: Any,
+        map_location: Any = lambda storage, location: storage,
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read a checkpoint, tensors and plain types only."""
+        return super().load_checkpoint(path, map_location, weights_only=True)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
+
+
+class KeepBestAndLast(Checkpoint):
+    """Write best.ckpt after a validation with a new best score, and last.ckpt after every epoch.
+
+    Beside best.ckpt lies per_class.txt, the scores of the same weights. An interrupted run writes
+    last.ckpt too, in the middle of its epoch.
+
+    Args:
+        folder: The run's folder.
+        monitor: Name of the logged score; higher is better.
+    """
+
+    def __init__(self, folder: Path, monitor: str = "val/miou") -> None:
+        self.folder = folder
+        self.monitor = monitor
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.scored_step: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the best score for a resumed run."""
+        return {"best": self.best, "epoch": self.best_epoch, "scored_step": self.scored_step}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the best score over from the run that is resumed."""
+        self.best, self.best_epoch = state_dict["best"], state_dict["epoch"]
+        self.scored_step = state_dict["scored_step"]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write best.ckpt if the score is a new best."""
+        if trainer.sanity_checking:
+            return
+        score = float(trainer.callback_metrics[self.monitor])
+        self.scored_step = trainer.global_step
+        if not math.isnan(score) and (self.best is None or score > self.best):
+            self.best, self.best_epoch = score, trainer.current_epoch
+            trainer.save_checkpoint(self.folder / BEST)
+            if trainer.is_global_zero:
+                text = table(pl_module.result, pl_module.labels.names)
+                with write_atomic(self.folder / "per_class.txt") as temporary:
+                    temporary.write_text(f"{text}\n", encoding="utf-8")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write last.ckpt."""
+        trainer.save_checkpoint(self.folder / LAST)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Write last.ckpt when somebody stops the run; a run that failed keeps its older one."""
+        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        if stopped and trainer.state.fn == "fit" and trainer.global_step > 0:
+            trainer.save_checkpoint(self.folder / LAST)

@@ -1,0 +1,89 @@
+"""What training a network needs in memory, estimated without allocating any of it.
+
+The forward pass runs on fake tensors, which have shapes and types but no storage, and whatever autograd
+keeps for the backward pass is added up.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device for one training step.
+
+    Attributes:
+        weights: Parameters and their gradients, float32.
+        optimiser: Momentum or moments, and the moving average of the weights.
+        activations: What autograd keeps between forward and backward.
+        transient: Gradients of the largest map, which are alive at the peak.
+    """
+
+    weights: int
+    optimiser: int
+    activations: int
+    transient: int
+
+    @property
+    def total(self) -> int:
+        """The sum, without the libraries' own workspace (cuDNN, CUDA context: about 1 GiB)."""
+        return self.weights + self.optimiser + self.activations + self.transient
+
+
+def training_memory(
+    network: nn.Module, batch: tuple[int, int, int], *, bf16: bool, slots: int = 1
+) -> Memory:
+    """Estimate the memory of a training step with cross-entropy at image size.
+
+    weights = 2 x 4 bytes a parameter; optimiser = slots x 4 bytes a parameter; activations = storages
+    saved for backward, each counted once; transient = twice the float32 logits, since softmax and
+    its gradient exist together.
+
+    Args:
+        network: Follows the network contract.
+        batch: (N, H, W) of the images.
+        bf16: Whether the forward pass runs under bf16 (or fp16) autocast.
+        slots: Numbers kept for each parameter: 1 for SGD's momentum, 2 for AdamW, one more for a
+            moving average.
+    """
+    count, height, width = batch
+    bands = getattr(network, "spec", {}).get("in_channels", 3)
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage  # held, so that no later storage takes its number
+        return tensor
+
+    fake = FakeTensorMode()
+    state: dict[str, torch.Tensor] = {
+        key: fake.from_tensor(value) for key, value in network.state_dict().items()
+    }
+    with fake:
+        own = {value.untyped_storage()._cdata for value in state.values()}
+        for name, _ in network.named_parameters():
+            state[name].requires_grad_(True)
+        image = torch.empty(count, bands, height, width)
+        mask = torch.empty(count, height, width, dtype=torch.int64)
+        half = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        training = network.training
+        network.train()
+        try:
+            with hooks, half:
+                logits = torch.func.functional_call(network, state, (image,))
+                F.cross_entropy(logits.float(), mask)
+        finally:
+            network.train(training)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Memory(
+        weights=8 * parameters,
+        optimiser=4 * slots * parameters,
+        activations=sum(s.nbytes() for key, s in saved.items() if key not in own),
+        transient=2 * 4 * logits.numel(),
+    )

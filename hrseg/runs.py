@@ -1,0 +1,209 @@
+"""The folder of a run: how it is named, found again, and what is written into it besides weights.
+
+runs/camvid_w18/config.yaml  versions.json  metrics.csv  per_class.txt  pictures/  best.ckpt  last.ckpt
+"""
+
+import csv
+import json
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from hrseg.errors import ConfigError, did_you_mean
+from hrseg.imaging import write_atomic
+
+COLUMNS = (
+    *("step", "epoch", "train/loss", "train/epoch_loss", "train/lr", "train/images_per_second"),
+    *("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/frequency_weighted_iou"),
+)
+PACKAGES = ("hrseg", "torch", "torchvision", "lightning", "albumentations", "numpy", "omegaconf")
+
+
+def new_run_folder(parent: Path, name: str) -> Path:
+    """Name a folder that does not exist yet: `name`, then `name-2`, `name-3`. Nothing is created.
+
+    Raises:
+        ConfigError: The name would lead out of `parent`.
+    """
+    if name in {"", ".", ".."} or Path(name).name != name:
+        raise ConfigError(
+            f"run.name is '{name}'. It must be the name of one folder. Choose the folder above it "
+            "with run.dir."
+        )
+    folder, number = parent / name, 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def find_checkpoint(resume: str, parent: Path, name: str) -> Path:
+    """Find the checkpoint that `--resume` means.
+
+    Args:
+        resume: "last" for the newest run of this name, a run's folder, or a checkpoint file.
+        parent: Folder of all runs.
+        name: Name of the run.
+
+    Raises:
+        ConfigError: There is nothing to resume.
+    """
+    if resume != "last":
+        path = Path(resume)
+        path = path / "last.ckpt" if path.is_dir() else path
+        if not path.is_file():
+            raise ConfigError(
+                f"There is no checkpoint {path} to resume. Give 'last', a run's folder, or a file "
+                "such as runs/NAME/last.ckpt."
+            )
+        return path
+    pattern = re.compile(rf"{re.escape(name)}(-(\d+))?")
+    found: dict[int, Path] = {}
+    for path in parent.glob("*/last.ckpt"):
+        match = pattern.fullmatch(path.parent.name)
+        if match:
+            found[int(match[2] or 1)] = path
+    if not found:
+        others = sorted(path.parent.name for path in parent.glob("*/last.ckpt"))
+        known = f" Runs in {parent}: {', '.join(others[:10])}." if others else ""
+        raise ConfigError(
+            f"There is no run '{name}' with a last.ckpt in {parent}, so nothing can be resumed."
+            f"{known}{did_you_mean(name, others)} Leave out --resume to start anew, or set run.name."
+        )
+    return found[max(found)]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Say which software made a run: plain values for versions.json."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version_of(name) for name in PACKAGES},
+        "git": _git_state(),
+        "command": sys.argv,
+    }
+
+
+def version_of(name: str) -> str | None:
+    """Return the version of an installed package; None where it only lies on the path."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Read commit and cleanness of the checkout hrseg runs from; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():  # site-packages may lie inside somebody else's checkout
+        return None
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(here), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(status)}
+
+
+def start_folder(folder: Path, config_text: str) -> None:
+    """Create a run's folder with its resolved config and the software it runs on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = json.dumps(describe_machine(), indent=2)
+    for name, text in (("config.yaml", config_text), ("versions.json", f"{machine}\n")):
+        with write_atomic(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+class MetricsFile(Logger):
+    """Numbers of a run as one CSV table: a row per logged step, a column per number.
+
+    A resumed run goes on in the same file. Rows after the resumed step are dropped first, since the
+    run will write them again.
+
+    Args:
+        path: The CSV file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._columns: list[str] = []
+        self._last: tuple[dict[str, str], int] = ({}, 0)  # newest row and where it begins
+
+    @property
+    def name(self) -> str:
+        """A word for Lightning."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """A word for Lightning."""
+        return ""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Ignore them: config.yaml has them all."""
+
+    @rank_zero_only
+    def go_back_to(self, step: int) -> None:
+        """Drop the rows that a resumed run is about to write again: those from `step` on."""
+        if self.path.exists():
+            columns, rows = self._read()
+            self._write(columns, [row for row in rows if int(row["step"]) < step])
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write one row, or add to the newest one if it is of the same step."""
+        if not self._columns:
+            columns, rows = self._read() if self.path.exists() else (list(COLUMNS), [])
+            self._write(columns, rows)
+        row = {"step": str(step or 0), **{name: f"{value:.6g}" for name, value in metrics.items()}}
+        newest, start = self._last
+        if newest.get("step") == row["step"]:
+            row = {**newest, **row}
+        else:
+            start = self.path.stat().st_size
+        new = [name for name in row if name not in self._columns]
+        if new:
+            _, rows = self._read()
+            kept = rows[:-1] if newest.get("step") == row["step"] else rows
+            self._write([*self._columns, *new], [*kept, row])
+            return
+        with self.path.open("r+", newline="", encoding="utf-8") as file:
+            file.truncate(start)
+            file.seek(start)
+            csv.DictWriter(file, self._columns, restval="").writerow(row)
+        self._last = (row, start)
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if (row["step"] or "").isdigit()]
+            return list(reader.fieldnames or COLUMNS), rows
+
+    def _write(self, columns: list[str], rows: list[dict[str, str]]) -> None:
+        with (
+            write_atomic(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows[:-1])
+            start = file.tell()
+            writer.writerows(rows[-1:])
+        self._columns, self._last = columns, (rows[-1] if rows else {}, start)

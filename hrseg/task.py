@@ -1,0 +1,221 @@
+"""One network learning and being scored: the LightningModule.
+
+Here live the steps, the score and the optimiser. Pictures, progress lines and files are callbacks;
+configs and tables are joined in `build`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import nn
+
+from hrseg.config import EvaluationConfig, OptimConfig
+from hrseg.data.labels import LabelSet
+from hrseg.errors import TrainingError
+from hrseg.inference.prepare import LogitsFunction, prepare
+from hrseg.inference.windows import whole_or_windows
+from hrseg.losses import WeightedSum
+from hrseg.metrics import ConfusionMatrix, Scores
+from hrseg.optim import Ema, build_optimizer, build_scheduler, parameter_groups
+
+SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+
+
+class SegmentationTask(pl.LightningModule):
+    """A network with its loss, its score and its optimiser, as Lightning drives them.
+
+    Args:
+        network: Follows the network contract.
+        labels: The classes, in trainId order.
+        loss: A `WeightedSum`; None is plain cross-entropy.
+        optim: Optimiser, schedule and moving average; None takes the defaults.
+        evaluation: Window, overlap and precision of validation and test; None looks at whole images.
+        card: Plain values that a checkpoint carries under "hrseg" besides the labels: version, config,
+            mean, std.
+        channels_last: Memory order of the training images.
+        compiled: Run the training forward pass through torch.compile.
+
+    Example:
+        >>> from hrseg.data.labels import load_labels
+        >>> from hrseg.models import create_model
+        >>> labels = load_labels("camvid")
+        >>> task = SegmentationTask(create_model("hrnet_w18_small_v1", num_classes=11), labels)
+        >>> task.ema is None
+        True
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: LabelSet,
+        loss: WeightedSum | None = None,
+        *,
+        optim: OptimConfig | None = None,
+        evaluation: EvaluationConfig | None = None,
+        card: Mapping[str, Any] | None = None,
+        channels_last: bool = True,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.labels = labels
+        self.loss = loss or WeightedSum({"cross_entropy": 1.0})
+        self.optim = optim or OptimConfig()
+        self.evaluation = evaluation or EvaluationConfig()
+        self.card = dict(card or {})
+        self.channels_last = channels_last
+        decay = self.optim.ema_decay
+        self.ema = Ema(network, decay) if decay is not None else None
+        self.confusion = ConfusionMatrix(labels.num_classes)
+        self.result: Scores | None = None
+        self._logits: LogitsFunction | None = None
+        # A bound method, not the module: state-dict keys stay free of "_orig_mod".
+        self._forward_all: Any = self.network.forward_all
+        if compiled:
+            self._forward_all = torch.compile(self.network.forward_all)
+
+    @property
+    def evaluated(self) -> Any:
+        """The network whose score counts: the moving average where there is one."""
+        return self.network if self.ema is None else self.ema.module
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits of the evaluated network. Shape: (N, 3, H, W) → (N, K, H, W)."""
+        logits: torch.Tensor = self.evaluated(image)
+        return logits
+
+    # Learning
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
+        """Return the loss of one batch.
+
+        Raises:
+            TrainingError: The loss is not a finite number; names the images.
+        """
+        image, mask = batch["image"], batch["mask"]
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        outputs = self._forward_all(image)
+        loss = self.loss.total(outputs, mask, self.network.resize)
+        if not torch.isfinite(loss):
+            raise TrainingError(self._lost(loss, batch["name"]))
+        self.log("train/loss", loss, batch_size=len(image))
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
+        return loss
+
+    def _lost(self, loss: torch.Tensor, names: list[str]) -> str:
+        shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+        return (
+            f"The loss is {loss.item()} at step {self.global_step}, on {shown}. A finite number was "
+            f"expected. Lower optim.lr (now {self.optim.lr:g}), add optim.warmup_steps or "
+            "trainer.clip_norm, or set trainer.precision=fp32; the last checkpoint is from before."
+        )
+
+    def configure_optimizers(self) -> Any:
+        """Build optimiser and schedule; the schedule counts optimiser steps."""
+        optim = self.optim
+        groups = parameter_groups(
+            self.network,
+            lr=optim.lr,
+            weight_decay=optim.weight_decay,
+            head_lr_factor=optim.head_lr_factor,
+            no_decay_norms=optim.no_decay_norms,
+        )
+        optimizer = build_optimizer(optim.name, groups, lr=optim.lr, momentum=optim.momentum)
+        scheduler = build_scheduler(
+            optimizer,
+            max_steps=int(self.trainer.estimated_stepping_batches),
+            power=optim.poly_power,
+            warmup_steps=optim.warmup_steps,
+            min_lr=optim.min_lr,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_train_start(self) -> None:
+        """Put the rates where the schedule says; a resumed run may have another length."""
+        for config in self.trainer.lr_scheduler_configs:
+            schedule: Any = config.scheduler
+            for group, base, factor in zip(
+                schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+            ):
+                group["lr"] = base * factor(schedule.last_epoch)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Move the weights, then let the moving average follow."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update(self.network)
+
+    # Being scored
+
+    def on_validation_epoch_start(self) -> None:
+        """Make the network ready for whole images, once for all of them."""
+        self._open_evaluation()
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
+        """Count one image, and return its prediction for callbacks. Shape: → (N, H, W)."""
+        return self._count(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the score of the whole set."""
+        self._close_evaluation("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Make the network ready for whole images, once for all of them."""
+        self._open_evaluation()
+
+    def test_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
+        """Count one image, and return its prediction for callbacks. Shape: → (N, H, W)."""
+        return self._count(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the score of the whole set."""
+        self._close_evaluation("test")
+
+    def _open_evaluation(self) -> None:
+        self.confusion.reset()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Batch norm statistics differ between devices; rank 0's are the ones a checkpoint keeps.
+            for buffer in self.evaluated.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        if isinstance(self._trainer and self._trainer.strategy, FSDPStrategy):
+            self._logits = self.network  # sharded weights cannot be copied
+        else:
+            self._logits = prepare(self.evaluated, self.device, self.evaluation.precision)
+
+    def _count(self, batch: dict[str, Any]) -> torch.Tensor:
+        if self._logits is None:  # someone calls the step outside a Trainer's loop
+            self._open_evaluation()
+        assert self._logits is not None
+        # The prepared network chose its precision itself; the trainer's autocast would change it.
+        with torch.autocast(self.device.type, enabled=False):
+            logits = whole_or_windows(
+                self._logits, batch["image"], self.evaluation.window, self.evaluation.overlap
+            )
+        pred = logits.argmax(dim=1)  # (N, H, W)
+        self.confusion.update(pred, batch["mask"])
+        return pred
+
+    def _close_evaluation(self, stage: str) -> None:
+        self._logits = None
+        self.result = self.confusion.compute()
+        values: Mapping[str, Any] = self.result
+        scores = {f"{stage}/{name}": values[name] for name in SCORES}
+        self.log_dict(scores, sync_dist=True, batch_size=1)  # the same on every device
+
+    # What is kept
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add config, labels and score as plain types, so that predict needs nothing else."""
+        checkpoint["hrseg"] = {
+            **self.card,
+            "network": dict(self.network.spec),
+            "labels": self.labels.to_dict(),
+            "miou": None if self.result is None else self.result["miou"],
+        }
