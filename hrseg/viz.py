@@ -173,7 +173,7 @@ def grid(
     if width is not None and columns * wide > width:
         high, wide = max(1, round(high * width / columns / wide)), max(1, width // columns)
     size = _text_size(columns * wide, high * math.ceil(len(images) / columns))
-    font = _font(size, _letters(titles or ()))
+    font = _font(min(size, max(12, wide // 12)), _letters(titles or ()))
     gap = max(4, round(font.size * 0.5))
     line = round(font.size * 1.5) if titles is not None else 0
     rows = math.ceil(len(images) / columns)
@@ -259,24 +259,26 @@ def feature_grid(
     Shape:
         branch i (1, C, h, w) or (C, h, w) → uint8 (H, W, 3)
     """
-    panels, titles = [], []
     columns = 2 + channels + (image is not None)
-    cell = max(1, width // columns)
-    shape = image.shape if image is not None else _channels(branches[0]).shape[1:]
-    target = (max(1, round(cell * shape[0] / shape[1])), cell)
+    cell = max(16, round(width / (columns + 0.1)))  # some of the width goes into gaps
+    shape = _channels(branches[0]).shape[1:] if image is None else image.shape
+    height = max(1, round(cell * shape[0] / shape[1]))
+    panels: list[np.ndarray] = []
+    titles: list[str] = []
     for index, branch in enumerate(branches):
         values = _channels(branch)
-        depth, height, wide = values.shape
-        if image is not None:
-            panels.append(image)
-            titles.append(f"branch {index}: {depth} channels, {height} x {wide}")
-        panels += [mean_map(values), pca_rgb(values)]
-        titles += ["mean", "PCA"] if image is not None else [f"branch {index}: mean", "PCA"]
         singles = top_channels(values, channels)
-        panels += [*singles.values(), *[_blank(target)] * (channels - len(singles))]
-        titles += [*(f"channel {i}" for i in singles), *[""] * (channels - len(singles))]
-    drawn = [np.array(_fitted(panel, cell, target[0])) for panel in panels]
-    return grid(drawn, titles, columns)
+        row = [mean_map(values), pca_rgb(values), *singles.values()]
+        words = [f"branch {index}, mean", "PCA", *(f"channel {i}" for i in singles)]
+        if image is not None:
+            row.insert(0, image)
+            words[:1] = [f"branch {index}, {len(values)} channels", "mean"]
+        blank = columns - len(row)
+        # A coarse map covers the whole image, though its own proportions are rounded: stretch it.
+        panels += [_stretched_to(panel, cell, height) for panel in row]
+        panels += [np.full((height, cell, 3), PAPER, dtype=np.uint8)] * blank
+        titles += [*words, *[""] * blank]
+    return grid(panels, titles, columns)
 
 
 def heat(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
@@ -457,12 +459,11 @@ def _font(size: int, letters: frozenset[str] = frozenset()) -> ImageFont.FreeTyp
     assert isinstance(own, ImageFont.FreeTypeFont)
     if not _lacks(own, letters):
         return own
+    fonts = [own]
     for name in _FONTS:
         with contextlib.suppress(OSError):
-            font = ImageFont.truetype(name, size)
-            if not _lacks(font, letters):
-                return font
-    return own
+            fonts.append(ImageFont.truetype(name, size))
+    return min(fonts, key=lambda font: _lacks(font, letters))
 
 
 def _letters(texts: Iterable[str]) -> frozenset[str]:
@@ -470,19 +471,23 @@ def _letters(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(letter for text in texts for letter in text if not letter.isascii())
 
 
-def _lacks(font: ImageFont.FreeTypeFont, letters: Iterable[str]) -> bool:
-    """Tell whether a font would draw its box for unknown letters."""
+def _lacks(font: ImageFont.FreeTypeFont, letters: Iterable[str]) -> int:
+    """Count the letters for which a font would draw its box."""
     box = bytes(font.getmask("\U0010fffe"))
-    return any(bytes(font.getmask(letter)) == box for letter in letters)
+    return sum(bytes(font.getmask(letter)) == box for letter in letters)
 
 
 def _writable(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """Take the accents off letters no font here can draw, and put "?" for the others."""
-    if not _lacks(font, _letters([text])):
-        return text
-    plain = unicodedata.normalize("NFKD", text)
-    letters = (letter for letter in plain if not unicodedata.combining(letter))
-    return "".join(letter if letter.isascii() else "?" for letter in letters)
+    """Take the accents off letters the font cannot draw, and put "?" for the others."""
+    return "".join(
+        _plain(letter) if not letter.isascii() and _lacks(font, letter) else letter
+        for letter in text
+    )
+
+
+def _plain(letter: str) -> str:
+    first = unicodedata.normalize("NFKD", letter)[0]
+    return first if first.isascii() else "?"
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
@@ -510,8 +515,10 @@ def _fitted(picture: np.ndarray, width: int, height: int) -> Image.Image:
     return cell
 
 
-def _blank(size: tuple[int, int]) -> np.ndarray:
-    return np.full((*size, 3), PAPER, dtype=np.uint8)
+def _stretched_to(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    coarse = width >= 2 * picture.shape[1]
+    how = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(picture).resize((width, height), how))
 
 
 def _channels(maps: torch.Tensor | np.ndarray) -> np.ndarray:
