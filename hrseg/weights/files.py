@@ -4,6 +4,7 @@ Every load in the project goes through `read_checkpoint`; nothing here ever runs
 """
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols; the error below says it
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
             raise WeightsError(

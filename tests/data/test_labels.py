@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from hrseg.data.labels import IGNORE_INDEX, Label, LabelSet, distinct_colors, load_labels
+from hrseg.errors import DataError
+
+# Official Cityscapes ids of the 19 trained classes, in trainId order.
+CITYSCAPES = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+
+
+def test_cityscapes_maps_34_ids_to_19_classes_and_back():
+    labels = load_labels("cityscapes")
+    encoded = labels.encode(np.arange(34, dtype=np.uint8)[None])[0]
+    assert [int(i) for i in np.flatnonzero(encoded < 255)] == CITYSCAPES
+    assert encoded[CITYSCAPES].tolist() == list(range(19))
+    assert labels.decode(encoded)[CITYSCAPES].tolist() == CITYSCAPES
+    assert labels.names[13] == "car"
+    assert tuple(labels.palette[0]) == (128, 64, 128)
+
+
+def test_cityscapes_licence_plate_is_ignored_as_minus_one_and_as_255():
+    labels = load_labels("cityscapes")
+    assert labels.encode(np.array([[-1, 7]], np.int32)).tolist() == [[255, 0]]
+    assert labels.encode(np.array([[255, 7]], np.uint8)).tolist() == [[255, 0]]
+
+
+def test_ade20k_shifts_by_one_exactly_once():
+    labels = load_labels("ade20k")
+    ids = np.arange(151, dtype=np.uint8)[None]
+    encoded = labels.encode(ids)
+    assert encoded[0, 0] == IGNORE_INDEX
+    assert encoded[0, 1:].tolist() == list(range(150))
+    assert (labels.decode(encoded) == ids).all()
+
+
+def test_camvid_ignores_eleven():
+    labels = load_labels("camvid")
+    assert labels.encode(np.arange(12, dtype=np.uint8)[None]).tolist() == [[*range(11), 255]]
+    assert labels.decode(np.array([[255]], np.uint8)).tolist() == [[11]]
+
+
+def test_an_unknown_id_names_file_ids_and_table():
+    with pytest.raises(
+        DataError, match=r"a\.png holds ids 40, 41; table 'cityscapes' knows -1 to 33"
+    ):
+        load_labels("cityscapes").encode(np.array([[40, 41, 7]], np.uint8), "a.png")
+    with pytest.raises(DataError, match=r"holds id 1000"):
+        load_labels("camvid").encode(np.array([[1000, 3]], np.int32))
+
+
+def test_colour_masks_are_matched_exactly():
+    labels = load_labels("camvid")
+    colors = np.array([[row.color for row in labels.labels]], np.uint8)
+    assert labels.encode(colors).tolist() == [[*range(11), 255]]
+    with pytest.raises(DataError, match=r"colour \(1, 2, 3\)"):
+        labels.encode(np.array([[[1, 2, 3]]], np.uint8), "c.png")
+
+
+def test_plain_types_round_trip():
+    labels = load_labels("cityscapes")
+    assert LabelSet.from_dict(labels.to_dict()) == labels
+    with pytest.raises(DataError, match="cannot be read"):
+        LabelSet.from_dict({"name": "x"})
+
+
+def test_a_short_yaml_counts_ids_and_skips_ignored_ones(tmp_path):
+    (tmp_path / "my.yaml").write_text("classes: [road, car]\nignore: [0]\n")
+    labels = load_labels(tmp_path / "my.yaml")
+    assert labels.encode(np.array([[0, 1, 2]], np.uint8)).tolist() == [[255, 0, 1]]
+    assert labels.names == ["road", "car"]
+
+
+def test_a_csv_with_names_alone_is_enough(tmp_path):
+    (tmp_path / "my.csv").write_text("name\nroad\ncar\n")
+    labels = load_labels(tmp_path / "my.csv")
+    assert [(row.id, row.train_id) for row in labels.labels] == [(0, 0), (1, 1)]
+
+
+def test_rows_may_merge_ids_into_one_class(tmp_path):
+    (tmp_path / "my.csv").write_text("id,train_id,name\n3,0,car\n9,0,bus\n5,1,road\n")
+    labels = load_labels(tmp_path / "my.csv")
+    assert labels.encode(np.array([[3, 9, 5]], np.uint8)).tolist() == [[0, 0, 1]]
+    assert labels.decode(np.array([[0, 1]], np.uint8)).tolist() == [[3, 5]]
+
+
+def test_a_binary_set_with_0_and_255_can_name_255_a_class(tmp_path):
+    (tmp_path / "b.yaml").write_text(
+        "classes:\n- {id: 0, name: no}\n- {id: 255, name: yes it is}\n"
+    )
+    labels = load_labels(tmp_path / "b.yaml")
+    assert labels.encode(np.array([[0, 255]], np.uint8)).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,train_id,name\n0,0,a\n0,1,b\n", "id 0 twice"),
+        ("id,train_id,name\n0,0,a\n1,2,b\n", "without a gap"),
+        ("id\n0\n", "needs a column 'name'"),
+        ("id,name\nx,a\n", "cannot be read"),
+    ],
+)
+def test_contradictory_tables_are_refused(tmp_path, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        load_labels(tmp_path / "t.csv")
+
+
+def test_unknown_tables_are_suggested():
+    with pytest.raises(DataError, match="Did you mean 'cityscapes'"):
+        load_labels("cityscape")
+    with pytest.raises(DataError, match="does not exist"):
+        load_labels("nowhere/classes.csv")
+
+
+def test_drawn_colours_differ():
+    assert len(set(distinct_colors(40))) == 40
+
+
+def test_labels_decode_to_the_first_of_several_ids():
+    rows = (Label(5, 0, "a", (1, 1, 1)), Label(700, 1, "b", (2, 2, 2)))
+    wide = LabelSet("wide", rows).decode(np.array([[0, 1]], np.uint8))
+    assert wide.tolist() == [[5, 700]]
+    assert wide.dtype == np.uint16

@@ -1,0 +1,88 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from hrseg.errors import ConfigError
+from hrseg.inference import windows
+from hrseg.inference.windows import sliding_window, starts, whole_or_windows
+
+
+def identity(image):
+    return image
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("size", [(64, 64), (97, 131), (64, 200)])
+def test_identity_function_gives_the_image_back(size, overlap):
+    image = torch.rand(2, 3, *size)
+    out = sliding_window(identity, image, (64, 64), overlap)
+    assert torch.allclose(out, image, atol=1e-6)
+
+
+def test_constant_function_shows_no_seam():
+    out = sliding_window(
+        lambda x: torch.ones(len(x), 4, *x.shape[-2:]), torch.rand(1, 3, 150, 170), (64, 96)
+    )
+    assert torch.allclose(out, torch.ones(1, 4, 150, 170), atol=1e-6)
+
+
+def test_window_larger_than_image_is_one_plain_call():
+    calls = []
+
+    def spy(x):
+        calls.append(x.shape)
+        return x
+
+    image = torch.rand(1, 3, 50, 60)
+    assert sliding_window(spy, image, (64, 96)) is image
+    assert calls == [(1, 3, 50, 60)]
+
+
+def test_windows_are_run_in_batches_of_the_asked_size():
+    sizes = []
+
+    def spy(x):
+        sizes.append(x.shape[0])
+        return x
+
+    sliding_window(spy, torch.rand(1, 3, 128, 128), (64, 64), 0.0, batch=3)
+    assert sizes == [3, 1]
+
+
+def test_every_pixel_is_covered_and_the_last_window_ends_with_the_image():
+    for length in range(64, 300, 7):
+        begins = starts(length, 64, 0.3)
+        assert begins[0] == 0
+        assert begins[-1] + 64 == length
+        assert all(b - a <= 64 for a, b in pairwise(begins))
+
+
+def test_neighbours_fade_into_one_another():
+    # window values 0 and 1: with the ramp the blend rises steadily inside the overlap
+    values = iter([0.0, 1.0])
+    out = sliding_window(
+        lambda x: torch.full_like(x, next(values)), torch.rand(1, 1, 64, 96), (64, 64), 0.5, batch=1
+    )
+    middle = out[0, 0, 0, 32:64]
+    assert (middle.diff() > 0).all()
+    assert out[0, 0, 0, 31] == 0
+    assert out[0, 0, 0, 64] == 1
+
+
+def test_windows_off_the_grid_are_refused_with_the_next_larger():
+    with pytest.raises(
+        ConfigError, match=r"\(500, 1000\) is not a multiple of 32. Next larger: \(512, 1024\)"
+    ):
+        sliding_window(identity, torch.rand(1, 3, 8, 8), (500, 1000))
+    with pytest.raises(ConfigError, match=r"Overlap 0.95"):
+        sliding_window(identity, torch.rand(1, 3, 8, 8), (64, 64), 0.95)
+
+
+def test_a_very_large_image_falls_back_to_windows_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(windows, "WHOLE_PIXELS", 1000)
+    monkeypatch.setattr(windows, "FALLBACK", ((32, 32), 0.25))
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(whole_or_windows(identity, image), image, atol=1e-6)
+    assert "run in windows of 32 x 32" in caplog.text
+    assert whole_or_windows(identity, image[..., :20, :20]).shape == (1, 3, 20, 20)
