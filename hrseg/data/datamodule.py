@@ -1,0 +1,312 @@
+"""The data of a run as Lightning takes them: splits, datasets, samplers and loaders.
+
+Nothing is read before somebody asks: pairs are found on first use, pixels in the loader processes.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+from torch.utils.data import DataLoader, default_collate
+
+from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
+from hrseg.data.labels import LabelSet, load_labels
+from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
+from hrseg.data.sampling import ShardSampler, pixels_by_image
+from hrseg.data.synthetic import scene
+from hrseg.data.transforms import limit_threads, train_recipe
+from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
+
+SYNTHETIC = "synthetic"
+SCENE_SEEDS = {"train": 0, "val": 1, "test": 2}
+"""Split → its town. Independent of the run's seed: runs with other seeds stay comparable."""
+MAX_WORKERS = 8
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Training crops and whole evaluation images of one dataset.
+
+    Args:
+        layout: A row of LAYOUTS, or "synthetic".
+        root: The dataset's folder.
+        labels: Label table or file; None takes the layout's.
+        train_split: Split to learn from.
+        val_split: Split for validation.
+        test_split: Split for tests and predictions; its images need no masks.
+        crop: (height, width) of training crops.
+        base_size: See `train_recipe`, also for scale_min to photometric and max_class_share.
+        scale_min: Smallest scale.
+        scale_max: Largest scale.
+        scale_step: Distance between scales.
+        flip: Probability of a mirrored image.
+        photometric: Strength of colour changes.
+        max_class_share: Largest share of one class in a crop.
+        sampling: "uniform", or "rare" for more of the images with rare classes.
+        batch_size: Training images per device and step. Evaluation takes one at a time, at native size.
+        workers: Loader processes per device; None looks at the machine.
+        mean: Subtracted from images in 0..1.
+        std: Divided by.
+        seed: Of order and augmentation.
+        scenes: Training scenes of the synthetic layout; a quarter of them validate.
+        scene_size: Their (height, width).
+
+    Raises:
+        ConfigError: Unknown layout, or scales upside down.
+        DataError: Label table or files that are not there or do not fit.
+
+    Example:
+        >>> data = SegmentationData(layout="synthetic", scenes=8, crop=(64, 64), batch_size=2)
+        >>> tuple(data.sample_batch()["image"].shape)
+        (2, 3, 64, 64)
+    """
+
+    def __init__(
+        self,
+        *,
+        layout: str,
+        root: str | Path | None = None,
+        labels: str | Path | None = None,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "test",
+        crop: tuple[int, int] = (512, 1024),
+        base_size: int | None = None,
+        scale_min: float = 0.5,
+        scale_max: float = 2.1,
+        scale_step: float = 0.1,
+        flip: float = 0.5,
+        photometric: float = 0.0,
+        max_class_share: float = 1.0,
+        sampling: Literal["uniform", "rare"] = "uniform",
+        batch_size: int = 3,
+        workers: int | None = None,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        seed: int = 0,
+        scenes: int = 240,
+        scene_size: tuple[int, int] = (128, 256),
+    ) -> None:
+        super().__init__()
+        if layout != SYNTHETIC and layout not in LAYOUTS:
+            raise ConfigError(unknown_choice("layout", layout, [*LAYOUTS, SYNTHETIC]))
+        self.layout = layout
+        self.root = root
+        self.splits = {"train": train_split, "val": val_split, "test": test_split}
+        self.labels = self._load_labels(labels)
+        self.recipe = train_recipe(
+            crop=crop,
+            base_size=base_size,
+            scale_min=scale_min,
+            scale_max=scale_max,
+            scale_step=scale_step,
+            flip=flip,
+            photometric=photometric,
+            max_class_share=max_class_share,
+        )
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.workers = workers
+        self.mean, self.std = mean, std
+        self.seed = seed
+        self.scenes, self.scene_size = scenes, scene_size
+
+    def _load_labels(self, source: str | Path | None) -> LabelSet:
+        own = SYNTHETIC if self.layout == SYNTHETIC else LAYOUTS[self.layout].table
+        if source is None and own is None:
+            raise ConfigError(
+                f"data.labels is not set. Layout '{self.layout}' has no classes of its own: give a .csv or .yaml "
+                "of classes, or the name of a table, data.labels=PATH."
+            )
+        return load_labels(source if source is not None else str(own))
+
+    # Pairs
+
+    @cached_property
+    def train_pairs(self) -> list[Pair]:
+        """Images to learn from."""
+        return self._find("train")
+
+    @cached_property
+    def val_pairs(self) -> list[Pair]:
+        """Images to validate with."""
+        return self._find("val")
+
+    @cached_property
+    def test_pairs(self) -> list[Pair]:
+        """Images of the test; their masks may be missing."""
+        return self._find("test")
+
+    def _find(self, use: str) -> list[Pair]:
+        split = self.splits[use]
+        if self.layout == SYNTHETIC:
+            return self._synthetic_pairs(split)
+        pairs = find_pairs(self.layout, self.root, split)
+        bare = [pair.name for pair in pairs if pair.mask is None]
+        if bare and use != "test":
+            raise DataError(
+                f"{len(bare)} images of split '{split}' in {self.root} have no mask, such as "
+                f"{', '.join(bare[:5])}. Set data.{use}_split to a split with masks."
+            )
+        if self.labels.name != LAYOUTS[self.layout].table:
+            # A pair's own table belongs to the layout's classes; the user's table replaces both.
+            pairs = [pair._replace(table=None) for pair in pairs]
+        return pairs
+
+    def _synthetic_pairs(self, split: str) -> list[Pair]:
+        if split not in SCENE_SEEDS:
+            raise DataError(unknown_choice("synthetic split", split, SCENE_SEEDS))
+        count = self.scenes if split == "train" else max(1, self.scenes // 4)
+        paths = [Path(split, f"scene_{index:05d}.png") for index in range(count)]
+        return [Pair(path, path, str(path.with_suffix(""))) for path in paths]
+
+    @property
+    def _read(self) -> Read:
+        if self.layout == SYNTHETIC:
+            return functools.partial(_draw_scene, self.scene_size)
+        return read_pair
+
+    @property
+    def _read_ids(self) -> Callable[[Pair], np.ndarray | None]:
+        if self.layout == SYNTHETIC:
+            return functools.partial(_draw_scene_ids, self.scene_size)
+        return read_ids
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """Pixels of each class in each training mask, counted once for whoever asks. Shape: (N, K)."""
+        return pixels_by_image(self.train_pairs, self.labels, self._read_ids)
+
+    def count_classes(self) -> np.ndarray:
+        """Count the pixels of each class in the training masks. Shape: int64 (K,)."""
+        return self._counts.sum(axis=0)
+
+    # What Lightning calls
+
+    def setup(self, stage: str) -> None:
+        """Find the files the stage needs, so that a missing folder is named at once."""
+        if stage == "fit":
+            self._check_batch(self._world)
+        if stage in ("fit", "validate"):
+            _ = self.val_pairs
+        if stage in ("test", "predict"):
+            _ = self.test_pairs
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Load shuffled, varied crops; an epoch ends with the last full batch."""
+        sampler = ShardSampler(
+            len(self.train_pairs),
+            rank=self._rank,
+            world=self._world,
+            train=True,
+            seed=self.seed,
+            counts=self._counts if self.sampling == "rare" else None,
+        )
+        return self._loader(
+            self._train_set, sampler=sampler, batch_size=self.batch_size, drop_last=True
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Load whole images, one at a time."""
+        return self._evaluation_loader(self.val_pairs)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Load whole images, one at a time."""
+        return self._evaluation_loader(self.test_pairs)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Load the test split."""
+        return self.test_dataloader()
+
+    def sample_batch(self) -> dict[str, Any]:
+        """Load one training batch here and now, to look at.
+
+        Raises:
+            DataError: There are fewer images than a batch holds.
+        """
+        self._check_batch(1)
+        dataset = self._train_set
+        batch: dict[str, Any] = default_collate([dataset[i] for i in range(self.batch_size)])
+        return batch
+
+    @property
+    def _train_set(self) -> SegmentationDataset:
+        return SegmentationDataset(
+            self.train_pairs,
+            self.labels,
+            self.recipe,
+            read=self._read,
+            mean=self.mean,
+            std=self.std,
+            seed=self.seed,
+        )
+
+    def _evaluation_loader(self, pairs: list[Pair]) -> DataLoader[Any]:
+        dataset = SegmentationDataset(
+            pairs, self.labels, read=self._read, mean=self.mean, std=self.std
+        )
+        sampler = ShardSampler(len(pairs), rank=self._rank, world=self._world)
+        return self._loader(dataset, sampler=sampler, batch_size=1)
+
+    def _loader(self, dataset: SegmentationDataset, **options: Any) -> DataLoader[Any]:
+        workers = default_workers(self._devices_here) if self.workers is None else self.workers
+        return DataLoader(
+            dataset,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=limit_threads,
+            pin_memory=self._on_cuda,
+            **options,
+        )
+
+    def _check_batch(self, world: int) -> None:
+        images = len(self.train_pairs)
+        if images < world * self.batch_size:
+            raise DataError(
+                f"{images} training images do not fill one batch: {world} devices x {self.batch_size}. Set "
+                f"data.batch_size={max(1, images // world)} or less, or add images."
+            )
+
+    # Where we are; alone as long as no Trainer has taken us
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _world(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _devices_here(self) -> int:
+        return self.trainer.num_devices if self.trainer else 1
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def default_workers(devices: int = 1) -> int:
+    """Return loader processes per device: what the cores allow, one of them kept for the training.
+
+    Args:
+        devices: On this machine.
+    """
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # a container or a batch queue may give us fewer
+        cores = len(os.sched_getaffinity(0))
+    return min(MAX_WORKERS, max(0, cores // devices - 1))
+
+
+def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    split, name = pair.image.parts
+    return scene(int(name[6:11]), size, SCENE_SEEDS[split])
+
+
+def _draw_scene_ids(size: tuple[int, int], pair: Pair) -> np.ndarray:
+    return _draw_scene(size, pair)[1]

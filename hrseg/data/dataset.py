@@ -1,0 +1,162 @@
+"""From a pair of paths to a sample: read, compare sizes, encode to trainIds, vary, normalise.
+
+One class serves every dataset. What differs is the list of pairs, the label table, and for data that have no
+files the function that reads.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
+from hrseg.data.layouts import Pair
+from hrseg.data.transforms import NO_CLASS, TrainRecipe
+from hrseg.errors import DataError
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, read_mask, to_tensor
+
+
+class Sample(TypedDict):
+    """One image for a network.
+
+    Attributes:
+        image: Normalised float32 (3, h, w).
+        mask: int64 trainIds (h, w).
+        name: As in its Pair.
+    """
+
+    image: torch.Tensor
+    mask: torch.Tensor
+    name: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which image comes next, and everything its augmentation depends on.
+
+    It travels from the sampler to the loader processes, whose copy of the dataset is older than the epoch.
+
+    Attributes:
+        index: Position in the pairs. Below zero, -1-i is image i with a mask of 255: it counts nowhere and
+            only fills a shard up.
+        epoch: Of the training.
+        turn: How often this image has come before in this epoch.
+        wanted: Class the crop shall hold, or NO_CLASS.
+    """
+
+    index: int
+    epoch: int = 0
+    turn: int = 0
+    wanted: int = NO_CLASS
+
+
+Read = Callable[[Pair], tuple[np.ndarray, np.ndarray | None]]
+"""Pair → uint8 image (H, W, 3), ids (H, W) or colours (H, W, 3), or None where there is no mask."""
+
+
+def read_ids(pair: Pair) -> np.ndarray | None:
+    """Read the mask of a pair as stored."""
+    return None if pair.mask is None else read_mask(pair.mask)
+
+
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read both files of a pair."""
+    return read_image(pair.image), read_ids(pair)
+
+
+class SegmentationDataset(Dataset[Sample]):
+    """Images with their masks as trainIds.
+
+    Args:
+        pairs: The images.
+        labels: The classes.
+        recipe: Augmentation; None gives whole images as they are.
+        read: How a pair becomes image and ids; files by default.
+        mean: Subtracted from the image in 0..1.
+        std: Divided by.
+        seed: With epoch and index it decides the augmentation.
+
+    Raises:
+        DataError: On reading: a broken file, sizes that differ, or an id that the table lacks.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        labels: LabelSet,
+        recipe: TrainRecipe | None = None,
+        *,
+        read: Read = read_pair,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        seed: int = 0,
+    ) -> None:
+        self.pairs = pairs
+        self.labels = labels
+        self.recipe = recipe
+        self.read = read
+        self.mean, self.std = mean, std
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, draw: Draw | int) -> Sample:
+        """Read one sample; a plain number is an image of epoch 0."""
+        draw = draw if isinstance(draw, Draw) else Draw(draw)
+        filler = draw.index < 0
+        index = -1 - draw.index if filler else draw.index
+        if index >= len(self.pairs):
+            raise IndexError(index)  # ends a for loop over the dataset
+        image, mask = self.read_trainids(self.pairs[index])
+        if filler:
+            mask = np.full_like(mask, IGNORE_INDEX)
+        if self.recipe is not None:
+            seeds = np.random.SeedSequence((self.seed, draw.epoch, index, draw.turn))
+            seed = int(seeds.generate_state(1)[0])
+            image, mask = self.recipe(image, mask, seed=seed, wanted=draw.wanted)
+        return {
+            "image": to_tensor(image, self.mean, self.std),
+            "mask": torch.from_numpy(mask).long(),
+            "name": self.pairs[index].name,
+        }
+
+    def read_trainids(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Read image and trainIds of a pair; without a mask all pixels are 255.
+
+        Raises:
+            DataError: Their sizes differ.
+
+        Shape:
+            (H, W, 3), (H, W)
+        """
+        image, ids = self.read(pair)
+        if ids is None:
+            return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
+        if ids.shape[:2] != image.shape[:2]:
+            raise DataError(
+                f"Image {pair.image} has {image.shape[0]}x{image.shape[1]} pixels (height x width), its mask "
+                f"{pair.mask} {ids.shape[0]}x{ids.shape[1]}. They must be equal; check that they belong "
+                "together."
+            )
+        return image, encode(pair, ids, self.labels)
+
+
+def encode(pair: Pair, ids: np.ndarray, labels: LabelSet) -> np.ndarray:
+    """Turn the ids of a pair into trainIds, by the pair's own table where it has one.
+
+    Raises:
+        DataError: An id that the table does not know.
+
+    Shape:
+        (H, W) → (H, W)
+    """
+    table = labels if pair.table is None else _table(pair.table)
+    return table.encode(ids, str(pair.mask))
+
+
+_table = functools.cache(load_labels)
