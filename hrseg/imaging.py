@@ -6,11 +6,13 @@ gives plain ids. Every file is written under a temporary name and renamed, so it
 
 import contextlib
 import os
-import tempfile
+import struct
+import uuid
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -23,16 +25,21 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
 )
-MAX_PIXELS = 1_000_000_000
-"""Larger images are refused: a file of some kilobytes can claim terabytes."""
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+_ORIENTATION = 0x0112
+# What Pillow's decoders raise on damaged files; several of them are no OSError.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
+    *(OverflowError, MemoryError, struct.error, zlib.error),
+)
 
 
 def read_image(source: str | Path | IO[bytes] | Image.Image) -> np.ndarray:
     """Read any image as RGB.
 
-    EXIF rotation is applied, palettes are resolved, 16-bit greys are scaled by 257, transparency is laid on
-    white.
+    EXIF rotation is applied, palettes are resolved, 16-bit greys are divided by 257 (unless no value goes beyond
+    255), transparency is laid on white. Of several frames the first is read.
 
     Args:
         source: A path, an open binary file, or a PIL image.
@@ -47,18 +54,17 @@ def read_image(source: str | Path | IO[bytes] | Image.Image) -> np.ndarray:
         (H, W, 3)
     """
     with _opened(source) as image:
-        upright = ImageOps.exif_transpose(image)
-        return _to_rgb(upright)
+        return _to_rgb(_upright(image))
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Read a mask as it is stored: ids stay ids, a palette is not applied.
+    """Read a mask as it is stored: ids stay ids, a palette is not applied, nothing is scaled or turned.
 
     Returns:
         uint8 or int32 ids; a colour mask comes back as uint8 colours.
 
     Raises:
-        DataError: The file is missing, truncated or not an image.
+        DataError: The file is missing, truncated, not an image, or holds fractions.
 
     Shape:
         (H, W), or (H, W, 3) for a mask of colours
@@ -72,17 +78,20 @@ def read_mask(path: str | Path) -> np.ndarray:
             return np.array(image).astype(np.int32)
         if image.mode in ("LA", "PA"):
             return np.array(image.getchannel(0))
+        if image.mode == "F":
+            return _whole(np.array(image), path)
         return np.array(image.convert("RGB"))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return (height, width) as stored, without decoding the pixels.
+    """Return (height, width) of what `read_image` gives, without decoding the pixels.
 
     Raises:
         DataError: The file is missing or not an image.
     """
     with _opened(path, load=False) as image:
-        return image.height, image.width
+        lying = _orientation(image) >= 5
+        return (image.width, image.height) if lying else (image.height, image.width)
 
 
 @contextlib.contextmanager
@@ -98,18 +107,14 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         DataError: The file cannot be written.
     """
     path = Path(path)
-    temporary: Path | None = None
+    # hidden and with the same suffix, since writers choose the format by it
+    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
+        temporary.open("xb").close()
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise DataError(
@@ -117,16 +122,25 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
             "or choose another folder."
         ) from error
     finally:
-        if temporary is not None:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write uint8 RGB; the suffix names the format. Shape: (H, W, 3).
+    """Write RGB; the suffix names the format.
+
+    Args:
+        path: The file, such as a .png or .jpg.
+        image: uint8.
 
     Raises:
         DataError: The file cannot be written, or no format has this suffix.
+
+    Shape:
+        (H, W, 3)
     """
+    if Path(path).suffix.lower() not in Image.registered_extensions():
+        raise DataError(f"No image format has the suffix of {path}. Use .png, .jpg or .tif.")
     _save(Image.fromarray(image), path)
 
 
@@ -135,16 +149,26 @@ def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = 
 
     Args:
         path: The .png file.
-        mask: uint8 ids, or uint16 for more than 256 of them (no palette then).
+        mask: Ids from 0 to 65535. From 256 on the file has 16 bits and no palette.
         palette: Colours of all ids, uint8.
+
+    Raises:
+        DataError: The file cannot be written or is no .png, or an id does not fit.
 
     Shape:
         mask (H, W), palette (256, 3)
     """
-    if palette is None or mask.dtype != np.uint8:
-        _save(Image.fromarray(mask), path)
-        return
+    if Path(path).suffix.lower() != ".png":
+        raise DataError(f"A mask is written as .png, which changes no id; {path} is none.")
+    if mask.dtype not in (np.uint8, np.uint16):
+        low, high = int(mask.min(initial=0)), int(mask.max(initial=0))
+        if low < 0 or high > 65535:
+            raise DataError(f"{path} would hold ids from {low} to {high}; a PNG holds 0 to 65535.")
+        mask = mask.astype(np.uint8 if high < 256 else np.uint16)
     image = Image.fromarray(mask)
+    if palette is None or mask.dtype == np.uint16:
+        _save(image, path)
+        return
     image.putpalette(np.ascontiguousarray(palette, dtype=np.uint8).tobytes())
     _save(image, path)
 
@@ -183,16 +207,9 @@ def denormalise(
 
 
 def _save(image: Image.Image, path: str | Path) -> None:
-    if Path(path).suffix.lower() not in Image.registered_extensions():
-        raise DataError(f"No image format has the suffix of {path}. Use .png, .jpg or .tif.")
+    # quality is for JPEG and WebP; the other formats do not look at it
     with write_atomic(path) as temporary:
-        image.save(temporary)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        image.save(temporary, quality=95)
 
 
 @contextlib.contextmanager
@@ -200,44 +217,71 @@ def _opened(
     source: str | Path | IO[bytes] | Image.Image, load: bool = True
 ) -> Iterator[Image.Image]:
     """Open an image and turn every way it can be broken into one sentence."""
-    if isinstance(source, Image.Image):
-        yield source
-        return
-    name = str(source) if isinstance(source, str | Path) else getattr(source, "name", "the image")
+    if isinstance(source, str | Path):
+        name, size = str(source), _size(source)
+    else:
+        name, size = (
+            str(getattr(source, "filename", "") or getattr(source, "name", "The image")),
+            "",
+        )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of large images (it refuses huge ones) and of damaged EXIF; neither needs an answer
+            warnings.simplefilter("ignore")
+            if isinstance(source, Image.Image):
+                source.load()
+                yield source
+                return
             with Image.open(source) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(
-                        f"{name} claims {image.width:,} x {image.height:,} pixels; at most {MAX_PIXELS:,} are "
-                        "read at once. Cut it into parts."
-                    )
                 if load:
                     image.load()
                 yield image
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"No such file: {name}. Check the path.") from error
-    except UnidentifiedImageError as error:
+    except (IsADirectoryError, PermissionError) as error:
         raise DataError(
-            f"{name} is not an image that can be read ({_size(source)}). Replace it."
+            f"{name} cannot be opened: {error.strerror}. Give a file to read."
         ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name} is not an image that can be read{size}. Replace it.") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{name} claims too many pixels: {error}. Cut it into parts.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(
-            f"{name} cannot be read: {str(error) or type(error).__name__}. It is probably truncated ({_size(source)}); "
+            f"{name} claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the most that are read at "
+            "once. Cut it into parts."
+        ) from error
+    except _DAMAGE as error:
+        raise DataError(
+            f"{name} cannot be read: {str(error) or type(error).__name__}. It is probably damaged{size}; "
             "copy it again."
         ) from error
 
 
-def _size(source: Any) -> str:
+def _size(path: str | Path) -> str:
     try:
-        return f"{Path(source).stat().st_size:,} bytes"
-    except (TypeError, OSError):
-        return "size unknown"
+        return f" ({Path(path).stat().st_size:,} bytes)"
+    except (OSError, ValueError):
+        return ""
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 where there is none or it cannot be read; 5 to 8 swap the axes."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole file to look behind the pixels
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if _orientation(image) == 1:
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGE:  # a tag that can be read and not rewritten
+        return image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -246,12 +290,21 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         values = np.nan_to_num(np.array(image))
         factor = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        return _grey_to_rgb((values * factor).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _grey_to_rgb((values * factor).round().clip(0, 255).astype(np.uint8))
+    if image.mode in _TRANSPARENT or "transparency" in image.info:
         clear = image.convert("RGBA")
         white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, clear).convert("RGB"))
     return np.array(image.convert("RGB"))
+
+
+def _whole(values: np.ndarray, path: str | Path) -> np.ndarray:
+    ids = values.astype(np.int32)
+    if (ids != values).any():
+        raise DataError(
+            f"{path} holds fractions; a mask holds whole ids. Save it with integer ids."
+        )
+    return ids
 
 
 def _sixteen_to_eight(values: np.ndarray) -> np.ndarray:

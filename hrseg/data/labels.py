@@ -6,7 +6,7 @@ mask holds trainIds 0 … K-1 and 255 for pixels without a class.
 
 import colorsys
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hrseg.errors import DataError, unknown_choice
+from hrseg.errors import DataError, did_you_mean, unknown_choice
 
 IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
 MAX_CLASSES = 255
 _TABLES = Path(__file__).with_name("tables")
+_COLUMNS = ("id", "train_id", "name", "r", "g", "b")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class LabelSet:
         labels: All rows; several ids may share a trainId.
 
     Raises:
-        DataError: An id or colour stands twice, or the trainIds are not 0 … K-1.
+        DataError: An id stands twice, a number is out of range, or the trainIds are not 0 … K-1.
 
     Example:
         >>> labels = load_labels("cityscapes")
@@ -73,6 +74,17 @@ class LabelSet:
                 f"Table '{self.name}' has train ids {learned[:8]}…; they must be 0, 1, 2 … without a gap, "
                 f"at most {MAX_CLASSES} of them, and 255 for ignored ids."
             )
+        for row in self.labels:
+            if not -32768 <= row.id <= 65535 or (row.id < 0 and row.train_id != IGNORE_INDEX):
+                raise DataError(
+                    f"Table '{self.name}' gives '{row.name}' the id {row.id}; a mask file holds 0 to 65535, and "
+                    "only ignored ids may be negative. Change the id."
+                )
+            if len(row.color) != 3 or not all(0 <= value <= 255 for value in row.color):
+                raise DataError(
+                    f"Table '{self.name}' gives '{row.name}' the colour {row.color}; it should be red, green, blue "
+                    "from 0 to 255. Change the colour."
+                )
 
     @cached_property
     def classes(self) -> tuple[Label, ...]:
@@ -115,15 +127,16 @@ class LabelSet:
         """
         if ids.ndim == 3:
             return self._encode_colors(ids, source)
-        if ids.dtype == np.uint8:
-            encoded = self._small_table[ids]
+        low, table, known = self._id_table
+        if ids.dtype == np.uint8:  # no id can lie outside
+            place, table, known = ids, table[-low:], known[-low:]
+            right = known.take(place)
         else:
-            low, table = self._wide_table
-            inside = (ids >= low) & (ids < low + len(table))
-            encoded = np.where(inside, table[np.clip(ids - low, 0, len(table) - 1)], -1)
-        if encoded.size and encoded.min() < 0:
-            self._refuse(np.unique(ids[encoded < 0]).tolist(), source)
-        return encoded.astype(np.uint8)
+            place = (ids.astype(np.int64) - low).clip(0, len(table) - 1)
+            right = known.take(place) & (place + low == ids)
+        if not right.all():
+            self._refuse(np.unique(ids[~right]).tolist(), source)
+        return table.take(place)
 
     def decode(self, mask: np.ndarray) -> np.ndarray:
         """Turn trainIds into the dataset's ids; 255 becomes an ignored id of the table, or stays 255.
@@ -180,56 +193,64 @@ class LabelSet:
         return ignored[0] if ignored else IGNORE_INDEX
 
     @cached_property
-    def _small_table(self) -> np.ndarray:
-        table = np.full(256, -1, dtype=np.int16)
-        for label in self.labels:
-            table[label.id % 256 if label.id < 0 else min(label.id, 255)] = label.train_id
-        for label in self.labels:  # a real row beats one that wrapped round or was clipped
-            if 0 <= label.id < 256:
-                table[label.id] = label.train_id
-        if table[IGNORE_INDEX] < 0:
-            table[IGNORE_INDEX] = IGNORE_INDEX  # 255 means "no label" wherever no class claims it
-        return table
-
-    @cached_property
-    def _wide_table(self) -> tuple[int, np.ndarray]:
-        ids = [label.id for label in self.labels] + [IGNORE_INDEX]
-        low = min(ids)
-        table = np.full(max(ids) - low + 1, -1, dtype=np.int16)
-        table[IGNORE_INDEX - low] = IGNORE_INDEX
+    def _id_table(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """Return the lowest id, trainIds by id from there on, and which of these ids the table knows."""
+        low = min(0, *(label.id for label in self.labels))
+        count = max(IGNORE_INDEX, *(label.id for label in self.labels)) - low + 1
+        table = np.full(count, IGNORE_INDEX, dtype=np.uint8)
+        known = np.zeros(count, dtype=bool)
+        known[IGNORE_INDEX - low] = True  # 255 means "no label" wherever no class claims it
         for label in self.labels:
             table[label.id - low] = label.train_id
-        return low, table
+            known[label.id - low] = True
+        return low, table, known
 
     @cached_property
     def _color_table(self) -> tuple[np.ndarray, np.ndarray]:
-        packed = np.array([_pack(np.array(row.color)) for row in self.labels])
-        colors, first = np.unique(packed, return_index=True)
-        return colors, np.array([self.labels[i].train_id for i in first], dtype=np.uint8)
+        """Return packed colours in order, and their trainIds; a class beats an ignored row of its colour."""
+        train_ids: dict[int, int] = {}
+        for row in sorted(self.labels, key=lambda row: row.train_id == IGNORE_INDEX):
+            color = int(_pack(np.array(row.color)))
+            before = train_ids.setdefault(color, row.train_id)
+            if before != row.train_id != IGNORE_INDEX:
+                raise DataError(
+                    f"Table '{self.name}' gives {row.color} to '{self.names[before]}' and '{row.name}', so masks of "
+                    "colours cannot be told apart. Give each class its own colour, or use masks of ids."
+                )
+        known = np.array(sorted(train_ids), dtype=np.int32)
+        return known, np.array([train_ids[int(color)] for color in known], dtype=np.uint8)
 
     def _encode_colors(self, colors: np.ndarray, source: str) -> np.ndarray:
         known, train_ids = self._color_table
         packed = _pack(colors)
-        place = np.searchsorted(known, packed).clip(0, len(known) - 1)
+        place = np.searchsorted(known, packed)
+        place[place == len(known)] = 0
         wrong = known[place] != packed
         if wrong.any():
-            values = np.unique(packed[wrong])
-            rgb = [(int(v) >> 16, int(v) >> 8 & 255, int(v) & 255) for v in values]
+            values = np.unique(packed[wrong]).tolist()
+            rgb = [(value >> 16, value >> 8 & 255, value & 255) for value in values]
             self._refuse(rgb, source, "colour")
         encoded: np.ndarray = train_ids[place]
         return encoded
 
     def _refuse(self, values: list[Any], source: str, kind: str = "id") -> None:
         shown = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
-        if kind == "id":
-            ids = sorted(label.id for label in self.labels)
-            known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
-        else:
+        many = len(values) > 1
+        ids = sorted(label.id for label in self.labels)
+        if kind == "colour":
             known = f"{len(self.labels)} colours"
+        else:
+            known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
+        step = (
+            f"Add {'them' if many else 'it'} to the table, or choose the table of this dataset with "
+            "data.labels."
+        )
+        if Path(source).suffix.lower() in (".jpg", ".jpeg"):
+            step = "JPEG changes ids when it is saved: export the masks as PNG."
+        elif kind == "colour" and all(r == g == b for r, g, b in values):
+            step = "These look like ids saved as grey RGB: save the masks with one channel."
         raise DataError(
-            f"{source or 'A mask'} holds {kind}{'s' if len(values) > 1 else ''} {shown}; table '{self.name}' knows "
-            f"{known}. Add {'them' if len(values) > 1 else 'it'} to the table, or choose the table of this "
-            "dataset with data.labels."
+            f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' knows {known}. {step}"
         )
 
 
@@ -250,30 +271,20 @@ def load_labels(source: str | Path) -> LabelSet:
         >>> load_labels("ade20k").num_classes
         150
     """
-    built_in = _TABLES / f"{source}.csv"
-    if built_in.is_file():
-        return _from_csv(str(source), built_in)
-    path = Path(source)
-    if not path.suffix:
+    if str(source) in table_names():
+        return _from_csv(str(source), _TABLES / f"{source}.csv")
+    path = Path(source).expanduser()
+    if not path.suffix and not path.is_file():
         raise DataError(unknown_choice("label table", str(source), table_names()))
     if not path.is_file():
         raise DataError(
             f"Label file {path} does not exist. Give a .csv or .yaml of classes, or a table's name."
         )
     try:
-        if path.suffix.lower() == ".csv":
-            return _from_csv(path.stem, path)
-        return _from_yaml(path)
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        yaml.YAMLError,
-        UnicodeDecodeError,
-        csv.Error,
-    ) as error:
-        if isinstance(error, DataError):
-            raise
+        return _from_csv(path.stem, path) if path.suffix.lower() == ".csv" else _from_yaml(path)
+    except DataError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError, csv.Error) as error:
         raise DataError(
             f"Label file {path} cannot be read: {error}. A CSV needs a column 'name'; a YAML needs "
             "'classes: [first, second]'."
@@ -304,10 +315,12 @@ def distinct_colors(count: int) -> list[tuple[int, int, int]]:
 
 def _from_csv(name: str, path: Path) -> LabelSet:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [
-            {k.strip(): v.strip() for k, v in row.items() if k and v}
-            for row in csv.DictReader(file)
-        ]
+        reader = csv.DictReader(file, restkey="more", skipinitialspace=True)
+        rows = []
+        for row in reader:
+            if "more" in row:
+                raise ValueError(f"line {reader.line_num} has more cells than the header")
+            rows.append({k.strip(): v.strip() for k, v in row.items() if v and v.strip()})
     return _from_rows(name, rows, [])
 
 
@@ -315,27 +328,34 @@ def _from_yaml(path: Path) -> LabelSet:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
         raise ValueError("it has no list under 'classes'")
+    _check_keys(content, ("classes", "ignore"))
     rows = []
-    for row in content["classes"]:
-        row = {"name": row} if isinstance(row, str) else dict(row)
+    for entry in content["classes"]:
+        row = dict(entry) if isinstance(entry, dict) else {"name": entry}
+        _check_keys(row, ("id", "train_id", "name", "color"))
         if "color" in row:
             row["r"], row["g"], row["b"] = row.pop("color")
         rows.append(row)
     return _from_rows(path.stem, rows, content.get("ignore") or [])
 
 
-def _from_rows(name: str, rows: Iterable[dict[str, Any]], ignore: Iterable[int]) -> LabelSet:
-    rows = list(rows)
+def _from_rows(name: str, rows: Sequence[dict[str, Any]], ignore: Iterable[int]) -> LabelSet:
     ignored = {int(i) for i in ignore}
     drawn = distinct_colors(len(rows))
-    labels, next_id, next_train = [], 0, 0
+    labels: list[Label] = []
+    next_id = next_train = 0
     for row, color in zip(rows, drawn, strict=True):
+        _check_keys(row, _COLUMNS)
+        if row.get("name") is None:
+            raise ValueError(f"class {len(labels) + 1} has no name")
+        if 0 < len({"r", "g", "b"} & set(row)) < 3:
+            raise ValueError(f"class '{row['name']}' has a colour without all of r, g, b")
         while "id" not in row and next_id in ignored:
             next_id += 1
         number = int(row.get("id", next_id))
         train_id = int(row.get("train_id", IGNORE_INDEX if number in ignored else next_train))
         next_id = number + 1
-        next_train += train_id != IGNORE_INDEX and "train_id" not in row
+        next_train += train_id != IGNORE_INDEX
         rgb = (int(row["r"]), int(row["g"]), int(row["b"])) if "r" in row else color
         labels.append(Label(number, train_id, str(row["name"]), rgb))
     have = {label.id for label in labels}
@@ -343,7 +363,15 @@ def _from_rows(name: str, rows: Iterable[dict[str, Any]], ignore: Iterable[int])
     return LabelSet(name, tuple(labels))
 
 
+def _check_keys(row: Iterable[Any], known: Sequence[str]) -> None:
+    for key in row:
+        if key not in known:
+            raise ValueError(
+                f"'{key}' is unknown.{did_you_mean(key, known)} Known: {', '.join(known)}"
+            )
+
+
 def _pack(colors: np.ndarray) -> np.ndarray:
-    wide = colors.astype(np.int64)
+    wide = colors.astype(np.int32)
     packed: np.ndarray = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     return packed
