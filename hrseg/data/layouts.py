@@ -79,21 +79,23 @@ def cityscapes(root: Path, split: str) -> list[Pair]:
     """Pair leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine (gtCoarse for train_extra and coarse).
 
     `_labelIds.png` is preferred; where only `_labelTrainIds.png` exists the pair says so by its table. The
-    split "test" has dummy masks on disk and gives none.
+    split "test" has dummy masks on disk and gives none. "coarse" is train_extra and train, both with coarse
+    masks; val stays out of it.
     """
-    if split == "trainval":
-        return cityscapes(root, "train") + cityscapes(root, "val")
+    if split in _TOGETHER:
+        return [pair for part in _TOGETHER[split] for pair in cityscapes(root, part)]
     coarse = split in ("train_extra", "coarse_train", "coarse_val")
     truth = "gtCoarse" if coarse else "gtFine"
     folder = split.removeprefix("coarse_")
     images = _images(root / "leftImg8bit" / folder, "*/*_leftImg8bit.*", root, _UNPACK_CITYSCAPES)
-    pairs, lacking = [], []
+    pairs, lacking, met = [], [], set()
     for image in images:
         stem = image.stem.removesuffix("_leftImg8bit")
         place = root / truth / folder / image.parent.name
         ids = place / f"{stem}_{truth}_labelIds.png"
         train_ids = place / f"{stem}_{truth}_labelTrainIds.png"
         name = f"{image.parent.name}/{stem}"
+        met.add(name)
         if split == "test":
             pairs.append(Pair(image, None, name))
         elif ids.is_file():
@@ -102,12 +104,27 @@ def cityscapes(root: Path, split: str) -> list[Pair]:
             pairs.append(Pair(image, train_ids, name, "cityscapes_trainids"))
         else:
             lacking.append(str(ids.relative_to(root)))
-    _refuse_lonely(lacking, f"{truth}_trainvaltest.zip or gtCoarse.zip", root)
+    archive = "gtCoarse.zip" if coarse else "gtFine_trainvaltest.zip"
+    _refuse_lonely(lacking, "image", root, "mask", f"Unpack {archive} there")
+    if split != "test":
+        masks = (root / truth / folder).glob(f"*/*_{truth}_label*Ids.png")
+        names = {f"{mask.parent.name}/{mask.name.split(f'_{truth}_')[0]}" for mask in masks}
+        _refuse_lonely(names - met, "mask", root / truth, "image", _UNPACK_CITYSCAPES)
     return pairs
 
 
 def ade20k(root: Path, split: str) -> list[Pair]:
-    """Pair images/training (or validation) of ADEChallengeData2016 with annotations/."""
+    """Pair images/training (or validation) of ADEChallengeData2016 with annotations/.
+
+    "test" is images/testing, or what release_test.zip unpacks to, release_test/testing; it has no masks.
+    """
+    if split == "test":
+        places = [root / "images" / "testing", root / "release_test" / "testing"]
+        place = places[not places[0].is_dir()]
+        return [
+            Pair(image, None, _name(image, place))
+            for image in _images(place, "*", root, "Unpack release_test.zip there")
+        ]
     folder = {"train": "training", "val": "validation"}[split]
     images = _images(root / "images" / folder, "*", root, "Unpack ADEChallengeData2016.zip there")
     return _pair_by_stem(images, root / "annotations" / folder, root)
@@ -144,28 +161,42 @@ def folder(root: Path, split: str) -> list[Pair]:
     )
 
 
+_TOGETHER = {"trainval": ("train", "val"), "coarse": ("coarse_train", "train_extra")}
 _UNPACK_CITYSCAPES = "Unpack leftImg8bit_trainvaltest.zip there"
 LAYOUTS: dict[str, Layout] = {
     "cityscapes": Layout(
         cityscapes,
         "cityscapes",
-        ("train", "val", "trainval", "test", "train_extra", "coarse_train", "coarse_val"),
+        (
+            *("train", "val", "trainval", "test"),
+            *("train_extra", "coarse_train", "coarse_val", "coarse"),
+        ),
     ),
-    "ade20k": Layout(ade20k, "ade20k", ("train", "val")),
+    "ade20k": Layout(ade20k, "ade20k", ("train", "val", "test")),
     "camvid": Layout(camvid, "camvid", ("train", "val", "test")),
     "folder": Layout(folder, None, None),
 }
 
 
 def _images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
-    found = sorted(p for p in place.glob(pattern) if p.suffix.lower() in IMAGE_SUFFIXES)
-    found = [path for path in found if path.is_file() and not path.name.startswith(".")]
+    found = _visible(place, pattern)
     if not found:
         missing = "" if place.is_dir() else ", which does not exist"
         raise DataError(
             f"No images in {place}{missing}; {root} holds {_listing(root)}. {hint}, or set data.root."
         )
     return found
+
+
+def _visible(place: Path, pattern: str) -> list[Path]:
+    """Return the image files in name order, without hidden ones such as in .ipynb_checkpoints/."""
+    return sorted(
+        path
+        for path in place.glob(pattern)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(place).parts)
+        and path.is_file()
+    )
 
 
 def _pair_by_stem(
@@ -177,37 +208,30 @@ def _pair_by_stem(
             f"No mask folder {masks}; {root} holds {_listing(root)}. Put a mask there for each image in {base}."
         )
     available: dict[str, Path] = {}
-    for path in sorted(masks.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if _name(path, masks) in available:
-                raise DataError(
-                    f"Two masks for one image: {available[_name(path, masks)]} and {path}. Keep one of them."
-                )
-            available[_name(path, masks)] = path
+    for path in _visible(masks, "**/*"):
+        twin = available.setdefault(_name(path, masks), path)
+        if twin != path:
+            raise DataError(f"Two masks for one image: {twin} and {path}. Keep one of them.")
     names = [_name(image, base) for image in images]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"Two images in {base} are called {twice}. Give each its own name.")
-    _refuse_lonely(
-        [str(i) for i, n in zip(images, names, strict=True) if n not in available],
-        f"masks of the same name in {masks}",
-        root,
-    )
-    extra = sorted(set(available) - set(names))
-    if extra:
-        raise DataError(
-            f"{len(extra)} masks in {masks} have no image, such as {', '.join(extra[:5])}. Put their images into {base}, or "
-            "move the masks away."
-        )
+    bare = [path.name for path, name in zip(images, names, strict=True) if name not in available]
+    _refuse_lonely(bare, "image", base, "mask", f"Put masks of the same name into {masks}")
+    _refuse_lonely(set(available) - set(names), "mask", masks, "image", f"Put images into {base}")
     return [Pair(i, available[n], n) for i, n in zip(images, names, strict=True)]
 
 
 def _from_list(listed: Path, root: Path) -> list[Pair]:
-    pairs = []
-    for number, line in enumerate(listed.read_text(encoding="utf-8").splitlines(), start=1):
-        words = [w.strip() for w in (line.split("\t") if "\t" in line else line.split())]
-        if not words or words[0].startswith("#"):
+    try:
+        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{listed} cannot be read: {error}. Save it as UTF-8 text.") from error
+    pairs: dict[str, Pair] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
+        words = [word.strip() for word in (line.split("\t") if "\t" in line else line.split())]
         if len(words) > 2:
             raise DataError(
                 f"{listed}, line {number} has {len(words)} words; it should be 'image mask'. Separate them by a tab "
@@ -219,20 +243,29 @@ def _from_list(listed: Path, root: Path) -> list[Pair]:
                 raise DataError(
                     f"{listed}, line {number}: no such file {path}. Mend the line or add the file."
                 )
-        name = str(Path(words[0]).with_suffix(""))
-        pairs.append(Pair(paths[0], paths[1] if len(paths) == 2 else None, name))
+        image, mask = paths[0], paths[1] if len(paths) == 2 else None
+        # a name is a place below an output folder, so nothing in it may lead out
+        parts = Path(words[0]).with_suffix("").parts
+        name = "/".join(part for part in parts if part not in ("..", Path(words[0]).anchor))
+        if name in pairs:
+            raise DataError(
+                f"{listed}, line {number}: '{name}' was listed before, as {pairs[name].image}. Give each image one "
+                "line and its own name."
+            )
+        pairs[name] = Pair(image, mask, name)
     if not pairs:
         raise DataError(f"{listed} lists no image. Write 'image mask' on each line.")
-    return pairs
+    return list(pairs.values())
 
 
-def _refuse_lonely(lacking: Iterable[str], source: str, root: Path) -> None:
-    lacking = list(lacking)
-    if lacking:
-        shown = ", ".join(lacking[:5]) + (", …" if len(lacking) > 5 else "")
+def _refuse_lonely(names: Iterable[str], kind: str, place: Path, partner: str, step: str) -> None:
+    names = sorted(names)
+    if names:
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        what = f"{kind}s" if len(names) > 1 else kind
         raise DataError(
-            f"{len(lacking)} images in {root} have no mask, such as {shown}. Add {source}, or move the images "
-            "away."
+            f"{len(names)} {what} in {place} {'have' if len(names) > 1 else 'has'} no {partner}, such as {shown}. "
+            f"{step}, or move the {what} away."
         )
 
 

@@ -64,11 +64,14 @@ def test_folder_takes_both_orders_subfolders_and_list_files(tree, tmp_path):
 def test_an_image_without_mask_and_a_mask_without_image_are_named(tree):
     root = tree("camvid")
     (root / "trainannot/scene_00001.png").unlink()
-    with pytest.raises(DataError, match=r"1 images .* no mask, such as .*scene_00001\.png"):
+    with pytest.raises(DataError, match=r"1 image in .* has no mask, such as scene_00001\.png"):
         find_pairs("camvid", root, "train")
+    write_scenes(root, "camvid", {"train": 3}, SIZE)
     (root / "train/scene_00001.png").unlink()
     (root / "train/scene_00002.png").unlink()
-    with pytest.raises(DataError, match=r"1 masks .* have no image, such as scene_00002"):
+    with pytest.raises(
+        DataError, match=r"2 masks in .* have no image, such as scene_00001, scene_00002"
+    ):
         find_pairs("camvid", root, "train")
 
 
@@ -100,3 +103,81 @@ def test_bad_list_files_name_the_line(tmp_path):
     (tmp_path / "train.txt").write_text("\n")
     with pytest.raises(DataError, match="lists no image"):
         find_pairs("folder", tmp_path, "train")
+
+
+def test_cityscapes_masks_without_an_image_are_named(tree):
+    root = tree("cityscapes")
+    next(root.glob("leftImg8bit/val/*/*000001*")).unlink()
+    with pytest.raises(DataError, match=r"1 mask in .*gtFine has no image, such as synthville/"):
+        find_pairs("cityscapes", root, "val")
+
+
+def test_coarse_is_train_and_train_extra_and_never_val(tree):
+    root = tree("cityscapes", train=2, train_extra=3, val=1)
+    for mask in sorted(root.glob("gtFine/*/*/*.png")):
+        coarse = Path(str(mask).replace("gtFine", "gtCoarse"))
+        coarse.parent.mkdir(parents=True, exist_ok=True)
+        mask.rename(coarse)
+    pairs = find_pairs("cityscapes", root, "coarse")
+    assert len(pairs) == 5
+    assert all("gtCoarse" in str(p.mask) and "/val/" not in str(p.image) for p in pairs)
+    assert len(find_pairs("cityscapes", root, "coarse_val")) == 1
+
+
+@pytest.mark.parametrize("place", ["images/testing", "release_test/testing"])
+def test_ade20k_test_images_have_no_masks(tree, place):
+    root = tree("ade20k")
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / "images/validation").rename(root / place)
+    pairs = find_pairs("ade20k", root, "test")
+    assert [pair.mask for pair in pairs] == [None, None]
+
+
+def test_hidden_files_and_folders_are_no_data(tree):
+    root = tree("folder")
+    for place in ("images/train", "masks/train"):
+        hidden = root / place / ".ipynb_checkpoints"
+        hidden.mkdir()
+        (root / place / "scene_00000.png").rename(hidden / "scene_00000-checkpoint.png")
+    (root / "images/train/notes.txt").write_text("not an image")
+    assert [p.name for p in find_pairs("folder", root, "train")] == ["scene_00001", "scene_00002"]
+
+
+def test_folder_test_split_needs_no_masks(tree):
+    root = tree("folder")
+    (root / "images/val").rename(root / "images/test")
+    assert find_pairs("folder", root, "test")[0].mask is None
+
+
+def test_two_files_that_would_share_a_name_are_refused(tree):
+    root = tree("folder")
+    (root / "masks/train/scene_00000.bmp").write_bytes(b"")
+    with pytest.raises(DataError, match="Two masks for one image"):
+        find_pairs("folder", root, "train")
+    (root / "masks/train/scene_00000.bmp").unlink()
+    (root / "images/train/scene_00000.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="scene_00000"):
+        find_pairs("folder", root, "train")
+
+
+def test_list_files_take_spaces_after_tabs_and_names_stay_below_the_output(tree):
+    root = tree("folder")
+    odd = root / "été 1.png"
+    (root / "images/val/scene_00000.png").rename(odd)
+    mask, other = root / "masks/val/scene_00000.png", root / "images/val/scene_00001.png"
+    (root / "sub").mkdir()
+    (root / "sub/train.txt").write_text(f"../{odd.name}\t{mask}\n{other}\n", encoding="utf-8-sig")
+    first, second = sorted(find_pairs("folder", root / "sub", "train"), key=lambda p: not p.mask)
+    assert (first.name, first.mask) == ("été 1", mask)
+    assert second.mask is None
+    assert not second.name.startswith("/")
+
+
+def test_list_files_that_repeat_or_are_no_text_are_refused(tree):
+    root = tree("folder")
+    (root / "twice.txt").write_text("images/val/scene_00001.png\n" * 2)
+    with pytest.raises(DataError, match="line 2: 'images/val/scene_00001' was listed before"):
+        find_pairs("folder", root, "twice")
+    (root / "latin.txt").write_bytes("été.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match="Save it as UTF-8"):
+        find_pairs("folder", root, "latin")
