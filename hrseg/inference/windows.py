@@ -1,14 +1,16 @@
-"""Large images in overlapping windows: a grid, a ramp, one loop.
+"""Large images in overlapping windows: a grid, a ramp, one loop over bands of rows.
 
-Works with any logits function. Windows are blended, so their borders leave no seam.
+Works with any logits function. Windows are blended, so their borders leave no seam, and finished rows are
+handed on band by band, so that nobody has to hold the logits of a very large image.
 """
 
+import functools
 import logging
-from itertools import product
+from collections.abc import Iterator
 
 import torch
 
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, DataError
 from hrseg.inference.prepare import LogitsFunction
 
 log = logging.getLogger(__name__)
@@ -18,7 +20,13 @@ STRIDE = 32
 WHOLE_PIXELS = 2**23
 """Above this (8.4 megapixels, 2048 x 4096) an image without a window is cut into FALLBACK windows."""
 FALLBACK = ((1024, 2048), 0.25)
+BATCH_PIXELS = 2**21
+"""Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
 RIM = 0.1
+_ROWS = 256  # of a whole image's logits handed on at once
+
+Band = tuple[int, torch.Tensor]
+"""First row, and logits (N, K, rows, W)."""
 
 
 def whole_or_windows(
@@ -37,19 +45,37 @@ def whole_or_windows(
 
     Shape:
         image (N, bands, H, W) → (N, K, H, W)
+
+    Raises:
+        ConfigError: The window is not a multiple of 32, or the overlap is out of range.
+        DataError: The image has no pixels.
     """
+    window, overlap = _choose(image, window, overlap)
     if window is None:
-        height, width = image.shape[-2:]
-        if height * width <= WHOLE_PIXELS:
-            return logits_fn(image)
-        window, overlap = FALLBACK
-        log.warning(
-            "%d x %d pixels are run in windows of %d x %d; set a window to choose.",
-            height,
-            width,
-            *window,
-        )
+        return logits_fn(image)
     return sliding_window(logits_fn, image, window, overlap)
+
+
+def logit_bands(
+    logits_fn: LogitsFunction,
+    image: torch.Tensor,
+    window: tuple[int, int] | None = None,
+    overlap: float = 0.5,
+) -> Iterator[Band]:
+    """Yield what `whole_or_windows` returns band by band, for callers that reduce it at once.
+
+    With windows only one row of them is in memory. The arguments are those of `whole_or_windows`.
+
+    Shape:
+        image (N, bands, H, W) → (top, (N, K, rows, W)), from top to bottom
+    """
+    window, overlap = _choose(image, window, overlap)
+    if window is None:
+        logits = logits_fn(image)
+        for top in range(0, logits.shape[-2], _ROWS):
+            yield top, logits[..., top : top + _ROWS, :]
+    else:
+        yield from _window_bands(logits_fn, image, window, overlap, None)
 
 
 def sliding_window(
@@ -57,7 +83,7 @@ def sliding_window(
     image: torch.Tensor,
     window: tuple[int, int],
     overlap: float = 0.5,
-    batch: int = 4,
+    batch: int | None = None,
 ) -> torch.Tensor:
     """Blend overlapping window logits into one map.
 
@@ -69,7 +95,7 @@ def sliding_window(
         image: Normalised.
         window: (height, width) in pixels, multiples of 32.
         overlap: Shared fraction of neighbouring windows, 0 to 0.9.
-        batch: Windows run at once.
+        batch: Windows run at once; None takes as many as BATCH_PIXELS allow.
 
     Returns:
         Logits at image size.
@@ -79,31 +105,84 @@ def sliding_window(
 
     Raises:
         ConfigError: The window is not a multiple of 32, or the overlap is out of range.
+        DataError: The image has no pixels.
 
     Source: the official multi-scale inference averages overlaps equally; the ramp is ours.
     """
-    check_window(window, overlap)
+    total: torch.Tensor | None = None
+    height = image.shape[-2]
+    for top, band in _window_bands(logits_fn, image, window, overlap, batch):
+        if band.shape[-2] == height:
+            return band
+        if total is None:
+            total = band.new_empty(*band.shape[:2], height, band.shape[-1])
+        total[..., top : top + band.shape[-2], :] = band
+    assert total is not None
+    return total
+
+
+def _choose(
+    image: torch.Tensor, window: tuple[int, int] | None, overlap: float
+) -> tuple[tuple[int, int] | None, float]:
     height, width = int(image.shape[-2]), int(image.shape[-1])
+    if not height * width:
+        raise DataError(f"The image is {height} x {width}; it has no pixels to label.")
+    if window is not None or height * width <= WHOLE_PIXELS:
+        return window, overlap
+    _tell_fallback(height, width, *FALLBACK[0], FALLBACK[1])
+    return FALLBACK
+
+
+@functools.cache  # once for each size, not for each image of a set
+def _tell_fallback(height: int, width: int, h: int, w: int, overlap: float) -> None:
+    log.warning(
+        "Images of %d x %d pixels are run in windows of %d x %d that overlap by %g, to fit into memory. Set a "
+        "window to choose another size.",
+        *(height, width, h, w, overlap),
+    )
+
+
+def _window_bands(
+    logits_fn: LogitsFunction,
+    image: torch.Tensor,
+    window: tuple[int, int],
+    overlap: float,
+    batch: int | None,
+) -> Iterator[Band]:
+    """Run a row of windows, yield the rows no later window touches, keep the rest for the next."""
+    check_window(window, overlap)
+    count, height, width = image.shape[0], int(image.shape[-2]), int(image.shape[-1])
     h, w = min(window[0], height), min(window[1], width)
     if (h, w) == (height, width):
-        return logits_fn(image)
-    places = list(product(starts(height, h, overlap), starts(width, w, overlap)))
+        yield 0, logits_fn(image)
+        return
+    batch = batch or max(1, BATCH_PIXELS // (count * h * w))
+    tops, lefts = starts(height, h, overlap), starts(width, w, overlap)
     ramp = _ramp(h, overlap)[:, None] * _ramp(w, overlap)[None, :]
     total: torch.Tensor | None = None
-    for first in range(0, len(places), batch):
-        chosen = places[first : first + batch]
-        cuts = torch.cat([image[..., y : y + h, x : x + w] for y, x in chosen])
-        logits = logits_fn(cuts)
-        if total is None:
-            total = logits.new_zeros(image.shape[0], logits.shape[1], height, width)
-            weight = logits.new_zeros(height, width)
-            ramp = ramp.to(logits)
-        for (y, x), part in zip(chosen, logits.split(image.shape[0]), strict=True):
-            total[..., y : y + h, x : x + w] += part * ramp
-            weight[y : y + h, x : x + w] += ramp
-    if total is None:
-        raise ConfigError(f"An image of {height} x {width} pixels has no window to run.")
-    return total.div_(weight)
+    for top, below in zip(tops, [*tops[1:], height], strict=True):
+        for first in range(0, len(lefts), batch):
+            chosen = lefts[first : first + batch]
+            cuts = torch.cat([image[..., top : top + h, x : x + w] for x in chosen])
+            logits = logits_fn(cuts)
+            if total is None:
+                total = logits.new_zeros(count, logits.shape[1], h, width)
+                weight = logits.new_zeros(h, width)
+                ramp = ramp.to(logits)
+            for x, part in zip(chosen, logits.split(count), strict=True):
+                total[..., x : x + w] += part * ramp
+                weight[:, x : x + w] += ramp
+        assert total is not None
+        done = below - top
+        yield top, total[..., :done, :] / weight[:done]
+        total = _moved_up(total, done)
+        weight = _moved_up(weight, done)
+
+
+def _moved_up(rows: torch.Tensor, by: int) -> torch.Tensor:
+    moved = torch.zeros_like(rows)
+    moved[..., : rows.shape[-2] - by, :] = rows[..., by:, :]
+    return moved
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:

@@ -1,11 +1,11 @@
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
 
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, DataError
 from hrseg.inference import windows
-from hrseg.inference.windows import sliding_window, starts, whole_or_windows
+from hrseg.inference.windows import logit_bands, sliding_window, starts, whole_or_windows
 
 
 def identity(image):
@@ -46,8 +46,36 @@ def test_windows_are_run_in_batches_of_the_asked_size():
         sizes.append(x.shape[0])
         return x
 
-    sliding_window(spy, torch.rand(1, 3, 128, 128), (64, 64), 0.0, batch=3)
+    sliding_window(spy, torch.rand(1, 3, 64, 256), (64, 64), 0.0, batch=3)
     assert sizes == [3, 1]
+
+
+def test_small_windows_share_a_call_and_large_ones_run_alone(monkeypatch):
+    monkeypatch.setattr(windows, "BATCH_PIXELS", 2 * 64 * 64)
+    sizes = []
+
+    def spy(x):
+        sizes.append(len(x))
+        return x
+
+    for side in (32, 64, 96):
+        sliding_window(spy, torch.rand(1, 3, side, 3 * side), (side, side), 0.0)
+    assert sizes == [3, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("window", [None, (64, 64), (64, 512), (512, 64)])
+def test_bands_put_together_are_the_whole(window, monkeypatch):
+    monkeypatch.setattr(windows, "_ROWS", 50)
+    image = torch.rand(2, 3, 150, 170)
+    bands = list(logit_bands(identity, image, window, 0.3))
+    whole = torch.cat([band for _, band in bands], dim=2)
+    assert torch.equal(whole, whole_or_windows(identity, image, window, 0.3))
+    assert [top for top, _ in bands] == [0, *accumulate(b.shape[2] for _, b in bands[:-1])]
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(DataError, match="0 x 5"):
+        whole_or_windows(identity, torch.rand(1, 3, 0, 5))
 
 
 def test_every_pixel_is_covered_and_the_last_window_ends_with_the_image():
