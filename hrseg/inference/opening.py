@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hrseg.data.labels import LabelSet
@@ -14,7 +15,6 @@ from hrseg.weights import (
     packaged_models,
     read_checkpoint,
     read_release,
-    state_dict_of,
 )
 
 
@@ -23,6 +23,7 @@ class OpenedModel:
     """A network with all that its images and labels need.
 
     Attributes:
+        name: What it was asked for by, for messages.
         network: In evaluation mode, on the CPU.
         labels: Its classes.
         mean: Per-band mean of its images, in 0 … 1.
@@ -31,6 +32,7 @@ class OpenedModel:
         config: Resolved recipe as plain types, where the file holds one.
     """
 
+    name: str
     network: nn.Module
     labels: LabelSet
     mean: tuple[float, ...]
@@ -43,29 +45,48 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
     """Open a model by file or tag.
 
     Args:
-        model: A .ckpt of a run, a .safetensors release with its card, the tag of a shipped model, or None for
-            the default one.
+        model: A .ckpt of a run, the run's folder (its best.ckpt), a .safetensors release with its card, the
+            tag of a shipped model, or None for the default one.
 
     Raises:
         WeightsError: Unknown tag, damaged file, or a file of another program.
     """
-    shipped = packaged_models()
-    path = shipped.get(str(model or DEFAULT_TAG)) or Path(str(model))
-    if not path.exists() and path.suffix not in (".ckpt", ".safetensors", ".pth", ".pt"):
-        raise WeightsError(
-            f"No model '{model}': it is neither a file nor a shipped model ({', '.join(shipped)}). Give a .ckpt of a "
-            f"run or a .safetensors release.{did_you_mean(str(model), shipped)}"
-        )
+    path = _find(model)
     if path.suffix == ".safetensors":
-        state, card = read_release(path)
-        entry = {**card, "config": card.get("config", {})}
+        state, entry = read_release(path)
     else:
         checkpoint = read_checkpoint(path)
         entry = _entry(checkpoint, path)
-        state = state_dict_of(checkpoint)
-        raw = {k.removeprefix("network."): v for k, v in state.items()}
-        state = {k: v for k, v in raw.items() if k.startswith(("backbone.", "head.", "network."))}
-    return _build(entry, state, path)
+        state = _network_state(checkpoint)
+    name = str(model or DEFAULT_TAG)
+    try:
+        labels = LabelSet.from_dict(entry["labels"])
+        network: nn.Module = create_model(**_spec(entry, labels))
+        network.load_state_dict(state)
+        mean, std = tuple(map(float, entry["mean"])), tuple(map(float, entry["std"]))
+    except KeyError as error:
+        raise WeightsError(_unusable(path, f"it says nothing of {error.args[0]}")) from error
+    except (TypeError, RuntimeError, ConfigError, DataError) as error:
+        raise WeightsError(_unusable(path, _reason(error))) from error
+    config = dict(entry.get("config") or {})
+    return OpenedModel(name, network.eval(), labels, mean, std, path, config)
+
+
+def _find(model: str | Path | None) -> Path:
+    shipped = packaged_models()
+    path = shipped.get(str(model or DEFAULT_TAG), Path(str(model or DEFAULT_TAG)))
+    if (path / "best.ckpt").is_file():
+        return path / "best.ckpt"
+    if path.is_dir():
+        raise WeightsError(
+            f"Folder {path} holds no best.ckpt. Give a run's folder, or a file such as {path / 'last.ckpt'}."
+        )
+    if not path.exists() and path.suffix not in (".ckpt", ".safetensors", ".pth", ".pt"):
+        raise WeightsError(
+            f"No model '{path}': it is neither a file nor a shipped model ({', '.join(shipped) or 'none here'}). "
+            f"Give a .ckpt of a run or a .safetensors release.{did_you_mean(str(path), shipped)}"
+        )
+    return path
 
 
 def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -78,15 +99,35 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     )
 
 
-def _build(entry: dict[str, Any], state: dict[str, Any], path: Path) -> OpenedModel:
-    try:
-        network = create_model(**entry["network"]).eval()
-        network.load_state_dict(state)
-        labels = LabelSet.from_dict(entry["labels"])
-        mean, std = tuple(map(float, entry["mean"])), tuple(map(float, entry["std"]))
-    except (KeyError, TypeError, RuntimeError, ConfigError, DataError) as error:
-        raise WeightsError(
-            f"{path} cannot be opened: {str(error).splitlines()[0]}. It is damaged or from another version of hrseg; "
-            "copy it again, or use another checkpoint of the run."
-        ) from error
-    return OpenedModel(network, labels, mean, std, path, dict(entry.get("config") or {}))
+def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
+    """Return the arguments of `create_model`: a card has them, a run's config implies them."""
+    if "network" in entry:
+        return dict(entry["network"])
+    model = entry["config"]["model"]
+    return {
+        "backbone": model["backbone"],
+        "head": model["head"],
+        "num_classes": labels.num_classes,
+        "resize": model["resize"],
+    }
+
+
+def _network_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the network's tensors, of the running average where the run kept one."""
+    state = checkpoint.get("state_dict", {})
+    averaged = any(key.startswith("ema.module.") for key in state)
+    prefix = "ema.module." if averaged else "network."
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _reason(error: Exception) -> str:
+    """Shorten torch's list of misfits to its first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:240].rstrip(".")
+
+
+def _unusable(path: Path, reason: str) -> str:
+    return (
+        f"{path} cannot be opened: {reason}. It is damaged or from another version of hrseg; copy it again, or use "
+        "another checkpoint of the run."
+    )

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from hrseg.data.labels import LabelSet
+from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import (
     IMAGENET_MEAN,
@@ -23,7 +23,7 @@ from hrseg.imaging import (
 )
 from hrseg.inference.opening import open_model
 from hrseg.inference.prepare import prepare, resolve_device, resolve_precision
-from hrseg.inference.windows import check_window, whole_or_windows
+from hrseg.inference.windows import check_window, logit_bands, whole_or_windows
 from hrseg.viz import overlay
 
 
@@ -78,11 +78,14 @@ class Prediction:
 class Predictor:
     """Segments images with one network, in the fast form of the machine.
 
+    Images are run whole at their own size. Those above 8 megapixels are cut into windows, so that memory
+    stays bounded; a window of one's own choice is used for all images.
+
     Args:
-        model: A network (with labels), a checkpoint or release file, the tag of a shipped model, or None for
-            the default model.
-        labels: Classes of the network; a file brings its own.
-        mean: Per-band mean that the network was trained with; a file brings its own.
+        model: A network, a checkpoint or release file, the tag of a shipped model, or None for the
+            default model.
+        labels: Classes of the network; a file brings its own, and a network without them gets numbers.
+        mean: Per-band mean that the network was trained with; a file brings its own, else ImageNet's.
         std: Per-band standard deviation.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
@@ -92,6 +95,12 @@ class Predictor:
     Raises:
         ConfigError: A choice that cannot work.
         WeightsError: The file cannot be opened.
+
+    Example:
+        >>> from hrseg.models import create_model
+        >>> predictor = Predictor(create_model("hrnet_w18_small_v1", num_classes=2))
+        >>> predictor(np.zeros((5, 7, 3), np.uint8)).mask.shape
+        (5, 7)
     """
 
     def __init__(
@@ -108,20 +117,12 @@ class Predictor:
     ) -> None:
         if isinstance(model, nn.Module):
             network = model
-            if labels is None:
-                raise ConfigError(
-                    "A bare network does not know its classes. Pass labels=hrseg.LabelSet(…) too."
-                )
+            labels = labels or _numbered(network)
         else:
             opened = open_model(model)
             network = opened.network
             labels, mean, std = labels or opened.labels, mean or opened.mean, std or opened.std
-        known = getattr(network, "num_classes", labels.num_classes)
-        if known != labels.num_classes:
-            raise ConfigError(
-                f"The network tells {known} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
-                "Pass the labels it was trained with."
-            )
+        _check_network(network, labels)
         if window is not None:
             window = (int(window[0]), int(window[1]))
             check_window(window, overlap)
@@ -147,22 +148,48 @@ class Predictor:
         """
         name = Path(image).stem if isinstance(image, str | Path) else "image"
         pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
-        logits = self.logits(pixels)[0]  # (K, H, W)
-        # max and log-sum-exp give the winner's probability without a second (K, H, W) tensor of softmax
-        best, mask = logits.max(dim=0)
-        confidence = torch.exp(best - torch.logsumexp(logits, dim=0))
-        return Prediction(
-            mask=mask.to(torch.uint8).cpu().numpy(),
-            confidence=confidence.cpu().numpy(),
-            labels=self.labels,
-            image=pixels,
-            name=name,
-        )
+        tensor = to_tensor(pixels, self.mean, self.std)[None]
+        mask = np.empty(pixels.shape[:2], dtype=np.uint8)
+        confidence = np.empty(pixels.shape[:2], dtype=np.float32)
+        for top, logits in logit_bands(self.logits_fn, tensor, self.window, self.overlap):
+            rows = slice(top, top + logits.shape[-2])
+            # The winner's softmax, without a second tensor of K probabilities for each pixel.
+            best, winner = logits[0].max(dim=0)
+            confidence[rows] = torch.exp(best - torch.logsumexp(logits[0], dim=0)).cpu().numpy()
+            mask[rows] = winner.to(torch.uint8).cpu().numpy()
+        return Prediction(mask, confidence, self.labels, pixels, name)
 
     def logits(self, image: np.ndarray) -> torch.Tensor:
         """Return logits at image size. Shape: uint8 (H, W, 3) → float32 (1, K, H, W)."""
         tensor = to_tensor(image, self.mean, self.std)[None]
         return whole_or_windows(self.logits_fn, tensor, self.window, self.overlap)
+
+
+def _numbered(network: nn.Module) -> LabelSet:
+    """Name the classes of a network that came without labels."""
+    count = getattr(network, "num_classes", None)
+    if not isinstance(count, int):
+        raise ConfigError(
+            f"This {type(network).__name__} does not say how many classes it tells apart. Pass labels=, such as "
+            'hrseg.data.labels.load_labels("cityscapes").'
+        )
+    colors = enumerate(distinct_colors(count))
+    return LabelSet("numbered", tuple(Label(i, i, f"class {i}", color) for i, color in colors))
+
+
+def _check_network(network: nn.Module, labels: LabelSet) -> None:
+    known = getattr(network, "num_classes", labels.num_classes)
+    if known != labels.num_classes:
+        raise ConfigError(
+            f"The network tells {known} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
+            "Pass the labels it was trained with."
+        )
+    bands = getattr(network, "spec", {}).get("in_channels", 3)
+    if bands != 3:
+        raise ConfigError(
+            f"The network wants images of {bands} bands, a Predictor reads RGB. Use inference.prepare.prepare and "
+            "inference.windows.whole_or_windows on your own tensors."
+        )
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

@@ -4,8 +4,10 @@ What comes out is a logits function, any callable that maps images (n, bands, h,
 (n, K, h, w). Windows, predictor, validation and benchmarks take one and ask nothing else of it.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +25,8 @@ def prepare(
     """Copy a network to a device for inference and return it as a logits function.
 
     The copy is in evaluation mode and stores its maps channels last. In bf16 only the convolutions change
-    type; norms keep their float32 statistics, and logits are resized in float32.
+    type; norms keep their float32 statistics, and logits are resized in float32. In fp32 nothing is rounded
+    further, not even to TF32.
 
     Args:
         network: Follows the network contract; it is left as it is.
@@ -42,7 +45,7 @@ def prepare(
     device = torch.device(device)
     half = resolve_precision(precision, device) == "bf16"
     twin = copy.deepcopy(network).eval().requires_grad_(False)
-    twin = twin.to(device=device, memory_format=torch.channels_last)
+    twin = twin.to(device).to(memory_format=torch.channels_last)
     plain = half and _only_convolutions(twin)
     if plain:
         for module in twin.modules():
@@ -53,8 +56,9 @@ def prepare(
     def logits(image: torch.Tensor) -> torch.Tensor:
         image = image.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
             torch.autocast(device.type, torch.bfloat16, enabled=half and not plain),
+            contextlib.nullcontext() if half else _without_tf32(device),
         ):
             scores: torch.Tensor = twin(image)
         return scores.float()
@@ -103,6 +107,19 @@ def has_fast_bf16(device: torch.device) -> bool:
     # torch keeps these two behind an underscore; where a release lacks them, fp32 is the safe answer.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _without_tf32(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Convolutions on a GPU round their inputs to 10 bits by default."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )
 
 
 def _only_convolutions(network: nn.Module) -> bool:
