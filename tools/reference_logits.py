@@ -59,7 +59,10 @@ def main() -> None:
     sys.path.insert(0, str(checkout / "lib"))
     official = importlib.import_module("models.seg_hrnet")
     commit = subprocess.run(
-        ["git", "-C", str(checkout), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     arrays: dict[str, Any] = {"commit": np.array(commit)}
     for backbone, policy in CASES:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from hrseg.errors import WeightsError
 from hrseg.weights.files import read_checkpoint
 
-DEFAULT_TAG = "hrnet_w18_small_v2.camvid"
+DEFAULT_TAG = "hrnet_w18_small_v1.camvid"
 """The model that `hrseg predict` uses when none is named."""
 REQUIRED = ("network", "labels", "mean", "std", "sha256")
 

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from hrseg.weights import packaged_models
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
+@pytest.mark.filterwarnings("ignore")  # Jupyter's own, about sockets and paths
+def test_notebook_runs_from_top_to_bottom_and_shows_pictures(name):
+    nbclient = pytest.importorskip(
+        "nbclient", reason="nbclient runs the notebook: pip install hrseg[test]"
+    )
+    nbformat = pytest.importorskip("nbformat", reason="nbclient brings it")
+    assert packaged_models()
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "strip the outputs"
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=240,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    )
+    client.execute()
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    pictures = [out for out in outputs if "image/png" in out.get("data", {})]
+    assert len(pictures) >= 7

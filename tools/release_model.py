@@ -1,0 +1,76 @@
+"""Turn a run's checkpoint into a release inside the package: weights and card, scored on the way.
+
+    python -m tools.release_model runs/NAME/checkpoints/best.ckpt hrnet_w18_small_v1.camvid \
+        --root datasets/camvid --terms "Brostow et al. 2008; research use"
+
+The score on the card is what `hrseg validate` gives for the checkpoint. The averaged weights (EMA) are the ones
+released, in float32.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hrseg.inference.opening import open_model
+from hrseg.train import evaluate
+from hrseg.weights import write_release
+
+PACKAGED = Path(__file__).parents[1] / "hrseg" / "weights" / "packaged"
+
+
+def main() -> None:
+    """Score, write, and say what was written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("tag", help="architecture.data")
+    parser.add_argument("--root", required=True, help="the data's folder, for the score")
+    parser.add_argument(
+        "--terms", required=True, help="where the data come from and what they allow"
+    )
+    words = parser.parse_args()
+    opened = open_model(words.checkpoint)
+    result = evaluate(str(words.checkpoint), "val", [f"data.root={words.root}"])
+    config = opened.config
+    config["data"]["root"] = f"datasets/{config['data']['layout']}"  # no path of this machine
+    card = {
+        "tag": words.tag,
+        "network": opened.network.spec,
+        "labels": opened.labels.to_dict(),
+        "mean": list(opened.mean),
+        "std": list(opened.std),
+        "score": _score(result.metrics, opened.labels.names),
+        "data_terms": words.terms,
+        "license": "MIT",
+        "trained": _provenance(words.checkpoint),
+        "config": config,
+    }
+    target = PACKAGED / f"{words.tag}.safetensors"
+    write_release(target, opened.network.state_dict(), card)
+    print(result.text)
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+
+
+def _score(metrics: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    iou = {name: round(100 * float(v), 2) for name, v in zip(names, metrics["iou"], strict=True)}
+    return {
+        "split": "val",
+        "protocol": "whole images at native size, single scale, no flip",
+        "miou": round(100 * float(metrics["miou"]), 2),
+        "pixel_accuracy": round(100 * float(metrics["pixel_accuracy"]), 2),
+        "iou": iou,
+    }
+
+
+def _provenance(checkpoint: Path) -> dict[str, Any]:
+    """Take versions and commit from the run folder, without the machine's own names."""
+    file = checkpoint.parents[1] / "versions.json"
+    if not file.is_file():
+        return {}
+    content = json.loads(file.read_text(encoding="utf-8"))
+    kept = ("git", "commit", "hrseg", "torch", "lightning", "python", "started")
+    return {key: content[key] for key in kept if key in content}
+
+
+if __name__ == "__main__":
+    main()
