@@ -1,0 +1,1 @@
+"""What maintainers run now and then to make a file that is committed."""

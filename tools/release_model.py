@@ -68,7 +68,7 @@ def _provenance(checkpoint: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     content = json.loads(file.read_text(encoding="utf-8"))
-    kept = ("git", "commit", "hrseg", "torch", "lightning", "python", "started")
+    kept = ("python", "packages", "git")
     return {key: content[key] for key in kept if key in content}
 
 
