@@ -83,7 +83,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         return _say(plan(config).text())
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
-    return _say(f"{result.table}\nBest mIoU {100 * result.best_score:.2f} % in {result.run_dir}")
+    use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
+    return _say(f"{result.table}\nBest mIoU {100 * result.best_score:.2f} %. To use it: {use}")
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -150,7 +150,9 @@ def test_key_value_words_stand_anywhere(
     assert first.startswith("# hrseg fit ")
     Path("again.yaml").write_text(rest)
     assert load_config("again.yaml") == seen["config"]
-    assert capsys.readouterr().out == "the table\nBest mIoU 81.25 % in runs/demo\n"
+    printed = capsys.readouterr().out
+    assert printed.startswith("the table\nBest mIoU 81.25 %. To use it: hrseg predict IMAGE")
+    assert printed.endswith("--model runs/demo/best.ckpt\n")
 
 
 def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.MonkeyPatch) -> None:
