@@ -90,8 +90,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
         DataError: The file is missing or not an image.
     """
     with _opened(path, load=False) as image:
-        lying = _orientation(image) >= 5
-        return (image.width, image.height) if lying else (image.height, image.width)
+        tags = getattr(
+            image, "tag_v2", None
+        )  # Pillow gives a TIFF's size turned or not, by version
+        width, height = (tags[256], tags[257]) if tags else image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from hrseg.data.labels import IGNORE_INDEX, Label, LabelSet, distinct_colors, load_labels
+from hrseg.data.labels import (
+    IGNORE_INDEX,
+    Label,
+    LabelSet,
+    distinct_colors,
+    load_labels,
+    table_names,
+)
 from hrseg.errors import DataError
 
 # Official Cityscapes ids of the 19 trained classes, in trainId order.
@@ -122,3 +129,92 @@ def test_labels_decode_to_the_first_of_several_ids():
     wide = LabelSet("wide", rows).decode(np.array([[0, 1]], np.uint8))
     assert wide.tolist() == [[5, 700]]
     assert wide.dtype == np.uint16
+
+
+def test_a_colour_of_a_class_and_of_an_ignored_row_means_the_class():
+    car = np.array([[[0, 0, 142]]], np.uint8)  # the licence plate has it too
+    assert load_labels("cityscapes").encode(car).tolist() == [[13]]
+
+
+def test_two_classes_of_one_colour_are_refused_only_for_colour_masks():
+    labels = load_labels("ade20k")  # road and skyscraper are both (140, 140, 140)
+    with pytest.raises(DataError, match="'road' and 'skyscraper'"):
+        labels.encode(np.zeros((1, 1, 3), np.uint8))
+
+
+def test_an_id_past_255_does_not_swallow_255():
+    labels = LabelSet("wide", (Label(5, 0, "a", (1, 1, 1)), Label(700, 1, "b", (2, 2, 2))))
+    assert labels.encode(np.array([[255, 5]], np.uint8)).tolist() == [[255, 0]]
+    assert labels.encode(np.array([[255, 700]], np.int32)).tolist() == [[255, 1]]
+
+
+def test_every_unknown_id_of_a_wide_mask_is_named():
+    with pytest.raises(DataError, match=r"holds ids -7, 50, 70000; table 'camvid'"):
+        load_labels("camvid").encode(np.array([[70000, -7, 50, 3]], np.int32))
+
+
+def test_likely_mistakes_get_their_own_advice():
+    labels = load_labels("camvid")
+    with pytest.raises(DataError, match="JPEG changes ids"):
+        labels.encode(np.array([[200]], np.uint8), "m.jpg")
+    with pytest.raises(DataError, match="one channel"):
+        labels.encode(np.full((1, 1, 3), 7, np.uint8), "m.png")
+
+
+def test_all_tables_have_the_official_sizes():
+    sizes = {name: load_labels(name).num_classes for name in table_names()}
+    assert sizes == {
+        "ade20k": 150,
+        "camvid": 11,
+        "cityscapes": 19,
+        "cityscapes_trainids": 19,
+        "synthetic": 9,
+    }
+
+
+def test_cityscapes_is_the_table_of_its_authors():
+    official = pytest.importorskip("cityscapesscripts.helpers.labels")
+    ours = {row.id: row for row in load_labels("cityscapes").labels}
+    assert len(ours) == len(official.labels) == 35
+    for row in official.labels:
+        train_id = row.trainId if row.trainId >= 0 else IGNORE_INDEX
+        assert ours[row.id] == Label(row.id, train_id, row.name, row.color)
+
+
+def test_train_ids_of_cityscapes_stay_as_they_are():
+    ids = np.array([[*range(19), 255]], np.uint8)
+    assert (load_labels("cityscapes_trainids").encode(ids) == ids).all()
+
+
+def test_id_palette_colours_a_mask_file():
+    palette = load_labels("cityscapes").id_palette()
+    assert palette.shape == (256, 3)
+    assert palette[26].tolist() == [0, 0, 142]
+    assert palette[200].tolist() == [0, 0, 0]
+
+
+def test_empty_masks_encode():
+    assert load_labels("camvid").encode(np.zeros((0, 4), np.uint8)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "id,nam\n0,a\n", "Did you mean 'name'"),
+        ("a.csv", "id,name\n0,a,b\n", "more cells"),
+        ("a.csv", "name,r\na,1\n", "without all of r, g, b"),
+        ("a.csv", "name,r,g,b\na,1,2,300\n", "from 0 to 255"),
+        ("a.csv", "id,name\n70000,a\n", "id 70000"),
+        ("a.csv", "id,name\n-1,a\n", "only ignored ids may be negative"),
+        ("a.yaml", "classes: [{name: a, colour: [1, 2, 3]}]\n", "Did you mean 'color'"),
+        ("a.yaml", "classes: [a]\nignored: [0]\n", "Did you mean 'ignore'"),
+        ("a.yaml", "classes: [{name: a, color: [1, 2]}]\n", "cannot be read"),
+        ("a.yaml", "classes: [\n", "cannot be read"),
+        ("a.yaml", "- a\n", "no list under 'classes'"),
+        ("a.yaml", "classes: []\n", "must be 0, 1, 2"),
+    ],
+)
+def test_slips_in_a_users_table_are_named(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=words):
+        load_labels(tmp_path / name)
