@@ -68,11 +68,15 @@ class Prediction:
         Raises:
             DataError: A file cannot be written.
         """
-        stem = stem or self.name
-        mask, picture = Path(folder) / f"{stem}_mask.png", Path(folder) / f"{stem}_overlay.png"
+        mask, picture = result_paths(folder, stem or self.name)
         write_mask(mask, self.ids(), self.labels.id_palette())
         write_image(picture, self.overlay())
         return mask, picture
+
+
+def result_paths(folder: str | Path, stem: str) -> tuple[Path, Path]:
+    """Return where a prediction's mask and overlay go."""
+    return Path(folder) / f"{stem}_mask.png", Path(folder) / f"{stem}_overlay.png"
 
 
 class Predictor:

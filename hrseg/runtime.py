@@ -1,0 +1,180 @@
+"""Opening a model and predicting many images: what `hrseg predict` does, for Python too.
+
+One image that cannot be read never stops the others; a disk that cannot be written does.
+"""
+
+import errno
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrseg.errors import DataError, HrsegError
+from hrseg.inference.predictor import Prediction, Predictor, result_paths
+from hrseg.inference.sources import result_names
+
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""Reasons not to write that the next image would meet as well."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one image file.
+
+    Attributes:
+        image: The file.
+        mask: Palette PNG of dataset ids; None if the image failed.
+        overlay: The picture with its legend; None if the image failed.
+        size: (height, width) of the image; None if it failed.
+        classes: Class name → share of the pixels, largest first.
+        confidence: Mean probability of the chosen classes; None if the image failed.
+        seconds: From opening the image to both files on disk.
+        error: Why it failed, else None.
+    """
+
+    image: Path
+    mask: Path | None = None
+    overlay: Path | None = None
+    size: tuple[int, int] | None = None
+    classes: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    seconds: float = 0.0
+    error: HrsegError | None = None
+
+    def line(self, most: int = 4) -> str:
+        """Say it in one line: the image, its largest classes, where the overlay is.
+
+        Example:
+            >>> FileResult(Path("a.png"), overlay=Path("a_overlay.png"), classes={"road": 0.5}).line()
+            'a.png: road 50.0 %  -> a_overlay.png'
+        """
+        if self.error is not None:
+            return f"{self.image}: {self.error}"
+        shown = [f"{name} {100 * share:.1f} %" for name, share in self.classes.items()]
+        rest = f", {len(shown) - most} more" if len(shown) > most else ""
+        return f"{self.image}: {', '.join(shown[:most])}{rest}  -> {self.overlay}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values for JSON."""
+        return {
+            "image": str(self.image),
+            "mask": self.mask and str(self.mask),
+            "overlay": self.overlay and str(self.overlay),
+            "height": self.size and self.size[0],
+            "width": self.size and self.size[1],
+            "classes": {name: round(share, 6) for name, share in self.classes.items()},
+            "confidence": self.confidence and round(self.confidence, 6),
+            "seconds": round(self.seconds, 4),
+            "error": self.error and str(self.error),
+        }
+
+
+def open_predictor(
+    model: str | Path | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    window: tuple[int, int] | None = None,
+    overlap: float = 0.5,
+) -> Predictor:
+    """Open a trained model, ready to segment images.
+
+    Args:
+        model: A .ckpt of a run, the run's folder, a .safetensors release, the tag of a shipped model, or
+            None for the default one.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        precision: "auto" (bf16 where the device is quick at it), "fp32" or "bf16".
+        window: (height, width) of sliding windows, multiples of 32; None runs whole images.
+        overlap: Shared fraction of neighbouring windows.
+
+    Raises:
+        ConfigError: A choice that cannot work.
+        WeightsError: The model cannot be opened.
+    """
+    return Predictor(model, device=device, precision=precision, window=window, overlap=overlap)
+
+
+def predict_files(
+    predictor: Predictor, paths: Sequence[Path], out: str | Path
+) -> Iterator[FileResult]:
+    """Segment image files one after the other, and write mask and overlay of each.
+
+    Files are called NAME_mask.png and NAME_overlay.png, where NAME is the image's stem. Images that
+    share a stem keep their folders: a/x.png and b/x.png give out/a/x_mask.png and out/b/x_mask.png. See
+    `inference.sources.result_names`.
+
+    Args:
+        predictor: From `open_predictor`.
+        paths: The images, for example from `inference.sources.expand`.
+        out: Folder of the results; it is made where it is missing.
+
+    Returns:
+        One result for each image, in order, as soon as it is done. Broken images have an error.
+
+    Raises:
+        DataError: A result would overwrite one of the images, or the folder cannot be written.
+    """
+    out = Path(out)
+    paths = [Path(path) for path in paths]
+    names = result_names(paths)
+    _refuse_overwriting(paths, names, out)
+    for path, name in zip(paths, names, strict=True):
+        yield _predict_file(predictor, path, name, out)
+
+
+def _predict_file(predictor: Predictor, path: Path, name: str, out: Path) -> FileResult:
+    start = time.perf_counter()
+    try:
+        prediction = _predict(predictor, path)
+    except HrsegError as error:
+        return FileResult(path, seconds=time.perf_counter() - start, error=error)
+    try:
+        mask, overlay = prediction.save(out, name)
+    except HrsegError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _HOPELESS:
+            raise
+        return FileResult(path, seconds=time.perf_counter() - start, error=error)
+    return FileResult(
+        image=path,
+        mask=mask,
+        overlay=overlay,
+        size=(prediction.mask.shape[0], prediction.mask.shape[1]),
+        classes=prediction.shares(),
+        confidence=float(prediction.confidence.mean()),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _predict(predictor: Predictor, path: Path) -> Prediction:
+    try:
+        return predictor(path)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, HrsegError) or not _is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"{path} needs more memory than there is. Run it in windows, such as --window 512 1024, or close "
+            "other programs."
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+def _refuse_overwriting(paths: Sequence[Path], names: Sequence[str], out: Path) -> None:
+    """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; results need a folder. Choose another one with --out.")
+    inputs = {path.resolve() for path in paths}
+    for name in names:
+        for target in result_paths(out, name):
+            if target.resolve() in inputs:
+                raise DataError(
+                    f"{target} is one of the images, and a result would overwrite it. Choose another folder "
+                    "with --out, or leave that file out."
+                )

@@ -1,0 +1,150 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from hrseg.data.labels import Label, LabelSet, load_labels
+from hrseg.errors import ConfigError, DataError
+from hrseg.imaging import read_image, read_mask
+from hrseg.inference import windows
+from hrseg.inference.predictor import Predictor
+from hrseg.models import create_model
+
+RNG = np.random.default_rng(0)
+LABELS = LabelSet("three", tuple(Label(i + 5, i, f"c{i}", (9 * i, 0, 50)) for i in range(3)))
+
+
+class Brightest(nn.Module):
+    """Logits are the image's own bands: the class of a pixel is its brightest colour."""
+
+    num_classes = 3
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.float()
+
+
+def pixels(height: int, width: int) -> np.ndarray:
+    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def predictor(**options: object) -> Predictor:
+    plain = {"device": "cpu", "precision": "fp32", "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    return Predictor(Brightest(), LABELS, **{**plain, **options})
+
+
+@pytest.mark.parametrize("window", [None, (32, 32), (64, 320)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (97, 131), (300, 40)])
+def test_every_pixel_gets_its_brightest_colour(size, window):
+    image = pixels(*size)
+    result = predictor(window=window)(image)
+    assert result.mask.dtype == np.uint8
+    assert result.mask.shape == size
+    winner = np.take_along_axis(image, result.mask[..., None].astype(int), axis=2)[..., 0]
+    assert (image.max(axis=2) - winner).max() <= (0 if window is None else 1)
+
+
+def test_confidence_is_the_softmax_of_the_winner():
+    image = pixels(300, 5)
+    result = predictor()(image)
+    expected = torch.softmax(torch.from_numpy(image / 255.0), dim=2).amax(dim=2)
+    assert result.confidence.dtype == np.float32
+    np.testing.assert_allclose(result.confidence, expected, atol=1e-6)
+
+
+def test_path_pil_image_and_array_give_the_same(tmp_path):
+    image = pixels(20, 30)
+    path = tmp_path / "straße 1.png"
+    Image.fromarray(image).save(path)
+    run = predictor()
+    results = [run(path), run(str(path)), run(Image.fromarray(image)), run(image)]
+    assert all((result.mask == results[0].mask).all() for result in results)
+    assert [result.name for result in results] == ["straße 1", "straße 1", "image", "image"]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16", "F"])
+def test_every_kind_of_image_is_read(mode, tmp_path):
+    grey = Image.fromarray(pixels(20, 30)[..., 0])
+    image = grey.convert("I").convert(mode) if mode in ("I;16", "F") else grey.convert(mode)
+    path = tmp_path / ("x.tif" if mode in ("CMYK", "F") else "x.png")
+    image.save(path)
+    assert predictor()(path).mask.shape == (20, 30)
+
+
+def test_an_image_turned_by_exif_is_segmented_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels(20, 30)).save(tmp_path / "x.jpg", exif=exif)
+    assert predictor()(tmp_path / "x.jpg").mask.shape == (30, 20)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_arrays_that_are_no_images_are_refused(array):
+    with pytest.raises(DataError, match=r"Pass uint8 RGB of shape \(H, W, 3\)"):
+        predictor()(array)
+
+
+def test_saved_files_hold_dataset_ids_and_the_legend(tmp_path):
+    result = predictor()(pixels(20, 30))
+    mask, overlay = result.save(tmp_path, "x")
+    assert (mask.name, overlay.name) == ("x_mask.png", "x_overlay.png")
+    np.testing.assert_array_equal(read_mask(mask), result.mask + 5)
+    with Image.open(mask) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image.convert("RGB")), LABELS.palette[result.mask])
+    assert read_image(overlay).shape[0] > 20
+
+
+def test_shares_add_up_and_leave_out_absent_classes():
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[..., 1] = 9
+    image[0, 0] = (200, 0, 0)
+    assert predictor()(image).shares() == {"c1": 0.75, "c0": 0.25}
+
+
+def test_a_very_large_image_is_cut_into_windows(monkeypatch, caplog):
+    monkeypatch.setattr(windows, "WHOLE_PIXELS", 50 * 50)
+    monkeypatch.setattr(windows, "FALLBACK", ((32, 64), 0.25))
+    image = pixels(80, 90)
+    with caplog.at_level(logging.WARNING):
+        cut = predictor()(image)
+    monkeypatch.undo()
+    np.testing.assert_allclose(cut.confidence, predictor()(image).confidence, atol=1e-5)
+    assert "80 x 90 pixels are run in windows of 32 x 64" in caplog.text
+
+
+def test_the_fast_form_is_the_default_and_agrees_with_the_exact_one(tiny_network, monkeypatch):
+    monkeypatch.setattr("hrseg.inference.prepare.has_fast_bf16", lambda device: True)
+    fast = Predictor(tiny_network, device="cpu")
+    exact = Predictor(tiny_network, device="cpu", precision="fp32")
+    assert (fast.precision, exact.precision) == ("bf16", "fp32")
+    image = pixels(64, 64)
+    difference = np.abs(fast(image).confidence - exact(image).confidence)
+    assert difference.max() < 0.05
+
+
+def test_a_network_without_labels_gets_numbered_classes(tiny_network):
+    assert Predictor(tiny_network, device="cpu").labels.names == ["class 0", "class 1", "class 2"]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "words"),
+    [
+        (nn.Identity(), {}, "does not say how many classes"),
+        (Brightest(), {"labels": load_labels("camvid")}, "tells 3 classes apart"),
+        (Brightest(), {"device": "gpu"}, "Unknown device 'gpu'"),
+        (Brightest(), {"precision": "fp16"}, "Unknown precision 'fp16'"),
+        (Brightest(), {"window": (50, 64)}, "Next larger: (64, 64)"),
+        (Brightest(), {"overlap": 2, "window": (64, 64)}, "Overlap 2"),
+        (create_model("hrnet_w18_small_v1", in_channels=4), {}, "images of 4 bands"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(network, options, words):
+    with pytest.raises(ConfigError) as error:
+        Predictor(network, **options)
+    assert words in str(error.value)

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+import torch
+
+from hrseg.data.labels import Label, LabelSet, load_labels
+from hrseg.errors import DataError
+from hrseg.viz import (
+    class_shares,
+    colourise,
+    feature_grid,
+    grid,
+    heat,
+    mean_map,
+    overlay,
+    pca_rgb,
+    top_channels,
+)
+
+LABELS = load_labels("camvid")
+RNG = np.random.default_rng(0)
+
+
+def scene(height: int, width: int, classes: int = 11) -> tuple[np.ndarray, np.ndarray]:
+    image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return image, RNG.integers(0, classes, (height, width)).astype(np.uint8)
+
+
+def test_colours_are_the_palettes_and_unknown_ids_are_black():
+    mask = np.array([[0, 10], [255, 11]])
+    painted = colourise(mask, LABELS.palette)
+    assert painted[0].tolist() == LABELS.palette[[0, 10]].tolist()
+    assert (painted[1] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_overlay_mixes_image_and_colour_by_hand(dtype):
+    image = np.full((600, 3, 3), 100, np.uint8)
+    mixed = overlay(image, np.full((600, 3), 3, dtype), LABELS, alpha=0.5, legend=False)
+    assert mixed[0, 0].tolist() == [(100 + c) // 2 for c in LABELS.palette[3]]
+    assert (mixed == mixed[0, 0]).all()
+
+
+def test_pixels_without_a_class_keep_the_image():
+    image, mask = scene(40, 50)
+    mask[:] = 255
+    np.testing.assert_array_equal(overlay(image, mask, LABELS, legend=False), image)
+
+
+def test_a_light_line_is_drawn_between_classes_only():
+    image, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    mask[:, 4:] = 1
+    drawn = overlay(image, mask, LABELS, alpha=0.0, legend=False)
+    assert drawn[:, 3].min() == 170
+    assert np.delete(drawn, 3, axis=1).max() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (2, 900), (900, 2), (360, 480), (1500, 3000)])
+@pytest.mark.parametrize("classes", [1, 11])
+def test_the_legend_lies_below_wide_images_and_beside_tall_ones(size, classes):
+    image, mask = scene(*size, classes=classes)
+    picture = overlay(image, mask, LABELS)
+    assert picture.dtype == np.uint8
+    factor = max(1, 320 // max(size))
+    high, wide = size[0] * factor, size[1] * factor
+    below = wide >= 1.1 * high
+    assert (picture.shape[0] > high) if below else (picture.shape[1] > wide)
+    assert (picture.shape[1] >= wide) if below else (picture.shape[0] >= high)
+
+
+def test_shares_are_sorted_and_what_has_no_class_comes_last():
+    mask = np.array([[1, 1, 1, 0], [255, 255, 255, 255]])
+    shares = class_shares(mask, LABELS)
+    assert [(s.name, s.share) for s in shares] == [
+        ("building", 0.375),
+        ("sky", 0.125),
+        ("no class", 0.5),
+    ]
+
+
+def test_a_hundred_and_fifty_classes_with_any_names_fit():
+    rows = tuple(Label(i, i, f"Straße 道路 {i}", (i, 0, 0)) for i in range(150))
+    image, mask = scene(300, 400, classes=150)
+    assert overlay(image, mask, LabelSet("many", rows)).shape[1] >= 400
+
+
+def test_image_and_mask_must_agree():
+    with pytest.raises(DataError, match="image is 4 x 5, the mask 5 x 4"):
+        overlay(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8), LABELS)
+
+
+# Grids
+
+
+def test_a_grid_holds_its_pictures_untouched():
+    pictures = [np.full((20, 30, 3), value, np.uint8) for value in (10, 20, 30)]
+    whole = grid(pictures, columns=2)
+    for value in (10, 20, 30):
+        assert (whole == value).all(axis=2).sum() == 600
+
+
+def test_a_grid_keeps_to_its_width_and_enlarges_small_maps_by_repetition():
+    pictures = [np.zeros((100, 200, 3), np.uint8), np.full((2, 4, 3), 7, np.uint8)]
+    whole = grid(pictures, ["a", "a title far too long for its narrow panel " * 3], 2, width=200)
+    assert 200 <= whole.shape[1] < 240
+    assert (whole == 7).all(axis=2).sum() == 50 * 100
+
+
+def test_a_grid_needs_a_title_for_each_picture():
+    with pytest.raises(DataError, match="2 pictures and 1 titles"):
+        grid([np.zeros((2, 2, 3), np.uint8)] * 2, ["one"])
+    with pytest.raises(DataError, match="0 pictures"):
+        grid([])
+
+
+# Features
+
+
+def test_heat_runs_from_dark_to_bright():
+    painted = heat(np.linspace(0, 1, 50)[None]).astype(int).sum(axis=2)[0]
+    assert (np.diff(painted) >= 0).all()
+    assert painted[-1] > painted[0] + 500
+
+
+def test_the_mean_map_is_bright_where_features_are_strong():
+    maps = torch.zeros(1, 4, 6, 8)
+    maps[..., 2:4, 3:5] = 1
+    picture = mean_map(maps)
+    assert picture.shape == (6, 8, 3)
+    assert picture[3, 4].sum() > picture[0, 0].sum()
+
+
+def test_pca_tells_three_kinds_of_places_apart_and_repeats_itself():
+    kinds = np.zeros((6, 9), int)
+    kinds[:, 3:6], kinds[:, 6:] = 1, 2
+    maps = torch.eye(3)[kinds].permute(2, 0, 1).repeat(5, 1, 1)  # (15, 6, 9)
+    picture = pca_rgb(maps)
+    colors = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    assert len(colors) == 3
+    np.testing.assert_array_equal(picture, pca_rgb(maps.numpy()))
+
+
+@pytest.mark.parametrize("maps", [torch.ones(1, 1, 1), torch.ones(2, 4, 4), torch.rand(200, 3, 3)])
+def test_flat_and_tiny_maps_make_pictures(maps):
+    assert pca_rgb(maps).shape == mean_map(maps).shape == (*maps.shape[1:], 3)
+
+
+def test_top_channels_are_those_that_vary_most():
+    maps = torch.zeros(5, 8, 8)
+    maps[3], maps[1] = torch.rand(8, 8) * 9, torch.rand(8, 8)
+    assert list(top_channels(maps, 2)) == [3, 1]
+
+
+@pytest.mark.parametrize("image", [None, np.zeros((64, 96, 3), np.uint8)])
+def test_feature_grid_has_a_row_for_each_branch(tiny_network, image):
+    with torch.no_grad():
+        branches = tiny_network.forward_branches(torch.rand(1, 3, 64, 96))
+    picture = feature_grid(branches, image, channels=2, width=400)
+    assert 380 <= picture.shape[1] <= 440
+    assert picture.shape[0] > 4 * 40
+
+
+def test_maps_of_several_images_are_refused():
+    with pytest.raises(DataError, match=r"\(2, 3, 4, 4\)"):
+        mean_map(torch.zeros(2, 3, 4, 4))
