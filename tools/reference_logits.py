@@ -18,13 +18,14 @@ import torch
 from omegaconf import OmegaConf
 
 from hrseg.models import create_model
+from hrseg.models.blocks import ResizePolicy
 from hrseg.models.hrnet import VARIANTS, Variant
 from tests.reference.seeded import CASES, NUM_CLASSES, SIZES, seeded_image, seeded_state
 
 TARGET = Path("tests/reference/official.npz")
 
 
-def official_config(variant: Variant, policy: str) -> Any:
+def official_config(variant: Variant, policy: ResizePolicy) -> Any:
     """Write a row of our table the way the official yaml files do."""
 
     def stage(modules: int, branches: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ released, in float32.
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def main() -> None:
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
 
 
-def _score(metrics: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def _score(metrics: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     iou = {name: round(100 * float(v), 2) for name, v in zip(names, metrics["iou"], strict=True)}
     return {
         "split": "val",

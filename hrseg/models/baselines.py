@@ -53,7 +53,7 @@ class Baseline(nn.Module):
         self.resize: str = spec["resize"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about TorchScript
-            self.network = DECODERS[decoder](
+            self.network: Any = DECODERS[decoder](
                 encoder_name=encoder,
                 encoder_weights=encoder_weights,
                 in_channels=spec["in_channels"],

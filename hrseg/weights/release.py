@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hrseg.imaging import write_atomic
 from safetensors.torch import save_file
 
 from hrseg.errors import WeightsError
+from hrseg.imaging import write_atomic
 from hrseg.weights.files import read_checkpoint
 
 DEFAULT_TAG = "hrnet_w18_small_v1.camvid"

@@ -4,11 +4,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from hrseg.models.blocks import ResizePolicy
+
+POLICIES: tuple[ResizePolicy, ...] = ("bilinear", "bilinear_aligned")
 SIZES = ((64, 96), (61, 75))
-CASES = tuple(
+CASES: tuple[tuple[str, ResizePolicy], ...] = tuple(
     (backbone, policy)
     for backbone in ("hrnet_w18_small_v1", "hrnet_w18_small_v2")
-    for policy in ("bilinear", "bilinear_aligned")
+    for policy in POLICIES
 )
 NUM_CLASSES = 3
 
