@@ -23,7 +23,7 @@ FALLBACK = ((1024, 2048), 0.25)
 BATCH_PIXELS = 2**21
 """Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
 RIM = 0.1
-_ROWS = 256  # of a whole image's logits handed on at once
+_ROWS = 256  # handed on at once
 
 Band = tuple[int, torch.Tensor]
 """First row, and logits (N, K, rows, W)."""
@@ -71,11 +71,10 @@ def logit_bands(
     """
     window, overlap = _choose(image, window, overlap)
     if window is None:
-        logits = logits_fn(image)
-        for top in range(0, logits.shape[-2], _ROWS):
-            yield top, logits[..., top : top + _ROWS, :]
-    else:
-        yield from _window_bands(logits_fn, image, window, overlap, None)
+        yield from _in_rows(0, logits_fn(image))
+        return
+    for top, band in _window_bands(logits_fn, image, window, overlap, None):
+        yield from _in_rows(top, band)
 
 
 def sliding_window(
@@ -170,19 +169,27 @@ def _window_bands(
                 weight = logits.new_zeros(h, width)
                 ramp = ramp.to(logits)
             for x, part in zip(chosen, logits.split(count), strict=True):
-                total[..., x : x + w] += part * ramp
+                total[..., x : x + w].addcmul_(part, ramp)
                 weight[:, x : x + w] += ramp
         assert total is not None
         done = below - top
-        yield top, total[..., :done, :] / weight[:done]
-        total = _moved_up(total, done)
-        weight = _moved_up(weight, done)
+        for row in range(0, done, _ROWS):
+            rows = slice(row, min(row + _ROWS, done))
+            yield top + row, total[..., rows, :] / weight[rows]
+        _move_up(total, done)
+        _move_up(weight, done)
 
 
-def _moved_up(rows: torch.Tensor, by: int) -> torch.Tensor:
-    moved = torch.zeros_like(rows)
-    moved[..., : rows.shape[-2] - by, :] = rows[..., by:, :]
-    return moved
+def _in_rows(top: int, logits: torch.Tensor) -> Iterator[Band]:
+    for row in range(0, logits.shape[-2], _ROWS):
+        yield top + row, logits[..., row : row + _ROWS, :]
+
+
+def _move_up(rows: torch.Tensor, by: int) -> None:
+    """Keep what later windows still touch, and clear the place for them."""
+    kept = rows.shape[-2] - by
+    rows[..., :kept, :] = rows[..., by:, :].clone()
+    rows[..., kept:, :] = 0
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
