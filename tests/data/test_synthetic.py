@@ -3,7 +3,20 @@ import pytest
 
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import find_pairs
-from hrseg.data.synthetic import NAMES, SYNONYMS, scene, write_scenes
+from hrseg.data.synthetic import (
+    BUILDING,
+    CAR,
+    NAMES,
+    PAVEMENT,
+    PERSON,
+    ROAD,
+    SKY,
+    SYNONYMS,
+    TREE,
+    _Street,
+    scene,
+    write_scenes,
+)
 from hrseg.errors import ConfigError
 from hrseg.imaging import read_image, read_mask
 
@@ -42,3 +55,47 @@ def test_odd_sizes_work_and_tiny_ones_are_refused():
         scene(0, (8, 8))
     with pytest.raises(ConfigError, match="Unknown layout 'voc'"):
         write_scenes("unused", "voc")
+
+
+@pytest.mark.parametrize("brush", ["polygon", "box", "disc"])
+def test_a_brush_touches_the_same_pixels_of_image_and_mask(brush):
+    street = _Street(np.random.RandomState(0), (40, 60))
+    where = {
+        "polygon": ([(3.4, 2.6), (50.5, 9.1), (20.7, 38.2)],),
+        "box": ((30.6, 12.4), (9.5, 33.5)),
+        "disc": ((22.3, 18.8), 9.7, 6.2),
+    }[brush]
+    getattr(street, brush)(*where, (1, 2, 3), PERSON)
+    painted = (np.array(street.image) == (1, 2, 3)).all(axis=2)
+    assert painted.any()
+    assert (painted == (np.array(street.mask) == PERSON)).all()
+
+
+def test_things_stand_where_they_belong():
+    masks = np.stack([scene(i)[1] for i in range(12)])
+    upper, lower = masks[:, :32], masks[:, 96:]
+    assert not (upper == ROAD).any()
+    assert not (lower == SKY).any()
+    assert (lower == ROAD).mean() > 0.4
+
+
+def test_scenes_of_another_shape_hold_the_same_kinds():
+    for size in ((256, 256), (300, 200)):
+        found = np.unique(np.concatenate([scene(i, size)[1].ravel() for i in range(8)]))
+        assert {ROAD, PAVEMENT, BUILDING, SKY, TREE, CAR} <= set(found.tolist())
+
+
+def test_a_written_dataset_is_the_same_every_time(tmp_path):
+    for name in ("a", "b"):
+        write_scenes(tmp_path / name, "camvid", {"train": 2, "val": 1}, (32, 48), seed=5)
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.png"))
+    assert len(files) == 6
+    assert all(
+        (tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files
+    )
+
+
+def test_splits_share_no_scene(tmp_path):
+    write_scenes(tmp_path, "camvid", {"train": 2, "val": 2}, (32, 48))
+    contents = {p.read_bytes() for p in tmp_path.glob("*/*.png") if "annot" not in p.parent.name}
+    assert len(contents) == 4
