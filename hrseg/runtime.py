@@ -15,8 +15,12 @@ import torch
 from hrseg.errors import DataError, HrsegError
 from hrseg.inference.predictor import Prediction, Predictor, result_paths
 from hrseg.inference.sources import result_names
+from hrseg.viz import percent
 
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_HOPELESS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder cannot be made
+}
 """Reasons not to write that the next image would meet as well."""
 
 
@@ -53,7 +57,7 @@ class FileResult:
         """
         if self.error is not None:
             return f"{self.image}: {self.error}"
-        shown = [f"{name} {100 * share:.1f} %" for name, share in self.classes.items()]
+        shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
         rest = f", {len(shown) - most} more" if len(shown) > most else ""
         return f"{self.image}: {', '.join(shown[:most])}{rest}  -> {self.overlay}"
 

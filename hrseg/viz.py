@@ -139,6 +139,16 @@ def class_shares(mask: np.ndarray, labels: LabelSet) -> list[Share]:
     return [*shares, Share("no class", None, without / total)] if without else shares
 
 
+def percent(share: float) -> str:
+    """Say a share in per cent; what is there is never called nothing.
+
+    Example:
+        >>> percent(0.25), percent(0.0001), percent(0)
+        ('25.0 %', '< 0.1 %', '0.0 %')
+    """
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+
+
 def grid(
     images: Sequence[np.ndarray],
     titles: Sequence[str] | None = None,
@@ -370,7 +380,7 @@ def _panel(
     entries = _entries(shares)
     texts = [_writable(entry.name, font) for entry in entries]
     names = math.ceil(max(map(font.getlength, texts)))
-    number = math.ceil(max(font.getlength(_percent(entry.share)) for entry in entries))
+    number = math.ceil(max(font.getlength(percent(entry.share)) for entry in entries))
     column = swatch + round(em * 0.6) + names + round(em * 0.9) + number
     gap = round(em * 2.2)
     if width is not None:
@@ -398,7 +408,7 @@ def _panel(
         x += swatch + round(em * 0.6)
         draw.text((x, y), texts[index], INK, font, anchor="lm")
         right = x + names + round(em * 0.9) + number
-        draw.text((right, y), _percent(entry.share), QUIET, font, anchor="rm")
+        draw.text((right, y), percent(entry.share), QUIET, font, anchor="rm")
     return panel
 
 
@@ -427,10 +437,6 @@ def _draw_strip(
     shape = Image.new("L", (width * 4, height * 4), 0)
     ImageDraw.Draw(shape).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), height * 2, 255)
     panel.paste(bar, place, shape.resize(size, Image.Resampling.BOX))
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
 
 
 # Small things
