@@ -21,6 +21,8 @@ Color = tuple[int, int, int]
 Point = tuple[float, float]
 Corner = tuple[float, float, float]
 Brush = Callable[[float, float], None]
+_FARTHEST = 24.0
+"""Metres to the last thing on the pavement: farther ones would be smaller than a small network can see."""
 _PAINTS: tuple[Color, ...] = (
     *((235, 235, 235), (35, 37, 42), (140, 145, 150)),
     *((165, 30, 35), (35, 70, 140), (90, 100, 75)),
@@ -171,14 +173,14 @@ class _Street:
             self.houses(side)
         if self.sunny:
             self.shadow_of_houses()
-        things = [*self.traffic()]
+        things: list[tuple[float, Brush, float]] = list(self.traffic())
         kinds: tuple[tuple[Brush, int, float], ...] = (
-            *((self.tree, 5, 9.0), (self.lamp, 4, 8.0)),
-            *((self.sign, 4, 7.0), (self.person, 7, 6.5)),
+            *((self.tree, 5, 9.0), (self.lamp, 4, 7.0)),
+            *((self.sign, 4, 6.5), (self.person, 6, 6.0)),
         )
         for paint, most, nearest in kinds:  # at most so many, no nearer than so many metres
             for _ in range(self.rng.randint(1, most + 1)):
-                z = nearest * (45.0 / nearest) ** self.rng.uniform(0, 1)
+                z = nearest * (_FARTHEST / nearest) ** self.rng.uniform(0, 1)
                 things.append((z, paint, float(self.rng.choice((-1, 1)))))
         for z, brush, side in sorted(things, key=lambda thing: -thing[0]):
             brush(z, side)
@@ -355,10 +357,10 @@ class _Street:
 
     def traffic(self) -> Iterator[tuple[float, Brush, float]]:
         for side in (-1.0, 1.0):
-            z = self.rng.uniform(6, 22)
-            while z < 70 and self.rng.rand() < 0.75:
+            z = self.rng.uniform(6, 18)
+            while z < 40 and self.rng.rand() < 0.75:
                 yield z, self.car, side
-                z += self.rng.uniform(7, 22)
+                z += self.rng.uniform(7, 18)
 
     def foot(self, side: float, margin: float = 0.4) -> float:
         """A place on the pavement."""
@@ -381,7 +383,9 @@ class _Street:
             self.disc(at, size, size * 0.9, self.far(_color(leaf), z, light), TREE)
 
     def _post(self, x: float, z: float, tall: float, thick: float, color: Color) -> None:
-        half = max(thick / 2, 0.6 * z / self.focal)  # at least about a pixel
+        half = max(
+            thick / 2, 0.009 * self.h * z / self.focal
+        )  # never thinner than 2 % of the height
         self.shadow(x, z, 0.3, tall * 0.5)
         self.box(self.at(x - half, tall, z), self.at(x + half, 0, z), self.far(color, z), POLE)
         shine = self.far(color, z, 1.35)
@@ -395,19 +399,19 @@ class _Street:
     def lamp(self, z: float, side: float) -> None:
         x, tall = side * (self.kerb + 0.5), self.rng.uniform(4.5, 6.5)
         grey = self.color(60, 130, grey=0.9)
-        self._post(x, z, tall, 0.24, grey)
+        self._post(x, z, tall, 0.32, grey)
         arm = x - side * self.rng.uniform(0.8, 1.6)
-        self.box(self.at(x, tall, z), self.at(arm, tall - 0.16, z), self.far(grey, z), POLE)
+        self.box(self.at(x, tall, z), self.at(arm, tall - 0.26, z), self.far(grey, z), POLE)
         bulb = self.far((235, 232, 205), z)
-        low = self.at(arm + side * 0.6, tall - 0.3, z)
-        self.box(self.at(arm, tall - 0.16, z), low, bulb, POLE)
+        low = self.at(arm + side * 0.7, tall - 0.45, z)
+        self.box(self.at(arm, tall - 0.22, z), low, bulb, POLE)
 
     def sign(self, z: float, side: float) -> None:
         x, tall, unit = side * (self.kerb + 0.45), self.rng.uniform(2.2, 3.0), self.focal / z
-        self._post(x, z, tall, 0.16, self.color(110, 165, grey=0.9))
+        self._post(x, z, tall, 0.2, self.color(110, 165, grey=0.9))
         white = self.far((238, 238, 235), z)
         red, blue, yellow = (self.far(c, z) for c in ((195, 28, 34), (28, 70, 170), (228, 180, 35)))
-        at, size = self.at(x, tall, z), max(0.48 * unit, 1.5)
+        at, size = self.at(x, tall, z), max(0.55 * unit, 1.5)
         kind = self.rng.randint(4)
         if kind == 0:  # a ban
             self.disc(at, size, size, red, SIGN)
