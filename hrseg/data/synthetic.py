@@ -169,8 +169,8 @@ class _Street:
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
         self.sky()
         self.ground()
-        for side in (-1, 1):
-            self.houses(side)
+        for left_right in (-1, 1):
+            self.houses(left_right)
         if self.sunny:
             self.shadow_of_houses()
         things: list[tuple[float, Brush, float]] = list(self.traffic())
