@@ -23,14 +23,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hrseg.callbacks import Pictures, ProgressBar, ProgressLines
 from hrseg.checkpoints import AtomicCheckpointIO, KeepBestAndLast
-from hrseg.config import Config, check_trainer_options, config_to_dict
+from hrseg.config import Config, check_trainer_options, config_to_dict, to_yaml
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, unknown_choice
 from hrseg.inference.prepare import has_fast_bf16
 from hrseg.losses import WeightedSum, class_weights_from_counts
 from hrseg.models import create_model
-from hrseg.runs import MetricsFile, version_of
+from hrseg.runs import MetricsFile, StartFolder, version_of
 from hrseg.task import SegmentationTask
 from hrseg.weights import load_weights
 
@@ -50,12 +50,13 @@ class Run:
     keeper: KeepBestAndLast
 
 
-def build_run(config: Config, folder: Path) -> Run:
+def build_run(config: Config, folder: Path, config_text: str | None = None) -> Run:
     """Build everything `fit` needs; only the trainer will write into the folder, and only later.
 
     Args:
         config: The run.
         folder: Its folder.
+        config_text: Content of its config.yaml; None writes the config.
 
     Raises:
         HrsegError: Whatever does not fit together.
@@ -65,7 +66,9 @@ def build_run(config: Config, folder: Path) -> Run:
     data = build_data(config)
     task = build_task(config, data)
     keeper = KeepBestAndLast(folder)
-    trainer = build_trainer(config, folder, [*build_callbacks(config, folder, data.labels), keeper])
+    start = StartFolder(folder, config_text or to_yaml(config))
+    watching = build_callbacks(config, folder, data.labels)
+    trainer = build_trainer(config, folder, [start, *watching, keeper])
     return Run(data, task, trainer, keeper)
 
 
@@ -78,7 +81,7 @@ def build_data(config: Config) -> SegmentationData:
         train_split=config.data.train_split,
         val_split=config.data.val_split,
         test_split=config.data.test_split,
-        crop=tuple(config.data.crop),
+        crop=config.data.crop,
         base_size=config.data.base_size,
         scale_min=config.data.scale_min,
         scale_max=config.data.scale_max,
@@ -89,11 +92,11 @@ def build_data(config: Config) -> SegmentationData:
         sampling=config.data.sampling,
         batch_size=config.data.batch_size,
         workers=config.data.workers,
-        mean=tuple(config.data.mean),
-        std=tuple(config.data.std),
+        mean=config.data.mean,
+        std=config.data.std,
         seed=config.run.seed,
         scenes=config.data.scenes,
-        scene_size=tuple(config.data.scene_size),
+        scene_size=config.data.scene_size,
     )
 
 
@@ -416,5 +419,6 @@ _ON_PURPOSE = (
     r"The number of training batches .* is smaller than the logging interval",
     r"Found \d+ module\(s\) in eval mode",  # the moving average stays in eval mode
     r"GPU available but not used",  # trainer.accelerator=cpu said so
+    r"You're resuming from a checkpoint that ended before the epoch",  # the sampler goes on there
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own, with newer torch
 )

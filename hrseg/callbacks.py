@@ -83,9 +83,10 @@ class ProgressLines(pl.Callback):
         rate = self._images / max(self._training_seconds, 1e-9)
         loss = float(torch.stack(self.losses).mean())
         pl_module.log("train/epoch_loss", loss, sync_dist=True, batch_size=1)
-        pl_module.log("train/images_per_second", rate, rank_zero_only=True, batch_size=1)
+        pl_module.log("train/images_per_second", rate, sync_dist=True, batch_size=1)
+        line = self._line(trainer, loss, rate)  # on every device: reading a score synchronises
         if trainer.is_global_zero:
-            self.say(self._line(trainer, loss, rate))
+            self.say(line)
 
     def _begin_epoch(self) -> None:
         self.losses, self._images, self._training_seconds = [], 0, 0.0
@@ -289,7 +290,9 @@ class Pictures(pl.Callback):
         ):
             image = denormalise(batch["image"][0].cpu(), self.mean, self.std)
             mask, pred = batch["mask"][0].cpu().numpy(), outputs[0].cpu().numpy()
-            drawn = [overlay(image, trainids, self.labels) for trainids in (mask, pred)]
+            drawn = [
+                overlay(image, trainids, self.labels, legend=False) for trainids in (mask, pred)
+            ]
             self._rows.append((str(batch["name"][0]), [image, *drawn]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -5,6 +5,7 @@ runs/camvid_w18/config.yaml  versions.json  metrics.csv  per_class.txt  pictures
 
 import csv
 import json
+import logging
 import platform
 import re
 import subprocess
@@ -14,11 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from hrseg.errors import ConfigError, did_you_mean
 from hrseg.imaging import write_atomic
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     *("step", "epoch", "train/loss", "train/epoch_loss", "train/lr", "train/images_per_second"),
@@ -121,13 +125,29 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(status)}
 
 
-def start_folder(folder: Path, config_text: str) -> None:
-    """Create a run's folder with its resolved config and the software it runs on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    machine = json.dumps(describe_machine(), indent=2)
-    for name, text in (("config.yaml", config_text), ("versions.json", f"{machine}\n")):
-        with write_atomic(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+class StartFolder(Callback):
+    """Write a run's resolved config and the software it runs on, once all processes have started.
+
+    Not earlier: each process looks for the first free name by itself, and must find the same one.
+
+    Args:
+        folder: The run's folder.
+        config_text: Content of config.yaml.
+    """
+
+    def __init__(self, folder: Path, config_text: str) -> None:
+        self.folder = folder
+        self.config_text = config_text
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write config.yaml and versions.json."""
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        log.info("%s in %s", "resuming" if trainer.ckpt_path else "training", self.folder)
+        machine = json.dumps(describe_machine(), indent=2)
+        for name, text in (("config.yaml", self.config_text), ("versions.json", f"{machine}\n")):
+            with write_atomic(self.folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
 
 class MetricsFile(Logger):

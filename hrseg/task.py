@@ -5,7 +5,7 @@ configs and tables are joined in `build`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -73,9 +73,8 @@ class SegmentationTask(pl.LightningModule):
         self.result: Scores | None = None
         self._logits: LogitsFunction | None = None
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
-        self._forward_all: Any = self.network.forward_all
-        if compiled:
-            self._forward_all = torch.compile(self.network.forward_all)
+        forward_all = cast(Any, network).forward_all
+        self._forward_all = torch.compile(forward_all) if compiled else forward_all
 
     @property
     def evaluated(self) -> Any:

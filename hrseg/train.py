@@ -32,14 +32,14 @@ from hrseg.build import (
 )
 from hrseg.callbacks import WritePredictions
 from hrseg.checkpoints import LAST
-from hrseg.config import Config, config_from_dict, config_to_dict, to_yaml
+from hrseg.config import Config, config_from_dict, config_to_dict
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, HrsegError, TrainingError
 from hrseg.inference.opening import OpenedModel, open_model
 from hrseg.metrics import Scores, table
 from hrseg.models.memory import Memory, training_memory
 from hrseg.models.summary import Summary, summary
-from hrseg.runs import MetricsFile, find_checkpoint, new_run_folder, start_folder
+from hrseg.runs import MetricsFile, find_checkpoint, new_run_folder
 from hrseg.task import SegmentationTask
 from hrseg.weights import read_checkpoint
 
@@ -152,12 +152,9 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     checkpoint = find_checkpoint(resume, parent, name) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
     with clear_errors():
-        run = build_run(config, folder)
+        run = build_run(config, folder, config_text)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
-        if run.trainer.is_global_zero:
-            start_folder(folder, config_text or to_yaml(config))
-            log.info("%s in %s", "resuming" if checkpoint else "training", folder)
         with _stoppable(run.trainer, folder):
             run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
             if run.keeper.scored_step != run.trainer.global_step:
@@ -195,6 +192,8 @@ def _prepare_resume(
             "as they are in the checkpoint.",
             listed,
         )
+    # The first epoch's loader is made before Lightning restores the loops, and asks them where to begin.
+    trainer.fit_loop.load_state_dict(content["loops"]["fit_loop"])
     for logger in trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.go_back_to(int(content["global_step"]))
