@@ -207,6 +207,8 @@ class SegmentationData(pl.LightningDataModule):
             seed=self.seed,
             counts=self._counts if self.sampling == "rare" else None,
         )
+        epoch, batches = self._resume_point()
+        sampler.start(epoch, batches * self.batch_size)
         return self._loader(
             self._train_set, sampler=sampler, batch_size=self.batch_size, drop_last=True
         )
@@ -263,6 +265,22 @@ class SegmentationData(pl.LightningDataModule):
             pin_memory=self._on_cuda,
             **options,
         )
+
+    def _resume_point(self) -> tuple[int, int]:
+        """Return the epoch that comes first, and how many batches of it a stopped run has learned.
+
+        Lightning tells the sampler the epoch only after the loader processes were given their first
+        images, and lets an interrupted epoch start over for the batches that remain.
+        """
+        if self.trainer is None:
+            return 0, 0
+        loop: Any = self.trainer.fit_loop
+        epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress
+        if epoch.ready == epoch.processed:
+            return epoch.processed, 0
+        if batches.is_last_batch:
+            return epoch.processed + 1, 0
+        return epoch.processed, batches.current.processed
 
     def _check_batch(self, world: int) -> None:
         images = len(self.train_pairs)

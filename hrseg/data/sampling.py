@@ -63,16 +63,29 @@ class ShardSampler(Sampler[Draw]):
         self.seed = seed
         self.counts = counts
         self.epoch = 0
+        self._resumed = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass; Lightning calls it."""
         self.epoch = epoch
 
+    def start(self, epoch: int, seen: int) -> None:
+        """Begin in the middle of an epoch, as a resumed run does.
+
+        Args:
+            epoch: The first one.
+            seen: How many of its samples this device has had.
+        """
+        self.epoch = epoch
+        self._resumed = (epoch, seen)
+
     def __len__(self) -> int:
         return self.length // self.world if self.train else -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[Draw]:
-        return iter(self._everyone()[self.rank : len(self) * self.world : self.world])
+        mine = self._everyone()[self.rank : len(self) * self.world : self.world]
+        epoch, seen = self._resumed
+        return iter(mine[seen:] if self.epoch == epoch else mine)
 
     def _everyone(self) -> list[Draw]:
         """List the epoch of all devices."""

@@ -1,0 +1,140 @@
+"""From files to samples."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from hrseg.data.dataset import Draw, SegmentationDataset
+from hrseg.data.labels import IGNORE_INDEX, load_labels
+from hrseg.data.layouts import Pair
+from hrseg.data.sampling import ShardSampler
+from hrseg.data.transforms import limit_threads, train_recipe
+from hrseg.errors import DataError
+from hrseg.imaging import denormalise, write_image, write_mask
+
+LABELS = load_labels("cityscapes")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[Pair]:
+    found = []
+    generator = np.random.default_rng(0)
+    for number in range(6):
+        image = generator.integers(0, 256, (24, 40, 3)).astype(np.uint8)
+        ids = np.full((24, 40), 7, np.uint8)
+        ids[:, 20:], ids[0] = 26, 0
+        found.append(Pair(tmp_path / f"{number}.png", tmp_path / f"{number}_ids.png", str(number)))
+        write_image(found[-1].image, image)
+        write_mask(found[-1].mask, ids)
+    return found
+
+
+def test_sample_of_a_whole_image(pairs):
+    dataset = SegmentationDataset(pairs, LABELS)
+    sample = dataset[1]
+    assert len(dataset) == 6
+    assert (sample["image"].dtype, sample["image"].shape) == (torch.float32, (3, 24, 40))
+    assert (sample["mask"].dtype, sample["mask"].shape) == (torch.int64, (24, 40))
+    assert sample["name"] == "1"
+    assert np.array_equal(denormalise(sample["image"]), dataset.read_trainids(pairs[1])[0])
+    assert sample["mask"][0].unique().tolist() == [IGNORE_INDEX]
+    assert sample["mask"][5, :20].unique().tolist() == [0]
+    assert sample["mask"][5, 20:].unique().tolist() == [13]
+
+
+def test_filler_is_the_same_image_without_a_mask(pairs):
+    dataset = SegmentationDataset(pairs, LABELS)
+    filler = dataset[Draw(-1 - 4)]
+    assert torch.equal(filler["image"], dataset[4]["image"])
+    assert filler["mask"].unique().tolist() == [IGNORE_INDEX]
+
+
+def test_pair_without_mask_is_ignored_everywhere(pairs):
+    dataset = SegmentationDataset([pairs[0]._replace(mask=None)], LABELS)
+    assert dataset[0]["mask"].unique().tolist() == [IGNORE_INDEX]
+
+
+def test_iteration_ends(pairs):
+    assert [sample["name"] for sample in SegmentationDataset(pairs, LABELS)] == list("012345")
+
+
+def test_sizes_that_differ(pairs):
+    write_mask(pairs[0].mask, np.zeros((24, 41), np.uint8))
+    with pytest.raises(DataError, match=r"0\.png has 24x40 .*0_ids\.png 24x41\. .*belong"):
+        SegmentationDataset(pairs, LABELS)[0]
+
+
+def test_unknown_id_names_the_file(pairs):
+    write_mask(pairs[2].mask, np.full((24, 40), 77, np.uint8))
+    with pytest.raises(DataError, match=r"2_ids\.png holds id 77"):
+        SegmentationDataset(pairs, LABELS)[2]
+
+
+def test_own_table_of_a_pair(pairs):
+    write_mask(pairs[0].mask, np.full((24, 40), 13, np.uint8))
+    own = pairs[0]._replace(table="cityscapes_trainids")
+    assert SegmentationDataset([own], LABELS)[0]["mask"].unique().tolist() == [13]
+
+
+def test_read_function_instead_of_files():
+    def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((8, 9, 3), np.uint8), np.full((8, 9), 7, np.uint8)
+
+    dataset = SegmentationDataset([Pair(Path("x"), Path("x"), "x")], LABELS, read=read)
+    assert dataset[0]["mask"].unique().tolist() == [0]
+
+
+def test_augmentation_depends_on_seed_epoch_image_and_turn(pairs):
+    def image(draw: Draw, seed: int = 0) -> torch.Tensor:
+        recipe = train_recipe(crop=(16, 16))
+        return SegmentationDataset(pairs, LABELS, recipe, seed=seed)[draw]["image"]
+
+    base = image(Draw(3, 5, 0))
+    assert torch.equal(base, image(Draw(3, 5, 0)))
+    for other in (image(Draw(3, 6, 0)), image(Draw(3, 5, 1)), image(Draw(3, 5, 0), seed=1)):
+        assert not torch.equal(base, other)
+
+
+def epochs(pairs: list[Pair], workers: int, context: str | None = None) -> list[torch.Tensor]:
+    """Two epochs from one loader: persistent workers must hear of the second."""
+    dataset = SegmentationDataset(pairs, LABELS, train_recipe(crop=(16, 16), photometric=0.5))
+    sampler = ShardSampler(len(pairs), train=True)
+    loader = DataLoader(
+        dataset,
+        batch_size=2,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=limit_threads,
+        multiprocessing_context=context if workers else None,
+    )
+    batches = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        batches += [batch["image"].clone() for batch in loader]
+    return batches
+
+
+@pytest.mark.parametrize(("workers", "context"), [(1, "fork"), (2, "fork"), (1, "spawn")])
+def test_workers_change_nothing(pairs, workers, context):
+    alone, together = epochs(pairs, 0), epochs(pairs, workers, context)
+    assert len(alone) == 6
+    for one, two in zip(alone, together, strict=True):
+        assert torch.equal(one, two)
+    assert not torch.equal(alone[0], alone[3])
+
+
+def test_errors_in_workers_reach_the_user(pairs):
+    write_mask(pairs[0].mask, np.zeros((3, 3), np.uint8))
+    loader = DataLoader(SegmentationDataset(pairs, LABELS), batch_size=None, num_workers=1)
+    with pytest.raises(DataError, match=r"0_ids\.png 3x3"):
+        next(iter(loader))
+
+
+def test_draws_survive_pickling():
+    draw = Draw(-3, 2, 1, 7)
+    assert pickle.loads(pickle.dumps(draw)) == draw

@@ -1,0 +1,189 @@
+"""Image and mask stay in step, and what comes out depends on the seed alone."""
+
+import numpy as np
+import pytest
+
+from hrseg.data.transforms import CROP_ATTEMPTS, scales, train_recipe
+from hrseg.errors import ConfigError
+
+PLAIN = {"scale_min": 1.0, "scale_max": 1.0, "flip": 0.0}
+
+
+def numbered(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row number in red, column number in green, and a mask that can be told from the image."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    image = np.stack([rows, columns, rows // 16 * 16 + columns // 16], axis=2)
+    return image, image[..., 2].copy()
+
+
+def test_scales_hold_both_ends():
+    assert scales(0.5, 2.1, 0.1) == pytest.approx(np.arange(5, 22) / 10)
+    assert scales(0.5, 2.0, 0.1)[-1] == 2.0
+    assert scales(1.0, 1.0, 0.1) == [1.0]
+
+
+def test_scales_upside_down():
+    with pytest.raises(ConfigError, match=r"scale_max is 0\.5, below data\.scale_min 2"):
+        train_recipe(crop=(8, 8), scale_min=2.0, scale_max=0.5)
+
+
+def test_crop_of_the_native_size_is_the_image():
+    image, mask = numbered(40, 60)
+    out = train_recipe(crop=(40, 60), **PLAIN)(image, mask, seed=3)
+    assert np.array_equal(out[0], image)
+    assert np.array_equal(out[1], mask)
+
+
+def test_crop_is_a_window_and_mask_follows():
+    image, mask = numbered(64, 96)
+    corners = set()
+    for seed in range(60):
+        cut, trainids = train_recipe(crop=(16, 32), **PLAIN)(image, mask, seed=seed)
+        top, left = map(int, cut[0, 0, :2])
+        corners.add((top, left))
+        assert np.array_equal(cut, image[top : top + 16, left : left + 32])
+        assert np.array_equal(trainids, mask[top : top + 16, left : left + 32])
+    tops, lefts = zip(*corners, strict=True)
+    assert min(tops) < 8
+    assert max(tops) > 40
+    assert min(lefts) < 8
+    assert max(lefts) > 56
+
+
+def test_flip_mirrors_both():
+    image, mask = numbered(20, 30)
+    cut, trainids = train_recipe(crop=(20, 30), scale_min=1, scale_max=1, flip=1.0)(
+        image, mask, seed=0
+    )
+    assert np.array_equal(cut, image[:, ::-1])
+    assert np.array_equal(trainids, mask[:, ::-1])
+
+
+def test_small_images_are_padded_right_and_below():
+    image, mask = np.full((10, 12, 3), 200, np.uint8), np.full((10, 12), 4, np.uint8)
+    recipe = train_recipe(crop=(16, 20), photometric=1.0, **PLAIN)
+    for seed in range(10):
+        cut, trainids = recipe(image, mask, seed=seed)
+        assert (trainids[:10, :12] == 4).all()
+        assert (trainids == 255).sum() == 16 * 20 - 10 * 12
+        assert (cut[trainids == 255] == 0).all()  # black, whatever the colours do
+        assert (cut[trainids == 4] > 0).all()
+
+
+def test_scale_says_the_long_side():
+    image, mask = numbered(50, 100)
+    for base_size, expected in ((None, (100, 200)), (60, (60, 120)), (30, (30, 60))):
+        recipe = train_recipe(
+            crop=(200, 200), base_size=base_size, scale_min=2, scale_max=2, flip=0
+        )
+        _, trainids = recipe(image, mask, seed=0)
+        inside = trainids != 255
+        assert (inside.any(axis=1).sum(), inside.any(axis=0).sum()) == expected
+
+
+def test_all_scales_come_equally_often():
+    image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint8)
+    recipe = train_recipe(crop=(42, 42), flip=0)
+    sides = [int((recipe(image, mask, seed=s)[1] == 0)[0].sum()) for s in range(1700)]
+    values, times = np.unique(sides, return_counts=True)
+    assert values.tolist() == list(range(10, 43, 2))
+    assert times.min() > 60
+    assert times.max() < 145
+
+
+def test_scaled_image_and_mask_show_the_same_place():
+    image, mask = np.zeros((64, 128, 3), np.uint8), np.zeros((64, 128), np.uint8)
+    image[16:48, 32:96], mask[16:48, 32:96] = 255, 1
+    for seed in range(40):
+        cut, trainids = train_recipe(crop=(48, 80))(image, mask, seed=seed)
+        differ = (cut[..., 0] > 127) != (trainids == 1)
+        assert differ[trainids != 255].mean() < 0.06  # a pixel at the edges
+        assert set(np.unique(trainids)) <= {0, 1, 255}
+
+
+def test_padding_and_flip_together_stay_in_step():
+    image, mask = np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8)
+    recipe = train_recipe(crop=(8, 12), scale_min=1, scale_max=1, flip=1.0)
+    cut, trainids = recipe(image, mask, seed=0)
+    assert (trainids[:, :4] == 255).all()
+    assert (cut[:, :4] == 0).all()
+    assert (cut[:, 4:] == 90).all()
+
+
+def test_ignored_pixels_stay_ignored():
+    image, mask = numbered(40, 40)
+    mask[:] = 255
+    assert (train_recipe(crop=(32, 32))(image, mask, seed=1)[1] == 255).all()
+
+
+def test_colours_change_with_strength_and_leave_the_mask():
+    image, mask = numbered(40, 60)
+    distances = []
+    for strength in (0.0, 0.3, 1.0):
+        recipe = train_recipe(crop=(40, 60), photometric=strength, **PLAIN)
+        outs = [recipe(image, mask, seed=seed) for seed in range(20)]
+        assert all(np.array_equal(trainids, mask) for _, trainids in outs)
+        distances.append(np.mean([np.abs(cut.astype(int) - image).mean() for cut, _ in outs]))
+    assert distances[0] == 0 < distances[1] < distances[2]
+
+
+def test_same_seed_same_sample():
+    image, mask = numbered(64, 96)
+    options = {"crop": (32, 32), "photometric": 0.5, "max_class_share": 0.5}
+    first, other = train_recipe(**options), train_recipe(**options)
+    other(image, mask, seed=99)
+    for seed in range(5):
+        for one, two in zip(
+            first(image, mask, seed=seed), other(image, mask, seed=seed), strict=True
+        ):
+            assert np.array_equal(one, two)
+
+
+def test_steps_do_not_share_their_luck():
+    image, mask = np.zeros((20, 21, 3), np.uint8), np.zeros((20, 21), np.uint8)
+    image[:, :10] = 255
+    recipe = train_recipe(crop=(60, 60), scale_step=1.6)  # scale 0.5 or 2.1, mirror yes or no
+    seen = set()
+    for seed in range(60):
+        _, trainids = recipe(image, mask, seed=seed)
+        seen.add(((trainids == 0).sum() > 500, bool((trainids[:, 0] == 255).all())))
+    assert len(seen) == 4
+
+
+def test_no_class_fills_the_crop():
+    image, mask = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
+    mask[:, 40:] = 1
+    mask[:, 52:] = 255
+    shares = {}
+    for limit in (1.0, 0.75):
+        recipe = train_recipe(crop=(16, 16), max_class_share=limit, **PLAIN)
+        masks = [recipe(image, mask, seed=seed)[1] for seed in range(200)]
+        counts = np.array([np.bincount(m.ravel(), minlength=256)[:255] for m in masks])
+        shares[limit] = (counts.max(axis=1) > 0.75 * counts.sum(axis=1)).mean()
+    assert shares[1.0] > 0.5
+    assert shares[0.75] < shares[1.0] ** (CROP_ATTEMPTS / 2)
+
+
+def test_crop_holds_the_wanted_class():
+    image, mask = numbered(100, 100)
+    mask[:] = 0
+    mask[77, 3] = 5
+    mask[2, 98] = 5
+    recipe = train_recipe(crop=(16, 16), **PLAIN)
+    hits = [recipe(image, mask, seed=seed, wanted=5) for seed in range(40)]
+    assert all((trainids == 5).any() for _, trainids in hits)
+    assert {int(cut[0, 0, 0]) > 50 for cut, _ in hits} == {True, False}  # either pixel
+
+
+def test_wanted_class_that_is_not_there():
+    image, mask = numbered(40, 40)
+    assert train_recipe(crop=(16, 16))(image, mask, seed=0, wanted=254)[0].shape == (16, 16, 3)
+
+
+def test_inputs_are_left_alone():
+    image, mask = numbered(40, 60)
+    before = image.copy(), mask.copy()
+    recipe = train_recipe(crop=(40, 60), flip=1.0, scale_min=1, scale_max=1, photometric=1.0)
+    recipe(image, mask, seed=0)
+    assert np.array_equal(image, before[0])
+    assert np.array_equal(mask, before[1])
