@@ -333,7 +333,7 @@ def _draw_borders(image: np.ndarray, mask: np.ndarray) -> None:
     edge = np.zeros(mask.shape, dtype=bool)
     edge[:, :-1] |= mask[:, 1:] != mask[:, :-1]
     edge[:-1] |= mask[1:] != mask[:-1]
-    for _ in range(round(min(mask.shape) / 900)):
+    for _ in range(min(mask.shape) // 800):
         wider = edge.copy()
         wider[:, 1:] |= edge[:, :-1]
         wider[1:] |= edge[:-1]
