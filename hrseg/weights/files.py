@@ -4,6 +4,7 @@ Every load in the project goes through `read_checkpoint`; nothing here ever runs
 """
 
 import pickle
+import textwrap
 import warnings
 import zipfile
 from pathlib import Path
@@ -71,7 +72,8 @@ def _read_torch(path: Path) -> Any:
 
 def _damaged(path: Path, error: Exception) -> str:
     size = path.stat().st_size
-    cause = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    first = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
+    cause = textwrap.shorten(first, 120, placeholder=" …")
     return (
         f"{path} ({size:,} bytes) is not a readable checkpoint: {cause}. It is probably truncated or of another "
         "kind. Copy or download it again, or use another checkpoint of the same run, such as last.ckpt."
