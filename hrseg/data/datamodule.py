@@ -285,9 +285,12 @@ class SegmentationData(pl.LightningDataModule):
     def _check_batch(self, world: int) -> None:
         images = len(self.train_pairs)
         if images < world * self.batch_size:
+            step = f"Set data.batch_size={images // world} or less"
+            if images < world:
+                step = f"Use at most {images} devices with data.batch_size=1"
             raise DataError(
-                f"{images} training images do not fill one batch: {world} devices x {self.batch_size}. Set "
-                f"data.batch_size={max(1, images // world)} or less, or add images."
+                f"{images} training images do not fill one step: {world} x {self.batch_size} (devices x "
+                f"data.batch_size). {step}, or add images."
             )
 
     # Where we are; alone as long as no Trainer has taken us
@@ -323,7 +326,7 @@ def default_workers(devices: int = 1) -> int:
 
 def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     split, name = pair.image.parts
-    return scene(int(name[6:11]), size, SCENE_SEEDS[split])
+    return scene(int(Path(name).stem.removeprefix("scene_")), size, SCENE_SEEDS[split])
 
 
 def _draw_scene_ids(size: tuple[int, int], pair: Pair) -> np.ndarray:

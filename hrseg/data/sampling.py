@@ -117,11 +117,11 @@ def class_probabilities(counts: np.ndarray) -> np.ndarray:
         (K,) → (K,)
 
     Source:
-        DAFormer, arXiv:2111.14887, equations 12 and 13.
+        DAFormer, arXiv:2111.14887; the formula of its get_rcs_class_probs.
 
     Example:
-        >>> class_probabilities(np.array([900, 100, 0])).round(3).tolist()
-        [0.0, 1.0, 0.0]
+        >>> class_probabilities(np.array([60, 40, 0])).round(3).tolist()
+        [0.119, 0.881, 0.0]
     """
     share = counts / max(1, counts.sum())
     weights = np.exp((share[share > 0].min(initial=1) - share) / RARITY_TEMPERATURE) * (share > 0)

@@ -18,7 +18,7 @@ import torch
 from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import ConfigError
 
-CROP_ATTEMPTS = 10
+CROP_RETRIES = 10
 NO_CLASS = -1
 
 
@@ -172,7 +172,7 @@ class ClassAwareCrop(A.DualTransform):
         height: Of the window.
         width: Of the window.
         max_class_share: Windows where a class fills more of the valid pixels are drawn again, up to
-            CROP_ATTEMPTS in all; the last one is taken.
+            CROP_RETRIES times; the last one is taken.
     """
 
     def __init__(self, height: int, width: int, max_class_share: float = 1.0) -> None:
@@ -191,7 +191,7 @@ class ClassAwareCrop(A.DualTransform):
         """Draw a window."""
         mask: np.ndarray = data["mask"]
         pixels = np.flatnonzero(mask == data["wanted"] if data["wanted"] != NO_CLASS else [])
-        for _ in range(CROP_ATTEMPTS):
+        for _ in range(1 + CROP_RETRIES):
             row = column = None
             if len(pixels):  # gone where a small scale swallowed the class
                 row, column = divmod(int(self.py_random.choice(pixels)), mask.shape[1])

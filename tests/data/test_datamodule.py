@@ -68,6 +68,12 @@ def test_synthetic_splits_differ():
         _ = synthetic(val_split="vall").val_pairs
 
 
+def test_long_synthetic_runs_never_repeat_a_scene():
+    dataset = synthetic(scenes=100_001).train_dataloader().dataset
+    dataset.recipe = None
+    assert not torch.equal(dataset[10_000]["image"], dataset[100_000]["image"])
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_shards_of_the_loaders(world):
     names, valid = [], []
@@ -83,10 +89,12 @@ def test_shards_of_the_loaders(world):
 
 
 def test_too_few_images_for_a_batch():
-    with pytest.raises(DataError, match="3 training images do not fill one batch: 1 devices x 4"):
+    with pytest.raises(DataError, match=r"3 training images do not fill one step: 1 x 4 \(devices"):
         synthetic(scenes=3, batch_size=4).sample_batch()
     with pytest.raises(DataError, match="batch_size=2 or less"):
         on_device(synthetic(scenes=4, batch_size=3), 0, 2).setup("fit")
+    with pytest.raises(DataError, match="Use at most 3 devices with"):
+        on_device(synthetic(scenes=3, batch_size=2), 0, 4).setup("fit")
 
 
 def test_counts_of_classes():

@@ -25,7 +25,7 @@ def indexes(sampler: ShardSampler) -> list[int]:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-@pytest.mark.parametrize("length", [1, 5, 6])
+@pytest.mark.parametrize("length", [1, 5, 6, 101])
 def test_evaluation_counts_each_image_once(world, length):
     shards = [indexes(ShardSampler(length, rank=r, world=world)) for r in range(world)]
     assert len({len(shard) for shard in shards}) == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrseg.data.transforms import CROP_ATTEMPTS, scales, train_recipe
+from hrseg.data.transforms import CROP_RETRIES, scales, train_recipe
 from hrseg.errors import ConfigError
 
 PLAIN = {"scale_min": 1.0, "scale_max": 1.0, "flip": 0.0}
@@ -161,7 +161,16 @@ def test_no_class_fills_the_crop():
         counts = np.array([np.bincount(m.ravel(), minlength=256)[:255] for m in masks])
         shares[limit] = (counts.max(axis=1) > 0.75 * counts.sum(axis=1)).mean()
     assert shares[1.0] > 0.5
-    assert shares[0.75] < shares[1.0] ** (CROP_ATTEMPTS / 2)
+    assert shares[0.75] < shares[1.0] ** (CROP_RETRIES / 2)
+
+
+@pytest.mark.parametrize(("limit", "judged"), [(1.0, 0), (0.5, 1 + CROP_RETRIES)])
+def test_a_hopeless_crop_is_drawn_again_ten_times(monkeypatch, limit, judged):
+    seen = []
+    monkeypatch.setattr("hrseg.data.transforms._largest_share", lambda mask: seen.append(1) or 1.0)
+    image, mask = numbered(40, 40)
+    train_recipe(crop=(16, 16), max_class_share=limit, **PLAIN)(image, mask, seed=0)
+    assert len(seen) == judged
 
 
 def test_crop_holds_the_wanted_class():
