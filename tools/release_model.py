@@ -65,7 +65,7 @@ def _score(metrics: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 def _provenance(checkpoint: Path) -> dict[str, Any]:
     """Take versions and commit from the run folder, without the machine's own names."""
-    file = checkpoint.parents[1] / "versions.json"
+    file = checkpoint.parent / "versions.json"
     if not file.is_file():
         return {}
     content = json.loads(file.read_text(encoding="utf-8"))
