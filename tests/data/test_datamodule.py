@@ -49,6 +49,11 @@ def test_training_batches_are_crops():
     assert len({name for batch in batches for name in batch["name"]}) == 8
 
 
+def test_an_epoch_ends_with_the_last_full_batch():
+    sizes = [len(batch["name"]) for batch in synthetic(scenes=9).train_dataloader()]
+    assert sizes == [2, 2, 2, 2]
+
+
 def test_evaluation_is_whole_and_one_at_a_time():
     data = synthetic()
     batches = list(data.val_dataloader())

@@ -101,6 +101,18 @@ def test_scaled_image_and_mask_show_the_same_place():
         assert set(np.unique(trainids)) <= {0, 1, 255}
 
 
+def test_ids_are_never_mixed():
+    # Between 0 and 200 any blend would be a third id; the colours say which of the two it was.
+    mask = np.repeat(np.repeat(np.eye(8, dtype=np.uint8) * 200, 8, axis=0), 8, axis=1)
+    image = np.repeat(mask[:, :, None], 3, axis=2)
+    recipe = train_recipe(crop=(64, 64), photometric=0.0)
+    for seed in range(40):
+        cut, trainids = recipe(image, mask, seed=seed)
+        assert set(np.unique(trainids)) <= {0, 200, 255}
+        sure = (trainids != 255) & ((cut[..., 0] == 0) | (cut[..., 0] == 200))  # away from edges
+        assert (cut[..., 0] == trainids)[sure].mean() > 0.93
+
+
 def test_padding_and_flip_together_stay_in_step():
     image, mask = np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8)
     recipe = train_recipe(crop=(8, 12), scale_min=1, scale_max=1, flip=1.0)
