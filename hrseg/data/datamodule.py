@@ -324,6 +324,7 @@ def default_workers(devices: int = 1) -> int:
     return min(MAX_WORKERS, max(0, cores // devices - 1))
 
 
+@functools.lru_cache(maxsize=512)  # drawing a scene takes longer than learning from it
 def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     split, name = pair.image.parts
     return scene(int(Path(name).stem.removeprefix("scene_")), size, SCENE_SEEDS[split])

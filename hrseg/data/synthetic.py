@@ -21,7 +21,7 @@ Color = tuple[int, int, int]
 Point = tuple[float, float]
 Corner = tuple[float, float, float]
 Brush = Callable[[float, float], None]
-_FARTHEST = 24.0
+_FARTHEST = 10.0
 """Metres to the last thing on the pavement: farther ones would be smaller than a small network can see."""
 _PAINTS: tuple[Color, ...] = (
     *((235, 235, 235), (35, 37, 42), (140, 145, 150)),
@@ -176,7 +176,7 @@ class _Street:
         things: list[tuple[float, Brush, float]] = list(self.traffic())
         kinds: tuple[tuple[Brush, int, float], ...] = (
             *((self.tree, 5, 9.0), (self.lamp, 4, 7.0)),
-            *((self.sign, 4, 6.5), (self.person, 6, 6.0)),
+            *((self.sign, 4, 6.0), (self.person, 6, 4.0)),
         )
         for paint, most, nearest in kinds:  # at most so many, no nearer than so many metres
             for _ in range(self.rng.randint(1, most + 1)):
