@@ -50,13 +50,16 @@ class Run:
     keeper: KeepBestAndLast
 
 
-def build_run(config: Config, folder: Path, config_text: str | None = None) -> Run:
+def build_run(
+    config: Config, folder: Path, config_text: str | None = None, *, load: bool = True
+) -> Run:
     """Build everything `fit` needs; only the trainer will write into the folder, and only later.
 
     Args:
         config: The run.
         folder: Its folder.
         config_text: Content of its config.yaml; None writes the config.
+        load: See `build_network`; a resumed run has its weights already.
 
     Raises:
         HrsegError: Whatever does not fit together.
@@ -64,7 +67,7 @@ def build_run(config: Config, folder: Path, config_text: str | None = None) -> R
     quiet_lightning()
     pl.seed_everything(config.run.seed, workers=True, verbose=False)
     data = build_data(config)
-    task = build_task(config, data)
+    task = build_task(config, data, load=load)
     keeper = KeepBestAndLast(folder)
     start = StartFolder(folder, config_text or to_yaml(config))
     watching = build_callbacks(config, folder, data.labels)

@@ -302,7 +302,6 @@ class Pictures(pl.Callback):
             return
         titles = [title for name, _ in rows for title in (name, "mask", "prediction")]
         picture = grid([image for _, images in rows for image in images], titles, columns=3)
-        self.folder.mkdir(parents=True, exist_ok=True)
         epoch = trainer.current_epoch + 1
         write_image(self.folder / f"epoch_{epoch:04d}.png", picture)
         for logger in trainer.loggers:
@@ -328,7 +327,7 @@ class WritePredictions(pl.Callback):
     """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers want it.
 
     Args:
-        folder: Where the files go, each under its image's name.
+        folder: Where the files go, each under its image's name, in the same subfolders.
         labels: The classes, for ids and colours.
     """
 
@@ -346,9 +345,7 @@ class WritePredictions(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write one image's prediction."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         ids = self.labels.decode(outputs[0].cpu().numpy().astype(np.uint8))
-        file = self.folder / f"{Path(batch['name'][0]).stem}.png"
-        write_mask(file, ids, self.labels.id_palette())
+        write_mask(self.folder / f"{batch['name'][0]}.png", ids, self.labels.id_palette())
 
     on_validation_batch_end = on_test_batch_end

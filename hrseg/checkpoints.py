@@ -56,6 +56,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, DataError) and error.__cause__ is not None:
+        error = error.__cause__  # the system's own words, without write_atomic's advice
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
@@ -78,6 +80,7 @@ class KeepBestAndLast(Checkpoint):
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.scored_step: int | None = None
+        self._stopped = False
 
     def state_dict(self) -> dict[str, Any]:
         """Keep the best score for a resumed run."""
@@ -112,4 +115,29 @@ class KeepBestAndLast(Checkpoint):
         """Write last.ckpt when somebody stops the run; a run that failed keeps its older one."""
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
         if stopped and trainer.state.fn == "fit" and trainer.global_step > 0:
+            self._stopped = True
             trainer.save_checkpoint(self.folder / LAST)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a run that was stopped before or in a validation begin that validation anew.
+
+        Lightning would leave it out, or go on in its middle with an empty confusion matrix.
+        """
+        if self._stopped:
+            due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+            _rewind_validation(checkpoint["loops"]["fit_loop"], due)
+
+
+def _rewind_validation(loops: dict[str, Any], due: bool) -> None:
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    trained = (
+        batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
+    )
+    if not (due and trained and epochs["processed"] < epochs["ready"]):
+        return
+    for count in (batches["total"], batches["current"]):
+        count["completed"] = count["processed"]
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    loops["epoch_loop.val_loop.batch_progress"].update(total=begun, current=dict(begun))

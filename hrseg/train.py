@@ -4,6 +4,7 @@ Each builds what it needs, runs it, and says what came out as plain text; nothin
 """
 
 import contextlib
+import errno
 import logging
 import math
 import signal
@@ -152,7 +153,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     checkpoint = find_checkpoint(resume, parent, name) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
     with clear_errors():
-        run = build_run(config, folder, config_text)
+        run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
         with _stoppable(run.trainer, folder):
@@ -364,9 +365,23 @@ def clear_errors() -> Iterator[None]:
             "for it), or data.crop, or set evaluation.window if it happened in validation. "
             f"hrseg fit --dry-run estimates the need. {str(error).splitlines()[0]}"
         ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"The disk is full{f' ({error.filename})' if error.filename else ''}. The checkpoints "
+            "written so far are whole. Make room, then go on with --resume last."
+        ) from error
     except MisconfigurationException as error:
         raise ConfigError(
             f"Lightning cannot run with these trainer options: {' '.join(str(error).split())}"
+        ) from error
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "Batch norm has one value per channel on the coarsest branch, and learns nothing from "
+            "that. Raise data.batch_size above 1, or data.crop above 32x32."
         ) from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
