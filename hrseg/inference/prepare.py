@@ -124,6 +124,6 @@ def _without_tf32(device: torch.device) -> contextlib.AbstractContextManager[Any
 
 def _only_convolutions(network: nn.Module) -> bool:
     """True where every layer with weights is a convolution or a batch norm, as in HRNet."""
-    known = (nn.Conv2d, nn.BatchNorm2d)
+    known = (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm)
     owners = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
     return all(isinstance(module, known) for module in owners)
