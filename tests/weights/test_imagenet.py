@@ -71,9 +71,14 @@ def hub(tmp_path):
     thread.join()
 
 
-def load(endpoint, home):
+def load(endpoint, home, **more):
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    environment |= {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        **more,
+    }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT],
         env=environment,
@@ -97,6 +102,6 @@ def test_a_tag_is_downloaded_once_and_loaded_into_the_backbone(hub, tmp_path):
 
 
 def test_without_a_connection_it_says_what_to_fetch_and_where(tmp_path):
-    text = load("http://127.0.0.1:9", tmp_path / "cache")
+    text = load("http://127.0.0.1:9", tmp_path / "cache", HF_HUB_OFFLINE="1")
     assert "refused: Could not get" in text
     assert f"https://huggingface.co/timm/{TAG}" in text
