@@ -35,10 +35,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 was there before is untouched.
         """
         try:
-            with write_atomic(Path(path)) as temporary:
-                torch.save(checkpoint, temporary)
+            with write_atomic(Path(path)) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
         except (OSError, DataError, RuntimeError) as error:
-            # torch reports a full disk as RuntimeError with the reason in its chain or nowhere.
+            # For a full disk torch raises a RuntimeError about positions; the OSError is in its chain.
             there = "The one from before is whole." if Path(path).exists() else "Nothing was kept."
             raise TrainingError(
                 f"The checkpoint {path} could not be written: {_reason(error)}. {there} Make room, "
@@ -56,10 +56,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, DataError) and error.__cause__ is not None:
-        error = error.__cause__  # the system's own words, without write_atomic's advice
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    """Find the system's own words in the chain of errors, or take the first line of the last one."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror
+        link = link.__cause__ or link.__context__
     return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
 
 
