@@ -32,18 +32,14 @@ def same_weights(one, other):
     )
 
 
-def stop_at(monkeypatch, step, number, *, validating=False):
-    """Send this process a signal after a step, or after the first image validated then."""
+def stop_at(monkeypatch, step, number, moment="on_train_batch_end"):
+    """Send this process a signal after a number of steps, at a moment that Lightning names."""
 
-    class Stop(pl.Callback):
-        def on_train_batch_end(self, trainer, *args):
-            if trainer.global_step == step and not validating:
-                os.kill(os.getpid(), number)
+    def stop(self, trainer, *args):
+        if trainer.global_step == step:
+            os.kill(os.getpid(), number)
 
-        def on_validation_batch_end(self, trainer, *args):
-            if trainer.global_step == step and validating:
-                os.kill(os.getpid(), number)
-
+    Stop = type("Stop", (pl.Callback,), {moment: stop})
     original = hrseg.build.build_callbacks
     monkeypatch.setattr(hrseg.build, "build_callbacks", lambda *a: [*original(*a), Stop()])
 
@@ -70,13 +66,22 @@ def test_second_run_of_a_name_gets_a_folder_of_its_own(finished, tmp_path):
     assert same_weights(last(finished.run_dir), last(again.run_dir))  # the seed decides
 
 
-@pytest.mark.parametrize(("step", "validating"), [(1, False), (2, False), (2, True), (3, False)])
+@pytest.mark.parametrize(
+    ("step", "moment"),
+    [
+        (1, "on_train_batch_end"),
+        (1, "on_train_batch_start"),  # the last batch of the epoch has been fetched, not learned
+        (2, "on_train_batch_end"),
+        (2, "on_validation_batch_end"),
+        (3, "on_train_batch_end"),
+    ],
+)
 def test_stopped_and_resumed_run_ends_like_an_unbroken_one(
-    finished, tmp_path, monkeypatch, step, validating
+    finished, tmp_path, monkeypatch, step, moment
 ):
     config = small(tmp_path, *FINISHED)
     with monkeypatch.context() as patch:
-        stop_at(patch, step, signal.SIGINT, validating=validating)
+        stop_at(patch, step, signal.SIGINT, moment)
         with pytest.raises(KeyboardInterrupt):
             fit(config)
     assert last(tmp_path / "small")["global_step"] == step

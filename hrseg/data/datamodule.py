@@ -280,7 +280,7 @@ class SegmentationData(pl.LightningDataModule):
         epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress
         if epoch.ready == epoch.processed:
             return epoch.processed, 0
-        if batches.is_last_batch:
+        if batches.is_last_batch and batches.current.processed == batches.current.ready:
             return epoch.processed + 1, 0
         return epoch.processed, batches.current.processed
 
