@@ -21,7 +21,7 @@ from rich.console import Console
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
-from hrseg.callbacks import Pictures, ProgressBar, ProgressLines
+from hrseg.callbacks import Pictures, ProgressBar, ProgressLines, StopAtStep
 from hrseg.checkpoints import AtomicCheckpointIO, KeepBestAndLast
 from hrseg.config import Config, check_trainer_options, config_to_dict, to_yaml
 from hrseg.data.datamodule import SegmentationData
@@ -69,7 +69,7 @@ def build_run(
     data = build_data(config)
     task = build_task(config, data, load=load)
     keeper = KeepBestAndLast(folder)
-    start = StartFolder(folder, config_text or to_yaml(config))
+    start = StartFolder(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
     trainer = build_trainer(config, folder, [start, *watching, keeper])
     return Run(data, task, trainer, keeper)
@@ -179,15 +179,18 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
             "mean": [float(value) for value in config.data.mean],
             "std": [float(value) for value in config.data.std],
         },
+        max_steps=config.trainer.max_steps,
         channels_last=config.trainer.channels_last,
         compiled=config.trainer.compile,
     )
 
 
 def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.Callback]:
-    """Build progress, pictures and early stopping, as the trainer section asks."""
+    """Build progress, pictures and what ends a run early, as the trainer section asks."""
     trainer = config.trainer
     callbacks: list[pl.Callback] = [build_progress()]
+    if trainer.max_steps:
+        callbacks.append(StopAtStep(trainer.max_steps))
     if trainer.pictures and trainer.picture_every_epochs:
         callbacks.append(
             Pictures(
@@ -251,7 +254,7 @@ def build_trainer(
         "precision": PRECISIONS[choose_precision(trainer.precision, device)],
         "sync_batchnorm": many and trainer.sync_batchnorm and device == "cuda",
         "max_epochs": trainer.max_epochs or -1,
-        "max_steps": trainer.max_steps or -1,
+        "max_steps": -1,  # StopAtStep
         "accumulate_grad_batches": trainer.accumulate,
         "gradient_clip_val": trainer.clip_norm,
         "check_val_every_n_epoch": trainer.val_every_epochs,

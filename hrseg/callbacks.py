@@ -51,6 +51,7 @@ class ProgressLines(pl.Callback):
         self._training_seconds = 0.0
         self._started = self._epoch_started = 0.0
         self._first_step = 0
+        self._validated = False
 
     # Timing and averages
 
@@ -76,7 +77,7 @@ class ProgressLines(pl.Callback):
         self._images += len(batch["image"]) * trainer.world_size
         self._training_seconds = time.monotonic() - self._epoch_started
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the epoch's line."""
         if not self.losses:
             return
@@ -84,19 +85,26 @@ class ProgressLines(pl.Callback):
         loss = float(torch.stack(self.losses).mean())
         pl_module.log("train/epoch_loss", loss, sync_dist=True, batch_size=1)
         pl_module.log("train/images_per_second", rate, sync_dist=True, batch_size=1)
-        line = self._line(trainer, loss, rate)  # on every device: reading a score synchronises
+        line = self._line(
+            trainer, pl_module.total_steps, loss, rate
+        )  # on every device: reading a score synchronises
         if trainer.is_global_zero:
             self.say(line)
 
     def _begin_epoch(self) -> None:
         self.losses, self._images, self._training_seconds = [], 0, 0.0
         self._epoch_started = time.monotonic()
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that there is a new score to show."""
+        self._validated = True
 
     def say(self, text: str) -> None:
         """Bring a line to the reader."""
         log.info(text)
 
-    def _line(self, trainer: pl.Trainer, loss: float, rate: float) -> str:
+    def _line(self, trainer: pl.Trainer, steps: int, loss: float, rate: float) -> str:
         total = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None
         epoch = trainer.current_epoch + 1
         parts = [
@@ -109,22 +117,19 @@ class ProgressLines(pl.Callback):
             parts.append(f"mIoU {100 * score:.2f} (best {100 * self.best:.2f})")
         rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
         parts += [f"lr {min(rates):.3g}", f"{rate:.1f} images/s"]
-        left = self.seconds_left(trainer)
+        left = self._seconds_left(trainer, steps)
         elapsed = time.monotonic() - self._started
         parts.append(f"{in_words(left)} left" if left > 0 else f"done in {in_words(elapsed)}")
         return "  ".join(parts)
 
     def _new_score(self, trainer: pl.Trainer) -> float | None:
-        every = trainer.check_val_every_n_epoch or 1
         score = trainer.callback_metrics.get("val/miou")
-        fresh = (trainer.current_epoch + 1) % every == 0
-        return float(score) if score is not None and fresh else None
+        return float(score) if score is not None and self._validated else None
 
-    def seconds_left(self, trainer: pl.Trainer) -> float:
-        """Estimate how long the run still takes."""
+    def _seconds_left(self, trainer: pl.Trainer, steps: int) -> float:
         done = trainer.global_step - self._first_step
-        to_go = float(trainer.estimated_stepping_batches) - trainer.global_step
-        return (time.monotonic() - self._started) / max(done, 1) * max(to_go, 0.0)
+        elapsed = time.monotonic() - self._started
+        return elapsed / max(done, 1) * max(steps - trainer.global_step, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Keep the best score, so that a resumed run shows it."""
@@ -133,6 +138,33 @@ class ProgressLines(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best score over."""
         self.best = state_dict["best"]
+
+
+class StopAtStep(pl.Callback):
+    """End a run after a number of optimiser steps.
+
+    Lightning's own limit resumes a finished epoch as if it were open, and learns other images then.
+
+    Args:
+        steps: Optimiser steps of the whole run.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop a resumed run that was complete."""
+        self._look(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Stop after the last step."""
+        self._look(trainer)
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step >= self.steps:
+            trainer.should_stop = True
 
 
 class ProgressBar(ProgressLines):
@@ -194,6 +226,7 @@ class ProgressBar(ProgressLines):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away."""
+        super().on_validation_end(trainer, pl_module)
         self._close()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

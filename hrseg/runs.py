@@ -133,17 +133,19 @@ class StartFolder(Callback):
     Args:
         folder: The run's folder.
         config_text: Content of config.yaml.
+        resumed: Whether the run goes on from a checkpoint.
     """
 
-    def __init__(self, folder: Path, config_text: str) -> None:
+    def __init__(self, folder: Path, config_text: str, *, resumed: bool = False) -> None:
         self.folder = folder
         self.config_text = config_text
+        self.resumed = resumed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write config.yaml and versions.json."""
         if stage != "fit" or not trainer.is_global_zero:
             return
-        log.info("%s in %s", "resuming" if trainer.ckpt_path else "training", self.folder)
+        log.info("%s in %s", "resuming" if self.resumed else "training", self.folder)
         machine = json.dumps(describe_machine(), indent=2)
         for name, text in (("config.yaml", self.config_text), ("versions.json", f"{machine}\n")):
             with write_atomic(self.folder / name) as temporary:

@@ -4,6 +4,7 @@ Here live the steps, the score and the optimiser. Pictures, progress lines and f
 configs and tables are joined in `build`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ class SegmentationTask(pl.LightningModule):
         evaluation: Window, overlap and precision of validation and test; None looks at whole images.
         card: Plain values that a checkpoint carries under "hrseg" besides the labels: version, config,
             mean, std.
+        max_steps: Optimiser steps of the run, where it is not given in epochs.
         channels_last: Memory order of the training images.
         compiled: Run the training forward pass through torch.compile.
 
@@ -56,6 +58,7 @@ class SegmentationTask(pl.LightningModule):
         optim: OptimConfig | None = None,
         evaluation: EvaluationConfig | None = None,
         card: Mapping[str, Any] | None = None,
+        max_steps: int | None = None,
         channels_last: bool = True,
         compiled: bool = False,
     ) -> None:
@@ -66,6 +69,7 @@ class SegmentationTask(pl.LightningModule):
         self.optim = optim or OptimConfig()
         self.evaluation = evaluation or EvaluationConfig()
         self.card = dict(card or {})
+        self.max_steps = max_steps
         self.channels_last = channels_last
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
@@ -75,6 +79,12 @@ class SegmentationTask(pl.LightningModule):
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
         self._forward_all = torch.compile(forward_all) if compiled else forward_all
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        limits = [self.trainer.estimated_stepping_batches, self.max_steps or math.inf]
+        return int(min(limits))
 
     @property
     def evaluated(self) -> Any:
@@ -126,7 +136,7 @@ class SegmentationTask(pl.LightningModule):
         optimizer = build_optimizer(optim.name, groups, lr=optim.lr, momentum=optim.momentum)
         scheduler = build_scheduler(
             optimizer,
-            max_steps=int(self.trainer.estimated_stepping_batches),
+            max_steps=self.total_steps,
             power=optim.poly_power,
             warmup_steps=optim.warmup_steps,
             min_lr=optim.min_lr,

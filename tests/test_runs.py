@@ -71,7 +71,6 @@ def test_machine_is_plain_json():
 def test_folder_holds_config_and_versions(tmp_path):
     class Trainer:
         is_global_zero = True
-        ckpt_path = None
 
     StartFolder(tmp_path / "run", "model: {}\n").setup(Trainer(), None, "fit")
     assert (tmp_path / "run" / "config.yaml").read_text() == "model: {}\n"

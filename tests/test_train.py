@@ -147,6 +147,22 @@ def test_steps_end_a_run_and_the_last_weights_are_scored(tmp_path):
     assert (result.run_dir / "best.ckpt").exists()
 
 
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, step):
+    words = ("trainer.max_epochs=null", "trainer.max_steps=5", "trainer.val_every_epochs=1")
+    unbroken = fit(small(tmp_path / "a", *words))
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            fit(small(tmp_path / "b", *words))
+    resumed = fit(small(tmp_path / "b", *words), resume="last")
+    assert last(resumed.run_dir)["global_step"] == 5
+    assert same_weights(last(unbroken.run_dir), last(resumed.run_dir))
+    assert resumed.best_score == unbroken.best_score
+    assert fit(small(tmp_path / "b", *words), resume="last").best_score == unbroken.best_score
+    assert last(resumed.run_dir)["global_step"] == 5
+
+
 def test_evaluate_repeats_the_score_of_the_run(finished):
     result = evaluate(str(finished.run_dir / "best.ckpt"))
     assert result.metrics["miou"] == pytest.approx(finished.best_score, abs=1e-7)
