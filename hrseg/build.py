@@ -67,6 +67,7 @@ def build_run(
     quiet_lightning()
     pl.seed_everything(config.run.seed, workers=True, verbose=False)
     data = build_data(config)
+    data.setup("fit")  # a missing folder is named before anything is downloaded
     task = build_task(config, data, load=load)
     keeper = KeepBestAndLast(folder)
     start = StartFolder(folder, config_text or to_yaml(config), resumed=not load)

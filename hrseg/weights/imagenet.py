@@ -79,9 +79,8 @@ def pull_imagenet(tag: str, network: nn.Module) -> dict[str, torch.Tensor]:
         return dict(timm.create_model(tag, pretrained=True).state_dict())
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(
-            f"Could not get '{tag}' from the Hugging Face hub ({type(error).__name__}). With a connection, run "
-            f"once: python -c \"import timm; timm.create_model('{tag}', pretrained=True)\", and it stays in the "
-            "cache. Without one, copy the file timm/"
-            f"{tag} from https://huggingface.co/timm/{tag} here and set model.weights to its path, or set "
-            "model.weights=null to train from scratch."
+            f"Could not get '{tag}' from the Hugging Face hub ({type(error).__name__}). Try again with a connection; "
+            "once fetched it stays in the cache. Without one, bring model.safetensors from "
+            f"https://huggingface.co/timm/{tag} and set model.weights to its path, or set model.weights=null "
+            "to train from scratch."
         ) from error

@@ -47,7 +47,9 @@ def write_release(
     path = Path(path)
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     with write_atomic(path) as temporary:
-        mode = temporary.stat().st_mode  # save_file puts a file of its own there, readable by nobody else
+        mode = (
+            temporary.stat().st_mode
+        )  # save_file puts a file of its own there, readable by nobody else
         save_file(tensors, temporary)
         temporary.chmod(mode)
         full = {**card, "sha256": _sha256(temporary)}
