@@ -1,6 +1,6 @@
 """Turn a run's checkpoint into a release inside the package: weights and card, scored on the way.
 
-    python -m tools.release_model runs/NAME/checkpoints/best.ckpt hrnet_w18_small_v1.camvid \
+    python -m tools.release_model runs/NAME/best.ckpt hrnet_w18_small_v1.camvid \
         --root datasets/camvid --terms "Brostow et al. 2008; research use"
 
 The score on the card is what `hrseg validate` gives for the checkpoint. The averaged weights (EMA) are the ones

@@ -39,7 +39,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a checkpoint. A checkpoint is a dictionary of "
-            "tensors, such as runs/NAME/checkpoints/best.ckpt."
+            "tensors, such as runs/NAME/best.ckpt."
         )
     return content
 
