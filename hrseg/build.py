@@ -27,7 +27,7 @@ from hrseg.config import Config, check_trainer_options, config_to_dict, to_yaml
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, unknown_choice
-from hrseg.inference.prepare import has_fast_bf16
+from hrseg.inference.prepare import resolve_precision
 from hrseg.losses import WeightedSum, class_weights_from_counts
 from hrseg.models import create_model
 from hrseg.runs import MetricsFile, StartFolder, version_of
@@ -301,10 +301,8 @@ def choose_devices(config: Config) -> tuple[str, int]:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """Resolve "auto": bf16 where the device is quick at it, else fp32."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if has_fast_bf16(torch.device(device)) else "fp32"
+    """Resolve "auto": bf16 where the device is quick at it, else fp32. Training knows fp16 besides."""
+    return wanted if wanted == "fp16" else resolve_precision(wanted, torch.device(device))
 
 
 STRATEGIES: dict[str, tuple[type[Strategy], type]] = {
