@@ -124,7 +124,7 @@ def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> tor
         model.backbone, model.head, labels.num_classes, model.resize, init=init
     )
     if model.weights is not None and load:
-        log.info("%s", load_weights(network, model.weights))
+        log.info("%s", load_weights(network, model.weights, new_head=model.new_head))
     return network
 
 

@@ -19,7 +19,8 @@ from hrseg.build import (
     quiet_lightning,
 )
 from hrseg.callbacks import Pictures, ProgressLines
-from hrseg.errors import ConfigError, MissingExtraError
+from hrseg.data.labels import load_labels
+from hrseg.errors import ConfigError, MissingExtraError, WeightsError
 from hrseg.models import create_model
 from hrseg.weights import write_release
 from tests.small import small
@@ -191,3 +192,15 @@ def test_quiet_hides_only_what_is_on_purpose():
         warnings.warn("The 'train_dataloader' does not have many workers", UserWarning, 1)
         warnings.warn("something else", UserWarning, 1)
     assert [str(warning.message) for warning in seen] == ["something else"]
+
+
+def test_new_head_keeps_the_backbone_of_a_model_with_other_classes(tmp_path):
+    source = create_model("hrnet_w18_small_v1", num_classes=4)
+    torch.save(source.state_dict(), tmp_path / "four.pth")
+    words = (f"model.weights={tmp_path / 'four.pth'}", "model.init=kaiming")
+    labels = load_labels("synthetic")
+    with pytest.raises(WeightsError, match=r"model\.new_head=true"):
+        build_network(small(tmp_path, *words), labels)
+    network = build_network(small(tmp_path, *words, "model.new_head=true"), labels)
+    assert torch.equal(network.backbone.conv1.weight, source.backbone.conv1.weight)
+    assert network.num_classes == labels.num_classes

@@ -58,6 +58,11 @@ class ModelConfig:
         "What to start from: a checkpoint, a .safetensors file, or a tag such as hrnet_w48.ms_in1k "
         "(ImageNet, fetched once when the run starts). null starts from random weights.",
     )
+    new_head: bool = option(
+        False,
+        "Take only the backbone from model.weights and start a fresh head, for another set of "
+        "classes. ImageNet files have no head and need no word.",
+    )
     init: Literal["auto", "official", "kaiming"] = option(
         "auto",
         "Random initialisation. official is normal with std 0.001, good under ImageNet weights; "

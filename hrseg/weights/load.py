@@ -5,7 +5,7 @@ parameter names, key for key; only prefixes and heads differ.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def load_weights(
         state, source = state_dict_of(read_checkpoint(file_or_tag)), str(file_or_tag)
     own = network.state_dict()
     found, left_out = _translate(state, own)
-    headless = not any(key.startswith("head.") for key in found)
+    headless = _has_head(own) and not _has_head(found)
     backbone_only = new_head or headless
     wanted = {k: v for k, v in own.items() if not (backbone_only and k.startswith("head."))}
     if new_head:
@@ -86,6 +86,10 @@ def load_weights(
     notes = _policy_note(network) if headless else ()
     fresh = tuple(key for key in own if key not in wanted)
     return LoadReport(source, tuple(wanted), tuple(left_out), fresh, notes)
+
+
+def _has_head(keys: Iterable[str]) -> bool:
+    return any(key.startswith("head.") for key in keys)
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -154,7 +158,8 @@ def _refuse_misfits(
         )
     only_head = not missing and not extra and all(key.startswith("head.") for key in shapes)
     step = (
-        "Only the head differs: pass new_head=True to keep the backbone and start a fresh head."
+        "Only the head differs: model.new_head=true (new_head=True in Python) keeps the backbone and starts a "
+        "fresh head."
         if only_head
         else "Nothing was loaded. Choose the backbone the file was made for."
     )

@@ -73,7 +73,7 @@ def test_other_class_count_is_refused_and_new_head_accepts_it(tmp_path):
     source, target = network(classes=7), network(classes=3)
     torch.save(source.state_dict(), tmp_path / "seven.pth")
     before = {k: v.clone() for k, v in target.state_dict().items()}
-    with pytest.raises(WeightsError, match="Only the head differs: pass new_head=True"):
+    with pytest.raises(WeightsError, match=r"Only the head differs: model\.new_head=true"):
         load_weights(target, tmp_path / "seven.pth")
     assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
     load_weights(target, tmp_path / "seven.pth", new_head=True)
@@ -155,3 +155,14 @@ def test_imagenet_tags_name_backbones_that_exist():
         backbone_of("hrnet_w49.ms_in1k")
     with pytest.raises(WeightsError, match="are for hrnet_w48; this network is hrnet_w18_small_v1"):
         load_weights(network(), "hrnet_w48.ms_in1k")
+
+
+def test_a_baseline_has_no_head_of_ours_and_loads_whole(tmp_path):
+    source, target = (create_model("resnet18", head="fpn", num_classes=3) for _ in range(2))
+    torch.save(
+        {"state_dict": {f"network.{k}": v for k, v in source.state_dict().items()}},
+        tmp_path / "b.ckpt",
+    )
+    report = load_weights(target, tmp_path / "b.ckpt")
+    assert len(report.matched) == len(source.state_dict())
+    assert not report.notes
