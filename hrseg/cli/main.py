@@ -1,0 +1,138 @@
+"""From words to an exit code: one parser made of one page per noun.
+
+A verb reads words, calls one library function and prints. Heavy imports sit inside the verbs, so help and
+completion answer at once. Only this folder prints or exits.
+"""
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from hrseg.cli import config, data, models, predict, run
+from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, complain, say
+from hrseg.cli.words import LOOK, Parser, add_verb
+from hrseg.errors import ConfigError, HrsegError, did_you_mean
+
+PAGES = (run, predict, config, models, data)
+"""In the order in which `hrseg --help` lists their verbs."""
+
+_ABOUT = """
+Semantic segmentation around HRNetV2: train, look inside, predict.
+
+  hrseg predict street.png                     mask and overlay, by the model that ships
+  hrseg fit --config demo                      train on generated scenes, two minutes on a CPU
+  hrseg fit --config cityscapes_w48 --dry-run  what a run would cost, without starting it
+"""
+_CODES = """
+hrseg VERB --help tells more. Exit codes: 0 done, 2 your mistake, 1 ours or a broken image, 130
+interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: Words after "hrseg"; None takes them from the process.
+
+    Returns:
+        0 done; 1 a bug of ours (with its traceback), or some images of many were broken; 2 a mistake
+        of the user; 130 interrupted.
+    """
+    try:
+        arguments = _parse(list(sys.argv[1:] if argv is None else argv))
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("hrseg").setLevel(logging.INFO)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except SystemExit as done:  # argparse has printed a help page
+        return int(done.code or 0)
+    except HrsegError as error:
+        complain(str(error))
+        return YOURS
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # head or less has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Build the whole parser; nothing heavy is imported."""
+    parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **LOOK)
+    parser.set_defaults(run=lambda _: say(parser.format_help()))
+    text = "print versions and stop"
+    parser.add_argument("--version", action="store_const", const=_version, dest="run", help=text)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    for page in PAGES:
+        page.add(verbs)
+    verb = add_verb(verbs, "completion", _completion)
+    verb.add_argument("shell", choices=("bash", "zsh", "fish"))
+    add_verb(verbs, "version", _version)
+    return parser
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    """Print a script that lets the shell complete words.
+
+    It completes verbs, options, recipes and the keys of key=value words.
+
+      eval "$(hrseg completion bash)"            in ~/.bashrc
+      hrseg completion zsh > ~/.zfunc/_hrseg     with ~/.zfunc in fpath
+      hrseg completion fish > ~/.config/fish/completions/hrseg.fish
+    """
+    from hrseg.completion import script
+
+    return say(script(_parser(), arguments.shell))
+
+
+def _version(_: argparse.Namespace) -> int:
+    """Print the versions of hrseg and of what it stands on."""
+    from importlib import metadata
+
+    lines = [
+        f"hrseg {sys.modules['hrseg'].__version__}",
+        f"  python         {sys.version.split()[0]}",
+    ]
+    for package in ("torch", "lightning", "albumentations", "omegaconf"):
+        try:
+            lines.append(f"  {package:<14} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            lines.append(f"  {package:<14} not installed")
+    return say("\n".join(lines))
+
+
+_TAKE_WORDS = (["fit"], ["validate"], ["test"], ["config", "show"])
+_WORD = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Read the words; key=value words may stand anywhere after the verb."""
+    overrides, others = [], []
+    rest = iter(words)
+    for word in rest:
+        if not _WORD.match(word) or not any(words[: len(verb)] == verb for verb in _TAKE_WORDS):
+            others.append(word)
+        elif "=" in word:
+            overrides.append(word.removeprefix("--"))
+        else:
+            value = next(rest, None)
+            if value is None:
+                raise ConfigError(f"{word} needs a value: {word.removeprefix('--')}=VALUE")
+            overrides.append(f"{word.removeprefix('--')}={value}")
+    arguments, extra = _parser().parse_known_args(others)
+    strange = next((word for word in extra if word.startswith("-")), None)
+    if strange is not None or (extra and "overrides" not in arguments):
+        word = strange or extra[0]
+        options = arguments.parser._option_string_actions if "parser" in arguments else ()
+        verb = arguments.parser.prog if "parser" in arguments else "hrseg"
+        hint = did_you_mean(word.partition("=")[0], options)
+        raise ConfigError(f"{verb} does not know '{word}'.{hint} See: {verb} --help")
+    arguments.words = words
+    arguments.overrides = [*overrides, *getattr(arguments, "overrides", []), *extra]
+    return arguments

@@ -1,0 +1,68 @@
+"""Segmenting images with a trained model."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hrseg.cli.terminal import OK, OURS, complain
+from hrseg.cli.words import add_model, add_size, add_verb
+from hrseg.errors import ConfigError
+
+
+def add(verbs: Any) -> None:
+    """Add the verbs of this page."""
+    verb = add_verb(verbs, "predict", _predict)
+    verb.add_argument("images", nargs="*", metavar="IMAGE", help="images, folders or globs")
+    add_model(verb)
+    out, text = Path("hrseg_out"), "folder of the results (hrseg_out)"
+    verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
+    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
+    verb.add_argument("--device", choices=devices, default="auto", help=text)
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_size(verb, "--window", None, "slide a window of this size over the image")
+    text = "fraction that neighbouring windows share (0.5)"
+    verb.add_argument("--overlap", type=float, default=0.5, metavar="F", help=text)
+    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    """Segment images: mask and overlay files.
+
+    Writes NAME_mask.png (a palette image of class ids) and NAME_overlay.png (with a legend) for each
+    image, and prints one line with its largest classes. A broken image is reported, the others are
+    done, and the exit code is 1. Without --model, the model that ships is used.
+
+      hrseg predict street.png
+      hrseg predict photos/ 'more/*.jpg' --model runs/demo/best.ckpt --out masks
+      hrseg predict photos/ --json | jq .classes
+    """
+    if not arguments.images:
+        raise ConfigError(
+            "No image given. Name images, folders or globs, such as: hrseg predict street.png photos/ "
+            f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
+        )
+    from hrseg.inference.sources import expand
+    from hrseg.runtime import open_predictor, predict_files
+
+    paths = expand(arguments.images)
+    predictor = open_predictor(
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        window=arguments.window and tuple(arguments.window),
+        overlap=arguments.overlap,
+    )
+    broken = 0
+    for result in predict_files(predictor, paths, arguments.out):
+        if arguments.json:
+            print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
+        elif result.error is None:
+            print(result.line(), flush=True)
+        if result.error is not None:
+            broken += 1
+            complain(str(result.error))
+    if broken and len(paths) > 1:
+        complain(f"{broken} of {len(paths)} images failed; the others are in {arguments.out}")
+    return OURS if broken else OK

@@ -1,0 +1,45 @@
+"""What people see: text on stdout, complaints on stderr, style where there is a terminal."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+OK, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
+BOLD, DIM = "1", "2"
+
+
+def say(text: str) -> int:
+    """Print to stdout, once even where several processes train together."""
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
+        print(text.rstrip("\n"))
+    return OK
+
+
+def complain(text: str) -> None:
+    """Print to stderr as one wrapped paragraph, coloured on a terminal."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text.assemble(("hrseg: ", "bold red"), text))
+        return
+    for line in f"hrseg: {text}".splitlines():
+        print(
+            textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False),
+            file=sys.stderr,
+        )
+
+
+def styled(text: str, code: str) -> str:
+    """Wrap text in a terminal style, unless the output is a file or NO_COLOR is set."""
+    plain = "NO_COLOR" in os.environ or not sys.stdout.isatty()
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def paragraph(title: str, names: Sequence[str]) -> str:
+    """Lay names out under a bold title."""
+    text = textwrap.fill(
+        ", ".join(names) or "none", 96, initial_indent="  ", subsequent_indent="  "
+    )
+    return f"{styled(title, BOLD)}\n{text}"
