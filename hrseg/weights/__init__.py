@@ -1,7 +1,8 @@
 """Weight files: reading them safely, loading them with a receipt, releasing our own."""
 
 from hrseg.weights.files import read_checkpoint
-from hrseg.weights.load import LoadReport, load_weights, state_dict_of
+from hrseg.weights.foreign import state_dict_of
+from hrseg.weights.load import LoadReport, load_weights
 from hrseg.weights.release import DEFAULT_TAG, packaged_models, read_release, write_release
 
 __all__ = [

@@ -1,10 +1,10 @@
 """Putting foreign weights into a network, with a receipt: nothing is dropped in silence.
 
-Source of the names: hrseg's own, the official segmentation and ImageNet code and timm share the backbone's
-parameter names, key for key; only prefixes and heads differ.
+`foreign` says what a file holds, in our names; here it is compared with the network, key by key and shape by
+shape, and what the keys cannot show (how the network resizes and pads) is compared by what the source is known for.
 """
 
-import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,10 @@ from torch import nn
 
 from hrseg.errors import WeightsError
 from hrseg.weights.files import read_checkpoint
+from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign, state_dict_of, translate
+from hrseg.weights.formats import CLASSIFIERS, HRSEG, head_of
 from hrseg.weights.imagenet import is_imagenet_tag, pull_imagenet
-
-log = logging.getLogger(__name__)
-
-_WRAPPERS = ("module.", "model.", "network.")
-_IMAGENET_HEAD = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
-_NOT_NETWORK = ("loss.", "metrics.")
+from hrseg.weights.keymaps import WRAPPERS, rename
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class LoadReport:
         left_out: Keys of the file that are no part of this network, such as an ImageNet classifier.
         new: Keys of the network that keep their first values, a fresh head.
         notes: Sentences a reader should see, such as a change of resize policy.
+        format: Who wrote the file.
     """
 
     source: str
@@ -41,9 +39,11 @@ class LoadReport:
     left_out: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    format: str = HRSEG.name
 
     def __str__(self) -> str:
-        text = f"{self.source}: {len(self.matched):,} tensors loaded"
+        kind = "" if self.format == HRSEG.name else f" ({self.format})"
+        text = f"{self.source}{kind}: {len(self.matched):,} tensors loaded"
         if self.new:
             text += f", {len(self.new)} start fresh ({self.new[0]}, …)"
         if self.left_out:
@@ -52,96 +52,156 @@ class LoadReport:
 
 
 def load_weights(
-    network: nn.Module, file_or_tag: str | Path, *, new_head: bool = False
+    network: nn.Module,
+    file_or_tag: str | Path,
+    *,
+    new_head: bool = False,
+    new_classifier: bool = False,
+    resize: str | None = None,
 ) -> LoadReport:
     """Load a checkpoint into a network, wholly or not at all.
 
+    Files of hrseg, of the official code (segmentation with either head, torch 0.4.1, ImageNet), timm,
+    mmsegmentation, PaddleSeg and CSAILVision are recognised by their names; see `formats.FORMATS`.
+
     Args:
         network: From `create_model`.
-        file_or_tag: A .ckpt, .pth or .safetensors file with hrseg, official or timm names, or the tag of
-            an ImageNet backbone such as "hrnet_w48.ms_in1k", which is downloaded once.
+        file_or_tag: A weight file, or the tag of an ImageNet backbone such as "hrnet_w48.ms_in1k", which
+            is downloaded once.
         new_head: Keep the backbone only and leave the head as it is, for another set of classes. A file
             without a segmentation head (ImageNet) implies it.
+        new_classifier: Keep all but the last layer of the head, which may have other classes or be absent.
+        resize: The policy that the weights are to run under, where you know better than the file's
+            source; it must be the network's own.
 
     Returns:
         A LoadReport; print it.
 
     Raises:
-        WeightsError: The file cannot be read, or any backbone tensor (and any head tensor, unless
-            new_head) is missing or has another shape. The network is unchanged then.
+        WeightsError: The file cannot be read, a tensor that was asked for is missing or has another
+            shape, or the file belongs to a network that resizes or pads otherwise. The network is
+            unchanged then.
     """
-    if is_imagenet_tag(str(file_or_tag)):
-        state, source = pull_imagenet(str(file_or_tag), network), str(file_or_tag)
-    else:
-        state, source = state_dict_of(read_checkpoint(file_or_tag)), str(file_or_tag)
     own = network.state_dict()
-    found, left_out = _translate(state, own)
-    headless = _has_head(own) and not _has_head(found)
-    backbone_only = new_head or headless
-    wanted = {k: v for k, v in own.items() if not (backbone_only and k.startswith("head."))}
-    if new_head:
-        left_out += [key for key in found if key.startswith("head.")]
-    _refuse_misfits(source, wanted, found, left_out)
-    network.load_state_dict({**own, **{key: found[key] for key in wanted}})
-    notes = _policy_note(network) if headless else ()
-    fresh = tuple(key for key in own if key not in wanted)
-    return LoadReport(source, tuple(wanted), tuple(left_out), fresh, notes)
+    if is_imagenet_tag(str(file_or_tag)):
+        found = _for_network(pull_imagenet(str(file_or_tag), network), str(file_or_tag), own)
+    else:
+        found = _for_network(None, file_or_tag, own)
+    return load_translated(
+        network, found, new_head=new_head, new_classifier=new_classifier, resize=resize
+    )
 
 
-def _has_head(keys: Iterable[str]) -> bool:
-    return any(key.startswith("head.") for key in keys)
+def load_translated(
+    network: nn.Module,
+    found: Translated,
+    *,
+    new_head: bool = False,
+    new_classifier: bool = False,
+    resize: str | None = None,
+    compare: bool = True,
+) -> LoadReport:
+    """Load what `foreign` has translated; the arguments are those of `load_weights`.
 
-
-def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Find the tensors of the network in a checkpoint; averaged weights (EMA) win over raw ones.
+    Args:
+        network: From `create_model`.
+        found: The file in our names.
+        new_head: Keep the backbone only.
+        new_classifier: Keep all but the layers whose outputs are classes.
+        resize: The policy the weights are to run under.
+        compare: Whether the network's function is compared with what the source is known for; not
+            where it was built from that.
 
     Raises:
-        WeightsError: The checkpoint holds no tensors.
+        WeightsError: See `load_weights`.
     """
-    state = checkpoint.get("state_dict", checkpoint)
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
-    averaged = {
-        k[len("ema.module.") :]: v for k, v in tensors.items() if k.startswith("ema.module.")
-    }
-    if averaged:
-        return averaged
-    if not tensors:
+    own = network.state_dict()
+    state, left_out = dict(found.state), list(found.left_out)
+    backbone_only = new_head or _brings_no_head(found, own)
+    if backbone_only:
+        left_out += [key for key in state if key.startswith("head.")]
+        left_out += found.foreign_head
+    elif found.foreign_head:
         raise WeightsError(
-            f"The checkpoint holds no tensors; its keys are {', '.join(map(str, list(checkpoint)[:5]))}. "
-            "Give a file that holds a state_dict."
+            f"{found.file} is {found.format.name}: {len(found.foreign_head):,} of its tensors (such as "
+            f"{found.foreign_head[0]}) are {found.format.foreign_reason}. Its backbone fits: new_head=True "
+            "(model.new_head=true, --new-head) keeps that alone."
         )
-    return {k: v for k, v in tensors.items() if not k.startswith("ema.")}
+    skipped = "^head\\." if backbone_only else CLASSIFIERS if new_classifier else None
+    wanted = _without(own, skipped)
+    _refuse_misfits(found, wanted, _without(state, skipped), new_classifier)
+    finished = not backbone_only
+    notes = _compare_function(network, found, resize, finished=finished) if compare else ()
+    network.load_state_dict({**own, **{key: state[key] for key in wanted}})
+    fresh = tuple(key for key in own if key not in wanted)
+    return LoadReport(
+        found.file,
+        tuple(wanted),
+        tuple(left_out),
+        fresh,
+        (*found.notes, *notes),
+        found.format.name,
+    )
 
 
-def _translate(
-    state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+def _for_network(
+    state: Mapping[str, torch.Tensor] | None, file: str | Path, own: Mapping[str, torch.Tensor]
+) -> Translated:
+    """Translate a file; one that spells every name as the network does needs no table, as baselines have none."""
+    raw = state if state is not None else state_dict_of(read_checkpoint(file))
+    direct, left_out = _by_own_names(raw, own)
+    if not is_hrnet(own):
+        return Translated(str(file), HRSEG, direct, tuple(left_out))
+    return open_foreign(file) if state is None else translate(raw, str(file))
+
+
+def _by_own_names(
+    raw: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    found: dict[str, torch.Tensor] = {}
-    left_out: list[str] = []
-    for key, value in state.items():
+    """Strip wrappers only as far as the network's own names ask for."""
+    found, left_out = {}, []
+    for key, value in raw.items():
         name = key
-        while name not in own and name.startswith(_WRAPPERS):
+        while name not in own and rename(name, WRAPPERS) != name:
             name = name.split(".", 1)[1]
-        if name not in own and f"backbone.{name}" in own:
-            name = f"backbone.{name}"
-        elif name not in own and f"head.{name}" in own:
-            name = f"head.{name}"
-        if name.startswith((*_IMAGENET_HEAD, *_NOT_NETWORK)):
+        if name not in own and name.startswith(("loss.", "metrics.")):
             left_out.append(key)
         else:
             found[name] = value
     return found, left_out
 
 
+def is_hrnet(own: Iterable[str]) -> bool:
+    """Tell a network of ours from a baseline by its names.
+
+    Example:
+        >>> is_hrnet(["backbone.stage4.0.branches.0.0.conv1.weight"]), is_hrnet(["encoder.conv1"])
+        (True, False)
+    """
+    return any(key.startswith("backbone.stage4.") for key in own)
+
+
+def _brings_no_head(found: Translated, own: Mapping[str, torch.Tensor]) -> bool:
+    """ImageNet files, and bare backbones, leave a segmentation head to the network."""
+    brings = any(key.startswith("head.") for key in found.state)
+    wants = any(key.startswith("head.") for key in own)
+    fits = found.head != "classification" or head_of(own) == "classification"
+    return wants and not (brings and fits) and not found.foreign_head
+
+
+def _without(state: Mapping[str, torch.Tensor], pattern: str | None) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in state.items() if pattern is None or not re.search(pattern, k)}
+
+
 def _refuse_misfits(
-    source: str,
+    found: Translated,
     wanted: Mapping[str, torch.Tensor],
-    found: Mapping[str, torch.Tensor],
-    left_out: list[str],
+    state: Mapping[str, torch.Tensor],
+    new_classifier: bool,
 ) -> None:
-    missing = [key for key in wanted if key not in found]
-    shapes = [key for key in wanted if key in found and wanted[key].shape != found[key].shape]
-    extra = [key for key in found if key not in wanted and key not in left_out]
+    missing = [key for key in wanted if key not in state]
+    shapes = [key for key in wanted if key in state and wanted[key].shape != state[key].shape]
+    extra = [key for key in state if key not in wanted]
     if not (missing or shapes or extra):
         return
     matched = len(wanted) - len(missing) - len(shapes)
@@ -153,24 +213,66 @@ def _refuse_misfits(
     if shapes:
         key = shapes[0]
         parts.append(
-            f"{len(shapes):,} of another shape (such as {key}: {tuple(found[key].shape)} in the file, "
+            f"{len(shapes):,} of another shape (such as {key}: {tuple(state[key].shape)} in the file, "
             f"{tuple(wanted[key].shape)} in the network)"
         )
-    only_head = not missing and not extra and all(key.startswith("head.") for key in shapes)
-    step = (
+    wrong = [*missing, *shapes, *extra]
+    step = _next_step(wrong, new_classifier)
+    raise WeightsError(f"{found.file} does not fit this network: {'; '.join(parts)}. {step}")
+
+
+def _next_step(wrong: Iterable[str], new_classifier: bool) -> str:
+    if not all(key.startswith("head.") for key in wrong):
+        return "Nothing was loaded. Choose the backbone the file was made for."
+    advice = (
         "Only the head differs: model.new_head=true (new_head=True in Python) keeps the backbone and starts a "
-        "fresh head."
-        if only_head
-        else "Nothing was loaded. Choose the backbone the file was made for."
+        "fresh head"
     )
-    raise WeightsError(f"{source} does not fit this network: {'; '.join(parts)}. {step}")
+    if not new_classifier and all(re.search(CLASSIFIERS, key) for key in wrong):
+        advice += "; new_classifier=True starts only its last layer afresh"
+    return f"{advice}."
 
 
-def _policy_note(network: nn.Module) -> tuple[str, ...]:
-    policy = getattr(network, "resize", "nearest")
-    if policy == "nearest":
+def _compare_function(
+    network: nn.Module, found: Translated, resize: str | None, *, finished: bool
+) -> tuple[str, ...]:
+    """Compare what the keys cannot show; a finished network must not change its function in silence."""
+    spec: dict[str, Any] | None = getattr(network, "spec", None)
+    if spec is None or not is_hrnet(network.state_dict()):
         return ()
-    return (
-        f"ImageNet backbones were trained with resize 'nearest', this network resizes '{policy}', "
-        "as the official recipes do",
-    )
+    mine = {name: spec.get(name, value) for name, value in DEFAULTS.items()}
+    if resize is not None and resize != mine["resize"]:
+        raise WeightsError(
+            f"resize='{resize}' was asked for, but this network resizes '{mine['resize']}'. Build it with "
+            f"create_model(…, resize='{resize}'), or leave the argument out."
+        )
+    theirs = found.function if resize is None else {**found.function, "resize": resize}
+    differ = [name for name in DEFAULTS if theirs[name] != mine[name]]
+    told = ", ".join(f"{name} '{theirs[name]}' (this network '{mine[name]}')" for name in differ)
+    if finished and differ and (found.certain or differ != ["resize"]):
+        step = f"Set model.{differ[0]}={theirs[differ[0]]}"
+        if differ == ["resize"]:
+            step += f", or pass resize='{mine['resize']}' if you want the change"
+        raise WeightsError(
+            f"{found.file} ({found.format.name}) is a finished network with {told}: the same weights would give "
+            f"other logits, without an error. {found.reason[:1].upper()}{found.reason[1:]}. {step}."
+        )
+    if finished:
+        if found.certain or resize is not None:
+            return ()
+        but = f", and this network resizes '{mine['resize']}'" if differ else ""
+        return (
+            f"resize '{theirs['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",
+        )
+    notes = []
+    if "resize" in differ:
+        tail = ", as the official recipes do" if theirs["resize"] == "nearest" else ""
+        notes.append(
+            f"the backbone was trained with resize '{theirs['resize']}', this network resizes '{mine['resize']}'{tail}"
+        )
+    notes += [
+        f"the backbone was trained with {name} '{theirs[name]}', this network has '{mine[name]}'"
+        for name in differ
+        if name != "resize"
+    ]
+    return tuple(notes)

@@ -1,0 +1,211 @@
+"""A weight file of any source, told in our names: what was recognised, converted and left out.
+
+Nothing here builds a network; `load` puts the result into one, `importer` makes a release of it.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hrseg.errors import WeightsError
+from hrseg.weights.conversions import CONVERSIONS
+from hrseg.weights.files import read_checkpoint
+from hrseg.weights.formats import HRSEG, NOT_NETWORK, Format, head_of, recognise
+from hrseg.weights.keymaps import WRAPPERS, rename
+from hrseg.weights.release import read_release
+
+CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
+"""Where training scripts put the tensors; the first that is there wins."""
+DEFAULTS: dict[str, Any] = {
+    "resize": "bilinear",
+    "padding": "symmetric",
+    "exchange": "full",
+    "branches_from_start": False,
+    "activation": "relu",
+    "downsample": "conv",
+}
+"""Fields of a network that change its function and not its keys, with the values that old files mean."""
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A file in our names.
+
+    Attributes:
+        file: Its path, or the tag.
+        format: The row of `formats.FORMATS`.
+        state: Tensors under backbone.* and head.*; whatever could not be named keeps its own name.
+        left_out: Keys that are no part of the network.
+        foreign_head: Keys of a head that is another network than any of ours.
+        notes: Sentences about conversions.
+        spec: Arguments of `create_model`, where hrseg wrote the file.
+        card: What else hrseg wrote: labels, mean, std.
+        meta: All that the checkpoint holds besides, such as mmsegmentation's `meta`.
+    """
+
+    file: str
+    format: Format
+    state: dict[str, torch.Tensor]
+    left_out: tuple[str, ...] = ()
+    foreign_head: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    spec: dict[str, Any] | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def head(self) -> str | None:
+        """The head it holds, of ours; None for a bare backbone."""
+        stored = (self.spec or {}).get("head")
+        return stored if self.spec and stored != "none" else head_of(self.state)
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of that head, read from the shapes."""
+        last = ("head.last_layer.3.weight", "head.cls_head.weight", "head.conv_last.weight")
+        found = (self.state[key] for key in (*last, "head.classifier.weight") if key in self.state)
+        return next((int(weight.shape[0]) for weight in found), None)
+
+    @property
+    def certain(self) -> bool:
+        """Whether what the source means is known, not assumed."""
+        return self.spec is not None or self.format.certain
+
+    @property
+    def function(self) -> dict[str, Any]:
+        """Fields that change the function and not the keys: what this source means by them."""
+        if self.spec is not None:
+            return {name: self.spec.get(name, value) for name, value in DEFAULTS.items()}
+        policy = self.format.policy(self.num_classes)
+        return {**DEFAULTS, "resize": policy, "padding": self.format.padding}
+
+    @property
+    def reason(self) -> str:
+        """Why that resize policy."""
+        return "its card says so" if self.spec is not None else self.format.reason
+
+
+def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
+    """Read one file, or the two of an encoder and decoder pair, and translate it.
+
+    Raises:
+        WeightsError: A file cannot be read, or its source is unknown.
+    """
+    several = [paths] if isinstance(paths, str | Path) else list(paths)
+    checkpoints = [read_checkpoint(path) for path in several]
+    raw: dict[str, torch.Tensor] = {}
+    for path, checkpoint in zip(several, checkpoints, strict=True):
+        state = state_dict_of(checkpoint)
+        twice = next((key for key in state if key in raw), None)
+        if twice is not None:
+            raise WeightsError(
+                f"{several[0]} and {path} both hold {twice}, so they are not the two halves of one network. Give an "
+                "encoder's file and its decoder's, or one file."
+            )
+        raw.update(state)
+    file = " + ".join(map(str, several))
+    return translate(raw, file, _written_by_hrseg(several[0], checkpoints[0]), checkpoints[0])
+
+
+def translate(
+    raw: Mapping[str, torch.Tensor],
+    file: str,
+    card: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> Translated:
+    """Recognise a state dict and bring it into our names.
+
+    Args:
+        raw: Tensors by the names of their source.
+        file: For messages.
+        card: What hrseg wrote beside them, with "network" where it is known.
+        checkpoint: All that the file holds.
+
+    Raises:
+        WeightsError: Its source is unknown.
+    """
+    plain = {rename(key, WRAPPERS): key for key in raw}
+    card = dict(card or {})
+    names = [key for key in plain if not re.search(NOT_NETWORK, key)]
+    row = HRSEG if card.get("network") else recognise(names, file)
+    state: dict[str, torch.Tensor] = {}
+    left_out, foreign_head = [], []
+    for name, key in plain.items():
+        ours = rename(name, row.rules)
+        if re.search(NOT_NETWORK, name) or re.search(row.needless, name):
+            left_out.append(key)
+        elif re.search(row.foreign_head, name) or re.search(row.foreign_head, ours):
+            foreign_head.append(key)
+        else:
+            state[ours] = raw[key]
+    notes = [note for name in row.conversions if (note := CONVERSIONS[name](state))]
+    return Translated(
+        file=file,
+        format=row,
+        state=state,
+        left_out=tuple(left_out),
+        foreign_head=tuple(foreign_head),
+        notes=tuple(notes),
+        spec=card.get("network"),
+        card=card,
+        meta={
+            k: v
+            for k, v in (checkpoint or {}).items()
+            if k not in CONTAINERS and not isinstance(v, torch.Tensor)
+        },
+    )
+
+
+def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Find the tensors of the network in a checkpoint; averaged weights (EMA) win over raw ones.
+
+    Raises:
+        WeightsError: The checkpoint holds no tensors.
+    """
+    nested = (checkpoint[name] for name in CONTAINERS if isinstance(checkpoint.get(name), Mapping))
+    state = next(nested, checkpoint)
+    tensors = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
+    averaged = {
+        k[len("ema.module.") :]: v for k, v in tensors.items() if k.startswith("ema.module.")
+    }
+    if averaged:
+        return averaged
+    if not tensors:
+        raise WeightsError(
+            f"The checkpoint holds no tensors; its keys are {', '.join(map(str, list(checkpoint)[:5]))}. "
+            "Give a file that holds a state_dict."
+        )
+    return {k: v for k, v in tensors.items() if not k.startswith("ema.")}
+
+
+def _written_by_hrseg(path: str | Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the card of a release or a run's checkpoint, with the network's spec under "network"."""
+    path = Path(path)
+    entry = checkpoint.get("hrseg")
+    if isinstance(entry, dict):
+        card = dict(entry)
+        model = card.get("config", {}).get("model")
+        if "network" not in card and isinstance(model, dict):
+            card["network"] = {
+                **{name: model[name] for name in DEFAULTS if name in model},
+                "backbone": model.get("backbone"),
+                "head": model.get("head"),
+            }
+        return card
+    beside = path.with_suffix(".json")
+    if path.suffix == ".safetensors" and beside.is_file() and _is_card(beside):
+        return read_release(path)[1]  # compares the hash
+    return {}
+
+
+def _is_card(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "network" in content

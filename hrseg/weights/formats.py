@@ -1,0 +1,293 @@
+"""The table of sources: how each one's files are recognised, renamed and meant.
+
+Key names show who wrote a file, and never how it interpolates: 1,830 names are common to networks that compute
+different functions. So each row also says which resize policy its source uses, why, and whether that is certain.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hrseg.errors import WeightsError
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
+from hrseg.weights.keymaps import CLASSIFICATION, CSAIL, MMSEG, OFFICIAL, PADDLE, SMP, Rules
+
+HALF = (0.5, 0.5, 0.5)
+NOTHING = r"(?!)"
+NOT_NETWORK = (
+    r"^(?:loss|criterion|metrics)\.|^auxiliary_head\.|\._tmp_running_(?:mean|var)$|\._running_iter$"
+)
+"""Tensors that training leaves beside a network, such as class weights."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One source of weight files.
+
+    Attributes:
+        name: What the receipt calls it.
+        signs: Patterns that must each match some key.
+        head: Our head for it; None where the file has only a backbone for us.
+        resize: Class count → policy; the row None holds for all other counts.
+        reason: Why that policy.
+        certain: Whether the source has no other; else it is an assumption.
+        rules: Its names → ours.
+        conversions: Names of `conversions.CONVERSIONS`, in order.
+        padding: Of stride-2 3x3 convolutions.
+        mean: Per-band mean of its images, in 0 … 1.
+        std: Per-band standard deviation.
+        needless: Pattern of names that are no part of our network, and that nobody misses.
+        foreign_head: Pattern of a head that is another network than ours.
+        foreign_reason: What that head is.
+    """
+
+    name: str
+    signs: tuple[str, ...]
+    head: str | None
+    resize: Mapping[int | None, str]
+    reason: str
+    certain: bool
+    rules: Rules = ()
+    conversions: tuple[str, ...] = ("batch_counters",)
+    padding: str = "symmetric"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    needless: str = NOTHING
+    foreign_head: str = NOTHING
+    foreign_reason: str = ""
+
+    def policy(self, num_classes: int | None) -> str:
+        """Return the resize policy for a class count."""
+        return self.resize.get(num_classes, self.resize[None])
+
+
+_IMAGENET_REASON = "ImageNet backbones were trained with nearest fusions"
+_MMSEG_REASON = (
+    "mmsegmentation enlarges in the fusions by whole factors, then to the sibling's size, bilinearly with "
+    "align_corners=False in every HRNet config"
+)
+_PADDLE_REASON = (
+    "PaddleSeg resizes bilinearly with align_corners=False unless a config says otherwise"
+)
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        name="mmsegmentation OCR",
+        signs=(r"^backbone\.stage4\.", r"^decode_head\.1\.object_context_block\."),
+        head="ocr",
+        resize={None: "bilinear_scaled"},
+        reason=_MMSEG_REASON,
+        certain=True,
+        rules=MMSEG,
+        conversions=("batch_counters", "zero_biases"),
+    ),
+    Format(
+        name="mmsegmentation FCN",
+        signs=(r"^backbone\.stage4\.", r"^decode_head\.convs\.0\.conv\."),
+        head="v2",
+        resize={None: "bilinear_scaled"},
+        reason=_MMSEG_REASON,
+        certain=True,
+        rules=MMSEG,
+        conversions=("batch_counters", "zero_biases"),
+    ),
+    Format(
+        name="mmsegmentation with another decode head",
+        signs=(r"^backbone\.stage4\.", r"^decode_head\."),
+        head=None,
+        resize={None: "bilinear_scaled"},
+        reason=_MMSEG_REASON,
+        certain=True,
+        rules=MMSEG,
+        foreign_head=r"^decode_head\.|^head\.",
+        foreign_reason="a decode head that hrseg has no counterpart for",
+    ),
+    Format(
+        name="PaddleSeg OCR",
+        signs=(r"^(?:backbone\.)?st4\.", r"^head\.spatial_ocr\."),
+        head="ocr",
+        resize={None: "bilinear"},
+        reason=_PADDLE_REASON,
+        certain=True,
+        rules=PADDLE,
+        conversions=("batch_counters", "zero_biases", "fold_biases"),
+        padding="same",
+        mean=HALF,
+        std=HALF,
+    ),
+    Format(
+        name="PaddleSeg FCN",
+        signs=(r"^(?:backbone\.)?st4\.", r"^head\.conv_1\."),
+        head="v2",
+        resize={None: "bilinear"},
+        reason=_PADDLE_REASON,
+        certain=True,
+        rules=PADDLE,
+        conversions=("batch_counters", "zero_biases"),
+        padding="same",
+        mean=HALF,
+        std=HALF,
+    ),
+    Format(
+        name="PaddleSeg backbone",
+        signs=(r"^(?:backbone\.)?st4\.stage_st4_1\.",),
+        head=None,
+        resize={None: "bilinear"},
+        reason=_PADDLE_REASON,
+        certain=False,
+        rules=PADDLE,
+        padding="same",
+        foreign_head=r"^head\.|^(?!backbone\.)",
+        foreign_reason="a head that hrseg has no counterpart for",
+    ),
+    Format(
+        name="smp with a tu-hrnet encoder",
+        signs=(r"^encoder\.model\.stage4\.",),
+        head=None,
+        resize={None: "nearest"},
+        reason="smp's tu-hrnet encoders are timm's, which fuse with nearest",
+        certain=True,
+        rules=SMP,
+        needless=r"^encoder\.model\.(?:incre_modules|downsamp_modules|final_layer)\.",
+        foreign_head=r"^(?:decoder|segmentation_head|classification_head)\.",
+        foreign_reason=(
+            "smp's own decoder on timm's 64 to 1024 channels of ImageNet features, which is another network than "
+            "HRNetV2"
+        ),
+    ),
+    Format(
+        name="CSAILVision encoder and C1 decoder",
+        signs=(r"^stage4\.", r"^cbr\.0\.", r"^conv_last\."),
+        head="c1",
+        resize={None: "bilinear"},
+        reason="CSAILVision resizes bilinearly with align_corners=False everywhere",
+        certain=True,
+        rules=CSAIL,
+        needless=r"^(?:incre_modules|downsamp_modules|final_layer|classifier)\.",
+    ),
+    Format(
+        name="official HRNet-OCR",
+        signs=(r"^stage4\.", r"^ocr_distri_head\."),
+        head="ocr",
+        resize={None: "bilinear_aligned"},
+        reason="every official OCR recipe leaves MODEL.ALIGN_CORNERS at its default, True",
+        certain=False,
+        rules=OFFICIAL,
+        conversions=("in_place_norms",),
+    ),
+    Format(
+        name="official HRNetV2",
+        signs=(r"^stage4\.", r"^last_layer\."),
+        head="v2",
+        resize={None: "bilinear", 150: "bilinear_aligned", 171: "bilinear_aligned"},
+        reason=(
+            "of the official recipes with this head, those for ADE20K (150 classes) and COCO-Stuff (171) align "
+            "corners and the others do not"
+        ),
+        certain=False,
+        rules=OFFICIAL,
+        conversions=("in_place_norms",),
+    ),
+    Format(
+        name="ImageNet classification (official or timm)",
+        signs=(r"^stage4\.", r"^classifier\."),
+        head="classification",
+        resize={None: "nearest"},
+        reason=_IMAGENET_REASON,
+        certain=True,
+        rules=CLASSIFICATION,
+    ),
+    Format(
+        name="timm features",
+        signs=(r"^stage4\.", r"^incre_modules\."),
+        head=None,
+        resize={None: "nearest"},
+        reason=_IMAGENET_REASON,
+        certain=True,
+        rules=CLASSIFICATION,
+        needless=r"^(?:incre_modules|downsamp_modules|final_layer)\.",
+    ),
+    Format(
+        name="a bare backbone (official names)",
+        signs=(r"^stage4\.", r"^conv1\."),
+        head=None,
+        resize={None: "nearest"},
+        reason=_IMAGENET_REASON + ", and published backbones come from there",
+        certain=False,
+        rules=CLASSIFICATION,
+    ),
+    Format(
+        name="hrseg",
+        signs=(r"^backbone\.stage4\.", r"^backbone\.conv1\."),
+        head=None,
+        resize={None: "bilinear"},
+        reason="the file has no card, and this is hrseg's default",
+        certain=False,
+        conversions=(),
+    ),
+)
+"""The first row whose signs are all there wins."""
+
+HRSEG = FORMATS[-1]
+
+HEADS: dict[str, str] = {
+    "ocr": r"^head\.ocr_distri_head\.",
+    "classification": r"^head\.(?:incre_modules|downsamp_modules|final_layer|classifier)\.",
+    "c1": r"^head\.cbr\.",
+    "v2": r"^head\.last_layer\.",
+}
+"""Head → a pattern of its names, in ours."""
+
+CLASSIFIERS = r"^head\.(?:last_layer\.3|cls_head|aux_head\.3|conv_last|classifier)\."
+"""The layers whose outputs are classes."""
+
+KNOWN_LABELS = {19: "cityscapes", 150: "ade20k"}
+"""Class count → the label table that a published file of that count means."""
+
+_HINTS = {
+    r"^conv_last\.": "This is the decoder of a CSAILVision pair. Give the encoder's file too.",
+    r"^(?:encoder|decoder)\.": "It is an smp network on another encoder than tu-hrnet.",
+    r"^(?:backbone\.)?(?:layer2|layers|patch_embed)\.": "It is a network of another family.",
+}
+
+
+def recognise(keys: Iterable[str], source: str) -> Format:
+    """Find the row that a file belongs to.
+
+    Args:
+        keys: Its tensors' names, wrappers removed.
+        source: The file's name, for the message.
+
+    Raises:
+        WeightsError: No row fits.
+
+    Example:
+        >>> recognise(["conv1.weight", "stage4.0.x", "last_layer.0.weight"], "a.pth").name
+        'official HRNetV2'
+    """
+    keys = list(keys)
+    for row in FORMATS:
+        if all(any_match(sign, keys) for sign in row.signs):
+            return row
+    hint = next((text for sign, text in _HINTS.items() if any_match(sign, keys)), "")
+    raise WeightsError(
+        f"{source} holds no HRNet that hrseg knows: its {len(keys):,} tensors begin with "
+        f"{', '.join(keys[:3])}. {hint or 'Known sources: ' + ', '.join(row.name for row in FORMATS) + '.'}"
+    )
+
+
+def head_of(keys: Iterable[str]) -> str | None:
+    """Return which of our heads a state dict in our names holds, or None.
+
+    Example:
+        >>> head_of(["backbone.conv1.weight", "head.cls_head.weight", "head.ocr_distri_head.x"])
+        'ocr'
+    """
+    keys = list(keys)
+    return next((head for head, sign in HEADS.items() if any_match(sign, keys)), None)
+
+
+def any_match(pattern: str, keys: Iterable[str]) -> bool:
+    """Tell whether a pattern matches one of the keys."""
+    compiled = re.compile(pattern)
+    return any(compiled.search(key) for key in keys)
