@@ -21,7 +21,7 @@ IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
 MAX_CLASSES = 255
 _TABLES = Path(__file__).with_name("tables")
-_COLUMNS = ("id", "train_id", "name", "r", "g", "b")
+_COLUMNS = ("id", "train_id", "name", "r", "g", "b", "mirror")
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Label:
         train_id: Number the network learns, 0 … K-1, or 255 for ignored.
         name: What people call it.
         color: (red, green, blue), 0 to 255.
+        mirror: Id of what this becomes in a mirrored image: a left arm's is the right arm. None: itself.
     """
 
     id: int
     train_id: int
     name: str
     color: tuple[int, int, int]
+    mirror: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,13 @@ class LabelSet:
                     f"Table '{self.name}' gives '{row.name}' the colour {row.color}; it should be red, green, blue "
                     "from 0 to 255. Change the colour."
                 )
+            twin = next((label for label in self.labels if label.id == row.mirror), None)
+            if row.mirror is not None and (twin is None or twin.mirror != row.id):
+                raise DataError(
+                    f"Table '{self.name}' says that '{row.name}' (id {row.id}) becomes id {row.mirror} in a mirror, "
+                    f"but {'there is no such id' if twin is None else 'not the other way round'}. Left and right "
+                    "need each other's id in the column 'mirror'."
+                )
 
     @cached_property
     def classes(self) -> tuple[Label, ...]:
@@ -108,6 +117,26 @@ class LabelSet:
     def palette(self) -> np.ndarray:
         """Colours in trainId order, uint8. Shape: (K, 3)."""
         return np.array([label.color for label in self.classes], dtype=np.uint8)
+
+    @cached_property
+    def flip_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of trainIds that change places when an image is mirrored, such as left and right arm.
+
+        Example:
+            >>> load_labels("lip").flip_pairs
+            ((14, 15), (16, 17), (18, 19))
+        """
+        train_ids = {label.id: label.train_id for label in self.labels}
+        pairs = [(x.train_id, train_ids[x.mirror]) for x in self.classes if x.mirror is not None]
+        return tuple(pair for pair in pairs if pair[0] < pair[1] != IGNORE_INDEX)
+
+    @property
+    def flip_order(self) -> list[int]:
+        """The trainId that each trainId becomes in a mirror; logits of a mirrored image are read in this order."""
+        order = list(range(self.num_classes))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return order
 
     def encode(self, ids: np.ndarray, source: str = "") -> np.ndarray:
         """Turn ids (or colours) of a file into trainIds.
@@ -163,7 +192,8 @@ class LabelSet:
     def to_dict(self) -> dict[str, Any]:
         """Return plain types that `from_dict` reads back, for checkpoints and cards."""
         rows = [[row.id, row.train_id, row.name, *row.color] for row in self.labels]
-        return {"name": self.name, "labels": rows}
+        mirrored = {str(row.id): row.mirror for row in self.labels if row.mirror is not None}
+        return {"name": self.name, "labels": rows} | ({"mirror": mirrored} if mirrored else {})
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "LabelSet":
@@ -173,12 +203,13 @@ class LabelSet:
             DataError: It is something else.
         """
         try:
+            mirrored = {int(i): int(twin) for i, twin in content.get("mirror", {}).items()}
             rows = tuple(
-                Label(int(i), int(t), str(name), (int(r), int(g), int(b)))
+                Label(int(i), int(t), str(name), (int(r), int(g), int(b)), mirrored.get(int(i)))
                 for i, t, name, r, g, b in content["labels"]
             )
             return cls(str(content["name"]), rows)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(
@@ -257,12 +288,13 @@ class LabelSet:
 def load_labels(source: str | Path) -> LabelSet:
     """Read a built-in table by name, or a user's CSV or YAML.
 
-    A CSV has the columns id, train_id, name, r, g, b, of which only name is required: ids count from 0, train ids
-    follow the order (255 = ignored), colours are drawn. A YAML is `classes: [road, car]`, or rows such as
+    A CSV has the columns id, train_id, name, r, g, b, mirror, of which only name is required: ids count from 0,
+    train ids follow the order (255 = ignored), colours are drawn; mirror is the id that a class becomes in a
+    mirrored image, for left and right. A YAML is `classes: [road, car]`, or rows such as
     `classes: [{id: 1, name: road, color: [128, 64, 128]}]`, and `ignore: [0]` for ids without a class.
 
     Args:
-        source: "cityscapes", "cityscapes_trainids", "ade20k", "camvid", "synthetic", or a path.
+        source: A name of `table_names()`, such as "cityscapes" or "ade20k", or a path.
 
     Raises:
         DataError: Unknown name, unreadable file, or a table with contradictions.
@@ -332,7 +364,7 @@ def _from_yaml(path: Path) -> LabelSet:
     rows = []
     for entry in content["classes"]:
         row = dict(entry) if isinstance(entry, dict) else {"name": entry}
-        _check_keys(row, ("id", "train_id", "name", "color"))
+        _check_keys(row, ("id", "train_id", "name", "color", "mirror"))
         if "color" in row:
             row["r"], row["g"], row["b"] = row.pop("color")
         rows.append(row)
@@ -357,7 +389,8 @@ def _from_rows(name: str, rows: Sequence[dict[str, Any]], ignore: Iterable[int])
         next_id = number + 1
         next_train += train_id != IGNORE_INDEX
         rgb = (int(row["r"]), int(row["g"]), int(row["b"])) if "r" in row else color
-        labels.append(Label(number, train_id, str(row["name"]), rgb))
+        mirror = None if row.get("mirror") is None else int(row["mirror"])
+        labels.append(Label(number, train_id, str(row["name"]), rgb, mirror))
     have = {label.id for label in labels}
     labels += [Label(i, IGNORE_INDEX, "ignored", (0, 0, 0)) for i in sorted(ignored - have)]
     return LabelSet(name, tuple(labels))

@@ -168,7 +168,20 @@ def test_all_tables_have_the_official_sizes():
         "camvid": 11,
         "cityscapes": 19,
         "cityscapes_trainids": 19,
+        "coco_stuff": 171,
+        "coco_stuff_171": 171,
+        "coco_stuff_171_from_0": 171,
+        "coco_stuff_from_0": 171,
+        "isaid": 16,
+        "lip": 20,
+        "loveda": 7,
+        "pascal_context_59": 59,
+        "pascal_context_59_of_459": 59,
+        "pascal_context_60": 60,
+        "pascal_context_60_of_459": 60,
+        "potsdam": 6,
         "synthetic": 9,
+        "voc2012": 21,
     }
 
 
@@ -218,3 +231,63 @@ def test_slips_in_a_users_table_are_named(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=words):
         load_labels(tmp_path / name)
+
+
+def test_left_and_right_change_places_in_a_mirror(tmp_path):
+    lip = load_labels("lip")
+    names = [(lip.names[a], lip.names[b]) for a, b in lip.flip_pairs]
+    assert names == [(f"left {x}", f"right {x}") for x in ("arm", "leg", "shoe")]
+    assert lip.flip_order == [*range(14), 15, 14, 17, 16, 19, 18]
+    again = LabelSet.from_dict(lip.to_dict())
+    assert (again, again.flip_pairs) == (lip, lip.flip_pairs)
+    assert load_labels("cityscapes").flip_pairs == ()
+    own = tmp_path / "hands.csv"
+    own.write_text("id,name,mirror\n5,left hand,7\n6,face,\n7,right hand,5\n")
+    assert load_labels(own).flip_pairs == ((0, 2),)
+    own.with_suffix(".yaml").write_text(
+        "classes: [{name: left, mirror: 1}, {name: right, mirror: 0}]"
+    )
+    assert load_labels(own.with_suffix(".yaml")).flip_order == [1, 0]
+
+
+@pytest.mark.parametrize(("other", "said"), [("9", "no such id"), ("6", "other way round")])
+def test_a_mirror_without_its_twin_is_refused(tmp_path, other, said):
+    own = tmp_path / "hands.csv"
+    own.write_text(f"id,name,mirror\n5,left hand,{other}\n6,face,\n7,right hand,5\n")
+    with pytest.raises(DataError, match=said):
+        load_labels(own)
+
+
+def test_tables_of_one_dataset_give_the_same_classes_whatever_the_numbers():
+    for tables in (
+        ("coco_stuff", "coco_stuff_from_0", "coco_stuff_171", "coco_stuff_171_from_0"),
+        ("pascal_context_59", "pascal_context_59_of_459"),
+        ("pascal_context_60", "pascal_context_60_of_459"),
+    ):
+        first, *others = (load_labels(table) for table in tables)
+        for other in others:
+            assert other.names == first.names
+            assert (other.palette == first.palette).all()
+
+
+def test_coco_stuff_numbers_in_both_conventions():
+    first, from_0 = load_labels("coco_stuff"), load_labels("coco_stuff_from_0")
+    ids = np.array([[0, 1, 11, 13, 90, 92, 182]])
+    names = ["person", "fire hydrant", "stop sign", "toothbrush", "banner", "wood"]
+    assert first.encode(ids)[0, 0] == 255
+    assert [first.names[i] for i in first.encode(ids)[0, 1:]] == names
+    assert (from_0.encode(ids[:, 1:] - 1) == first.encode(ids[:, 1:])).all()
+    for unused in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91):
+        with pytest.raises(DataError, match=f"holds id {unused}"):
+            first.encode(np.array([[unused]]))
+
+
+def test_pascal_context_folds_459_ids_into_60():
+    full = load_labels("pascal_context_60_of_459")
+    ids = np.array(
+        [[0, 1, 2, 9, 284, 360, 458, 459]]
+    )  # accordion and wool are among the 400 others
+    found = [full.names[i] for i in full.encode(ids)[0]]
+    others = ["background", "background"]
+    assert found == [*others, "aeroplane", "bag", "person", "sky", "wood", "background"]
+    assert load_labels("pascal_context_59_of_459").encode(ids)[0, :2].tolist() == [255, 255]
