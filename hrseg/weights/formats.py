@@ -157,13 +157,13 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         name="CSAILVision encoder and C1 decoder",
-        signs=(r"^stage4\.", r"^cbr\.0\.", r"^conv_last\."),
+        signs=(r"^(?:encoder\.)?stage4\.", r"^(?:decoder\.)?cbr\.0\.", r"conv_last\."),
         head="c1",
         resize={None: "bilinear"},
         reason="CSAILVision resizes bilinearly with align_corners=False everywhere",
         certain=True,
         rules=CSAIL,
-        needless=r"^(?:incre_modules|downsamp_modules|final_layer|classifier)\.",
+        needless=r"^(?:encoder\.)?(?:incre_modules|downsamp_modules|final_layer|classifier)\.",
     ),
     Format(
         name="official HRNet-OCR",

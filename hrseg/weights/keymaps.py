@@ -30,7 +30,7 @@ CLASSIFICATION: Rules = (
     (r"^(incre_modules|downsamp_modules|final_layer|classifier)\.", "head.<1>."),
 )
 
-CSAIL: Rules = (*BACKBONE, (r"^(cbr|conv_last)\.", "head.<1>."))
+CSAIL: Rules = ((r"^(?:encoder|decoder)\.", ""), *BACKBONE, (r"^(cbr|conv_last)\.", "head.<1>."))
 
 SMP: Rules = ((r"^encoder\.model\.", ""), *CLASSIFICATION)
 
