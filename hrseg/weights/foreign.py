@@ -45,6 +45,7 @@ class Translated:
         notes: Sentences about conversions.
         spec: Arguments of `create_model`, where hrseg wrote the file.
         card: What else hrseg wrote: labels, mean, std.
+        known: Fields of `DEFAULTS` that a catalogue knows about this very file.
         meta: All that the checkpoint holds besides, such as mmsegmentation's `meta`.
     """
 
@@ -56,6 +57,7 @@ class Translated:
     notes: tuple[str, ...] = ()
     spec: dict[str, Any] | None = None
     card: dict[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -74,7 +76,7 @@ class Translated:
     @property
     def certain(self) -> bool:
         """Whether what the source means is known, not assumed."""
-        return self.spec is not None or self.format.certain
+        return self.spec is not None or self.format.certain or "resize" in self.known
 
     @property
     def function(self) -> dict[str, Any]:
@@ -82,12 +84,14 @@ class Translated:
         if self.spec is not None:
             return {name: self.spec.get(name, value) for name, value in DEFAULTS.items()}
         policy = self.format.policy(self.num_classes)
-        return {**DEFAULTS, "resize": policy, "padding": self.format.padding}
+        return {**DEFAULTS, "resize": policy, "padding": self.format.padding, **self.known}
 
     @property
     def reason(self) -> str:
         """Why that resize policy."""
-        return "its card says so" if self.spec is not None else self.format.reason
+        if self.spec is not None:
+            return "its card says so"
+        return "the catalogue says so" if "resize" in self.known else self.format.reason
 
 
 def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:

@@ -64,7 +64,7 @@ class Format:
 _IMAGENET_REASON = "ImageNet backbones were trained with nearest fusions"
 _MMSEG_REASON = (
     "mmsegmentation enlarges in the fusions by whole factors, then to the sibling's size, bilinearly with "
-    "align_corners=False in every HRNet config"
+    "align_corners=False in every HRNet config (at sizes in multiples of 32 that equals 'bilinear')"
 )
 _PADDLE_REASON = (
     "PaddleSeg resizes bilinearly with align_corners=False unless a config says otherwise"
@@ -241,8 +241,16 @@ HEADS: dict[str, str] = {
 CLASSIFIERS = r"^head\.(?:last_layer\.3|cls_head|aux_head\.3|conv_last|classifier)\."
 """The layers whose outputs are classes."""
 
-KNOWN_LABELS = {19: "cityscapes", 150: "ade20k"}
-"""Class count → the label table that a published file of that count means."""
+KNOWN_LABELS = {
+    19: "cityscapes",
+    20: "lip",
+    21: "voc2012",
+    59: "pascal_context_59",
+    60: "pascal_context_60",
+    150: "ade20k",
+    171: "coco_stuff",
+}
+"""Class count → the label table that a published file of that count means; small counts say too little."""
 
 _HINTS = {
     r"^conv_last\.": "This is the decoder of a CSAILVision pair. Give the encoder's file too.",

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hrseg.data.labels import Label, LabelSet, distinct_colors, load_labels, table_names
+from hrseg.data.labels import Label, LabelSet, distinct_colors, load_labels
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.models import BACKBONES, create_model
 from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign
@@ -296,7 +296,7 @@ def _name_classes(
     stored = _from_meta(foreign.translated.meta, count)
     if stored is not None:
         return stored, f"{stored.name}, from the names in the file"
-    if KNOWN_LABELS.get(count) in table_names():
+    if count in KNOWN_LABELS:
         name = KNOWN_LABELS[count]
         return load_labels(name), f"{name}, assumed from its {count} classes; --labels overrides"
     rows = tuple(Label(i, i, f"class {i}", c) for i, c in enumerate(distinct_colors(count)))
@@ -317,7 +317,7 @@ def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
     if len(names) != count:
         return None
     known = KNOWN_LABELS.get(count)
-    if known in table_names() and _same_classes(load_labels(known).names, names):
+    if known and _same_classes(load_labels(known).names, names):
         return load_labels(known)
     colors = place.get("palette") or distinct_colors(count)
     if len(colors) != count:
