@@ -26,11 +26,16 @@ def cross_entropy(
     *,
     class_weights: torch.Tensor | None = None,
     ignore_index: int = 255,
+    average: str = "valid",
 ) -> torch.Tensor:
     """Return the class-weighted mean of -log p(true class) over the valid pixels.
 
     The mean is taken here and not inside torch's kernel, whose reduction has no fixed order on
     CUDA.
+
+    Args:
+        average: "valid" divides by the sum of the weights of the valid pixels; "all" by the number
+            of pixels, ignored ones included, whatever the weights.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
@@ -38,9 +43,11 @@ def cross_entropy(
     Example:
         >>> cross_entropy(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1).long())
         tensor(0.6931)
+
+    Source: "all" is CrossEntropyLoss of mmsegmentation with avg_non_ignore=False, its default.
     """
     surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
-    return _mean(surprise * weights, weights)
+    return _mean(surprise * weights, weights if average == "valid" else torch.ones_like(weights))
 
 
 def ohem(
@@ -146,6 +153,9 @@ def focal(
     return _mean(doubt.clamp_min(1e-6) ** gamma * surprise * weights, weights)
 
 
+AVERAGES = ("valid", "all")
+
+
 class Term(NamedTuple):
     """A row of LOSSES: the function, and which settings of WeightedSum it reads."""
 
@@ -154,7 +164,7 @@ class Term(NamedTuple):
 
 
 LOSSES: dict[str, Term] = {
-    "cross_entropy": Term(cross_entropy, ("class_weights",)),
+    "cross_entropy": Term(cross_entropy, ("class_weights", "average")),
     "dice": Term(dice),
     "focal": Term(focal, ("class_weights", "gamma")),
     "lovasz": Term(lovasz),
@@ -169,6 +179,7 @@ class WeightedSum(nn.Module):
         terms: Name of a loss → factor. Empty means cross-entropy alone; factor 0 drops a term.
         class_weights: One weight per class for cross-entropy, OHEM and focal; None weighs all
             alike.
+        average: See `cross_entropy`.
         ignore_index: trainId of pixels without loss.
         ohem_threshold: See `ohem`.
         ohem_min_kept: See `ohem`: pixels, or up to 1 a share of the valid pixels.
@@ -191,6 +202,7 @@ class WeightedSum(nn.Module):
         terms: Mapping[str, float] | None = None,
         *,
         class_weights: torch.Tensor | None = None,
+        average: str = "valid",
         ignore_index: int = 255,
         ohem_threshold: float = 0.9,
         ohem_min_kept: float = 131072,
@@ -209,6 +221,9 @@ class WeightedSum(nn.Module):
             class_weights = class_weights.detach().clone().float()
             _check_class_weights(class_weights)
         self.register_buffer("class_weights", class_weights, persistent=False)
+        if average not in AVERAGES:
+            raise ConfigError(unknown_choice("loss average", average, AVERAGES))
+        self.average = average
         self.ignore_index = ignore_index
         self.threshold = ohem_threshold
         self.min_kept = ohem_min_kept

@@ -103,6 +103,7 @@ def poly_factor(
     warmup_steps: int = 0,
     min_factor: float = 0.0,
     warmup_start: float = 0.001,
+    lag_steps: int = 0,
 ) -> float:
     """Return the learning rate as a share of the base rate: linear warm-up, then a power's fall.
 
@@ -114,14 +115,18 @@ def poly_factor(
         warmup_steps: Steps of the linear rise from `warmup_start` to 1.
         min_factor: Reached at `max_steps` and kept afterwards.
         warmup_start: Factor of the first warm-up step.
+        lag_steps: The schedule comes so many steps late, and the first of them repeats.
 
-    Source: the official code, where steps 0 and 1 share the base rate because it adjusts after the
-    step; the floor as in mmengine's PolyLR.
+    Source: the official code, which adjusts the rate after a step: lag_steps=1. The floor is as in
+    mmengine's PolyLR.
 
     Example:
         >>> [round(poly_factor(step, max_steps=4, power=1.0), 2) for step in range(6)]
         [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+        >>> [round(poly_factor(step, 4, power=1.0, lag_steps=1), 2) for step in range(4)]
+        [1.0, 1.0, 0.75, 0.5]
     """
+    step = max(0, step - lag_steps)
     if step < warmup_steps:
         return warmup_start + (1 - warmup_start) * step / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
@@ -135,6 +140,7 @@ def build_scheduler(
     power: float = 0.9,
     warmup_steps: int = 0,
     min_lr: float = 0.0,
+    lag_steps: int = 0,
 ) -> LambdaLR:
     """Build the poly schedule; call its `step()` once after each optimiser step.
 
@@ -144,6 +150,7 @@ def build_scheduler(
         power: See `poly_factor`.
         warmup_steps: See `poly_factor`.
         min_lr: Rate at the end, the same for all groups.
+        lag_steps: See `poly_factor`.
 
     Raises:
         ConfigError: Warm-up as long as the run, or a last rate above the first.
@@ -170,7 +177,8 @@ def build_scheduler(
 
     def factor_from(rate: float) -> Any:
         def factor(step: int) -> float:
-            return poly_factor(step, max_steps, power, warmup_steps, min_factor=min_lr / rate)
+            floor = min_lr / rate
+            return poly_factor(step, max_steps, power, warmup_steps, floor, lag_steps=lag_steps)
 
         return factor
 

@@ -140,6 +140,7 @@ class SegmentationTask(pl.LightningModule):
             power=optim.poly_power,
             warmup_steps=optim.warmup_steps,
             min_lr=optim.min_lr,
+            lag_steps=optim.lag_steps,
         )
         return {
             "optimizer": optimizer,

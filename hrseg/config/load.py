@@ -344,6 +344,11 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
         )
+    if data.first_resize == "short_side" and data.base_size is None:
+        raise ConfigError(
+            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
+            "data.base_size=520."
+        )
     if loss.class_weight_values and loss.class_weights != "none":
         raise ConfigError(
             f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "

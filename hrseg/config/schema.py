@@ -76,19 +76,22 @@ class DataConfig:
 
     layout: str = option(
         MISSING,
-        "How the dataset lies on disk: cityscapes, ade20k, camvid, folder; or synthetic, scenes "
-        "drawn on the fly that need no files.",
+        "How the dataset lies on disk: cityscapes, ade20k, pascal_context, lip, coco_stuff, "
+        "voc2012, camvid, loveda, potsdam, vaihingen, isaid, folder; or synthetic, scenes drawn on "
+        "the fly that need no files.",
     )
     root: str | None = option(
         None, "Folder of the dataset, relative to where you run. Not needed for synthetic."
     )
     labels: str | None = option(
         None,
-        "Class table: a name (cityscapes, ade20k, camvid, synthetic) or your own CSV or YAML file. "
-        "null takes the layout's.",
+        "Class table: a name (cityscapes, ade20k, pascal_context_60, ...) or your own CSV or YAML "
+        "file. null takes the layout's, and finds out how the masks are numbered where a dataset is "
+        "around in several forms.",
     )
     train_split: str = option(
-        "train", "Split to learn from; cityscapes also has trainval and coarse."
+        "train",
+        "Split to learn from; cityscapes also has trainval and coarse, voc2012 trainval and trainaug.",
     )
     val_split: str = option("val", "Split for the score after each epoch and for `hrseg validate`.")
     test_split: str = option("test", "Split for `hrseg test`.")
@@ -100,18 +103,58 @@ class DataConfig:
     base_size: int | None = option(
         None, "Long side of the image at scale 1, in pixels. null keeps the native size.", above=0
     )
+    base_short_side: int | None = option(
+        None,
+        "Short side of the image at scale 1, in pixels. With data.base_size too, the image fits into "
+        "both, as mmsegmentation's (2048, 512) does.",
+        above=0,
+    )
+    first_resize: Literal["none", "short_side", "squash"] = option(
+        "none",
+        "A resize before the random scale. short_side brings the short side to data.base_size; squash "
+        "makes the image data.crop whatever its shape. Official recipes do either for some datasets.",
+    )
     scale_min: float = option(0.5, "Smallest random scale.", above=0)
     scale_max: float = option(2.1, "Largest random scale, included.", above=0)
     scale_step: float = option(
-        0.1, "Distance between the random scales; both ends can occur.", above=0
+        0.1,
+        "Distance between the random scales; both ends can occur. 0 draws any number between them.",
+        low=0,
     )
-    flip: float = option(0.5, "Probability of a mirrored image.", low=0, high=1)
+    pad: Literal["black", "mean"] = option(
+        "black",
+        "Colour right of and below an image smaller than the crop: black before normalisation, or "
+        "data.mean, which is zero after it.",
+    )
+    flip: float = option(
+        0.5,
+        "Probability of a mirrored image. Classes whose table says so change places, such as left and "
+        "right arm.",
+        low=0,
+        high=1,
+    )
+    flip_first: bool = option(
+        False,
+        "Mirror the image before it is scaled and padded, so that the padding stays right and below; "
+        "by default the padded crop is mirrored.",
+    )
+    brightness_shift: int = option(
+        0,
+        "Half of the images get brighter or darker by up to this many of 255 steps, all channels alike.",
+        low=0,
+        high=255,
+    )
     photometric: float = option(
         0.0,
         "Strength of random brightness, contrast, saturation and hue; 0 is none, 1 is strong. "
         "The official recipes use none.",
         low=0,
         high=1,
+    )
+    photometric_rule: Literal["jitter", "mmseg"] = option(
+        "jitter",
+        "How data.photometric varies: jitter multiplies, all four at once for 80 % of the images; mmseg "
+        "is mmsegmentation's PhotoMetricDistortion, each of the four by a coin of its own.",
     )
     max_class_share: float = option(
         1.0,
@@ -161,6 +204,11 @@ class LossConfig:
     class_weight_values: list[float] = option(
         [], "Your own weights, one per class in trainId order, instead of a formula.", low=0
     )
+    average: Literal["valid", "all"] = option(
+        "valid",
+        "Cross-entropy is averaged over the pixels that have a class, or over all. With all, ignored "
+        "pixels make the loss smaller, as in mmsegmentation.",
+    )
     ohem_threshold: float = option(
         0.9,
         "OHEM keeps pixels whose true class has a lower probability than this.",
@@ -198,6 +246,12 @@ class OptimConfig:
         "Leave norms and biases out of the weight decay. The official recipes decay everything.",
     )
     poly_power: float = option(0.9, "The rate falls as (1 - step / steps) to this power.", low=0)
+    lag_steps: int = option(
+        0,
+        "Steps by which the schedule comes late. The official code sets the rate after a step, so its "
+        "first two steps share the base rate: 1.",
+        low=0,
+    )
     warmup_steps: int = option(0, "Optimiser steps of linear warm-up.", low=0)
     min_lr: float = option(0.0, "Learning rate at the end of the schedule.", low=0)
     ema_decay: float | None = option(

@@ -42,12 +42,18 @@ class SegmentationData(pl.LightningDataModule):
         val_split: Split for validation.
         test_split: Split for tests and predictions; its images need no masks.
         crop: (height, width) of training crops.
-        base_size: See `train_recipe`, also for scale_min to photometric and max_class_share.
+        base_size: See `train_recipe`, also for base_short_side to max_class_share.
+        base_short_side: Short side at scale 1.
+        first_resize: "none", "short_side" or "squash".
         scale_min: Smallest scale.
         scale_max: Largest scale.
         scale_step: Distance between scales.
+        pad: "black", or "mean" for the colour that is zero after normalisation.
         flip: Probability of a mirrored image.
+        flip_first: Mirror before the padding.
+        brightness_shift: Largest shift of all channels.
         photometric: Strength of colour changes.
+        photometric_rule: "jitter" or "mmseg".
         max_class_share: Largest share of one class in a crop.
         sampling: "uniform", or "rare" for more of the images with rare classes.
         batch_size: Training images per device and step. Evaluation takes one at a time, at native size.
@@ -79,11 +85,17 @@ class SegmentationData(pl.LightningDataModule):
         test_split: str = "test",
         crop: tuple[int, int] = (512, 1024),
         base_size: int | None = None,
+        base_short_side: int | None = None,
+        first_resize: Literal["none", "short_side", "squash"] = "none",
         scale_min: float = 0.5,
         scale_max: float = 2.1,
         scale_step: float = 0.1,
+        pad: Literal["black", "mean"] = "black",
         flip: float = 0.5,
+        flip_first: bool = False,
+        brightness_shift: int = 0,
         photometric: float = 0.0,
+        photometric_rule: Literal["jitter", "mmseg"] = "jitter",
         max_class_share: float = 1.0,
         sampling: Literal["uniform", "rare"] = "uniform",
         batch_size: int = 3,
@@ -104,11 +116,18 @@ class SegmentationData(pl.LightningDataModule):
         self.recipe = train_recipe(
             crop=crop,
             base_size=base_size,
+            base_short_side=base_short_side,
+            first_resize=first_resize,
             scale_min=scale_min,
             scale_max=scale_max,
             scale_step=scale_step,
+            fill=_as_bytes(mean) if pad == "mean" else (0, 0, 0),
             flip=flip,
+            flip_first=flip_first,
+            flip_order=self.labels.flip_order,
+            brightness_shift=brightness_shift,
             photometric=photometric,
+            photometric_rule=photometric_rule,
             max_class_share=max_class_share,
         )
         self.sampling = sampling
@@ -324,6 +343,11 @@ def default_workers(devices: int = 1) -> int:
     if hasattr(os, "sched_getaffinity"):  # a container or a batch queue may give us fewer
         cores = len(os.sched_getaffinity(0))
     return min(MAX_WORKERS, max(0, cores // devices - 1))
+
+
+def _as_bytes(mean: tuple[float, ...]) -> tuple[int, int, int]:
+    r, g, b = (round(255 * value) for value in mean[:3])
+    return r, g, b
 
 
 def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ each image and draws from nothing else, so a sample does not depend on who compu
 
 import os
 import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from hrseg.data.colours import PHOTOMETRIC_RULES, BrightnessShift
 from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import ConfigError
 
@@ -57,58 +59,73 @@ def train_recipe(
     *,
     crop: tuple[int, int],
     base_size: int | None = None,
+    base_short_side: int | None = None,
+    first_resize: str = "none",
     scale_min: float = 0.5,
     scale_max: float = 2.1,
     scale_step: float = 0.1,
+    fill: tuple[int, int, int] = (0, 0, 0),
     flip: float = 0.5,
+    flip_first: bool = False,
+    flip_order: Sequence[int] | None = None,
+    brightness_shift: int = 0,
     photometric: float = 0.0,
+    photometric_rule: str = "jitter",
     max_class_share: float = 1.0,
 ) -> TrainRecipe:
-    """Build the augmentation of the official recipes, and two of mmsegmentation's additions.
+    """Build the augmentation of the official recipes, with mmsegmentation's additions.
 
     Args:
         crop: (height, width) that comes out.
         base_size: Long side at scale 1; None keeps the native size.
+        base_short_side: Short side at scale 1; with base_size too the image fits into both.
+        first_resize: "none", "short_side" (to base_size) or "squash" (to the crop, whatever the shape).
         scale_min: Smallest scale.
         scale_max: Largest scale.
-        scale_step: Distance between scales; both ends occur.
+        scale_step: Distance between scales; both ends occur. 0 draws any number between them.
+        fill: RGB right of and below an image that is smaller than the crop.
         flip: Probability of a mirrored image.
+        flip_first: Mirror before everything else, so that padding stays right and below.
+        flip_order: The trainId that each trainId becomes in a mirror; None changes none.
+        brightness_shift: Largest shift of all channels, for half of the images.
         photometric: Strength of the colour changes, 0 (none) to 1.
+        photometric_rule: "jitter" or "mmseg".
         max_class_share: Crops with more of one class are drawn again, up to ten times.
 
     Raises:
-        ConfigError: scale_max is below scale_min.
+        ConfigError: scale_max is below scale_min, or a first resize without a size.
 
     Source:
-        HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py (scale, pad, crop, flip);
-        mmsegmentation, RandomCrop(cat_max_ratio) and PhotoMetricDistortion.
+        HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py (first resize, scale, pad, crop, shift, flip)
+        and lip.py (squash, flip first, exchanged classes); mmsegmentation, RandomResize,
+        RandomCrop(cat_max_ratio) and PhotoMetricDistortion.
     """
     height, width = crop
+    drawn: Scales = (
+        scales(scale_min, scale_max, scale_step) if scale_step else (scale_min, scale_max)
+    )
     steps: list[A.BasicTransform] = [
-        LongSideScale(scales(scale_min, scale_max, scale_step), base_size),
+        *_FIRST[first_resize](crop, base_size),
+        RandomScale(drawn, base_size, base_short_side),
         ClassAwareCrop(height, width, max_class_share),
     ]
     if photometric:
-        near_one = (1 - 0.5 * photometric, 1 + 0.5 * photometric)
-        hue = 0.1 * photometric
-        steps.append(
-            A.ColorJitter(
-                brightness=near_one, contrast=near_one, saturation=near_one, hue=(-hue, hue), p=0.8
-            )
-        )
+        steps.append(PHOTOMETRIC_RULES[photometric_rule](photometric))
     # An image smaller than the crop comes through it whole: padding last is the official
-    # result, and the padding stays black whatever the colours do.
+    # result, and the padding keeps its colour whatever the colours of the image do.
     steps.append(
         A.PadIfNeeded(
             min_height=height,
             min_width=width,
             position="top_left",
             border_mode=cv2.BORDER_CONSTANT,
-            fill=0,
+            fill=fill,
             fill_mask=IGNORE_INDEX,
         )
     )
-    steps.append(A.HorizontalFlip(p=flip))
+    if brightness_shift:
+        steps.append(BrightnessShift(brightness_shift))
+    steps.insert(0 if flip_first else len(steps), Mirror(flip, flip_order))
     return TrainRecipe(steps)
 
 
@@ -133,28 +150,15 @@ def scales(smallest: float, largest: float, step: float) -> list[float]:
     return found if largest - found[-1] < 1e-6 else [*found, largest]
 
 
-class LongSideScale(A.DualTransform):
-    """Resize so that the long side is a random scale times base_size (or times its native length).
+Scales = list[float] | tuple[float, float]
+"""Scales to choose from, or the two ends of a range."""
 
-    Args:
-        factors: Scales, drawn uniformly.
-        base_size: Long side at scale 1; None is the native one.
-    """
 
-    def __init__(self, factors: list[float], base_size: int | None) -> None:
+class _Resize(A.DualTransform):
+    """Image and mask to a (width, height) that a subclass decides."""
+
+    def __init__(self) -> None:
         super().__init__(p=1.0)
-        self.factors = factors
-        self.base_size = base_size
-
-    def get_params_dependent_on_data(
-        self, params: dict[str, Any], data: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Draw a scale and say the new (width, height)."""
-        height, width = params["shape"][:2]
-        long_side = max(height, width)
-        target = int((self.base_size or long_side) * self.py_random.choice(self.factors) + 0.5)
-        new = [max(1, int(side * target / long_side + 0.5)) for side in (width, height)]
-        return {"size": tuple(new)}
 
     def apply(self, img: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
         """Resize the image, bilinear."""
@@ -163,6 +167,83 @@ class LongSideScale(A.DualTransform):
     def apply_to_mask(self, mask: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
         """Resize the mask, nearest neighbour: ids are never mixed."""
         return _resize(mask, size, cv2.INTER_NEAREST)
+
+
+class FixedResize(_Resize):
+    """Bring the image to one (height, width), or its short side to one length.
+
+    Args:
+        size: Wanted (height, width).
+        short_side: Wanted short side, the shape kept.
+    """
+
+    def __init__(self, size: tuple[int, int] | None = None, short_side: int = 0) -> None:
+        super().__init__()
+        self.size, self.short_side = size, short_side
+
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Say the new (width, height)."""
+        height, width = params["shape"][:2]
+        if self.size is not None:
+            return {"size": self.size[::-1]}
+        factor = self.short_side / min(height, width)
+        return {"size": (int(width * factor + 0.5), int(height * factor + 0.5))}
+
+
+class RandomScale(_Resize):
+    """Resize to a random scale times the base sizes, or times the native size.
+
+    Args:
+        drawn: Scales, drawn evenly.
+        base_size: Long side at scale 1; None is the native one.
+        short_side: Short side at scale 1; where both are given the image fits into both.
+    """
+
+    def __init__(self, drawn: Scales, base_size: int | None, short_side: int | None = None) -> None:
+        super().__init__()
+        self.drawn = drawn
+        self.base_size, self.short_side = base_size, short_side
+
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Draw a scale and say the new (width, height)."""
+        height, width = params["shape"][:2]
+        random = self.py_random
+        scale = (
+            random.uniform(*self.drawn)
+            if isinstance(self.drawn, tuple)
+            else random.choice(self.drawn)
+        )
+        sides = {max(height, width): self.base_size, min(height, width): self.short_side}
+        if height == width and self.base_size and self.short_side:
+            sides = {height: min(self.base_size, self.short_side)}
+        targets = [(int(base * scale + 0.5), side) for side, base in sides.items() if base]
+        if not targets:
+            targets = [(int(max(height, width) * scale + 0.5), max(height, width))]
+        target, side = min(targets, key=lambda pair: pair[0] / pair[1])
+        new = [max(1, int(length * target / side + 0.5)) for length in (width, height)]
+        return {"size": tuple(new)}
+
+
+class Mirror(A.HorizontalFlip):
+    """Mirror image and mask; left and right classes change places.
+
+    Args:
+        probability: How often.
+        order: The trainId that each trainId becomes; None changes none.
+    """
+
+    def __init__(self, probability: float, order: Sequence[int] | None = None) -> None:
+        super().__init__(p=probability)
+        self.table = np.arange(256, dtype=np.uint8)
+        self.table[: len(order or ())] = order or ()
+
+    def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
+        """Mirror the mask and rename its classes."""
+        return self.table[mask[:, ::-1]]
 
 
 class ClassAwareCrop(A.DualTransform):
@@ -215,6 +296,23 @@ class ClassAwareCrop(A.DualTransform):
     def apply(self, img: np.ndarray, window: tuple[slice, slice], **params: Any) -> np.ndarray:
         """Cut, for image and mask alike."""
         return np.ascontiguousarray(img[window])
+
+
+def _short_side_first(crop: tuple[int, int], base_size: int | None) -> list[A.BasicTransform]:
+    if base_size is None:
+        raise ConfigError(
+            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
+            "data.base_size=520."
+        )
+    return [FixedResize(short_side=base_size)]
+
+
+_FIRST: dict[str, Callable[[tuple[int, int], int | None], list[A.BasicTransform]]] = {
+    "none": lambda crop, base_size: [],
+    "short_side": _short_side_first,
+    "squash": lambda crop, base_size: [FixedResize(size=crop)],
+}
+"""data.first_resize → the steps it means."""
 
 
 def limit_threads(worker_id: int = 0) -> None:
