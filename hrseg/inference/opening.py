@@ -59,6 +59,7 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         entry = _entry(checkpoint, path)
         state = _network_state(checkpoint)
     name = str(model or DEFAULT_TAG)
+    _refuse_headless(entry, path)
     try:
         labels = LabelSet.from_dict(entry["labels"])
         network: nn.Module = create_model(**_spec(entry, labels))
@@ -94,9 +95,20 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if isinstance(entry, dict):
         return entry
     raise WeightsError(
-        f"{path} was not written by hrseg: it says nothing of classes and colours. To use its weights, give it to "
-        "a recipe with model.weights=FILE, or load it in Python with hrseg.load_weights."
+        f"{path} was not written by hrseg: it says nothing of classes and colours. Import it first: hrseg weights "
+        f"import {path} --out NAME.safetensors. To train from it, give a recipe model.weights={path}."
     )
+
+
+def _refuse_headless(entry: dict[str, Any], path: Path) -> None:
+    """A release may hold an ImageNet classifier or a backbone alone, for training to start from."""
+    head = dict(entry.get("network") or {}).get("head")
+    if head in ("none", "classification"):
+        kind = "a backbone" if head == "none" else "an ImageNet classifier"
+        raise WeightsError(
+            f"{path} holds {kind} without a segmentation head, so it has no masks to predict. Start a training from "
+            f"it: hrseg fit --config RECIPE model.weights={path}"
+        )
 
 
 def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:

@@ -5,7 +5,6 @@ key by key, and the receipt tells what was done. A release is written only if ev
 """
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,16 @@ from typing import Any
 
 import torch
 
-from hrseg.data.labels import Label, LabelSet, distinct_colors, load_labels
+from hrseg.data.labels import LabelSet, load_labels
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.models import BACKBONES, create_model
+from hrseg.weights.classes import name_classes
 from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign
-from hrseg.weights.formats import KNOWN_LABELS
 from hrseg.weights.load import LoadReport, load_translated, load_weights
 from hrseg.weights.release import write_release
+from hrseg.weights.shapes import NO_HEAD, infer_spec
 
 Paths = str | Path | Sequence[str | Path]
-NO_HEAD = "none"
-"""What a card calls the head of a release that holds a backbone only."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def read_foreign(paths: Paths, *, resize: str | None = None, padding: str | None
         WeightsError: The file cannot be read, its source is unknown, or its shapes are no known HRNet's.
     """
     found = open_foreign(paths)
-    spec = _infer(found)
+    spec = infer_spec(found)
     told = {"resize": resize, "padding": padding}
     for name, value in found.function.items():
         chosen = told.get(name) or value
@@ -171,7 +169,7 @@ def import_weights(
         named, why = None, "none: a backbone names no classes"
         report, state, spec = _backbone(foreign, new_head)
     else:
-        named, why = _name_classes(foreign, table, new_classifier)
+        named, why = name_classes(foreign.translated, foreign.spec, table, new_classifier)
         spec = dict(foreign.spec)
         if named is not None:
             spec["num_classes"] = named.num_classes
@@ -196,51 +194,6 @@ def import_weights(
     return ImportReport(
         out, foreign.source, report, spec, foreign.policy_reason, why, foreign.mean, foreign.std
     )
-
-
-def _infer(found: Translated) -> dict[str, Any]:
-    """Read backbone, bands, head and class count from the shapes."""
-    stored = dict(found.spec or {})
-    if stored.get("backbone") not in (None, *BACKBONES):  # a baseline of ours
-        return stored
-    try:
-        seen = _seen(found.state)
-        bands = int(found.state["backbone.conv1.weight"].shape[1])
-    except (KeyError, ValueError, IndexError) as error:
-        raise WeightsError(
-            f"{found.file} ({found.format.name}) lacks {error.args[0]}, so its width cannot be told. It is probably "
-            "incomplete; copy it again."
-        ) from error
-    for name, variant in BACKBONES.items():
-        if seen == {field: getattr(variant, field) for field in seen}:
-            head = found.head or NO_HEAD
-            spec = {**stored, "backbone": name, "head": head, "in_channels": bands}
-            if head != NO_HEAD and found.num_classes is not None:
-                spec["num_classes"] = found.num_classes
-            return spec
-    told = ", ".join(f"{field} {value}" for field, value in seen.items())
-    raise WeightsError(
-        f"{found.file} ({found.format.name}) is an HRNet of another shape: {told}. hrseg knows "
-        f"{', '.join(BACKBONES)}."
-    )
-
-
-def _seen(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Return the fields of a Variant as the tensors show them."""
-    return {
-        "width": int(state["backbone.stage4.0.branches.0.0.conv1.weight"].shape[0]),
-        "stem_blocks": _count(state, r"^backbone\.layer1\.(\d+)\."),
-        "stem_channels": int(state["backbone.layer1.0.conv1.weight"].shape[0]),
-        "modules": tuple(
-            _count(state, rf"^backbone\.stage{stage}\.(\d+)\.") for stage in (2, 3, 4)
-        ),
-        "blocks": _count(state, r"^backbone\.stage4\.0\.branches\.0\.(\d+)\."),
-    }
-
-
-def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
-    compiled = re.compile(pattern)
-    return len({found[1] for key in state if (found := compiled.search(key))})
 
 
 def _build(spec: Mapping[str, Any], foreign: Foreign) -> Any:
@@ -272,70 +225,6 @@ def _backbone(
         report.source, report.matched, report.left_out, (), report.notes, report.format
     )
     return told, state, {**kept, "head": NO_HEAD}
-
-
-def _name_classes(
-    foreign: Foreign, asked: LabelSet | None, new_classifier: bool
-) -> tuple[LabelSet | None, str]:
-    count = foreign.spec.get("num_classes")
-    if asked is not None:
-        if count not in (None, asked.num_classes) and not new_classifier:
-            raise WeightsError(
-                f"{foreign.translated.file} tells {count} classes apart, the labels '{asked.name}' name "
-                f"{asked.num_classes}. Give the labels it was trained with, or let its last layer start fresh with "
-                "--new-classifier (new_classifier=True)."
-            )
-        return asked, f"{asked.name}, as asked for"
-    if foreign.spec["head"] == "classification":
-        return None, "none: an image classifier names no pixels"
-    if foreign.translated.card.get("labels"):
-        own = LabelSet.from_dict(foreign.translated.card["labels"])
-        return own, f"{own.name}, from its card"
-    if count is None:
-        return None, "unknown"
-    stored = _from_meta(foreign.translated.meta, count)
-    if stored is not None:
-        return stored, f"{stored.name}, from the names in the file"
-    if count in KNOWN_LABELS:
-        name = KNOWN_LABELS[count]
-        return load_labels(name), f"{name}, assumed from its {count} classes; --labels overrides"
-    rows = tuple(Label(i, i, f"class {i}", c) for i, c in enumerate(distinct_colors(count)))
-    return LabelSet(
-        "numbered", rows
-    ), f"numbered: no names are known for {count} classes; see --labels"
-
-
-def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
-    """Read the class names that mmsegmentation keeps; those of a table of ours become that table."""
-    meta = content.get("meta")
-    if not isinstance(meta, Mapping):
-        return None
-    places = [place for place in (meta.get("dataset_meta"), meta) if isinstance(place, Mapping)]
-    lowered = [{str(k).lower(): v for k, v in place.items()} for place in places]
-    place = next((place for place in lowered if place.get("classes")), {})
-    names = [str(name) for name in place.get("classes") or ()]
-    if len(names) != count:
-        return None
-    known = KNOWN_LABELS.get(count)
-    if known and _same_classes(load_labels(known).names, names):
-        return load_labels(known)
-    colors = place.get("palette") or distinct_colors(count)
-    if len(colors) != count:
-        colors = distinct_colors(count)
-    rows = (
-        Label(i, i, name, (int(color[0]), int(color[1]), int(color[2])))
-        for i, (name, color) in enumerate(zip(names, colors, strict=True))
-    )
-    return LabelSet("from the file", tuple(rows))
-
-
-def _same_classes(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """Datasets are spelled in several ways (signboard, sign); most names in their places make the same one."""
-    plain = [
-        (re.split(r"[,;]", name)[0].strip().lower() for name in names) for names in (ours, theirs)
-    ]
-    equal = sum(a == b for a, b in zip(*plain, strict=True))
-    return equal >= 0.8 * len(ours)
 
 
 def _several(paths: Paths) -> list[str | Path]:
