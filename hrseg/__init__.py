@@ -19,6 +19,7 @@ _HOME = {
     "SegmentationTask": "hrseg.task",
     "create_model": "hrseg.models",
     "list_models": "hrseg.models",
+    "list_weights": "hrseg.weights.catalog",
     "load_config": "hrseg.config",
     "load_weights": "hrseg.weights",
     "open_predictor": "hrseg.runtime",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from hrseg.task import SegmentationTask
     from hrseg.viz import overlay
     from hrseg.weights import load_weights
+    from hrseg.weights.catalog import list_weights
 
 
 def __getattr__(name: str) -> Any:

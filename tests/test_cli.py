@@ -15,7 +15,7 @@ from hrseg.config import load_config
 from hrseg.errors import DataError
 
 VERBS = ["fit", "validate", "test", "predict", "models", "completion", "version"]
-NOUNS = {"config": ["list", "show", "explain"], "data": ["demo"]}
+NOUNS = {"config": ["list", "show", "explain"], "data": ["demo"], "weights": ["list", "info", "pull", "verify"]}
 PAGES = [[], *([v] for v in [*VERBS, *NOUNS]), *([n, v] for n in NOUNS for v in NOUNS[n])]
 
 
@@ -48,7 +48,7 @@ def test_every_verb_has_a_help_page(words: list[str], capsys: pytest.CaptureFixt
     assert page.startswith(f"usage: {' '.join(['hrseg', *words])}")
     assert max(map(len, page.splitlines())) <= 100
     assert page.count("\n") > 4
-    if words not in ([], ["config"], ["data"], ["version"], ["config", "list"]):
+    if words not in ([], ["config"], ["data"], ["weights"], ["version"], ["config", "list"]):
         assert "\n  " + " ".join(["hrseg", *words]) in page or 'eval "$(hrseg' in page
 
 

@@ -1,0 +1,182 @@
+"""Published weights: what there is, what is known of it, fetching and checking."""
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from hrseg.cli.terminal import BOLD, DIM, OK, OURS, complain, say, styled
+from hrseg.cli.words import add_group, add_verb
+
+if TYPE_CHECKING:
+    from hrseg.weights.catalog import Row
+
+
+def add(verbs: Any) -> None:
+    """Add the verbs of this page."""
+    noun = add_group(
+        verbs, "weights", "List, describe, fetch, check and convert published weights."
+    )
+    verb = add_verb(noun, "list", _list)
+    verb.add_argument("filters", nargs="*", metavar="WORD", help="cityscapes w48, say")
+    verb.add_argument("--here", action="store_true", help="only those on this machine")
+    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+    verb = add_verb(noun, "info", _info)
+    verb.add_argument("tag", metavar="TAG", help="hrnet_w48.ms_in1k, say")
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+    verb = add_verb(noun, "pull", _pull)
+    verb.add_argument("tags", nargs="+", metavar="TAG", help="hrnet_w48.ms_in1k, say")
+    verb = add_verb(noun, "verify", _verify)
+    text = "a tag or a file (all that is in the cache)"
+    verb.add_argument("targets", nargs="*", metavar="TAG|FILE", help=text)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    """List published weights.
+
+    With words, those that match all of them. A star marks what is on this machine. Scores are the
+    publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they were
+    measured.
+
+      hrseg weights list
+      hrseg weights list cityscapes w48
+      hrseg weights list ocr --json | jq .url
+    """
+    from hrseg.weights.catalog import find
+
+    found = [row for row in find(arguments.filters) if row.files() or not arguments.here]
+    if arguments.json:
+        return say("\n".join(json.dumps(_plain(row), ensure_ascii=False) for row in found))
+    if not found:
+        words = " ".join(arguments.filters)
+        place = " on this machine" if arguments.here else ""
+        complain(f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list")
+        return OK
+    return say(_table(found))
+
+
+def _table(found: "list[Row]") -> str:
+    """Lay rows out under their publishers; what does not fit the terminal is cut at the right."""
+    wide = max(len(row.tag) for row in found)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    room = columns - wide - 19
+    lines = []
+    for source, group in groupby(found, key=lambda row: row.source):
+        lines.append(styled(source, BOLD))
+        for row in group:
+            star = "*" if row.files() else " "
+            score = f"{row.score:6.2f}" if row.score is not None else " " * 6
+            text = textwrap.shorten(row.protocol, room, placeholder=" …") if room > 11 else ""
+            line = f"{star} {row.tag:<{wide}} {row.num_classes:>5} {score}  {styled(text, DIM)}"
+            lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    """Show all that is known of one checkpoint.
+
+    Its network, how it resizes and pads, the published score and its protocol, licence, terms of the
+    data, address, digest, and whether it is on this machine.
+
+      hrseg weights info hrnet_w48_ocr.official_cityscapes
+    """
+    from hrseg.weights.catalog import row_of
+
+    row = row_of(arguments.tag)
+    if arguments.json:
+        return say(json.dumps(_plain(row), ensure_ascii=False, indent=1))
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
+    lines = [styled(row.tag, BOLD)]
+    for name, text in _facts(row):
+        wrapped = textwrap.wrap(
+            text, max(20, width - 16), break_long_words=False, break_on_hyphens=False
+        )
+        lines += [f"  {name if not i else '':<13} {part}" for i, part in enumerate(wrapped)]
+    return say("\n".join(lines))
+
+
+def _facts(row: "Row") -> list[tuple[str, str]]:
+    from hrseg.weights.cache import FULL, cached
+    from hrseg.weights.watch import megabytes
+
+    digest = row.sha256 if len(row.sha256) == FULL else f"begins with {row.sha256}"
+    facts = [
+        ("network", f"{row.backbone}, head {row.head}, {row.num_classes} classes ({row.data})"),
+        ("resize", row.resize),
+        ("padding", row.padding),
+        (
+            "mean, std",
+            f"{' '.join(map(str, row.mean))}, {' '.join(map(str, row.std))} (RGB, 0 to 1)",
+        ),
+        ("score", (f"{row.score:g} %: " if row.score is not None else "") + row.protocol),
+        ("licence", row.licence),
+        ("data", row.data_terms),
+        ("source", f"{row.source}, {row.reference}"),
+        *(("address", url) for url in row.urls if not row.packaged),
+        ("sha256", digest if row.sha256 else "not published; the first fetch keeps what it finds"),
+        *([("size", megabytes(row.size))] if row.size else []),
+    ]
+    if any(url.startswith("http:") for url in row.urls):
+        facts.append(
+            ("note", "served without encryption, so nothing proves that it arrives unchanged")
+        )
+    receipts = [receipt for remote in row.remotes() if (receipt := cached(remote))]
+    facts += [("here", f"{got.path}, {megabytes(got.size)}; {got.says()}") for got in receipts]
+    facts += [("here", f"{path} (part of hrseg)") for path in row.files() if row.packaged]
+    here = facts[-1][0] == "here"
+    return facts if here else [*facts, ("here", f"no; hrseg weights pull {row.tag}")]
+
+
+def _plain(row: "Row") -> dict[str, Any]:
+    return {**asdict(row), "files": [str(path) for path in row.files()]}
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    """Fetch weights into the cache, once.
+
+    Prints where each file is. An interrupted download goes on where it stopped, and its digest is
+    checked where one is published. The cache is HRSEG_CACHE, or the platform's cache folder; proxies
+    come from https_proxy and no_proxy, a mirror of the hub from HF_ENDPOINT; HRSEG_OFFLINE=1 forbids
+    fetching.
+
+      hrseg weights pull hrnet_w48.ms_in1k
+      hrseg fit --config cityscapes_w48 model.weights=$(hrseg weights pull hrnet_w48.ms_in1k)
+    """
+    from hrseg.cli.progress import watcher
+    from hrseg.weights.catalog import resolve_all, row_of
+
+    for row in [row_of(tag) for tag in arguments.tags]:
+        files = resolve_all(row.tag, watcher())
+        say("\n".join(map(str, files)))
+    return OK
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    """Hash files again and compare them with what is published.
+
+    Without words, everything in the cache. Exit code 1 if a file is not what it should be.
+
+      hrseg weights verify
+      hrseg weights verify hrnet_w48.ms_in1k
+      hrseg weights verify ~/Downloads/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth
+    """
+    from hrseg.errors import WeightsError
+    from hrseg.weights.verify import here, known, verify
+
+    targets = [known(target) for target in arguments.targets] or here()
+    if not targets:
+        complain(
+            "Nothing is in the cache. To fetch: hrseg weights pull TAG; to see tags: hrseg weights list"
+        )
+    wrong = 0
+    for target in targets:
+        try:
+            say("\n".join(f"ok  {line}" for line in verify(target)))
+        except WeightsError as error:
+            complain(str(error))
+            wrong += 1
+    return OURS if wrong else OK

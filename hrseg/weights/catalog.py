@@ -1,0 +1,275 @@
+"""The catalogue: one row per published checkpoint that has a stable address.
+
+A row knows where a file lies and everything that its keys cannot show: the network, how it resizes and pads, the
+mean of its images, its published score and by which protocol, and the terms it came under. `resolve` turns a tag
+into a file on disk. The rows are data: tools/make_catalog.py reads them from what the publishers wrote.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from hrseg.errors import WeightsError, did_you_mean
+from hrseg.weights.cache import Remote, cache_dir, cached
+from hrseg.weights.fetch import fetch
+from hrseg.weights.release import packaged_models
+from hrseg.weights.watch import Watcher
+
+HUB = "https://huggingface.co"
+COLUMNS = (
+    *(
+        "tag",
+        "source",
+        "data",
+        "backbone",
+        "head",
+        "num_classes",
+        "resize",
+        "padding",
+        "mean",
+        "std",
+    ),
+    *("score", "protocol", "url", "sha256", "size", "licence", "data_terms", "reference"),
+)
+ELSEWHERE = (
+    "Checkpoints that exist on OneDrive, Baidu or Google Drive only (the files of the official master and pytorch-v1.1 "
+    "branches, most official ImageNet files) have no stable address and no row: fetch them by hand and import the file."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published checkpoint.
+
+    Attributes:
+        tag: `architecture.source_data`, such as "hrnet_w48_ocr.mmseg_cityscapes_160k".
+        source: Who publishes it: hrseg, official, timm, mmseg, openmmlab, paddle, csail, openseg.
+        data: What it was trained on: a label table, or "in1k" for ImageNet.
+        backbone: As `create_model` calls it.
+        head: As `create_model` calls it.
+        num_classes: Outputs of its classifier.
+        resize: Policy that it was trained with.
+        padding: How its stride-2 convolutions pad.
+        mean: Per-band mean of its images, in 0 … 1, RGB.
+        std: Per-band standard deviation.
+        score: Published mIoU or top-1 in per cent; None where none is published.
+        protocol: What the score measures, and how.
+        urls: Where its files lie; CSAILVision has two, encoder and decoder.
+        sha256: Published digest, or its first digits as mmsegmentation puts them into names; may be empty.
+        size: Bytes, where published.
+        licence: Licence that the publisher names.
+        data_terms: Terms of the data it learned from.
+        reference: Where all this is written.
+    """
+
+    tag: str
+    source: str
+    data: str
+    backbone: str
+    head: str
+    num_classes: int
+    resize: str
+    padding: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    score: float | None
+    protocol: str
+    urls: tuple[str, ...]
+    sha256: str
+    size: int | None
+    licence: str
+    data_terms: str
+    reference: str
+
+    @property
+    def packaged(self) -> bool:
+        """Whether it ships inside the package."""
+        return self.urls[0].startswith("package:")
+
+    def remotes(self) -> tuple[Remote, ...]:
+        """Return each of its files with its place in the cache; HF_ENDPOINT moves the hub's addresses."""
+        endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+        folder = cache_dir() / "weights" / self.tag
+        return tuple(
+            Remote(
+                self.tag,
+                re.sub(f"^{HUB}(?=/)", endpoint, url),
+                folder / PurePosixPath(urlsplit(url).path).name,
+                self.sha256,
+                self.size,
+            )
+            for url in self.urls
+            if not self.packaged
+        )
+
+    def files(self) -> tuple[Path, ...]:
+        """Return its files where all of them are on this machine, else nothing."""
+        if self.packaged:
+            return (packaged_models()[self.tag],)
+        found = tuple(remote.path for remote in self.remotes() if cached(remote))
+        return found if len(found) == len(self.urls) else ()
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """Return the whole catalogue.
+
+    Example:
+        >>> {row.source for row in rows()} >= {"official", "timm", "mmseg", "paddle", "csail"}
+        True
+    """
+    text = (resources.files("hrseg.weights") / "catalog.csv").read_text(encoding="utf-8")
+    return tuple(_row(line) for line in csv.DictReader(text.splitlines()))
+
+
+def _row(line: dict[str, str]) -> Row:
+    return Row(
+        **{key: line[key] for key in ("tag", "source", "data", "backbone", "head", "resize")},
+        **{key: line[key] for key in ("padding", "protocol", "sha256", "licence", "data_terms")},
+        reference=line["reference"],
+        num_classes=int(line["num_classes"]),
+        mean=tuple(map(float, line["mean"].split())),
+        std=tuple(map(float, line["std"].split())),
+        score=float(line["score"]) if line["score"] else None,
+        urls=tuple(line["url"].split()),
+        size=int(line["size"]) if line["size"] else None,
+    )
+
+
+def list_weights(*words: str) -> list[str]:
+    """Return the tags of published weights, for `load_weights`, `open_predictor` and `model.weights`.
+
+    Args:
+        words: Only tags that match all of these: parts of a tag, of its source or of its data's name.
+
+    Example:
+        >>> list_weights("official", "cityscapes")[:2]
+        ['hrnet_w48.official_cityscapes', 'hrnet_w48_ocr.official_cityscapes']
+    """
+    return [row.tag for row in find(words)]
+
+
+def find(words: Iterable[str]) -> list[Row]:
+    """Return the rows that match all words, in any case.
+
+    Example:
+        >>> [row.tag for row in find(["CSAIL", "ade"])]
+        ['hrnet_w48_c1.csail_ade20k']
+    """
+    wanted = [word.lower() for word in words]
+    return [
+        row
+        for row in rows()
+        if all(
+            word in f"{row.tag} {row.source} {row.backbone} {row.head} {row.protocol}".lower()
+            for word in wanted
+        )
+    ]
+
+
+def is_tag(text: str | Path) -> bool:
+    """Tell whether the catalogue has this tag.
+
+    Example:
+        >>> is_tag("hrnet_w48.ms_in1k"), is_tag("hrnet_w48.ckpt")
+        (True, False)
+    """
+    return any(row.tag == str(text) for row in rows())
+
+
+def row_of(tag: str) -> Row:
+    """Return the row of a tag.
+
+    Raises:
+        WeightsError: No such tag.
+
+    Example:
+        >>> row_of("hrnet_w18_small.ms_in1k").backbone
+        'hrnet_w18_small_v1'
+    """
+    for row in rows():
+        if row.tag == tag:
+            return row
+    near = did_you_mean(tag, list_weights())
+    raise WeightsError(
+        f"Unknown tag '{tag}'.{near} A tag reads architecture.source_data; hrseg weights list shows all "
+        f"{len(rows())}, and hrseg weights list cityscapes w48 those of one kind."
+    )
+
+
+def looks_like_tag(text: str | Path) -> bool:
+    """Tell a tag, even a misspelt one, from a file name.
+
+    Example:
+        >>> looks_like_tag("hrnet_w49.ms_in1k"), looks_like_tag("hrnet_w48.pth"), looks_like_tag("runs/hrnet_w48")
+        (True, False, False)
+    """
+    text = str(text)
+    suffixes = (".ckpt", ".pth", ".pt", ".tar", ".safetensors", ".pdparams", ".pkl", ".npz")
+    return (
+        re.fullmatch(r"hrnet_\w+\.\w+", text) is not None
+        and not text.endswith(suffixes)
+        and not Path(text).exists()
+    )
+
+
+def resolve(file_or_tag: str | Path, watcher: Watcher | None = None) -> Path:
+    """Return the file that a path or a tag means, fetching it once where it is not here yet.
+
+    Args:
+        file_or_tag: A path, which is returned as it is, or a tag of one file.
+        watcher: Sees the progress; None writes it to the log.
+
+    Raises:
+        WeightsError: Unknown tag, a tag of two files, or the file cannot be had.
+    """
+    files = resolve_all(file_or_tag, watcher)
+    if len(files) == 1:
+        return files[0]
+    raise WeightsError(
+        f"'{file_or_tag}' is a pair of files, {' and '.join(path.name for path in files)}, which belong together. "
+        f"Import both: hrseg weights import {' '.join(map(str, files))} --out NAME.safetensors"
+    )
+
+
+def resolve_all(file_or_tag: str | Path, watcher: Watcher | None = None) -> tuple[Path, ...]:
+    """Return all files that a path or a tag means; see `resolve`.
+
+    Args:
+        file_or_tag: A path or a tag.
+        watcher: Sees the progress; None writes it to the log.
+
+    Raises:
+        WeightsError: Unknown tag, or a file cannot be had.
+    """
+    if not is_tag(file_or_tag) and not looks_like_tag(file_or_tag):
+        return (Path(file_or_tag),)
+    row = row_of(str(file_or_tag))
+    if row.packaged:
+        return row.files()
+    return tuple(fetch(remote, watcher).path for remote in row.remotes())
+
+
+def check_backbone(tag: str, backbone: str) -> None:
+    """Refuse weights of another backbone before they are fetched.
+
+    Args:
+        tag: Of the catalogue.
+        backbone: That of the network.
+
+    Raises:
+        WeightsError: Unknown tag, or it belongs to another backbone.
+    """
+    row = row_of(tag)
+    if row.backbone == backbone:
+        return
+    raise WeightsError(
+        f"Weights '{tag}' are for {row.backbone}; this network is {backbone}. Set model.backbone={row.backbone}, or "
+        f"choose weights made for {backbone}."
+    )

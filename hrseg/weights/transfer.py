@@ -1,0 +1,226 @@
+"""One HTTP request for the rest of a file: proxies, redirects, ranges, and what went wrong, in words.
+
+The standard library's client is enough, and brings the proxy variables; nothing here touches a disk.
+"""
+
+import http.client
+import math
+import re
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+CHUNK = 1 << 20
+TIMEOUT = 30.0
+"""Seconds without a byte after which a connection counts as broken."""
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_LONGEST_WAIT = 120.0
+_MARKUP = re.compile(rb"\s*(?:<!doctype html|<html|<head|<\?xml|\{\s*\"error)", re.IGNORECASE)
+
+
+class TransferError(Exception):
+    """A request that failed.
+
+    Attributes:
+        passing: Whether another try may succeed.
+        wait: Seconds that the server asks us to wait, where it does.
+        reached: Whether a server answered at all.
+        stale: Whether the part that is here is of no use.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        passing: bool = False,
+        wait: float | None = None,
+        reached: bool = True,
+        stale: bool = False,
+    ) -> None:
+        super().__init__(text)
+        self.passing, self.wait, self.reached, self.stale = passing, wait, reached, stale
+
+
+@dataclass
+class Answer:
+    """An open response.
+
+    Attributes:
+        stream: Its body.
+        start: Offset of the body's first byte in the file; 0 if the server sends all of it.
+        total: Size of the whole file, where the server says so.
+        validator: ETag or date that tells this version of the file from others; may be empty.
+        sha256: Digest of the file, where the server names it; may be empty.
+    """
+
+    stream: IO[bytes]
+    start: int
+    total: int | None
+    validator: str
+    sha256: str
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body in pieces.
+
+        Raises:
+            TransferError: The connection broke.
+        """
+        while True:
+            try:
+                chunk = self.stream.read(CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                raise TransferError(
+                    f"the connection broke ({_reason(error)})", passing=True
+                ) from error
+            if not chunk:
+                return
+            yield chunk
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow to other addresses, never from https to less, and remember what they said of the file."""
+
+    def __init__(self) -> None:
+        self.linked: dict[str, str] = {}
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if new not in ("http", "https") or (old, new) == ("https", "http"):
+            raise TransferError(f"it redirects from {old} to {new}, which is not safe")
+        self.linked |= {
+            name.lower(): headers[name]
+            for name in ("X-Linked-ETag", "X-Linked-Size")
+            if headers[name]
+        }
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def request(url: str, start: int = 0, validator: str = "") -> Answer:
+    """Ask for a file, or for the rest of it.
+
+    Args:
+        url: Its address.
+        start: Bytes that are here already.
+        validator: What identified that version; the server starts again if it has another one by now.
+
+    Raises:
+        TransferError: No answer, an error, or a web page instead of a file.
+    """
+    headers = {"User-Agent": "hrseg", "Accept": "*/*", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if validator:
+            headers["If-Range"] = validator
+    redirects = _Redirects()
+    opener = urllib.request.build_opener(redirects)
+    try:
+        stream = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _refused(error, start)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _no_answer(url, error) from error
+    return _answer(stream, redirects.linked, start)
+
+
+def _answer(stream: Any, linked: dict[str, str], asked: int) -> Answer:
+    headers: Message = stream.headers
+    kind = headers.get_content_type()
+    if kind in ("text/html", "application/xhtml+xml"):
+        stream.close()
+        raise TransferError(
+            "it answers with a web page instead of a file; the link is dead, or something between here and there (a "
+            "login page, a filter) answers in its place"
+        )
+    start, total = 0, _number(headers["Content-Length"])
+    if stream.status == http.client.PARTIAL_CONTENT:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers["Content-Range"] or "")
+        if not span or int(span[1]) != asked:
+            stream.close()
+            raise TransferError("it sends another part of the file than was asked for")
+        start, total = asked, _number(span[2])
+    etag = headers["ETag"] or ""
+    strong = etag if etag.startswith('"') else ""
+    named = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', linked.get("x-linked-etag", etag))
+    return Answer(
+        stream,
+        start,
+        total if total is not None else _number(linked.get("x-linked-size")),
+        strong or headers["Last-Modified"] or "",
+        named[1] if named else "",
+    )
+
+
+def looks_like_page(first: bytes) -> bool:
+    """Tell a web page from a weight file by its first bytes.
+
+    Example:
+        >>> looks_like_page(b"<!DOCTYPE html><html>"), looks_like_page(b"PK\\x03\\x04")
+        (True, False)
+    """
+    return _MARKUP.match(first) is not None
+
+
+def _refused(error: urllib.error.HTTPError, start: int) -> Answer:
+    if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+        whole = re.fullmatch(r"bytes \*/(\d+)", error.headers["Content-Range"] or "")
+        if whole and int(whole[1]) == start:  # all of it is here already
+            return Answer(error, start, start, "", "")
+        raise TransferError(
+            "the part that is here belongs to another file", passing=True, wait=0.0, stale=True
+        )
+    reason = http.client.responses.get(error.code, "")
+    raise TransferError(
+        f"it answers {error.code} {reason}".rstrip(),
+        passing=error.code in _PASSING,
+        wait=_retry_after(error.headers["Retry-After"]),
+    )
+
+
+def _retry_after(text: str | None) -> float | None:
+    if not text:
+        return None
+    if text.strip().isdecimal():
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return min(max(0.0, math.ceil(seconds)), _LONGEST_WAIT)
+
+
+def _no_answer(url: str, error: Exception) -> TransferError:
+    host, scheme = urlsplit(url).hostname or "", urlsplit(url).scheme
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    through = ""
+    proxy = urllib.request.getproxies().get(scheme)
+    if proxy and not urllib.request.proxy_bypass(host):
+        through = f" through the proxy {urlsplit(proxy).hostname or proxy.rpartition('@')[2]}"
+    certificate = isinstance(cause, ssl.SSLCertVerificationError)
+    text = f"{host or url} cannot be reached{through} ({_reason(cause)})"
+    return TransferError(text, passing=not certificate and bool(host), reached=False)
+
+
+def _reason(cause: object) -> str:
+    if isinstance(cause, OSError) and cause.strerror:
+        return str(cause.strerror)
+    return str(cause) or type(cause).__name__
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
