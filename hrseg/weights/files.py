@@ -1,27 +1,36 @@
-"""Opening weight files safely: tensors and plain types only, and one clear sentence when a file is bad.
+"""The one door for weight files: tensors and plain types only, and one clear paragraph when a file is bad.
 
-Every load in the project goes through `read_checkpoint`; nothing here ever runs code found in a file.
+Every load in the project goes through `read_checkpoint`; nothing here ever runs code found in a file, and memory
+stays in proportion to the file's size.
 """
 
-import pickle
-import textwrap
-import warnings
-import zipfile
+import mmap
+import stat
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from hrseg.errors import WeightsError
+from hrseg.weights import kinds
+from hrseg.weights.headers import check_header
+from hrseg.weights.paddle import join_slices
+from hrseg.weights.pickles import Machine
+from hrseg.weights.plans import Budget, finish
+from hrseg.weights.refusals import Damaged, Refusal, refuse
+from hrseg.weights.torch_files import read_legacy, read_zip
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a .ckpt, .pth or .safetensors file into a plain dictionary on the CPU.
+    """Read a weight file of PyTorch, Paddle or safetensors into a plain dictionary on the CPU.
+
+    What a file is, is told by its first bytes, not by its name. Numpy arrays come out as tensors, and types stay
+    as they are. Objects of known harmless classes, such as a training script's config, come out as
+    `weights.plans.StandIn`; files that hold any other object stay shut.
 
     Args:
-        path: The file. A .safetensors file gives {"state_dict": tensors}.
+        path: The file. A safetensors file gives {"state_dict": tensors}.
 
     Returns:
         What the file holds; a bare state dict stays as it is.
@@ -30,12 +39,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         WeightsError: The file is missing, damaged, not a checkpoint, or holds more than tensors and plain types.
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
+    size = _size(path)
+    try:
+        with path.open("rb") as file:
+            kind = kinds.kind_of(path, file.read(kinds.FIRST_BYTES))
+        content = _READERS[kind](path, size)
+    except Refusal as reason:
+        raise refuse(path, size, reason) from reason
+    except OSError as error:
+        raise WeightsError(_unreadable(path, error)) from error
+    except MemoryError as error:
         raise WeightsError(
-            f"Weight file {path} {kind}. Give the path of a .ckpt or .safetensors file."
-        )
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+            f"{path} ({size:,} bytes) needs more memory than there is. Close other programs, or open it on a larger "
+            "machine."
+        ) from error
     if not isinstance(content, dict):
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a checkpoint. A checkpoint is a dictionary of "
@@ -44,37 +61,52 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _size(path: Path) -> int:
+    """Return the bytes of a regular file; a pipe or a device would never end."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WeightsError(
+            f"Weight file {path} does not exist. Give the path of a .ckpt, .pth, .pdparams or .safetensors file."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(_unreadable(path, error)) from error
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+    raise WeightsError(
+        f"Weight file {path} is {what}. Give the path of a .ckpt, .pth, .pdparams or .safetensors file."
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or error
+    return f"Weight file {path!s} cannot be read: {reason}. Check its permissions and the disk, or copy it elsewhere."
+
+
+def _read_safetensors(path: Path, size: int) -> dict[str, Any]:
+    check_header(path, size)
     try:
         return {"state_dict": load_file(path)}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(_damaged(path, error)) from error
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise Damaged(str(error)) from error
 
 
-def _read_torch(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # about pickle protocols; the error below says it
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise WeightsError(
-                f"{path} holds Python objects beside tensors and plain types, and opening those could run "
-                "code. It was not opened. Save its state_dict alone, or convert it to safetensors where you "
-                "trust it."
-            ) from error
-        raise WeightsError(_damaged(path, error)) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise WeightsError(_damaged(path, error)) from error
+def _read_pickle(path: Path, size: int) -> Any:
+    """Read a plain pickle, such as Paddle's; its arrays are copied once, from the mapped file."""
+    with path.open("rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    content = finish(Machine(view).run(), Budget(size), _no_tensor)
+    return join_slices(content) if isinstance(content, dict) else content
 
 
-def _damaged(path: Path, error: Exception) -> str:
-    size = path.stat().st_size
-    first = str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
-    cause = textwrap.shorten(first, 120, placeholder=" …")
-    return (
-        f"{path} ({size:,} bytes) is not a readable checkpoint: {cause}. It is probably truncated or of another "
-        "kind. Copy or download it again, or use another checkpoint of the same run, such as last.ckpt."
-    )
+def _no_tensor(_: Any) -> Any:
+    raise Damaged("a tensor has no numbers in this file")
+
+
+_READERS = {
+    kinds.TORCH_ZIP: read_zip,
+    kinds.TORCH_LEGACY: read_legacy,
+    kinds.PICKLE: _read_pickle,
+    kinds.SAFETENSORS: _read_safetensors,
+}
