@@ -69,7 +69,7 @@ def build_run(
     data = build_data(config)
     data.setup("fit")  # a missing folder is named before anything is downloaded
     task = build_task(config, data, load=load)
-    keeper = KeepBestAndLast(folder)
+    keeper = KeepBestAndLast(folder, every_steps=config.trainer.save_every_steps)
     start = StartFolder(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
     trainer = build_trainer(config, folder, [start, *watching, keeper])
@@ -189,6 +189,7 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
         },
         max_steps=config.trainer.max_steps,
         channels_last=config.trainer.channels_last,
+        non_finite=config.trainer.non_finite,
         compiled=config.trainer.compile,
     )
 
@@ -432,5 +433,6 @@ _ON_PURPOSE = (
     r"Found \d+ module\(s\) in eval mode",  # the moving average stays in eval mode
     r"GPU available but not used",  # trainer.accelerator=cpu said so
     r"You're resuming from a checkpoint that ended before the epoch",  # the sampler goes on there
+    r"`training_step` returned `None`",  # the guard skipped a batch, and told so
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own, with newer torch
 )

@@ -73,7 +73,8 @@ class ProgressLines(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Keep the loss, on its device; it is read once an epoch."""
-        self.losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
+        if outputs and outputs.get("loss") is not None:  # else the batch was skipped
+            self.losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
         self._images += len(batch["image"]) * trainer.world_size
         self._training_seconds = time.monotonic() - self._epoch_started
 

@@ -1,10 +1,13 @@
 """Checkpoints of a run: when they are written, and that each is written whole or not at all.
 
-best.ckpt has the highest mIoU on the validation split, last.ckpt the newest weights. Both hold tensors
-and plain types only, so `torch.load(..., weights_only=True)` opens them.
+best.ckpt has the highest mIoU on the validation split, last.ckpt the newest weights, previous.ckpt those
+before them. All hold tensors and plain types only, so `torch.load(..., weights_only=True)` opens them.
 """
 
+import hashlib
 import math
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from hrseg.errors import DataError, TrainingError
 from hrseg.imaging import write_atomic
 from hrseg.metrics import table
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -69,16 +72,21 @@ class KeepBestAndLast(Checkpoint):
     """Write best.ckpt after a validation with a new best score, and last.ckpt after every epoch.
 
     Beside best.ckpt lies per_class.txt, the scores of the same weights. An interrupted run writes
-    last.ckpt too, in the middle of its epoch.
+    last.ckpt too, in the middle of its epoch. The last.ckpt from before stays as previous.ckpt.
 
     Args:
         folder: The run's folder.
         monitor: Name of the logged score; higher is better.
+        every_steps: Write last.ckpt also after each this many optimiser steps.
     """
 
-    def __init__(self, folder: Path, monitor: str = "val/miou") -> None:
+    def __init__(
+        self, folder: Path, monitor: str = "val/miou", every_steps: int | None = None
+    ) -> None:
         self.folder = folder
         self.monitor = monitor
+        self.every_steps = every_steps
+        self._saved_step: int | None = None
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.scored_step: int | None = None
@@ -107,9 +115,25 @@ class KeepBestAndLast(Checkpoint):
                 with write_atomic(self.folder / "per_class.txt") as temporary:
                     temporary.write_text(f"{text}\n", encoding="utf-8")
 
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Write last.ckpt inside an epoch, where that was asked for."""
+        step = trainer.global_step
+        if self.every_steps and step % self.every_steps == 0 and step != self._saved_step:
+            self._save_last(trainer)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write last.ckpt."""
-        trainer.save_checkpoint(self.folder / LAST)
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt; the one from before becomes previous.ckpt without ever being away."""
+        last = self.folder / LAST
+        if trainer.is_global_zero and last.is_file():
+            with write_atomic(self.folder / PREVIOUS) as temporary:
+                temporary.unlink()
+                _second_name(last, temporary)
+        self._saved_step = trainer.global_step
+        trainer.save_checkpoint(last)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -118,7 +142,7 @@ class KeepBestAndLast(Checkpoint):
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
         if stopped and trainer.state.fn == "fit" and trainer.global_step > 0:
             self._stopped = True
-            trainer.save_checkpoint(self.folder / LAST)
+            self._save_last(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -132,6 +156,13 @@ class KeepBestAndLast(Checkpoint):
             _rewind_validation(checkpoint["loops"]["fit_loop"], due)
 
 
+def _second_name(file: Path, name: Path) -> None:
+    try:
+        os.link(file, name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, name)
+
+
 def _rewind_validation(loops: dict[str, Any], due: bool) -> None:
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
     trained = (
@@ -143,3 +174,18 @@ def _rewind_validation(loops: dict[str, Any], due: bool) -> None:
         count["completed"] = count["processed"]
     begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
     loops["epoch_loop.val_loop.batch_progress"].update(total=begun, current=dict(begun))
+
+
+def digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """Return a sha256 of named tensors, to compare two runs with.
+
+    Example:
+        >>> digest({"w": torch.zeros(2)})[:12]
+        '22c348e12499'
+    """
+    total = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        values = tensor.detach().cpu().contiguous()
+        total.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
+        total.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

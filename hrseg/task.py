@@ -4,6 +4,7 @@ Here live the steps, the score and the optimiser. Pictures, progress lines and f
 configs and tables are joined in `build`.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, cast
@@ -15,12 +16,14 @@ from torch import nn
 
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.labels import LabelSet
-from hrseg.errors import TrainingError
+from hrseg.guard import Guard, NonFinite
 from hrseg.inference.prepare import LogitsFunction, prepare
 from hrseg.inference.windows import whole_or_windows
 from hrseg.losses import WeightedSum
 from hrseg.metrics import ConfusionMatrix, Scores
 from hrseg.optim import Ema, build_optimizer, build_scheduler, parameter_groups
+
+log = logging.getLogger(__name__)
 
 SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
@@ -38,6 +41,7 @@ class SegmentationTask(pl.LightningModule):
             mean, std.
         max_steps: Optimiser steps of the run, where it is not given in epochs.
         channels_last: Memory order of the training images.
+        non_finite: What a loss that is no finite number does, see `guard`.
         compiled: Run the training forward pass through torch.compile.
 
     Example:
@@ -60,6 +64,7 @@ class SegmentationTask(pl.LightningModule):
         card: Mapping[str, Any] | None = None,
         max_steps: int | None = None,
         channels_last: bool = True,
+        non_finite: NonFinite = "stop",
         compiled: bool = False,
     ) -> None:
         super().__init__()
@@ -73,6 +78,7 @@ class SegmentationTask(pl.LightningModule):
         self.channels_last = channels_last
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
+        self.guard = Guard(network, non_finite)
         self.confusion = ConfusionMatrix(labels.num_classes)
         self.result: Scores | None = None
         self._logits: LogitsFunction | None = None
@@ -98,8 +104,8 @@ class SegmentationTask(pl.LightningModule):
 
     # Learning
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
-        """Return the loss of one batch.
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
+        """Return the loss of one batch, or None where the batch is skipped.
 
         Raises:
             TrainingError: The loss is not a finite number; names the images.
@@ -107,21 +113,19 @@ class SegmentationTask(pl.LightningModule):
         image, mask = batch["image"], batch["mask"]
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
+        self.guard.before_step(mask)
         outputs = self._forward_all(image)
         loss = self.loss.total(outputs, mask, self.network.resize)
-        if not torch.isfinite(loss):
-            raise TrainingError(self._lost(loss, batch["name"]))
+        if not self.guard.passes(loss, batch["name"], self.global_step, self.optim.lr):
+            return None
         self.log("train/loss", loss, batch_size=len(image))
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
         return loss
 
-    def _lost(self, loss: torch.Tensor, names: list[str]) -> str:
-        shown = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
-        return (
-            f"The loss is {loss.item()} at step {self.global_step}, on {shown}. A finite number was "
-            f"expected. Lower optim.lr (now {self.optim.lr:g}), add optim.warmup_steps or "
-            "trainer.clip_norm, or set trainer.precision=fp32; the last checkpoint is from before."
-        )
+    def on_train_epoch_end(self) -> None:
+        """Tell what the guard saw."""
+        for note in self.guard.epoch_notes():
+            log.warning("%s", note)
 
     def configure_optimizers(self) -> Any:
         """Build optimiser and schedule; the schedule counts optimiser steps."""

@@ -32,10 +32,10 @@ from hrseg.build import (
     quiet_lightning,
 )
 from hrseg.callbacks import WritePredictions
-from hrseg.checkpoints import LAST
+from hrseg.checkpoints import LAST, PREVIOUS, digest
 from hrseg.config import Config, config_from_dict, config_to_dict
 from hrseg.data.labels import LabelSet
-from hrseg.errors import ConfigError, HrsegError, TrainingError
+from hrseg.errors import ConfigError, HrsegError, TrainingError, WeightsError
 from hrseg.inference.opening import OpenedModel, open_model
 from hrseg.metrics import Scores, table
 from hrseg.models.memory import Memory, training_memory
@@ -55,11 +55,13 @@ class FitResult:
         run_dir: The run's folder.
         best_score: Highest mIoU on the validation split, a fraction.
         table: Scores of each class at that moment, as text.
+        digest: sha256 of the last weights.
     """
 
     run_dir: Path
     best_score: float
     table: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
         KeyboardInterrupt: Somebody stopped the run; last.ckpt has been written.
     """
     name, parent = config.run.name or config.data.layout, Path(config.run.dir)
-    checkpoint = find_checkpoint(resume, parent, name) if resume else None
+    checkpoint = _readable(find_checkpoint(resume, parent, name)) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
     with clear_errors():
         run = build_run(config, folder, config_text, load=checkpoint is None)
@@ -163,7 +165,22 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
                 run.trainer.validate(run.task, datamodule=run.data, verbose=False)
     file = folder / "per_class.txt"
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
-    return FitResult(folder, run.keeper.best or 0.0, text)
+    weights = run.task.evaluated.state_dict()
+    return FitResult(folder, run.keeper.best or 0.0, text, digest(weights))
+
+
+def _readable(checkpoint: Path) -> Path:
+    """Take the checkpoint from before where the last one is damaged, and say so."""
+    try:
+        read_checkpoint(checkpoint)
+    except WeightsError as error:
+        before = checkpoint.with_name(PREVIOUS)
+        if checkpoint.name != LAST or not before.is_file():
+            raise
+        read_checkpoint(before)
+        log.warning("%s Going on from %s, the one before it.", error, before)
+        return before
+    return checkpoint
 
 
 def _prepare_resume(

@@ -47,7 +47,8 @@ def stop_at(monkeypatch, step, number, moment="on_train_batch_end"):
 def test_run_folder_is_complete(finished):
     names = {path.name for path in finished.run_dir.iterdir()}
     assert names == {
-        *("config.yaml", "versions.json", "metrics.csv", "per_class.txt", "best.ckpt", "last.ckpt"),
+        *("config.yaml", "versions.json", "metrics.csv", "per_class.txt"),
+        *("best.ckpt", "last.ckpt", "previous.ckpt"),
     }
     assert finished.table.startswith("class")
     assert 0 < finished.best_score < 1
@@ -137,6 +138,35 @@ def test_corrupt_checkpoint_is_not_resumed(tmp_path):
     (tmp_path / "small" / "last.ckpt").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(WeightsError, match="not a readable checkpoint"):
         fit(small(tmp_path), resume="last")
+
+
+def test_damaged_last_checkpoint_gives_way_to_the_one_before(
+    finished, tmp_path, monkeypatch, caplog
+):
+    config = small(tmp_path, *FINISHED)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+    path = tmp_path / "small" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-1000])
+    resumed = fit(config, resume="last")
+    assert "Going on from" in caplog.text
+    assert "previous.ckpt" in caplog.text
+    assert same_weights(last(finished.run_dir), last(resumed.run_dir))
+
+
+def test_checkpoints_inside_an_epoch(tmp_path):
+    fit(small(tmp_path, "trainer.save_every_steps=3"))
+    before = torch.load(tmp_path / "small" / "previous.ckpt", weights_only=True)
+    assert before["global_step"] == 3
+    assert last(tmp_path / "small")["global_step"] == 4
+
+
+def test_same_seed_same_digest(tmp_path):
+    words = ("trainer.deterministic=true", "trainer.max_epochs=1")
+    digests = [fit(small(tmp_path, *words, f"run.seed={seed}")).digest for seed in (3, 3, 4)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_steps_end_a_run_and_the_last_weights_are_scored(tmp_path):

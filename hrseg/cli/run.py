@@ -15,6 +15,8 @@ def add(verbs: Any) -> None:
     verb = add_verb(verbs, "fit", _fit, WORDS)
     verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
     verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
+    text = "repeat to the bit, and end with a hash of the weights"
+    verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
     add_words(verb, print_config=True)
 
@@ -47,7 +49,8 @@ def _fit(arguments: argparse.Namespace) -> int:
             "No recipe given, try: hrseg fit --config demo. "
             f"Recipes: {', '.join(list_recipes())}. Their titles: hrseg config list"
         )
-    config, origins = load_config_with_origins(arguments.config, arguments.overrides)
+    words = ["trainer.deterministic=true"] if arguments.deterministic else []
+    config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
     if arguments.print_config:
         return say(to_yaml(config))
     from hrseg.train import fit, plan
@@ -57,7 +60,10 @@ def _fit(arguments: argparse.Namespace) -> int:
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
     use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
-    return say(f"{result.table}\nBest mIoU {100 * result.best_score:.2f} %. To use it: {use}")
+    text = f"{result.table}\nBest mIoU {100 * result.best_score:.2f} %. To use it: {use}"
+    if config.trainer.deterministic:
+        text += f"\nWeights sha256 {result.digest}"
+    return say(text)
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -296,7 +296,22 @@ class TrainerConfig:
         above=0,
     )
     log_every_steps: int = option(10, "Optimiser steps between two log lines.", above=0)
-    deterministic: bool = option(False, "Only algorithms that repeat to the bit; slower.")
+    deterministic: bool = option(
+        False,
+        "Only algorithms that repeat to the bit; slower. The run ends with a hash of its weights, "
+        "the same for the same recipe, seed and machine.",
+    )
+    save_every_steps: int | None = option(
+        None,
+        "Write last.ckpt also inside an epoch, after each this many optimiser steps. null writes it "
+        "at the end of an epoch and when the run is stopped.",
+        above=0,
+    )
+    non_finite: Literal["stop", "skip"] = option(
+        "stop",
+        "What a loss that is not a finite number does: stop the run and name the images, or skip "
+        "the batch and count it.",
+    )
     loggers: list[str] = option(
         ["csv", "tensorboard"], "Where numbers go: csv, tensorboard, wandb, mlflow."
     )
