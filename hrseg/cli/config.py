@@ -1,8 +1,10 @@
-"""Recipes and options: list, show, explain."""
+"""Recipes and options: list, show, explain, import."""
 
 import argparse
 import re
+import shlex
 import shutil
+from pathlib import Path
 from typing import Any
 
 from hrseg.cli.terminal import BOLD, DIM, say, styled
@@ -19,6 +21,10 @@ def add(verbs: Any) -> None:
     add_words(verb)
     verb = add_verb(nouns, "explain", _config_explain)
     verb.add_argument("key", nargs="?", default="", metavar="KEY", help="an option or a section")
+    verb = add_verb(nouns, "import", _config_import)
+    verb.add_argument("file", type=Path, metavar="FILE", help="an official .yaml, an mmseg .py")
+    text = "write the recipe here instead of printing it"
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE.yaml", help=text)
 
 
 def _config_list(_: argparse.Namespace) -> int:
@@ -61,3 +67,28 @@ def _config_explain(arguments: argparse.Namespace) -> int:
     text = explain(arguments.key, min(100, shutil.get_terminal_size().columns))
     first, _, rest = text.partition("\n")
     return say(f"{styled(first, BOLD)}\n{rest}")
+
+
+def _config_import(arguments: argparse.Namespace) -> int:
+    """Translate an old recipe: official HRNet yaml or mmsegmentation config.
+
+    The file is read, never run. A comment stands wherever a value means something else here, and
+    what has no counterpart is named at the end.
+
+      hrseg config import seg_hrnet_w48_train_512x1024.yaml --out my.yaml
+      hrseg config import configs/hrnet/fcn_hr48_4xb2-80k_cityscapes-512x1024.py
+    """
+    from hrseg.imaging import write_atomic
+    from hrseg.translate import translate
+
+    recipe = translate(arguments.file)
+    text = recipe.to_yaml()
+    if arguments.out is None:
+        return say(text)
+    with write_atomic(arguments.out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    remarks = f"{recipe.differences} differences are explained in it"
+    if recipe.unknown:
+        remarks += f", {len(recipe.unknown)} entries have no counterpart"
+    words = shlex.join(["hrseg", "fit", "--config", str(arguments.out), "--dry-run"])
+    return say(f"{arguments.out} is written; {remarks}. To check it: {words}")
