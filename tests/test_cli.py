@@ -15,7 +15,11 @@ from hrseg.config import load_config
 from hrseg.errors import DataError
 
 VERBS = ["fit", "validate", "test", "predict", "models", "completion", "version"]
-NOUNS = {"config": ["list", "show", "explain"], "data": ["demo"], "weights": ["list", "info", "pull", "verify"]}
+NOUNS = {
+    "config": ["list", "show", "explain"],
+    "data": ["demo"],
+    "weights": ["list", "info", "pull", "import", "verify"],
+}
 PAGES = [[], *([v] for v in [*VERBS, *NOUNS]), *([n, v] for n in NOUNS for v in NOUNS[n])]
 
 

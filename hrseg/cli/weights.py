@@ -15,6 +15,8 @@ from hrseg.cli.words import add_group, add_verb
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
 
+POLICIES = ("bilinear", "bilinear_aligned", "bilinear_scaled", "nearest")
+
 
 def add(verbs: Any) -> None:
     """Add the verbs of this page."""
@@ -30,6 +32,21 @@ def add(verbs: Any) -> None:
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb = add_verb(noun, "pull", _pull)
     verb.add_argument("tags", nargs="+", metavar="TAG", help="hrnet_w48.ms_in1k, say")
+    verb = add_verb(noun, "import", _import)
+    text = "a checkpoint of any source, or a tag; CSAILVision's encoder and decoder"
+    verb.add_argument("files", nargs="+", metavar="FILE", help=text)
+    text = "NAME.safetensors, the release to write"
+    verb.add_argument("-o", "--out", required=True, metavar="FILE", help=text)
+    text = "the resize policy, where you know better than the receipt"
+    verb.add_argument("--resize", choices=POLICIES, metavar="POLICY", help=text)
+    text = "likewise the padding, symmetric or same"
+    verb.add_argument("--padding", choices=("symmetric", "same"), metavar="PADDING", help=text)
+    text = "a label table or a file of classes (the file's own, or by its class count)"
+    verb.add_argument("--labels", metavar="TABLE", help=text)
+    text = "let the layer whose outputs are classes start fresh"
+    verb.add_argument("--new-classifier", action="store_true", help=text)
+    text = "keep the backbone alone, to train from"
+    verb.add_argument("--new-head", action="store_true", help=text)
     verb = add_verb(noun, "verify", _verify)
     text = "a tag or a file (all that is in the cache)"
     verb.add_argument("targets", nargs="*", metavar="TAG|FILE", help=text)
@@ -153,6 +170,34 @@ def _pull(arguments: argparse.Namespace) -> int:
         files = resolve_all(row.tag, watcher())
         say("\n".join(map(str, files)))
     return OK
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    """Turn a checkpoint of any source into a release of hrseg.
+
+    Reads files of the official code (torch 0.4.1 too), ImageNet, timm, smp, mmsegmentation, PaddleSeg,
+    CSAILVision, Lightning and hrseg; finds out width, head and classes; writes NAME.safetensors and
+    its card NAME.json; and prints a receipt. Anything under 100 % of the tensors is refused, unless an
+    option says what may differ. The receipt also says which resize policy was taken and why, since no
+    key shows it.
+
+      hrseg weights import best.pth --out hrnet_w48.mine.safetensors
+      hrseg weights import encoder_epoch_30.pth decoder_epoch_30.pth --out c1.safetensors
+      hrseg weights import ade20k_ocr.pth --out ocr.safetensors --resize bilinear_aligned
+    """
+    from hrseg.weights.importer import import_weights
+
+    report = import_weights(
+        arguments.files[0] if len(arguments.files) == 1 else arguments.files,
+        arguments.out,
+        resize=arguments.resize,
+        padding=arguments.padding,
+        new_classifier=arguments.new_classifier,
+        new_head=arguments.new_head,
+        labels=arguments.labels,
+    )
+    say(str(report))
+    return say(report.next_step())
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hrseg.data.labels import Label, LabelSet, distinct_colors, load_labels
+from hrseg.data.labels import Label, LabelSet, distinct_colors, load_labels, table_names
 from hrseg.errors import WeightsError
 from hrseg.weights.foreign import Translated
 from hrseg.weights.formats import KNOWN_LABELS
+
+_TABLES = {"voc": "voc2012", "vaihingen": "potsdam"}
+"""Data of the catalogue → label table, where they are called otherwise."""
 
 
 def name_classes(
@@ -43,6 +46,10 @@ def name_classes(
         return own, f"{own.name}, from its card"
     if count is None:
         return None, "unknown"
+    data = str(found.card.get("data", ""))
+    data = _TABLES.get(data, data)
+    if data in table_names():
+        return load_labels(data), f"{data}, from the catalogue"
     stored = _from_meta(found.meta, count)
     if stored is not None:
         return stored, f"{stored.name}, from the names in the file"

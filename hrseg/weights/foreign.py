@@ -6,13 +6,14 @@ Nothing here builds a network; `load` puts the result into one, `importer` makes
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hrseg.errors import WeightsError
+from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, row_of
 from hrseg.weights.conversions import CONVERSIONS
 from hrseg.weights.files import read_checkpoint
 from hrseg.weights.formats import HRSEG, NOT_NETWORK, Format, head_of, recognise
@@ -97,10 +98,15 @@ class Translated:
 def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
     """Read one file, or the two of an encoder and decoder pair, and translate it.
 
+    Args:
+        paths: A file, a tag of the catalogue (fetched once), or several files.
+
     Raises:
-        WeightsError: A file cannot be read, or its source is unknown.
+        WeightsError: A file cannot be had or read, or its source is unknown.
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
+    if len(several) == 1 and (is_tag(several[0]) or looks_like_tag(several[0])):
+        return _open_tag(str(several[0]))
     checkpoints = [read_checkpoint(path) for path in several]
     raw: dict[str, torch.Tensor] = {}
     for path, checkpoint in zip(several, checkpoints, strict=True):
@@ -114,6 +120,17 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
         raw.update(state)
     file = " + ".join(map(str, several))
     return translate(raw, file, _written_by_hrseg(several[0], checkpoints[0]), checkpoints[0])
+
+
+def _open_tag(tag: str) -> Translated:
+    """Fetch the files of a tag; what its row knows goes before what its keys suggest."""
+    row = row_of(tag)
+    found = open_foreign(resolve_all(tag))
+    if found.spec is not None:
+        return replace(found, file=tag)
+    card = {"mean": row.mean, "std": row.std, "data": row.data, **found.card}
+    known = {"resize": row.resize, "padding": row.padding}
+    return replace(found, file=tag, card=card, known=known)
 
 
 def translate(

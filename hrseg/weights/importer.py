@@ -4,7 +4,6 @@
 key by key, and the receipt tells what was done. A release is written only if every tensor found its place.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.models import BACKBONES, create_model
+from hrseg.weights.cache import sha256_of
+from hrseg.weights.catalog import resolve_all
 from hrseg.weights.classes import name_classes
 from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign
 from hrseg.weights.load import LoadReport, load_translated, load_weights
@@ -73,6 +74,14 @@ class ImportReport:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def next_step(self) -> str:
+        """Say what the release is for."""
+        if self.spec["head"] in (NO_HEAD, "classification"):
+            return f"Train from it: hrseg fit --config RECIPE model.weights={self.out}"
+        if any(key.startswith("head.") for key in self.load.new):
+            return f"Train its last layer: hrseg fit --config RECIPE model.weights={self.out}"
+        return f"Use it: hrseg predict IMAGE --model {self.out}"
+
     def __str__(self) -> str:
         new, left_out = self.load.new, self.load.left_out
         spec = self.spec
@@ -101,7 +110,7 @@ def read_foreign(paths: Paths, *, resize: str | None = None, padding: str | None
     """Read a weight file (or an encoder and decoder pair) and infer its network.
 
     Args:
-        paths: One file or several.
+        paths: One file or tag, or several files.
         resize: The policy, where you know better than the table of sources.
         padding: The same for the padding of stride-2 convolutions.
 
@@ -141,7 +150,7 @@ def import_weights(
     """Write a weight file of any source as a release that hrseg predicts, validates and fine-tunes with.
 
     Args:
-        paths: One file, or CSAILVision's encoder and decoder.
+        paths: One file or tag, or CSAILVision's encoder and decoder.
         out: NAME.safetensors; its card NAME.json goes beside it.
         resize: The resize policy, where you know better than the table of sources.
         padding: "symmetric" or "same", likewise.
@@ -184,7 +193,7 @@ def import_weights(
         "std": list(foreign.std),
         "origin": {
             "source": foreign.source,
-            "files": {Path(path).name: _sha256(path) for path in _several(paths)},
+            "files": {path.name: sha256_of(path) for path in _files(paths)},
             "resize": foreign.policy_reason,
             "notes": list(report.notes),
             "new": list(report.new),
@@ -207,7 +216,7 @@ def _build(spec: Mapping[str, Any], foreign: Foreign) -> Any:
 
 def _load(network: Any, foreign: Foreign, paths: Paths, new_classifier: bool) -> LoadReport:
     if foreign.spec["backbone"] not in BACKBONES:  # a baseline spells its own names
-        return load_weights(network, _several(paths)[0], new_classifier=new_classifier)
+        return load_weights(network, _files(paths)[0], new_classifier=new_classifier)
     return load_translated(
         network, foreign.translated, new_classifier=new_classifier, compare=False
     )
@@ -227,13 +236,10 @@ def _backbone(
     return told, state, {**kept, "head": NO_HEAD}
 
 
-def _several(paths: Paths) -> list[str | Path]:
-    return [paths] if isinstance(paths, str | Path) else list(paths)
-
-
-def _sha256(path: str | Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files(paths: Paths) -> list[Path]:
+    if isinstance(paths, str | Path):
+        return list(resolve_all(paths))
+    return [Path(path) for path in paths]
 
 
 def _examples(keys: Sequence[str], what: str) -> str:

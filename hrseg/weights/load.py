@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from hrseg.errors import WeightsError
+from hrseg.weights.catalog import check_backbone, is_tag, looks_like_tag, resolve
 from hrseg.weights.files import read_checkpoint
-from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign, state_dict_of, translate
+from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign, state_dict_of
 from hrseg.weights.formats import CLASSIFIERS, HRSEG, head_of
-from hrseg.weights.imagenet import is_imagenet_tag, pull_imagenet
 from hrseg.weights.keymaps import WRAPPERS, rename
 
 
@@ -66,8 +66,8 @@ def load_weights(
 
     Args:
         network: From `create_model`.
-        file_or_tag: A weight file, or the tag of an ImageNet backbone such as "hrnet_w48.ms_in1k", which
-            is downloaded once.
+        file_or_tag: A weight file, or a tag of the catalogue such as "hrnet_w48.ms_in1k", which is fetched
+            once; `hrseg weights list` shows them.
         new_head: Keep the backbone only and leave the head as it is, for another set of classes. A file
             without a segmentation head (ImageNet) implies it.
         new_classifier: Keep all but the last layer of the head, which may have other classes or be absent.
@@ -82,11 +82,10 @@ def load_weights(
             shape, or the file belongs to a network that resizes or pads otherwise. The network is
             unchanged then.
     """
-    own = network.state_dict()
-    if is_imagenet_tag(str(file_or_tag)):
-        found = _for_network(pull_imagenet(str(file_or_tag), network), str(file_or_tag), own)
-    else:
-        found = _for_network(None, file_or_tag, own)
+    spec = getattr(network, "spec", {})
+    if "backbone" in spec and (is_tag(file_or_tag) or looks_like_tag(file_or_tag)):
+        check_backbone(str(file_or_tag), str(spec["backbone"]))  # before anything is fetched
+    found = _for_network(file_or_tag, network.state_dict())
     return load_translated(
         network, found, new_head=new_head, new_classifier=new_classifier, resize=resize
     )
@@ -144,15 +143,12 @@ def load_translated(
     )
 
 
-def _for_network(
-    state: Mapping[str, torch.Tensor] | None, file: str | Path, own: Mapping[str, torch.Tensor]
-) -> Translated:
-    """Translate a file; one that spells every name as the network does needs no table, as baselines have none."""
-    raw = state if state is not None else state_dict_of(read_checkpoint(file))
-    direct, left_out = _by_own_names(raw, own)
-    if not is_hrnet(own):
-        return Translated(str(file), HRSEG, direct, tuple(left_out))
-    return open_foreign(file) if state is None else translate(raw, str(file))
+def _for_network(file: str | Path, own: Mapping[str, torch.Tensor]) -> Translated:
+    """Translate a file; baselines have no table of spellings, their own files spell every name as they do."""
+    if is_hrnet(own):
+        return open_foreign(file)
+    direct, left_out = _by_own_names(state_dict_of(read_checkpoint(resolve(file))), own)
+    return Translated(str(file), HRSEG, direct, tuple(left_out))
 
 
 def _by_own_names(
