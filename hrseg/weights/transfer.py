@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-CHUNK = 1 << 20
+CHUNK = 1 << 17
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
