@@ -23,7 +23,8 @@ from hrseg.weights.plans import (
 from hrseg.weights.refusals import Damaged, Forbidden
 
 _MOVED = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy._core": "numpy.core"}
-"""Modules that changed their names between versions of Python and numpy."""
+_RENAMED = {"builtins.long": "builtins.int", "builtins.unicode": "builtins.str"}
+"""Modules and names that changed between versions of Python and numpy."""
 _SCALARS = (str, int, float, bytes, bool, type(None))
 
 
@@ -54,7 +55,7 @@ def symbol(module: Any, name: Any) -> Symbol:
     for old, new in _MOVED.items():
         if module == old or module.startswith(old + "."):
             module = new + module[len(old) :]
-    path = f"{module}.{name}"
+    path = _RENAMED.get(f"{module}.{name}", f"{module}.{name}")
     if path in BUILDERS or path in VALUES or path in INERT or path in STORAGES:
         return Symbol(path)
     raise Forbidden(f"it asks for '{path[:120]}', which is neither tensor, array nor plain type")

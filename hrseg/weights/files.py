@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(
-            f"{path} holds a {type(content).__name__}, not a checkpoint. A checkpoint is a dictionary of "
+            f"{path} holds a value of type {type(content).__name__}, not a checkpoint. A checkpoint is a dictionary of "
             "tensors, such as runs/NAME/best.ckpt."
         )
     return content

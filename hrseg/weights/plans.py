@@ -51,7 +51,7 @@ class Ordered(dict[Any, Any]):
     """A dictionary that the file calls OrderedDict, defaultdict or Counter."""
 
 
-@dataclass
+@dataclass(eq=False)
 class StandIn:
     """An inert thing in the place of an object whose class is known and of no use here, such as a recipe's config.
 

@@ -1,4 +1,4 @@
-"""Why a weight file stays shut: three reasons, and the one paragraph that each becomes.
+"""Why a weight file stays shut: the reasons, and the one paragraph that each becomes.
 
 The readers raise a reason without knowing the file's name; `weights.files` adds the name and the next step.
 """
@@ -31,6 +31,12 @@ class Forbidden(Refusal):
         "Opening it the usual way could run code, so it stays shut and nothing of it was run. Where you trust it, "
         "save its state_dict alone with the program that wrote it, or convert it to safetensors there."
     )
+
+
+class NoCheckpoint(Refusal):
+    """It is a sound file of another kind."""
+
+    advice = "hrseg opens checkpoints of PyTorch (.ckpt, .pth), of Paddle (.pdparams) and .safetensors files."
 
 
 class TooLarge(Refusal):

@@ -19,7 +19,7 @@ import torch
 from hrseg.weights.admitted import STORAGES
 from hrseg.weights.pickles import Machine
 from hrseg.weights.plans import Budget, Storage, Symbol, TensorPlan, finish
-from hrseg.weights.refusals import Damaged, Forbidden, TooLarge
+from hrseg.weights.refusals import Damaged, Forbidden, NoCheckpoint, TooLarge
 
 MAX_PICKLE = 64 << 20
 """Bytes of the pickle inside a torch file, which holds names and shapes, no numbers."""
@@ -57,7 +57,7 @@ def read_zip(path: Path, size: int) -> Any:
             raise Forbidden("it was written by a machine of the other byte order")
         sizes = {key: info.file_size for key, info in records.items()}
         plan = Machine(memoryview(content), 0, lambda pid: _zip_storage(pid, sizes)).run()
-        made = _by_torch(path, plan, size)
+        made = _by_torch(file, plan, size)
         if made is not None:
             return made
 
@@ -102,7 +102,7 @@ def read_legacy(path: Path, size: int) -> Any:
                 )
             places[key] = (at + 8, length)
             at += 8 + length
-        made = _by_torch(path, plan, size)
+        made = _by_torch(file, plan, size)
         if made is not None:
             return made
 
@@ -114,13 +114,14 @@ def read_legacy(path: Path, size: int) -> Any:
         return finish(plan, Budget(size), _maker(record))
 
 
-def _by_torch(path: Path, plan: Any, size: int) -> Any:
+def _by_torch(file: BinaryIO, plan: Any, size: int) -> Any:
     """Judge the plan, then let torch read the file; None if it holds more than torch's reader knows."""
     finish(plan, Budget(size), lambda _: None)
+    file.seek(0)  # the open file and not its path: by the suffix torch may choose another reader
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols and old storages
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         return None
     except (*_BROKEN, OSError) as error:
@@ -211,7 +212,7 @@ def _records(archive: zipfile.ZipFile, size: int) -> tuple[str, dict[str, zipfil
     names = [entry.filename for entry in entries]
     root = names[0].partition("/")[0] if names else ""
     if f"{root}/data.pkl" not in names:
-        raise Forbidden(_what_zip(names))
+        raise NoCheckpoint(_what_zip(names))
     if any(name.startswith(f"{root}/code/") for name in names) and f"{root}/constants.pkl" in names:
         raise Forbidden("it is a TorchScript program, code together with weights")
     if len({name.lower() for name in names}) != len(names):
@@ -228,6 +229,6 @@ def _records(archive: zipfile.ZipFile, size: int) -> tuple[str, dict[str, zipfil
 
 def _what_zip(names: list[str]) -> str:
     if names and all(name.endswith(".npy") for name in names):
-        return "it is a numpy archive (.npz) and no checkpoint"
+        return "it is a numpy archive (.npz)"
     shown = ", ".join(names[:3]) or "nothing"
-    return f"it is a zip archive with {shown} inside and no checkpoint; unpack it and give the file inside"
+    return f"it is a zip archive of {shown}; if weights are inside, unpack it and give them"
