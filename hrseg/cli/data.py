@@ -14,7 +14,10 @@ def add(verbs: Any) -> None:
     nouns = add_group(verbs, "data", "Make a dataset to try things on.")
     verb = add_verb(nouns, "demo", _data_demo)
     verb.add_argument("out", type=Path, metavar="OUT", help="the folder to create")
-    layouts = ("folder", "camvid", "cityscapes", "ade20k")
+    layouts = (
+        *("folder", "cityscapes", "ade20k", "pascal_context", "lip", "coco_stuff", "voc2012"),
+        *("camvid", "loveda", "potsdam", "vaihingen", "isaid"),
+    )
     verb.add_argument("--layout", choices=layouts, default="folder", help="(folder)")
     verb.add_argument(
         "--train", type=positive, default=40, metavar="N", help="training scenes (40)"

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, default_collate
 from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
+from hrseg.data.numbering import settle
 from hrseg.data.sampling import ShardSampler, pixels_by_image
-from hrseg.data.synthetic import scene
+from hrseg.data.street import scene
 from hrseg.data.transforms import limit_threads, train_recipe
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
@@ -113,6 +114,7 @@ class SegmentationData(pl.LightningDataModule):
         self.root = root
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.labels = self._load_labels(labels)
+        self.labels_chosen = labels is not None
         self.recipe = train_recipe(
             crop=crop,
             base_size=base_size,
@@ -177,7 +179,7 @@ class SegmentationData(pl.LightningDataModule):
         if self.labels.name != LAYOUTS[self.layout].table:
             # A pair's own table belongs to the layout's classes; the user's table replaces both.
             pairs = [pair._replace(table=None) for pair in pairs]
-        return pairs
+        return settle(pairs, self.labels, self._read_ids, trusted=self.labels_chosen)
 
     def _synthetic_pairs(self, split: str) -> list[Pair]:
         if split not in SCENE_SEEDS:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import Pair
+from hrseg.data.matlab import read_matlab_mask
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, read_mask, to_tensor
@@ -59,7 +60,9 @@ Read = Callable[[Pair], tuple[np.ndarray, np.ndarray | None]]
 
 
 def read_ids(pair: Pair) -> np.ndarray | None:
-    """Read the mask of a pair as stored."""
+    """Read the mask of a pair as stored, from an image or a MATLAB file."""
+    if pair.mask is not None and pair.mask.suffix == ".mat":
+        return read_matlab_mask(pair.mask)
     return None if pair.mask is None else read_mask(pair.mask)
 
 

@@ -181,3 +181,59 @@ def test_list_files_that_repeat_or_are_no_text_are_refused(tree):
     (root / "latin.txt").write_bytes("été.png\n".encode("latin-1"))
     with pytest.raises(DataError, match="Save it as UTF-8"):
         find_pairs("folder", root, "latin")
+
+
+NEW = ["pascal_context", "lip", "coco_stuff", "voc2012", "loveda", "potsdam", "vaihingen", "isaid"]
+
+
+@pytest.mark.parametrize("layout", NEW)
+def test_an_image_without_its_mask_is_named_in_every_layout(tree, layout):
+    root = tree(layout)
+    assert [len(find_pairs(layout, root, split)) for split in ("train", "val")] == [3, 2]
+    pair = find_pairs(layout, root, "train")[1]
+    pair.mask.unlink()
+    with pytest.raises(DataError, match=rf"1 image in .*has no mask, such as {pair.image.stem}"):
+        find_pairs(layout, root, "train")
+
+
+def test_lip_lies_side_by_side_or_in_its_own_folders(tree):
+    root = tree("lip")
+    for folder, inner in (("train_images", "TrainVal_images"),):
+        (root / inner).mkdir()
+        (root / folder).rename(root / inner / folder)
+    (root / "TrainVal_parsing_annotations").mkdir()
+    (root / "train_segmentations").rename(root / "TrainVal_parsing_annotations/train_segmentations")
+    assert len(find_pairs("lip", root, "train")) == 3
+
+
+def test_voc_augmentation_joins_both_folders_of_masks(tree):
+    root = tree("voc2012", train=2, val=1)
+    lists = root / "ImageSets/Segmentation"
+    with pytest.raises(
+        DataError, match=r"needs .*aug\.txt or trainaug\.txt; there is train\.txt, val"
+    ):
+        find_pairs("voc2012", root, "trainaug")
+    (root / "SegmentationClassAug").mkdir()
+    train = find_pairs("voc2012", root, "train")
+    more = root / "JPEGImages/2010_000001.jpg"
+    more.write_bytes(train[0].image.read_bytes())
+    extra = root / "SegmentationClassAug/2010_000001.png"
+    extra.write_bytes(train[0].mask.read_bytes())
+    (lists / "aug.txt").write_text("2010_000001\n")
+    pairs = find_pairs("voc2012", root.parent / root.name, "trainaug")
+    assert [pair.mask for pair in pairs] == [train[0].mask, train[1].mask, extra]
+    (lists / "test.txt").write_text("2010_000001\n")
+    assert find_pairs("voc2012", root, "test")[0].mask is None
+
+
+def test_a_devkit_may_be_given_from_outside(tree, tmp_path):
+    root = tree("pascal_context")
+    inner = root.with_name("VOCdevkit") / "VOC2010"
+    inner.parent.mkdir()
+    root.rename(inner)
+    assert len(find_pairs("pascal_context", inner.parent, "trainval")) == 5
+    (inner / "ImageSets/SegmentationContext").rename(inner / "ImageSets/Main")
+    assert len(find_pairs("pascal_context", inner, "val")) == 2
+    (inner / "ImageSets/Main/val.txt").unlink()
+    with pytest.raises(DataError, match=r"The list .*val\.txt cannot be read.*mmsegmentation's"):
+        find_pairs("pascal_context", inner, "val")

@@ -1,0 +1,95 @@
+"""How datasets lie on disk: a root and a split become pairs of image and mask paths.
+
+A layout is one function and one row of LAYOUTS. Nothing is opened here but lists; files are only found and
+paired, and whatever has no partner is named.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrseg.data.layouts.aerial import isaid, tiles
+from hrseg.data.layouts.devkit import pascal_context, voc2012
+from hrseg.data.layouts.own import folder
+from hrseg.data.layouts.pairs import Pair
+from hrseg.data.layouts.scenes import ade20k, coco_stuff, lip
+from hrseg.data.layouts.streets import camvid, cityscapes
+from hrseg.errors import DataError, unknown_choice
+
+__all__ = ["LAYOUTS", "Layout", "Pair", "find_pairs"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One row of LAYOUTS.
+
+    Attributes:
+        find: (root, split) → pairs.
+        table: Name of the label table, or None where the user brings one.
+        splits: Split names that are known; None means any folder name.
+    """
+
+    find: Callable[[Path, str], list[Pair]]
+    table: str | None
+    splits: tuple[str, ...] | None
+
+
+def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
+    """Find the images and masks of one split, in name order.
+
+    Args:
+        layout: A row of LAYOUTS.
+        root: The dataset's folder.
+        split: "train", "val", "test", or what else the layout knows.
+
+    Raises:
+        DataError: Unknown layout or split, missing folder, empty split, or files without a partner.
+    """
+    if layout not in LAYOUTS:
+        raise DataError(unknown_choice("layout", layout, LAYOUTS))
+    row = LAYOUTS[layout]
+    if row.splits is not None and split not in row.splits:
+        raise DataError(
+            f"Layout '{layout}' has no split '{split}'. Splits: {', '.join(row.splits)}. Set data.train_split, "
+            "data.val_split or data.test_split."
+        )
+    if root is None:
+        raise DataError(
+            f"data.root is not set. Layout '{layout}' needs the folder of the dataset: data.root=PATH."
+        )
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"Dataset folder {root} does not exist{_nearest(root)}. Set data.root to the folder of the dataset."
+        )
+    return sorted(row.find(root, split), key=lambda pair: pair.name)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "cityscapes": Layout(
+        cityscapes,
+        "cityscapes",
+        (
+            *("train", "val", "trainval", "test"),
+            *("train_extra", "coarse_train", "coarse_val", "coarse"),
+        ),
+    ),
+    "ade20k": Layout(ade20k, "ade20k", ("train", "val", "test")),
+    "pascal_context": Layout(pascal_context, "pascal_context_59", ("train", "val", "trainval")),
+    "lip": Layout(lip, "lip", ("train", "val")),
+    "coco_stuff": Layout(coco_stuff, "coco_stuff", ("train", "val")),
+    "voc2012": Layout(voc2012, "voc2012", ("train", "val", "trainval", "trainaug", "test")),
+    "camvid": Layout(camvid, "camvid", ("train", "val", "test")),
+    "loveda": Layout(tiles, "loveda", ("train", "val", "test")),
+    "potsdam": Layout(tiles, "potsdam", ("train", "val", "test")),
+    "vaihingen": Layout(tiles, "potsdam", ("train", "val", "test")),
+    "isaid": Layout(isaid, "isaid", ("train", "val", "test")),
+    "folder": Layout(folder, None, None),
+}
+
+
+def _nearest(path: Path) -> str:
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    return f" (its nearest existing parent is {parent.resolve()})"

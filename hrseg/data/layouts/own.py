@@ -1,0 +1,67 @@
+"""A user's own images and masks: two folders, or a list file."""
+
+from pathlib import Path
+
+from hrseg.data.layouts.pairs import Pair, list_images, listing, name_of, pair_by_stem
+from hrseg.errors import DataError
+
+
+def folder(root: Path, split: str) -> list[Pair]:
+    """Pair a user's own files.
+
+    In this order: a list file SPLIT.txt with "image mask" on each line (mask left out: none), or
+    images/SPLIT/ with masks/SPLIT/, or SPLIT/images/ with SPLIT/masks/. Partners share a stem; subfolders
+    are followed.
+    """
+    listed = root / f"{split}.txt"
+    if listed.is_file():
+        return _from_list(listed, root)
+    for images, masks in (
+        (root / "images" / split, root / "masks" / split),
+        (root / split / "images", root / split / "masks"),
+    ):
+        if images.is_dir():
+            found = list_images(images, "**/*", root, "Put images there")
+            if split == "test" and not masks.is_dir():
+                return [Pair(image, None, name_of(image, images)) for image in found]
+            return pair_by_stem(found, masks, root, images)
+    raise DataError(
+        f"{root} has no split '{split}': neither images/{split}/, {split}/images/ nor {split}.txt is there; it holds "
+        f"{listing(root)}. Make one of them, or set data.{split}_split."
+    )
+
+
+def _from_list(listed: Path, root: Path) -> list[Pair]:
+    try:
+        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{listed} cannot be read: {error}. Save it as UTF-8 text.") from error
+    pairs: dict[str, Pair] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        words = [word.strip() for word in (line.split("\t") if "\t" in line else line.split())]
+        if len(words) > 2:
+            raise DataError(
+                f"{listed}, line {number} has {len(words)} words; it should be 'image mask'. Separate them by a tab "
+                "where a path holds spaces."
+            )
+        paths = [root / word for word in words]
+        for path in paths:
+            if not path.is_file():
+                raise DataError(
+                    f"{listed}, line {number}: no such file {path}. Mend the line or add the file."
+                )
+        image, mask = paths[0], paths[1] if len(paths) == 2 else None
+        # a name is a place below an output folder, so nothing in it may lead out
+        parts = Path(words[0]).with_suffix("").parts
+        name = "/".join(part for part in parts if part not in ("..", Path(words[0]).anchor))
+        if name in pairs:
+            raise DataError(
+                f"{listed}, line {number}: '{name}' was listed before, as {pairs[name].image}. Give each image one "
+                "line and its own name."
+            )
+        pairs[name] = Pair(image, mask, name)
+    if not pairs:
+        raise DataError(f"{listed} lists no image. Write 'image mask' on each line.")
+    return list(pairs.values())

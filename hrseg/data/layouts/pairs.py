@@ -1,0 +1,157 @@
+"""One image and its mask, and what every layout needs to find them and to name whatever has no partner."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hrseg.errors import DataError
+from hrseg.imaging import IMAGE_SUFFIXES
+
+
+class Pair(NamedTuple):
+    """One image and its mask.
+
+    Attributes:
+        image: Image file.
+        mask: Mask file; None where a split has no masks.
+        name: Stable short name, relative to the split and without suffix.
+        table: Label table of this mask where it is not the layout's own.
+    """
+
+    image: Path
+    mask: Path | None
+    name: str
+    table: str | None = None
+
+
+def list_images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
+    """Return the images in a folder in name order.
+
+    Raises:
+        DataError: There is none; `hint` says what to do.
+    """
+    found = visible_images(place, pattern)
+    if not found:
+        missing = "" if place.is_dir() else ", which does not exist"
+        raise DataError(
+            f"No images in {place}{missing}; {root} holds {listing(root)}. {hint}, or set data.root."
+        )
+    return found
+
+
+def visible_images(place: Path, pattern: str) -> list[Path]:
+    """Return the image files in name order, without hidden ones such as in .ipynb_checkpoints/."""
+    return sorted(
+        path
+        for path in place.glob(pattern)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(place).parts)
+        and path.is_file()
+    )
+
+
+def pair_by_stem(
+    images: list[Path], masks: Path, root: Path, base: Path | None = None
+) -> list[Pair]:
+    """Pair images with the masks of the same stem, subfolders followed.
+
+    Args:
+        images: At least one.
+        masks: Folder of the masks.
+        root: The dataset's folder, for the message.
+        base: Folder that the images' names count from; None is the first one's.
+
+    Raises:
+        DataError: An image or a mask without partner, or a name that comes twice.
+    """
+    base = base or images[0].parent
+    if not masks.is_dir():
+        raise DataError(
+            f"No mask folder {masks}; {root} holds {listing(root)}. Put a mask there for each image in {base}."
+        )
+    available: dict[str, Path] = {}
+    for path in visible_images(masks, "**/*"):
+        twin = available.setdefault(name_of(path, masks), path)
+        if twin != path:
+            raise DataError(f"Two masks for one image: {twin} and {path}. Keep one of them.")
+    names = [name_of(image, base) for image in images]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"Two images in {base} are called {twice}. Give each its own name.")
+    bare = [path.name for path, name in zip(images, names, strict=True) if name not in available]
+    refuse_lonely(bare, "image", base, "mask", f"Put masks of the same name into {masks}")
+    refuse_lonely(set(available) - set(names), "mask", masks, "image", f"Put images into {base}")
+    return [Pair(i, available[n], n) for i, n in zip(images, names, strict=True)]
+
+
+def pair_by_list(
+    names: Sequence[str], image: str, masks: Sequence[str], root: Path, hint: str
+) -> list[Pair]:
+    """Pair the names of a list file.
+
+    Args:
+        names: Stems.
+        image: Pattern of the image below root, such as "JPEGImages/{}.jpg".
+        masks: Patterns of the mask; the first that exists counts. Empty: no masks.
+        root: The dataset's folder.
+        hint: What to do where files are missing.
+
+    Raises:
+        DataError: A file of the list is missing.
+    """
+    pairs, without_image, without_mask = [], [], []
+    for name in names:
+        picture = root / image.format(name)
+        found = [root / mask.format(name) for mask in masks]
+        mask = next((path for path in found if path.is_file()), None)
+        if not picture.is_file():
+            without_image.append(name)
+        elif masks and mask is None:
+            without_mask.append(name)
+        pairs.append(Pair(picture, mask, name))
+    refuse_lonely(without_image, "name", root, "image", hint)
+    refuse_lonely(without_mask, "image", root, "mask", hint)
+    return pairs
+
+
+def read_list(path: Path, hint: str) -> list[str]:
+    """Read the first word of each line.
+
+    Raises:
+        DataError: No such file, or nothing in it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The list {path} cannot be read: {error}. {hint}.") from error
+    names = [line.split()[0] for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"The list {path} names no image. {hint}.")
+    return names
+
+
+def refuse_lonely(names: Iterable[str], kind: str, place: Path, partner: str, step: str) -> None:
+    """Raise if there are names without a partner.
+
+    Raises:
+        DataError: It counts them, shows a few, and says the step.
+    """
+    names = sorted(names)
+    if names:
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        what = f"{kind}s" if len(names) > 1 else kind
+        raise DataError(
+            f"{len(names)} {what} in {place} {'have' if len(names) > 1 else 'has'} no {partner}, such as {shown}. "
+            f"{step}, or move the {what} away."
+        )
+
+
+def name_of(path: Path, base: Path) -> str:
+    """Return the place below a folder, without suffix."""
+    return path.relative_to(base).with_suffix("").as_posix()
+
+
+def listing(place: Path) -> str:
+    """Name the first things in a folder, for a message."""
+    names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir())
+    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "") if names else "nothing"
