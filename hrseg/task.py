@@ -210,7 +210,7 @@ class SegmentationTask(pl.LightningModule):
         # The prepared network chose its precision itself; the trainer's autocast would change it.
         with torch.autocast(self.device.type, enabled=False):
             logits = whole_or_windows(
-                self._logits, batch["image"], self.evaluation.window, self.evaluation.overlap
+                self._logits, batch["image"], self.evaluation.window, self.evaluation.overlap or 0.5
             )
         pred = logits.argmax(dim=1)  # (N, H, W)
         self.confusion.update(pred, batch["mask"])

@@ -19,6 +19,7 @@ from hrseg.config.schema import (
     LossConfig,
     ModelConfig,
     OptimConfig,
+    PublishedConfig,
     RunConfig,
     TrainerConfig,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
+    "PublishedConfig",
     "RunConfig",
     "TrainerConfig",
     "check_trainer_options",

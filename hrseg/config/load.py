@@ -354,6 +354,11 @@ def _check_together(config: Config) -> None:
             f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "
             "Keep the list and set loss.class_weights=none, or empty the list."
         )
+    if config.evaluation.stride is not None and config.evaluation.overlap is not None:
+        raise ConfigError(
+            f"Both evaluation.stride={list(config.evaluation.stride)} and evaluation.overlap="
+            f"{config.evaluation.overlap} are set, and they say the same. Keep one of them."
+        )
     if optim.min_lr > optim.lr:
         raise ConfigError(
             f"optim.min_lr {optim.min_lr} is larger than optim.lr {optim.lr}. Lower it."

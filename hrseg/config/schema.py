@@ -328,15 +328,80 @@ class TrainerConfig:
 class EvaluationConfig:
     """How validation and test look at an image."""
 
-    window: tuple[int, int] | None = option(
-        None,
-        "Sliding window (height, width) in pixels; null looks at the whole image at once.",
+    protocol: str = option(
+        "whole",
+        "Named way to look: whole (one pass at native size), tta (several scales and a mirror), or what "
+        "a published score was measured with, such as official_cityscapes_ms, official_crop, lip, "
+        "mmseg_slide. The options below change parts of it; `hrseg reproduce` compares with a paper.",
+    )
+    scales: list[float] = option(
+        [],
+        "Scales whose results are merged, such as [0.75, 1, 1.25]. Empty takes the protocol's.",
         above=0,
     )
-    overlap: float = option(0.5, "Shared fraction of neighbouring windows.", low=0, high=0.9)
+    flip: bool | None = option(
+        None, "Look at the mirrored image too, at each scale. null takes the protocol's."
+    )
+    merge: Literal["logits", "softmax", "exp"] | None = option(
+        None,
+        "What is averaged over scales and mirrors: logits, probabilities (softmax), or exp(logits), "
+        "which the official code averages. null takes the protocol's.",
+    )
+    window: tuple[int, int] | None = option(
+        None,
+        "Sliding window (height, width) in pixels of the scaled image; null takes the protocol's, which "
+        "looks at the whole image at once unless it says otherwise.",
+        above=0,
+    )
+    overlap: float | None = option(
+        None,
+        "Shared fraction of neighbouring windows. null takes the protocol's; without one, 0.5.",
+        low=0,
+        high=0.9,
+    )
+    stride: tuple[int, int] | None = option(
+        None,
+        "Distance (height, width) between windows in pixels, instead of evaluation.overlap.",
+        above=0,
+    )
+    base_size: int | None = option(
+        None,
+        "Long side of the image at scale 1, in pixels. null takes the protocol's; without one, the "
+        "native size.",
+        above=0,
+    )
+    base_short_side: int | None = option(
+        None,
+        "Short side at scale 1, in pixels. With evaluation.base_size too, the image fits into both.",
+        above=0,
+    )
+    absent: Literal["skip", "zero"] | None = option(
+        None,
+        "What a class in neither masks nor predictions does to mIoU: skip leaves it out, zero counts it "
+        "as 0, as the official code does. null takes the protocol's.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Arithmetic of the forward pass. auto is bf16 where the device is quick at it."
     )
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """What somebody reported for this recipe; `hrseg reproduce` measures it again."""
+
+    scores: dict[str, float] = option(
+        {},
+        "Evaluation protocol and the mIoU in per cent it gave, such as {official_cityscapes: 80.9, "
+        "official_cityscapes_ms: 81.9}. The first is compared unless another is asked for.",
+        low=0,
+        high=100,
+    )
+    weights: str | None = option(
+        None, "Tag or file of the finished network that has these scores; null if none can be had."
+    )
+    split: str = option("val", "Split they were measured on.")
+    source: str | None = option(None, "Where the scores are written.")
+    tolerance: float = option(0.3, "How far, in points of mIoU, a repetition may be off.", above=0)
 
 
 @dataclass(frozen=True)
@@ -350,7 +415,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run, complete: seven sections of plain values."""
+    """One run, complete: eight sections of plain values."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -358,6 +423,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    published: PublishedConfig = field(default_factory=PublishedConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -374,7 +440,10 @@ class Option:
     @property
     def choices(self) -> tuple[str, ...]:
         """The allowed words, empty where any value of the type will do."""
-        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+        for kind in (self.type, *typing.get_args(self.type)):
+            if typing.get_origin(kind) is Literal:
+                return typing.get_args(kind)
+        return ()
 
     @property
     def kind(self) -> str:
