@@ -16,6 +16,8 @@ from hrseg.weights import (
     read_checkpoint,
     read_release,
 )
+from hrseg.weights.catalog import is_tag, resolve_all
+from hrseg.weights.importer import open_tag, refuse_headless
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,13 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
 
     Args:
         model: A .ckpt of a run, the run's folder (its best.ckpt), a .safetensors release with its card, the
-            tag of a shipped model, or None for the default one.
+            tag of a shipped model or of the catalogue (fetched once), or None for the default one.
 
     Raises:
         WeightsError: Unknown tag, damaged file, or a file of another program.
     """
+    if is_tag(str(model)) and str(model) not in packaged_models():
+        return _from_catalogue(str(model))
     path = _find(model)
     if path.suffix == ".safetensors":
         state, entry = read_release(path)
@@ -59,7 +63,7 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         entry = _entry(checkpoint, path)
         state = _network_state(checkpoint)
     name = str(model or DEFAULT_TAG)
-    _refuse_headless(entry, path)
+    refuse_headless(dict(entry.get("network") or {}).get("head"), str(path))
     try:
         labels = LabelSet.from_dict(entry["labels"])
         network: nn.Module = create_model(**_spec(entry, labels))
@@ -100,15 +104,11 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     )
 
 
-def _refuse_headless(entry: dict[str, Any], path: Path) -> None:
-    """A release may hold an ImageNet classifier or a backbone alone, for training to start from."""
-    head = dict(entry.get("network") or {}).get("head")
-    if head in ("none", "classification"):
-        kind = "a backbone" if head == "none" else "an ImageNet classifier"
-        raise WeightsError(
-            f"{path} holds {kind} without a segmentation head, so it has no masks to predict. Start a training from "
-            f"it: hrseg fit --config RECIPE model.weights={path}"
-        )
+def _from_catalogue(tag: str) -> OpenedModel:
+    """Fetch and translate published weights; their row knows all that their keys cannot show."""
+    network, labels, foreign = open_tag(tag)
+    file = resolve_all(tag)[0]
+    return OpenedModel(tag, network.eval(), labels, foreign.mean, foreign.std, file, {})
 
 
 def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:

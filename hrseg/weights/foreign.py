@@ -16,7 +16,7 @@ from hrseg.errors import WeightsError
 from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, row_of
 from hrseg.weights.conversions import CONVERSIONS
 from hrseg.weights.files import read_checkpoint
-from hrseg.weights.formats import HRSEG, NOT_NETWORK, Format, head_of, recognise
+from hrseg.weights.formats import HRSEG, NO_HEAD, NOT_NETWORK, Format, head_of, recognise
 from hrseg.weights.keymaps import WRAPPERS, rename
 from hrseg.weights.release import read_release
 
@@ -65,7 +65,7 @@ class Translated:
     def head(self) -> str | None:
         """The head it holds, of ours; None for a bare backbone."""
         stored = (self.spec or {}).get("head")
-        return stored if self.spec and stored != "none" else head_of(self.state)
+        return stored if self.spec and stored != NO_HEAD else head_of(self.state)
 
     @property
     def num_classes(self) -> int | None:

@@ -14,6 +14,8 @@ from hrseg.weights.keymaps import CLASSIFICATION, CSAIL, MMSEG, OFFICIAL, PADDLE
 
 HALF = (0.5, 0.5, 0.5)
 NOTHING = r"(?!)"
+NO_HEAD = "none"
+"""What a card calls the head of a release that holds a backbone only."""
 NOT_NETWORK = (
     r"^(?:loss|criterion|metrics)\.|^auxiliary_head\.|\._tmp_running_(?:mean|var)$|\._running_iter$"
 )

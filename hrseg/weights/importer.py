@@ -4,7 +4,7 @@
 key by key, and the receipt tells what was done. A release is written only if every tensor found its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from hrseg.data.labels import LabelSet, load_labels
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.models import BACKBONES, create_model
 from hrseg.weights.cache import sha256_of
-from hrseg.weights.catalog import resolve_all
+from hrseg.weights.catalog import resolve_all, row_of
 from hrseg.weights.classes import name_classes
 from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign
+from hrseg.weights.formats import NO_HEAD
 from hrseg.weights.load import LoadReport, load_translated, load_weights
+from hrseg.weights.receipt import ImportReport
 from hrseg.weights.release import write_release
-from hrseg.weights.shapes import NO_HEAD, infer_spec
+from hrseg.weights.shapes import infer_spec
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -48,62 +50,6 @@ class Foreign:
     std: tuple[float, ...]
     notes: tuple[str, ...]
     translated: Translated
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """The receipt of an import; print it.
-
-    Attributes:
-        out: The release.
-        source: Who wrote the file.
-        load: What happened to each tensor.
-        spec: Arguments of `create_model`.
-        policy_reason: Why that resize policy.
-        labels_reason: Where the class names come from.
-        mean: Per-band mean of its images, in 0 … 1.
-        std: Per-band standard deviation.
-    """
-
-    out: Path
-    source: str
-    load: LoadReport
-    spec: dict[str, Any]
-    policy_reason: str
-    labels_reason: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def next_step(self) -> str:
-        """Say what the release is for."""
-        if self.spec["head"] in (NO_HEAD, "classification"):
-            return f"Train from it: hrseg fit --config RECIPE model.weights={self.out}"
-        if any(key.startswith("head.") for key in self.load.new):
-            return f"Train its last layer: hrseg fit --config RECIPE model.weights={self.out}"
-        return f"Use it: hrseg predict IMAGE --model {self.out}"
-
-    def __str__(self) -> str:
-        new, left_out = self.load.new, self.load.left_out
-        spec = self.spec
-        head = "no head" if spec["head"] == NO_HEAD else f"head {spec['head']}"
-        if spec["head"] != NO_HEAD:
-            head += f", {spec['num_classes']} classes"
-        rows = {
-            "from": f"{self.load.source} ({self.source})",
-            "matched": f"{len(self.load.matched):,} of {len(self.load.matched) + len(new):,} tensors",
-            "missing": _examples(new, "start fresh"),
-            "unexpected": "0",
-            "mis-shaped": "0",
-            "not needed": _examples(left_out, "of the file"),
-            "network": f"{spec['backbone']}, {head}, {spec.get('in_channels', 3)} bands",
-            "resize": f"{spec.get('resize', DEFAULTS['resize'])}: {self.policy_reason}",
-            "padding": str(spec.get("padding", DEFAULTS["padding"])),
-            "converted": "; ".join(self.load.notes) or "nothing",
-            "labels": self.labels_reason,
-            "mean, std": f"{_numbers(self.mean)}, {_numbers(self.std)}",
-        }
-        lines = [f"  {title:<11} {text}" for title, text in rows.items()]
-        return "\n".join([str(self.out), *lines])
 
 
 def read_foreign(paths: Paths, *, resize: str | None = None, padding: str | None = None) -> Foreign:
@@ -171,19 +117,16 @@ def import_weights(
         raise ConfigError(
             f"A release is a .safetensors file, not '{out.name}'. Write it to {out.with_suffix('.safetensors')}."
         )
+    files = _files(paths)
+    if any(out.resolve() == path.resolve() for path in files):
+        raise ConfigError(f"{out} is the file to import. Write the release to another name.")
     foreign = read_foreign(paths, resize=resize, padding=padding)
-    table = labels if isinstance(labels, LabelSet | None) else load_labels(labels)
-    headless = new_head or foreign.spec["head"] == NO_HEAD
-    if headless:
+    if new_head or foreign.spec["head"] == NO_HEAD:
         named, why = None, "none: a backbone names no classes"
         report, state, spec = _backbone(foreign, new_head)
     else:
-        named, why = name_classes(foreign.translated, foreign.spec, table, new_classifier)
-        spec = dict(foreign.spec)
-        if named is not None:
-            spec["num_classes"] = named.num_classes
-        network = _build(spec, foreign)
-        report = _load(network, foreign, paths, new_classifier)
+        table = labels if isinstance(labels, LabelSet | None) else load_labels(labels)
+        network, named, report, why = assemble(foreign, files, table, new_classifier)
         state, spec = network.state_dict(), dict(network.spec)
     card = {
         "tag": out.stem,
@@ -193,7 +136,7 @@ def import_weights(
         "std": list(foreign.std),
         "origin": {
             "source": foreign.source,
-            "files": {path.name: sha256_of(path) for path in _files(paths)},
+            "files": {path.name: sha256_of(path) for path in files},
             "resize": foreign.policy_reason,
             "notes": list(report.notes),
             "new": list(report.new),
@@ -205,21 +148,75 @@ def import_weights(
     )
 
 
-def _build(spec: Mapping[str, Any], foreign: Foreign) -> Any:
+def open_tag(tag: str) -> tuple[Any, LabelSet, Foreign]:
+    """Build the network of a tag of the catalogue, with its weights, without writing anything.
+
+    Args:
+        tag: `hrseg weights list` shows them; it is fetched once.
+
+    Returns:
+        The network, its labels, and what is known besides.
+
+    Raises:
+        WeightsError: It cannot be had, does not fit, or has no segmentation head.
+    """
+    refuse_headless(row_of(tag).head, tag)
+    foreign = read_foreign(tag)
+    network, labels, _, _ = assemble(foreign, _files(tag), None, new_classifier=False)
+    if labels is None:
+        raise WeightsError(f"{tag} names no classes. Import its file with --labels TABLE.")
+    return network, labels, foreign
+
+
+def refuse_headless(head: str | None, name: str) -> None:
+    """Refuse to predict masks with an ImageNet classifier or a backbone alone, which are for training to start from.
+
+    Raises:
+        WeightsError: There is no segmentation head.
+    """
+    if head in (NO_HEAD, "classification"):
+        kind = "a backbone" if head == NO_HEAD else "an ImageNet classifier"
+        raise WeightsError(
+            f"{name} holds {kind} without a segmentation head, so it has no masks to predict. Start a training from "
+            f"it: hrseg fit --config RECIPE model.weights={name}"
+        )
+
+
+def assemble(
+    foreign: Foreign, files: Sequence[Path], asked: LabelSet | None, new_classifier: bool
+) -> tuple[Any, LabelSet | None, LoadReport, str]:
+    """Build a file's network, put its weights in and name its classes.
+
+    Args:
+        foreign: From `read_foreign`.
+        files: The files on disk.
+        asked: The user's labels; None looks for others.
+        new_classifier: Whether the layer whose outputs are classes starts fresh.
+
+    Returns:
+        The network, its labels (None for an image classifier), what happened to each tensor, and where the
+        labels come from.
+
+    Raises:
+        WeightsError: See `import_weights`.
+    """
+    named, why = name_classes(foreign.translated, foreign.spec, asked, new_classifier)
+    spec = dict(foreign.spec)
+    if named is not None:
+        spec["num_classes"] = named.num_classes
     if "num_classes" not in spec:
         raise WeightsError(
             f"{foreign.translated.file} has no classifier, so its class count is unknown. Name the classes with "
             "--labels TABLE and let that layer start fresh with --new-classifier."
         )
-    return create_model(**spec)
-
-
-def _load(network: Any, foreign: Foreign, paths: Paths, new_classifier: bool) -> LoadReport:
-    if foreign.spec["backbone"] not in BACKBONES:  # a baseline spells its own names
-        return load_weights(network, _files(paths)[0], new_classifier=new_classifier)
-    return load_translated(
-        network, foreign.translated, new_classifier=new_classifier, compare=False
-    )
+    network = create_model(**spec)
+    if spec["backbone"] in BACKBONES:
+        report = load_translated(
+            network, foreign.translated, new_classifier=new_classifier, compare=False
+        )
+    else:  # a baseline of ours spells its own names
+        report = load_weights(network, files[0], new_classifier=new_classifier)
+    return network, named, report, why
 
 
 def _backbone(
@@ -240,11 +237,3 @@ def _files(paths: Paths) -> list[Path]:
     if isinstance(paths, str | Path):
         return list(resolve_all(paths))
     return [Path(path) for path in paths]
-
-
-def _examples(keys: Sequence[str], what: str) -> str:
-    return f"{len(keys):,} {what} ({keys[0]}{', …' if len(keys) > 1 else ''})" if keys else "0"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -248,7 +248,7 @@ def _compare_function(
     if finished and differ and (found.certain or differ != ["resize"]):
         step = f"Set model.{differ[0]}={theirs[differ[0]]}"
         if differ == ["resize"]:
-            step += f", or pass resize='{mine['resize']}' if you want the change"
+            step += f", or pass resize='{mine['resize']}' (--resize of hrseg weights import) if you want the change"
         raise WeightsError(
             f"{found.file} ({found.format.name}) is a finished network with {told}: the same weights would give "
             f"other logits, without an error. {found.reason[:1].upper()}{found.reason[1:]}. {step}."

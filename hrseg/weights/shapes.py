@@ -9,9 +9,7 @@ import torch
 from hrseg.errors import WeightsError
 from hrseg.models import BACKBONES
 from hrseg.weights.foreign import Translated
-
-NO_HEAD = "none"
-"""What a card calls the head of a release that holds a backbone only."""
+from hrseg.weights.formats import NO_HEAD
 
 
 def infer_spec(found: Translated) -> dict[str, Any]:

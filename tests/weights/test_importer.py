@@ -13,6 +13,7 @@ from hrseg.errors import ConfigError, WeightsError
 from hrseg.inference.opening import open_model
 from hrseg.models import create_model
 from hrseg.weights import load_weights
+from hrseg.weights.catalog import row_of
 from hrseg.weights.importer import import_weights, read_foreign
 from tests.weights import spellings
 from tests.weights.test_load import logits, network, save
@@ -304,3 +305,32 @@ def test_a_damaged_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("hrseg: ")
     assert "Traceback" not in error
+
+
+def test_the_file_itself_is_never_overwritten(tmp_path):
+    _, path = official(tmp_path)
+    import_weights(path, out := tmp_path / "m.safetensors")
+    with pytest.raises(ConfigError, match="is the file to import"):
+        import_weights(out, out)
+
+
+def test_a_tag_of_the_catalogue_opens_as_its_row_says(tmp_path, monkeypatch):
+    """Stands in for the download; everything after it is real."""
+    source = network(classes=19, backbone="hrnet_w18_small_v2", resize="bilinear")
+    path = save({"state_dict": spellings.as_mmseg(source.state_dict())}, tmp_path / "file.pth")
+    row = row_of("hrnet_w18_small_v2.mmseg_cityscapes_160k")
+    for module in ("foreign", "importer"):
+        monkeypatch.setattr(f"hrseg.weights.{module}.resolve_all", lambda _: (path,))
+    monkeypatch.setattr("hrseg.inference.opening.resolve_all", lambda _: (path,))
+    opened = open_model(row.tag)
+    assert opened.network.spec["resize"] == row.resize == "bilinear_scaled"
+    assert opened.labels.name == "cityscapes"
+    assert torch.allclose(logits(opened.network), logits(source), atol=1e-5)
+    foreign = read_foreign(row.tag)
+    assert foreign.policy_reason == "the catalogue says so"
+    with pytest.raises(WeightsError, match="without a segmentation head"):
+        open_model("hrnet_w48.ms_in1k")
+    with pytest.raises(
+        WeightsError, match="are for hrnet_w18_small_v2; this network is hrnet_w18_s"
+    ):
+        load_weights(network(), row.tag)
