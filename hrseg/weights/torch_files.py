@@ -5,11 +5,13 @@ torch's own `weights_only` reader makes the tensors. Files that carry more along
 mmsegmentation, configs of training scripts) are made from our plan instead; the numbers are read once in any case.
 """
 
+import errno
 import mmap
 import pickle
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,8 +53,12 @@ def read_zip(path: Path, size: int) -> Any:
                 root, records = _records(archive, size)
                 content = archive.read(f"{root}/data.pkl")
                 order = archive.read(records["byteorder"]) if "byteorder" in records else b"little"
-        except (*_BROKEN, zipfile.BadZipFile, struct.error) as error:
+        except (*_BROKEN, zipfile.BadZipFile, struct.error, zlib.error) as error:
             raise Damaged(f"its archive cannot be read ({error})") from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise Damaged("its archive points outside the file") from error
         if order != b"little":
             raise Forbidden("it was written by a machine of the other byte order")
         sizes = {key: info.file_size for key, info in records.items()}
@@ -88,7 +94,7 @@ def read_legacy(path: Path, size: int) -> Any:
         machine_info, plan, keys = parts[2:]
         if isinstance(machine_info, dict) and machine_info.get("little_endian") is False:
             raise Forbidden("it was written by a machine of the other byte order")
-        if not isinstance(keys, list) or set(map(str, keys)) - declared.keys():
+        if not isinstance(keys, list) or set(map(str, keys)) != declared.keys():
             raise Damaged("its list of storages does not fit its tensors")
         places: dict[str, tuple[int, int]] = {}
         for key in map(str, keys):
