@@ -167,7 +167,7 @@ def find(words: Iterable[str]) -> list[Row]:
         row
         for row in rows()
         if all(
-            word in f"{row.tag} {row.source} {row.backbone} {row.head} {row.protocol}".lower()
+            word in f"{row.tag} {row.source} {row.head} {row.data_terms.partition(':')[0]}".lower()
             for word in wanted
         )
     ]

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from hrseg.errors import WeightsError
-from hrseg.models import BACKBONES, create_model
+from hrseg.models import create_model
 from hrseg.weights import load_weights, read_checkpoint, read_release, write_release
-from hrseg.weights.imagenet import TAGS, backbone_of
 
 
 class Evil:
@@ -146,15 +145,6 @@ def test_a_release_round_trips_and_a_damaged_one_is_noticed(tmp_path):
     (tmp_path / "m.json").unlink()
     with pytest.raises(WeightsError, match="has no card"):
         read_release(tmp_path / "m.safetensors")
-
-
-def test_imagenet_tags_name_backbones_that_exist():
-    for tag in TAGS:
-        assert backbone_of(tag) in BACKBONES
-    with pytest.raises(WeightsError, match="Did you mean 'hrnet_w"):
-        backbone_of("hrnet_w49.ms_in1k")
-    with pytest.raises(WeightsError, match="are for hrnet_w48; this network is hrnet_w18_small_v1"):
-        load_weights(network(), "hrnet_w48.ms_in1k")
 
 
 def test_a_baseline_has_no_head_of_ours_and_loads_whole(tmp_path):
