@@ -5,7 +5,7 @@ Nothing here builds a network; `load` puts the result into one, `importer` makes
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def translate(
     Raises:
         WeightsError: Its source is unknown.
     """
-    plain = {rename(key, WRAPPERS): key for key in raw}
+    plain = _unwrapped(raw, file)
     card = dict(card or {})
     names = [key for key in plain if not re.search(NOT_NETWORK, key)]
     row = HRSEG if card.get("network") else recognise(names, file)
@@ -163,6 +163,7 @@ def translate(
         elif re.search(row.foreign_head, name) or re.search(row.foreign_head, ours):
             foreign_head.append(key)
         else:
+            _refuse_double(ours in state, key, ours, file)
             state[ours] = raw[key]
     notes = [note for name in row.conversions if (note := CONVERSIONS[name](state))]
     return Translated(
@@ -180,6 +181,24 @@ def translate(
             if k not in CONTAINERS and not isinstance(v, torch.Tensor)
         },
     )
+
+
+def _unwrapped(raw: Iterable[str], file: str) -> dict[str, str]:
+    """Return name without wrappers → key of the file."""
+    plain: dict[str, str] = {}
+    for key in raw:
+        name = rename(key, WRAPPERS)
+        _refuse_double(name in plain, key, name, file)
+        plain[name] = key
+    return plain
+
+
+def _refuse_double(double: bool, key: str, name: str, file: str) -> None:
+    if double:
+        raise WeightsError(
+            f"{file} holds {name} twice, the second time as {key}, so it holds two networks. Save the one that you "
+            "mean alone."
+        )
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -219,6 +219,16 @@ FORMATS: tuple[Format, ...] = (
         rules=CLASSIFICATION,
     ),
     Format(
+        name="another network on an HRNet backbone",
+        signs=(r"^backbone\.stage4\.", r"^(?!backbone\.|head\.)"),
+        head=None,
+        resize={None: "nearest"},
+        reason="detectors and pose networks keep the nearest fusions of their ImageNet backbones",
+        certain=False,
+        foreign_head=r"^(?!backbone\.)",
+        foreign_reason="parts of a network that hrseg has no counterpart for",
+    ),
+    Format(
         name="hrseg",
         signs=(r"^backbone\.stage4\.", r"^backbone\.conv1\."),
         head=None,

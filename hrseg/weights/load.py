@@ -246,7 +246,7 @@ def _compare_function(
     differ = [name for name in DEFAULTS if theirs[name] != mine[name]]
     told = ", ".join(f"{name} '{theirs[name]}' (this network '{mine[name]}')" for name in differ)
     if finished and differ and (found.certain or differ != ["resize"]):
-        step = f"Set model.{differ[0]}={theirs[differ[0]]}"
+        step = "Set " + ", ".join(f"model.{name}={theirs[name]}" for name in differ)
         if differ == ["resize"]:
             step += f", or pass resize='{mine['resize']}' (--resize of hrseg weights import) if you want the change"
         raise WeightsError(

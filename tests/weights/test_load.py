@@ -175,3 +175,22 @@ def test_an_unknown_key_is_refused_and_changes_nothing(tmp_path):
     with pytest.raises(WeightsError, match=r"1 unexpected \(such as surprise.weight\)"):
         load_weights(target, save(state, tmp_path / "a.pth"))
     assert (target.backbone.conv1.weight == 1).all()
+
+
+def test_a_detector_gives_its_backbone_when_asked(tmp_path):
+    source, target = network(), network()
+    state = {k: v + 1 for k, v in source.state_dict().items() if k.startswith("backbone.")}
+    path = save({"state_dict": {**state, "neck.fc.weight": torch.zeros(1)}}, tmp_path / "det.pth")
+    with pytest.raises(WeightsError, match=r"neck\.fc\.weight\) are parts of a network"):
+        load_weights(target, path)
+    assert load_weights(target, path, new_head=True).left_out == ("neck.fc.weight",)
+    assert torch.equal(target.backbone.conv1.weight, state["backbone.conv1.weight"])
+
+
+def test_a_file_of_two_networks_is_refused(tmp_path):
+    state = spellings.as_official(network().state_dict())
+    path = save({**state, "module.conv1.weight": state["conv1.weight"]}, tmp_path / "two.pth")
+    with pytest.raises(
+        WeightsError, match=r"conv1\.weight twice, the second time as module\.conv1"
+    ):
+        load_weights(network(), path)
