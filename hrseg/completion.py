@@ -1,11 +1,13 @@
 """Shell completion scripts, made by shtab from the argparse parser.
 
-shtab knows verbs, options and choices. Recipes and the keys of key=value words are added here; they
+shtab knows verbs, options and choices. Recipes, tags of weights and the keys of key=value words are added here; they
 are written into the script, so completing a word starts no Python.
 """
 
 import argparse
+import csv
 from collections.abc import Iterator
+from importlib import resources
 
 import shtab
 
@@ -16,6 +18,8 @@ _BASH = """
 _hrseg_recipes() { compgen -W "RECIPES" -- "$1"; compgen -f -X '!*.yaml' -- "$1"; compgen -d -- "$1"; }
 _hrseg_keys() { compgen -W "KEYS" -- "$1"; }
 _hrseg_options() { compgen -W "OPTIONS" -- "$1"; }
+_hrseg_tags() { compgen -W "TAGS" -- "$1"; }
+_hrseg_weights() { compgen -W "TAGS" -- "$1"; compgen -f -- "$1"; }
 """
 _BASH_TAIL = """
 _hrseg_complete() {
@@ -29,9 +33,18 @@ _ZSH = """
 _hrseg_recipes() { compadd -- RECIPES; _files -g '*.yaml'; }
 _hrseg_keys() { compadd -S '' -- KEYS; }
 _hrseg_options() { compadd -- OPTIONS; }
+_hrseg_tags() { compadd -- TAGS; }
+_hrseg_weights() { compadd -- TAGS; _files; }
 """
 _FISH = "(string split ' ' '{}')"
 _KINDS = {"config": "recipes", "file": "recipes", "overrides": "keys", "key": "options"}
+_KINDS |= {
+    "tag": "tags",
+    "tags": "tags",
+    "targets": "weights",
+    "files": "weights",
+    "model": "weights",
+}
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -40,7 +53,9 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         "recipes": " ".join(list_recipes()),
         "keys": " ".join(f"{key}=" for key in OPTIONS),
         "options": " ".join([*SECTIONS, *OPTIONS]),
+        "tags": " ".join(_tags()),
     }
+    words["weights"] = words["tags"]
 
     def fill(template: str) -> str:
         for kind, text in words.items():
@@ -53,13 +68,19 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
             name = f"_hrseg_{kind}"
             functions = {"bash": name, "zsh": name, "fish": _FISH.format(words[kind])}
             action.complete = functions  # type: ignore[attr-defined]
-        elif action.dest in ("images", "model", "resume"):
+        elif action.dest in ("images", "resume"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif action.dest == "out":
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     preamble = fill({"bash": _BASH, "zsh": _ZSH}.get(shell, ""))
     text: str = shtab.complete(parser, shell=shell, preamble=preamble)
     return text + _BASH_TAIL if shell == "bash" else text
+
+
+def _tags() -> list[str]:
+    """Read the tags alone; the catalogue's own reader would bring torch."""
+    text = (resources.files("hrseg") / "weights" / "catalog.csv").read_text(encoding="utf-8")
+    return [row["tag"] for row in csv.DictReader(text.splitlines())]
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

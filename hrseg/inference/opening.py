@@ -16,7 +16,7 @@ from hrseg.weights import (
     read_checkpoint,
     read_release,
 )
-from hrseg.weights.catalog import is_tag, resolve_all
+from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all
 from hrseg.weights.importer import open_tag, refuse_headless
 
 
@@ -53,7 +53,7 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
     Raises:
         WeightsError: Unknown tag, damaged file, or a file of another program.
     """
-    if is_tag(str(model)) and str(model) not in packaged_models():
+    if str(model) not in packaged_models() and (is_tag(str(model)) or looks_like_tag(str(model))):
         return _from_catalogue(str(model))
     path = _find(model)
     if path.suffix == ".safetensors":
@@ -88,8 +88,8 @@ def _find(model: str | Path | None) -> Path:
         )
     if not path.exists() and path.suffix not in (".ckpt", ".safetensors", ".pth", ".pt"):
         raise WeightsError(
-            f"No model '{path}': it is neither a file nor a shipped model ({', '.join(shipped) or 'none here'}). "
-            f"Give a .ckpt of a run or a .safetensors release.{did_you_mean(str(path), shipped)}"
+            f"No model '{path}': it is neither a file nor a tag. Give a .ckpt of a run, a .safetensors release, or a "
+            f"tag that hrseg weights list shows.{did_you_mean(str(path), shipped)}"
         )
     return path
 

@@ -234,7 +234,7 @@ def resolve(file_or_tag: str | Path, watcher: Watcher | None = None) -> Path:
         return files[0]
     raise WeightsError(
         f"'{file_or_tag}' is a pair of files, {' and '.join(path.name for path in files)}, which belong together. "
-        f"Import both: hrseg weights import {' '.join(map(str, files))} --out NAME.safetensors"
+        f"Make one file of them: hrseg weights import {file_or_tag} --out NAME.safetensors"
     )
 
 

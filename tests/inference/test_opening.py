@@ -120,5 +120,5 @@ def test_a_file_that_is_no_model_gives_one_clear_paragraph(tmp_path, how, words)
 
 
 def test_an_unknown_tag_is_refused_with_what_there_is():
-    with pytest.raises(WeightsError, match=r"No model 'hrnet_w18.camvit'"):
+    with pytest.raises(WeightsError, match=r"Unknown tag 'hrnet_w18.camvit'\. Did you mean"):
         open_model("hrnet_w18.camvit")
