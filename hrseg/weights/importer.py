@@ -118,9 +118,9 @@ def import_weights(
             f"A release is a .safetensors file, not '{out.name}'. Write it to {out.with_suffix('.safetensors')}."
         )
     files = _files(paths)
+    foreign = read_foreign(paths, resize=resize, padding=padding)
     if any(out.resolve() == path.resolve() for path in files):
         raise ConfigError(f"{out} is the file to import. Write the release to another name.")
-    foreign = read_foreign(paths, resize=resize, padding=padding)
     if new_head or foreign.spec["head"] == NO_HEAD:
         named, why = None, "none: a backbone names no classes"
         report, state, spec = _backbone(foreign, new_head)

@@ -15,7 +15,7 @@ from hrseg.models import create_model
 from hrseg.weights import load_weights
 from hrseg.weights.catalog import row_of
 from hrseg.weights.importer import import_weights, read_foreign
-from tests.weights import spellings
+from tests.weights import bad_files, spellings
 from tests.weights.test_load import logits, network, save
 
 SMALL = "hrnet_w18_small_v1"
@@ -298,13 +298,18 @@ def test_the_command_prints_the_receipt_and_says_what_next(tmp_path, capsys, mon
     assert "--new-classifier" in capsys.readouterr().err
 
 
-def test_a_damaged_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
-    _, path = official(tmp_path)
-    path.write_bytes(path.read_bytes()[:5000])
-    assert main(["weights", "import", str(path), "--out", str(tmp_path / "m.safetensors")]) == YOURS
-    error = capsys.readouterr().err
-    assert error.startswith("hrseg: ")
-    assert "Traceback" not in error
+def test_every_bad_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
+    _, cut = official(tmp_path)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    out = tmp_path / "m.safetensors"
+    (folder := tmp_path / "bad").mkdir()
+    for path in [cut, *map(folder.joinpath, bad_files.write_all(folder))]:
+        assert main(["weights", "import", str(path), "--out", str(out)]) == YOURS, path
+        said = capsys.readouterr()
+        assert said.err.startswith("hrseg: "), path
+        assert bad_files.MARK not in said.out + said.err
+        assert "Traceback" not in said.err
+        assert not out.exists()
 
 
 def test_the_file_itself_is_never_overwritten(tmp_path):
