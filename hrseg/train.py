@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import math
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -360,6 +361,10 @@ def plan(config: Config) -> Plan:
     )
 
 
+_PEER_GONE = re.compile(r"Connection (closed|reset) by peer|remote process exited")
+"""How gloo and NCCL say that the process at the other end is gone."""
+
+
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn what torch and Lightning say about the user's mistakes into one clear paragraph.
@@ -401,6 +406,11 @@ def clear_errors() -> Iterator[None]:
             "that. Raise data.batch_size above 1, or data.crop above 32x32."
         ) from error
     except RuntimeError as error:
+        if _PEER_GONE.search(str(error)):
+            raise TrainingError(
+                "Another process of this run ended, so this one stops too. What happened there is told "
+                "by that process, in its own output. Go on with --resume last."
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(

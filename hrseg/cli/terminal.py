@@ -11,9 +11,14 @@ BOLD, DIM = "1", "2"
 
 def say(text: str) -> int:
     """Print to stdout, once even where several processes train together."""
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
+    rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
+    if rank == "0":
         print(text.rstrip("\n"))
     return OK
+
+
+_RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+"""Where torchrun, SLURM and Lightning say which process this is."""
 
 
 def complain(text: str) -> None:
