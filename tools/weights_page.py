@@ -10,8 +10,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "weights.md"
 SOURCES = {
     "hrseg": "Part of the package; nothing is fetched.",
     "official": "The authors' own files: segmentation networks that the HRNet-OCR branch of "
-    "HRNet-Semantic-Segmentation links at github.com/hsfzxjy/models.storage, and ImageNet networks among the releases of "
-    "HRNet-Image-Classification. Files named `torch04` keep the norm layers of PyTorch 0.4.1 and are converted on import.",
+    "HRNet-Semantic-Segmentation links at github.com/hsfzxjy/models.storage, and ImageNet networks among the releases "
+    "of HRNet-Image-Classification. Files named `torch04` keep the norm layers of PyTorch 0.4.1 and are converted on "
+    "import.",
     "timm": "ImageNet networks on the Hugging Face hub: the official ones, GluonCV's, and Paddle's distilled `ssld` "
     "ones. The scores are timm's own measurements. The hub names each file's sha256 when it is fetched.",
     "mmseg": "The model zoo of mmsegmentation 1.2.2. Its W18-Small is hrseg's `hrnet_w18_small_v2`. A file's name ends "
@@ -63,8 +64,8 @@ def page() -> str:
     parts.append(f"## Elsewhere\n\n{ELSEWHERE}\n\n")
     parts.append(
         "The official page links its 60-class PASCAL-Context network with OCR to the file of the 59-class network "
-        "without it, so that one has no row either. PaddleSeg's backbone archives hold the `ssld` weights that timm and "
-        "the official page offer as plain files.\n\n## Terms\n\n"
+        "without it, so that one has no row either. PaddleSeg's backbone archives hold the `ssld` weights that timm "
+        "and the official page offer as plain files.\n\n## Terms\n\n"
         "Weights come under their publisher's licence, and the data they learned from has terms of its own; "
         "`hrseg weights info` shows both. This is what the publishers wrote, not legal advice.\n\n"
     )

@@ -147,16 +147,20 @@ def _answer(stream: Any, linked: dict[str, str], asked: int) -> Answer:
             "it answers with a web page instead of a file; the link is dead, or something between here and there (a "
             "login page, a filter) answers in its place"
         )
+    if headers.get("Content-Encoding", "identity") != "identity":
+        stream.close()
+        raise TransferError("it sends the file packed, though that was not asked for")
     start, total = 0, _number(headers["Content-Length"])
     if stream.status == http.client.PARTIAL_CONTENT:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers["Content-Range"] or "")
         if not span or int(span[1]) != asked:
             stream.close()
             raise TransferError("it sends another part of the file than was asked for")
-        start, total = asked, _number(span[2])
+        start, total = asked, _number(span[2]) or (None if total is None else asked + total)
     etag = headers["ETag"] or ""
     strong = etag if etag.startswith('"') else ""
-    named = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', linked.get("x-linked-etag", etag))
+    by_hub = linked.get("x-linked-etag") or (etag if headers["X-Repo-Commit"] else "")
+    named = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', by_hub)
     return Answer(
         stream,
         start,
