@@ -18,6 +18,7 @@ _HOME = {
     "SegmentationData": "hrseg.data.datamodule",
     "SegmentationTask": "hrseg.task",
     "create_model": "hrseg.models",
+    "from_pretrained": "hrseg.runtime",
     "list_models": "hrseg.models",
     "list_weights": "hrseg.weights.catalog",
     "load_config": "hrseg.config",
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from hrseg.inference.predictor import Prediction, Predictor
     from hrseg.metrics import ConfusionMatrix
     from hrseg.models import create_model, list_models
-    from hrseg.runtime import open_predictor
+    from hrseg.runtime import from_pretrained, open_predictor
     from hrseg.task import SegmentationTask
     from hrseg.viz import overlay
     from hrseg.weights import load_weights

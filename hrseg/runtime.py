@@ -16,6 +16,7 @@ from hrseg.errors import DataError, HrsegError
 from hrseg.inference.predictor import Prediction, Predictor, result_paths
 from hrseg.inference.sources import result_names
 from hrseg.viz import percent
+from hrseg.weights.hub import repository
 
 _HOPELESS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
@@ -99,6 +100,24 @@ def open_predictor(
         WeightsError: The model cannot be opened.
     """
     return Predictor(model, device=device, precision=precision, window=window, overlap=overlap)
+
+
+def from_pretrained(name: str, revision: str | None = None, **options: Any) -> Predictor:
+    """Open a model of the Hugging Face hub, ready to segment images; it is fetched once.
+
+    `create_model` and `load_weights(network, "hf:org/name")` put its weights into a network of your own.
+
+    Args:
+        name: "org/name", where `hrseg weights push` or somebody else's put it.
+        revision: A branch, tag or commit; None takes the newest.
+        options: Of `open_predictor`.
+
+    Raises:
+        WeightsError: There is no such model, it is none of hrseg, or it cannot be reached.
+        MissingExtraError: The hub's client is not installed.
+    """
+    wanted = repository(f"{name}@{revision}" if revision else name)
+    return open_predictor(str(wanted), **options)
 
 
 def predict_files(

@@ -18,7 +18,7 @@ VERBS = ["fit", "validate", "test", "predict", "models", "completion", "version"
 NOUNS = {
     "config": ["list", "show", "explain"],
     "data": ["demo"],
-    "weights": ["list", "info", "pull", "import", "verify"],
+    "weights": ["list", "info", "pull", "import", "push", "verify"],
 }
 PAGES = [[], *([v] for v in [*VERBS, *NOUNS]), *([n, v] for n in NOUNS for v in NOUNS[n])]
 

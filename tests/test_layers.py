@@ -15,6 +15,7 @@ ROWS = [
     ("translate", 3),
     ("study", 5),
     ("reproduce", 5),
+    ("sharing", 5),
     ("train", 5),
     ("runtime", 5),
     ("build", 4),

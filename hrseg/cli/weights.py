@@ -47,6 +47,18 @@ def add(verbs: Any) -> None:
     verb.add_argument("--new-classifier", action="store_true", help=text)
     text = "keep the backbone alone, to train from"
     verb.add_argument("--new-head", action="store_true", help=text)
+    verb = add_verb(noun, "push", _push)
+    text = "a run's folder, a .ckpt, a .safetensors release or a shipped model's tag"
+    verb.add_argument("model", metavar="MODEL", help=text)
+    text = "the repository: ORGANISATION/NAME or ORGANISATION/NAME@BRANCH"
+    verb.add_argument("--to", required=True, metavar="NAME", help=text)
+    verb.add_argument("--licence", metavar="NAME", help="of the weights, such as mit (the card's)")
+    text = "what the data's owners allow (the card's)"
+    verb.add_argument("--data-terms", metavar="TEXT", help=text)
+    verb.add_argument("--private", action="store_true", help="make a new repository private")
+    verb.add_argument("--message", metavar="TEXT", help="of the commit")
+    text = "print the page and send nothing"
+    verb.add_argument("--dry-run", action="store_true", help=text)
     verb = add_verb(noun, "verify", _verify)
     text = "a tag or a file (all that is in the cache)"
     verb.add_argument("targets", nargs="*", metavar="TAG|FILE", help=text)
@@ -158,16 +170,18 @@ def _pull(arguments: argparse.Namespace) -> int:
     Prints where each file is. An interrupted download goes on where it stopped, and its digest is
     checked where one is published. The cache is HRSEG_CACHE, or the platform's cache folder; proxies
     come from https_proxy and no_proxy, a mirror of the hub from HF_ENDPOINT; HRSEG_OFFLINE=1 forbids
-    fetching.
+    fetching. hf:ORGANISATION/NAME is a model of the Hugging Face hub, kept in the hub's own cache.
 
       hrseg weights pull hrnet_w48.ms_in1k
+      hrseg weights pull hf:org/name@v1
       hrseg fit --config cityscapes_w48 model.weights=$(hrseg weights pull hrnet_w48.ms_in1k)
     """
     from hrseg.cli.progress import watcher
     from hrseg.weights.catalog import resolve_all, row_of
+    from hrseg.weights.hub import is_hub
 
-    for row in [row_of(tag) for tag in arguments.tags]:
-        files = resolve_all(row.tag, watcher())
+    for tag in [tag if is_hub(tag) else row_of(tag).tag for tag in arguments.tags]:
+        files = resolve_all(tag, watcher())
         say("\n".join(map(str, files)))
     return OK
 
@@ -198,6 +212,36 @@ def _import(arguments: argparse.Namespace) -> int:
     )
     say(str(report))
     return say(report.next_step())
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    """Share a model on the Hugging Face hub.
+
+    Uploads the weights as safetensors, the card as config.json, and a page with network, scores, resize
+    policy and terms. A model without licence and data terms is refused; paths of this machine are left
+    out. HF_TOKEN or `hf auth login` says who you are. Others then open it by hf:ORGANISATION/NAME.
+
+      hrseg weights push runs/camvid_w18 --to me/camvid --licence mit --data-terms "CamVid, research"
+      hrseg weights push hrnet_w48.mine.safetensors --to me/mine --private
+      hrseg weights push runs/demo --to me/demo --dry-run
+    """
+    from hrseg.sharing import push_model
+
+    shared = push_model(
+        arguments.model,
+        arguments.to,
+        licence=arguments.licence,
+        data_terms=arguments.data_terms,
+        private=arguments.private,
+        message=arguments.message,
+        send=not arguments.dry_run,
+    )
+    if arguments.dry_run:
+        return say(shared.page)
+    return say(
+        f"{shared.url}: {shared.size / 1e6:,.1f} MB\n"
+        f"To use it: hrseg predict IMAGE --model hf:{shared.name}"
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> int:

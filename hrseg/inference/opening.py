@@ -17,6 +17,7 @@ from hrseg.weights import (
     read_release,
 )
 from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all
+from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.importer import open_tag, refuse_headless
 
 
@@ -48,7 +49,8 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
 
     Args:
         model: A .ckpt of a run, the run's folder (its best.ckpt), a .safetensors release with its card, the
-            tag of a shipped model or of the catalogue (fetched once), or None for the default one.
+            tag of a shipped model, a tag of the catalogue or hf:org/name of the Hugging Face hub (fetched
+            once), or None for the default one.
 
     Raises:
         WeightsError: Unknown tag, damaged file, or a file of another program.
@@ -78,6 +80,8 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
 
 
 def _find(model: str | Path | None) -> Path:
+    if is_hub(str(model)):
+        return pull(str(model))
     shipped = packaged_models()
     path = shipped.get(str(model or DEFAULT_TAG), Path(str(model or DEFAULT_TAG)))
     if (path / "best.ckpt").is_file():
@@ -88,8 +92,8 @@ def _find(model: str | Path | None) -> Path:
         )
     if not path.exists() and path.suffix not in (".ckpt", ".safetensors", ".pth", ".pt"):
         raise WeightsError(
-            f"No model '{path}': it is neither a file nor a tag. Give a .ckpt of a run, a .safetensors release, or a "
-            f"tag that hrseg weights list shows.{did_you_mean(str(path), shipped)}"
+            f"No model '{path}': it is neither a file nor a tag. Give a .ckpt of a run, a .safetensors release, a "
+            f"tag that hrseg weights list shows, or hf:org/name of the hub.{did_you_mean(str(path), shipped)}"
         )
     return path
 
@@ -114,7 +118,13 @@ def _from_catalogue(tag: str) -> OpenedModel:
 def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
     """Return the arguments of `create_model`: a card has them, a run's config implies them."""
     if "network" in entry:
-        return dict(entry["network"])
+        spec = dict(entry["network"])
+        if spec.get("num_classes") != labels.num_classes:
+            raise ConfigError(
+                f"it names {labels.num_classes} classes for a network of {spec.get('num_classes')}"
+            )
+        spec.pop("encoder_weights", None)  # its own weights follow; nothing is to be downloaded
+        return spec
     model = entry["config"]["model"]
     return {
         "backbone": model["backbone"],

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from hrseg.errors import WeightsError, did_you_mean
 from hrseg.weights.cache import Remote, cache_dir, cached
 from hrseg.weights.fetch import fetch
+from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.release import packaged_models
 from hrseg.weights.watch import Watcher
 
@@ -242,12 +243,14 @@ def resolve_all(file_or_tag: str | Path, watcher: Watcher | None = None) -> tupl
     """Return all files that a path or a tag means; see `resolve`.
 
     Args:
-        file_or_tag: A path or a tag.
+        file_or_tag: A path, a tag, or hf:org/name.
         watcher: Sees the progress; None writes it to the log.
 
     Raises:
         WeightsError: Unknown tag, or a file cannot be had.
     """
+    if is_hub(file_or_tag):
+        return (pull(str(file_or_tag)),)
     if not is_tag(file_or_tag) and not looks_like_tag(file_or_tag):
         return (Path(file_or_tag),)
     row = row_of(str(file_or_tag))

@@ -17,8 +17,9 @@ from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, row_of
 from hrseg.weights.conversions import CONVERSIONS
 from hrseg.weights.files import read_checkpoint
 from hrseg.weights.formats import HRSEG, NO_HEAD, NOT_NETWORK, Format, head_of, recognise
+from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.keymaps import WRAPPERS, rename
-from hrseg.weights.release import read_release
+from hrseg.weights.release import card_path, read_release
 
 CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
 """Where training scripts put the tensors; the first that is there wins."""
@@ -99,7 +100,7 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
     """Read one file, or the two of an encoder and decoder pair, and translate it.
 
     Args:
-        paths: A file, a tag of the catalogue (fetched once), or several files.
+        paths: A file, a tag of the catalogue or hf:org/name (fetched once), or several files.
 
     Raises:
         WeightsError: A file cannot be had or read, or its source is unknown.
@@ -107,6 +108,7 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if len(several) == 1 and (is_tag(several[0]) or looks_like_tag(several[0])):
         return _open_tag(str(several[0]))
+    several = [pull(str(path)) if is_hub(path) else path for path in several]
     checkpoints = [read_checkpoint(path) for path in several]
     raw: dict[str, torch.Tensor] = {}
     for path, checkpoint in zip(several, checkpoints, strict=True):
@@ -237,7 +239,7 @@ def _written_by_hrseg(path: str | Path, checkpoint: Mapping[str, Any]) -> dict[s
                 "head": model.get("head"),
             }
         return card
-    beside = path.with_suffix(".json")
+    beside = card_path(path)
     if path.suffix == ".safetensors" and beside.is_file() and _is_card(beside):
         return read_release(path)[1]  # compares the hash
     return {}

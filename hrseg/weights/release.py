@@ -59,6 +59,18 @@ def write_release(
         )
 
 
+def card_path(path: str | Path) -> Path:
+    """Return where a release's card lies: NAME.json beside NAME.safetensors, or config.json in a repository.
+
+    Example:
+        >>> card_path("weights/camvid.safetensors").name
+        'camvid.json'
+    """
+    beside = Path(path).with_suffix(".json")
+    config = beside.with_name("config.json")
+    return config if not beside.exists() and config.is_file() else beside
+
+
 def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a released model.
 
@@ -69,21 +81,21 @@ def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         WeightsError: A file is missing or damaged, or the card belongs to other weights.
     """
     path = Path(path)
-    state = read_checkpoint(path)["state_dict"]
-    card_path = path.with_suffix(".json")
-    if not card_path.is_file():
+    state = read_checkpoint(path).get("state_dict", {})
+    beside = card_path(path)
+    if not beside.is_file():
         raise WeightsError(
-            f"{path} has no card: {card_path.name} should lie beside it, with classes, colours and mean. Copy both "
+            f"{path} has no card: {beside.name} should lie beside it, with classes, colours and mean. Copy both "
             "files together."
         )
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
+        card = json.loads(beside.read_text(encoding="utf-8"))
         lacking = [key for key in REQUIRED if key not in card]
     except (ValueError, TypeError) as error:
-        raise WeightsError(f"{card_path} is not readable JSON: {error}. Copy it again.") from error
+        raise WeightsError(f"{beside} is not readable JSON: {error}. Copy it again.") from error
     if lacking:
         raise WeightsError(
-            f"{card_path} lacks {', '.join(lacking)}; a card of hrseg holds {', '.join(REQUIRED)}. Write the "
+            f"{beside} lacks {', '.join(lacking)}; a card of hrseg holds {', '.join(REQUIRED)}. Write the "
             "model again with hrseg.weights.release.write_release."
         )
     if card["sha256"] != _sha256(path):

@@ -102,7 +102,7 @@ def broken(folder: Path, how: str) -> Path:
     [
         ("missing", "does not exist"),
         ("truncated", "not a readable checkpoint"),
-        ("a_photograph", "not a readable checkpoint"),
+        ("a_photograph", "is a PNG image, not a checkpoint"),
         ("of_another_program", "was not written by hrseg"),
         ("with_fewer_classes", "size mismatch for head"),
         ("without_a_mean", "says nothing of mean"),

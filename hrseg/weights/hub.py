@@ -1,0 +1,188 @@
+"""Releases on the Hugging Face hub: one repository holds one model, as weights, card and page.
+
+    model.safetensors   the weights                config.json   the release's card, as hrseg reads it
+    README.md           the page people see, see `weights.page`
+
+Files come and go through the hub's own client, with its cache, tokens and proxies (HF_TOKEN, HF_HOME, HF_ENDPOINT,
+HF_HUB_OFFLINE). What is fetched is opened like any other file: tensors and plain types only.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hrseg.errors import MissingExtraError, WeightsError
+from hrseg.weights.cache import offline
+
+PREFIX = "hf:"
+WEIGHTS, CARD, PAGE = "model.safetensors", "config.json", "README.md"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of models, and a branch, tag or commit of it."""
+
+    name: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.name}" + (f"@{self.revision}" if self.revision else "")
+
+
+def is_hub(text: str | Path) -> bool:
+    """Tell a model of the hub from files and tags.
+
+    Example:
+        >>> is_hub("hf:org/name"), is_hub("runs/name"), is_hub("hrnet_w48.ms_in1k")
+        (True, False, False)
+    """
+    return str(text).startswith(PREFIX)
+
+
+def repository(text: str) -> Repository:
+    """Read "org/name", "hf:org/name" or "hf:org/name@revision".
+
+    Raises:
+        WeightsError: It is none of these.
+
+    Example:
+        >>> repository("hf:org/name@v1.0")
+        Repository(name='org/name', revision='v1.0')
+    """
+    name, _, revision = text.removeprefix(PREFIX).partition("@")
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise WeightsError(
+            f"'{text}' is no model of the Hugging Face hub. Write hf:ORGANISATION/NAME, or "
+            "hf:ORGANISATION/NAME@REVISION for a branch, tag or commit."
+        )
+    return Repository(name, revision or None)
+
+
+def pull(text: str) -> Path:
+    """Return the weights of a repository, fetched once; the card lies beside them.
+
+    Args:
+        text: Such as "hf:org/name@v1".
+
+    Returns:
+        Path of model.safetensors in the hub's cache.
+
+    Raises:
+        WeightsError: There is no such model, or it cannot be reached.
+        MissingExtraError: The hub's client is not installed.
+    """
+    wanted = repository(text)
+    client, errors = _client()
+    here_only = bool(offline())
+    with _explained(wanted, errors, "fetch"):
+        revision = wanted.revision
+        # The page of another library's model may have no card; its weights can still be loaded.
+        with contextlib.suppress(errors.RemoteEntryNotFoundError):
+            card = client.hf_hub_download(
+                wanted.name, CARD, revision=revision, local_files_only=here_only
+            )
+            revision = Path(card).parent.name  # both files of one commit
+        return Path(
+            client.hf_hub_download(
+                wanted.name, WEIGHTS, revision=revision, local_files_only=here_only
+            )
+        )
+
+
+def push(files: Mapping[str, Path | bytes], to: str, *, private: bool, message: str) -> str:
+    """Put files into a repository in one commit; the repository is made where it is missing.
+
+    Args:
+        files: Name in the repository → the file or its content.
+        to: Such as "hf:org/name", or "hf:org/name@branch".
+        private: Whether a new repository is private.
+        message: Of the commit.
+
+    Returns:
+        Address of the repository.
+
+    Raises:
+        WeightsError: It may not be written, or cannot be reached.
+        MissingExtraError: The hub's client is not installed.
+    """
+    wanted = repository(to)
+    client, errors = _client()
+    if offline():
+        raise WeightsError(
+            f"{wanted} cannot be written: {offline()} is set. Unset it, and push again with a connection."
+        )
+    with _explained(wanted, errors, "push"):
+        hub = client.HfApi()
+        url = hub.create_repo(wanted.name, private=private, exist_ok=True)
+        additions = [
+            client.CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+            for name, content in files.items()
+        ]
+        hub.create_commit(wanted.name, additions, commit_message=message, revision=wanted.revision)
+        return str(url)
+
+
+def _client() -> tuple[Any, Any]:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "Models of the Hugging Face hub need its client. Run: pip install 'hrseg[hub]'"
+        ) from error
+    return huggingface_hub, errors
+
+
+@contextlib.contextmanager
+def _explained(wanted: Repository, errors: Any, what: str) -> Iterator[None]:
+    """Turn what the client raises into one paragraph."""
+    try:
+        yield
+    except errors.RevisionNotFoundError as error:
+        raise WeightsError(
+            f"{wanted.name} has no revision '{wanted.revision}'. Leave it out for the newest, or see its page for "
+            "branches and tags."
+        ) from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise WeightsError(
+            f"{wanted} holds no {WEIGHTS}, so hrseg has nothing to open there. Models that hrseg pushed hold it; for "
+            "others, download the weight file and run: hrseg weights import FILE --out NAME.safetensors"
+        ) from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise WeightsError(_unreachable(wanted)) from error
+    except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(_refused(wanted, what, error)) from error
+
+
+def _unreachable(wanted: Repository) -> str:
+    variable = offline()
+    reason = f"{variable} is set" if variable else f"{_endpoint()} cannot be reached"
+    return (
+        f"{wanted} is not in the cache, and {reason}. Try again with a connection; or bring {WEIGHTS} and {CARD} from "
+        f"{_endpoint()}/{wanted.name} and give the path of {WEIGHTS}."
+    )
+
+
+def _refused(wanted: Repository, what: str, error: Exception) -> str:
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    known = "Check the spelling; for a private model, log in with `hf auth login` or set HF_TOKEN."
+    reasons = {
+        401: f"{wanted} is not on the hub, or not for everybody (401). {known}",
+        403: f"This account may not {what} {wanted} (403). Use a token that may, or a repository of your own.",
+        404: f"{wanted} is not on the hub (404). {known}",
+    }
+    said = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
+    return reasons.get(
+        code or 0,
+        f"Could not {what} {wanted}: {said or type(error).__name__}. Nothing was left half done; try again.",
+    )
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
