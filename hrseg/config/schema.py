@@ -392,7 +392,8 @@ class PublishedConfig:
     scores: dict[str, float] = option(
         {},
         "Evaluation protocol and the mIoU in per cent it gave, such as {official_cityscapes: 80.9, "
-        "official_cityscapes_ms: 81.9}. The first is compared unless another is asked for.",
+        "official_cityscapes_ms: 81.9}. The first is compared unless another is asked for. 0 removes "
+        "a score that an extended recipe sets.",
         low=0,
         high=100,
     )
