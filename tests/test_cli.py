@@ -14,7 +14,7 @@ from hrseg.cli import INTERRUPTED, OK, OURS, YOURS, main
 from hrseg.config import load_config
 from hrseg.errors import DataError
 
-VERBS = ["fit", "validate", "test", "predict", "models", "completion", "version"]
+VERBS = ["fit", "validate", "test", "compare", "predict", "models", "completion", "version"]
 NOUNS = {
     "config": ["list", "show", "explain"],
     "data": ["demo"],
@@ -321,9 +321,9 @@ def test_bash_completes_a_recipe_and_a_key(capsys: pytest.CaptureFixture[str]) -
         + """
     try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hrseg_complete; echo "${COMPREPLY[*]}"; }
     try hrseg va
-    try hrseg fit --config ade
+    try hrseg fit --config fold
     try hrseg fit --config demo data.bat
-    try hrseg config explain optim.l
+    try hrseg config explain optim.lr
     try hrseg predict --precision ""
     """
     )
@@ -331,7 +331,7 @@ def test_bash_completes_a_recipe_and_a_key(capsys: pytest.CaptureFixture[str]) -
     result = subprocess.run(["bash", "complete.sh"], capture_output=True, text=True, timeout=60)
     assert result.stdout.splitlines() == [
         "validate",
-        "ade20k_w48",
+        "folder_w18",
         "data.batch_size=",
         "optim.lr",
         "auto fp32 bf16",

@@ -386,3 +386,17 @@ def test_class_weights_need_a_known_formula_and_a_pixel():
         class_weights_from_counts(torch.ones(3), "invers")
     with pytest.raises(DataError, match="No pixel of any class"):
         class_weights_from_counts(torch.zeros(3), "inverse")
+
+
+def test_average_over_all_pixels_lets_ignored_ones_dilute_the_loss() -> None:
+    """By hand: one pixel of log 2, one ignored. valid: log 2; all: log 2 / 2, whatever the class weights."""
+    logits, mask = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 255]]])
+    log2 = torch.tensor(2.0).log()
+    assert torch.isclose(WeightedSum()(logits, mask), log2)
+    assert torch.isclose(WeightedSum(average="all")(logits, mask), log2 / 2)
+    weighted = WeightedSum(average="all", class_weights=torch.tensor([3.0, 1.0]))
+    assert torch.isclose(weighted(logits, mask), 3 * log2 / 2)
+    both = WeightedSum(average="all").total({"main": logits, "aux": logits}, mask)
+    assert torch.isclose(both, 1.4 * log2 / 2)
+    with pytest.raises(ConfigError, match="Unknown loss average 'some'"):
+        WeightedSum(average="some")

@@ -251,3 +251,26 @@ def test_average_of_sharded_weights_is_refused():
 def test_decay_outside_zero_to_one_is_refused(decay):
     with pytest.raises(ConfigError, match=r"optim.ema_decay is"):
         Ema(nn.Linear(1, 1), decay)
+
+
+def test_a_schedule_that_comes_a_step_late_repeats_the_base_rate() -> None:
+    """The official loop sets the rate after step i to (1 - i / N)^0.9, so step 1 still has the base rate."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
+    scheduler = build_scheduler(optimizer, max_steps=10, lag_steps=1)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    theirs = [0.01] + [0.01 * (1 - i / 10) ** 0.9 for i in range(9)]
+    assert rates == pytest.approx(theirs)
+
+
+def test_minimum_rate_follows_mmengine() -> None:
+    """mmengine's PolyLR with eta_min 1e-4 at half way: (0.01 - 1e-4) * 0.5^0.9 + 1e-4."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
+    scheduler = build_scheduler(optimizer, max_steps=4, min_lr=1e-4)
+    for _ in range(2):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx((0.01 - 1e-4) * 0.5**0.9 + 1e-4)

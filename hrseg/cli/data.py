@@ -18,7 +18,13 @@ def add(verbs: Any) -> None:
         *("folder", "cityscapes", "ade20k", "pascal_context", "lip", "coco_stuff", "voc2012"),
         *("camvid", "loveda", "potsdam", "vaihingen", "isaid"),
     )
-    verb.add_argument("--layout", choices=layouts, default="folder", help="(folder)")
+    verb.add_argument(
+        "--layout",
+        choices=layouts,
+        default="folder",
+        metavar="NAME",
+        help=f"{', '.join(layouts)} (folder)",
+    )
     verb.add_argument(
         "--train", type=positive, default=40, metavar="N", help="training scenes (40)"
     )

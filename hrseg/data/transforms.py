@@ -101,9 +101,8 @@ def train_recipe(
         RandomCrop(cat_max_ratio) and PhotoMetricDistortion.
     """
     height, width = crop
-    drawn: Scales = (
-        scales(scale_min, scale_max, scale_step) if scale_step else (scale_min, scale_max)
-    )
+    listed = scales(scale_min, scale_max, scale_step or 1)  # refuses a range upside down
+    drawn: Scales = listed if scale_step else (scale_min, scale_max)
     steps: list[A.BasicTransform] = [
         *_FIRST[first_resize](crop, base_size),
         RandomScale(drawn, base_size, base_short_side),

@@ -138,3 +138,16 @@ def test_errors_in_workers_reach_the_user(pairs):
 def test_draws_survive_pickling():
     draw = Draw(-3, 2, 1, 7)
     assert pickle.loads(pickle.dumps(draw)) == draw
+
+
+def test_padding_is_black_before_normalisation(tmp_path: Path) -> None:
+    """The official padding is 0 and normalised with the image: -mean / std, not 0. "mean" gives about 0."""
+    write_image(tmp_path / "a.png", np.full((4, 4, 3), 200, np.uint8))
+    write_mask(tmp_path / "a_ids.png", np.full((4, 4), 7, np.uint8))
+    pair = Pair(tmp_path / "a.png", tmp_path / "a_ids.png", "a")
+    plain = {"crop": (4, 6), "scale_min": 1.0, "scale_max": 1.0, "flip": 0.0}
+    black = SegmentationDataset([pair], LABELS, train_recipe(**plain))[0]["image"]
+    official = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    assert torch.allclose(black[:, :, 4:], official[:, None, None].expand(3, 4, 2), atol=1e-5)
+    mean = train_recipe(**plain, fill=(124, 116, 104))
+    assert SegmentationDataset([pair], LABELS, mean)[0]["image"][:, :, 4:].abs().max() < 0.01

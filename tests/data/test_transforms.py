@@ -208,3 +208,151 @@ def test_inputs_are_left_alone():
     recipe(image, mask, seed=0)
     assert np.array_equal(image, before[0])
     assert np.array_equal(mask, before[1])
+
+
+def sides(recipe, height: int, width: int, seed: int) -> tuple[int, int]:
+    """Height and width of what the recipe makes of an image that fits into its crop."""
+    image, mask = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+    inside = recipe(image, mask, seed=seed)[1] != 255
+    return int(inside.any(axis=1).sum()), int(inside.any(axis=0).sum())
+
+
+def test_long_side_becomes_base_size_times_scale_as_the_source_rounds():
+    """500 x 333 at base 520, scale 1.1: long int(572.5) = 572, short int(333 * 572 / 500 + 0.5) = 381."""
+    recipe = train_recipe(crop=(600, 600), base_size=520, scale_min=1.1, scale_max=1.1, flip=0)
+    assert sides(recipe, 333, 500, seed=0) == (381, 572)
+    assert sides(recipe, 500, 333, seed=0) == (572, 381)
+
+
+def test_image_fits_into_both_sides():
+    """Worked by hand for (2048, 512): 400 x 300 becomes 683 x 512; 3000 x 300 is held by the long side."""
+    for base in ({"base_size": 2048, "base_short_side": 512}, {"base_short_side": 512}):
+        recipe = train_recipe(crop=(2100, 5200), scale_min=1, scale_max=1, flip=0, **base)
+        assert sides(recipe, 300, 400, seed=0) == (512, 683)
+        assert sides(recipe, 400, 300, seed=0) == (683, 512)
+        expected = (205, 2048) if "base_size" in base else (512, 5120)
+        assert sides(recipe, 300, 3000, seed=0) == expected
+    square = train_recipe(
+        crop=(600, 600), base_size=520, base_short_side=510, scale_min=1, scale_max=1
+    )
+    assert sides(square, 40, 40, seed=0) == (510, 510)
+
+
+def test_step_zero_draws_any_scale():
+    recipe = train_recipe(crop=(200, 200), scale_min=0.5, scale_max=2.0, scale_step=0, flip=0)
+    found = [sides(recipe, 100, 100, seed=seed)[0] for seed in range(400)]
+    assert (min(found), max(found)) == pytest.approx((50, 200), abs=2)
+    assert len(set(found)) > 120
+    assert np.mean(found) == pytest.approx(125, abs=5)
+    with pytest.raises(ConfigError, match=r"scale_max is 0\.5, below"):
+        train_recipe(crop=(8, 8), scale_min=2.0, scale_max=0.5, scale_step=0)
+
+
+def test_squash_makes_everything_the_crop_and_then_scales_it():
+    options = {"crop": (73, 73), "base_size": 73, "first_resize": "squash", "flip": 0}
+    for height, width in ((120, 40), (30, 90)):
+        assert sides(train_recipe(scale_min=1, scale_max=1, **options), height, width, 0) == (
+            73,
+            73,
+        )
+        assert sides(train_recipe(scale_min=0.5, scale_max=0.5, **options), height, width, 0) == (
+            37,
+            37,
+        )
+
+
+def test_short_side_first_costs_only_an_interpolation():
+    options = {"crop": (60, 60), "base_size": 52, "scale_min": 1, "scale_max": 1, "flip": 0}
+    first = train_recipe(first_resize="short_side", **options)
+    assert sides(first, 100, 150, seed=0) == sides(train_recipe(**options), 100, 150, seed=0)
+    image, mask = numbered(100, 150)
+    assert (first(image, mask, seed=0)[0] != train_recipe(**options)(image, mask, seed=0)[0]).any()
+    with pytest.raises(ConfigError, match=r"data\.base_size does not say to what"):
+        train_recipe(crop=(8, 8), first_resize="short_side")
+
+
+def test_left_and_right_change_places_in_a_mirrored_image():
+    """By hand: 14 is the left arm, 15 the right; 13, the face, and 255 stay what they are."""
+    order = [*range(14), 15, 14, 17, 16, 19, 18]
+    mask = np.array([[14, 14, 13, 15], [16, 17, 255, 18], [19, 0, 0, 1]], np.uint8)
+    image = np.repeat((mask // 2)[..., None], 3, axis=2)
+    options = {"crop": (3, 4), "scale_min": 1, "scale_max": 1, "flip_order": order}
+    cut, trainids = train_recipe(flip=1.0, **options)(image, mask, seed=0)
+    assert trainids.tolist() == [[14, 13, 15, 15], [19, 255, 16, 17], [1, 0, 0, 18]]
+    assert np.array_equal(cut, image[:, ::-1])
+    cut, trainids = train_recipe(flip=0.0, **options)(image, mask, seed=0)
+    assert np.array_equal(trainids, mask)
+
+
+def test_mirror_first_leaves_the_padding_right_and_below():
+    image, mask = numbered(20, 30)
+    options = {"crop": (24, 40), "scale_min": 1, "scale_max": 1, "flip": 1.0}
+    first = train_recipe(flip_first=True, **options)(image, mask, seed=0)[1]
+    last = train_recipe(**options)(image, mask, seed=0)[1]
+    assert np.array_equal(first[:20, :30], mask[:, ::-1])
+    assert (first[:, 30:] == 255).all()
+    assert (last[:, :10] == 255).all()
+    assert np.array_equal(last[:20, 10:], mask[:, ::-1])
+
+
+def test_padding_takes_a_colour():
+    image, mask = np.full((4, 4, 3), 9, np.uint8), np.zeros((4, 4), np.uint8)
+    cut, trainids = train_recipe(crop=(6, 6), fill=(124, 116, 104), **PLAIN)(image, mask, seed=0)
+    assert (cut[trainids == 255] == (124, 116, 104)).all()
+    assert (cut[:4, :4] == 9).all()
+
+
+def test_brightness_shifts_half_of_the_images_by_whole_steps():
+    image, mask = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8), np.uint8)
+    recipe = train_recipe(crop=(8, 8), brightness_shift=10, **PLAIN)
+    cuts = [recipe(image, mask, seed=seed)[0] for seed in range(600)]
+    assert all(len(np.unique(cut)) == 1 for cut in cuts)
+    shifts = np.array([int(cut[0, 0, 0]) - 100 for cut in cuts])
+    assert (shifts.min(), shifts.max()) == (-10, 10)
+    assert (shifts != 0).mean() == pytest.approx(0.5 * 20 / 21, abs=0.06)
+    dark = recipe(np.zeros_like(image), mask, seed=int(np.argmin(shifts)))[0]
+    assert (dark == 0).all()  # clipped, not wrapped
+
+
+def test_distortion_of_mmsegmentation_by_hand(monkeypatch):
+    from hrseg.data.colours import Distortion
+
+    step = Distortion(1.0)
+    image = np.array([[[200, 100, 50]]], np.uint8)
+
+    def apply(contrast_first=True, **changes):
+        every = dict.fromkeys(("brightness", "contrast", "saturation", "hue"))
+        return step.apply(image, {**every, **changes}, contrast_first)[0, 0].tolist()
+
+    assert apply() == [200, 100, 50]
+    assert apply(brightness=32.0) == [232, 132, 82]
+    assert apply(brightness=-60.0) == [140, 40, 0]
+    assert apply(contrast=1.5) == [255, 150, 75]
+    # brightness comes before contrast, wherever contrast stands: (200 - 32) / 2
+    assert apply(brightness=-32.0, contrast=0.5) == [84, 34, 9]
+    # hue 10 of 180 is 20 degrees: orange turns towards yellow, value 200 and saturation 75 % stay
+    red, green, blue = apply(hue=10.0)
+    assert (red, blue) == (200, 50)
+    assert green == pytest.approx(150, abs=3)
+    grey = apply(saturation=0.5)
+    assert grey == pytest.approx([200, 150, 125], abs=3)
+
+
+def test_distortion_draws_each_change_by_its_own_coin():
+    from hrseg.data.colours import Distortion
+
+    step = Distortion(1.0)
+    draws = [step.get_params() for _ in range(2000)]
+    limits = {"brightness": 32, "contrast": 0.5, "saturation": 0.5, "hue": 18}
+    for name, limit in limits.items():
+        values = [d["changes"][name] for d in draws if d["changes"][name] is not None]
+        assert len(values) / len(draws) == pytest.approx(0.5, abs=0.05)
+        middle = 1 if name in ("contrast", "saturation") else 0
+        assert np.abs(np.array(values) - middle).max() == pytest.approx(limit, rel=0.02)
+    assert np.mean([d["contrast_first"] for d in draws]) == pytest.approx(0.5, abs=0.05)
+    image, mask = numbered(40, 60)
+    recipe = train_recipe(crop=(40, 60), photometric=1.0, photometric_rule="mmseg", **PLAIN)
+    outs = [recipe(image, mask, seed=seed) for seed in range(10)]
+    assert all(np.array_equal(trainids, mask) for _, trainids in outs)
+    again = recipe(image, mask, seed=3)
+    assert np.array_equal(again[0], outs[3][0])
