@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hrseg.data.labels import LabelSet
-from hrseg.imaging import denormalise, write_image, write_mask
+from hrseg.imaging import denormalise, write_image
 from hrseg.viz import grid, overlay
 
 log = logging.getLogger(__name__)
@@ -355,31 +355,3 @@ class Pictures(pl.Callback):
     def _chosen(self, total: int) -> set[int]:
         wanted = min(self.count, total)
         return {index * total // wanted for index in range(wanted)}
-
-
-class WritePredictions(pl.Callback):
-    """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers want it.
-
-    Args:
-        folder: Where the files go, each under its image's name, in the same subfolders.
-        labels: The classes, for ids and colours.
-    """
-
-    def __init__(self, folder: Path, labels: LabelSet) -> None:
-        self.folder = folder
-        self.labels = labels
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Write one image's prediction."""
-        ids = self.labels.decode(outputs[0].cpu().numpy().astype(np.uint8))
-        write_mask(self.folder / f"{batch['name'][0]}.png", ids, self.labels.id_palette())
-
-    on_validation_batch_end = on_test_batch_end

@@ -32,11 +32,12 @@ from hrseg.build import (
     choose_precision,
     quiet_lightning,
 )
-from hrseg.callbacks import WritePredictions
 from hrseg.checkpoints import LAST, PREVIOUS, digest
 from hrseg.config import Config, config_from_dict, config_to_dict
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, HrsegError, TrainingError, WeightsError
+from hrseg.evaluation.ledger import Ledger
+from hrseg.gather import KeepLedger, WritePredictions
 from hrseg.inference.opening import OpenedModel, open_model
 from hrseg.metrics import Scores, table
 from hrseg.models.memory import Memory, training_memory
@@ -73,11 +74,13 @@ class EvaluationResult:
         metrics: What `ConfusionMatrix.compute` gave.
         labels: The classes.
         text: The table of scores.
+        ledger: The confusion matrix of each image.
     """
 
     metrics: Scores
     labels: LabelSet
     text: str
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -296,7 +299,8 @@ def evaluate(
     data = build_data(config)
     _check_classes(opened.source, opened.labels, data.labels)
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation)
-    callbacks: list[pl.Callback] = [build_progress()]
+    keeper = KeepLedger(data.labels)
+    callbacks: list[pl.Callback] = [build_progress(), keeper]
     if out is not None:
         callbacks.append(WritePredictions(out, data.labels))
     with clear_errors():
@@ -304,9 +308,11 @@ def evaluate(
         run = trainer.validate if split == "val" else trainer.test
         with _stoppable(trainer):
             run(task, datamodule=data, verbose=False)
+        ledger = keeper.ledger(opened.name)
     if task.result is None:  # several processes, and this one was told to stop
         raise TrainingError(f"Nothing was scored: split '{split}' gave no image.")
-    return EvaluationResult(task.result, data.labels, table(task.result, data.labels.names))
+    text = table(task.result, data.labels.names)
+    return EvaluationResult(task.result, data.labels, text, ledger)
 
 
 def _check_classes(name: Path, mine: LabelSet, theirs: LabelSet) -> None:

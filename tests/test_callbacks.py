@@ -4,13 +4,12 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from hrseg.build import build_task, build_trainer, quiet_lightning
-from hrseg.callbacks import Pictures, ProgressBar, ProgressLines, WritePredictions, in_words
+from hrseg.callbacks import Pictures, ProgressBar, ProgressLines, in_words
 from hrseg.data.datamodule import SegmentationData
-from hrseg.imaging import image_size, read_mask
+from hrseg.imaging import image_size
 from tests.small import small
 
 LINE = (
@@ -104,14 +103,3 @@ def test_pictures_show_the_same_images_when_due_and_at_the_end(tmp_path):
     height, width = image_size(tmp_path / files[0])
     assert width >= 3 * 64
     assert height >= 2 * 32
-
-
-def test_predictions_are_written_in_dataset_ids(tmp_path):
-    scenes = data()
-    task = build_task(small(tmp_path), scenes)
-    writer = WritePredictions(tmp_path / "out", scenes.labels)
-    build_trainer(small(tmp_path), None, [writer]).test(task, datamodule=scenes, verbose=False)
-    (file,) = (tmp_path / "out").rglob("*.png")
-    batch = next(iter(scenes.test_dataloader()))
-    pred = task.eval()(batch["image"]).argmax(1)[0].to(torch.uint8).numpy()
-    assert np.array_equal(read_mask(file), scenes.labels.decode(pred))

@@ -22,14 +22,21 @@ def add(verbs: Any) -> None:
 
     verb = add_verb(verbs, "validate", _validate, WORDS)
     add_model(verb)
+    _add_ledger(verb)
     add_words(verb, print_config=True)
     verb.set_defaults(split="val", out=None)
 
     verb = add_verb(verbs, "test", _test, WORDS)
     add_model(verb)
+    _add_ledger(verb)
     verb.add_argument("-o", "--out", type=Path, metavar="DIR", help="also write masks here")
     add_words(verb, print_config=True)
     verb.set_defaults(split="test")
+
+
+def _add_ledger(verb: argparse.ArgumentParser) -> None:
+    text = "also keep the confusion matrix of each image, for hrseg compare"
+    verb.add_argument("--ledger", type=Path, metavar="FILE.npz", help=text)
 
 
 def _fit(arguments: argparse.Namespace) -> int:
@@ -81,6 +88,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         return say(to_yaml(evaluation_config(arguments.model, arguments.overrides)))
     result = evaluate(arguments.model, arguments.split, arguments.overrides, arguments.out)
+    if arguments.ledger is not None:
+        result.ledger.save(arguments.ledger)
     return say(result.text)
 
 
