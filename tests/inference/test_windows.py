@@ -5,7 +5,13 @@ import torch
 
 from hrseg.errors import ConfigError, DataError
 from hrseg.inference import windows
-from hrseg.inference.windows import logit_bands, sliding_window, starts, whole_or_windows
+from hrseg.inference.windows import (
+    logit_bands,
+    sliding_window,
+    starts,
+    starts_every,
+    whole_or_windows,
+)
 
 
 def identity(image):
@@ -114,3 +120,37 @@ def test_a_very_large_image_falls_back_to_windows_and_says_so(monkeypatch, caplo
     assert torch.allclose(whole_or_windows(identity, image), image, atol=1e-6)
     assert "run in windows of 32 x 32" in caplog.text
     assert whole_or_windows(identity, image[..., :20, :20]).shape == (1, 3, 20, 20)
+
+
+def test_equal_blending_is_the_plain_mean():
+    # window values 0, 1, 2 over 128 columns, 32 apart: the means of those that cover a column
+    values = iter([0.0, 1.0, 2.0])
+    out = sliding_window(
+        lambda x: torch.full_like(x, next(values)),
+        torch.rand(1, 1, 64, 128),
+        (64, 64),
+        batch=1,
+        stride=(64, 32),
+        blend="equal",
+    )
+    expected = [0.0] * 32 + [0.5] * 32 + [1.5] * 32 + [2.0] * 32
+    assert out[0, 0, 0].tolist() == expected
+
+
+def test_equal_windows_may_lie_off_the_grid():
+    image = torch.rand(1, 3, 100, 140)
+    out = sliding_window(identity, image, (52, 47), stride=(34, 31), blend="equal")
+    assert torch.allclose(out, image, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [(0, 32), (65, 32)])
+def test_strides_that_leave_gaps_are_refused(stride):
+    with pytest.raises(ConfigError, match="leave gaps"):
+        sliding_window(identity, torch.rand(1, 3, 99, 99), (64, 64), stride=stride)
+
+
+def test_a_stride_sets_the_windows_of_a_ramp_too():
+    image = torch.rand(1, 3, 97, 131)
+    by_stride = sliding_window(identity, image, (64, 64), stride=(32, 32))
+    assert torch.equal(by_stride, sliding_window(identity, image, (64, 64), 0.5))
+    assert starts_every(131, 64, 50) == [0, 50, 67]
