@@ -107,6 +107,8 @@ class _Place:
     interval: int | None
     half: bool
     resize_name: str
+    padding: str  # "black" or "mean"
+    lists: Any  # the files that name the training images
 
     def pipeline(self) -> list[Mapping[str, Any]]:
         """The training transforms, outermost first."""
@@ -126,6 +128,9 @@ class _New(_Place):
         super().__init__(content, source)
         loader = content["train_dataloader"]
         self.dataset = _innermost(loader.get("dataset", {}))
+        self.lists = _lists(loader.get("dataset", {}))
+        # Images are normalised and padded when batches are made; a step of its own comes before.
+        self.padding = "black" if self.step("Pad") else "mean"
         self.batch_size = loader.get("batch_size", 1)
         self.workers = loader.get("num_workers")
         norm = self.model.get("data_preprocessor") or content.get("data_preprocessor") or {}
@@ -155,6 +160,10 @@ class _Old(_Place):
         super().__init__(content, source)
         data = content.get("data", {})
         self.dataset = _innermost(data.get("train", {}))
+        self.lists = _lists(data.get("train", {}))
+        kinds = [step.get("type") for step in self.pipeline()]
+        early = "Pad" in kinds and "Normalize" in kinds[kinds.index("Pad") :]
+        self.padding = "black" if early else "mean"
         self.batch_size = data.get("samples_per_gpu", 1)
         self.workers = data.get("workers_per_gpu")
         norm = self.step("Normalize") or content.get("img_norm_cfg") or {}
@@ -183,6 +192,16 @@ def _innermost(dataset: Any) -> Mapping[str, Any]:
     ):
         return _innermost(dataset["datasets"][0])
     return dataset if isinstance(dataset, Mapping) else {}
+
+
+def _lists(dataset: Any) -> list[Any]:
+    """Collect the list files of a dataset and of those inside it."""
+    if isinstance(dataset, (list, tuple)):
+        return [name for part in dataset for name in _lists(part)]
+    if not isinstance(dataset, Mapping):
+        return []
+    inner = [*_lists(dataset.get("dataset")), *_lists(dataset.get("datasets"))]
+    return [*inner, dataset.get("ann_file"), dataset.get("split")]
 
 
 def _network(model: Mapping[str, Any], place: _Place, recipe: Recipe) -> None:
@@ -282,6 +301,8 @@ def _data(place: _Place, recipe: Recipe) -> None:
         recipe.set("data.layout", layout)
         if labels:
             recipe.set("data.labels", labels)
+        if "aug" in str(place.lists):
+            recipe.set("data.train_split", "trainaug")
     root = place.dataset.get("data_root") or place.content.get("data_root") or ""
     recipe.set("data.root", str(root).rstrip("/") or f"datasets/{recipe.values['data.layout']}")
     load = place.step("LoadAnnotations") or {}
@@ -317,6 +338,8 @@ def _augmentation(place: _Place, recipe: Recipe) -> None:
         recipe.set("data.max_class_share", float(crop.get("cat_max_ratio", 1.0)))
     flip = place.step("RandomFlip") or {}
     recipe.set("data.flip", float(flip.get("prob", flip.get("flip_ratio", 0.0)) or 0.0))
+    recipe.set("data.flip_first", True)
+    recipe.set("data.pad", place.padding, "Where the source pads: before or after it normalises.")
     if place.step("PhotoMetricDistortion"):
         recipe.set("data.photometric", 1.0)
         recipe.set("data.photometric_rule", "mmseg", "PhotoMetricDistortion, rule for rule.")
@@ -346,7 +369,8 @@ def _scales(resize: Mapping[str, Any], recipe: Recipe) -> None:
     recipe.set("data.scale_step", 0.0, "The source draws any scale in between, not steps.")
     if scale:
         recipe.set("data.base_size", max(scale))
-        recipe.set("data.base_short_side", min(scale), "The image fits into both sides at scale 1.")
+        if min(scale) != max(scale):
+            recipe.set("data.base_short_side", min(scale), "The image fits into both at scale 1.")
     if resize.get("keep_ratio") is False:
         recipe.remarks.append("The source stretches images to the scale (keep_ratio=False).")
 
@@ -453,4 +477,11 @@ def _trainer(place: _Place, recipe: Recipe) -> None:
 def _evaluation(place: _Place, recipe: Recipe) -> None:
     test = place.model.get("test_cfg") or place.content.get("test_cfg") or {}
     if test.get("mode") == "slide":
-        recipe.set("evaluation.window", tuple(test["crop_size"]))
+        recipe.set("evaluation.protocol", "mmseg_slide")
+        window, stride = tuple(test["crop_size"]), tuple(test["stride"])
+        if (window, stride) != ((480, 480), (320, 320)):
+            recipe.set("evaluation.window", window)
+            recipe.set("evaluation.stride", stride)
+        return
+    sides = (recipe.values.get("data.base_size"), recipe.values.get("data.base_short_side"))
+    recipe.set("evaluation.protocol", "mmseg_short512" if sides == (2048, 512) else "mmseg_whole")

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from hrseg.errors import ConfigError
+from hrseg.inference.protocols import PROTOCOLS as NAMED
 from hrseg.translate.networks import Stage, backbone_of
 from hrseg.translate.recipe import Recipe
 
@@ -24,6 +25,15 @@ DATASETS = {
     "cocostuff": ("coco_stuff", "short_side"),
 }
 """Their dataset → our layout, and the resize that its code does before the random scale."""
+
+PROTOCOLS = {
+    "cityscapes": "official_cityscapes",
+    "pascal_ctx": "official_crop",
+    "cocostuff": "official_crop",
+    "ade20k": "official_ade20k",
+    "lip": "lip",
+}
+"""Their dataset → our name for what its test does."""
 
 READ_NOWHERE = {
     "LOSS.CLASS_BALANCE",
@@ -52,6 +62,7 @@ WITHOUT_EFFECT = {
 _DEFAULTS: dict[str, Any] = {
     "MODEL.NAME": "seg_hrnet",
     "TRAIN.IMAGE_SIZE": [1024, 512],
+    "TEST.IMAGE_SIZE": [2048, 1024],
     "TRAIN.BASE_SIZE": 2048,
     "TRAIN.SCALE_FACTOR": 16,
     "TRAIN.MULTI_SCALE": True,
@@ -237,6 +248,7 @@ def _data(entries: _Entries, recipe: Recipe) -> None:
         recipe.set(
             "data.first_resize", first, f"In the source's code for {dataset}, not in its yaml."
         )
+    recipe.set("data.flip_first", layout == "lip")
     if layout == "pascal_context" and classes in (59, 60):
         recipe.set("data.labels", f"pascal_context_{classes}")
     root = str(entries.get("DATASET.ROOT", "") or "")
@@ -378,6 +390,19 @@ def _gpus(entries: _Entries) -> int:
 
 
 def _evaluation(entries: _Entries, recipe: Recipe) -> None:
+    dataset = entries.get("DATASET.DATASET")
+    protocol = PROTOCOLS[dataset]
+    if entries.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
+        protocol += "_ms"
+    recipe.set(
+        "evaluation.protocol", protocol, f"What the source's code does for {dataset} in its test."
+    )
+    if entries.get("TEST.FLIP_TEST", False):
+        recipe.set("evaluation.flip", True)
     scales = entries.get("TEST.SCALE_LIST", [1])
-    flip, many = entries.get("TEST.FLIP_TEST", False), entries.get("TEST.MULTI_SCALE", False)
-    entries.get("TEST.IMAGE_SIZE"), entries.get("TEST.BASE_SIZE")
+    if len(scales) > 1:
+        recipe.set("evaluation.scales", [float(scale) for scale in scales])
+    width, height = entries.pair("TEST.IMAGE_SIZE")
+    if protocol.startswith("official_crop") and (height, width) != NAMED[protocol].window:
+        recipe.set("evaluation.window", (height, width))
+    entries.get("TEST.BASE_SIZE")

@@ -84,6 +84,8 @@ def test_both_generations_become_one_recipe(tmp_path, text):
     assert (config.data.batch_size, config.data.workers, config.trainer.devices) == (2, 3, 4)
     assert (config.optim.lr, config.optim.weight_decay, config.optim.min_lr) == (0.01, 5e-4, 1e-4)
     assert config.loss.average == "all"
+    assert (config.data.pad, config.data.flip_first) == ("mean", True)
+    assert config.evaluation.protocol == "mmseg_whole"
     assert config.trainer.max_steps == 40000
     assert recipe.unknown == []
 
@@ -126,7 +128,11 @@ def test_sliding_windows(tmp_path):
         "test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320))",
     )
     config, _ = resolved(tmp_path, text)
-    assert config.evaluation.window == (480, 480)
+    assert config.evaluation.protocol == "mmseg_slide"
+    assert config.evaluation.window is None
+    other = text.replace("stride=(320, 320)", "stride=(240, 240)")
+    config, _ = resolved(tmp_path, other)
+    assert (config.evaluation.window, config.evaluation.stride) == ((480, 480), (240, 240))
 
 
 def test_a_dataset_without_a_layout_asks_for_a_folder(tmp_path):
