@@ -40,7 +40,7 @@ CLASSES = {
 def official(checkout: Path) -> dict[str, np.ndarray]:
     """Run every official case."""
     np.int = int  # type: ignore[attr-defined]
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign,assignment]
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     config = ModuleType("config")
     config.config = SimpleNamespace(TRAIN=SimpleNamespace(RANDOM_BRIGHTNESS=False))  # type: ignore[attr-defined]
     sys.modules["config"] = config
