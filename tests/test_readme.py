@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hrseg import cli
+from hrseg.cli.main import _parse
 from hrseg.config import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def test_the_readme_has_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_understood(command):
-    words = cli._parse(shlex.split(command)[1:])
+    words = _parse(shlex.split(command)[1:])
     assert callable(words.run)
     config = getattr(words, "config", None)
     if isinstance(config, str):
