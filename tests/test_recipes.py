@@ -10,6 +10,9 @@ from hrseg.config import PACKAGED_CONFIGS, Config, config_to_dict, list_recipes,
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.transforms import scales
+from hrseg.inference.protocols import PROTOCOLS
+from hrseg.weights.catalog import rows
+from tools.recipes_page import PAGE, page
 
 RECIPES = sorted(path.stem for path in PACKAGED_CONFIGS.glob("*.yaml"))
 PIECES = sorted(PACKAGED_CONFIGS.glob("base/*.yaml"))
@@ -268,3 +271,22 @@ def test_baseline_differs_from_camvid_in_the_network_only() -> None:
 
 def test_class_table_of_the_folder_recipe_follows_its_root() -> None:
     assert load_config("folder_w18", ["data.root=/mine"]).data.labels == "/mine/labels.yaml"
+
+
+def test_the_page_of_recipes_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.recipes_page"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_published_weights_are_in_the_catalogue_and_of_the_recipes_kind(name: str) -> None:
+    config = load_config(name)
+    tag = config.published.weights
+    row = next((row for row in rows() if row.tag == tag), None)
+    if tag is not None:
+        assert row is not None
+        assert (row.backbone, row.head) == (config.model.backbone, config.model.head)
+        policy = row.resize.removesuffix("_scaled")
+        assert (policy, row.num_classes) == (config.model.resize, classes(config))
+        assert row.score in config.published.scores.values()
+    assert set(config.published.scores) <= set(PROTOCOLS)
+    assert config.evaluation.protocol in PROTOCOLS
