@@ -3,8 +3,6 @@
     torch.hub.load("PATH/TO/CLONE", "hrseg_network", source="local", backbone="hrnet_w48", num_classes=19)
     torch.hub.load("PATH/TO/CLONE", "hrseg_pretrained", source="local")
     torch.hub.load("PATH/TO/CLONE", "hrseg_predictor", source="local")("street.jpg").save("out")
-
-torch.hub.help("PATH/TO/CLONE", "hrseg_network", source="local") shows a docstring.
 """
 
 from typing import Any

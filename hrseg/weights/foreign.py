@@ -108,6 +108,7 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if len(several) == 1 and (is_tag(several[0]) or looks_like_tag(several[0])):
         return _open_tag(str(several[0]))
+    file = " + ".join(map(str, several))
     several = [pull(str(path)) if is_hub(path) else path for path in several]
     checkpoints = [read_checkpoint(path) for path in several]
     raw: dict[str, torch.Tensor] = {}
@@ -120,7 +121,6 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
                 "encoder's file and its decoder's, or one file."
             )
         raw.update(state)
-    file = " + ".join(map(str, several))
     return translate(raw, file, _written_by_hrseg(several[0], checkpoints[0]), checkpoints[0])
 
 
@@ -168,6 +168,7 @@ def translate(
             _refuse_double(ours in state, key, ours, file)
             state[ours] = raw[key]
     notes = [note for name in row.conversions if (note := CONVERSIONS[name](state))]
+    notes += _doubts(row, state, checkpoint or {})
     return Translated(
         file=file,
         format=row,
@@ -183,6 +184,24 @@ def translate(
             if k not in CONTAINERS and not isinstance(v, torch.Tensor)
         },
     )
+
+
+def _doubts(
+    row: Format, state: Mapping[str, torch.Tensor], checkpoint: Mapping[str, Any]
+) -> list[str]:
+    """Say what a reader should know before trusting the numbers."""
+    doubts = []
+    wrong = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if wrong:
+        doubts.append(f"{len(wrong)} tensors hold NaN or infinity (such as {wrong[0]})")
+    meta = checkpoint.get("meta")
+    config = str(meta.get("config") or meta.get("cfg") or "") if isinstance(meta, Mapping) else ""
+    if row.name.startswith("mmseg") and re.search(r"align_corners\s*=\s*True", config):
+        doubts.append(
+            "its config aligns corners in the head, which no policy of hrseg does beside mmsegmentation's fusions: "
+            "logits will differ"
+        )
+    return doubts
 
 
 def _unwrapped(raw: Iterable[str], file: str) -> dict[str, str]:
