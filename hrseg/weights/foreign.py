@@ -121,7 +121,8 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
                 "encoder's file and its decoder's, or one file."
             )
         raw.update(state)
-    return translate(raw, file, _written_by_hrseg(several[0], checkpoints[0]), checkpoints[0])
+    found = translate(raw, file, _written_by_hrseg(several[0], checkpoints[0]), checkpoints[0])
+    return replace(found, notes=(*found.notes, *_doubts(found)))
 
 
 def _open_tag(tag: str) -> Translated:
@@ -168,7 +169,6 @@ def translate(
             _refuse_double(ours in state, key, ours, file)
             state[ours] = raw[key]
     notes = [note for name in row.conversions if (note := CONVERSIONS[name](state))]
-    notes += _doubts(row, state, checkpoint or {})
     return Translated(
         file=file,
         format=row,
@@ -186,17 +186,15 @@ def translate(
     )
 
 
-def _doubts(
-    row: Format, state: Mapping[str, torch.Tensor], checkpoint: Mapping[str, Any]
-) -> list[str]:
+def _doubts(found: Translated) -> list[str]:
     """Say what a reader should know before trusting the numbers."""
     doubts = []
-    wrong = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    wrong = [k for k, v in found.state.items() if v.is_floating_point() and not v.isfinite().all()]
     if wrong:
         doubts.append(f"{len(wrong)} tensors hold NaN or infinity (such as {wrong[0]})")
-    meta = checkpoint.get("meta")
+    meta = found.meta.get("meta")
     config = str(meta.get("config") or meta.get("cfg") or "") if isinstance(meta, Mapping) else ""
-    if row.name.startswith("mmseg") and re.search(r"align_corners\s*=\s*True", config):
+    if found.format.name.startswith("mmseg") and re.search(r"align_corners\s*=\s*True", config):
         doubts.append(
             "its config aligns corners in the head, which no policy of hrseg does beside mmsegmentation's fusions: "
             "logits will differ"

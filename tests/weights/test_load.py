@@ -194,3 +194,13 @@ def test_a_file_of_two_networks_is_refused(tmp_path):
         WeightsError, match=r"conv1\.weight twice, the second time as module\.conv1"
     ):
         load_weights(network(), path)
+
+
+def test_a_diverged_training_and_a_head_with_aligned_corners_are_mentioned(tmp_path):
+    state = spellings.as_mmseg(network().state_dict())
+    state["backbone.bn1.weight"][0] = float("nan")
+    meta = {"config": "decode_head=dict(align_corners=True)"}
+    path = save({"meta": meta, "state_dict": state}, tmp_path / "a.pth")
+    text = str(load_weights(network(), path, resize="bilinear"))
+    assert "1 tensors hold NaN or infinity (such as backbone.bn1.weight)" in text
+    assert "aligns corners in the head" in text
