@@ -83,7 +83,11 @@ def open_predictor(
     device: str = "auto",
     precision: str = "auto",
     window: tuple[int, int] | None = None,
-    overlap: float = 0.5,
+    overlap: float | None = None,
+    protocol: str = "whole",
+    scales: Sequence[float] = (),
+    flip: bool | None = None,
+    merge: str | None = None,
 ) -> Predictor:
     """Open a trained model, ready to segment images.
 
@@ -93,13 +97,27 @@ def open_predictor(
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         precision: "auto" (bf16 where the device is quick at it), "fp32" or "bf16".
         window: (height, width) of sliding windows, multiples of 32; None runs whole images.
-        overlap: Shared fraction of neighbouring windows.
+        overlap: Shared fraction of neighbouring windows; None is 0.5.
+        protocol: Name of a way to look: "whole", "tta", or that of a published score.
+        scales: Scales to look at instead of the protocol's.
+        flip: Whether to look at the mirrored image too.
+        merge: What is averaged over them: "softmax", "logits" or "exp".
 
     Raises:
         ConfigError: A choice that cannot work.
         WeightsError: The model cannot be opened.
     """
-    return Predictor(model, device=device, precision=precision, window=window, overlap=overlap)
+    return Predictor(
+        model,
+        device=device,
+        precision=precision,
+        window=window,
+        overlap=overlap,
+        protocol=protocol,
+        scales=scales,
+        flip=flip,
+        merge=merge,
+    )
 
 
 def from_pretrained(name: str, revision: str | None = None, **options: Any) -> Predictor:

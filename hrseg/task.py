@@ -17,8 +17,11 @@ from torch import nn
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.labels import LabelSet
 from hrseg.guard import Guard, NonFinite
-from hrseg.inference.prepare import LogitsFunction, prepare
-from hrseg.inference.windows import whole_or_windows
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
+from hrseg.inference.prepare import prepare
+from hrseg.inference.protocol import Protocol
+from hrseg.inference.protocols import choose_protocol
+from hrseg.inference.tta import Scorer, aligns
 from hrseg.losses import WeightedSum
 from hrseg.metrics import ConfusionMatrix, Scores
 from hrseg.optim import Ema, build_optimizer, build_scheduler, parameter_groups
@@ -36,7 +39,7 @@ class SegmentationTask(pl.LightningModule):
         labels: The classes, in trainId order.
         loss: A `WeightedSum`; None is plain cross-entropy.
         optim: Optimiser, schedule and moving average; None takes the defaults.
-        evaluation: Window, overlap and precision of validation and test; None looks at whole images.
+        evaluation: Protocol and precision of validation and test; None looks at whole images.
         card: Plain values that a checkpoint carries under "hrseg" besides the labels: version, config,
             mean, std.
         max_steps: Optimiser steps of the run, where it is not given in epochs.
@@ -73,15 +76,16 @@ class SegmentationTask(pl.LightningModule):
         self.loss = loss or WeightedSum({"cross_entropy": 1.0})
         self.optim = optim or OptimConfig()
         self.evaluation = evaluation or EvaluationConfig()
+        absent = self.protocol.absent
         self.card = dict(card or {})
         self.max_steps = max_steps
         self.channels_last = channels_last
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
         self.guard = Guard(network, non_finite)
-        self.confusion = ConfusionMatrix(labels.num_classes)
+        self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None
-        self._logits: LogitsFunction | None = None
+        self._scorer: Scorer | None = None
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
         self._forward_all = torch.compile(forward_all) if compiled else forward_all
@@ -91,6 +95,13 @@ class SegmentationTask(pl.LightningModule):
         """Optimiser steps of the whole run."""
         limits = [self.trainer.estimated_stepping_batches, self.max_steps or math.inf]
         return int(min(limits))
+
+    @property
+    def protocol(self) -> Protocol:
+        """How validation and test look at an image."""
+        options = {**vars(self.evaluation)}
+        del options["precision"]
+        return choose_protocol(**options)
 
     @property
     def evaluated(self) -> Any:
@@ -199,25 +210,31 @@ class SegmentationTask(pl.LightningModule):
             for buffer in self.evaluated.buffers():
                 torch.distributed.broadcast(buffer, src=0)
         if isinstance(self._trainer and self._trainer.strategy, FSDPStrategy):
-            self._logits = self.network  # sharded weights cannot be copied
+            logits_fn = self.network  # sharded weights cannot be copied
         else:
-            self._logits = prepare(self.evaluated, self.device, self.evaluation.precision)
+            logits_fn = prepare(self.evaluated, self.device, self.evaluation.precision)
+        self._scorer = Scorer(
+            logits_fn,
+            self.protocol,
+            flip_order=self.labels.flip_order,
+            mean=self.card.get("mean", IMAGENET_MEAN),
+            std=self.card.get("std", IMAGENET_STD),
+            aligned=aligns(self.network),
+        )
 
     def _count(self, batch: dict[str, Any]) -> torch.Tensor:
-        if self._logits is None:  # someone calls the step outside a Trainer's loop
+        if self._scorer is None:  # someone calls the step outside a Trainer's loop
             self._open_evaluation()
-        assert self._logits is not None
+        assert self._scorer is not None
         # The prepared network chose its precision itself; the trainer's autocast would change it.
         with torch.autocast(self.device.type, enabled=False):
-            logits = whole_or_windows(
-                self._logits, batch["image"], self.evaluation.window, self.evaluation.overlap or 0.5
-            )
+            logits = self._scorer(batch["image"])
         pred = logits.argmax(dim=1)  # (N, H, W)
         self.confusion.update(pred, batch["mask"])
         return pred
 
     def _close_evaluation(self, stage: str) -> None:
-        self._logits = None
+        self._scorer = None
         self.result = self.confusion.compute()
         values: Mapping[str, Any] = self.result
         scores = {f"{stage}/{name}": values[name] for name in SCORES}

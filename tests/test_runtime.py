@@ -132,5 +132,5 @@ def test_a_released_model_opens_and_predicts(tiny_network, tmp_path):
     )
     (result,) = predict_files(predictor, [photo(tmp_path / "x.png", (70, 80))], tmp_path / "out")
     assert set(np.unique(read_mask(result.mask))) <= {0, 10, 20}
-    assert predictor.window == (32, 64)
+    assert predictor.protocol.window == (32, 64)
     assert predictor.mean == (0.5, 0.5, 0.5)

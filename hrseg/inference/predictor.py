@@ -3,8 +3,10 @@
 It knows tensors and labels, no config and no command line.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,9 @@ from hrseg.imaging import (
 )
 from hrseg.inference.opening import open_model
 from hrseg.inference.prepare import prepare, resolve_device, resolve_precision
-from hrseg.inference.windows import check_window, logit_bands, whole_or_windows
+from hrseg.inference.protocol import Protocol
+from hrseg.inference.protocols import choose_protocol
+from hrseg.inference.tta import Scorer, aligns
 from hrseg.viz import overlay
 
 
@@ -94,7 +98,11 @@ class Predictor:
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         window: (height, width) of sliding windows, or None for whole images.
-        overlap: Shared fraction of neighbouring windows.
+        overlap: Shared fraction of neighbouring windows; None is 0.5.
+        protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
+        scales: Scales to look at, such as (0.75, 1.0, 1.25).
+        flip: Whether to look at the mirrored image too.
+        merge: What is averaged over them: "softmax", "logits" or "exp".
 
     Raises:
         ConfigError: A choice that cannot work.
@@ -117,8 +125,15 @@ class Predictor:
         device: str = "auto",
         precision: str = "auto",
         window: tuple[int, int] | None = None,
-        overlap: float = 0.5,
+        overlap: float | None = None,
+        protocol: str | Protocol = "whole",
+        scales: Sequence[float] = (),
+        flip: bool | None = None,
+        merge: str | None = None,
     ) -> None:
+        options: dict[str, Any] = {"window": window, "overlap": overlap}
+        options |= {"scales": scales, "flip": flip, "merge": merge}
+        self.protocol = choose_protocol(protocol, **options)
         if isinstance(model, nn.Module):
             network = model
             labels = labels or _numbered(network)
@@ -127,16 +142,20 @@ class Predictor:
             network = opened.network
             labels, mean, std = labels or opened.labels, mean or opened.mean, std or opened.std
         _check_network(network, labels)
-        if window is not None:
-            window = (int(window[0]), int(window[1]))
-            check_window(window, overlap)
         self.labels = labels
         self.mean, self.std = mean or IMAGENET_MEAN, std or IMAGENET_STD
-        self.window, self.overlap = window, overlap
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.network = network
         self.logits_fn = prepare(network, self.device, self.precision)
+        self.scorer = Scorer(
+            self.logits_fn,
+            self.protocol,
+            flip_order=labels.flip_order,
+            mean=self.mean,
+            std=self.std,
+            aligned=aligns(network),
+        )
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """Segment one image.
@@ -155,7 +174,7 @@ class Predictor:
         tensor = to_tensor(pixels, self.mean, self.std)[None]
         mask = np.empty(pixels.shape[:2], dtype=np.uint8)
         confidence = np.empty(pixels.shape[:2], dtype=np.float32)
-        for top, logits in logit_bands(self.logits_fn, tensor, self.window, self.overlap):
+        for top, logits in self.scorer.bands(tensor):
             rows = slice(top, top + logits.shape[-2])
             # The winner's softmax, without a second tensor of K probabilities for each pixel.
             best, winner = logits[0].max(dim=0)
@@ -166,7 +185,7 @@ class Predictor:
     def logits(self, image: np.ndarray) -> torch.Tensor:
         """Return logits at image size. Shape: uint8 (H, W, 3) → float32 (1, K, H, W)."""
         tensor = to_tensor(image, self.mean, self.std)[None]
-        return whole_or_windows(self.logits_fn, tensor, self.window, self.overlap)
+        return self.scorer(tensor)
 
 
 def _numbered(network: nn.Module) -> LabelSet:
@@ -192,7 +211,7 @@ def _check_network(network: nn.Module, labels: LabelSet) -> None:
     if bands != 3:
         raise ConfigError(
             f"The network wants images of {bands} bands, a Predictor reads RGB. Use inference.prepare.prepare and "
-            "inference.windows.whole_or_windows on your own tensors."
+            "inference.tta.Scorer on your own tensors."
         )
 
 
