@@ -274,8 +274,6 @@ def _compose(
     if len(tree.loss.terms) and not kept:
         raise ConfigError("loss.terms: every weight is 0. Give one a positive weight.")
     tree.loss.terms = kept
-    scores = tree.published.scores.items()
-    tree.published.scores = {name: score for name, score in scores if score != 0}
     tree.published.scores = {name: score for name, score in tree.published.scores.items() if score}
     config = typing.cast(Config, OmegaConf.to_object(tree))
     _check_together(config)
