@@ -216,12 +216,11 @@ class RandomScale(_Resize):
             if isinstance(self.drawn, tuple)
             else random.choice(self.drawn)
         )
-        sides = {max(height, width): self.base_size, min(height, width): self.short_side}
-        if height == width and self.base_size and self.short_side:
-            sides = {height: min(self.base_size, self.short_side)}
-        targets = [(int(base * scale + 0.5), side) for side, base in sides.items() if base]
+        long, short = max(height, width), min(height, width)
+        limits = ((self.base_size, long), (self.short_side, short))
+        targets = [(int(base * scale + 0.5), side) for base, side in limits if base]
         if not targets:
-            targets = [(int(max(height, width) * scale + 0.5), max(height, width))]
+            targets = [(int(long * scale + 0.5), long)]
         target, side = min(targets, key=lambda pair: pair[0] / pair[1])
         new = [max(1, int(length * target / side + 0.5)) for length in (width, height)]
         return {"size": tuple(new)}

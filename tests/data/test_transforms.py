@@ -222,6 +222,7 @@ def test_long_side_becomes_base_size_times_scale_as_the_source_rounds():
     recipe = train_recipe(crop=(600, 600), base_size=520, scale_min=1.1, scale_max=1.1, flip=0)
     assert sides(recipe, 333, 500, seed=0) == (381, 572)
     assert sides(recipe, 500, 333, seed=0) == (572, 381)
+    assert sides(recipe, 300, 300, seed=0) == (572, 572)
 
 
 def test_image_fits_into_both_sides():
