@@ -112,6 +112,10 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
             wait = WAITS[tries - 1] if error.wait is None else error.wait
             watcher.note(f"{remote.name}: {error}; trying again in {wait:g} s")
             time.sleep(wait)
+        except KeyboardInterrupt:
+            here = megabytes(_size(_part(remote)))
+            watcher.note(f"{remote.name}: {here} are kept; the next try goes on from there")
+            raise
         finally:
             watcher.stop()
     return _settle(remote, named)

@@ -51,10 +51,12 @@ def serving(content: bytes) -> Iterator[Server]:
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     server.url = f"http://127.0.0.1:{httpd.server_port}"
-    yield server
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+        thread.join()
 
 
 def whole(handler: Any) -> None:
