@@ -8,6 +8,7 @@ HF_HUB_OFFLINE). What is fetched is opened like any other file: tensors and plai
 """
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -141,7 +142,10 @@ def _client() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _explained(wanted: Repository, errors: Any, what: str) -> Iterator[None]:
-    """Turn what the client raises into one paragraph."""
+    """Turn what the client raises into one paragraph, and keep its own accounts of retries off the screen."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         yield
     except errors.RevisionNotFoundError as error:
@@ -158,6 +162,8 @@ def _explained(wanted: Repository, errors: Any, what: str) -> Iterator[None]:
         raise WeightsError(_unreachable(wanted)) from error
     except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:
         raise WeightsError(_refused(wanted, what, error)) from error
+    finally:
+        log.setLevel(level)
 
 
 def _unreachable(wanted: Repository) -> str:
@@ -177,6 +183,11 @@ def _refused(wanted: Repository, what: str, error: Exception) -> str:
         403: f"This account may not {what} {wanted} (403). Use a token that may, or a repository of your own.",
         404: f"{wanted} is not on the hub (404). {known}",
     }
+    if what == "push":
+        reasons[401] = (
+            f"{wanted} cannot be written: nobody is logged in, or the token is not valid (401). Run `hf auth login`, or "
+            "set HF_TOKEN to a token that may write."
+        )
     said = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
     return reasons.get(
         code or 0,
