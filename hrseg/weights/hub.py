@@ -185,7 +185,7 @@ def _refused(wanted: Repository, what: str, error: Exception) -> str:
     }
     if what == "push":
         reasons[401] = (
-            f"{wanted} cannot be written: nobody is logged in, or the token is not valid (401). Run `hf auth login`, or "
+            f"{wanted} cannot be written: nobody is logged in, or the token is wrong (401). Run `hf auth login`, or "
             "set HF_TOKEN to a token that may write."
         )
     said = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
