@@ -27,7 +27,8 @@ def add(verbs: Any) -> None:
     text = "three scales, each mirrored too, averaged: a little better, ten times slower"
     verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
     text = "a named way to look, such as official_cityscapes_ms (whole)"
-    verb.add_argument("--protocol", metavar="NAME", default="whole", help=text)
+    verb.add_argument("--protocol", metavar="NAME", help=text)
+    verb.set_defaults(protocol="whole")  # for both; argparse would take the first one's None
     text = "scales to look at, such as 0.5 1 1.5"
     verb.add_argument("--scales", type=float, nargs="+", default=(), metavar="S", help=text)
     text = "look at the mirror image too"
