@@ -11,6 +11,7 @@ import uuid
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -95,6 +96,39 @@ def image_size(path: str | Path) -> tuple[int, int]:
         )  # Pillow gives a TIFF's size turned or not, by version
         width, height = (tags[256], tags[257]) if tags else image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a file keeps its pixels, read from its head.
+
+    Attributes:
+        format: PNG, JPEG, ...
+        mode: Pillow's word: "1", "L", "P", "I;16", "RGB", "RGBA", ...
+        palette: Colours of a palette file, (n, 3).
+        alpha: Whether there is transparency.
+        turned: Whether EXIF says that the picture is to be turned.
+    """
+
+    format: str
+    mode: str
+    palette: np.ndarray | None
+    alpha: bool
+    turned: bool
+
+
+def stored_form(path: str | Path) -> Stored:
+    """Tell how a file keeps its pixels, without decoding them.
+
+    Raises:
+        DataError: The file is missing or not an image.
+    """
+    with _opened(path, load=False) as image:
+        palette = None
+        if image.mode in ("P", "PA"):
+            palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        alpha = image.mode in _TRANSPARENT or "transparency" in image.info
+        return Stored(image.format or "", image.mode, palette, alpha, _orientation(image) != 1)
 
 
 @contextlib.contextmanager

@@ -27,4 +27,5 @@ def isaid(root: Path, split: str) -> list[Pair]:
     refuse_lonely(
         bare, "image", images[0].parent, "mask", f"Put NAME_instance_color_RGB.png into {place}"
     )
-    return [Pair(image, mask, image.stem) for image, mask in zip(images, masks, strict=True)]
+    found = zip(images, masks, strict=True)
+    return [Pair(image, mask, image.stem) for image, mask in found if mask.is_file()]

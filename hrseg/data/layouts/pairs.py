@@ -1,6 +1,8 @@
 """One image and its mask, and what every layout needs to find them and to name whatever has no partner."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,36 @@ class Pair(NamedTuple):
     mask: Path | None
     name: str
     table: str | None = None
+
+
+class Lonely(NamedTuple):
+    """Files without a partner in one folder.
+
+    Attributes:
+        names: Their names, sorted.
+        kind: "image", "mask", or "name" of a list.
+        place: The folder.
+        partner: What is missing.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    place: Path
+    partner: str
+
+
+_GATHERED: ContextVar[list[Lonely] | None] = ContextVar("gathered", default=None)
+
+
+@contextmanager
+def gather_lonely() -> Iterator[list[Lonely]]:
+    """Let layouts leave files without a partner out and list them here, instead of refusing the tree."""
+    gathered: list[Lonely] = []
+    token = _GATHERED.set(gathered)
+    try:
+        yield gathered
+    finally:
+        _GATHERED.reset(token)
 
 
 def list_images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
@@ -81,7 +113,7 @@ def pair_by_stem(
     bare = [path.name for path, name in zip(images, names, strict=True) if name not in available]
     refuse_lonely(bare, "image", base, "mask", f"Put masks of the same name into {masks}")
     refuse_lonely(set(available) - set(names), "mask", masks, "image", f"Put images into {base}")
-    return [Pair(i, available[n], n) for i, n in zip(images, names, strict=True)]
+    return [Pair(i, available[n], n) for i, n in zip(images, names, strict=True) if n in available]
 
 
 def pair_by_list(
@@ -108,7 +140,8 @@ def pair_by_list(
             without_image.append(name)
         elif masks and mask is None:
             without_mask.append(name)
-        pairs.append(Pair(picture, mask, name))
+        else:
+            pairs.append(Pair(picture, mask, name))
     refuse_lonely(without_image, "name", root, "image", hint)
     refuse_lonely(without_mask, "image", root, "mask", hint)
     return pairs
@@ -131,13 +164,16 @@ def read_list(path: Path, hint: str) -> list[str]:
 
 
 def refuse_lonely(names: Iterable[str], kind: str, place: Path, partner: str, step: str) -> None:
-    """Raise if there are names without a partner.
+    """Raise if there are names without a partner, unless somebody gathers them.
 
     Raises:
         DataError: It counts them, shows a few, and says the step.
     """
     names = sorted(names)
-    if names:
+    gathered = _GATHERED.get()
+    if names and gathered is not None:
+        gathered.append(Lonely(tuple(names), kind, place, partner))
+    elif names:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         what = f"{kind}s" if len(names) > 1 else kind
         raise DataError(

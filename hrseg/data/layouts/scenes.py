@@ -72,7 +72,8 @@ def _by_annotations(root: Path, year: str) -> list[Pair]:
     bare = [name for name in names if name not in masks]
     refuse_lonely(bare, "image", root / "images" / year, "mask", f"Put their masks into {place}")
     refuse_lonely(set(masks) - set(names), "mask", place, "image", _GET_COCO_STUFF)
-    return [Pair(image, masks[name], name) for image, name in zip(images, names, strict=True)]
+    found = zip(images, names, strict=True)
+    return [Pair(image, masks[name], name) for image, name in found if name in masks]
 
 
 _GET_COCO_STUFF = "Unpack cocostuff-10k there"
