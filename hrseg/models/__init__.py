@@ -3,28 +3,73 @@
 This folder knows tensors and class counts. It never sees a config, a label name or a trainer.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.models.blocks import RESIZE_POLICIES, ResizePolicy
-from hrseg.models.heads import HeadV2
-from hrseg.models.hrnet import VARIANTS, HRNet
+from hrseg.models.blocks import (
+    RESIZE_POLICIES,
+    Activation,
+    Downsample,
+    Padding,
+    ResizePolicy,
+    Style,
+)
+from hrseg.models.features import ClassificationHead, HeadV2p, Reader
+from hrseg.models.heads import HeadC1, HeadV1, HeadV2
+from hrseg.models.hrnet import VARIANTS, Exchange, HRNet
 from hrseg.models.initialise import INITS, initialise
+from hrseg.models.ocr import HeadOCR
 from hrseg.models.segmenter import Segmenter
 from hrseg.models.summary import Summary, summary
 
 BACKBONES = VARIANTS
-PIXEL_HEADS = {"v2": HeadV2}
-BASELINE_HEADS = ("deeplabv3plus", "fpn", "segformer", "unet", "upernet")
-HEADS: dict[str, str] = {
-    **dict.fromkeys(PIXEL_HEADS, "hrnet"),
-    **dict.fromkeys(BASELINE_HEADS, "smp encoder"),
+PIXEL_HEADS: dict[str, type[nn.Module]] = {
+    "v1": HeadV1,
+    "v2": HeadV2,
+    "ocr": HeadOCR,
+    "c1": HeadC1,
 }
-"""Head name → the family of backbones it stands on."""
+OTHER_HEADS: dict[str, type[nn.Module]] = {"v2p": HeadV2p, "classification": ClassificationHead}
+BASELINE_HEADS = ("deeplabv3plus", "fpn", "segformer", "unet", "upernet")
 
-__all__ = ["BACKBONES", "HEADS", "Summary", "create_model", "list_models", "summary"]
+
+class Head(NamedTuple):
+    """A row of HEADS: the family of backbones it stands on, and what it gives."""
+
+    family: Literal["hrnet", "smp encoder"]
+    gives: Literal["pixels", "pyramid", "image"]
+
+
+HEADS: dict[str, Head] = {
+    **dict.fromkeys(PIXEL_HEADS, Head("hrnet", "pixels")),
+    "v2p": Head("hrnet", "pyramid"),
+    "classification": Head("hrnet", "image"),
+    **dict.fromkeys(BASELINE_HEADS, Head("smp encoder", "pixels")),
+}
+"""Head name → its row. Only heads that give pixels can be trained for segmentation."""
+FORM: dict[str, Any] = {
+    "padding": "symmetric",
+    "exchange": "full",
+    "branches_from_start": False,
+    "activation": "relu",
+    "downsample": "conv",
+}
+"""Options of an HRNet besides its width, with the values that a spec without them means: the published network's."""
+_CHOICES = {
+    name: get_args(kind)
+    for name, kind in (
+        ("padding", Padding),
+        ("exchange", Exchange),
+        ("activation", Activation),
+        ("downsample", Downsample),
+    )
+}
+
+__all__ = ["BACKBONES", "FORM", "HEADS", "Summary", "create_model", "list_models", "summary"]
 
 
 def create_model(
@@ -34,6 +79,11 @@ def create_model(
     resize: ResizePolicy = "bilinear",
     in_channels: int = 3,
     *,
+    padding: Padding = "symmetric",
+    exchange: Exchange = "full",
+    branches_from_start: bool = False,
+    activation: Activation = "relu",
+    downsample: Downsample = "conv",
     init: Literal["kaiming", "official"] = "kaiming",
     encoder_weights: str | None = None,
 ) -> Any:
@@ -42,16 +92,24 @@ def create_model(
     Args:
         backbone: A name of `list_models()`, or an smp encoder for the heads unet, fpn, deeplabv3plus,
             segformer and upernet.
-        head: "v2", or one of those smp heads.
+        head: Of an HRNet: "v2", "v1", "ocr" or "c1" for pixels, "v2p" for a pyramid, "classification" for
+            whole images. Or one of those smp heads.
         num_classes: K, the classes the network tells apart.
         resize: Interpolation in fusion and concatenation. "bilinear" for the plain official recipes,
-            "bilinear_aligned" for ADE20K, "nearest" as ImageNet weights were trained.
+            "bilinear_aligned" for ADE20K and OCR, "bilinear_scaled" for mmsegmentation's, "nearest" as
+            ImageNet weights were trained.
         in_channels: Bands of the image.
+        padding: Of stride-2 convolutions: "symmetric", or "same" as in PaddleSeg.
+        exchange: Modules that end with a fusion: "full", "between_stages" or "final", see `HRNet`.
+        branches_from_start: Four branches from stage 2 on.
+        activation: "relu" or "leaky_relu".
+        downsample: From a finer branch to a coarser in the fusions: "conv" or "max_pool".
         init: "kaiming" to train from scratch; "official" (std 0.001) where ImageNet weights follow.
         encoder_weights: For smp heads only: None, or a name smp knows ("imagenet"), which downloads.
 
     Returns:
-        A module with `forward`, `forward_all` ({"main": logits at stride 4}) and `forward_branches`.
+        A module with `forward`, `forward_all` ({"main": logits at stride 4}) and `forward_branches`. With a
+        head that gives no pixels, `forward` gives the head's pyramid or logits of the image.
 
     Raises:
         ConfigError: A name or number that cannot be built.
@@ -62,7 +120,14 @@ def create_model(
         >>> network.eval()(torch.zeros(1, 3, 97, 101)).shape
         torch.Size([1, 11, 97, 101])
     """
-    _check(head, num_classes, resize, in_channels, init)
+    form = {
+        "padding": padding,
+        "exchange": exchange,
+        "branches_from_start": branches_from_start,
+        "activation": activation,
+        "downsample": downsample,
+    }
+    _check(head, num_classes, resize, in_channels, init, form)
     spec = {
         "backbone": backbone,
         "head": head,
@@ -70,7 +135,8 @@ def create_model(
         "resize": resize,
         "in_channels": in_channels,
     }
-    if HEADS[head] == "smp encoder":
+    if HEADS[head].family == "smp encoder":
+        _check_plain(head, form)
         return _baseline(backbone, head, spec, encoder_weights)
     if backbone not in VARIANTS:
         raise ConfigError(unknown_choice("backbone", backbone, VARIANTS))
@@ -79,8 +145,17 @@ def create_model(
             f"encoder_weights='{encoder_weights}' is for smp heads ({', '.join(BASELINE_HEADS)}). For "
             "an HRNet load a file with hrseg.load_weights(network, file)."
         )
-    trunk = HRNet(VARIANTS[backbone], resize, in_channels)
-    network = Segmenter(trunk, PIXEL_HEADS[head](trunk.out_channels, num_classes, resize), spec)
+    trunk = HRNet(
+        VARIANTS[backbone],
+        resize,
+        in_channels,
+        style=Style(padding, activation, downsample),
+        exchange=exchange,
+        branches_from_start=branches_from_start,
+    )
+    top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
+    spec |= form
+    network = (Segmenter if head in PIXEL_HEADS else Reader)(trunk, top, spec)
     initialise(network, init)
     return network.to(memory_format=torch.channels_last)
 
@@ -95,17 +170,29 @@ def list_models() -> list[str]:
     return list(VARIANTS)
 
 
-def _check(head: str, num_classes: int, resize: str, in_channels: int, init: str) -> None:
+def _check(
+    head: str, num_classes: int, resize: str, in_channels: int, init: str, form: Mapping[str, Any]
+) -> None:
     for kind, value, table in (
         ("head", head, HEADS),
         ("resize policy", resize, RESIZE_POLICIES),
         ("init", init, INITS),
+        *((name, form[name], choices) for name, choices in _CHOICES.items()),
     ):
         if value not in table:
             raise ConfigError(unknown_choice(kind, value, table))
     for name, number in (("num_classes", num_classes), ("in_channels", in_channels)):
         if number < 1:
             raise ConfigError(f"{name} is {number}; a network needs at least 1.")
+
+
+def _check_plain(head: str, form: Mapping[str, Any]) -> None:
+    for name, value in form.items():
+        if value != FORM[name]:
+            raise ConfigError(
+                f"{name} is {value}, but head '{head}' stands on no HRNet. Leave {name} at {FORM[name]}, or choose "
+                f"a head of HRNet: {', '.join(PIXEL_HEADS)}."
+            )
 
 
 def _baseline(encoder: str, head: str, spec: dict[str, Any], weights: str | None) -> Any:

@@ -4,26 +4,86 @@ Nothing here knows about branches or classes. Parameter names follow the officia
 checkpoints spell them that way.
 """
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-ResizePolicy = Literal["bilinear", "bilinear_aligned", "nearest"]
+ResizePolicy = Literal["bilinear", "bilinear_aligned", "bilinear_scaled", "nearest"]
+Padding = Literal["symmetric", "same"]
+Activation = Literal["relu", "leaky_relu"]
+Downsample = Literal["conv", "max_pool"]
 RESIZE_POLICIES: tuple[str, ...] = get_args(ResizePolicy)
+LEAK = 0.2
+"""Slope of leaky_relu below zero, TensorFlow's default."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the small pieces of a backbone are made; only max_pool changes names and shapes of parameters.
+
+    Attributes:
+        padding: Of stride-2 3x3 convolutions: "symmetric" (one pixel on each side), or "same" (PaddleSeg and
+            TensorFlow: even sizes are padded behind only).
+        activation: "relu" or "leaky_relu".
+        downsample: How fusions reach a coarser branch: "conv" (one stride-2 convolution per octave) or
+            "max_pool" (one pooling, then a 1x1 convolution).
+    """
+
+    padding: str = "symmetric"
+    activation: str = "relu"
+    downsample: str = "conv"
+
+    def act(self) -> nn.Module:
+        """Return the activation layer."""
+        if self.activation == "leaky_relu":
+            return nn.LeakyReLU(LEAK, inplace=True)
+        return nn.ReLU(inplace=True)
+
+    def conv(self, inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+        """Return a convolution without bias that keeps ceil(size / stride)."""
+        kind = SameConv2d if self.padding == "same" and stride == 2 else nn.Conv2d
+        return kind(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
+
+
+PLAIN = Style()
+
+
+class SameConv2d(nn.Conv2d):
+    """A stride-2 3x3 convolution padded as TensorFlow's "SAME": even sizes get one pixel behind and none before.
+
+    Odd sizes get one on either side, as everywhere.
+
+    Shape:
+        (N, C, H, W) → (N, D, ceil(H / 2), ceil(W / 2))
+
+    Source: PaddleSeg's padding "same" (measured: with it both give equal logits).
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad, then convolve. Shape: as the class says."""
+        height, width = x.shape[-2:]
+        x = F.pad(x, (width % 2, 1, height % 2, 1))
+        return F.conv2d(x, self.weight, self.bias, self.stride)
 
 
 def conv_bn(
-    inside: int, outside: int, kernel: int = 3, stride: int = 1, relu: bool = True
+    inside: int,
+    outside: int,
+    kernel: int = 3,
+    stride: int = 1,
+    relu: bool = True,
+    style: Style = PLAIN,
 ) -> nn.Sequential:
-    """Build convolution (no bias), batch norm and, if asked, ReLU; padding keeps ceil(size / stride)."""
+    """Build convolution (no bias), batch norm and, if asked, the activation; ceil(size / stride) is kept."""
     layers: list[nn.Module] = [
-        nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2, bias=False),
+        style.conv(inside, outside, kernel, stride),
         nn.BatchNorm2d(outside),
     ]
     if relu:
-        layers.append(nn.ReLU(inplace=True))
+        layers.append(style.act())
     return nn.Sequential(*layers)
 
 
@@ -33,7 +93,8 @@ def resize(maps: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tens
     Args:
         maps: Feature maps.
         size: (height, width) to reach.
-        policy: "bilinear", "bilinear_aligned" (corner pixels kept in place) or "nearest".
+        policy: "bilinear", "bilinear_aligned" (corner pixels kept in place), "bilinear_scaled" (the same as
+            bilinear here, see `enlarge`) or "nearest".
 
     Shape:
         maps (N, C, h, w) → (N, C, *size)
@@ -48,6 +109,28 @@ def resize(maps: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tens
         return F.interpolate(maps, size=size, mode="nearest")
     aligned = policy == "bilinear_aligned"
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=aligned)
+
+
+def enlarge(maps: torch.Tensor, size: tuple[int, int], octaves: int, policy: str) -> torch.Tensor:
+    """Bring a coarser branch to a finer one's size inside a fusion.
+
+    Only "bilinear_scaled" differs from `resize`: it enlarges by the whole factor first, and where that
+    misses the sibling's size (which 32 does not divide) resizes once more, as mmsegmentation does.
+
+    Args:
+        maps: Feature maps of the coarser branch.
+        size: (height, width) of the finer branch.
+        octaves: Branches between them.
+        policy: See `resize`.
+
+    Shape:
+        maps (N, C, h, w) → (N, C, *size)
+
+    Source: mmsegmentation 1.2.2, HRModule.
+    """
+    if policy == "bilinear_scaled" and octaves:
+        maps = F.interpolate(maps, scale_factor=2.0**octaves, mode="bilinear", align_corners=False)
+    return resize(maps, size, policy)
 
 
 def resize_logits(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tensor:
@@ -69,13 +152,13 @@ class BasicBlock(nn.Module):
         (N, C, H, W) → (N, C, H, W)
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, style: Style = PLAIN) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv1 = style.conv(channels, channels)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = style.conv(channels, channels)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = style.act()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block. Shape: (N, C, H, W) → (N, C, H, W)."""
@@ -93,16 +176,16 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inside: int, channels: int) -> None:
+    def __init__(self, inside: int, channels: int, style: Style = PLAIN) -> None:
         super().__init__()
         outside = channels * self.expansion
-        self.conv1 = nn.Conv2d(inside, channels, 1, bias=False)
+        self.conv1 = style.conv(inside, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = style.conv(channels, channels)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, outside, 1, bias=False)
+        self.conv3 = style.conv(channels, outside, 1)
         self.bn3 = nn.BatchNorm2d(outside)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = style.act()
         self.downsample = conv_bn(inside, outside, 1, relu=False) if inside != outside else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

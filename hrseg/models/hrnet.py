@@ -8,11 +8,14 @@ arXiv:1908.07919, and github.com/HRNet/HRNet-Semantic-Segmentation.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
-from hrseg.models.blocks import BasicBlock, Bottleneck, conv_bn, resize
+from hrseg.models.blocks import PLAIN, BasicBlock, Bottleneck, Style, conv_bn, enlarge
+
+Exchange = Literal["full", "between_stages", "final"]
 
 
 @dataclass(frozen=True)
@@ -53,42 +56,65 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def _fuse_layer(channels: list[int], target: int, source: int) -> nn.Module:
+def _fuse_layer(channels: list[int], target: int, source: int, style: Style) -> nn.Module:
     """Build the path from branch source to branch target, up to the upsampling."""
     if source == target:
         return nn.Identity()
-    if source > target:  # from a coarser branch: 1x1, then resized in forward
-        return conv_bn(channels[source], channels[target], 1, relu=False)
-    steps = target - source  # from a finer branch: one stride-2 convolution per octave
+    if source > target:  # from a coarser branch: 1x1, then enlarged in forward
+        return conv_bn(channels[source], channels[target], 1, relu=False, style=style)
+    steps = target - source  # from a finer branch
+    if style.downsample == "max_pool":
+        pool = nn.MaxPool2d(2**steps, ceil_mode=True)
+        return nn.Sequential(
+            pool, conv_bn(channels[source], channels[target], 1, relu=False, style=style)
+        )
     keep = [
-        conv_bn(channels[source], channels[source], stride=2, relu=True) for _ in range(steps - 1)
-    ]
-    return nn.Sequential(*keep, conv_bn(channels[source], channels[target], stride=2, relu=False))
+        conv_bn(channels[source], channels[source], stride=2, style=style) for _ in range(steps - 1)
+    ]  # one stride-2 convolution per octave
+    last = conv_bn(channels[source], channels[target], stride=2, relu=False, style=style)
+    return nn.Sequential(*keep, last)
 
 
 class Module(nn.Module):
     """Residual blocks on every branch, then one fusion in which each branch receives the sum of all.
 
+    Args:
+        channels: Of each branch, finest first.
+        blocks: Basic blocks per branch.
+        resize_policy: Interpolation inside the fusion, see `blocks.enlarge`.
+        style: How the pieces are made.
+        fuses: Without a fusion the branches stay to themselves, as in the paper's ablation.
+
     Shape:
         branch i: (N, C * 2**i, H / 2**i, W / 2**i) → the same
     """
 
-    def __init__(self, channels: list[int], blocks: int, resize_policy: str) -> None:
+    def __init__(
+        self,
+        channels: list[int],
+        blocks: int,
+        resize_policy: str,
+        style: Style = PLAIN,
+        fuses: bool = True,
+    ) -> None:
         super().__init__()
         self.resize_policy = resize_policy
+        self.fuses = fuses
         self.branches = nn.ModuleList(
-            nn.Sequential(*[BasicBlock(width) for _ in range(blocks)]) for width in channels
+            nn.Sequential(*[BasicBlock(width, style) for _ in range(blocks)]) for width in channels
         )
-        count = range(len(channels))
+        count = range(len(channels) if fuses else 0)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_fuse_layer(channels, target, source) for source in count)
+            nn.ModuleList(_fuse_layer(channels, target, source, style) for source in count)
             for target in count
         )
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = style.act()
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the branches, then the fusion. Shape: as the class says, one map per branch."""
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        if not self.fuses:
+            return maps
         return [
             self._receive(target, layers, maps) for target, layers in enumerate(self.fuse_layers)
         ]
@@ -97,8 +123,8 @@ class Module(nn.Module):
         # The sibling's real size, not a factor: odd inputs give ceil-ed sizes that no factor meets.
         size = (maps[target].shape[-2], maps[target].shape[-1])
         total: torch.Tensor | None = None
-        for layer, x in zip(layers.children(), maps, strict=True):
-            arrived = resize(layer(x), size, self.resize_policy)
+        for source, (layer, x) in enumerate(zip(layers.children(), maps, strict=True)):
+            arrived = enlarge(layer(x), size, max(0, source - target), self.resize_policy)
             total = arrived if total is None else total + arrived
         return self.relu(total)
 
@@ -108,38 +134,56 @@ class HRNet(nn.Module):
 
     Args:
         variant: A row of VARIANTS.
-        resize_policy: Interpolation inside the fusions, see `blocks.resize`.
+        resize_policy: Interpolation inside the fusions, see `blocks.enlarge`.
         in_channels: Bands of the input image.
+        style: Padding, activation and downsampling of the pieces.
+        exchange: Which modules end with a fusion: "full", every one (8 in the paper's network);
+            "between_stages", the last of each stage (3); "final", the very last (1).
+        branches_from_start: Stages 2 and 3 have all four branches, too, instead of opening one each.
 
     Shape:
         image (N, in_channels, H, W) → four maps, (N, C * 2**i, ceil(H / (4 * 2**i)), …)
 
-    Source: arXiv:1908.07919; a new branch starts from the lowest existing one.
+    Source: arXiv:1908.07919; a new branch starts from the lowest existing one. exchange and
+        branches_from_start are the ablations of its section on the design.
     """
 
     def __init__(
-        self, variant: Variant, resize_policy: str = "bilinear", in_channels: int = 3
+        self,
+        variant: Variant,
+        resize_policy: str = "bilinear",
+        in_channels: int = 3,
+        *,
+        style: Style = PLAIN,
+        exchange: Exchange = "full",
+        branches_from_start: bool = False,
     ) -> None:
         super().__init__()
         self.variant = variant
         self.out_channels = variant.channels(4)
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, 2, padding=1, bias=False)
+        self.conv1 = style.conv(in_channels, 64, stride=2)
         self.bn1 = nn.BatchNorm2d(64)
-        self.conv2 = nn.Conv2d(64, 64, 3, 2, padding=1, bias=False)
+        self.conv2 = style.conv(64, 64, stride=2)
         self.bn2 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = style.act()
         wide = variant.stem_channels * Bottleneck.expansion
         self.layer1 = nn.Sequential(
-            Bottleneck(64, variant.stem_channels),
-            *[Bottleneck(wide, variant.stem_channels) for _ in range(variant.stem_blocks - 1)],
+            Bottleneck(64, variant.stem_channels, style),
+            *[
+                Bottleneck(wide, variant.stem_channels, style)
+                for _ in range(variant.stem_blocks - 1)
+            ],
         )
         before = [wide]
         for stage, modules in enumerate(variant.modules, start=2):
-            after = variant.channels(stage)
-            self.add_module(f"transition{stage - 1}", _transition(before, after))
+            after = variant.channels(4 if branches_from_start else stage)
+            self.add_module(f"transition{stage - 1}", _transition(before, after, style))
+            fuses = [_fuses(exchange, stage, number == modules - 1) for number in range(modules)]
             self.add_module(
                 f"stage{stage}",
-                nn.ModuleList(Module(after, variant.blocks, resize_policy) for _ in range(modules)),
+                nn.ModuleList(
+                    Module(after, variant.blocks, resize_policy, style, fuse) for fuse in fuses
+                ),
             )
             before = after
 
@@ -168,14 +212,24 @@ class HRNet(nn.Module):
         return stages
 
 
-def _transition(before: list[int], after: list[int]) -> nn.ModuleList:
-    """Carry the existing branches over and open one more, at half the lowest one's resolution."""
-    kept: list[nn.Module] = [
-        nn.Identity() if old == new else conv_bn(old, new)
+def _fuses(exchange: str, stage: int, last: bool) -> bool:
+    """Say whether a module ends with a fusion."""
+    return exchange == "full" or (last and (exchange == "between_stages" or stage == 4))
+
+
+def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleList:
+    """Carry the existing branches over and open the missing ones, each an octave below the lowest."""
+    layers: list[nn.Module] = [
+        nn.Identity() if old == new else conv_bn(old, new, style=style)
         for old, new in zip(before, after, strict=False)
     ]
-    opened = nn.Sequential(conv_bn(before[-1], after[-1], stride=2))
-    return nn.ModuleList([*kept, opened])
+    for opened in range(len(before), len(after)):
+        steps = opened - len(before)  # more than one branch opens only where all do from the start
+        down = [conv_bn(before[-1], before[-1], stride=2, style=style) for _ in range(steps)]
+        layers.append(
+            nn.Sequential(*down, conv_bn(before[-1], after[opened], stride=2, style=style))
+        )
+    return nn.ModuleList(layers)
 
 
 def _step(transition: nn.Module, maps: list[torch.Tensor]) -> list[torch.Tensor]:

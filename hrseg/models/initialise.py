@@ -2,7 +2,8 @@
 
 Source: the official code draws every convolution from a normal with standard deviation 0.001. That is harmless
 where ImageNet weights replace it, but a network trained from scratch hardly moves, so there Kaiming's rule
-(as in the official ImageNet classifier) is used.
+(as in the official ImageNet classifier) is used. The OCR head, which no ImageNet weights replace, keeps torch's
+own values under the official rule, as it does there.
 """
 
 from typing import Literal, get_args
@@ -11,6 +12,8 @@ from torch import nn
 
 Init = Literal["kaiming", "official"]
 INITS: tuple[str, ...] = get_args(Init)
+_LEFT = ("cls", "aux", "ocr")
+"""Parts of names that the official rule passes over."""
 
 
 def initialise(network: nn.Module, init: str) -> None:
@@ -20,7 +23,9 @@ def initialise(network: nn.Module, init: str) -> None:
         network: Any module.
         init: "kaiming" (normal, fan out) for training from scratch, or "official" (normal, std 0.001).
     """
-    for module in network.modules():
+    for name, module in network.named_modules():
+        if init == "official" and any(part in name for part in _LEFT):
+            continue
         if isinstance(module, nn.Conv2d):
             if init == "official":
                 nn.init.normal_(module.weight, std=0.001)

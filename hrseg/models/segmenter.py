@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from hrseg.models.blocks import resize_logits
-from hrseg.models.heads import HeadV2
 from hrseg.models.hrnet import HRNet
 
 
@@ -27,7 +26,7 @@ class Segmenter(nn.Module):
         image (N, bands, H, W) → logits (N, K, H, W), float32
     """
 
-    def __init__(self, backbone: HRNet, head: HeadV2, spec: dict[str, Any]) -> None:
+    def __init__(self, backbone: HRNet, head: nn.Module, spec: dict[str, Any]) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -43,7 +42,7 @@ class Segmenter(nn.Module):
         """Return every output of the head at stride 4, exactly the maps the official code returns.
 
         Shape:
-            image (N, bands, H, W) → {"main": (N, K, ceil(H/4), ceil(W/4))}
+            image (N, bands, H, W) → {"main": (N, K, ceil(H/4), ceil(W/4))}, and "aux" likewise for OCR
         """
         outputs: dict[str, torch.Tensor] = self.head(self.forward_branches(image))
         return outputs
