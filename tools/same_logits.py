@@ -98,6 +98,8 @@ def _run_originals(folder: Path, checkouts: Pairs, pythons: Pairs) -> Pairs:
 
 
 def _launch(source: str, folder: Path, checkouts: Pairs, pythons: Pairs, *more: str) -> str:
+    if SOURCES[source].wants == "checkout" and not checkouts.get(source):
+        return f"no --checkout {source}=PATH"
     command = [pythons.get(source, sys.executable), "-m", "tools.references", source]
     command += ["--out", str(folder), *more]
     if checkouts.get(source):
@@ -126,9 +128,8 @@ def _table(folder: Path, absent: Pairs) -> tuple[list[str], float]:
             cells, largest = _compare(case, folder / source, about, logits)
             worst = max(worst, largest)
             head = "" if case.head == "branches" else f" {case.head}"
-            rows.append(
-                f"| {title} | {version} | {case.backbone}{head} | {case.policy} | {cells} |"
-            )
+            function = case.policy if row.padding == "symmetric" else f"{case.policy}, padding same"
+            rows.append(f"| {title} | {version} | {case.backbone}{head} | {function} | {cells} |")
             print(rows[-1], file=sys.stderr)
             title = version = ""
     return rows, worst
@@ -154,17 +155,18 @@ def _compare(case: Case, folder: Path, about: Any, logits: Any) -> tuple[str, fl
         outputs = _outputs(network, (height, width))
         names = [key.rsplit("/", 1)[1] for key in logits if key.startswith(f"{place}/")]
         distances = [_distance(outputs[name], logits[f"{place}/{name}"]) for name in names]
-        cells.append(f"{max(distances):.1e}")
+        cells.append(_short(max(distances)))
         worst = max(worst, *distances)
     return " | ".join(cells), worst
 
 
 def _ours(foreign: Foreign) -> Any:
     spec = dict(foreign.spec)
-    if spec["head"] == "none":
+    bare = spec["head"] == "none"
+    if bare:
         spec.update(head="v2", num_classes=NUM_CLASSES)
     network = create_model(**spec).eval()
-    load_translated(network, foreign.translated, compare=False)
+    load_translated(network, foreign.translated, new_head=bare, compare=False)
     return network
 
 
@@ -172,13 +174,18 @@ def _outputs(network: Any, size: tuple[int, int]) -> dict[str, np.ndarray]:
     image = torch.from_numpy(seeded_image(size))
     with torch.no_grad():
         branches = network.backbone(image)
-        outputs = dict(network.head(branches))
+        answer = network.head(branches)
+    outputs = dict(answer) if isinstance(answer, dict) else {"main": answer}
     outputs.update({f"branch{i}": x for i, x in enumerate(branches)})
     return {name: value.numpy() for name, value in outputs.items()}
 
 
 def _distance(ours: np.ndarray, original: np.ndarray) -> float:
     return float(np.abs(ours - original).max() / original.std())
+
+
+def _short(number: float) -> str:
+    return f"{number:.1e}".replace("e-0", "e-")
 
 
 def _equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -203,7 +210,7 @@ def _extra(folder: Path) -> tuple[str, float]:
         lines.append(
             "One hrnet_w48 written in the official, mmsegmentation's and PaddleSeg's format (there without its "
             "own padding): our three imports and the three originals' answers at 128x256 differ from one another "
-            f"by at most {worst:.1e}."
+            f"by at most {_short(worst)}."
         )
     backbone = folder / "timm" / "hrnet_w48_classification.safetensors"
     if backbone.exists():

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from hrseg.build import build_network
+from hrseg.config import load_config
+from hrseg.data.labels import load_labels
 from hrseg.models import create_model
 from hrseg.weights.foreign import translate
 from hrseg.weights.load import load_translated
@@ -62,12 +65,15 @@ def build(foreign, backbone, policy, padding=None):
     ).eval()
 
 
-def outputs_of(network, size, branches):
+def outputs_of(network, size, head="v2"):
     image = torch.from_numpy(seeded_image(size))
     with torch.no_grad():
-        if branches:
-            return {"branch3": network.forward_branches(image)[3].numpy()}
-        return {name: value.numpy() for name, value in network.forward_all(image).items()}
+        branches = network.forward_branches(image)
+        if head == "branches":
+            return {"branch3": branches[3].numpy()}
+        outputs = network.head(branches)
+        outputs = outputs if isinstance(outputs, dict) else {"main": outputs}
+        return {name: value.numpy() for name, value in outputs.items()}
 
 
 def distance(ours, original):
@@ -83,11 +89,11 @@ def test_imported_weights_give_the_original_logits(source, model, policy):
     backbone, head = model.rsplit("_", 1)
     network = build(foreign, backbone, policy)
     bare = head == "branches"
-    report = load_translated(network, foreign, resize=policy)
+    report = load_translated(network, foreign, new_head=bare, resize=policy)
     assert bool(report.new) == bare
     seen = 0
     for size in SIZES:
-        for name, ours in outputs_of(network, size, bare).items():
+        for name, ours in outputs_of(network, size, head).items():
             key = f"{source}/{model}/{policy}/{size[0]}x{size[1]}/{name}"
             if key in ORIGINALS:
                 assert distance(thinned(ours, size), ORIGINALS[key]) < TOLERANCE, key
@@ -111,10 +117,23 @@ def test_one_network_in_three_formats_gives_the_same_logits():
         foreign = translate(as_tensors(state), format_)
         network = build(foreign, "hrnet_w18_small_v2", "bilinear", padding="symmetric")
         load_translated(network, foreign, compare=False)
-        outputs.append(outputs_of(network, SIZES[1], False)["main"])
+        outputs.append(outputs_of(network, SIZES[1])["main"])
     assert all(distance(other, outputs[0]) < TOLERANCE for other in outputs[1:])
     key = "official/hrnet_w18_small_v2_v2/bilinear/125x203/main"
     assert distance(outputs[0], ORIGINALS[key]) < TOLERANCE
+
+
+def test_a_timm_classifier_is_the_backbone_of_the_cityscapes_recipe():
+    recipe = load_config("cityscapes_w48")
+    network = build_network(recipe, load_labels("cityscapes"), load=False)
+    foreign = imported("timm", "hrnet_w48_classification")
+    report = load_translated(network, foreign)
+    assert len(report.matched) == 1830
+    assert len(report.new) == 9
+    assert all(key.startswith("head.") for key in report.new)
+    assert any("nearest" in note and "bilinear" in note for note in report.notes)
+    own = network.state_dict()
+    assert all(torch.equal(own[key], foreign.state[key]) for key in report.matched)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +152,7 @@ def test_what_names_cannot_show_changes_the_logits(source, field, value):
     own = {"policy": foreign.function["resize"], "padding": foreign.function["padding"]}
     network = build(foreign, "hrnet_w18_small_v2", **{**own, field: value})
     network.load_state_dict(foreign.state)
-    ours = outputs_of(network, SIZES[1], False)["main"]
+    ours = outputs_of(network, SIZES[1])["main"]
     original = ORIGINALS[f"{source}/{model}/{own['policy']}/125x203/main"]
     assert distance(ours, original) > 100 * TOLERANCE
 
@@ -149,6 +168,6 @@ def test_gammas_of_torch_04_taken_as_they_are_give_other_logits():
         if key.startswith("backbone.") and key.split(".", 1)[1] in raw
     }
     network.load_state_dict({**foreign.state, **untouched})
-    ours = outputs_of(network, SIZES[1], False)["main"]
+    ours = outputs_of(network, SIZES[1])["main"]
     original = ORIGINALS[f"official_master/{model}/bilinear/125x203/main"]
     assert distance(ours, original) > 0.5

@@ -57,12 +57,16 @@ class Source:
         title: How the table of results calls it.
         policies: Our names of the policies its own switches reach.
         heads: Head → the backbones it is run with.
+        wants: "checkout" of its repository, "python" of an environment of its own, or nothing but packages.
+        padding: Our name of how it pads.
     """
 
     module: str
     title: str
     policies: tuple[str, ...]
     heads: dict[str, tuple[str, ...]]
+    wants: str = ""
+    padding: str = "symmetric"
 
 
 _ALL = tuple(WIDTHS)
@@ -73,32 +77,46 @@ SOURCES = {
         "official, HRNet-OCR branch",
         ("bilinear", "bilinear_aligned"),
         {"v2": _ALL, "ocr": _W48},
+        wants="checkout",
     ),
     "official_v11": Source(
-        "official", "official, pytorch-v1.1 branch", ("bilinear",), {"v2": _ALL}
+        "official", "official, pytorch-v1.1 branch", ("bilinear",), {"v2": _ALL}, wants="checkout"
     ),
     "official_master": Source(
-        "official_torch04", "official, master (torch 0.4.1)", ("bilinear",), {"v2": _ALL}
+        "official_torch04",
+        "official, master (torch 0.4.1)",
+        ("bilinear",),
+        {"v2": _ALL},
+        wants="checkout",
     ),
     "official_torch04": Source(
         "official_torch04",
         "official, HRNet-OCR branch under torch 0.4.1",
         ("bilinear_aligned",),
         {"ocr": _W48},
+        wants="checkout",
     ),
     "classification": Source(
-        "classification", "official ImageNet code", ("nearest",), {"classification": _ALL}
+        "classification",
+        "official ImageNet code",
+        ("nearest",),
+        {"classification": _ALL},
+        wants="checkout",
     ),
     "timm": Source("timm_hub", "timm", ("nearest",), {"classification": _ALL}),
     "smp": Source("smp_encoder", "smp `tu-hrnet`", ("nearest",), {"branches": _ALL[1:]}),
-    "mmseg": Source("mmseg", "mmsegmentation", ("bilinear_scaled",), {"v2": _ALL, "ocr": _W48}),
+    "mmseg": Source(
+        "mmseg", "mmsegmentation", ("bilinear_scaled",), {"v2": _ALL, "ocr": _W48}, wants="python"
+    ),
     "paddleseg": Source(
         "paddleseg",
         "PaddleSeg",
         ("bilinear", "bilinear_aligned"),
         {"v2": _ALL, "ocr": _W48},
+        wants="python",
+        padding="same",
     ),
-    "csail": Source("csail", "CSAILVision", ("bilinear",), {"c1": _W48}),
+    "csail": Source("csail", "CSAILVision", ("bilinear",), {"c1": _W48}, wants="checkout"),
 }
 
 
