@@ -17,6 +17,7 @@ from hrseg.weights import (
     read_release,
 )
 from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all
+from hrseg.weights.foreign import DEFAULTS
 from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.importer import open_tag, refuse_headless
 
@@ -126,11 +127,12 @@ def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
         spec.pop("encoder_weights", None)  # its own weights follow; nothing is to be downloaded
         return spec
     model = entry["config"]["model"]
+    form = {name: model[name] for name in DEFAULTS if name in model}  # older runs lack some
     return {
         "backbone": model["backbone"],
         "head": model["head"],
         "num_classes": labels.num_classes,
-        "resize": model["resize"],
+        **form,
     }
 
 

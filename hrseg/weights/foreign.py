@@ -66,7 +66,16 @@ class Translated:
     def head(self) -> str | None:
         """The head it holds, of ours; None for a bare backbone."""
         stored = (self.spec or {}).get("head")
-        return stored if self.spec and stored != NO_HEAD else head_of(self.state)
+        if stored is not None and stored != NO_HEAD:
+            return str(stored)
+        head = head_of(self.state)
+        return "v1" if head == "v2" and self._reads_one_branch() else head
+
+    def _reads_one_branch(self) -> bool:
+        """V1 and V2 spell their head alike; V1 reads C channels, V2 15 C."""
+        first = self.state.get("head.last_layer.0.weight")
+        finest = self.state.get("backbone.stage4.0.branches.0.0.conv1.weight")
+        return first is not None and finest is not None and first.shape[1] == finest.shape[0]
 
     @property
     def num_classes(self) -> int | None:
