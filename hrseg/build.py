@@ -23,13 +23,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hrseg.callbacks import Pictures, ProgressBar, ProgressLines, StopAtStep
 from hrseg.checkpoints import AtomicCheckpointIO, KeepBestAndLast
-from hrseg.config import Config, check_trainer_options, config_to_dict, to_yaml
+from hrseg.config import Config, ModelConfig, check_trainer_options, config_to_dict, to_yaml
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, unknown_choice
 from hrseg.inference.prepare import resolve_precision
 from hrseg.losses import WeightedSum, class_weights_from_counts
-from hrseg.models import create_model
+from hrseg.models import FORM, HEADS, create_model
 from hrseg.runs import MetricsFile, StartFolder, version_of
 from hrseg.task import SegmentationTask
 from hrseg.weights import load_weights
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our word → Lightning's."""
+GIVES = {"pyramid": "a pyramid of feature maps", "image": "classes of whole images"}
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,48 @@ def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> tor
         load: Whether model.weights is loaded, which may download; a dry run does not.
 
     Raises:
-        ConfigError: A name that is in no table.
+        ConfigError: A name that is in no table, a head that gives no pixels, or options that exclude each other.
         WeightsError: The weights do not fit.
     """
     model = config.model
     init = model.init
     if init == "auto":
         init = "kaiming" if model.weights is None else "official"
+    _check_head(model)
     network: torch.nn.Module = create_model(
-        model.backbone, model.head, labels.num_classes, model.resize, init=init
+        model.backbone,
+        model.head,
+        labels.num_classes,
+        model.resize,
+        **{name: getattr(model, name) for name in FORM},
+        init=init,
+        encoder_weights=model.encoder_weights if load else None,
     )
     if model.weights is not None and load:
         log.info("%s", load_weights(network, model.weights, new_head=model.new_head))
     return network
+
+
+def _check_head(model: ModelConfig) -> None:
+    row = HEADS.get(model.head)
+    if row is None:
+        return  # create_model names the heads there are
+    if row.gives != "pixels":
+        pixels = ", ".join(name for name, other in HEADS.items() if other.gives == "pixels")
+        raise ConfigError(
+            f"model.head={model.head} gives {GIVES[row.gives]}, no logits per pixel, so it cannot learn masks. Heads "
+            f"that can: {pixels}. To use it by itself: hrseg.create_model(backbone, '{model.head}')."
+        )
+    if model.encoder_weights is not None and row.family == "hrnet":
+        raise ConfigError(
+            f"model.encoder_weights={model.encoder_weights} is for smp encoders, and head {model.head} stands on an "
+            f"HRNet. Set model.weights instead, such as model.weights={model.backbone}.ms_in1k."
+        )
+    if model.encoder_weights is not None and model.weights is not None:
+        raise ConfigError(
+            f"Both model.encoder_weights={model.encoder_weights} and model.weights={model.weights} say what the "
+            "encoder starts from. Keep one of them."
+        )
 
 
 def build_loss(config: Config, data: SegmentationData) -> WeightedSum:

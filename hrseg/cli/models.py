@@ -6,6 +6,9 @@ from typing import Any
 from hrseg.cli.terminal import BOLD, paragraph, say, styled
 from hrseg.cli.words import add_size, add_verb, positive
 
+COSTS = {"exchange": ("full", "between_stages", "final"), "downsample": ("conv", "max_pool")}
+"""Options of the model section that change what an HRNet costs."""
+
 
 def add(verbs: Any) -> None:
     """Add the verbs of this page."""
@@ -14,6 +17,9 @@ def add(verbs: Any) -> None:
     verb.add_argument("--head", default="v2", help="(v2)")
     verb.add_argument("--classes", type=positive, default=19, metavar="K", help="(19)")
     add_size(verb, "--size", (512, 1024), "image size")
+    for name, choices in COSTS.items():
+        verb.add_argument(f"--{name}", choices=choices, default=choices[0], help=f"({choices[0]})")
+    verb.add_argument("--branches-from-start", action="store_true", help="four from stage 2 on")
 
 
 def _models(arguments: argparse.Namespace) -> int:
@@ -23,8 +29,10 @@ def _models(arguments: argparse.Namespace) -> int:
 
       hrseg models
       hrseg models hrnet_w48 --size 1024 2048
+      hrseg models hrnet_w48 --head ocr
+      hrseg models hrnet_w32 --exchange final
     """
-    from hrseg.models import HEADS, create_model, list_models, summary
+    from hrseg.models import FORM, HEADS, create_model, list_models, summary
     from hrseg.weights import packaged_models
 
     if arguments.backbone is None:
@@ -34,11 +42,15 @@ def _models(arguments: argparse.Namespace) -> int:
             "Trained models": list(packaged_models()),
         }
         return say("\n\n".join(paragraph(title, names) for title, names in tables.items()))
-    network = create_model(arguments.backbone, arguments.head, arguments.classes)
+    form: dict[str, Any] = {
+        name: getattr(arguments, name) for name in (*COSTS, "branches_from_start")
+    }
+    network = create_model(arguments.backbone, arguments.head, arguments.classes, **form)
     height, width = arguments.size
     cost = summary(network, (height, width))
+    changed = "".join(f", {name} {form[name]}" for name in form if form[name] != FORM[name])
     return say(
-        f"{styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes\n"
+        f"{styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes{changed}\n"
         f"  parameters     {cost.parameters:,}\n"
         f"  multiply-adds  {cost.multiply_adds / 1e9:,.2f} G for one {height}x{width} image"
     )

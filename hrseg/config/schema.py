@@ -46,12 +46,36 @@ class ModelConfig:
         "lists them.",
     )
     head: str = option(
-        "v2", "From the branches to logits: v2, or an smp decoder such as unet or fpn."
+        "v2",
+        "From the branches to logits: v2, ocr (object context, with auxiliary logits), v1 (finest branch "
+        "alone), c1 (CSAILVision's), or an smp decoder such as unet or fpn.",
     )
-    resize: Literal["bilinear", "bilinear_aligned", "nearest"] = option(
+    resize: Literal["bilinear", "bilinear_aligned", "bilinear_scaled", "nearest"] = option(
         "bilinear",
         "Interpolation inside the network. Weights only mean something under the policy they were "
-        "trained with; bilinear_aligned is align_corners=True.",
+        "trained with; bilinear_aligned is align_corners=True, bilinear_scaled is mmsegmentation's, "
+        "which differs from bilinear where 32 does not divide the image.",
+    )
+    padding: Literal["symmetric", "same"] = option(
+        "symmetric",
+        "Padding of stride-2 convolutions: one pixel on each side, or same, PaddleSeg's, which pads even "
+        "sizes behind only. Set it as the weights were trained.",
+    )
+    exchange: Literal["full", "between_stages", "final"] = option(
+        "full",
+        "Where branches exchange: at the end of every module, of every stage, or once at the very end. "
+        "The last two are the paper's ablation.",
+    )
+    branches_from_start: bool = option(
+        False, "All four branches from stage 2 on instead of one more per stage: another ablation."
+    )
+    activation: Literal["relu", "leaky_relu"] = option(
+        "relu", "Activation of the backbone; leaky_relu has slope 0.2 below zero."
+    )
+    downsample: Literal["conv", "max_pool"] = option(
+        "conv",
+        "From a finer branch to a coarser one: a stride-2 convolution per octave, or one max pooling and "
+        "a 1x1 convolution, which is cheaper.",
     )
     weights: str | None = option(
         None,
@@ -62,6 +86,11 @@ class ModelConfig:
         False,
         "Take only the backbone from model.weights and start a fresh head, for another set of "
         "classes. ImageNet files have no head and need no word.",
+    )
+    encoder_weights: str | None = option(
+        None,
+        "For smp heads: what the encoder starts from, such as imagenet, which smp fetches when the run "
+        "starts. An HRNet takes model.weights.",
     )
     init: Literal["auto", "official", "kaiming"] = option(
         "auto",

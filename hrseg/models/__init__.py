@@ -34,18 +34,28 @@ PIXEL_HEADS: dict[str, type[nn.Module]] = {
     "c1": HeadC1,
 }
 OTHER_HEADS: dict[str, type[nn.Module]] = {"v2p": HeadV2p, "classification": ClassificationHead}
-BASELINE_HEADS = ("deeplabv3plus", "fpn", "segformer", "unet", "upernet")
+BASELINE_HEADS = (
+    *(
+        "unet",
+        "cascaded_pyramid",
+        "simple",
+        "deeplabv3",
+    ),  # those that HRNet's papers compare with
+    *("deeplabv3plus", "fpn", "segformer", "upernet"),
+)
 
 
 class Head(NamedTuple):
-    """A row of HEADS: the family of backbones it stands on, and what it gives."""
+    """A row of HEADS: the family of backbones it stands on, what it gives, and how many branches it reads."""
 
     family: Literal["hrnet", "smp encoder"]
     gives: Literal["pixels", "pyramid", "image"]
+    reads: int = 4
 
 
 HEADS: dict[str, Head] = {
     **dict.fromkeys(PIXEL_HEADS, Head("hrnet", "pixels")),
+    "v1": Head("hrnet", "pixels", reads=1),
     "v2p": Head("hrnet", "pyramid"),
     "classification": Head("hrnet", "image"),
     **dict.fromkeys(BASELINE_HEADS, Head("smp encoder", "pixels")),
@@ -90,10 +100,10 @@ def create_model(
     """Build a network: image (N, in_channels, H, W) in, logits (N, num_classes, H, W) out.
 
     Args:
-        backbone: A name of `list_models()`, or an smp encoder for the heads unet, fpn, deeplabv3plus,
-            segformer and upernet.
+        backbone: A name of `list_models()`, or an smp encoder for the baselines' heads: unet,
+            cascaded_pyramid, simple, deeplabv3, deeplabv3plus, fpn, segformer and upernet.
         head: Of an HRNet: "v2", "v1", "ocr" or "c1" for pixels, "v2p" for a pyramid, "classification" for
-            whole images. Or one of those smp heads.
+            whole images. Or one of those baselines' heads.
         num_classes: K, the classes the network tells apart.
         resize: Interpolation in fusion and concatenation. "bilinear" for the plain official recipes,
             "bilinear_aligned" for ADE20K and OCR, "bilinear_scaled" for mmsegmentation's, "nearest" as
@@ -105,7 +115,7 @@ def create_model(
         activation: "relu" or "leaky_relu".
         downsample: From a finer branch to a coarser in the fusions: "conv" or "max_pool".
         init: "kaiming" to train from scratch; "official" (std 0.001) where ImageNet weights follow.
-        encoder_weights: For smp heads only: None, or a name smp knows ("imagenet"), which downloads.
+        encoder_weights: For baselines only: None, or a name smp knows ("imagenet"), which downloads.
 
     Returns:
         A module with `forward`, `forward_all` ({"main": logits at stride 4}) and `forward_branches`. With a
@@ -142,7 +152,7 @@ def create_model(
         raise ConfigError(unknown_choice("backbone", backbone, VARIANTS))
     if encoder_weights is not None:
         raise ConfigError(
-            f"encoder_weights='{encoder_weights}' is for smp heads ({', '.join(BASELINE_HEADS)}). For "
+            f"encoder_weights='{encoder_weights}' is for baselines ({', '.join(BASELINE_HEADS)}). For "
             "an HRNet load a file with hrseg.load_weights(network, file)."
         )
     trunk = HRNet(
@@ -152,6 +162,7 @@ def create_model(
         style=Style(padding, activation, downsample),
         exchange=exchange,
         branches_from_start=branches_from_start,
+        receivers=HEADS[head].reads,
     )
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
     spec |= form
@@ -197,7 +208,6 @@ def _check_plain(head: str, form: Mapping[str, Any]) -> None:
 
 def _baseline(encoder: str, head: str, spec: dict[str, Any], weights: str | None) -> Any:
     # smp and timm cost four seconds to import; an HRNet needs neither.
-    from hrseg.models.baselines import Baseline, check_encoder
+    from hrseg.models.baselines import create_baseline
 
-    check_encoder(encoder, head)
-    return Baseline(encoder, head, spec, weights)
+    return create_baseline(encoder, head, spec, weights)

@@ -1,7 +1,7 @@
-"""Networks of segmentation_models_pytorch behind the same contract, to compare HRNet with on the same data.
+"""The family HRNet is compared with, behind the same contract and on the same data.
 
-Nothing is downloaded unless weights are asked for by name. smp's `tu-hrnet_*` encoders are left out: they are
-timm's classification features with nearest-neighbour fusion, another function than HRNetV2.
+Whole networks of segmentation_models_pytorch (symmetric with skips, dilated, ...) are wrapped; a strided encoder with
+SimpleBaseline's or the cascaded pyramid's head is a Segmenter like an HRNet.
 """
 
 import warnings
@@ -10,25 +10,52 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from hrseg.errors import ConfigError, did_you_mean
 from hrseg.models.blocks import resize_logits
+from hrseg.models.encoders import Encoder, cannot_build, check_encoder, pad
+from hrseg.models.initialise import initialise
+from hrseg.models.pyramid import HeadCascadedPyramid
+from hrseg.models.segmenter import Segmenter
+from hrseg.models.simple import HeadSimple
 
 DECODERS: dict[str, type[nn.Module]] = {
     "unet": smp.Unet,
     "fpn": smp.FPN,
+    "deeplabv3": smp.DeepLabV3,
     "deeplabv3plus": smp.DeepLabV3Plus,
     "segformer": smp.Segformer,
     "upernet": smp.UPerNet,
 }
-STRIDE = 32  # coarsest encoder stride; inputs are padded up to a multiple and the logits cut back
+"""Head name → a whole network of smp."""
+PLAIN_HEADS: dict[str, type[nn.Module]] = {
+    "simple": HeadSimple,
+    "cascaded_pyramid": HeadCascadedPyramid,
+}
+"""Head name → our own head on the maps of an smp encoder."""
 
 
-def encoder_names() -> list[str]:
-    """Return the smp encoders that may be combined with a decoder."""
-    return sorted(name for name in smp.encoders.get_encoder_names() if "hrnet" not in name)
+def create_baseline(
+    encoder: str, head: str, spec: dict[str, Any], encoder_weights: str | None = None
+) -> nn.Module:
+    """Build a baseline.
+
+    Args:
+        encoder: Name of an smp encoder.
+        head: A row of DECODERS or PLAIN_HEADS.
+        spec: The `create_model` arguments that build this network again.
+        encoder_weights: None, or a name smp knows ("imagenet"), which downloads.
+
+    Raises:
+        ConfigError: The encoder is unknown, or does not fit the head.
+    """
+    check_encoder(encoder, head)
+    if head in DECODERS:
+        return Baseline(encoder, head, spec, encoder_weights)
+    trunk = Encoder(encoder, spec["in_channels"], encoder_weights)
+    top = PLAIN_HEADS[head](trunk.out_channels, spec["num_classes"], spec["resize"])
+    initialise(top, "kaiming")
+    return Segmenter(trunk, top, spec).to(memory_format=torch.channels_last)
 
 
 class Baseline(nn.Module):
@@ -53,12 +80,15 @@ class Baseline(nn.Module):
         self.resize: str = spec["resize"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about TorchScript
-            self.network: Any = DECODERS[decoder](
-                encoder_name=encoder,
-                encoder_weights=encoder_weights,
-                in_channels=spec["in_channels"],
-                classes=spec["num_classes"],
-            )
+            try:
+                self.network: Any = DECODERS[decoder](
+                    encoder_name=encoder,
+                    encoder_weights=encoder_weights,
+                    in_channels=spec["in_channels"],
+                    classes=spec["num_classes"],
+                )
+            except (KeyError, ValueError, RuntimeError) as error:
+                raise cannot_build(encoder, error) from error
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: (N, bands, H, W) → (N, K, H, W)."""
@@ -67,16 +97,17 @@ class Baseline(nn.Module):
     def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return {"main": logits}; smp decoders already end at input size. Shape: as the class says."""
         height, width = image.shape[-2:]
-        logits = self.network(_pad(image))[..., :height, :width]
+        logits = self.network(pad(image))[..., :height, :width]
         return {"main": logits.float()}
 
     def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return the encoder's four coarsest maps, finest first.
 
         Shape:
-            image (N, bands, H, W) → maps at the encoder's strides, usually 4, 8, 16 and 32
+            image (N, bands, H, W) → maps at the encoder's strides: usually 4, 8, 16 and 32, for deeplabv3
+            4, 8, 8 and 8
         """
-        maps: list[torch.Tensor] = self.network.encoder(_pad(image))
+        maps: list[torch.Tensor] = self.network.encoder(pad(image))
         return maps[-4:]
 
     def upsample(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -87,28 +118,3 @@ class Baseline(nn.Module):
         """Yield the parameters of the decoder and its classifier."""
         yield from self.network.decoder.parameters()
         yield from self.network.segmentation_head.parameters()
-
-
-def _pad(image: torch.Tensor) -> torch.Tensor:
-    height, width = image.shape[-2:]
-    return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
-
-
-def check_encoder(name: str, decoder: str) -> None:
-    """Raise if an encoder cannot stand under an smp decoder.
-
-    Raises:
-        ConfigError: The name is unknown, or is an HRNet.
-    """
-    names = encoder_names()
-    if name in names or (name.startswith("tu-") and "hrnet" not in name):
-        return
-    if "hrnet" in name:
-        raise ConfigError(
-            f"Head '{decoder}' takes an smp encoder, '{name}' is an HRNet. Use head 'v2' with it, or an "
-            "encoder such as 'resnet18'."
-        )
-    raise ConfigError(
-        f"Unknown encoder '{name}' for head '{decoder}'. smp offers {len(names)}, such as resnet18, "
-        f"resnet50, efficientnet-b0, mit_b0, or tu-<timm name>.{did_you_mean(name, names)}"
-    )

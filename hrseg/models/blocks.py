@@ -29,7 +29,9 @@ class Style:
             TensorFlow: even sizes are padded behind only).
         activation: "relu" or "leaky_relu".
         downsample: How fusions reach a coarser branch: "conv" (one stride-2 convolution per octave) or
-            "max_pool" (one pooling, then a 1x1 convolution).
+            "max_pool" (one pooling by the whole factor, then a 1x1 convolution).
+
+    Source: the last two are variants that ports of HRNet to TensorFlow offer; what exactly they are here is ours.
     """
 
     padding: str = "symmetric"

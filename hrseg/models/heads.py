@@ -41,7 +41,8 @@ class HeadV1(nn.Module):
     Shape:
         branch 0 (N, C, H/4, W/4) → {"main": (N, K, H/4, W/4)}
 
-    Source: arXiv:1908.07919, where V1 is pose estimation's form; the classifier is V2's.
+    Source: arXiv:1908.07919, where V1 is pose estimation's form; the classifier is V2's. The last fusion then
+        reaches branch 0 only.
     """
 
     def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:

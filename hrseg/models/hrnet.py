@@ -8,6 +8,7 @@ arXiv:1908.07919, and github.com/HRNet/HRNet-Semantic-Segmentation.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -84,6 +85,8 @@ class Module(nn.Module):
         resize_policy: Interpolation inside the fusion, see `blocks.enlarge`.
         style: How the pieces are made.
         fuses: Without a fusion the branches stay to themselves, as in the paper's ablation.
+        receivers: Branches, finest first, that the fusion reaches. Fewer than all where nobody reads the
+            others: these keep what their blocks gave, and their fuse_layers stay in the state dict, frozen.
 
     Shape:
         branch i: (N, C * 2**i, H / 2**i, W / 2**i) → the same
@@ -96,10 +99,11 @@ class Module(nn.Module):
         resize_policy: str,
         style: Style = PLAIN,
         fuses: bool = True,
+        receivers: int = 4,
     ) -> None:
         super().__init__()
         self.resize_policy = resize_policy
-        self.fuses = fuses
+        self.receivers = receivers
         self.branches = nn.ModuleList(
             nn.Sequential(*[BasicBlock(width, style) for _ in range(blocks)]) for width in channels
         )
@@ -108,16 +112,17 @@ class Module(nn.Module):
             nn.ModuleList(_fuse_layer(channels, target, source, style) for source in count)
             for target in count
         )
+        self.fuse_layers[receivers:].requires_grad_(False)
         self.relu = style.act()
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the branches, then the fusion. Shape: as the class says, one map per branch."""
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
-        if not self.fuses:
-            return maps
-        return [
-            self._receive(target, layers, maps) for target, layers in enumerate(self.fuse_layers)
+        fused = [
+            self._receive(target, layers, maps)
+            for target, layers in enumerate(islice(self.fuse_layers, self.receivers))
         ]
+        return [*fused, *maps[len(fused) :]]
 
     def _receive(self, target: int, layers: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
         # The sibling's real size, not a factor: odd inputs give ceil-ed sizes that no factor meets.
@@ -137,15 +142,19 @@ class HRNet(nn.Module):
         resize_policy: Interpolation inside the fusions, see `blocks.enlarge`.
         in_channels: Bands of the input image.
         style: Padding, activation and downsampling of the pieces.
-        exchange: Which modules end with a fusion: "full", every one (8 in the paper's network);
-            "between_stages", the last of each stage (3); "final", the very last (1).
-        branches_from_start: Stages 2 and 3 have all four branches, too, instead of opening one each.
+        exchange: Which modules end with a fusion. "full": every one, eight in the published network (one in
+            stage 2, four in stage 3, three in stage 4). "between_stages": the last of each stage, three in
+            all, and none within a stage. "final": the very last, so that until then the branches only
+            hear of each other when a transition opens the next one.
+        branches_from_start: Stages 2 and 3 have all four branches, as stage 4 has, instead of opening one
+            each; modules and blocks stay as many.
+        receivers: Branches that the very last fusion reaches, see `Module`; 1 for the head V1.
 
     Shape:
         image (N, in_channels, H, W) → four maps, (N, C * 2**i, ceil(H / (4 * 2**i)), …)
 
     Source: arXiv:1908.07919; a new branch starts from the lowest existing one. exchange and
-        branches_from_start are the ablations of its section on the design.
+        branches_from_start are its ablations of multi-resolution fusion and of resolution maintenance.
     """
 
     def __init__(
@@ -157,6 +166,7 @@ class HRNet(nn.Module):
         style: Style = PLAIN,
         exchange: Exchange = "full",
         branches_from_start: bool = False,
+        receivers: int = 4,
     ) -> None:
         super().__init__()
         self.variant = variant
@@ -178,13 +188,15 @@ class HRNet(nn.Module):
         for stage, modules in enumerate(variant.modules, start=2):
             after = variant.channels(4 if branches_from_start else stage)
             self.add_module(f"transition{stage - 1}", _transition(before, after, style))
-            fuses = [_fuses(exchange, stage, number == modules - 1) for number in range(modules)]
-            self.add_module(
-                f"stage{stage}",
-                nn.ModuleList(
-                    Module(after, variant.blocks, resize_policy, style, fuse) for fuse in fuses
-                ),
-            )
+            repeated = nn.ModuleList()
+            for number in range(modules):
+                last = number == modules - 1
+                fuses = exchange == "full" or (
+                    last and (exchange == "between_stages" or stage == 4)
+                )
+                reached = receivers if last and stage == 4 else 4
+                repeated.append(Module(after, variant.blocks, resize_policy, style, fuses, reached))
+            self.add_module(f"stage{stage}", repeated)
             before = after
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
@@ -198,7 +210,8 @@ class HRNet(nn.Module):
             Maps under "stem" (64 channels), "stage1" (one branch) … "stage4" (four branches).
 
         Shape:
-            image (N, in_channels, H, W) → stage s: s maps at strides 4, 8, 16, 32
+            image (N, in_channels, H, W) → stage s: s maps at strides 4, 8, 16, 32 (four from stage 2 on with
+            branches_from_start)
         """
         x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
         x = self.relu(self.bn2(self.conv2(x)))  # (N, 64, H/4, W/4)
@@ -210,11 +223,6 @@ class HRNet(nn.Module):
                 maps = module(maps)
             stages[f"stage{stage}"] = maps
         return stages
-
-
-def _fuses(exchange: str, stage: int, last: bool) -> bool:
-    """Say whether a module ends with a fusion."""
-    return exchange == "full" or (last and (exchange == "between_stages" or stage == 4))
 
 
 def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleList:

@@ -26,7 +26,7 @@ def initialise(network: nn.Module, init: str) -> None:
     for name, module in network.named_modules():
         if init == "official" and any(part in name for part in _LEFT):
             continue
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             if init == "official":
                 nn.init.normal_(module.weight, std=0.001)
             else:

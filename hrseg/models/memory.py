@@ -6,6 +6,7 @@ keeps for the backward pass is added up.
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class Memory:
 def training_memory(
     network: nn.Module, batch: tuple[int, int, int], *, bf16: bool, slots: int = 1
 ) -> Memory:
-    """Estimate the memory of a training step with cross-entropy at image size.
+    """Estimate the memory of a training step with cross-entropy at image size, on main and auxiliary logits.
 
     weights = 2 x 4 bytes a parameter; optimiser = slots x 4 bytes a parameter; activations = storages
     saved for backward, each counted once; transient = twice the float32 logits, since softmax and
@@ -62,12 +63,13 @@ def training_memory(
 
     fake = FakeTensorMode()
     state: dict[str, torch.Tensor] = {
-        key: fake.from_tensor(value) for key, value in network.state_dict().items()
+        f"network.{key}": fake.from_tensor(value) for key, value in network.state_dict().items()
     }
+    step = _Step(network)
     with fake:
         own = {value.untyped_storage()._cdata for value in state.values()}
-        for name, _ in network.named_parameters():
-            state[name].requires_grad_(True)
+        for name, parameter in step.named_parameters():
+            state[name].requires_grad_(parameter.requires_grad)
         image = torch.empty(count, bands, height, width)
         mask = torch.empty(count, height, width, dtype=torch.int64)
         half = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
@@ -76,8 +78,7 @@ def training_memory(
         network.train()
         try:
             with hooks, half:
-                logits = torch.func.functional_call(network, state, (image,))
-                F.cross_entropy(logits.float(), mask)
+                logits = torch.func.functional_call(step, state, (image, mask))
         finally:
             network.train(training)
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -87,3 +88,18 @@ def training_memory(
         activations=sum(s.nbytes() for key, s in saved.items() if key not in own),
         transient=2 * 4 * logits.numel(),
     )
+
+
+class _Step(nn.Module):
+    """What training runs: each output at label size, with its loss; returns the last logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        size = (mask.shape[-2], mask.shape[-1])
+        for output in self.network.forward_all(image).values():
+            logits: torch.Tensor = self.network.upsample(output, size)
+            F.cross_entropy(logits, mask)
+        return logits

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from hrseg.models.blocks import resize_logits
-from hrseg.models.hrnet import HRNet
 
 
 class Segmenter(nn.Module):
-    """An HRNet with a pixel head.
+    """A backbone with a pixel head: an HRNet, or for baselines an encoder.
 
     Args:
         backbone: Gives the branch maps.
@@ -26,7 +25,7 @@ class Segmenter(nn.Module):
         image (N, bands, H, W) → logits (N, K, H, W), float32
     """
 
-    def __init__(self, backbone: HRNet, head: nn.Module, spec: dict[str, Any]) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, spec: dict[str, Any]) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
