@@ -33,7 +33,7 @@ from hrseg.build import (
     quiet_lightning,
 )
 from hrseg.checkpoints import LAST, PREVIOUS, digest
-from hrseg.config import Config, config_from_dict, config_to_dict
+from hrseg.config import Config, config_from_dict, config_to_dict, load_config
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, HrsegError, TrainingError, WeightsError
 from hrseg.evaluation.ledger import Ledger
@@ -255,25 +255,33 @@ def _stoppable(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None
             signal.signal(signal.SIGINT, handler)
 
 
-def evaluation_config(model: str | None, overrides: Sequence[str] = ()) -> Config:
-    """Return the config a model is scored with: its own, on this machine's devices, plus words.
+def evaluation_config(
+    model: str | None, overrides: Sequence[str] = (), recipe: str | None = None
+) -> Config:
+    """Return the config a model is scored with: its own or a recipe's, on this machine's devices, plus words.
 
     Args:
         model: A checkpoint, a .safetensors file or a tag; None is the model that ships.
         overrides: Words such as "data.root=/data/camvid".
+        recipe: File or name of a recipe, for models that bring no config or shall be scored on other data.
 
     Raises:
         HrsegError: The model cannot be read, or a word is wrong.
     """
-    return _evaluation_config(open_model(model), overrides)
+    return _evaluation_config(open_model(model), overrides, recipe)
 
 
-def _evaluation_config(opened: OpenedModel, overrides: Sequence[str]) -> Config:
-    values = {section: dict(options) for section, options in opened.config.items()}
+def _evaluation_config(
+    opened: OpenedModel, overrides: Sequence[str], recipe: str | None = None
+) -> Config:
+    given = config_to_dict(load_config(recipe, overrides)) if recipe else opened.config
+    values = {section: dict(options) for section, options in given.items()}
     # Devices, workers and loggers belong to the machine that trained.
     values["trainer"] = {"max_epochs": 1}
-    values.setdefault("data", {}).pop("workers", None)
-    return config_from_dict(values, overrides, source=str(opened.source))
+    data = values.setdefault("data", {})
+    data.pop("workers", None)
+    data |= {"mean": list(opened.mean), "std": list(opened.std)}
+    return config_from_dict(values, overrides, source=recipe or str(opened.source))
 
 
 def evaluate(
@@ -281,24 +289,27 @@ def evaluate(
     split: str = "val",
     overrides: Sequence[str] = (),
     out: Path | None = None,
+    recipe: str | None = None,
 ) -> EvaluationResult:
-    """Score a model on whole images at the size their masks have on disk.
+    """Score a model by its evaluation protocol, at the size that the masks have on disk.
 
     Args:
         model: A checkpoint, a .safetensors file or a tag; None is the model that ships.
         split: "val" or "test".
         overrides: Words such as "data.root=/data/camvid".
         out: With "test", a folder for the predictions in dataset ids.
+        recipe: Takes data and options from this recipe instead of the model's own config.
 
     Raises:
         HrsegError: The model or the data cannot be read, or they do not belong together.
     """
     quiet_lightning()
     opened = open_model(model)
-    config = _evaluation_config(opened, overrides)
+    config = _evaluation_config(opened, overrides, recipe)
     data = build_data(config)
     _check_classes(opened.source, opened.labels, data.labels)
-    task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation)
+    card = {"mean": config.data.mean, "std": config.data.std}
+    task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
     keeper = KeepLedger(data.labels)
     callbacks: list[pl.Callback] = [build_progress(), keeper]
     if out is not None:
@@ -312,6 +323,8 @@ def evaluate(
     if task.result is None:  # several processes, and this one was told to stop
         raise TrainingError(f"Nothing was scored: split '{split}' gave no image.")
     text = table(task.result, data.labels.names)
+    if not task.protocol.plain:
+        text += f"\nLooked at by {task.protocol.name}: {task.protocol.says()}"
     return EvaluationResult(task.result, data.labels, text, ledger)
 
 

@@ -14,7 +14,8 @@ from hrseg.cli import INTERRUPTED, OK, OURS, YOURS, main
 from hrseg.config import load_config
 from hrseg.errors import DataError
 
-VERBS = ["fit", "validate", "test", "compare", "predict", "models", "completion", "version"]
+VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models", "completion"]
+VERBS += ["version"]
 NOUNS = {
     "config": ["list", "show", "explain"],
     "data": ["demo"],
@@ -160,8 +161,8 @@ def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.Monke
     )
     assert main(["validate", "--model", "runs/lr=0.1/best.ckpt", "data.flip=0"]) == OK
     assert main(["test", "-o", "masks"]) == OK
-    assert seen[0] == ("runs/lr=0.1/best.ckpt", "val", ["data.flip=0"], None)
-    assert seen[1] == (None, "test", [], Path("masks"))
+    assert seen[0] == ("runs/lr=0.1/best.ckpt", "val", ["data.flip=0"], None, None)
+    assert seen[1] == (None, "test", [], Path("masks"), None)
 
 
 def test_dry_run_prints_the_plan_and_trains_nothing(
@@ -236,8 +237,99 @@ def test_predict_passes_its_options_on(
         "precision": "fp32",
         "window": (64, 96),
         "overlap": 0.25,
+        "protocol": "whole",
+        "scales": (),
+        "flip": None,
+        "merge": None,
     }
     assert capsys.readouterr().out == "ü b.png: road 60 %\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tta"], {"protocol": "tta"}),
+        (["--protocol", "lip"], {"protocol": "lip"}),
+        (
+            ["--scales", "0.5", "1", "1.5", "--flip", "--merge", "softmax"],
+            {"scales": [0.5, 1.0, 1.5], "flip": True, "merge": "softmax", "protocol": "whole"},
+        ),
+        (["--tta", "--no-flip"], {"protocol": "tta", "flip": False}),
+    ],
+)
+def test_predict_says_how_to_look(words, expected, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
+    assert main(["predict", "x.png", *words]) == OK
+    assert {name: seen[name] for name in expected} == expected
+
+
+# Reproduce
+
+
+def fake_reproduce(monkeypatch: pytest.MonkeyPatch, missing: str | None, close: bool) -> list[Any]:
+    seen: list[Any] = []
+    plan = SimpleNamespace(
+        recipe="r",
+        title="t",
+        missing=missing,
+        facts=lambda: [("published", "80.9 mIoU")],
+        to_dict=lambda: {"published": 80.9},
+    )
+    outcome = SimpleNamespace(
+        close=close,
+        text=lambda: "expected 80.90, got 80.91",
+        result=SimpleNamespace(text="the table"),
+        to_dict=lambda: {"got": 80.91},
+    )
+    fake(
+        monkeypatch,
+        "reproduce",
+        plan_reproduction=lambda *words, **options: seen.append((words, options)) or plan,
+        reproduce=lambda plan: seen.append("ran") or outcome,
+    )
+    return seen
+
+
+def test_reproduce_prints_expected_beside_got(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = fake_reproduce(monkeypatch, None, close=True)
+    words = ["reproduce", "r", "--protocol", "p", "data.root=/x"]
+    assert main(words) == OK
+    assert seen[0] == (("r", ["data.root=/x"]), {"protocol": "p", "model": None})
+    printed = capsys.readouterr().out
+    assert printed.startswith("r: t\n  published  80.9 mIoU\n")
+    assert printed.endswith("the table\n\nexpected 80.90, got 80.91\n")
+    assert main([*words, "--json"]) == OK
+    assert json.loads(capsys.readouterr().out) == {"got": 80.91}
+
+
+def test_reproduce_fails_where_the_score_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_reproduce(monkeypatch, None, close=False)
+    assert main(["reproduce", "r"]) == OURS
+
+
+def test_reproduce_without_data_is_a_plan(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = fake_reproduce(monkeypatch, "Put x.zip there.", close=False)
+    assert main(["reproduce", "r"]) == OK
+    assert main(["reproduce", "r", "--json"]) == OK
+    assert "ran" not in seen
+    printed = capsys.readouterr().out
+    assert "Put x.zip there." in printed
+    assert json.loads(printed.splitlines()[-1]) == {"published": 80.9}
+
+
+def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = fake_reproduce(monkeypatch, None, close=True)
+    assert main(["reproduce", "r", "--plan"]) == OK
+    assert "ran" not in seen
+
+
+def test_reproduce_without_a_recipe_lists_those_it_can(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce"]) == YOURS
+    assert "camvid_w18_small_v1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -8,13 +8,13 @@ import hrseg
 ROOT = Path(hrseg.__file__).parent
 # The first match wins. Higher rows may import lower ones.
 ROWS = [
-    ("", 7),
-    ("__main__", 7),
-    ("cli", 6),
+    ("", 8),
+    ("__main__", 8),
+    ("cli", 7),
     ("completion", 5),
     ("translate", 3),
-    ("study", 5),
-    ("reproduce", 5),
+    ("study", 6),
+    ("reproduce", 6),
     ("sharing", 5),
     ("train", 5),
     ("runtime", 5),

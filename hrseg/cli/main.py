@@ -11,12 +11,12 @@ import re
 import sys
 from collections.abc import Sequence
 
-from hrseg.cli import compare, config, data, models, predict, run, weights
+from hrseg.cli import compare, config, data, models, predict, reproduce, run, weights
 from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, complain, say
 from hrseg.cli.words import LOOK, Parser, add_verb
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
-PAGES = (run, compare, predict, config, models, weights, data)
+PAGES = (run, compare, predict, reproduce, config, models, weights, data)
 """In the order in which `hrseg --help` lists their verbs."""
 
 _ABOUT = """
@@ -107,7 +107,10 @@ def _version(_: argparse.Namespace) -> int:
     return say("\n".join(lines))
 
 
-_TAKE_WORDS = (["fit"], ["validate"], ["test"], ["compare"], ["config", "show"])
+_TAKE_WORDS = (
+    *(["fit"], ["validate"], ["test"], ["compare"], ["reproduce"]),
+    ["config", "show"],
+)
 _WORD = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")
 
 

@@ -25,7 +25,8 @@ def add(verbs: Any) -> None:
     text = "fraction that neighbouring windows share (0.5)"
     verb.add_argument("--overlap", type=float, metavar="F", help=text)
     text = "three scales, each mirrored too, averaged: a little better, ten times slower"
-    verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
+    tta = verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
+    tta.default = "whole"
     text = "a named way to look, such as official_cityscapes_ms (whole)"
     verb.add_argument("--protocol", metavar="NAME", help=text)
     verb.set_defaults(protocol="whole")  # for both; argparse would take the first one's None

@@ -22,16 +22,23 @@ def add(verbs: Any) -> None:
 
     verb = add_verb(verbs, "validate", _validate, WORDS)
     add_model(verb)
+    _add_recipe(verb)
     _add_ledger(verb)
     add_words(verb, print_config=True)
     verb.set_defaults(split="val", out=None)
 
     verb = add_verb(verbs, "test", _test, WORDS)
     add_model(verb)
+    _add_recipe(verb)
     _add_ledger(verb)
     verb.add_argument("-o", "--out", type=Path, metavar="DIR", help="also write masks here")
     add_words(verb, print_config=True)
     verb.set_defaults(split="test")
+
+
+def _add_recipe(verb: argparse.ArgumentParser) -> None:
+    text = "data and options of this recipe instead of the model's own"
+    verb.add_argument("-c", "--config", metavar="FILE", help=text)
 
 
 def _add_ledger(verb: argparse.ArgumentParser) -> None:
@@ -81,13 +88,22 @@ def _validate(arguments: argparse.Namespace) -> int:
 
       hrseg validate --model runs/demo/best.ckpt
       hrseg validate data.root=/data/camvid evaluation.window=[256,320]
+      hrseg validate data.root=/data/camvid evaluation.protocol=tta
+      hrseg validate --model hrnet_w48.official_cityscapes --config cityscapes_w48
     """
     from hrseg.config import to_yaml
     from hrseg.train import evaluate, evaluation_config
 
     if arguments.print_config:
-        return say(to_yaml(evaluation_config(arguments.model, arguments.overrides)))
-    result = evaluate(arguments.model, arguments.split, arguments.overrides, arguments.out)
+        config = evaluation_config(arguments.model, arguments.overrides, arguments.config)
+        return say(to_yaml(config))
+    result = evaluate(
+        arguments.model,
+        arguments.split,
+        arguments.overrides,
+        arguments.out,
+        arguments.config,
+    )
     if arguments.ledger is not None:
         result.ledger.save(arguments.ledger)
     return say(result.text)

@@ -9,6 +9,7 @@ from hrseg.config.load import (
     list_recipes,
     load_config,
     load_config_with_origins,
+    published_recipes,
 )
 from hrseg.config.schema import (
     OPTIONS,
@@ -46,5 +47,6 @@ __all__ = [
     "list_recipes",
     "load_config",
     "load_config_with_origins",
+    "published_recipes",
     "to_yaml",
 ]

@@ -4,6 +4,7 @@ Files and words become a list of settings, each with its origin; later ones win.
 merged are `${...}` links resolved, limits checked and the result frozen.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -127,6 +128,21 @@ def list_recipes() -> dict[str, str]:
         first = file.read_text(encoding="utf-8").split("\n", 1)[0]
         titles.setdefault(file.stem, first.lstrip("# ").strip() if first.startswith("#") else "")
     return dict(sorted(titles.items()))
+
+
+def published_recipes() -> list[str]:
+    """Name the recipes that say what was published for them; files that do not load are left out.
+
+    Example:
+        >>> "cityscapes_w48" in published_recipes()
+        True
+    """
+    names = []
+    for name in list_recipes():
+        with contextlib.suppress(ConfigError):
+            if load_config(name).published.scores:
+                names.append(name)
+    return names
 
 
 # What hrseg sets on lightning's Trainer by itself, and the key that says it.
