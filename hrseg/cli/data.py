@@ -5,13 +5,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.terminal import say
+from hrseg.cli.terminal import OK, YOURS, say, styled
 from hrseg.cli.words import add_group, add_size, add_verb, positive
+from hrseg.errors import ConfigError
 
 
 def add(verbs: Any) -> None:
     """Add the verbs of this page."""
-    nouns = add_group(verbs, "data", "Make a dataset to try things on.")
+    nouns = add_group(verbs, "data", "Look at datasets, and make one to try things on.")
+    _add_check(nouns)
     verb = add_verb(nouns, "demo", _data_demo)
     verb.add_argument("out", type=Path, metavar="OUT", help="the folder to create")
     layouts = (
@@ -33,6 +35,73 @@ def add(verbs: Any) -> None:
     )
     add_size(verb, "--size", (128, 256), "scene size")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="other scenes (0)")
+
+
+def _add_check(nouns: Any) -> None:
+    verb = add_verb(nouns, "check", _data_check)
+    verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of the dataset")
+    verb.add_argument("--labels", metavar="TABLE", help="hold the masks against this class table")
+    text = "what it is, where it is not recognised: cityscapes, ade20k, ..., folder"
+    verb.add_argument("--layout", metavar="NAME", help=text)
+    text = "save a recipe that trains, and what it needs beside it"
+    verb.add_argument("--write", type=Path, metavar="FILE.yaml", help=text)
+    text = "save one page with pictures of everything found"
+    verb.add_argument("--html", type=Path, metavar="FILE.html", help=text)
+    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
+    text = "per cent that validate where there are no splits (20)"
+    verb.add_argument("--val", type=positive, default=20, metavar="N", help=text)
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
+    verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
+
+
+def _data_check(arguments: argparse.Namespace) -> int:
+    """Look at a dataset, say what is wrong, and suggest a recipe.
+
+    Any tree is welcome: a known dataset, or images and masks in folders of the usual names, with splits or
+    without, masks of ids, of colours, of 0 and 255. Nothing in it is changed. The exit status is 2
+    if something was found that would stop a training.
+
+      hrseg data check datasets/mine
+      hrseg data check datasets/mine --write mine.yaml --html mine.html
+      hrseg fit --config mine.yaml
+    """
+    import json
+
+    from hrseg.cli.progress import counting
+    from hrseg.data.check import Start, check, write_recipe
+    from hrseg.data.check.page import write_page
+    from hrseg.data.check.report import report
+    from hrseg.weights import DEFAULT_TAG
+
+    if arguments.val > 90:
+        raise ConfigError(f"--val {arguments.val} leaves too little to learn from. Give 1 to 90.")
+    with counting("looking") as progress:
+        result = check(
+            arguments.root,
+            labels=arguments.labels,
+            layout=arguments.layout,
+            start=Start(DEFAULT_TAG.partition(".")[0], DEFAULT_TAG),
+            workers=arguments.workers or 0,
+            val_share=arguments.val / 100,
+            seed=arguments.seed,
+            progress=progress,
+        )
+    written = None
+    if arguments.write is not None and result.recipe is not None:
+        written = (
+            arguments.write if arguments.write.suffix else arguments.write.with_suffix(".yaml")
+        )
+        write_recipe(result.recipe, written)
+    if arguments.html is not None:
+        write_page(result, arguments.html)
+    say(
+        json.dumps(result.to_dict(), indent=1)
+        if arguments.json
+        else report(result, written, styled)
+    )
+    if arguments.html is not None and not arguments.json:
+        say(f"\nThe page: {arguments.html}")
+    return YOURS if result.errors else OK
 
 
 def _data_demo(arguments: argparse.Namespace) -> int:

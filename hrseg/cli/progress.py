@@ -1,6 +1,8 @@
-"""The progress of a download: a bar on a terminal, plain lines elsewhere, always on stderr."""
+"""The progress of downloads and counts: a bar on a terminal, always on stderr."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hrseg.weights.watch import LogWatcher, Watcher
@@ -58,3 +60,37 @@ class Bar(Watcher):
 def watcher() -> Watcher:
     """Return what suits stderr."""
     return Bar() if sys.stderr.isatty() else LogWatcher()
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
+    """Show how many of some things are done: a bar on a terminal, nothing elsewhere.
+
+    Yields:
+        A function that takes the total and gives one that is told how many more are done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda total: lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def start(total: int) -> Callable[[int], None]:
+            task = bar.add_task(title, total=total)
+            return lambda count: bar.advance(task, count)
+
+        yield start

@@ -41,6 +41,7 @@ def _from_list(listed: Path, root: Path) -> list[Pair]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         words = [word.strip() for word in (line.split("\t") if "\t" in line else line.split())]
+        words = [word for word in words if word]  # a tab after the image alone: no mask
         if len(words) > 2:
             raise DataError(
                 f"{listed}, line {number} has {len(words)} words; it should be 'image mask'. Separate them by a tab "

@@ -1,0 +1,277 @@
+"""`hrseg data check`: look at any tree of images and masks, say what is wrong, and suggest a recipe that trains.
+
+roles and pairing read names, recognise finds the layout, scan opens files, copies finds duplicates, tables guesses
+classes, judge asks the questions, suggest writes the recipe; report and page show the result.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hrseg.data.check.copies import couples_of, exact, joined, near
+from hrseg.data.check.judge import Case, judge
+from hrseg.data.check.names import find_names
+from hrseg.data.check.recognise import Tree, own, recognise
+from hrseg.data.check.result import Finding, Recipe, Result, Seen
+from hrseg.data.check.scan import Job, Look, scan
+from hrseg.data.check.suggest import Start, suggest, suggest_crop
+from hrseg.data.check.tables import Guess, guess_table, table_text
+from hrseg.data.check.values import class_rows, mean_and_std
+from hrseg.data.dataset import read_ids
+from hrseg.data.labels import LabelSet, load_labels
+from hrseg.data.layouts import LAYOUTS
+from hrseg.data.numbering import settle
+from hrseg.errors import DataError
+from hrseg.imaging import write_atomic
+
+__all__ = ["Finding", "Recipe", "Result", "Start", "check", "write_recipe"]
+
+
+def check(
+    root: str | Path,
+    *,
+    labels: str | Path | None = None,
+    layout: str | None = None,
+    start: Start | None = None,
+    workers: int = 0,
+    val_share: float = 0.2,
+    seed: int = 0,
+    progress: Callable[[int], Callable[[int], None]] = lambda total: lambda count: None,
+) -> Result:
+    """Look at a dataset and say what is in it, what is wrong with it, and how to train on it.
+
+    Args:
+        root: Its folder.
+        labels: A table that the masks are held against; None finds one or makes one.
+        layout: A row of LAYOUTS, where the tree is not recognised as what it is.
+        start: Network and weights of the suggested recipe.
+        workers: Processes; 0 is one per core.
+        val_share: Part that validates where there are no splits.
+        seed: Of that division.
+        progress: Told the number of pairs, gives a function that is told how many more are done.
+
+    Raises:
+        DataError: No such folder, nothing in it that could be paired, or an unreadable table.
+    """
+    began = time.perf_counter()
+    root = Path(root).expanduser()
+    given = load_labels(labels) if labels is not None else None
+    tree = recognise(root, layout)
+    looks = list(scan(_jobs(tree), workers, progress(sum(map(len, tree.splits.values())))))
+    findings: list[Finding] = []
+    if given is None and tree.layout != "folder" and layout is None and not _explained(looks, tree):
+        tree, looks = _demoted(tree, looks, workers, progress)
+    table, source, text = given, None if labels is None else str(labels), None
+    if given is None:
+        table, source, text, told = _table(tree, looks)
+        findings += told
+    tables = {name: load_labels(name) for name in {x.pair.table for x in looks} if name is not None}
+    below = Case(tree, looks, table, (), (), ()).below
+    rows = class_rows(looks, table, tables, below)
+    groups = exact(looks)
+    same, alike = list(couples_of(groups)), near(looks)
+    case = Case(tree, looks, table, rows, same, alike)
+    findings = [*judge(case), *findings]
+    order = ("error", "warning", "note")
+    recipe = suggest(
+        tree,
+        looks,
+        rows,
+        labels=_absolute(source),
+        table_text=text,
+        start=start or Start("hrnet_w18_small_v1", None),
+        couples=_kept_together(len(looks), same, alike),
+        val_share=val_share,
+        seed=seed,
+    )
+    return Result(
+        root=root,
+        layout=tree.layout,
+        where=tree.found.where,
+        splits={
+            split: {"images": len(pairs), "masks": sum(pair.mask is not None for pair in pairs)}
+            for split, pairs in tree.splits.items()
+        },
+        images=_image_facts(looks),
+        masks=_mask_facts(
+            looks, source or (table.name if table and tree.layout != "folder" else None)
+        ),
+        classes=tuple(rows),
+        findings=tuple(sorted(findings, key=lambda finding: order.index(finding.level))),
+        recipe=None if table is None else recipe,
+        seconds=time.perf_counter() - began,
+        looks=tuple(looks),
+    )
+
+
+def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
+    """Write a recipe and what it needs beside it.
+
+    Returns:
+        The files, the recipe last.
+
+    Raises:
+        DataError: A file cannot be written.
+    """
+    files = recipe.files(Path(path))
+    for place, text in files.items():
+        with write_atomic(place) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return list(files)
+
+
+def _jobs(tree: Tree) -> list[Job]:
+    """List all pairs; numberings of a known dataset are settled before."""
+    jobs = []
+    for split, found in tree.splits.items():
+        pairs = found
+        if tree.layout != "folder":
+            try:
+                pairs = settle(found, load_labels(str(LAYOUTS[tree.layout].table)), read_ids)
+            except DataError:
+                pairs = found  # the ids will tell
+        jobs += [(split, pair) for pair in pairs]
+    return jobs
+
+
+def _explained(looks: Sequence[Look], tree: Tree) -> bool:
+    """Say whether the layout's table knows the values of most masks."""
+    table = load_labels(str(LAYOUTS[tree.layout].table))
+    masks = [look for look in looks if look.values]
+    known = sum(
+        _knows(table if x.pair.table is None else load_labels(x.pair.table), x) for x in masks
+    )
+    return known >= len(masks) / 2
+
+
+def _knows(table: LabelSet, look: Look) -> bool:
+    if look.kind == "ids":
+        known = {row.id for row in table.labels} | {255}
+    else:
+        known = {r << 16 | g << 8 | b for r, g, b in (row.color for row in table.labels)}
+    return known.issuperset(look.values or {})
+
+
+def _demoted(
+    tree: Tree, looks: list[Look], workers: int, progress: Callable[[int], Callable[[int], None]]
+) -> tuple[Tree, list[Look]]:
+    """Take a tree that only lies like a known dataset as somebody's own."""
+    try:
+        other = own(tree.root, (tree.layout,))
+    except DataError:
+        return tree, looks
+    jobs = _jobs(other)
+    return other, list(scan(jobs, workers, progress(len(jobs))))
+
+
+def _table(
+    tree: Tree, looks: Sequence[Look]
+) -> tuple[LabelSet | None, str | None, str | None, Sequence[Finding]]:
+    """Return the table, the name or path it has already, or the text it is to be written with."""
+    if tree.layout != "folder":
+        return load_labels(str(LAYOUTS[tree.layout].table)), None, None, ()
+    for name in ("labels.yaml", "labels.csv"):
+        try:
+            table = load_labels(tree.root / name)
+        except DataError:
+            continue
+        if all(_knows(table, look) for look in looks if look.kind in ("ids", "colours")):
+            return table, str(tree.root / name), None, ()
+    names = find_names(tree.root)
+    masks = sum(look.kind in ("ids", "colours") for look in looks)
+    ids, colours = _seen(looks, "ids"), _seen(looks, "colours")
+    guess = guess_table(ids, colours, masks, names, _palette(looks))
+    if guess.labels is None:
+        return None, None, None, _with_paths(guess, tree)
+    comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
+    if names:
+        comment += f"\nNames are from {names.path.name}."
+    return guess.labels, None, table_text(guess.labels, comment), _with_paths(guess, tree)
+
+
+def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:
+    findings = []
+    for finding in guess.findings:
+        files = tuple(
+            Path(file).relative_to(tree.root).as_posix()
+            if Path(file).is_relative_to(tree.root)
+            else file
+            for file in finding.files
+        )
+        text = finding.text.replace("{first}", files[0]) if files else finding.text
+        findings.append(Finding(finding.level, finding.kind, text, files))
+    return findings
+
+
+def _seen(looks: Sequence[Look], kind: str) -> dict[int, Seen]:
+    seen: dict[int, Seen] = {}
+    for look in looks:
+        if look.kind == kind and look.pair.mask is not None:
+            for value, count in (look.values or {}).items():
+                one = seen.setdefault(value, Seen(value, look.pair.mask))
+                one.pixels += count
+                one.images += 1
+                one.by_split[look.split] += count
+    return seen
+
+
+def _palette(looks: Sequence[Look]) -> np.ndarray | None:
+    """Return the palette of palette masks, if it tells the used ids apart."""
+    forms = [
+        look.mask_form for look in looks if look.mask_form and look.mask_form.palette is not None
+    ]
+    if not forms or forms[0].palette is None:
+        return None
+    palette = forms[0].palette
+    used = [v for v in _seen(looks, "ids") if v < len(palette)]
+    colors = {tuple(palette[value].tolist()) for value in used}
+    grey = all(len(set(color)) == 1 for color in colors)
+    return None if len(colors) < len(used) or grey else palette
+
+
+def _kept_together(
+    count: int, same: Sequence[tuple[int, int]], alike: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return couples that no division may part; look-alikes too, unless they chain everything together."""
+    both = [*same, *alike]
+    largest = max(Counter(joined(count, both)).values(), default=0)
+    return both if largest <= count / 4 else list(same)
+
+
+def _image_facts(looks: Sequence[Look]) -> dict[str, object]:
+    good = [look for look in looks if not look.image_error]
+    sizes = Counter(look.size for look in good)
+    mean, std = mean_and_std(good)
+    forms = Counter(f"{x.image_form.format} {x.image_form.mode}" for x in good if x.image_form)
+    return {
+        "count": len(looks),
+        "sizes": [{"height": h, "width": w, "count": n} for (h, w), n in sizes.most_common()],
+        "forms": dict(forms.most_common()),
+        "mean": mean,
+        "std": std,
+        "crop": list(suggest_crop([look.size for look in good])) if good else None,
+    }
+
+
+def _mask_facts(looks: Sequence[Look], table: str | None) -> dict[str, object]:
+    forms = Counter(f"{x.mask_form.format} {x.mask_form.mode}" for x in looks if x.mask_form)
+    kinds = Counter(look.kind for look in looks if look.kind)
+    values = {value for look in looks for value in look.values or {}}
+    return {
+        "count": sum(look.pair.mask is not None for look in looks),
+        "forms": dict(forms.most_common()),
+        "kinds": dict(kinds.most_common()),
+        "values": len(values),
+        "binary": bool(values) and values <= {0, 255},
+        "table": table,
+    }
+
+
+def _absolute(source: str | None) -> str | None:
+    """Name a table file by its whole path; built-in names stay."""
+    if source is None or not Path(source).expanduser().is_file():
+        return source
+    return str(Path(source).expanduser().resolve())

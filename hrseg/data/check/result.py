@@ -1,0 +1,171 @@
+"""What a check has to say, as plain data: the terminal, JSON and the page all read it from here."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hrseg.data.check.scan import Look
+
+Level = Literal["error", "warning", "note"]
+Role = Literal["class", "ignored", "unknown"]
+SHOWN = 5
+"""Files named in a sentence."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know.
+
+    Attributes:
+        level: "error" stops a training or teaches it nonsense; "warning" wants a look; "note" is good to know.
+        kind: A short name that stays the same, for programs.
+        text: One or two sentences.
+        files: All files concerned, below the root where they are.
+    """
+
+    level: Level
+    kind: str
+    text: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass
+class Seen:
+    """One value of the masks.
+
+    Attributes:
+        value: Id, or colour as 0xRRGGBB.
+        first: First file that holds it.
+        pixels: All its pixels.
+        images: Masks that hold it.
+        by_split: Split → pixels.
+    """
+
+    value: int
+    first: Path
+    pixels: int = 0
+    images: int = 0
+    by_split: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class or ignored value, as the masks hold it."""
+
+    value: str
+    name: str
+    color: tuple[int, int, int]
+    role: Role
+    pixels: int
+    share: float
+    images: int
+    first: str
+    by_split: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a check found out."""
+
+    root: Path
+    layout: str
+    where: str
+    splits: dict[str, dict[str, int]]
+    images: dict[str, Any]
+    masks: dict[str, Any]
+    classes: tuple[ClassRow, ...]
+    findings: tuple[Finding, ...]
+    recipe: "Recipe | None"
+    seconds: float
+    looks: tuple[Look, ...] = field(repr=False, default=())
+
+    @property
+    def errors(self) -> int:
+        """How many findings would stop a training or spoil it."""
+        return sum(finding.level == "error" for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types for JSON."""
+        return {
+            "root": str(self.root),
+            "layout": self.layout,
+            "where": self.where,
+            "splits": self.splits,
+            "images": self.images,
+            "masks": self.masks,
+            "classes": [
+                {**vars(row), "color": list(row.color), "share": round(row.share, 8)}
+                for row in self.classes
+            ],
+            "findings": [
+                {**vars(finding), "files": list(finding.files)} for finding in self.findings
+            ],
+            "recipe": None if self.recipe is None else self.recipe.text("recipe"),
+            "labels": None if self.recipe is None else self.recipe.labels,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that trains on what was found, and the files it needs beside it.
+
+    Attributes:
+        template: The YAML, with {beside} for the folder of the other files and {stem} for its own name.
+        labels: Text of the class table, or None where one exists already.
+        lists: Split → text of its list; empty where the layout finds the files by itself.
+    """
+
+    template: str
+    labels: str | None
+    lists: dict[str, str]
+
+    def text(self, stem: str, folder: Path = Path()) -> str:
+        """Return the YAML for a recipe of this name in this folder."""
+        beside = (folder.resolve() / f"{stem}_data").as_posix().replace("'", "''")
+        return self.template.replace("{beside}", beside).replace("{stem}", stem)
+
+    def files(self, path: Path) -> dict[Path, str]:
+        """Return every file of a recipe that is saved as `path`, and what it holds; the recipe comes last."""
+        beside = path.with_name(f"{path.stem}_data")
+        files = {beside / f"{split}.txt": text for split, text in self.lists.items()}
+        if self.labels is not None:
+            files[beside / "labels.yaml"] = self.labels
+        return files | {path: self.text(path.stem, path.parent)}
+
+
+def named(files: Iterable[str]) -> str:
+    """Name the first of some files.
+
+    Example:
+        >>> named(["a", "b"])
+        'a, b'
+    """
+    files = list(files)
+    return ", ".join(files[:SHOWN]) + (
+        f" and {len(files) - SHOWN:,} more" if len(files) > SHOWN else ""
+    )
+
+
+def counted(count: int, noun: str) -> str:
+    """Count things.
+
+    Example:
+        >>> counted(1, "mask"), counted(1200, "image")
+        ('1 mask', '1,200 images')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def percent(share: float) -> str:
+    """Write a share so that a rare class does not look absent.
+
+    Example:
+        >>> percent(0.4567), percent(0.00012), percent(0)
+        ('45.7 %', '0.012 %', '0 %')
+    """
+    if share == 0:
+        return "0 %"
+    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"
