@@ -115,7 +115,7 @@ def test_scratch_initialisation_lets_gradients_through_and_official_is_tiny():
         ({"backbone": "hrnet_w48", "num_classes": 0}, "num_classes is 0"),
         ({"backbone": "hrnet_w48", "head": "unet"}, "Use head 'v2'"),
         ({"backbone": "resnet19", "head": "fpn"}, "Did you mean 'resnet1"),
-        ({"backbone": "hrnet_w48", "encoder_weights": "imagenet"}, "is for smp heads"),
+        ({"backbone": "hrnet_w48", "encoder_weights": "imagenet"}, "is for baselines"),
     ],
 )
 def test_wrong_names_are_explained(arguments, words):
