@@ -175,7 +175,7 @@ def test_mmsegmentation_recipe(name: str) -> None:
     assert (loss.terms, loss.class_weights, loss.average) == ({}, "none", "all")
     assert loss.aux_weight == 0.4
     assert classes(config) == theirs.classes
-    assert config.model.resize == "bilinear"
+    assert (config.model.resize, config.model.padding) == ("bilinear_scaled", "symmetric")
     assert (config.model.backbone, config.model.head) == ("hrnet_w48", head)
     assert config.model.weights == "hrnet_w48.ms_in1k"
 
@@ -285,8 +285,8 @@ def test_published_weights_are_in_the_catalogue_and_of_the_recipes_kind(name: st
     if tag is not None:
         assert row is not None
         assert (row.backbone, row.head) == (config.model.backbone, config.model.head)
-        policy = row.resize.removesuffix("_scaled")
-        assert (policy, row.num_classes) == (config.model.resize, classes(config))
+        assert (row.resize, row.padding) == (config.model.resize, config.model.padding)
+        assert row.num_classes == classes(config)
         assert row.score in config.published.scores.values()
     assert set(config.published.scores) <= set(PROTOCOLS)
     assert config.evaluation.protocol in PROTOCOLS
