@@ -7,7 +7,7 @@ from hrseg.build import build_task, build_trainer, quiet_lightning
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet
-from hrseg.errors import TrainingError
+from hrseg.errors import ConfigError, TrainingError
 from hrseg.losses import WeightedSum
 from hrseg.metrics import ConfusionMatrix
 from hrseg.task import SegmentationTask
@@ -153,3 +153,44 @@ def test_compiled_task_keeps_its_key_names(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)
     module = SegmentationTask(Colours(5), data().labels, compiled=True)
     assert not [key for key in module.state_dict() if "_orig_mod" in key]
+
+
+def test_scales_and_mirror_are_looked_at(tmp_path, monkeypatch):
+    seen = []
+    original = Colours.forward
+    monkeypatch.setattr(
+        Colours, "forward", lambda self, x: (seen.append(tuple(x.shape[-2:])), original(self, x))[1]
+    )
+    labels = data().labels
+    evaluation = EvaluationConfig(scales=[1.0, 0.5], flip=True, precision="fp32")
+    module = SegmentationTask(Colours(labels.num_classes), labels, evaluation=evaluation)
+    build_trainer(small(tmp_path), None, []).validate(module, datamodule=data(), verbose=False)
+    assert seen == [(16, 24), (16, 24), (8, 12), (8, 12)]
+    assert module.protocol.merge == "softmax"
+
+
+def test_a_protocol_says_what_an_absent_class_does(tmp_path):
+    labels = data().labels
+    scores = {}
+    for absent in ("skip", "zero"):
+        torch.manual_seed(0)
+        evaluation = EvaluationConfig(absent=absent, precision="fp32")
+        module = SegmentationTask(Colours(labels.num_classes), labels, evaluation=evaluation)
+        nn.init.constant_(module.network.head.weight, 0.0)
+        nn.init.zeros_(module.network.head.bias)
+        build_trainer(small(tmp_path), None, []).validate(module, datamodule=data(), verbose=False)
+        scores[absent] = module.result
+    assert scores["zero"]["absent_rule"] == "zero"
+    counted = labels.num_classes - len(scores["skip"]["absent"])
+    expected = scores["skip"]["miou"] * counted / labels.num_classes
+    assert scores["zero"]["miou"] == pytest.approx(expected)
+
+
+def test_an_unknown_protocol_is_refused_before_anything_runs():
+    labels = data().labels
+    with pytest.raises(ConfigError, match="Did you mean 'official_crop'"):
+        SegmentationTask(
+            Colours(labels.num_classes),
+            labels,
+            evaluation=EvaluationConfig(protocol="oficial_crop"),
+        )

@@ -274,3 +274,15 @@ def test_progress_of_a_run_is_told(tmp_path, caplog):
     fit(small(tmp_path, "trainer.max_epochs=1"))
     assert f"training in {tmp_path / 'small'}" in caplog.text
     assert "epoch 1/1" in caplog.text
+
+
+def test_a_recipe_brings_data_and_options_and_the_model_its_mean(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "data: {layout: synthetic, scene_size: [64, 64]}\ntrainer: {max_epochs: 3}\n"
+        "evaluation: {protocol: tta, precision: fp32}\n"
+    )
+    config = evaluation_config(None, ["data.scenes=8"], str(tmp_path / "mine.yaml"))
+    assert (config.data.layout, config.data.scenes) == ("synthetic", 8)
+    assert config.evaluation.protocol == "tta"
+    assert config.data.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert evaluation_config(None).data.layout == "camvid"

@@ -148,3 +148,36 @@ def test_what_cannot_work_is_refused_at_once(network, options, words):
     with pytest.raises(ConfigError) as error:
         Predictor(network, **options)
     assert words in str(error.value)
+
+
+def test_scales_and_mirror_keep_the_brightest_colour_of_a_plain_image():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30, 0], image[:, 30:, 2] = 200, 200
+    for options in ({"protocol": "tta"}, {"scales": (0.5, 1.0), "flip": True, "merge": "exp"}):
+        result = predictor(**options)(image)
+        assert (result.mask[:, :26] == 0).all()
+        assert (result.mask[:, 34:] == 2).all()
+        assert result.confidence.max() <= 1 + 1e-6
+
+
+def test_left_and_right_of_the_labels_change_places_in_a_mirror():
+    rows = (
+        Label(0, 0, "ground", (0, 0, 0)),
+        Label(1, 1, "left arm", (9, 0, 0), mirror=2),
+        Label(2, 2, "right arm", (0, 9, 0), mirror=1),
+    )
+
+    class Sides(nn.Module):
+        num_classes = 3
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            out = torch.zeros(len(image), 3, *image.shape[-2:])
+            half = image.shape[-1] // 2
+            out[:, 1, :, :half] = 5
+            out[:, 2, :, half:] = 5
+            return out
+
+    run = Predictor(Sides(), LabelSet("arms", rows), device="cpu", precision="fp32", flip=True)
+    mask = run(pixels(6, 8)).mask
+    assert (mask[:, :4] == 1).all()
+    assert (mask[:, 4:] == 2).all()
