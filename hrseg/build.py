@@ -154,7 +154,7 @@ def _check_head(model: ModelConfig) -> None:
         )
     if model.encoder_weights is not None and row.family == "hrnet":
         raise ConfigError(
-            f"model.encoder_weights={model.encoder_weights} is for smp encoders, and head {model.head} stands on an "
+            f"model.encoder_weights={model.encoder_weights} is for baselines, and head {model.head} stands on an "
             f"HRNet. Set model.weights instead, such as model.weights={model.backbone}.ms_in1k."
         )
     if model.encoder_weights is not None and model.weights is not None:

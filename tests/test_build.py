@@ -204,3 +204,59 @@ def test_new_head_keeps_the_backbone_of_a_model_with_other_classes(tmp_path):
     network = build_network(small(tmp_path, *words, "model.new_head=true"), labels)
     assert torch.equal(network.backbone.conv1.weight, source.backbone.conv1.weight)
     assert network.num_classes == labels.num_classes
+
+
+def test_options_of_the_model_section_reach_the_network(tmp_path):
+    words = (
+        "model.head=ocr",
+        "model.resize=bilinear_scaled",
+        "model.padding=same",
+        "model.exchange=final",
+    )
+    more = (
+        "model.branches_from_start=true",
+        "model.activation=leaky_relu",
+        "model.downsample=max_pool",
+    )
+    spec = build_network(small(tmp_path, *words, *more), load_labels("synthetic")).spec
+    assert {
+        word: str(spec[word.split(".")[1].split("=")[0]]).lower() for word in (*words, *more)
+    } == {word: word.split("=")[1] for word in (*words, *more)}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.head=classification"], "gives classes of whole images, no logits per pixel"),
+        (["model.head=v2p"], r"gives a pyramid.* Heads that can: v1, v2, ocr, c1"),
+        (["model.encoder_weights=imagenet"], r"stands on an HRNet\. Set model\.weights"),
+        (
+            [
+                "model.backbone=resnet18",
+                "model.head=unet",
+                "model.encoder_weights=imagenet",
+                "model.weights=a.ckpt",
+            ],
+            "Keep one of them",
+        ),
+        (
+            ["model.backbone=resnet18", "model.head=unet", "model.padding=same"],
+            "stands on no HRNet",
+        ),
+    ],
+)
+@pytest.mark.parametrize("load", [False, True])
+def test_models_that_cannot_learn_masks_are_refused_in_a_dry_run_too(
+    tmp_path, words, message, load
+):
+    with pytest.raises(ConfigError, match=message):
+        build_network(small(tmp_path, *words), load_labels("synthetic"), load=load)
+
+
+@pytest.mark.parametrize(("load", "asked"), [(True, "imagenet"), (False, None)])
+def test_a_dry_run_fetches_no_encoder(tmp_path, monkeypatch, load, asked):
+    seen = {}
+    monkeypatch.setattr("hrseg.build.create_model", lambda *_, **options: seen.update(options))
+    words = ("model.backbone=resnet18", "model.head=unet", "model.encoder_weights=imagenet")
+    build_network(small(tmp_path, *words), load_labels("synthetic"), load=load)
+    assert seen["encoder_weights"] == asked

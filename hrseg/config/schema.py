@@ -42,13 +42,12 @@ class ModelConfig:
 
     backbone: str = option(
         "hrnet_w18_small_v2",
-        "HRNet of a given width, or an smp encoder (resnet18, ...) for smp heads. `hrseg models` "
-        "lists them.",
+        "HRNet of a given width, or an smp encoder (resnet18, ...) for baselines. `hrseg models` lists them.",
     )
     head: str = option(
         "v2",
         "From the branches to logits: v2, ocr (object context, with auxiliary logits), v1 (finest branch "
-        "alone), c1 (CSAILVision's), or an smp decoder such as unet or fpn.",
+        "alone), c1 (CSAILVision's), or a baseline's such as unet, simple or deeplabv3.",
     )
     resize: Literal["bilinear", "bilinear_aligned", "bilinear_scaled", "nearest"] = option(
         "bilinear",
@@ -89,7 +88,7 @@ class ModelConfig:
     )
     encoder_weights: str | None = option(
         None,
-        "For smp heads: what the encoder starts from, such as imagenet, which smp fetches when the run "
+        "For baselines: what the encoder starts from, such as imagenet, which smp fetches when the run "
         "starts. An HRNet takes model.weights.",
     )
     init: Literal["auto", "official", "kaiming"] = option(
