@@ -124,3 +124,10 @@ def test_what_cannot_work_is_refused(options, words):
 def test_size_at_scale_one(row, size, expected):
     assert row.size_at(1.0, *size) == expected
     assert min(row.size_at(0.01, *size)) >= 1
+
+
+def test_the_page_tells_every_row_as_it_is():
+    page = (Path(__file__).parents[2] / "docs/evaluation.md").read_text(encoding="utf-8")
+    for name, row in PROTOCOLS.items():
+        absent = "0" if row.absent == "zero" else "left out"
+        assert f"| `{name}` | {row.title} | {row.says()} | {absent} |" in page
