@@ -24,7 +24,7 @@ def add(verbs: Any) -> None:
     add_size(verb, "--window", None, "slide a window of this size over the image")
     text = "fraction that neighbouring windows share (0.5)"
     verb.add_argument("--overlap", type=float, metavar="F", help=text)
-    text = "three scales, each mirrored too, averaged: a little better, ten times slower"
+    text = "three scales, each mirrored too, averaged: better, six times the work"
     tta = verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
     tta.default = "whole"
     text = "a named way to look, such as official_cityscapes_ms (whole)"

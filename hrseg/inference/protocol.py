@@ -125,10 +125,12 @@ class Protocol:
                 self.merge
             ]
             parts.append(f"{what} averaged")
-        if self.window and self.first_resize != "squash":
+        sliding = self.first_resize != "squash" and max(self.scales) > self.whole_up_to
+        if self.window and sliding:
             stride = self.stride_of(self.window)
             step = f" every {_x(stride)}" if stride and stride != self.window else ""
-            parts.append(f"windows {_x(self.window)}{step}")
+            above = f" above scale {self.whole_up_to:g}" if self.whole_up_to else ""
+            parts.append(f"windows {_x(self.window)}{step}{above}")
         if self.first_resize == "short_side":
             parts.append(f"short side {self.base_size} first")
         if self.base_size and self.first_resize != "squash":

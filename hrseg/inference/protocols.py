@@ -13,7 +13,7 @@ from hrseg.inference.protocol import Protocol, Size
 _MS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 _CITYSCAPES = Protocol(
     "official_cityscapes",
-    "official code, Cityscapes, one scale: the whole image",
+    "official code, Cityscapes, one scale",
     merge="exp",
     window=(1024, 2048),
     stride=(1024, 2048),
@@ -24,7 +24,7 @@ _CITYSCAPES = Protocol(
 )
 _CROP = Protocol(
     "official_crop",
-    "official code, PASCAL-Context and COCO-Stuff, one scale: 520x520 windows, two thirds apart",
+    "official code, PASCAL-Context and COCO-Stuff, one scale",
     merge="exp",
     window=(520, 520),
     stride=2 / 3,
@@ -38,14 +38,14 @@ _CROP = Protocol(
 _ADE20K = replace(
     _CROP,
     name="official_ade20k",
-    title="official code, ADE20K, one scale: like official_crop, but the border to a multiple of 8 stays in",
+    title="official code, ADE20K, one scale; the border to a multiple of 8 stays in",
     keep_border=True,
 )
 _MMSEG = Protocol("mmseg_whole", "mmsegmentation, whole images at native size", merge="softmax")
 _MMSEG_SLIDE = replace(
     _MMSEG,
     name="mmseg_slide",
-    title="mmsegmentation, PASCAL-Context: fits 520x520, 480x480 windows, 320 apart",
+    title="mmsegmentation, PASCAL-Context",
     window=(480, 480),
     stride=(320, 320),
     blend="equal",
@@ -62,10 +62,10 @@ def _many(row: Protocol, scales: tuple[float, ...], **changes: Any) -> Protocol:
 
 
 _ROWS = (
-    Protocol("whole", "one pass over the whole image at native size"),
+    Protocol("whole", "the default"),
     Protocol(
         "tta",
-        "scales 0.75, 1 and 1.25, each mirrored too, probabilities averaged",
+        "a little better than whole, six times the work",
         scales=(0.75, 1.0, 1.25),
         flip=True,
     ),
@@ -92,7 +92,7 @@ _ROWS = (
     replace(
         _MMSEG,
         name="mmseg_short512",
-        title="mmsegmentation, ADE20K and VOC 2012: fits 512x2048, whole",
+        title="mmsegmentation, ADE20K and VOC 2012",
         base_size=2048,
         base_short_side=512,
         rounded=True,
@@ -101,7 +101,7 @@ _ROWS = (
     replace(
         _MMSEG,
         name="mmseg_tta",
-        title="mmsegmentation, several scales of the native size and mirror, probabilities averaged",
+        title="mmsegmentation, several scales of the native size and mirror",
         scales=_MS,
         flip=True,
         rounded=True,
@@ -109,7 +109,7 @@ _ROWS = (
     replace(
         _MMSEG_SLIDE,
         name="mmseg_slide_tta",
-        title="mmsegmentation, PASCAL-Context: several scales of the native size and mirror, 480x480 windows",
+        title="mmsegmentation, PASCAL-Context, several scales of the native size and mirror",
         scales=_MS,
         flip=True,
         base_size=None,
