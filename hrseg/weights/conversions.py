@@ -16,7 +16,12 @@ _NORM = ".running_var"
 _OCR_BIAS = re.compile(
     r"^(head\.ocr_distri_head\.(?:object_context_block\.f_\w+|conv_bn_dropout))\.(\d)\.bias$"
 )
-_FIRST_CONVOLUTIONS = ("head.last_layer.0", "head.aux_head.0", "head.conv3x3_ocr.0")
+_BEFORE_NORMS = (
+    *("head.last_layer.0", "head.aux_head.0", "head.conv3x3_ocr.0"),
+    *(f"head.downsamp_modules.{branch}.0" for branch in range(3)),
+    "head.final_layer.0",
+)
+"""Convolutions that have a bias in the official code although a norm follows."""
 
 
 def in_place_norms(state: State) -> str | None:
@@ -51,11 +56,12 @@ def batch_counters(state: State) -> str | None:
 
 
 def zero_biases(state: State) -> str | None:
-    """Give the head's first convolutions the bias that the source leaves out: zero."""
+    """Give the head's convolutions before norms the bias that the source leaves out: zero.
+
+    mmsegmentation builds its heads without, as do the ImageNet networks called ssld.
+    """
     bare = [
-        name
-        for name in _FIRST_CONVOLUTIONS
-        if f"{name}.weight" in state and f"{name}.bias" not in state
+        name for name in _BEFORE_NORMS if f"{name}.weight" in state and f"{name}.bias" not in state
     ]
     for name in bare:
         weight = state[f"{name}.weight"]

@@ -198,6 +198,7 @@ FORMATS: tuple[Format, ...] = (
         reason=_IMAGENET_REASON,
         certain=True,
         rules=CLASSIFICATION,
+        conversions=("batch_counters", "zero_biases"),  # the ssld files have fewer biases
     ),
     Format(
         name="timm features",

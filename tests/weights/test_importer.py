@@ -222,6 +222,20 @@ def test_an_imagenet_file_starts_the_official_recipe(tmp_path):
         open_model(tmp_path / "imagenet.safetensors")
 
 
+def test_an_ssld_file_lacks_four_biases_which_are_zero(tmp_path):
+    source = create_model(SMALL, head="classification", num_classes=10, resize="nearest").eval()
+    bare = ["final_layer.0.bias", *(f"downsamp_modules.{i}.0.bias" for i in range(3))]
+    state = spellings.as_official(source.state_dict())
+    for key in bare:
+        state.pop(key)
+    report = import_weights(save(state, tmp_path / "a.pth"), tmp_path / "a.safetensors")
+    assert "zero bias for head.downsamp_modules.0.0" in str(report)
+    target = create_model(SMALL, head="classification", num_classes=10, resize="nearest").eval()
+    assert not load_weights(target, tmp_path / "a.safetensors").new
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(target(image), source(image))  # ours start at zero
+
+
 def test_a_backbone_alone_is_a_release_for_training(tmp_path):
     source, path = official(tmp_path)
     report = import_weights(path, tmp_path / "b.safetensors", new_head=True)
