@@ -48,7 +48,11 @@ def _models(arguments: argparse.Namespace) -> int:
     network = create_model(arguments.backbone, arguments.head, arguments.classes, **form)
     height, width = arguments.size
     cost = summary(network, (height, width))
-    changed = "".join(f", {name} {form[name]}" for name in form if form[name] != FORM[name])
+    changed = "".join(
+        f", {name}" + ("" if value is True else f" {value}")
+        for name, value in form.items()
+        if value != FORM[name]
+    )
     return say(
         f"{styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes{changed}\n"
         f"  parameters     {cost.parameters:,}\n"
