@@ -186,7 +186,7 @@ class Outcome:
         """Say it in one line."""
         verdict = "within" if self.close else "more than"
         return (
-            f"expected {self.plan.score:.2f}, got {self.got:.2f}: {self.difference:+.2f}, {verdict} "
+            f"expected {self.plan.score:.2f}, got {self.got:.2f}: {round(self.difference, 2) + 0.0:+.2f}, {verdict} "
             f"{self.plan.tolerance:g} points"
         )
 
