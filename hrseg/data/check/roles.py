@@ -16,9 +16,8 @@ _WORDS: dict[str, str] = {
         (
             IMAGE,
             "image images img imgs imgdir imagedir jpegimages jpegs jpg png pic pics picture pictures photo "
-            "photos rgb "
-            "input inputs original originals originalimages raw rawimages src source frame frames leftimg8bit stillsraw "
-            "stillsrawfull scans tiles patches x",
+            "photos rgb input inputs original originals originalimages raw rawimages src source frame frames "
+            "leftimg8bit stillsraw stillsrawfull scans tiles patches x",
         ),
         (
             MASK,

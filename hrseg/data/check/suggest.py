@@ -74,7 +74,8 @@ def divide(
         if len(val) + len(group) <= max(wanted, 1) and len(val) < wanted:
             val |= set(group)
     if not val and len(order) > 1:
-        val = set(min(order, key=lambda group: (len(group), group[0])))
+        smallest = min(order, key=len)
+        val = set(smallest)
     return {
         "train": [look for i, look in enumerate(looks) if i not in val],
         "val": [look for i, look in enumerate(looks) if i in val],
@@ -157,6 +158,9 @@ def _template(
     batch: int,
     epochs: int,
 ) -> str:
+    warmup = min(
+        100, len(train) // batch - 1
+    )  # within the first epoch, so that a short try runs too
     classes = [row for row in rows if row.role == "class"]
     rare = [row.name for row in classes if row.share < 0.02]
     sizes = Counter(look.size for look in train)
@@ -208,7 +212,7 @@ def _template(
         "  lr: 0.001",
         "  weight_decay: 0.01",
         "  no_decay_norms: true",
-        f"  warmup_steps: {min(100, max(1, epochs * (len(train) // batch) // 10))}",
+        *([f"  warmup_steps: {warmup}"] if warmup else []),
         "",
     ]
     if rare:
