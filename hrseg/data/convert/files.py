@@ -1,0 +1,197 @@
+"""The files of annotation tools: JSON and XML that may be damaged, and images that lie somewhere near."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from hrseg.data.convert.polygons import Ring
+from hrseg.errors import DataError
+from hrseg.imaging import IMAGE_SUFFIXES
+
+_FARTHEST = 1e7
+"""Coordinates beyond this are no pixels."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} cannot be read as JSON: {error}. Export it again, or copy it again if it was cut short."
+        ) from error
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """Read an XML file; one that defines entities is refused, since those can fill the memory.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        if b"<!ENTITY" in content:
+            raise DataError(
+                f"{path} defines XML entities, which no annotation tool writes. Export it again."
+            )
+        return ElementTree.fromstring(content)
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} cannot be read as XML: {error}. Export it again, or copy it again if it was cut short."
+        ) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text file without empty lines.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Save it as UTF-8 text.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def corners(points: Any, least: int = 3) -> Ring:
+    """Read the corners of a polygon.
+
+    Args:
+        points: Pairs x, y, or numbers x0, y0, x1, y1, ...
+        least: How many there must be.
+
+    Raises:
+        ValueError: They are something else.
+    """
+    try:
+        numbers = np.asarray(points, dtype=np.float64)
+        if numbers.ndim == 1 and numbers.size % 2:
+            raise ValueError(f"it has {numbers.size} numbers, which are no pairs x, y")
+        ring = numbers.reshape(-1, 2)
+    except (TypeError, ValueError) as error:
+        if str(error).startswith("it has"):
+            raise
+        raise ValueError("its points are not pairs of numbers x, y") from error
+    if len(ring) < least:
+        raise ValueError(f"it has {len(ring)} points, and at least {least} are needed")
+    if not np.isfinite(ring).all() or np.abs(ring).max() > _FARTHEST:
+        raise ValueError("a coordinate of it is no number of pixels")
+    return ring
+
+
+def number(value: Any) -> float:
+    """Read one finite number.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{value!r} is no number") from error
+    if not abs(found) <= _FARTHEST:
+        raise ValueError(f"{value!r} is no number of pixels")
+    return found
+
+
+def safe_name(name: str) -> str:
+    """Turn a tool's file name into a place below a folder, without suffix.
+
+    Example:
+        >>> safe_name("..\\\\imgs\\\\a b.jpg"), safe_name("/data/x.tar.png")
+        ('imgs/a b', 'data/x.tar')
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    kept = [part for part in parts if part not in ("/", "..", ".") and not part.endswith(":")]
+    if not kept:
+        return "image"
+    stem, suffix = os.path.splitext(kept[-1])
+    return "/".join([*kept[:-1], stem if suffix.lower() in IMAGE_SUFFIXES else kept[-1]])
+
+
+class Images:
+    """Find the image that a tool means, in some folders and everything below.
+
+    Args:
+        folders: Where to look, best first.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = [folder for folder in folders if folder.is_dir()]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, dict[Path, None]] = defaultdict(dict)
+        for folder in self.folders:
+            for place, below, names in os.walk(folder):
+                below[:] = sorted(name for name in below if not name.startswith("."))
+                for name in sorted(names):
+                    if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != ".":
+                        path = Path(place, name)
+                        found[name.lower()][path] = None
+                        found[path.stem.lower()][path] = None
+        return {name: list(paths) for name, paths in found.items()}
+
+    def find(self, name: str, place: str, *others: str) -> Path:
+        """Find an image by its name, with or without folders and suffix.
+
+        Args:
+            name: As the tool says it.
+            place: Where it says so, for messages.
+            others: Names to try next.
+
+        Raises:
+            DataError: There is none, or several could be meant.
+        """
+        for candidate in (name, *others):
+            tail = [
+                part
+                for part in candidate.replace("\\", "/").split("/")
+                if part not in ("", ".", "..")
+            ]
+            for folder in self.folders:
+                direct = folder.joinpath(*tail)
+                if direct.suffix.lower() in IMAGE_SUFFIXES and direct.is_file():
+                    return direct
+            found = self._by_name.get(tail[-1].lower(), []) if tail else []
+            best = _longest_tail(found, tail)
+            if len(best) > 1:
+                raise DataError(
+                    f"{place}: several files could be its image: {', '.join(map(str, best[:3]))}. Name the folder of "
+                    "the right ones with --images."
+                )
+            if best:
+                return best[0]
+        looked = ", ".join(map(str, self.folders)) or "no existing folder"
+        raise DataError(
+            f"{place}: its image '{name}' is not in {looked}. Name the folder of the images with --images."
+        )
+
+
+def _longest_tail(paths: list[Path], tail: list[str]) -> list[Path]:
+    """Keep those whose last folders agree most with the tool's."""
+
+    def agreeing(path: Path) -> int:
+        count = 0
+        for ours, theirs in zip(reversed(path.parts[:-1]), reversed(tail[:-1]), strict=False):
+            if ours != theirs:
+                break
+            count += 1
+        return count
+
+    best = max(map(agreeing, paths), default=0)
+    return [path for path in paths if agreeing(path) == best]

@@ -1,0 +1,156 @@
+"""LabelMe: one JSON file for each image, with polygons, rectangles, circles and small masks.
+
+Later shapes cover earlier ones, as in LabelMe's own label images. Those draw outlines too, up to half a pixel wider
+than our rule. Points and lines have no area and are left out. `__ignore__` is ignored and `_background_` is the
+background, as in LabelMe's examples.
+"""
+
+import base64
+import binascii
+import io
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrseg.data.convert.files import Images, corners, read_json, safe_name
+from hrseg.data.convert.known import Known
+from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
+from hrseg.data.convert.polygons import Patch, box, ellipse, fill, place
+from hrseg.errors import DataError
+from hrseg.imaging import read_image
+
+_NO_AREA = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
+
+
+def recognises(path: Path) -> bool:
+    """Say whether this is a file of LabelMe, or a folder of them."""
+    file = next(iter(_files(path)), None)
+    if file is None:
+        return False
+    try:
+        content = read_json(file)
+    except DataError:
+        return False
+    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+
+
+def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
+    """Read LabelMe files.
+
+    Args:
+        path: A JSON file, or a folder of them.
+        images: Folder of the images; None takes imagePath, then the image inside the file.
+        classes: Order of the classes; None sorts them by name.
+
+    Raises:
+        DataError: Something in it is wrong.
+    """
+    base = path if path.is_dir() else path.parent
+    aside: Counter[str] = Counter()
+    records = [_record(file, base, images, aside) for file in _files(path)]
+    if not records:
+        raise DataError(f"No .json files in {path}. Give the folder where LabelMe saved them.")
+    found = sorted({item.label for record in records for item in record.objects})
+    colours: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
+    return Source(colours | dict.fromkeys(found), records, aside=aside)
+
+
+def _files(path: Path) -> list[Path]:
+    return (
+        sorted(path.rglob("*.json")) if path.is_dir() else [path] if path.suffix == ".json" else []
+    )
+
+
+def _record(file: Path, base: Path, images: Path | None, aside: Counter[str]) -> Record:
+    where = file.relative_to(base).as_posix()
+    content = read_json(file)
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise problem(str(file), "it has no list 'shapes', as LabelMe's files have", "Move it away")
+    objects = []
+    for index, shape in enumerate(content["shapes"], start=1):
+        what = f"shape {index}"
+        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+            raise problem(f"{where}, {what}", "it has no label", MEND)
+        kind = shape.get("shape_type") or "polygon"
+        if kind in _NO_AREA:
+            aside[_NO_AREA[kind]] += 1
+            continue
+        try:
+            if kind not in _DRAW:
+                raise ValueError(f"its shape_type '{kind}' is unknown here")
+            objects.append(Object(shape["label"], _DRAW[kind](shape), what))
+        except ValueError as error:
+            raise problem(f"{where}, {what} ('{shape['label']}')", str(error), MEND) from error
+    return Record(
+        name=safe_name(where),
+        image=_image(content, file, images, where),
+        place=where,
+        size=_whole(content),
+        objects=objects,
+    )
+
+
+def _whole(content: dict[str, Any]) -> tuple[int, int] | None:
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _image(content: dict[str, Any], file: Path, images: Path | None, where: str) -> Path | bytes:
+    name = content.get("imagePath")
+    named = name.replace("\\", "/") if isinstance(name, str) and name else file.stem
+    direct = file.parent / named
+    if images is None and direct.is_file():
+        return direct
+    data = content.get("imageData")
+    if images is None and isinstance(data, str):
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise problem(
+                where, f"the image inside it is damaged: {error}", "Name the images with --images"
+            ) from error
+    return Images([images] if images else [file.parent]).find(named, where, file.stem)
+
+
+def _rectangle(shape: dict[str, Any]) -> partial[Patch]:
+    (x0, y0), (x1, y1) = _points(shape, 2)
+    return partial(fill, [box(x0, y0, x1, y1)])
+
+
+def _circle(shape: dict[str, Any]) -> partial[Patch]:
+    (x, y), (rim_x, rim_y) = _points(shape, 2)
+    radius = float(np.hypot(rim_x - x, rim_y - y))
+    return partial(fill, [ellipse(x, y, radius, radius)])
+
+
+def _mask(shape: dict[str, Any]) -> partial[Patch]:
+    left, top = _points(shape, 2)[0].round().astype(int).tolist()
+    try:
+        data = io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))
+        pixels = read_image(data)[..., 0] > 0
+    except (binascii.Error, DataError, TypeError) as error:
+        raise ValueError(f"its mask is no PNG in base64: {error}") from error
+    return partial(place, pixels, top, left)
+
+
+def _points(shape: dict[str, Any], count: int) -> np.ndarray:
+    points = corners(shape.get("points"), count)
+    if len(points) != count:
+        raise ValueError(f"a {shape['shape_type']} has {count} points, and this one {len(points)}")
+    return points
+
+
+def _polygon(shape: dict[str, Any]) -> partial[Patch]:
+    return partial(fill, [corners(shape.get("points"))])
+
+
+_DRAW = {
+    "polygon": _polygon,
+    "oriented_rectangle": _polygon,
+    "rectangle": _rectangle,
+    "circle": _circle,
+    "mask": _mask,
+}

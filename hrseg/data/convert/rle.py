@@ -1,0 +1,173 @@
+"""Run lengths, the way each tool writes them.
+
+COCO counts down the columns, and its strings pack differences of counts into six bits a letter. CVAT counts along
+the rows of a box. Label Studio packs the RGBA pixels of a brush into a stream of bits.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def runs(pixels: np.ndarray) -> list[int]:
+    """Count equal neighbours of a flat mask, beginning with those that are off.
+
+    Example:
+        >>> runs(np.array([1, 1, 0, 0, 0, 1], bool))
+        [0, 2, 3, 1]
+    """
+    edges = np.flatnonzero(np.diff(pixels.astype(np.int8), prepend=0))
+    return np.diff(edges, prepend=0, append=len(pixels)).tolist()
+
+
+def pixels(counts: Sequence[int], total: int) -> np.ndarray:
+    """Undo `runs`.
+
+    Args:
+        counts: Lengths, beginning with pixels that are off.
+        total: What they must add up to.
+
+    Raises:
+        ValueError: They do not.
+    """
+    lengths = np.asarray(counts, dtype=np.int64).reshape(-1)
+    if (lengths < 0).any() or int(lengths.sum()) != total:
+        raise ValueError(f"its run lengths cover {int(lengths.sum())} pixels instead of {total}")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+
+
+def to_coco(mask: np.ndarray) -> str:
+    """Write a mask as a COCO string. Shape: bool (H, W)."""
+    return coco_string(runs(mask.ravel(order="F")))
+
+
+def from_coco(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Read COCO's counts, a list or a string. Shape: → bool (H, W).
+
+    Raises:
+        ValueError: They do not fit the size, or are no counts.
+    """
+    lengths = coco_counts(counts) if isinstance(counts, str) else counts
+    return pixels(lengths, size[0] * size[1]).reshape(size, order="F")
+
+
+def coco_string(counts: Sequence[int]) -> str:
+    """Pack counts into letters.
+
+    Example:
+        >>> coco_string([0, 2, 3, 1])
+        '023O'
+
+    Source:
+        The format of pycocotools: five bits a letter, the sixth says that more follow, letters from "0" on; from
+        the fourth count on it is the difference to the one two before.
+    """
+    letters = []
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            letters.append(chr(48 + bits + 32 * more))
+    return "".join(letters)
+
+
+def coco_counts(text: str) -> list[int]:
+    """Unpack letters into counts.
+
+    Example:
+        >>> coco_counts("023O")
+        [0, 2, 3, 1]
+
+    Raises:
+        ValueError: A letter that does not occur, or an end in the middle of a count.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text.encode("utf-8"):
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 35:
+            raise ValueError(f"its RLE string holds {chr(letter)!r} where no such letter can be")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("its RLE string ends in the middle of a count")
+    return counts
+
+
+def from_label_studio(data: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Read a brush of Label Studio; what is not transparent belongs to it. Shape: → bool (H, W).
+
+    Raises:
+        ValueError: It does not fit the size, or ends early.
+
+    Source:
+        rle-pack of thi.ng/umbrella, which Label Studio uses: 32 bits of length, 5 bits of word size - 1, four times
+        4 bits of count size - 1; then blocks: 1 bit (repeated or not), 2 bits (which count size), count - 1, and
+        one word or that many.
+    """
+    values = unpack(data, size[0] * size[1] * 4)
+    return values.reshape(*size, 4)[..., 3] > 0
+
+
+def unpack(data: Sequence[int], total: int) -> np.ndarray:
+    """Unpack rle-pack bytes into words.
+
+    Args:
+        data: Bytes, 0 to 255.
+        total: How many words must come out.
+
+    Raises:
+        ValueError: Other than that many, or an early end.
+    """
+    try:
+        raw = np.asarray(data)
+        fits = raw.ndim == 1 and raw.dtype.kind in "iu" and raw.min() >= 0 and raw.max() <= 255
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError("its 'rle' is not a list of bytes, 0 to 255")
+    bits = np.unpackbits(raw.astype(np.uint8))
+    spot = 0
+
+    def read(count: int) -> int:
+        nonlocal spot
+        spot += count
+        if spot > len(bits):
+            raise ValueError(f"its 'rle' ends after {place} of {total} values")
+        return int.from_bytes(np.packbits(bits[spot - count : spot]).tobytes(), "big") >> (
+            -count % 8
+        )
+
+    place = 0
+    length, word = read(32), read(5) + 1
+    if length != total:
+        raise ValueError(f"its 'rle' holds {length} values instead of {total}, four a pixel")
+    if word > 16:
+        raise ValueError(f"its 'rle' has words of {word} bits, where 8 are usual")
+    sizes = [read(4) + 1 for _ in range(4)]
+    out = np.zeros(length, dtype=np.uint16)
+    powers = 1 << np.arange(word - 1, -1, -1)
+    while place < length:
+        repeated = read(1)
+        end = place + 1 + read(sizes[read(2)])
+        if end > length:
+            raise ValueError(f"its 'rle' runs beyond its {length} values")
+        if repeated:
+            out[place:end] = read(word)
+        else:
+            count = (end - place) * word
+            spot += count
+            if spot > len(bits):
+                raise ValueError(f"its 'rle' ends after {place} of {total} values")
+            out[place:end] = bits[spot - count : spot].reshape(-1, word) @ powers
+        place = end
+    return out

@@ -1,0 +1,80 @@
+"""The readers: one row for each annotation tool."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrseg.data.convert import cityscapes, coco, colours, cvat, label_studio, labelme, voc, yolo
+from hrseg.data.convert.known import Known
+from hrseg.data.convert.parts import Source
+from hrseg.errors import DataError, unknown_choice
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One row of READERS.
+
+    Attributes:
+        read: (path, folder of images or None, the source's classes or None) → what it holds.
+        recognises: Whether a path looks like the tool's.
+        text: What it reads, for the help page.
+    """
+
+    read: Callable[[Path, Path | None, Known | None], Source]
+    recognises: Callable[[Path], bool]
+    text: str
+
+
+READERS: dict[str, Reader] = {
+    "cvat": Reader(cvat.read, cvat.recognises, "CVAT for images 1.1 (XML), Segmentation mask 1.1"),
+    "cityscapes": Reader(cityscapes.read, cityscapes.recognises, "Cityscapes *_polygons.json"),
+    "label_studio": Reader(
+        label_studio.read,
+        label_studio.recognises,
+        "Label Studio JSON: brushes, polygons, boxes, ellipses",
+    ),
+    "labelme": Reader(labelme.read, labelme.recognises, "LabelMe JSON files"),
+    "coco": Reader(coco.read, coco.recognises, "COCO JSON: polygons, run lengths, panoptic PNG"),
+    "yolo": Reader(yolo.read, yolo.recognises, "YOLO segmentation text files"),
+    "voc": Reader(voc.read, voc.recognises, "VOC palette masks"),
+    "colours": Reader(colours.read, colours.recognises, "masks of colours or ids, with a table"),
+}
+"""Name → reader, in the order in which they are tried."""
+
+
+def recognise(path: Path) -> str:
+    """Find out which tool wrote something.
+
+    Raises:
+        DataError: There is nothing, or nobody knows it.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist. Give an export of an annotation tool, or its folder."
+        )
+    if path.suffix.lower() == ".zip":
+        raise DataError(f"{path} is an archive. Unpack it, and give the folder.")
+    for name, reader in READERS.items():
+        if reader.recognises(path):
+            return name
+    raise DataError(
+        f"{path} looks like no tool that is known here. If it is one of {', '.join(READERS)}, say so with --from; "
+        "masks of colours need a table, --classes FILE."
+    )
+
+
+def read(name: str, path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
+    """Read annotations by one reader.
+
+    Raises:
+        DataError: Unknown reader, or something is wrong with the files.
+    """
+    if name not in READERS:
+        raise DataError(unknown_choice("reader", name, READERS))
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist. Give an export of an annotation tool, or its folder."
+        )
+    if images is not None and not images.is_dir():
+        raise DataError(f"Image folder {images} does not exist. Give an existing one to --images.")
+    return READERS[name].read(path, images, classes)

@@ -1,0 +1,99 @@
+"""PASCAL VOC: masks in SegmentationClass/, images in JPEGImages/, lists in ImageSets/Segmentation/.
+
+Palette masks hold ids, and colour masks the colours of the table; 255 and VOC's cream border are ignored.
+"""
+
+from pathlib import Path
+
+from hrseg.data.convert.files import Images, read_lines
+from hrseg.data.convert.known import Known, find_table, known_classes, split_name
+from hrseg.data.convert.parts import Raster, Record, Source, packed
+from hrseg.data.layouts.pairs import name_of, visible_images
+from hrseg.errors import DataError
+
+_BORDER = (224, 224, 192)
+VOID = "void"
+
+
+def recognises(path: Path) -> bool:
+    """Say whether this is a VOC tree."""
+    return (path / "SegmentationClass").is_dir()
+
+
+def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
+    """Read a VOC tree.
+
+    Args:
+        path: The folder with SegmentationClass/.
+        images: Folder of the images; None is JPEGImages/.
+        classes: Classes of the masks; None takes a table in the folder, or VOC 2012's.
+
+    Raises:
+        DataError: Something in it is wrong.
+    """
+    return masks_of_devkit(path, images, classes or find_table(path) or known_classes("voc2012"))
+
+
+def masks_of_devkit(path: Path, images: Path | None, table: Known) -> Source:
+    """Read masks in VOC's folders by any table.
+
+    Raises:
+        DataError: No masks, or one without its image.
+    """
+    folder = path / "SegmentationClass"
+    masks = {name_of(mask, folder): mask for mask in visible_images(folder, "**/*")}
+    if not masks:
+        raise DataError(f"No masks in {folder}. Give the folder that holds SegmentationClass/.")
+    finder = Images([images] if images else [path / "JPEGImages", path / "images", path])
+    splits = _lists(path)
+    if images is None and len(finder.folders) > 1:
+        finder.folders = finder.folders[:1]  # not the masks themselves
+    wanted = splits or dict.fromkeys(masks, "")
+    records = []
+    for name, split in wanted.items():
+        if name not in masks:
+            raise DataError(
+                f"{path / 'ImageSets/Segmentation'} lists '{name}', but {folder} has no such mask. Add it, or take "
+                "the name off the list."
+            )
+        raster = raster_of(masks[name], table, {packed(_BORDER): VOID})
+        place = masks[name].relative_to(path).as_posix()
+        records.append(Record(name, finder.find(name, place), place, split, raster=raster))
+    return of_table(table, records, left=len(masks) - len(records))
+
+
+def raster_of(mask: Path, table: Known, more: dict[int, str] | None = None) -> Raster:
+    """Return a mask to be read by a table; 255 is ignored where no class claims it."""
+    return Raster(mask, {255: VOID} | table.ids, (more or {}) | table.by_colour, table.place)
+
+
+def of_table(table: Known, records: list[Record], left: int = 0) -> Source:
+    """Return the source of mask files with a table."""
+    source = Source(
+        {name: table.colours.get(name) for name in table.names},
+        records,
+        ignored=table.ignored | {VOID} - set(table.names),
+        covers=True,
+    )
+    if left:
+        source.aside["masks that no list names"] = left
+    return source
+
+
+def _lists(path: Path) -> dict[str, str]:
+    """Return name → split, from the lists; those that only repeat others are left out."""
+    folder = path / "ImageSets" / "Segmentation"
+    found = {file.stem: read_lines(file) for file in sorted(folder.glob("*.txt"))}
+    if "train" in found or "val" in found:
+        found.pop("trainval", None)
+    splits: dict[str, str] = {}
+    for split, lines in found.items():
+        for line in lines:
+            name = line.split()[0] if len(line.split()) > 1 and line.split()[-1] in "-101" else line
+            before = splits.setdefault(name, split_name(split))
+            if before != split_name(split):
+                raise DataError(
+                    f"{folder} lists '{name}' in '{before}' and in '{split}'. An image belongs to one split; take it "
+                    "off one list."
+                )
+    return splits
