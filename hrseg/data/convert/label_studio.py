@@ -190,9 +190,10 @@ def _shared(ring: Any, size: Size) -> Patch:
 
 
 def _ellipse(value: dict[str, Any]) -> partial[Patch]:
-    x, y, rx, ry, degrees = (number(value.get(k, 0)) for k in ("x", "y", "radiusX", "radiusY", "rotation")
-    return partial(_round, x, y, rx, ry, degrees)
+    x, y, rx, ry, degrees = (
+        number(value.get(k, 0)) for k in ("x", "y", "radiusX", "radiusY", "rotation")
     )
+    return partial(_round, x, y, rx, ry, degrees)
 
 
 def _round(x: float, y: float, rx: float, ry: float, degrees: float, size: Size) -> Patch:
@@ -201,17 +202,17 @@ def _round(x: float, y: float, rx: float, ry: float, degrees: float, size: Size)
 
 
 def _rectangle(value: dict[str, Any]) -> partial[Patch]:
-    x, y, width, height, degrees = (number(value.get(k, 0)) for k in ("x", "y", "width", "height", "rotation")
-    return partial(_boxed, x, y, width, height, degrees)
+    x, y, width, height, degrees = (
+        number(value.get(k, 0)) for k in ("x", "y", "width", "height", "rotation")
     )
+    return partial(_boxed, x, y, width, height, degrees)
 
 
 def _boxed(x: float, y: float, width: float, height: float, degrees: float, size: Size) -> Patch:
     down, right = size[0] / 100, size[1] / 100
     ring = box(x * right, y * down, (x + width) * right, (y + height) * down)
-    return fill(
-        [turned(ring, (x * right, y * down), degrees)], size
-    )  # around its upper left corner
+    around = (x * right, y * down)  # its upper left corner
+    return fill([turned(ring, around, degrees)], size)
 
 
 _DRAW = {"rle": _brush, "points": _polygon, "radiusX": _ellipse, "width": _rectangle}

@@ -4,13 +4,13 @@ COCO gets one run-length object for each class of an image, CVAT a mask object, 
 part. Read back, they give equal pixels. Pixels of the background, or ignored ones where there is no background, are
 what remains when everything else is drawn.
 
-Polygons run along the edges of pixels. A part inside another one comes later in the file and lies on top, so that
-no polygon needs a hole. With a tolerance corners are left out, and no border moves farther than that.
+With a tolerance corners of polygons are left out, and no border moves farther than that.
 """
 
 import base64
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,72 +22,13 @@ from PIL import Image
 
 from hrseg.data.convert.classes import BACKGROUND
 from hrseg.data.convert.files import Images
-from hrseg.data.convert.parts import BACKGROUND_NAMES, IGNORE_NAMES
-from hrseg.data.convert.polygons import Ring, Size, area, simplify, trace
+from hrseg.data.convert.outlines import Masked, Style, layers, parts
 from hrseg.data.convert.rle import runs, to_coco
 from hrseg.data.convert.whole import new_folder, refuse_existing
-from hrseg.data.labels import IGNORE_INDEX, LabelSet
+from hrseg.data.labels import LabelSet
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import image_size, read_mask, write_atomic
-
-IGNORED = IGNORE_NAMES[0]
-"""What ignored pixels are called in a tool, where the background has a class of its own."""
-
-
-@dataclass(frozen=True)
-class Masked:
-    """One image with its mask.
-
-    Attributes:
-        image: Its file.
-        name: What the tool shall call it: the path below the folder of images.
-        mask: trainIds, 255 where ignored.
-    """
-
-    image: Path
-    name: str
-    mask: np.ndarray
-
-    @property
-    def size(self) -> Size:
-        """(height, width)."""
-        return self.mask.shape[0], self.mask.shape[1]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How masks are written.
-
-    Attributes:
-        labels: Their classes.
-        shapes: "masks" or "polygons".
-        tolerance: How far a polygon may be from the border, in pixels.
-        smallest: Parts with fewer pixels are left out of polygons.
-    """
-
-    labels: LabelSet
-    shapes: str
-    tolerance: float = 0.0
-    smallest: int = 1
-
-    @property
-    def blank(self) -> int:
-        """TrainId that is not written: the background, or ignored pixels."""
-        names = [name.lower() for name in self.labels.names]
-        return next((i for i, name in enumerate(names) if name in BACKGROUND_NAMES), IGNORE_INDEX)
-
-    def name(self, train_id: int) -> str:
-        """Return a class by its trainId."""
-        if train_id == IGNORE_INDEX:
-            return IGNORED
-        return BACKGROUND if train_id == self.blank else self.labels.names[train_id]
-
-    @property
-    def names(self) -> list[str]:
-        """Every name that may be written, in trainId order."""
-        ids = [i for i in range(self.labels.num_classes) if i != self.blank]
-        return [self.name(i) for i in ids] + [IGNORED] * (self.blank != IGNORE_INDEX)
 
 
 @dataclass(frozen=True)
@@ -175,60 +116,6 @@ def export(
     return len(pairs)
 
 
-def parts(mask: np.ndarray, style: Style) -> list[tuple[str, Ring]]:
-    """Return polygons that give the mask when they are drawn in this order.
-
-    Example:
-        >>> from hrseg.data.labels import load_labels
-        >>> style = Style(load_labels("voc2012"), "polygons")
-        >>> [(name, len(ring)) for name, ring in parts(np.array([[0, 7], [0, 0]]), style)]
-        [('car', 4)]
-
-    Shape:
-        mask (H, W)
-    """
-    found: list[tuple[float, int, Ring]] = []
-    for train_id in np.unique(mask).tolist():
-        for ring in trace(mask == train_id):
-            size = area(ring)
-            if size > 0:  # holes are filled by what lies in them
-                found.append((size, train_id, ring))
-    # whatever lies inside an outline has a smaller one, so it comes later
-    found.sort(key=lambda part: -part[0])
-    below = _Below(mask.shape, style.blank)
-    written = []
-    for size, train_id, ring in found:
-        if size < style.smallest or below.is_already(train_id, ring):
-            continue
-        below.draw(train_id, ring)
-        written.append((style.name(train_id), simplify(ring, style.tolerance)))
-    return written
-
-
-class _Below:
-    """What was drawn so far, so that background is written only where it lies on something."""
-
-    def __init__(self, shape: tuple[int, ...], blank: int) -> None:
-        self.canvas = np.full(shape, blank, dtype=np.uint8)
-        self.blank = blank
-
-    def is_already(self, train_id: int, ring: Ring) -> bool:
-        """Say whether a blank part lies on blank."""
-        if train_id != self.blank:
-            return False
-        x, y = ring[ring[:, 1] == ring[:, 1].min()].min(axis=0).astype(int)  # its upper left pixel
-        return bool(self.canvas[y, x] == self.blank)
-
-    def draw(self, train_id: int, ring: Ring) -> None:
-        """Draw one part."""
-        from hrseg.data.convert.polygons import fill
-
-        patch = fill([ring], (self.canvas.shape[0], self.canvas.shape[1]))
-        height, width = patch.pixels.shape
-        around = self.canvas[patch.top : patch.top + height, patch.left : patch.left + width]
-        around[patch.pixels] = train_id
-
-
 def _pairs(masks: Path, images: Path | None) -> list[tuple[Path, Path, Path]]:
     """Return (mask, image, folder of the images)."""
     root = masks / "masks" if (masks / "masks").is_dir() else masks
@@ -266,15 +153,6 @@ def _read(mask: Path, image: Path, base: Path, labels: LabelSet) -> Masked:
     return Masked(image, image.relative_to(base).as_posix(), labels.encode(ids, str(mask)))
 
 
-def _layers(masked: Masked, style: Style) -> list[tuple[int, np.ndarray]]:
-    """Return the pixels of each class that is written."""
-    return [
-        (train_id, masked.mask == train_id)
-        for train_id in np.unique(masked.mask).tolist()
-        if train_id != style.blank
-    ]
-
-
 def _write_coco(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
     numbers = {name: number for number, name in enumerate(style.names, start=1)}
     images: list[dict[str, Any]] = []
@@ -283,7 +161,7 @@ def _write_coco(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
         masked = read()
         height, width = masked.size
         images.append({"id": number, "file_name": masked.name, "height": height, "width": width})
-        for train_id, pixels in _layers(masked, style):
+        for train_id, pixels in layers(masked, style):
             rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
             top, left = int(rows[0]), int(columns[0])
             annotations.append(
@@ -335,7 +213,7 @@ def _cvat_shapes(masked: Masked, style: Style) -> list[tuple[str, dict[str, str]
             for name, ring in parts(masked.mask, style)
         ]
     shapes = []
-    for train_id, pixels in _layers(masked, style):
+    for train_id, pixels in layers(masked, style):
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
         numbers = {"left": left, "top": top, "width": right - left, "height": bottom - top}
@@ -356,12 +234,17 @@ def _write_labelme(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
             "version": "5.5.0",
             "flags": {},
             "shapes": _labelme_shapes(masked, style),
-            "imagePath": masked.image.resolve().as_posix(),
+            "imagePath": _seen_from(masked.image, file.parent),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
         }
         file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def _seen_from(image: Path, folder: Path) -> str:
+    """Return the way from a folder to an image; the folder's temporary name does not occur in it."""
+    return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
 
 
 def _labelme_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
@@ -378,7 +261,7 @@ def _labelme_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
             for name, ring in parts(masked.mask, style)
         ]
     shapes = []
-    for train_id, pixels in _layers(masked, style):
+    for train_id, pixels in layers(masked, style):
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         (top, bottom), (left, right) = rows[[0, -1]].tolist(), columns[[0, -1]].tolist()
         data = io.BytesIO()
