@@ -15,7 +15,8 @@ def test_fp32_gives_the_networks_own_logits(tiny_network):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "head"), [("hrnet_w18_small_v1", "v2"), ("mit_b0", "segformer")]
+    ("backbone", "head"),
+    [("hrnet_w18_small_v1", "v2"), ("hrnet_w18_small_v1", "ocr"), ("mit_b0", "segformer")],
 )
 def test_bf16_stays_close_gives_float32_and_leaves_the_network_alone(backbone, head):
     network = create_model(backbone, head, num_classes=3).train()
