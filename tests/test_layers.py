@@ -40,10 +40,11 @@ ROWS = [
     ("optim", 2),
     ("viz", 2),
     ("config", 1),
+    ("archived", 0),
     ("imaging", 1),
     ("data.labels", 1),
     ("data", 2),
-    ("errors", 0),
+    ("errors", -1),
 ]
 
 

@@ -92,7 +92,7 @@ class BrightnessShift(A.ImageOnlyTransform):
 
     def apply(self, img: np.ndarray, shift: int, **params: Any) -> np.ndarray:
         """Shift the image."""
-        return _clipped(img.astype(np.int16) + shift)
+        return cv2.LUT(img, _clipped(_STEPS.astype(np.int16) + shift))
 
 
 PHOTOMETRIC_RULES: dict[str, Callable[[float], A.BasicTransform]] = {
@@ -102,25 +102,33 @@ PHOTOMETRIC_RULES: dict[str, Callable[[float], A.BasicTransform]] = {
 """data.photometric_rule → the step for a strength."""
 
 
+_STEPS = np.arange(256, dtype=np.uint8)
+"""Every value of a byte: what a change makes of them is what it makes of an image."""
+
+
 def _clipped(values: np.ndarray) -> np.ndarray:
     return values.clip(0, 255).astype(np.uint8)
 
 
 def _saturated(img: np.ndarray, factor: float) -> np.ndarray:
-    hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
-    hsv[..., 1] = _clipped(hsv[..., 1].astype(np.float32) * factor)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return _through_hsv(img, 1, _clipped(_STEPS.astype(np.float32) * factor))
 
 
 def _turned(img: np.ndarray, steps: float) -> np.ndarray:
+    turned = (_STEPS.astype(np.int16) + int(np.floor(steps))) % 180
+    return _through_hsv(img, 0, turned.astype(np.uint8))
+
+
+def _through_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + int(np.floor(steps))) % 180
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    tables = np.repeat(_STEPS[:, None], 3, axis=1)
+    tables[:, channel] = table
+    return cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2RGB)
 
 
 _CHANGES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "brightness": lambda img, value: _clipped(img.astype(np.float32) + value),
-    "contrast": lambda img, value: _clipped(img.astype(np.float32) * value),
+    "brightness": lambda img, value: cv2.LUT(img, _clipped(_STEPS.astype(np.float32) + value)),
+    "contrast": lambda img, value: cv2.LUT(img, _clipped(_STEPS.astype(np.float32) * value)),
     "saturation": _saturated,
     "hue": _turned,
 }

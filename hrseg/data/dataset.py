@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.matlab import read_matlab_mask
+from hrseg.data.pictures import Picture, open_picture, pixels
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, read_mask, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_mask, to_tensor
 
 
 class Sample(TypedDict):
@@ -55,8 +56,8 @@ class Draw:
     wanted: int = NO_CLASS
 
 
-Read = Callable[[Pair], tuple[np.ndarray, np.ndarray | None]]
-"""Pair → uint8 image (H, W, 3), ids (H, W) or colours (H, W, 3), or None where there is no mask."""
+Read = Callable[[Pair], tuple[np.ndarray | Picture, np.ndarray | None]]
+"""Pair → image (H, W, 3), uint8 or still packed, and ids (H, W), colours (H, W, 3) or None without a mask."""
 
 
 def read_ids(pair: Pair) -> np.ndarray | None:
@@ -66,9 +67,9 @@ def read_ids(pair: Pair) -> np.ndarray | None:
     return None if pair.mask is None else read_mask(pair.mask)
 
 
-def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read both files of a pair."""
-    return read_image(pair.image), read_ids(pair)
+def read_pair(pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray | None]:
+    """Read both files of a pair; the image may stay packed until its window is known."""
+    return open_picture(pair.image), read_ids(pair)
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -115,7 +116,7 @@ class SegmentationDataset(Dataset[Sample]):
         index = -1 - draw.index if filler else draw.index
         if index >= len(self.pairs):
             raise IndexError(index)  # ends a for loop over the dataset
-        image, mask = self.read_trainids(self.pairs[index])
+        image, mask = self._open(self.pairs[index])
         if filler:
             mask = np.full_like(mask, IGNORE_INDEX)
         if self.recipe is not None:
@@ -123,7 +124,7 @@ class SegmentationDataset(Dataset[Sample]):
             seed = int(seeds.generate_state(1)[0])
             image, mask = self.recipe(image, mask, seed=seed, wanted=draw.wanted)
         return {
-            "image": to_tensor(image, self.mean, self.std),
+            "image": to_tensor(pixels(image), self.mean, self.std),
             "mask": torch.from_numpy(mask).long(),
             "name": self.pairs[index].name,
         }
@@ -137,6 +138,10 @@ class SegmentationDataset(Dataset[Sample]):
         Shape:
             (H, W, 3), (H, W)
         """
+        image, mask = self._open(pair)
+        return pixels(image), mask
+
+    def _open(self, pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray]:
         image, ids = self.read(pair)
         if ids is None:
             return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8)

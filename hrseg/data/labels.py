@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 
@@ -159,6 +160,8 @@ class LabelSet:
         low, table, known = self._id_table
         if ids.dtype == np.uint8:  # no id can lie outside
             place, table, known = ids, table[-low:], known[-low:]
+            if ids.size and known[:256].take(_values(ids)).all():
+                return cv2.LUT(ids, table[:256])
             right = known.take(place)
         else:
             place = (ids.astype(np.int64) - low).clip(0, len(table) - 1)
@@ -402,6 +405,14 @@ def _check_keys(row: Iterable[Any], known: Sequence[str]) -> None:
             raise ValueError(
                 f"'{key}' is unknown.{did_you_mean(key, known)} Known: {', '.join(known)}"
             )
+
+
+def _values(ids: np.ndarray) -> np.ndarray:
+    """Return the bytes that occur; counting them is quicker than looking each one up."""
+    if ids.ndim != 2:
+        return np.unique(ids)
+    counts = cv2.calcHist([np.ascontiguousarray(ids)], [0], None, [256], [0, 256])
+    return np.flatnonzero(counts)
 
 
 def _pack(colors: np.ndarray) -> np.ndarray:

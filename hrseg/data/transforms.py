@@ -17,30 +17,50 @@ import numpy as np
 import torch
 
 from hrseg.data.colours import PHOTOMETRIC_RULES, BrightnessShift
+from hrseg.data.geometry import NO_CLASS, RandomScale, RandomWindow, ScaledMask, Scales, cut_scaled
 from hrseg.data.labels import IGNORE_INDEX
+from hrseg.data.pictures import Picture, pixels
 from hrseg.errors import ConfigError
 
-CROP_RETRIES = 10
-NO_CLASS = -1
+__all__ = ["NO_CLASS", "TrainRecipe", "limit_threads", "scales", "train_recipe"]
 
 
 class TrainRecipe:
     """Random scale, crop, colours and mirror of one training image. Build it with `train_recipe`.
 
     Args:
-        steps: albumentations transforms, in order.
+        before: albumentations transforms of the whole image, in order.
+        scale: The random scale.
+        window: The random crop of the scaled image.
+        after: Transforms of the crop, in order.
+        whole: Resize the whole image before the crop, instead of the crop alone.
     """
 
-    def __init__(self, steps: list[A.BasicTransform]) -> None:
-        self.compose = A.Compose(steps)
+    def __init__(
+        self,
+        before: Sequence[A.BasicTransform],
+        scale: RandomScale,
+        window: RandomWindow,
+        after: Sequence[A.BasicTransform],
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.before, self.after = tuple(before), tuple(after)
+        self.scale, self.window = scale, window
+        self.whole = whole
 
     def __call__(
-        self, image: np.ndarray, mask: np.ndarray, *, seed: int, wanted: int = NO_CLASS
+        self,
+        image: np.ndarray | Picture,
+        mask: np.ndarray,
+        *,
+        seed: int,
+        wanted: int = NO_CLASS,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Vary one image and its mask.
 
         Args:
-            image: uint8 RGB.
+            image: uint8 RGB, or a picture of which only the rows of the crop are unpacked.
             mask: uint8 trainIds.
             seed: Decides everything random.
             wanted: Class the crop shall hold a pixel of, or NO_CLASS.
@@ -48,11 +68,27 @@ class TrainRecipe:
         Shape:
             (H, W, 3) and (H, W) → crop size
         """
-        # One stream for all steps. set_random_seed would give each step the same stream, and the
+        # One stream for all steps. Streams of their own from one seed would be alike, and the
         # mirror would know the scale.
-        self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        varied = self.compose(image=image, mask=mask, wanted=wanted)
-        return varied["image"], varied["mask"]
+        generator, stream = np.random.default_rng(seed), random.Random(seed)
+        stream.random()  # "apply the recipe at all?" of albumentations; keeps each seed's sample
+        for step in (*self.before, *self.after):
+            step.set_random_state(generator, stream)
+        for step in self.before:
+            image, mask = _apply(step, pixels(image), mask)
+        size = self.scale.draw(image.shape, stream)
+        window, mask = self.window.draw(ScaledMask(mask, size), stream, wanted)
+        image = cut_scaled(image, size, window, whole=self.whole)
+        for step in self.after:
+            image, mask = _apply(step, image, mask)
+        return image, mask
+
+
+def _apply(
+    step: A.BasicTransform, image: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    varied = step(image=image, mask=mask)
+    return varied["image"], varied["mask"]
 
 
 def train_recipe(
@@ -103,16 +139,13 @@ def train_recipe(
     height, width = crop
     listed = scales(scale_min, scale_max, scale_step or 1)  # refuses a range upside down
     drawn: Scales = listed if scale_step else (scale_min, scale_max)
-    steps: list[A.BasicTransform] = [
-        *_FIRST[first_resize](crop, base_size),
-        RandomScale(drawn, base_size, base_short_side),
-        ClassAwareCrop(height, width, max_class_share),
-    ]
+    before = _FIRST[first_resize](crop, base_size)
+    after: list[A.BasicTransform] = []
     if photometric:
-        steps.append(PHOTOMETRIC_RULES[photometric_rule](photometric))
+        after.append(PHOTOMETRIC_RULES[photometric_rule](photometric))
     # An image smaller than the crop comes through it whole: padding last is the official
     # result, and the padding keeps its colour whatever the colours of the image do.
-    steps.append(
+    after.append(
         A.PadIfNeeded(
             min_height=height,
             min_width=width,
@@ -123,9 +156,15 @@ def train_recipe(
         )
     )
     if brightness_shift:
-        steps.append(BrightnessShift(brightness_shift))
-    steps.insert(0 if flip_first else len(steps), Mirror(flip, flip_order))
-    return TrainRecipe(steps)
+        after.append(BrightnessShift(brightness_shift))
+    mirror = Mirror(flip, flip_order)
+    before, after = ([mirror, *before], after) if flip_first else (before, [*after, mirror])
+    return TrainRecipe(
+        before,
+        RandomScale(drawn, base_size, base_short_side),
+        RandomWindow(height, width, max_class_share),
+        after,
+    )
 
 
 def scales(smallest: float, largest: float, step: float) -> list[float]:
@@ -149,26 +188,7 @@ def scales(smallest: float, largest: float, step: float) -> list[float]:
     return found if largest - found[-1] < 1e-6 else [*found, largest]
 
 
-Scales = list[float] | tuple[float, float]
-"""Scales to choose from, or the two ends of a range."""
-
-
-class _Resize(A.DualTransform):
-    """Image and mask to a (width, height) that a subclass decides."""
-
-    def __init__(self) -> None:
-        super().__init__(p=1.0)
-
-    def apply(self, img: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
-        """Resize the image, bilinear."""
-        return _resize(img, size, cv2.INTER_LINEAR)
-
-    def apply_to_mask(self, mask: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
-        """Resize the mask, nearest neighbour: ids are never mixed."""
-        return _resize(mask, size, cv2.INTER_NEAREST)
-
-
-class FixedResize(_Resize):
+class FixedResize(A.DualTransform):
     """Bring the image to one (height, width), or its short side to one length.
 
     Args:
@@ -177,7 +197,7 @@ class FixedResize(_Resize):
     """
 
     def __init__(self, size: tuple[int, int] | None = None, short_side: int = 0) -> None:
-        super().__init__()
+        super().__init__(p=1.0)
         self.size, self.short_side = size, short_side
 
     def get_params_dependent_on_data(
@@ -190,40 +210,13 @@ class FixedResize(_Resize):
         factor = self.short_side / min(height, width)
         return {"size": (int(width * factor + 0.5), int(height * factor + 0.5))}
 
+    def apply(self, img: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
+        """Resize the image, bilinear."""
+        return cv2.resize(img, size, interpolation=cv2.INTER_LINEAR)
 
-class RandomScale(_Resize):
-    """Resize to a random scale times the base sizes, or times the native size.
-
-    Args:
-        drawn: Scales, drawn evenly.
-        base_size: Long side at scale 1; None is the native one.
-        short_side: Short side at scale 1; where both are given the image fits into both.
-    """
-
-    def __init__(self, drawn: Scales, base_size: int | None, short_side: int | None = None) -> None:
-        super().__init__()
-        self.drawn = drawn
-        self.base_size, self.short_side = base_size, short_side
-
-    def get_params_dependent_on_data(
-        self, params: dict[str, Any], data: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Draw a scale and say the new (width, height)."""
-        height, width = params["shape"][:2]
-        random = self.py_random
-        scale = (
-            random.uniform(*self.drawn)
-            if isinstance(self.drawn, tuple)
-            else random.choice(self.drawn)
-        )
-        long, short = max(height, width), min(height, width)
-        limits = ((self.base_size, long), (self.short_side, short))
-        targets = [(int(base * scale + 0.5), side) for base, side in limits if base]
-        if not targets:
-            targets = [(int(long * scale + 0.5), long)]
-        target, side = min(targets, key=lambda pair: pair[0] / pair[1])
-        new = [max(1, int(length * target / side + 0.5)) for length in (width, height)]
-        return {"size": tuple(new)}
+    def apply_to_mask(self, mask: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
+        """Resize the mask, nearest neighbour: ids are never mixed."""
+        return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
 
 class Mirror(A.HorizontalFlip):
@@ -238,62 +231,12 @@ class Mirror(A.HorizontalFlip):
         super().__init__(p=probability)
         self.table = np.arange(256, dtype=np.uint8)
         self.table[: len(order or ())] = order or ()
+        self.renames = bool((self.table != np.arange(256)).any())
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Mirror the mask and rename its classes."""
-        return self.table[mask[:, ::-1]]
-
-
-class ClassAwareCrop(A.DualTransform):
-    """Cut out a random window, clipped to the image.
-
-    Args:
-        height: Of the window.
-        width: Of the window.
-        max_class_share: Windows where a class fills more of the valid pixels are drawn again, up to
-            CROP_RETRIES times; the last one is taken.
-    """
-
-    def __init__(self, height: int, width: int, max_class_share: float = 1.0) -> None:
-        super().__init__(p=1.0)
-        self.height, self.width = height, width
-        self.max_class_share = max_class_share
-
-    @property
-    def targets_as_params(self) -> list[str]:
-        """Ask Compose to let these through."""
-        return ["mask", "wanted"]
-
-    def get_params_dependent_on_data(
-        self, params: dict[str, Any], data: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Draw a window."""
-        mask: np.ndarray = data["mask"]
-        pixels = np.flatnonzero(mask == data["wanted"] if data["wanted"] != NO_CLASS else [])
-        for _ in range(1 + CROP_RETRIES):
-            row = column = None
-            if len(pixels):  # gone where a small scale swallowed the class
-                row, column = divmod(int(self.py_random.choice(pixels)), mask.shape[1])
-            window = (
-                self._place(mask.shape[0], self.height, row),
-                self._place(mask.shape[1], self.width, column),
-            )
-            if self.max_class_share >= 1 or _largest_share(mask[window]) <= self.max_class_share:
-                break
-        return {"window": window}
-
-    def _place(self, length: int, wanted: int, inside: int | None) -> slice:
-        """Draw a stretch of one axis, holding the pixel `inside` where one is given."""
-        size = min(wanted, length)
-        low, high = 0, length - size
-        if inside is not None:
-            low, high = max(0, inside - size + 1), min(high, inside)
-        start = self.py_random.randint(low, high)
-        return slice(start, start + size)
-
-    def apply(self, img: np.ndarray, window: tuple[slice, slice], **params: Any) -> np.ndarray:
-        """Cut, for image and mask alike."""
-        return np.ascontiguousarray(img[window])
+        mirrored = cv2.flip(mask, 1)
+        return cv2.LUT(mirrored, self.table) if self.renames else mirrored
 
 
 def _short_side_first(crop: tuple[int, int], base_size: int | None) -> list[A.BasicTransform]:
@@ -317,14 +260,3 @@ def limit_threads(worker_id: int = 0) -> None:
     """Keep a loader process to one thread: parallel workers are the parallelism."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-
-
-def _resize(values: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
-    if (values.shape[1], values.shape[0]) == size:
-        return values
-    return cv2.resize(values, size, interpolation=interpolation)
-
-
-def _largest_share(mask: np.ndarray) -> float:
-    counts = np.bincount(mask.ravel(), minlength=256)[:IGNORE_INDEX]
-    return float(counts.max() / counts.sum()) if counts.any() else 1.0

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hrseg.data.transforms import CROP_RETRIES, scales, train_recipe
+from hrseg.data.geometry import CROP_RETRIES
+from hrseg.data.transforms import scales, train_recipe
 from hrseg.errors import ConfigError
 
 PLAIN = {"scale_min": 1.0, "scale_max": 1.0, "flip": 0.0}
@@ -179,7 +180,7 @@ def test_no_class_fills_the_crop():
 @pytest.mark.parametrize(("limit", "judged"), [(1.0, 0), (0.5, 1 + CROP_RETRIES)])
 def test_a_hopeless_crop_is_drawn_again_ten_times(monkeypatch, limit, judged):
     seen = []
-    monkeypatch.setattr("hrseg.data.transforms._largest_share", lambda mask: seen.append(1) or 1.0)
+    monkeypatch.setattr("hrseg.data.geometry._largest_share", lambda mask: seen.append(1) or 1.0)
     image, mask = numbered(40, 40)
     train_recipe(crop=(16, 16), max_class_share=limit, **PLAIN)(image, mask, seed=0)
     assert len(seen) == judged

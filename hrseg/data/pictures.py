@@ -1,0 +1,127 @@
+"""Image files that are decoded only as far down as a crop reaches.
+
+A PNG is packed from top to bottom, so the rows below a crop need not be unpacked. A picture knows its size at
+once and gives its upper rows on request; every other kind of file is read whole, by `imaging`.
+"""
+
+import functools
+import importlib
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hrseg.archived import read_bytes
+from hrseg.imaging import read_image
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEAD = struct.Struct(">II5B")  # width, height, depth, colours, compression, filter, interlace
+_PLAIN = (8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+_HARMLESS = {b"gAMA", b"pHYs", b"sRGB", b"cHRM", b"tIME", b"bKGD", b"sBIT", b"iCCP", b"hIST"}
+"""Chunks beside the pixels that do not change what `read_image` gives."""
+_FAILURES = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error)
+
+
+class Picture:
+    """A plain PNG, still packed. Make it with `open_picture`.
+
+    Attributes:
+        shape: (H, W, 3).
+    """
+
+    def __init__(self, path: Path, packed: bytes, shape: tuple[int, int, int]) -> None:
+        self.path, self.packed, self.shape = path, packed, shape
+
+    def rows(self, stop: int) -> np.ndarray:
+        """Return the first rows, at least `stop` of them.
+
+        Raises:
+            DataError: The file is damaged.
+
+        Shape:
+            (stop or more, W, 3)
+        """
+        packed = self.packed if stop >= self.shape[0] else _shortened(self.packed, stop)
+        try:
+            found = _decoder()(packed)
+        except _FAILURES:
+            found = read_image(self.path)  # says what is wrong with the file
+        return found
+
+
+def open_picture(path: Path) -> Picture | np.ndarray:
+    """Open an image file; a plain PNG is not unpacked yet.
+
+    Raises:
+        DataError: See `read_image`.
+    """
+    if path.suffix.lower() == ".png":
+        packed = read_bytes(path)
+        shape = _plain_shape(packed)
+        if shape is not None:
+            return Picture(path, packed, shape)
+    return read_image(path)
+
+
+def pixels(image: Picture | np.ndarray, stop: int | None = None) -> np.ndarray:
+    """Return the pixels of an image, or at least its first `stop` rows. Shape: (H, W, B)."""
+    if isinstance(image, Picture):
+        return image.rows(image.shape[0] if stop is None else stop)
+    return image
+
+
+def _plain_shape(packed: bytes) -> tuple[int, int, int] | None:
+    """Return the shape if this is a whole PNG that can be read row by row as it is, else None."""
+    if packed[:8] != _SIGNATURE:
+        return None
+    names = []
+    for name, start, length in _chunks(packed):
+        names.append(name)
+        if name == b"tEXt" and not packed.startswith(b"Raw profile", start):
+            continue  # such a profile may hold a rotation
+        if name == b"IHDR":
+            width, height, *kind = _HEAD.unpack_from(packed, start)
+            if length != _HEAD.size or tuple(kind) != _PLAIN or not width or not height:
+                return None
+        elif name not in (b"IDAT", b"IEND") and name not in _HARMLESS:
+            return None
+    if names[:1] != [b"IHDR"] or names.count(b"IHDR") != 1 or names[-1] != b"IEND":
+        return None
+    limit = Image.MAX_IMAGE_PIXELS
+    return None if limit and width * height > limit else (height, width, 3)
+
+
+def _chunks(packed: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Give name, start and length of each chunk that is there whole."""
+    place = len(_SIGNATURE)
+    while place + 12 <= len(packed):
+        length, name = struct.unpack_from(">I4s", packed, place)
+        if place + 12 + length > len(packed):
+            return
+        yield name, place + 8, length
+        place += 12 + length
+
+
+def _shortened(packed: bytes, rows: int) -> bytes:
+    """Return the same PNG with fewer rows in its head: decoders stop there."""
+    head = b"IHDR" + packed[16:20] + struct.pack(">I", rows) + packed[24:29]
+    return packed[:12] + head + struct.pack(">I", zlib.crc32(head)) + packed[33:]
+
+
+@functools.cache
+def _decoder() -> Callable[[bytes], np.ndarray]:
+    """Choose the quickest decoder there is; all give the same pixels."""
+    try:
+        found: Callable[[bytes], np.ndarray] = importlib.import_module("pyspng").load
+    except ImportError:
+        return _with_pillow
+    return found
+
+
+def _with_pillow(packed: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(packed)) as image:
+        return np.array(image)
