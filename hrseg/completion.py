@@ -37,7 +37,13 @@ _hrseg_tags() { compadd -- TAGS; }
 _hrseg_weights() { compadd -- TAGS; _files; }
 """
 _FISH = "(string split ' ' '{}')"
-_KINDS = {"config": "recipes", "file": "recipes", "overrides": "keys", "key": "options"}
+_KINDS = {
+    "config": "recipes",
+    "study": "recipes",
+    "file": "recipes",
+    "overrides": "keys",
+    "key": "options",
+}
 _KINDS |= {
     "tag": "tags",
     "tags": "tags",

@@ -1,0 +1,68 @@
+"""Several variants of one recipe, trained and told in one table."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from hrseg.cli.terminal import OK, OURS, complain, say
+from hrseg.cli.words import WORDS, add_verb, add_words
+from hrseg.errors import ConfigError
+
+
+def add(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "study", _study, WORDS)
+    text = "a study file or its name; with --variant a recipe"
+    verb.add_argument("study", metavar="STUDY", help=text)
+    text = "a variant: its name and its words in one text; once for each"
+    verb.add_argument("--variant", action="append", metavar="'NAME WORDS'", help=text)
+    verb.add_argument("--seeds", metavar="N,N", help="train each variant once with each of these")
+    verb.add_argument("--name", help="of its folder (the file's name)")
+    verb.add_argument("--dry-run", action="store_true", help="print what would be trained, stop")
+    add_words(verb)
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    """Train variants of one recipe and print one table.
+
+    Each variant is a run in runs/STUDY/VARIANT. The same command goes on where a study was stopped:
+    what is finished is not trained again. A variant that fails is reported, the others go on, and the
+    exit code is 1. The table is also kept as table.md, table.csv and table.json.
+
+      hrseg study family
+      hrseg study exchange --seeds 0,1,2 --dry-run
+      hrseg study demo --variant plain --variant 'unet model.backbone=resnet18 model.head=unet'
+    """
+    from hrseg.build import quiet_lightning
+    from hrseg.config import find_config
+    from hrseg.study import Study, plan_study, read_study, train_study, variants_from_words
+
+    if arguments.variant:
+        recipe = find_config(arguments.study)
+        study = Study(f"{recipe.stem}_study", recipe, variants_from_words(arguments.variant))
+    else:
+        study = read_study(arguments.study)
+    if arguments.seeds is not None:
+        study = replace(study, seeds=_numbers(arguments.seeds))
+    if arguments.name is not None:
+        study = replace(study, name=arguments.name)
+    quiet_lightning()
+    plan = plan_study(study, arguments.overrides)
+    if arguments.dry_run:
+        return say(plan.text())
+    table = train_study(plan)
+    say(table.text())
+    if table.failures:
+        complain(
+            f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again"
+        )
+    return OURS if table.failures else OK
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(
+            f"--seeds is '{text}'. It must be whole numbers with commas between, such as 0,1,2."
+        )
+    return tuple(map(int, parts))

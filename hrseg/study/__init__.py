@@ -1,0 +1,23 @@
+"""Studies: several variants of one recipe, trained one after the other and told in one table.
+
+`definition` reads what shall be compared, `runs` turns it into configs and looks at what is there already,
+`training` trains what is missing, `table` tells it. Each run is a `hrseg fit` of its own process, so it gives the
+same score alone and inside a study, and takes no other with it when it fails.
+"""
+
+from hrseg.study.definition import Study, find_study, list_studies, read_study, variants_from_words
+from hrseg.study.runs import Plan, plan_study
+from hrseg.study.table import Table
+from hrseg.study.training import train_study
+
+__all__ = [
+    "Plan",
+    "Study",
+    "Table",
+    "find_study",
+    "list_studies",
+    "plan_study",
+    "read_study",
+    "train_study",
+    "variants_from_words",
+]

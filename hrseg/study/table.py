@@ -1,0 +1,178 @@
+"""The one table of a study: a row per variant, as text for people and as CSV and JSON for programs."""
+
+import csv
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hrseg.imaging import write_atomic
+from hrseg.study.runs import Plan, Record
+
+HEADINGS = ("variant", "parameters", "multiply-adds", "mIoU", "minutes")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    Attributes:
+        variant: Its name.
+        parameters: Of its network.
+        multiply_adds: Of its network for one crop.
+        miou: Mean over the finished runs of the best score on the validation split, a fraction.
+        spread: Standard deviation over them (n - 1 in the denominator); None for fewer than two.
+        minutes: Mean time of a finished run.
+        finished: How many runs are.
+        runs: How many there shall be.
+    """
+
+    variant: str
+    parameters: int
+    multiply_adds: int
+    miou: float | None
+    spread: float | None
+    minutes: float | None
+    finished: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """A study's results so far.
+
+    Attributes:
+        plan: The study.
+        records: What each run gave, in the plan's order.
+    """
+
+    plan: Plan
+    records: tuple[Record, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Table":
+        """Read the records of a study."""
+        return cls(plan, tuple(run.record for run in plan.runs))
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per variant, in the study's order."""
+        return [self._row(name) for name in self.plan.study.variants]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Run → why it failed."""
+        return {
+            f"{run.variant} (seed {run.seed})": record.error
+            for run, record in zip(self.plan.runs, self.records, strict=True)
+            if record.error is not None
+        }
+
+    def _row(self, variant: str) -> Row:
+        mine = [
+            record
+            for run, record in zip(self.plan.runs, self.records, strict=True)
+            if run.variant == variant
+        ]
+        done = [record for record in mine if record.finished]
+        scores = [record.miou for record in done if record.miou is not None]
+        cost = self.plan.costs[variant]
+        return Row(
+            variant=variant,
+            parameters=cost.parameters,
+            multiply_adds=cost.multiply_adds,
+            miou=statistics.fmean(scores) if scores else None,
+            spread=statistics.stdev(scores) if len(scores) > 1 else None,
+            minutes=statistics.fmean(record.seconds for record in done) / 60 if done else None,
+            finished=len(done),
+            runs=len(mine),
+        )
+
+    def text(self) -> str:
+        """Write it as Markdown, columns aligned."""
+        cells = [list(HEADINGS), *(self._cells(row) for row in self.rows)]
+        wide = [max(4, *(len(line[column]) for line in cells)) for column in range(len(HEADINGS))]
+        rule = [f"{'-' * wide[0]}", *(f"{'-' * (width - 1)}:" for width in wide[1:])]
+        lines = [
+            _line(cells[0], wide),
+            _line(rule, wide),
+            *(_line(line, wide) for line in cells[1:]),
+        ]
+        notes = [f"{name} failed: {reason}" for name, reason in self.failures.items()]
+        return "\n".join([*lines, "", self._caption(), *notes])
+
+    def _cells(self, row: Row) -> list[str]:
+        score = "-"
+        if row.miou is not None:
+            score = f"{100 * row.miou:.2f}"
+        if row.spread is not None:
+            score += f" ± {100 * row.spread:.2f}"
+        if row.finished < row.runs:
+            waiting = f"{row.finished} of {row.runs} runs"
+            score = f"{score} ({waiting})" if row.finished else score
+            failed = any(name.startswith(f"{row.variant} (") for name in self.failures)
+            score = "failed" if failed and not row.finished else score
+        return [
+            row.variant,
+            f"{row.parameters:,}",
+            f"{row.multiply_adds / 1e9:.2f} G",
+            score,
+            "-" if row.minutes is None else f"{row.minutes:.1f}",
+        ]
+
+    def _caption(self) -> str:
+        plan = self.plan
+        seeds = list(dict.fromkeys(run.seed for run in plan.runs))
+        crops = dict.fromkeys("x".join(map(str, run.config.data.crop)) for run in plan.runs)
+        spread = ", mean and standard deviation over them" if len(seeds) > 1 else ""
+        words = " ".join((*plan.study.words, *plan.overrides))
+        return (
+            f"Study {plan.study.name}, recipe {plan.study.recipe.stem}{f' with {words}' if words else ''}; "
+            f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}{spread}. mIoU is the best of a run "
+            f"on its validation split, in per cent. Multiply-adds are those of one {' or '.join(crops)} crop."
+        )
+
+    def write(self) -> None:
+        """Keep it as table.md, table.csv and table.json in the study's folder."""
+        rows = [asdict(row) for row in self.rows]
+        folder = self.plan.folder
+        with write_atomic(folder / "table.md") as temporary:
+            temporary.write_text(f"{self.text()}\n", encoding="utf-8")
+        with (
+            write_atomic(folder / "table.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        with write_atomic(folder / "table.json") as temporary:
+            temporary.write_text(f"{json.dumps(self._content(rows), indent=2)}\n", encoding="utf-8")
+
+    def _content(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        study = self.plan.study
+        return {
+            "study": study.name,
+            "recipe": Path(study.recipe).stem,
+            "words": [*study.words, *self.plan.overrides],
+            "rows": [
+                {
+                    **row,
+                    "words": list(study.variants[row["variant"]]),
+                    "each_run": [
+                        {"seed": run.seed, **asdict(record)}
+                        for run, record in zip(self.plan.runs, self.records, strict=True)
+                        if run.variant == row["variant"]
+                    ],
+                }
+                for row in rows
+            ],
+        }
+
+
+def _line(cells: list[str], wide: list[int]) -> str:
+    first, *others = (
+        cell.ljust(width) if column == 0 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(cells, wide, strict=True))
+    )
+    return f"| {' | '.join([first, *others])} |"
