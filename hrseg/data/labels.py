@@ -277,7 +277,7 @@ class LabelSet:
             known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
         step = (
             f"Add {'them' if many else 'it'} to the table, or choose the table of this dataset with "
-            "data.labels."
+            "data.labels. To look at all masks: hrseg data check FOLDER"
         )
         if Path(source).suffix.lower() in (".jpg", ".jpeg"):
             step = "JPEG changes ids when it is saved: export the masks as PNG."

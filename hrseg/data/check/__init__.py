@@ -141,6 +141,8 @@ def _explained(looks: Sequence[Look], tree: Tree) -> bool:
     """Say whether the layout's table knows the values of most masks."""
     table = load_labels(str(LAYOUTS[tree.layout].table))
     masks = [look for look in looks if look.values]
+    if {value for look in masks for value in look.values or {}} == {0, 255}:
+        return False  # black and white, whatever the table calls 0
     known = sum(
         _knows(table if x.pair.table is None else load_labels(x.pair.table), x) for x in masks
     )

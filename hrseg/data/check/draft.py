@@ -21,6 +21,7 @@ class Draft:
     def __init__(self) -> None:
         self.rows: list[Label] = []
         self.findings: list[Finding] = []
+        self.learned = 0
 
     def say(self, level: Level, kind: str, text: str, files: Sequence[str] = ()) -> None:
         """Tell something."""
@@ -28,8 +29,8 @@ class Draft:
 
     def learn(self, value: int, name: str, color: Colour) -> None:
         """Add a class."""
-        number = sum(row.train_id != IGNORE_INDEX for row in self.rows)
-        self.rows.append(Label(value, number, name, color))
+        self.rows.append(Label(value, self.learned, name, color))
+        self.learned += 1
 
     def ignore(self, value: int, name: str, color: Colour) -> None:
         """Add a value without class."""

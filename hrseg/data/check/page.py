@@ -81,10 +81,6 @@ def _tiles(result: Result) -> str:
     often = f"{sizes[0]['height']} × {sizes[0]['width']}" if sizes else "none"
     learned = sum(row.role == "class" for row in result.classes)
     crop = " × ".join(map(str, images["crop"])) if images["crop"] else "none"
-    colours = "".join(
-        f'<i style="height:{20 + 60 * value:.0f}%;background:{color}"></i>'
-        for value, color in zip(images["mean"], ("#e5484d", "#30a46c", "#3e63dd"), strict=True)
-    )
     tiles = (
         ("Pairs", f"{images['count']:,}", splits or "no splits yet"),
         ("Layout", html.escape(result.layout), html.escape(result.where or "as published")),
@@ -99,7 +95,7 @@ def _tiles(result: Result) -> str:
         (
             "Mean",
             " ".join(f"{value:.2f}" for value in images["mean"]),
-            f'std {" ".join(f"{value:.2f}" for value in images["std"])}<span class="rgb">{colours}</span>',
+            "std " + " ".join(f"{value:.2f}" for value in images["std"]),
         ),
     )
     return (
@@ -212,23 +208,31 @@ def _card(look: Look, result: Result) -> str:
 
 
 def _painted(ids: np.ndarray, rows: Sequence[ClassRow]) -> np.ndarray:
-    """Paint a mask with the colours of the table; what is not learned stays clear. Shape: (H, W) → (H, W, 4)."""
+    """Paint a mask with the colours of the table; background and what is not learned stay clear.
+
+    Shape:
+        (H, W) or (H, W, 3) → (H, W, 4)
+    """
     if ids.ndim == 3:
         painted = np.dstack([ids, np.full(ids.shape[:2], 255, np.uint8)])
         for row in rows:
-            if row.role == "ignored":
+            if _is_clear(row):
                 color = [int(number) for number in row.value.strip("()").split(",")]
                 painted[(ids == np.array(color)).all(axis=-1)] = 0
         return painted
     table = np.zeros((max(int(ids.max(initial=0)), 255) + 1, 4), np.uint8)
     for row in rows:
-        if row.role == "ignored":
+        if _is_clear(row):
             continue
         ends = [int(number) for number in row.value.split("-") if number.lstrip("-").isdecimal()]
         for value in range(ends[0], ends[-1] + 1) if len(ends) == 2 else ends:
             if 0 <= value < len(table):
                 table[value] = (*row.color, 255)
     return table[ids.clip(0)]
+
+
+def _is_clear(row: ClassRow) -> bool:
+    return row.role == "ignored" or row.name == "background"
 
 
 def _inline(picture: Image.Image, kind: str) -> str:

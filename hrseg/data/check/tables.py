@@ -59,9 +59,7 @@ def guess_table(
         }
         if len(grey) == len(colours):
             by_ids(draft, grey, masks, names, None)
-            draft.rows = [replace(row, color=(row.id,) * 3) for row in draft.rows if row.id >= 0]
-            if any(row.id == IGNORE_INDEX for row in draft.rows) is False and 255 in grey:
-                draft.ignore(255, "unlabelled", (255, 255, 255))
+            draft.rows = [replace(row, color=(row.id,) * 3) for row in draft.rows]
             draft.say(
                 "note",
                 "grey_rgb",
@@ -73,7 +71,7 @@ def guess_table(
     elif ids:
         by_ids(draft, ids, masks, names, palette)
     learned = [row for row in draft.rows if row.train_id != IGNORE_INDEX]
-    if not learned or len({row.train_id for row in learned}) > MAX_CLASSES:
+    if not learned or draft.learned > MAX_CLASSES:
         count = len(ids) + len(colours)
         draft.say(
             "error",
