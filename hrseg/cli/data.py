@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from hrseg.cli import data_convert
 from hrseg.cli.terminal import OK, YOURS, say, styled
 from hrseg.cli.words import add_group, add_size, add_verb, positive
 from hrseg.errors import ConfigError
@@ -14,6 +15,7 @@ def add(verbs: Any) -> None:
     """Add the verbs of this page."""
     nouns = add_group(verbs, "data", "Look at datasets, and make one to try things on.")
     _add_check(nouns)
+    data_convert.add(nouns)
     verb = add_verb(nouns, "demo", _data_demo)
     verb.add_argument("out", type=Path, metavar="OUT", help="the folder to create")
     layouts = (

@@ -109,7 +109,7 @@ def _version(_: argparse.Namespace) -> int:
 
 _TAKE_WORDS = (
     *(["fit"], ["study"], ["validate"], ["test"], ["compare"], ["reproduce"]),
-    ["config", "show"],
+    *(["config", "show"], ["data", "browse"]),
 )
 _WORD = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")
 

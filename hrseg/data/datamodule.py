@@ -233,7 +233,7 @@ class SegmentationData(pl.LightningDataModule):
         epoch, batches = self._resume_point()
         sampler.start(epoch, batches * self.batch_size)
         return self._loader(
-            self._train_set, sampler=sampler, batch_size=self.batch_size, drop_last=True
+            self.train_set, sampler=sampler, batch_size=self.batch_size, drop_last=True
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -255,12 +255,13 @@ class SegmentationData(pl.LightningDataModule):
             DataError: There are fewer images than a batch holds.
         """
         self._check_batch(1)
-        dataset = self._train_set
+        dataset = self.train_set
         batch: dict[str, Any] = default_collate([dataset[i] for i in range(self.batch_size)])
         return batch
 
     @property
-    def _train_set(self) -> SegmentationDataset:
+    def train_set(self) -> SegmentationDataset:
+        """Samples to learn from, varied by the recipe."""
         return SegmentationDataset(
             self.train_pairs,
             self.labels,

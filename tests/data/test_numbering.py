@@ -78,8 +78,8 @@ def test_a_person_is_a_person_in_either_convention(tmp_path):
     for split in ("train_pairs", "val_pairs"):
         for one, two in zip(*(getattr(data, split) for data in sets), strict=True):
             assert (one.table, two.table) == (None, "coco_stuff_from_0")
-            mask = sets[0]._train_set.read_trainids(one)[1]
-            assert (mask == sets[1]._train_set.read_trainids(two)[1]).all()
+            mask = sets[0].train_set.read_trainids(one)[1]
+            assert (mask == sets[1].train_set.read_trainids(two)[1]).all()
             assert (mask[0, :9] == 255).all()
             assert "road" in {sets[0].labels.names[i] for i in np.unique(mask) if i != 255}
 
@@ -89,7 +89,7 @@ def test_pascal_context_is_read_from_60_and_from_459_ids(tmp_path, classes):
     write_scenes(tmp_path, "pascal_context", {"train": 2, "val": 1}, (64, 96))
     words = {"layout": "pascal_context", "root": tmp_path, "labels": f"pascal_context_{classes}"}
     before = SegmentationData(**words)
-    masks = [before._train_set.read_trainids(pair)[1] for pair in before.train_pairs]
+    masks = [before.train_set.read_trainids(pair)[1] for pair in before.train_pairs]
     full = load_labels("pascal_context_60_of_459")
     numbers = np.array([label.id for label in full.classes])  # class of 60 → id of 459
     for path in tmp_path.glob("SegmentationClassContext/*.png"):
@@ -100,7 +100,7 @@ def test_pascal_context_is_read_from_60_and_from_459_ids(tmp_path, classes):
     after = SegmentationData(**words)
     assert {pair.table for pair in after.train_pairs} == {f"pascal_context_{classes}_of_459"}
     for pair, mask in zip(after.train_pairs, masks, strict=True):
-        assert (after._train_set.read_trainids(pair)[1] == mask).all()
+        assert (after.train_set.read_trainids(pair)[1] == mask).all()
 
 
 def test_the_released_coco_stuff_10k_is_read_from_matlab_files(tmp_path):
@@ -112,7 +112,7 @@ def test_the_released_coco_stuff_10k_is_read_from_matlab_files(tmp_path):
         write_image(tmp_path / f"images/COCO_train2014_{number}.jpg", np.zeros((1, 4, 3), np.uint8))
         savemat(tmp_path / f"annotations/COCO_train2014_{number}.mat", {"S": ids, "captions": "x"})
     data = SegmentationData(layout="coco_stuff", root=tmp_path)
-    mask = data._train_set.read_trainids(data.train_pairs[0])[1]
+    mask = data.train_set.read_trainids(data.train_pairs[0])[1]
     assert mask.tolist() == [[255, 0, 11, 170]]
     savemat(tmp_path / "annotations/COCO_train2014_1.mat", {"T": ids})
     with pytest.raises(

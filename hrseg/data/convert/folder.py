@@ -4,7 +4,7 @@ import io
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,16 @@ import numpy as np
 
 from hrseg.data.convert.classes import Background, Plan, plan_classes, read_merge, to_yaml
 from hrseg.data.convert.known import known_classes
-from hrseg.data.convert.parts import Order, Raster, Record, Source, drawn, problem
+from hrseg.data.convert.parts import (
+    Order,
+    Progress,
+    Raster,
+    Record,
+    Source,
+    drawn,
+    problem,
+    silent,
+)
 from hrseg.data.convert.polygons import Size
 from hrseg.data.convert.report import Report, Tally
 from hrseg.data.convert.table import read, recognise
@@ -52,12 +61,8 @@ class Choice:
     link: bool = False
 
 
-Advance = Callable[[int, int], None]
-"""Told how many images are done, and of how many."""
-
-
 def convert(
-    path: Path, out: Path, choice: Choice | None = None, advance: Advance = lambda done, total: None
+    path: Path, out: Path, choice: Choice | None = None, progress: Progress = silent
 ) -> Report:
     """Convert annotations into the folder layout.
 
@@ -65,7 +70,7 @@ def convert(
         path: Export of a tool, or its folder.
         out: Folder to make; it must not exist.
         choice: What differs from the tool's usual way.
-        advance: Told about the progress.
+        progress: Told the number of images, gives a function that is told how many more are done.
 
     Raises:
         DataError: Something in the source is wrong; nothing was written then.
@@ -81,14 +86,14 @@ def convert(
     painter = Painter(source, plan, choice.order or source.order)
     places = _places(source.records, choice.split)
     with new_folder(out) as folder:
-        for done, (record, split) in enumerate(zip(source.records, places, strict=True)):
-            advance(done, len(places))
+        advance = progress(len(places))
+        for record, split in zip(source.records, places, strict=True):
             image = _bring(record, folder / "images" / split, choice.link)
             mask = painter.paint(record, image_size(image))
             write_mask(
                 folder / "masks" / split / f"{record.name}.png", mask, plan.labels.id_palette()
             )
-        advance(len(places), len(places))
+            advance(1)
         comment = f"Classes of {path.name}, by hrseg data convert."
         (folder / "labels.yaml").write_text(to_yaml(plan.labels, comment), encoding="utf-8")
     return Report(tool, path, out, source, plan, painter.order, Counter(places), painter.tally)

@@ -13,6 +13,8 @@ from hrseg.data.convert.polygons import Patch, Size
 from hrseg.errors import DataError
 
 Color = tuple[int, int, int]
+Progress = Callable[[int], Callable[[int], None]]
+"""Told how many images there are; gives a function that is told how many more are done."""
 BACKGROUND_NAMES = ("background", "_background_")
 """What tools call pixels that belong to nothing."""
 IGNORE_NAMES = ("__ignore__", "ignore", "void")
@@ -107,6 +109,11 @@ class Source:
 def problem(place: str, what: str, step: str) -> DataError:
     """Say what is wrong in a tool's file, and what to do."""
     return DataError(f"{place}: {what}. {step}")
+
+
+def silent(total: int) -> Callable[[int], None]:
+    """Show no progress."""
+    return lambda count: None
 
 
 def packed(color: Sequence[int]) -> int:

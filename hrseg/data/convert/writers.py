@@ -23,6 +23,7 @@ from PIL import Image
 from hrseg.data.convert.classes import BACKGROUND
 from hrseg.data.convert.files import Images
 from hrseg.data.convert.outlines import Masked, Style, layers, parts
+from hrseg.data.convert.parts import Progress, silent
 from hrseg.data.convert.rle import runs, to_coco
 from hrseg.data.convert.whole import new_folder, refuse_existing
 from hrseg.data.labels import LabelSet
@@ -61,7 +62,7 @@ def export(
     shapes: str | None = None,
     tolerance: float = 0.0,
     smallest: int = 1,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> int:
     """Write a folder of masks for an annotation tool.
 
@@ -74,7 +75,7 @@ def export(
         shapes: "masks" or "polygons"; None takes what is usual for the tool.
         tolerance: How far polygons may be from the border, in pixels; 0 is exact.
         smallest: Parts with fewer pixels are left out of polygons; 1 keeps all.
-        advance: Told about the progress.
+        progress: Told about the progress.
 
     Returns:
         How many images there are.
@@ -96,11 +97,13 @@ def export(
         )
     refuse_existing(out)
     pairs = _pairs(masks, images)
+    advance = progress(len(pairs))
 
     def reader(index: int) -> Lazy:
         def read() -> Masked:
-            advance(index, len(pairs))
-            return _read(*pairs[index], labels)
+            masked = _read(*pairs[index], labels)
+            advance(1)
+            return masked
 
         return read
 
@@ -112,7 +115,6 @@ def export(
     else:
         with write_atomic(out) as temporary:
             writer.write(lazy, style, temporary)
-    advance(len(pairs), len(pairs))
     return len(pairs)
 
 
@@ -230,7 +232,7 @@ def _write_labelme(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
         height, width = masked.size
         file = out / Path(masked.name).with_suffix(".json")
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = {
+        content: dict[str, Any] = {
             "version": "5.5.0",
             "flags": {},
             "shapes": _labelme_shapes(masked, style),

@@ -1,0 +1,200 @@
+"""Training samples as one page: whole images, and what the augmentation makes of them, with masks to fade and point at.
+
+The samples come from the dataset that a training would read, so they are what the network would see: crop, scale,
+mirror, colours and all. The page needs no file beside it and no network.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hrseg.config.schema import DataConfig
+from hrseg.data.dataset import Draw, SegmentationDataset
+from hrseg.data.labels import IGNORE_INDEX
+from hrseg.errors import ConfigError
+from hrseg.imaging import denormalise, write_atomic
+
+SIDE = 560
+"""Longest side of a picture on the page, in pixels."""
+
+
+def write_samples(
+    dataset: SegmentationDataset,
+    path: str | Path,
+    *,
+    images: int = 8,
+    variants: int = 3,
+    seed: int = 0,
+    title: str = "samples",
+    facts: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        dataset: The training samples of a run.
+        path: The .html file.
+        images: How many of its images are shown, evenly over the dataset.
+        variants: How often each is augmented.
+        seed: Shifts which images are shown.
+        title: Headline.
+        facts: (name, value) of the recipe, for the head of the page.
+
+    Raises:
+        ConfigError: Nothing would be shown.
+        DataError: An image cannot be read, or the file not written.
+    """
+    if images < 1 or variants < 1:
+        raise ConfigError("A page of no images or no variants is empty. Use 1 or more.")
+    with write_atomic(path) as temporary:
+        text = page(dataset, images, variants, seed, title, facts)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def page(
+    dataset: SegmentationDataset,
+    images: int,
+    variants: int,
+    seed: int,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+) -> str:
+    """Return the page as text."""
+    chosen = _chosen(len(dataset), images, seed)
+    seen = np.zeros(256, dtype=np.int64)
+    rows = []
+    for index in chosen:
+        photo, mask = dataset.read_trainids(dataset.pairs[index])
+        height, width = mask.shape
+        cards = [_card(photo, mask, "whole image", f"{height} × {width}", "whole")]
+        for epoch in range(variants):
+            sample = dataset[Draw(index, epoch=epoch)]
+            varied = sample["mask"].numpy().astype(np.uint8)
+            seen += np.bincount(varied.ravel(), minlength=256)
+            picture = denormalise(sample["image"][:3], dataset.mean[:3], dataset.std[:3])
+            size = f"{varied.shape[0]} × {varied.shape[1]}"
+            cards.append(_card(picture, varied, f"epoch {epoch}", size, "varied"))
+        name = html.escape(dataset.pairs[index].name)
+        rows.append(
+            f'<section class="row-of"><h2>{name}</h2><div class="film">{"".join(cards)}</div></section>'
+        )
+    return _PAGE.format(
+        title=html.escape(title),
+        style=_resource("check", "page.css") + _resource("", "browse.css"),
+        intro=f"{len(chosen)} of {len(dataset):,} training images, each as it is and {variants} times as the network "
+        "would see it",
+        facts="".join(
+            f"<div><h3>{html.escape(name)}</h3><b>{html.escape(value)}</b></div>"
+            for name, value in facts
+        ),
+        legend=_legend(dataset, seen),
+        rows="".join(rows),
+        labels=json.dumps(dataset.labels.names).replace("</", "<\\/"),
+        palette=json.dumps(dataset.labels.palette.tolist()),
+        script=_resource("", "browse.js"),
+    )
+
+
+def _chosen(count: int, wanted: int, seed: int) -> list[int]:
+    """Return places spread evenly, beginning somewhere that depends on the seed."""
+    wanted = min(wanted, count)
+    start = np.random.default_rng(seed).random() if wanted else 0.0
+    return sorted({int((number + start) * count / wanted) % count for number in range(wanted)})
+
+
+def _card(photo: np.ndarray, mask: np.ndarray, name: str, size: str, kind: str) -> str:
+    height, width = mask.shape
+    scale = min(1.0, SIDE / max(height, width))
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.fromarray(photo).resize(small, Image.Resampling.LANCZOS)
+    ids = Image.fromarray(mask).resize(small, Image.Resampling.NEAREST)
+    valid = mask != IGNORE_INDEX
+    ignored = 1 - valid.mean()
+    note = f" · {100 * ignored:.0f} % ignored" if ignored >= 0.005 else ""
+    return (
+        f'<figure class="{kind}" style="--shape:{small[0]}/{small[1]}"><div>'
+        f'<img alt="{name}" src="{_inline(picture, "JPEG")}">'
+        f'<canvas width="{small[0]}" height="{small[1]}" data-ids="{_inline(ids, "PNG")}"></canvas></div>'
+        f"<figcaption><b>{name}</b><span>{size}{note}</span></figcaption></figure>"
+    )
+
+
+def _legend(dataset: SegmentationDataset, seen: np.ndarray) -> str:
+    total = max(1, int(seen.sum()))
+    items = [
+        (int(seen[i]), i, name, "rgb({},{},{})".format(*dataset.labels.palette[i].tolist()))
+        for i, name in enumerate(dataset.labels.names)
+    ]
+    items.sort(key=lambda item: -item[0])
+    buttons = [
+        f'<button type="button" data-class="{i}"{" class=absent" if not count else ""}>'
+        f'<i class="swatch" style="background:{color}"></i>{html.escape(name)}<small>{_share(count / total)}</small>'
+        "</button>"
+        for count, i, name, color in items
+    ]
+    if seen[IGNORE_INDEX]:
+        buttons.append(
+            f'<button type="button" data-class="{IGNORE_INDEX}"><i class="swatch hatched"></i>ignored'
+            f"<small>{_share(seen[IGNORE_INDEX] / total)}</small></button>"
+        )
+    return "".join(buttons)
+
+
+def _share(share: float) -> str:
+    if share == 0:
+        return "none"
+    return f"{100 * share:.1f} %" if share >= 0.001 else "&lt; 0.1 %"
+
+
+def _inline(picture: Image.Image, kind: str) -> str:
+    buffer = io.BytesIO()
+    options = {"quality": 84} if kind == "JPEG" else {"optimize": True}
+    picture.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _resource(folder: str, name: str) -> str:
+    package = ".".join(part for part in ("hrseg.data", folder) if part)
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def recipe_facts(name: str, data: DataConfig) -> list[tuple[str, str]]:
+    """Return what the augmentation of a recipe is, in pairs of words."""
+    scales = f"{data.scale_min:g} to {data.scale_max:g}"
+    rows = [
+        ("Recipe", name),
+        ("Crop", f"{data.crop[0]} × {data.crop[1]}"),
+        ("Scale", scales if data.scale_min != data.scale_max else f"{data.scale_min:g}"),
+        ("Mirror", f"{100 * data.flip:.0f} %" if data.flip else "none"),
+        (
+            "Colours",
+            f"{data.photometric_rule} {data.photometric:g}" if data.photometric else "unchanged",
+        ),
+        ("Largest class share", f"{100 * data.max_class_share:.0f} %"),
+    ]
+    if data.base_size:
+        rows.insert(2, ("Long side at scale 1", str(data.base_size)))
+    return rows
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{title} · hrseg data browse</title><style>{style}</style></head>
+<body><main>
+<header><p class="eyebrow">hrseg data browse</p><h1>{title}</h1><p class="quiet">{intro}</p></header>
+<section class="tiles">{facts}</section>
+<nav><div class="legend">{legend}</div>
+<label>mask <input id="fade" type="range" min="0" max="100" value="55" aria-label="opacity of the masks"></label></nav>
+{rows}
+<footer>Point at a picture to read its classes. Choose a class to see it alone. The key m hides and shows the masks.
+</footer>
+</main><p id="tip" role="status"></p>
+<script>const LABELS = {labels}, PALETTE = {palette};
+{script}</script></body></html>
+"""

@@ -1,0 +1,300 @@
+"""Divide images into train, val and test, so that what belongs together stays together and nothing moves later.
+
+A group's split follows from a hash of its name and the seed alone: images that are added later change nobody else's
+split. Only where a class would be missing from a split, or a split would be empty, a few groups move.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrseg.data.check.pairing import pair_any
+from hrseg.data.dataset import read_ids
+from hrseg.data.labels import IGNORE_INDEX
+from hrseg.data.layouts import Pair
+from hrseg.errors import ConfigError, DataError
+from hrseg.imaging import write_atomic
+
+TRAIN, VAL, TEST = "train", "val", "test"
+_WHOLE = 2**64
+Progress = Callable[[int], Callable[[int], None]]
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who goes where.
+
+    Attributes:
+        root: The dataset's folder.
+        splits: Split → its pairs, in name order.
+        groups: Split → its groups.
+        classes: Split → value of the masks → images that hold it.
+        moved: Groups that the hash alone would have put elsewhere → (from, to).
+        kept: Split left as it was → images in it.
+    """
+
+    root: Path
+    splits: Mapping[str, Sequence[Pair]]
+    groups: Mapping[str, Sequence[str]]
+    classes: Mapping[str, Counter[int]]
+    moved: Mapping[str, tuple[str, str]]
+    kept: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types for JSON."""
+        return {
+            "root": str(self.root),
+            "splits": {
+                split: {
+                    "images": len(pairs),
+                    "groups": len(self.groups[split]),
+                    "images_by_value": {str(v): n for v, n in sorted(self.classes[split].items())},
+                }
+                for split, pairs in self.splits.items()
+            },
+            "moved": {group: list(way) for group, way in self.moved.items()},
+            "kept": dict(self.kept),
+        }
+
+    def missing(self) -> dict[str, list[int]]:
+        """Return split → values of the masks that others hold and it does not."""
+        every = set().union(*self.classes.values())
+        lacking = {split: sorted(every - set(found)) for split, found in self.classes.items()}
+        return {split: values for split, values in lacking.items() if values}
+
+    def text(self, written: Sequence[Path]) -> str:
+        """Return the screen that says it."""
+        total = sum(len(pairs) for pairs in self.splits.values())
+        alone = all(len(self.groups[split]) == len(self.splits[split]) for split in self.splits)
+        lines = []
+        for path, (split, pairs) in zip(written, self.splits.items(), strict=True):
+            groups = "" if alone else f" in {len(self.groups[split]):,} groups"
+            share = f"{100 * len(pairs) / total:.1f} %"
+            lines.append(f"  {split:<5} {len(pairs):>7,} images{groups}  {share:>7}  {path}")
+        for group, (old, new) in list(self.moved.items())[:5]:
+            lines.append(f"Moved from {old} to {new}, so that no split lacks a class: {group}")
+        if len(self.moved) > 5:
+            lines.append(f"and {len(self.moved) - 5} more.")
+        for split, values in self.missing().items():
+            shown = ", ".join(map(str, values[:8])) + ", …" * (len(values) > 8)
+            lines.append(f"No mask of {split} holds {shown}: too few groups do.")
+        for split, count in self.kept.items():
+            lines.append(f"Left as it was: {split}, {count:,} images.")
+        return "\n".join(lines)
+
+
+def divide(
+    root: str | Path,
+    *,
+    val: float,
+    test: float = 0.0,
+    by: str = "none",
+    seed: int = 0,
+    pool: str | None = None,
+    progress: Progress = lambda total: lambda count: None,
+) -> Division:
+    """Divide the pairs of a folder.
+
+    Args:
+        root: Folder of images and masks under any usual names.
+        val: Share of the groups that validate.
+        test: Share of the groups that test.
+        by: "none": each image by itself; "folder": images of one folder together; else a regular expression whose
+            first group, or whole match, names the group in the image's path.
+        seed: Another seed, another division.
+        pool: Split whose images are divided, or "all"; None takes all where there are no splits yet.
+        progress: Told about the reading of the masks.
+
+    Raises:
+        ConfigError: Shares or the expression cannot work.
+        DataError: Nothing to divide, or too few groups.
+    """
+    root = Path(root).expanduser()
+    if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ConfigError(
+            f"Shares of {val:g} for val and {test:g} for test leave nothing to learn from. Both are parts of 1, such "
+            "as --val 0.2 --test 0.1."
+        )
+    if not root.is_dir():
+        raise DataError(f"Folder {root} does not exist. Give the folder of a dataset.")
+    found = pair_any(root).splits
+    pairs, kept = _pool({split: found[split] for split in found if found[split]}, pool, test, root)
+    names = {pair: _place(pair, root) for pair in pairs}
+    groups = _groups(names, by)
+    wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
+    if len(groups) < len(wanted):
+        raise DataError(
+            f"{len(pairs)} images make {len(groups)} group{'s' * (len(groups) != 1)} by '{by}', too few for "
+            f"{', '.join(wanted)}. Choose another --by."
+        )
+    drawn = {group: _drawn(group, seed) for group in groups}
+    first = {group: _split_of(drawn[group], val, test) for group in groups}
+    held = _values(groups, progress(len(pairs)))
+    final = _repaired(first, drawn, held, wanted)
+    inside = {split: sorted(g for g in groups if final[g] == split) for split in wanted}
+    return Division(
+        root,
+        {
+            s: sorted((p for g in inside[s] for p in groups[g]), key=lambda p: names[p])
+            for s in wanted
+        },
+        inside,
+        {s: Counter(v for g in inside[s] for v in held[g].elements()) for s in wanted},
+        {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
+        kept,
+    )
+
+
+def write_lists(division: Division, replace: bool = False) -> list[Path]:
+    """Write train.txt, val.txt and test.txt, in the form that layout "folder" reads.
+
+    Args:
+        division: Who goes where.
+        replace: Replace lists that are there.
+
+    Raises:
+        DataError: A list is there already, or cannot be written.
+    """
+    paths = {split: division.root / f"{split}.txt" for split in division.splits}
+    there = [path.name for path in paths.values() if path.exists()]
+    if there and not replace:
+        raise DataError(
+            f"{division.root} holds {', '.join(there)} already, and nothing is overwritten. Add --replace to write a "
+            "new division."
+        )
+    with ExitStack() as stack:  # all are written before the first gets its name
+        for split, path in paths.items():
+            lines = [
+                "\t".join(
+                    p.relative_to(division.root).as_posix() for p in (pair.image, pair.mask) if p
+                )
+                for pair in division.splits[split]
+            ]
+            temporary = stack.enter_context(write_atomic(path))
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return list(paths.values())
+
+
+def _pool(
+    found: Mapping[str, Sequence[Pair]], pool: str | None, test: float, root: Path
+) -> tuple[list[Pair], dict[str, int]]:
+    """Return the pairs to divide, and the splits left alone."""
+    kept = {TEST: len(found[TEST])} if test == 0 and TEST in found and pool != "all" else {}
+    there = [split for split in found if split not in kept]
+    if pool not in (None, "all", *there):
+        raise ConfigError(f"{root} has no split '{pool}'. --from takes all, {', '.join(there)}.")
+    lists = [split for split in there if (root / f"{split}.txt").is_file()]
+    if pool is None and len(there) > 1 and not lists:
+        raise DataError(
+            f"{root} is divided already: {', '.join(there)}. Say what is to be divided anew: --from {there[0]}, or "
+            "--from all."
+        )
+    taken = there if pool in (None, "all") else [str(pool)]
+    kept |= {split: len(found[split]) for split in there if split not in taken}
+    pairs = [pair for split in taken for pair in found[split] if pair.mask is not None]
+    if not pairs:
+        raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {root}")
+    return pairs, kept
+
+
+def _place(pair: Pair, root: Path) -> str:
+    return pair.image.relative_to(root).with_suffix("").as_posix()
+
+
+def _groups(names: Mapping[Pair, str], by: str) -> dict[str, list[Pair]]:
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    try:
+        pattern = re.compile(by)
+    except re.error as error:
+        raise ConfigError(
+            f"--by '{by}' is no regular expression: {error}. Use none, folder, or one such as '^(.*)_[0-9]+$'."
+        ) from error
+    lost = []
+    for pair, name in names.items():
+        if by == "none":
+            groups[name].append(pair)
+        elif by == "folder":
+            groups[name.rpartition("/")[0]].append(pair)
+        elif match := pattern.search(name):
+            groups[next((part for part in match.groups() if part is not None), match[0])].append(
+                pair
+            )
+        else:
+            lost.append(name)
+    if lost:
+        raise DataError(
+            f"--by '{by}' matches {len(names) - len(lost)} of {len(names)} images, but not {', '.join(lost[:3])}. "
+            "Change it so that every image has a group; it is searched in the path below the root, without suffix."
+        )
+    return dict(groups)
+
+
+def _drawn(group: str, seed: int) -> float:
+    """Return a number from 0 to 1 that belongs to a group's name."""
+    digest = hashlib.sha256(f"{seed}\n{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / _WHOLE
+
+
+def _split_of(number: float, val: float, test: float) -> str:
+    return VAL if number < val else TEST if number >= 1 - test else TRAIN
+
+
+def _values(
+    groups: Mapping[str, Sequence[Pair]], advance: Callable[[int], None]
+) -> dict[str, Counter[int]]:
+    """Count, for each group and value of the masks, the images that hold it."""
+    held: dict[str, Counter[int]] = {}
+    for group, pairs in groups.items():
+        held[group] = Counter()
+        for pair in pairs:
+            ids = read_ids(pair)
+            if ids is not None and ids.ndim == 3:
+                ids = ids.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
+            values = [] if ids is None else np.unique(ids).tolist()
+            held[group].update(value for value in values if value != IGNORE_INDEX)
+            advance(1)
+    return held
+
+
+def _repaired(
+    first: Mapping[str, str],
+    drawn: Mapping[str, float],
+    held: Mapping[str, Counter[int]],
+    wanted: Sequence[str],
+) -> dict[str, str]:
+    """Move as few groups as needed, rarest class first; those nearest to the border of a split move."""
+    final = dict(first)
+
+    def inside(split: str, value: int | None) -> list[str]:
+        return [g for g in final if final[g] == split and (value is None or value in held[g])]
+
+    def move(split: str, value: int | None) -> None:
+        giving = {s: inside(s, value) for s in wanted if s != split}
+        possible = [
+            g
+            for s, groups in giving.items()
+            if len(groups) > 1 or (split == TRAIN and groups)
+            for g in groups
+            if len(inside(s, None)) > 1
+            and (split == TRAIN or all(len(inside(s, v)) > 1 for v in held[g]))
+        ]
+        if possible:
+            target = {VAL: 0.0, TEST: 1.0, TRAIN: 0.5}[split]
+            final[min(possible, key=lambda g: (abs(drawn[g] - target), g))] = split
+
+    for split in wanted:
+        if not inside(split, None):
+            move(split, None)
+    frequency = Counter(value for values in held.values() for value in values)
+    for value in sorted(frequency, key=lambda v: (frequency[v], v)):
+        for split in wanted:
+            if not inside(split, value):
+                move(split, value)
+    return final

@@ -1,0 +1,241 @@
+"""Numbers of a dataset: sizes, mean and deviation of each band, and how much there is of each class."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrseg.data.check.recognise import recognise
+from hrseg.data.check.scan import Look, scan
+from hrseg.data.convert.known import find_table
+from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
+from hrseg.data.layouts import LAYOUTS
+from hrseg.errors import DataError
+
+Progress = Callable[[int], Callable[[int], None]]
+
+
+@dataclass
+class Numbers:
+    """Of one split.
+
+    Attributes:
+        images: How many.
+        without_mask: How many of them have no mask.
+        sizes: (height, width) → images.
+        pixels: Class, "ignored", or "unknown VALUE" → pixels.
+        holding: The same → images.
+        count: Pixels of the images.
+        sums: Of each band in 0 … 1.
+        squares: Of their squares.
+        broken: Files that cannot be read.
+    """
+
+    images: int = 0
+    without_mask: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    pixels: Counter[str] = field(default_factory=Counter)
+    holding: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    broken: list[str] = field(default_factory=list)
+
+    @property
+    def mean(self) -> list[float]:
+        """Of each band, in 0 … 1."""
+        return (self.sums / max(1, self.count)).tolist()
+
+    @property
+    def std(self) -> list[float]:
+        """Of each band, in 0 … 1."""
+        mean = self.sums / max(1, self.count)
+        return np.sqrt((self.squares / max(1, self.count) - mean**2).clip(0)).tolist()
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Numbers of a dataset.
+
+    Attributes:
+        root: Its folder.
+        layout: How it lies.
+        labels: Its classes; None where nobody knows them, and values stand for themselves.
+        splits: Split → its numbers.
+    """
+
+    root: Path
+    layout: str
+    labels: LabelSet | None
+    splits: dict[str, Numbers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types for JSON."""
+        return {
+            "root": str(self.root),
+            "layout": self.layout,
+            "labels": self.labels.name if self.labels else None,
+            "splits": {split: self._of(numbers) for split, numbers in self.splits.items()},
+        }
+
+    def _of(self, numbers: Numbers) -> dict[str, Any]:
+        total = max(1, numbers.pixels.total())
+        return {
+            "images": numbers.images,
+            "without_mask": numbers.without_mask,
+            "mean": [round(value, 6) for value in numbers.mean],
+            "std": [round(value, 6) for value in numbers.std],
+            "sizes": [
+                {"height": h, "width": w, "images": n} for (h, w), n in numbers.sizes.most_common()
+            ],
+            "classes": [
+                {
+                    "name": name,
+                    "pixels": numbers.pixels[name],
+                    "share": round(numbers.pixels[name] / total, 8),
+                    "images": numbers.holding[name],
+                }
+                for name in _names(self.labels, [numbers])
+            ],
+            "broken": numbers.broken,
+        }
+
+    def text(self) -> str:
+        """Return the screen that says it."""
+        lines = [f"{self.root} ({self.layout})", ""]
+        for split, numbers in self.splits.items():
+            sizes = numbers.sizes.most_common(3)
+            shown = ", ".join(
+                f"{h}x{w}" + (f" ({n:,})" if len(numbers.sizes) > 1 else "") for (h, w), n in sizes
+            )
+            more = f" and {len(numbers.sizes) - 3} more" if len(numbers.sizes) > 3 else ""
+            bare = f", {numbers.without_mask:,} without mask" if numbers.without_mask else ""
+            broken = f", {len(numbers.broken):,} broken" if numbers.broken else ""
+            lines += [
+                f"  {split}: {numbers.images:,} images{bare}{broken}, {shown}{more}",
+                f"  {' ' * len(split)}  mean {_row(numbers.mean)}  std {_row(numbers.std)}",
+            ]
+        return "\n".join([*lines, "", *self._table()])
+
+    def _table(self) -> list[str]:
+        names = _names(self.labels, list(self.splits.values()))
+        head = ["class", *(cell for split in self.splits for cell in (f"{split} pixels", "images"))]
+        rows = [head]
+        for name in names:
+            row = [name]
+            for numbers in self.splits.values():
+                share = numbers.pixels[name] / max(1, numbers.pixels.total())
+                row += [_percent(share), f"{numbers.holding[name]:,}"]
+            rows.append(row)
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        return [
+            "  "
+            + "  ".join(
+                c.rjust(w) if i else c.ljust(w)
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+
+
+def stats(
+    root: str | Path,
+    *,
+    layout: str | None = None,
+    labels: str | None = None,
+    workers: int = 0,
+    progress: Progress = lambda total: lambda count: None,
+) -> Stats:
+    """Count a dataset.
+
+    Args:
+        root: Its folder.
+        layout: A row of LAYOUTS; None finds out.
+        labels: Its class table; None takes the layout's, or the one that lies in the folder.
+        workers: Processes; 0 is one per core.
+        progress: Told the number of images, gives a function that is told how many more are done.
+
+    Raises:
+        DataError: No such folder, or nothing in it.
+    """
+    root = Path(root).expanduser()
+    tree = recognise(root, layout)
+    table = _labels(root, tree.layout, labels)
+    jobs = [(split, pair) for split, pairs in tree.found.splits.items() for pair in pairs]
+    splits: dict[str, Numbers] = {}
+    for look in scan(jobs, workers, progress(len(jobs))):
+        _add(splits.setdefault(look.split, Numbers()), look, table)
+    return Stats(root, tree.layout, table, splits)
+
+
+def _labels(root: Path, layout: str, labels: str | None) -> LabelSet | None:
+    if labels is not None:
+        return load_labels(labels)
+    if LAYOUTS[layout].table is not None:
+        return load_labels(str(LAYOUTS[layout].table))
+    for name in ("labels.yaml", "labels.csv", "classes.csv"):
+        if (root / name).is_file():
+            return load_labels(root / name)
+    known = find_table(root)
+    if known is None or not known.colours:
+        return None
+    try:
+        return load_labels(known.place)
+    except DataError:
+        return None  # a text of a tool, which load_labels does not read
+
+
+def _add(numbers: Numbers, look: Look, labels: LabelSet | None) -> None:
+    numbers.images += 1
+    for path, error in ((look.pair.image, look.image_error), (look.pair.mask, look.mask_error)):
+        if error:
+            numbers.broken.append(str(path))
+    if not look.image_error:
+        numbers.sizes[look.size] += 1
+        numbers.count += look.size[0] * look.size[1]
+        sums, squares = (np.asarray(values, dtype=np.float64) for values in look.sums)
+        if len(sums) != len(numbers.sums):
+            numbers.sums, numbers.squares = np.zeros(len(sums)), np.zeros(len(sums))
+        numbers.sums = numbers.sums + sums
+        numbers.squares = numbers.squares + squares
+    numbers.without_mask += look.pair.mask is None
+    names: Counter[str] = Counter()
+    for value, count in (look.values or {}).items():
+        names[_name(value, look.kind, labels)] += count
+    numbers.pixels += names
+    numbers.holding.update(names.keys())
+
+
+def _name(value: int, kind: str, labels: LabelSet | None) -> str:
+    color = (value >> 16, value >> 8 & 255, value & 255)
+    if labels is not None:
+        for row in labels.labels:
+            if (row.color == color) if kind == "colours" else row.id == value:
+                ignored = row.train_id == IGNORE_INDEX
+                return "ignored" if ignored else labels.classes[row.train_id].name
+    if kind == "ids" and value == IGNORE_INDEX:
+        return "ignored"
+    shown = f"{color}" if kind == "colours" else f"{value}"
+    return shown if labels is None else f"unknown {shown}"
+
+
+def _names(labels: LabelSet | None, splits: Sequence[Numbers]) -> list[str]:
+    found = Counter[str]()
+    for numbers in splits:
+        found += numbers.pixels
+    if labels is None:
+        return sorted(found, key=lambda name: (not name.isdecimal(), name.zfill(9)))
+    return [*labels.names, *sorted(name for name in found if name not in labels.names)]
+
+
+def _row(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def _percent(share: float) -> str:
+    if share == 0:
+        return "0 %"
+    return f"{100 * share:.2f} %" if share >= 0.0001 else "< 0.01 %"
