@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.progress import counting
 from hrseg.cli.terminal import say
 from hrseg.cli.words import add_verb, add_words, positive
 from hrseg.errors import ConfigError
@@ -83,6 +82,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
       hrseg data convert hrseg_out --to cvat --images photos --labels camvid --out correct.xml
     """
+    from hrseg.cli.progress import counting
     from hrseg.data.convert.folder import Choice, convert
     from hrseg.data.labels import load_labels
 
@@ -115,6 +115,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
 
 
 def _convert_back(arguments: argparse.Namespace) -> int:
+    from hrseg.cli.progress import counting
     from hrseg.data.convert.writers import export
     from hrseg.data.labels import load_labels
 
@@ -168,6 +169,7 @@ def _data_split(arguments: argparse.Namespace) -> int:
       hrseg data split datasets/mine --val 0.2 --test 0.1 --by '([^/]+)_[0-9]+$'
       hrseg data split datasets/mine --by folder --seed 3 --replace
     """
+    from hrseg.cli.progress import counting
     from hrseg.data.split import divide, write_lists
 
     with counting("reading masks") as progress:
@@ -189,9 +191,13 @@ def _data_split(arguments: argparse.Namespace) -> int:
 def _data_stats(arguments: argparse.Namespace) -> int:
     """Count a dataset: sizes, mean and deviation of each band, pixels and images of each class.
 
+    Mean and deviation are in 0 to 1, as data.mean and data.std take them. A share is of all pixels of
+    the split's masks, ignored ones included.
+
     hrseg data stats datasets/mine
     hrseg data stats datasets/mine --json | jq .splits.train.mean
     """
+    from hrseg.cli.progress import counting
     from hrseg.data.stats import stats
 
     with counting("counting") as progress:
