@@ -194,8 +194,8 @@ def _data_stats(arguments: argparse.Namespace) -> int:
     Mean and deviation are in 0 to 1, as data.mean and data.std take them. A share is of all pixels of
     the split's masks, ignored ones included.
 
-    hrseg data stats datasets/mine
-    hrseg data stats datasets/mine --json | jq .splits.train.mean
+      hrseg data stats datasets/mine
+      hrseg data stats datasets/mine --json | jq .splits.train.mean
     """
     from hrseg.cli.progress import counting
     from hrseg.data.stats import stats

@@ -176,8 +176,9 @@ def recipe_facts(name: str, data: DataConfig) -> list[tuple[str, str]]:
             "Colours",
             f"{data.photometric_rule} {data.photometric:g}" if data.photometric else "unchanged",
         ),
-        ("Largest class share", f"{100 * data.max_class_share:.0f} %"),
     ]
+    if data.max_class_share < 1:
+        rows.append(("Largest class share", f"{100 * data.max_class_share:.0f} %"))
     if data.base_size:
         rows.insert(2, ("Long side at scale 1", str(data.base_size)))
     return rows

@@ -65,12 +65,14 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         categories = _categories(content["categories"], file)
         names |= {name: number for number, name in categories.items()}
         split = "" if len(files) == 1 and not _split(file) else _split(file)
-        around = [
+        bases = [
             file.parent / "images",
             file.parent.parent / "images",
             file.parent,
             file.parent.parent,
         ]
+        named = [base / file.stem.rpartition("_")[2] for base in bases]  # such as train2017
+        around = [*named, *bases]
         finder = Images([images] if images else around)
         panoptic = any(
             "segments_info" in a for a in content["annotations"][:1] if isinstance(a, dict)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.convert.files import Images, corners, read_json, safe_name
+from hrseg.data.convert.files import Images, corners, read_json
 from hrseg.data.convert.known import Known
 from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill, place
@@ -85,7 +85,7 @@ def _record(file: Path, base: Path, images: Path | None, aside: Counter[str]) ->
         except ValueError as error:
             raise problem(f"{where}, {what} ('{shape['label']}')", str(error), MEND) from error
     return Record(
-        name=safe_name(where),
+        name=Path(where).with_suffix("").as_posix(),
         image=_image(content, file, images, where),
         place=where,
         size=_whole(content),
