@@ -18,7 +18,7 @@ VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models",
 VERBS += ["version", "study"]
 NOUNS = {
     "config": ["list", "show", "explain"],
-    "data": ["demo", "convert", "split", "stats", "browse"],
+    "data": ["check", "demo", "convert", "split", "stats", "browse"],
     "weights": ["list", "info", "pull", "import", "push", "verify"],
 }
 PAGES = [[], *([v] for v in [*VERBS, *NOUNS]), *([n, v] for n in NOUNS for v in NOUNS[n])]

@@ -46,9 +46,9 @@ def _add_check(nouns: Any) -> None:
     text = "what it is, where it is not recognised: cityscapes, ade20k, ..., folder"
     verb.add_argument("--layout", metavar="NAME", help=text)
     text = "save a recipe that trains, and what it needs beside it"
-    verb.add_argument("--write", type=Path, metavar="FILE.yaml", help=text)
+    verb.add_argument("--write", type=Path, metavar="YAML", help=text)
     text = "save one page with pictures of everything found"
-    verb.add_argument("--html", type=Path, metavar="FILE.html", help=text)
+    verb.add_argument("--html", type=Path, metavar="HTML", help=text)
     verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     text = "per cent that validate where there are no splits (20)"
     verb.add_argument("--val", type=positive, default=20, metavar="N", help=text)

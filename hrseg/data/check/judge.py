@@ -191,12 +191,7 @@ def _shifted_already(case: Case) -> Iterator[Finding]:
     learned = {row.id for row in case.labels.classes}
     ids = {row.id for row in case.labels.labels}
     pixels = {int(row.value): row.share for row in case.rows if row.value.isdecimal()}
-    if (
-        0 in ids - learned
-        and 255 not in ids
-        and pixels.get(255, 0) > 0.001
-        and pixels.get(0, 0) > 0.001
-    ):
+    if 0 in ids - learned and 255 not in ids and pixels.get(255, 0) > 0.001:
         text = (
             f"Table '{case.labels.name}' ignores id 0 and counts classes from 1, but masks use 255 as well: was 0 "
             "taken away already (0 → 255, n → n - 1)? It must happen once and only once: use the released masks, or a "
