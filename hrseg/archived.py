@@ -15,8 +15,8 @@ from typing import Any
 
 from hrseg.errors import DataError
 
-_HANDLES: dict[tuple[int, Path], zipfile.ZipFile] = {}
-"""(process, archive) → open archive: a forked process must not share the place in a file with its parent."""
+_HANDLES: dict[tuple[int, Path, int], zipfile.ZipFile] = {}
+"""(process, archive, its time) → open archive: a forked process must not share a place in a file with its parent."""
 
 
 class ArchivedPath(type(Path())):  # type: ignore[misc]
@@ -87,11 +87,17 @@ def archived_root(root: Path) -> Path:
     return root
 
 
+def located(path: Path) -> Path:
+    """Return a plain path that names the archive a file is in, and a file on disk as it is."""
+    found = None if Path(path).is_file() else _entry(Path(path))
+    return found[0] / found[1] if found else Path(path)
+
+
 def in_archive(path: Path) -> Path | None:
     """Return the archive that holds a file, or None for a file on disk."""
-    if ".zip" not in str(path) and not isinstance(path, ArchivedPath):
+    if ".zip" not in str(path) or path.is_file():
         return None
-    found = None if Path(path).is_file() else _entry(Path(path))
+    found = _entry(path)
     return found[0] if found else None
 
 
@@ -102,16 +108,13 @@ def read_bytes(path: Path) -> bytes:
         DataError: There is no such file, or its archive is damaged.
     """
     try:
-        if not isinstance(path, ArchivedPath) and ".zip" not in str(path):
-            return path.read_bytes()
         try:
             return Path(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             found = _entry(Path(path))
             if found is None:
                 raise
-            archive, inside = found
-            return _opened(archive).read(inside)
+            return _opened(found[0]).read(found[1])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"No such file: {path}. Check the path.") from error
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
@@ -122,10 +125,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:
-    key = (os.getpid(), archive)
+    key = (os.getpid(), archive, archive.stat().st_mtime_ns)
     if key not in _HANDLES:
         for old in [old for old in _HANDLES if old[0] != key[0]]:
-            del _HANDLES[old]  # the parent's
+            _HANDLES.pop(old, None)  # the parent's
         try:
             _HANDLES[key] = zipfile.ZipFile(archive)
         except zipfile.BadZipFile as error:
@@ -146,14 +149,9 @@ def _places(path: Path) -> Iterator[tuple[Path, str]]:
                 yield above, inside
             return
         if above.is_dir():
-            for archive in _archives_in(above):
+            for archive in sorted(above.glob("*.zip")):
                 yield archive, inside
             return
-
-
-@functools.lru_cache(maxsize=64)
-def _archives_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(folder.glob("*.zip")))
 
 
 def _entry(path: Path) -> tuple[Path, str] | None:
@@ -165,9 +163,13 @@ def _entry(path: Path) -> tuple[Path, str] | None:
     return None
 
 
-@functools.lru_cache(maxsize=16)
 def _folders(archive: Path) -> dict[str, set[str]]:
     """Return the folders of an archive and the names in each; "" is its top."""
+    return _listed(archive, archive.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _listed(archive: Path, changed: int) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {"": set()}
     for name in _opened(archive).namelist():
         parts = [part for part in name.split("/") if part]

@@ -103,6 +103,8 @@ def build_data(config: Config) -> SegmentationData:
         sampling=config.data.sampling,
         batch_size=config.data.batch_size,
         workers=config.data.workers,
+        cache=config.data.cache,
+        cache_gb=config.data.cache_gb,
         mean=config.data.mean,
         std=config.data.std,
         seed=config.run.seed,

@@ -5,6 +5,7 @@ gives plain ids. Every file is written under a temporary name and renamed, so it
 """
 
 import contextlib
+import io
 import os
 import struct
 import uuid
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hrseg.archived import in_archive, read_bytes
 from hrseg.errors import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -274,7 +276,8 @@ def _opened(
                 source.load()
                 yield source
                 return
-            with Image.open(source) as image:
+            packed = isinstance(source, str | Path) and in_archive(Path(source))
+            with Image.open(io.BytesIO(read_bytes(Path(name))) if packed else source) as image:
                 if load:
                     image.load()
                 yield image

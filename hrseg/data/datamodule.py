@@ -4,7 +4,6 @@ Nothing is read before somebody asks: pairs are found on first use, pixels in th
 """
 
 import functools
-import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,15 @@ import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import DataLoader, default_collate
 
+from hrseg.data.cache import CachedReader
 from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.numbering import settle
 from hrseg.data.sampling import ShardSampler, pixels_by_image
 from hrseg.data.street import scene
-from hrseg.data.transforms import limit_threads, train_recipe
+from hrseg.data.transforms import train_recipe
+from hrseg.data.workers import default_workers, prepare_worker
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
 
@@ -29,7 +30,6 @@ SCENE_SEEDS = {"train": 0, "val": 1, "test": 2}
 """Split → its town. Independent of the run's seed: runs with other seeds stay comparable."""
 KEPT_PIXELS = 2**16
 """Scenes up to this size are kept once drawn: 512 of them take 134 MB."""
-MAX_WORKERS = 8
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -37,7 +37,7 @@ class SegmentationData(pl.LightningDataModule):
 
     Args:
         layout: A row of LAYOUTS, or "synthetic".
-        root: The dataset's folder.
+        root: The dataset's folder, or its zip archive.
         labels: Label table or file; None takes the layout's.
         train_split: Split to learn from.
         val_split: Split for validation.
@@ -59,6 +59,8 @@ class SegmentationData(pl.LightningDataModule):
         sampling: "uniform", or "rare" for more of the images with rare classes.
         batch_size: Training images per device and step. Evaluation takes one at a time, at native size.
         workers: Loader processes per device; None looks at the machine.
+        cache: Folder that keeps decoded images; None decodes them each time.
+        cache_gb: Most that it may hold, in 10^9 bytes.
         mean: Subtracted from images in 0..1.
         std: Divided by.
         seed: Of order and augmentation.
@@ -101,6 +103,8 @@ class SegmentationData(pl.LightningDataModule):
         sampling: Literal["uniform", "rare"] = "uniform",
         batch_size: int = 3,
         workers: int | None = None,
+        cache: str | Path | None = None,
+        cache_gb: float = 20.0,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         seed: int = 0,
@@ -135,6 +139,7 @@ class SegmentationData(pl.LightningDataModule):
         self.sampling = sampling
         self.batch_size = batch_size
         self.workers = workers
+        self.cache, self.cache_gb = cache, cache_gb
         self.mean, self.std = mean, std
         self.seed = seed
         self.scenes, self.scene_size = scenes, scene_size
@@ -192,7 +197,7 @@ class SegmentationData(pl.LightningDataModule):
     def _read(self) -> Read:
         if self.layout == SYNTHETIC:
             return functools.partial(_draw_scene, self.scene_size)
-        return read_pair
+        return read_pair if self.cache is None else CachedReader(self.cache, self.cache_gb)
 
     @property
     def _read_ids(self) -> Callable[[Pair], np.ndarray | None]:
@@ -285,7 +290,7 @@ class SegmentationData(pl.LightningDataModule):
             dataset,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=limit_threads,
+            worker_init_fn=prepare_worker,
             pin_memory=self._on_cuda,
             **options,
         )
@@ -334,18 +339,6 @@ class SegmentationData(pl.LightningDataModule):
     @property
     def _on_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-
-def default_workers(devices: int = 1) -> int:
-    """Return loader processes per device: what the cores allow, one of them kept for the training.
-
-    Args:
-        devices: On this machine.
-    """
-    cores = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # a container or a batch queue may give us fewer
-        cores = len(os.sched_getaffinity(0))
-    return min(MAX_WORKERS, max(0, cores // devices - 1))
 
 
 def _as_bytes(mean: tuple[float, ...]) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.data.datamodule import MAX_WORKERS, SegmentationData, default_workers
+from hrseg.data.datamodule import SegmentationData
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_image
@@ -163,13 +163,6 @@ def test_images_without_masks_only_serve_the_test(tmp_path: Path):
 def test_unknown_layout():
     with pytest.raises(ConfigError, match=r"Unknown layout 'citiscapes'.*synthetic.*'cityscapes'"):
         SegmentationData(layout="citiscapes")
-
-
-def test_workers_by_machine(monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
-    assert default_workers(4) == MAX_WORKERS
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert (default_workers(1), default_workers(2), default_workers(8)) == (7, 3, 0)
 
 
 class Watcher(pl.LightningModule):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hrseg.archived import ArchivedPath, archived_root, located
 from hrseg.data.layouts.aerial import isaid, tiles
 from hrseg.data.layouts.devkit import pascal_context, voc2012
 from hrseg.data.layouts.own import folder
@@ -39,7 +40,7 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
 
     Args:
         layout: A row of LAYOUTS.
-        root: The dataset's folder.
+        root: The dataset's folder; it may hold zip archives instead of what is in them, or be one.
         split: "train", "val", "test", or what else the layout knows.
 
     Raises:
@@ -57,12 +58,18 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
         raise DataError(
             f"data.root is not set. Layout '{layout}' needs the folder of the dataset: data.root=PATH."
         )
-    root = Path(root).expanduser()
+    root = archived_root(Path(root).expanduser())
     if not root.is_dir():
         raise DataError(
             f"Dataset folder {root} does not exist{_nearest(root)}. Set data.root to the folder of the dataset."
         )
-    return sorted(row.find(root, split), key=lambda pair: pair.name)
+    pairs = sorted(row.find(root, split), key=lambda pair: pair.name)
+    if isinstance(root, ArchivedPath):
+        pairs = [
+            pair._replace(image=located(pair.image), mask=pair.mask and located(pair.mask))
+            for pair in pairs
+        ]
+    return pairs
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -1,0 +1,266 @@
+"""From files to training samples, per core: hrseg, a plain PIL and albumentations loop, and mmsegmentation.
+
+    python -m tools.bench_data --python /path/to/python/with/mmsegmentation > table.md
+
+Street scenes of 1024x2048 are written as Cityscapes writes its own, PNG image and PNG mask. Each pipeline is a
+process with one thread. They take turns, block by block, over the same files; a block's time is the processor
+time of its samples, so that what else runs on the machine weighs little. Every ratio is taken between
+neighbouring blocks of one round, and the median over the rounds is printed.
+
+Source: mmsegmentation's steps are those of its configs/_base_/datasets/cityscapes.py.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+CROP = (512, 1024)
+SIZE = (1024, 2048)
+RECIPES = {"scale, crop, mirror": False, "the same, with colours and class share": True}
+"""Recipe → whether colours change, and crops with too much of one class are drawn again."""
+Sample = Callable[[Path, Path], Any]
+
+
+def ours(colours: bool, cache: str | None = None) -> Sample:
+    """Make hrseg's pipeline: what its loader processes do, to the normalised float32 tensor."""
+    from hrseg.data.dataset import SegmentationDataset, read_pair
+    from hrseg.data.labels import load_labels
+    from hrseg.data.layouts import Pair
+    from hrseg.data.transforms import train_recipe
+    from hrseg.data.workers import prepare_worker
+
+    prepare_worker()
+    read: Any = read_pair
+    if cache:
+        from hrseg.data.cache import CachedReader
+
+        read = CachedReader(cache, 10)
+    more: Any = {"photometric": 1.0, "photometric_rule": "mmseg", "max_class_share": 0.75}
+    recipe = train_recipe(
+        crop=CROP, scale_min=0.5, scale_max=2.0, scale_step=0, **(more if colours else {})
+    )
+    labels = load_labels("cityscapes")
+
+    def sample(image: Path, mask: Path) -> Any:
+        seed = random.getrandbits(30)
+        pairs = [Pair(image, mask, image.stem)]
+        return SegmentationDataset(pairs, labels, recipe, read=read, seed=seed)[0]
+
+    return sample
+
+
+def plain(colours: bool) -> Sample:
+    """Make the loop that people write: PIL for files, albumentations for the rest."""
+    import albumentations as A
+    import cv2
+    import numpy as np
+    import torch
+    from albumentations.pytorch import ToTensorV2
+    from PIL import Image
+
+    from hrseg.data.labels import load_labels
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    table = load_labels("cityscapes").encode(np.arange(34, dtype=np.uint8)[None])[0]
+    jitter = A.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.1, 0.1), p=0.5)
+    steps = A.Compose(
+        [
+            A.RandomScale(scale_limit=(-0.5, 1.0), p=1.0),
+            A.PadIfNeeded(*CROP, fill_mask=255),
+            A.RandomCrop(*CROP),
+            A.HorizontalFlip(p=0.5),
+            *([jitter] if colours else []),
+            A.Normalize(),
+            ToTensorV2(),
+        ]
+    )
+
+    def sample(image: Path, mask: Path) -> Any:
+        pixels = np.array(Image.open(image).convert("RGB"))
+        trainids = table[np.array(Image.open(mask))]
+        done = steps(image=pixels, mask=trainids)
+        return {"image": done["image"], "mask": done["mask"].long()}
+
+    return sample
+
+
+def mmseg(colours: bool) -> Sample:
+    """Make mmsegmentation's pipeline. Its normalisation happens later, on the device, and is not counted."""
+    import cv2
+    import torch
+    from mmcv.transforms import Compose
+
+    class Operators(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return type(name, (), {})
+
+    sys.modules.setdefault(
+        "mmcv.ops", Operators("mmcv.ops")
+    )  # mmcv-lite lacks it; no pipeline needs it
+    import mmseg.datasets.transforms  # noqa: F401
+    from mmseg.registry import TRANSFORMS
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    steps = [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations"},
+        {
+            "type": "RandomResize",
+            "scale": SIZE[::-1],
+            "ratio_range": (0.5, 2.0),
+            "keep_ratio": True,
+        },
+        {"type": "RandomCrop", "crop_size": CROP, "cat_max_ratio": 0.75 if colours else 1.0},
+        {"type": "RandomFlip", "prob": 0.5},
+        *([{"type": "PhotoMetricDistortion"}] if colours else []),
+        {"type": "PackSegInputs"},
+    ]
+    compose = Compose([TRANSFORMS.build(step) for step in steps])
+
+    def sample(image: Path, mask: Path) -> Any:
+        return compose(
+            {
+                "img_path": str(image),
+                "seg_map_path": str(mask),
+                "seg_fields": [],
+                "reduce_zero_label": False,
+            }
+        )
+
+    return sample
+
+
+PIPELINES: dict[str, Callable[..., Sample]] = {
+    "hrseg": ours,
+    "hrseg with data.cache": ours,
+    "PIL + albumentations": plain,
+    "mmsegmentation": mmseg,
+}
+
+
+def serve(name: str, colours: bool, root: Path) -> None:
+    """Work on a block for each line on stdin, and answer with its processor seconds."""
+    more = {"cache": str(root / "cache")} if name.endswith("cache") else {}
+    sample = PIPELINES[name](colours, **more)
+    pairs = list(
+        zip(*(sorted(root.glob(f"{kind}/**/*.png")) for kind in ("left*", "gt*")), strict=True)
+    )
+    for pair in pairs * 2:
+        sample(*pair)  # warm
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.process_time()
+        for pair in pairs:
+            sample(*pair)
+        print(json.dumps((time.process_time() - start) / len(pairs)), flush=True)
+
+
+def measure(root: Path, python: str | None, rounds: int, colours: bool) -> dict[str, list[float]]:
+    """Let the pipelines take turns and return the seconds per sample of their blocks."""
+    programs = {}
+    here = Path(__file__).resolve()
+    settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    try:
+        for name in PIPELINES:
+            interpreter = python if name == "mmsegmentation" else sys.executable
+            if interpreter is None:
+                continue
+            programs[name] = subprocess.Popen(
+                [
+                    interpreter,
+                    str(here),
+                    "--serve",
+                    name,
+                    "--root",
+                    str(root),
+                    "--rounds",
+                    str(int(colours)),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if name == "hrseg" else subprocess.DEVNULL,
+                text=True,
+                env=os.environ | settings | {"PYTHONPATH": str(here.parents[1])},
+            )
+        for name, program in programs.items():
+            lines: Any = program.stdout
+            if not any(line.strip() == "ready" for line in lines):
+                raise SystemExit(
+                    f"{name} did not start; run it alone: {' '.join(map(str, program.args))}"
+                )
+        found: dict[str, list[float]] = {name: [] for name in programs}
+        for number in range(rounds):
+            names = list(programs)
+            for name in names if number % 2 else reversed(names):
+                stdin: Any = programs[name].stdin
+                stdout: Any = programs[name].stdout
+                stdin.write("go\n")
+                stdin.flush()
+                found[name].append(float(stdout.readline()))
+        return found
+    finally:
+        for program in programs.values():
+            program.kill()
+            program.wait()
+
+
+def table(found: dict[str, list[float]]) -> list[str]:
+    """Return the rows of one recipe, and the ratio to the faster of the others."""
+    mine = found["hrseg"]
+    rows = []
+    for name, times in found.items():
+        ratios = [theirs / own for theirs, own in zip(times, mine, strict=True)]
+        spread = statistics.quantiles(ratios, n=4)
+        rows.append(
+            f"| {name} | {1000 * statistics.median(times):.1f} | {1 / statistics.median(times):.0f} "
+            f"| {statistics.median(ratios):.2f} | {spread[0]:.2f} to {spread[2]:.2f} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Write the scenes, measure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--python", help="interpreter with mmsegmentation; without it that row is missing"
+    )
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--images", type=int, default=6, help="pairs in a block")
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=PIPELINES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        serve(args.serve, bool(args.rounds), args.root)
+        return
+    from hrseg.data.synthetic import write_scenes
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_scenes(folder, "cityscapes", {"train": args.images}, SIZE)
+        print(
+            "| pipeline | ms a sample | samples a second and core | time over hrseg's | middle half |"
+        )
+        print("| --- | --: | --: | --: | --- |")
+        for title, colours in RECIPES.items():
+            print(f"| **{title}** |  |  |  |  |")
+            print(
+                "\n".join(table(measure(Path(folder), args.python, args.rounds, colours))),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
