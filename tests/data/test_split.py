@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pytest
+
+from hrseg.data.layouts import find_pairs
+from hrseg.data.split import divide, write_lists
+from hrseg.errors import ConfigError, DataError
+from hrseg.imaging import write_image, write_mask
+
+
+def add(root, names, mask=None, split="train/"):
+    mask = np.ones((4, 4), np.uint8) if mask is None else mask
+    for name in names:
+        write_image(root / f"images/{split}{name}.png", np.zeros((4, 4, 3), np.uint8))
+        write_mask(root / f"masks/{split}{name}.png", mask)
+
+
+def where(division):
+    return {pair.name: split for split, pairs in division.splits.items() for pair in pairs}
+
+
+def names(count, start=0):
+    return [f"clip{i // 5}_{i:04d}" for i in range(start, start + count)]
+
+
+def test_images_that_come_later_move_nobody(tmp_path):
+    add(tmp_path, names(100))
+    before = where(divide(tmp_path, val=0.2, test=0.1, by=r"(clip\d+)_"))
+    add(tmp_path, names(60, 100))
+    after = where(divide(tmp_path, val=0.2, test=0.1, by=r"(clip\d+)_"))
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 160
+
+
+def test_groups_stay_together_and_seeds_differ(tmp_path):
+    add(tmp_path, names(200))
+    first = divide(tmp_path, val=0.3, by=r"(clip\d+)_")
+    groups = {split: {name.split("_")[0] for name in ns} for split, ns in _by_split(first).items()}
+    assert not groups["train"] & groups["val"]
+    assert where(first) == where(divide(tmp_path, val=0.3, by=r"(clip\d+)_"))
+    assert where(first) != where(divide(tmp_path, val=0.3, by=r"(clip\d+)_", seed=1))
+    share = len(first.splits["val"]) / 200
+    assert 0.1 < share < 0.5
+
+
+def _by_split(division):
+    return {split: [pair.name for pair in pairs] for split, pairs in division.splits.items()}
+
+
+def test_folders_are_groups(tmp_path):
+    for folder in "abcdef":
+        add(tmp_path, [f"{folder}/{i}" for i in range(3)])
+    division = divide(tmp_path, val=0.4, by="folder")
+    assert sum(len(groups) for groups in division.groups.values()) == 6
+    for pairs in division.splits.values():
+        assert len(pairs) % 3 == 0
+
+
+def test_a_rare_class_is_in_every_split_if_it_can_be(tmp_path):
+    add(tmp_path, names(60))
+    rare = np.array([[1, 1, 7, 255]] * 4, np.uint8)
+    for seed in range(5):
+        add(tmp_path, ["clip3_0017", "clip9_0048"], rare)
+        division = divide(tmp_path, val=0.2, seed=seed)
+        assert division.classes["train"][7] == division.classes["val"][7] == 1
+        assert len(division.moved) <= 1
+        assert not division.missing()
+    only = divide(tmp_path, val=0.2, test=0.2)
+    assert only.classes["train"][7] == 1
+    assert sum(7 in values for values in only.missing().values()) == 1
+
+
+def test_a_class_of_one_group_is_learned(tmp_path):
+    add(tmp_path, names(40))
+    add(tmp_path, ["clip0_0000"], np.full((4, 4), 9, np.uint8))
+    for seed in range(8):
+        division = divide(tmp_path, val=0.4, seed=seed)
+        assert division.classes["train"][9] == 1
+        assert division.missing() == {"val": [9]}
+
+
+def test_lists_are_what_layout_folder_reads(tmp_path):
+    add(tmp_path, [f"with space {i}" for i in range(12)], split="")
+    division = divide(tmp_path, val=0.3)
+    paths = write_lists(division)
+    assert [path.name for path in paths] == ["train.txt", "val.txt"]
+    found = {split: find_pairs("folder", tmp_path, split) for split in ("train", "val")}
+    assert {s: {p.image for p in ps} for s, ps in found.items()} == {
+        s: {p.image for p in ps} for s, ps in division.splits.items()
+    }
+    assert all(pair.mask.is_file() for pairs in found.values() for pair in pairs)
+    with pytest.raises(DataError, match="--replace"):
+        write_lists(division)
+    again = divide(tmp_path, val=0.3, seed=4)  # lists are pooled and divided anew
+    write_lists(again, replace=True)
+    assert json.loads(json.dumps(again.to_dict()))["splits"]["val"]["images"] == len(
+        find_pairs("folder", tmp_path, "val")
+    )
+    assert "12" not in again.text(paths)
+
+
+def test_what_is_divided_already_is_divided_anew_only_on_request(tmp_path):
+    add(tmp_path, names(20))
+    add(tmp_path, ["x", "y"], split="val/")
+    add(tmp_path, ["t"], split="test/")
+    with pytest.raises(DataError, match="--from train"):
+        divide(tmp_path, val=0.2)
+    division = divide(tmp_path, val=0.2, pool="train")
+    assert len(where(division)) == 20
+    assert division.kept == {"test": 1, "val": 2}
+    assert "Left as it was: test, 1 images." in division.text([tmp_path, tmp_path])
+    assert len(where(divide(tmp_path, val=0.2, pool="all"))) == 23
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"val": 0}, "parts of 1"),
+        ({"val": 0.7, "test": 0.3}, "parts of 1"),
+        ({"val": 0.2, "by": "("}, "regular expression"),
+        ({"val": 0.2, "by": "xyz"}, "matches 0 of 6"),
+        ({"val": 0.2, "by": "folder"}, "1 group by 'folder'"),
+        ({"val": 0.2, "pool": "gone"}, "no split 'gone'"),
+    ],
+)
+def test_what_cannot_work_is_said(options, words, tmp_path):
+    add(tmp_path, names(6))
+    with pytest.raises((ConfigError, DataError), match=words):
+        divide(tmp_path, **options)
