@@ -59,9 +59,9 @@ def _add_check(nouns: Any) -> None:
 def _data_check(arguments: argparse.Namespace) -> int:
     """Look at a dataset, say what is wrong, and suggest a recipe.
 
-    Any tree is welcome: a known dataset, or images and masks in folders of the usual names, with splits or
-    without, masks of ids, of colours, of 0 and 255. Nothing in it is changed. The exit status is 2
-    if something was found that would stop a training.
+    Any tree is welcome: a known dataset, or images and masks in folders of the usual names, with
+    splits or without, masks of ids, of colours, of 0 and 255. Nothing in it is changed. The exit
+    status is 2 if something was found that would stop a training.
 
       hrseg data check datasets/mine
       hrseg data check datasets/mine --write mine.yaml --html mine.html

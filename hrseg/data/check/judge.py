@@ -234,8 +234,8 @@ def _classes(case: Case) -> Iterator[Finding]:
 
 def _copies(case: Case) -> Iterator[Finding]:
     for level, kind, couples, what in (
-        ("error", "leak", across(case.looks, case.same), "are the same picture"),
-        ("warning", "near_leak", across(case.looks, case.alike), "look almost the same"),
+        ("error", "leak", across(case.looks, case.same), "in two splits"),
+        ("warning", "near_leak", across(case.looks, case.alike), "in two splits, almost the same"),
     ):
         if couples:
             files = _couples(case, couples)
@@ -243,8 +243,8 @@ def _copies(case: Case) -> Iterator[Finding]:
                 sorted({case.looks[i].split for couple in couples for i in couple})
             )
             text = (
-                f"{counted(len(couples), 'image')} of one split {what} as one of another ({splits}): {named(files)}. A "
-                "score on images from the training says nothing; keep each in one split."
+                f"{counted(len(couples), 'picture')} {what} ({splits}): {named(files)}. A score on images from the "
+                "training says nothing; keep each in one split."
             )
             yield Finding(level, kind, text, files)  # type: ignore[arg-type]
     inside = [
@@ -257,7 +257,7 @@ def _copies(case: Case) -> Iterator[Finding]:
             if case.looks[couple[0]].values != case.looks[couple[1]].values
         ]
         files = _couples(case, inside)
-        text = f"{counted(len(inside), 'image')} come twice within a split: {named(files)}."
+        text = f"{counted(len(inside), 'picture')} twice within a split: {named(files)}."
         if masks:
             text += f" {len(masks)} of them with another mask."
         yield Finding("warning" if masks else "note", "duplicate", text, files)

@@ -94,7 +94,7 @@ def _tiles(result: Result) -> str:
         ("Crop", crop, "suggested, height × width"),
         (
             "Mean",
-            " ".join(f"{value:.2f}" for value in images["mean"]),
+            " ".join(f"{value:.2f}".removeprefix("0") for value in images["mean"]),
             "std " + " ".join(f"{value:.2f}" for value in images["std"]),
         ),
     )
