@@ -3,6 +3,7 @@
 import csv
 import json
 import statistics
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ class Table:
             *(_line(line, wide) for line in cells[1:]),
         ]
         notes = [f"{name} failed: {reason}" for name, reason in self.failures.items()]
-        return "\n".join([*lines, "", self._caption(), *notes])
+        below = (_wrapped(text) for text in (self._caption(), *notes))
+        return "\n\n".join(["\n".join(lines), *below])
 
     def _cells(self, row: Row) -> list[str]:
         score = "-"
@@ -168,6 +170,10 @@ class Table:
                 for row in rows
             ],
         }
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _line(cells: list[str], wide: list[int]) -> str:
