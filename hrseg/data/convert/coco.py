@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hrseg.data.convert.files import Images, corners, read_json, safe_name
+from hrseg.data.convert.files import Images, corners, head, read_json, safe_name
 from hrseg.data.convert.known import Known, split_name
 from hrseg.data.convert.parts import MEND, Object, Order, Raster, Record, Source, packed, problem
 from hrseg.data.convert.polygons import Patch, Size, place, union
@@ -27,9 +27,8 @@ VOID = "void"
 def recognises(path: Path) -> bool:
     """Say whether this is a COCO file, or a folder with some."""
     for file in _files(path):
-        with file.open("rb") as opened:
-            start = opened.read(1 << 16)
-        return b'"images"' in start or b'"annotations"' in start or b'"categories"' in start
+        start = head(file)
+        return any(word in start for word in (b'"images"', b'"annotations"', b'"categories"'))
     return False
 
 

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from hrseg.data.convert.files import Images, corners, number, read_xml, safe_name
+from hrseg.data.convert.files import Images, corners, head, number, read_xml, safe_name
 from hrseg.data.convert.known import Known, find_table, split_name
 from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place
@@ -38,8 +38,7 @@ def recognises(path: Path) -> bool:
         return masks or (path / "annotations.xml").is_file()
     if path.suffix.lower() != ".xml" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return b"<annotations" in file.read(4096)
+    return b"<annotations" in head(path)
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:

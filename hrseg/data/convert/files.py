@@ -19,6 +19,15 @@ _FARTHEST = 1e7
 """Coordinates beyond this are no pixels."""
 
 
+def head(path: Path) -> bytes:
+    """Return the beginning of a file, to tell what it is; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return b""
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 

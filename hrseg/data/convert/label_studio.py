@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hrseg.data.convert.files import Images, corners, number, read_json, safe_name
+from hrseg.data.convert.files import Images, corners, head, number, read_json, safe_name
 from hrseg.data.convert.known import Known
 from hrseg.data.convert.parts import MEND, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place, turned
 from hrseg.data.convert.rle import from_label_studio
-from hrseg.errors import DataError
 
 _STEP = "Export it as 'JSON' from Label Studio"
+_WORDS = (b'"annotations"', b'"completions"', b'"image"')
 _NO_AREA = (
     "keypointlabels",
     "keypoint",
@@ -35,14 +35,8 @@ def recognises(path: Path) -> bool:
     """Say whether this is a list of Label Studio's tasks."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
-    try:
-        tasks = read_json(path)
-    except DataError:
-        return False
-    first = tasks[0] if isinstance(tasks, list) and tasks else None
-    return isinstance(first, dict) and (
-        "annotations" in first or "completions" in first or "image" in first
-    )
+    start = head(path)
+    return start.startswith(b"[") and any(word in start for word in _WORDS)
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:

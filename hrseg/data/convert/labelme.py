@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.convert.files import Images, corners, read_json
+from hrseg.data.convert.files import Images, corners, head, read_json
 from hrseg.data.convert.known import Known
 from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill, place
@@ -28,13 +28,7 @@ _NO_AREA = {"point": "points", "points": "points", "line": "lines", "linestrip":
 def recognises(path: Path) -> bool:
     """Say whether this is a file of LabelMe, or a folder of them."""
     file = next(iter(_files(path)), None)
-    if file is None:
-        return False
-    try:
-        content = read_json(file)
-    except DataError:
-        return False
-    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+    return file is not None and head(file).startswith(b"{") and b'"shapes"' in head(file)
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:

@@ -135,17 +135,17 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
         fits = False
     if not fits:
         raise ValueError("its 'rle' is not a list of bytes, 0 to 255")
-    bits = np.unpackbits(raw.astype(np.uint8))
+    packed = raw.astype(np.uint8).tobytes()
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
     spot = 0
 
     def read(count: int) -> int:
         nonlocal spot
-        spot += count
+        first, spot = spot, spot + count
         if spot > len(bits):
             raise ValueError(f"its 'rle' ends after {place} of {total} values")
-        return int.from_bytes(np.packbits(bits[spot - count : spot]).tobytes(), "big") >> (
-            -count % 8
-        )
+        around = int.from_bytes(packed[first >> 3 : (spot + 7) >> 3], "big")
+        return around >> (-spot & 7) & ((1 << count) - 1)
 
     place = 0
     length, word = read(32), read(5) + 1
@@ -163,6 +163,8 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
             raise ValueError(f"its 'rle' runs beyond its {length} values")
         if repeated:
             out[place:end] = read(word)
+        elif end == place + 1:
+            out[place] = read(word)
         else:
             count = (end - place) * word
             spot += count
