@@ -88,8 +88,8 @@ def _data_convert(arguments: argparse.Namespace) -> int:
 
     if arguments.to is not None:
         return _convert_back(arguments)
-    for name in ("shapes", "tolerance"):
-        if getattr(arguments, name):
+    for name, usual in (("shapes", None), ("tolerance", 0), ("smallest", 1)):
+        if getattr(arguments, name) != usual:
             raise ConfigError(f"--{name} belongs to --to, which writes masks for another tool.")
     choice = Choice(
         tool=arguments.tool,

@@ -131,8 +131,8 @@ def divide(
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
         raise DataError(
-            f"{len(pairs)} images make {len(groups)} group{'s' * (len(groups) != 1)} by '{by}', too few for "
-            f"{', '.join(wanted)}. Choose another --by."
+            f"--by '{by}' makes {len(groups)} group{'s' * (len(groups) != 1)} of {len(pairs)} "
+            f"image{'s' * (len(pairs) != 1)}, too few for {', '.join(wanted)}. Choose another --by."
         )
     drawn = {group: _drawn(group, seed) for group in groups}
     first = {group: _split_of(drawn[group], val, test) for group in groups}

@@ -120,7 +120,7 @@ def test_what_is_divided_already_is_divided_anew_only_on_request(tmp_path):
         ({"val": 0.7, "test": 0.3}, "parts of 1"),
         ({"val": 0.2, "by": "("}, "regular expression"),
         ({"val": 0.2, "by": "xyz"}, "matches 0 of 6"),
-        ({"val": 0.2, "by": "folder"}, "1 group by 'folder'"),
+        ({"val": 0.2, "by": "folder"}, "makes 1 group of 6 images"),
         ({"val": 0.2, "pool": "gone"}, "no split 'gone'"),
     ],
 )

@@ -100,7 +100,12 @@ def _read_xml(path: Path, images: Images) -> Source:
     for record in records:
         for item in record.objects:
             found.setdefault(item.label, None)
-    return Source(found, records, aside=aside)
+    return Source(
+        found,
+        records,
+        aside=aside,
+        notes=("Before that, a higher z_order lies on top of a lower one.",),
+    )
 
 
 def _objects(image: Element, where: str, aside: Counter[str]) -> list[Object]:
@@ -152,6 +157,10 @@ def _mask(shape: Element) -> partial[Patch]:
 
 
 def _laid(counts: list[int], top: int, left: int, box: Size, size: Size) -> Patch:
+    if box[0] > size[0] or box[1] > size[1]:
+        raise ValueError(
+            f"its box of {box[0]}x{box[1]} is larger than the image, {size[0]}x{size[1]}"
+        )
     flat = pixels(counts, box[0] * box[1])
     return place(np.reshape(flat, box), top, left, size)
 

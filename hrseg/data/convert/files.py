@@ -55,7 +55,7 @@ def read_xml(path: Path) -> ElementTree.Element:
                 f"{path} defines XML entities, which no annotation tool writes. Export it again."
             )
         return ElementTree.fromstring(content)
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from hrseg.data.convert.report import Report, Tally
 from hrseg.data.convert.table import read, recognise
 from hrseg.data.convert.whole import new_folder, refuse_existing
 from hrseg.data.labels import LabelSet
-from hrseg.errors import DataError
+from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import image_size, read_image, read_mask, stored_form, write_image, write_mask
 
 _MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
@@ -77,6 +78,10 @@ def convert(
         ConfigError: A rule of `merge` cannot be read.
     """
     choice = choice or Choice()
+    if not re.fullmatch(r"\w[\w.-]*", choice.split):
+        raise ConfigError(
+            f"--split '{choice.split}' is no name of a folder. Use train, val or test."
+        )
     refuse_existing(out)
     rules = read_merge(choice.merge)
     classes = known_classes(choice.classes) if choice.classes else None

@@ -106,7 +106,7 @@ def split_name(name: str) -> str:
         ('val', 'train', '', 'night')
     """
     word = re.sub(r"(?<=[a-z])\d{4}$", "", name.strip().lower())
-    return re.sub(r"[^\w.-]", "_", _SPLITS.get(word, word))
+    return re.sub(r"[^\w.-]", "_", _SPLITS.get(word, word)).strip(".")
 
 
 def _of_labels(source: str | Path) -> Known:

@@ -18,6 +18,7 @@ from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place, 
 from hrseg.data.convert.rle import from_label_studio
 
 _STEP = "Export it as 'JSON' from Label Studio"
+_PREDICTED = "predicted"
 _WORDS = (b'"annotations"', b'"completions"', b'"image"')
 _NO_AREA = (
     "keypointlabels",
@@ -65,9 +66,10 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     if not records:
         raise problem(str(path), "no task in it was annotated", "Annotate some images first")
     found = sorted({item.label for record in records for item in record.objects})
-    return Source(
-        dict.fromkeys([*(classes.names if classes else ()), *found]), records, aside=aside
-    )
+    classes_found = dict.fromkeys([*(classes.names if classes else ()), *found])
+    predicted = aside.pop(_PREDICTED, 0)
+    said = f"Of {predicted:,} images that nobody annotated the predictions were taken."
+    return Source(classes_found, records, aside=aside, notes=(said,) * (predicted > 0))
 
 
 def _record(task: dict[str, Any], where: str, images: Images, aside: Counter[str]) -> Record | None:
@@ -137,13 +139,11 @@ def _regions(task: dict[str, Any], where: str, aside: Counter[str]) -> list[dict
     given = task.get("annotations", task.get("completions"))
     if given is None and "data" not in task:  # JSON-MIN keeps regions under the names of the tools
         lists = [value for value in task.values() if isinstance(value, list)]
-        return [item for items in lists for item in items if isinstance(item, dict)]
-    valid = [a for a in given or () if isinstance(a, dict) and not a.get("was_cancelled")]
+        return [item for items in lists for item in _dicts(items)]
+    valid = [a for a in _dicts(given) if not a.get("was_cancelled")]
     if not valid:
-        predicted = [
-            p for p in task.get("predictions") or () if isinstance(p, dict) and p.get("result")
-        ]
-        aside["images with predictions only, which are taken"] += bool(predicted)
+        predicted = [p for p in _dicts(task.get("predictions")) if p.get("result")]
+        aside[_PREDICTED] += bool(predicted)
         valid = predicted
     if not valid:
         return None
@@ -151,7 +151,11 @@ def _regions(task: dict[str, Any], where: str, aside: Counter[str]) -> list[dict
     chosen = next((a for a in valid if a.get("ground_truth")), valid[-1])
     if not isinstance(chosen.get("result"), list):
         raise problem(where, "its annotation has no 'result'", _STEP)
-    return [region for region in chosen["result"] if isinstance(region, dict)]
+    return _dicts(chosen["result"])
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def _label(region: dict[str, Any], value: Any) -> str | None:

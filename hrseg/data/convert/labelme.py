@@ -68,7 +68,7 @@ def _record(file: Path, base: Path, images: Path | None, aside: Counter[str]) ->
         what = f"shape {index}"
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
             raise problem(f"{where}, {what}", "it has no label", MEND)
-        kind = shape.get("shape_type") or "polygon"
+        kind = str(shape.get("shape_type") or "polygon")
         if kind in _NO_AREA:
             aside[_NO_AREA[kind]] += 1
             continue

@@ -92,7 +92,9 @@ class Report:
         aside = +self.source.aside
         if self.tally.empty:
             aside["objects without a pixel, outside the image or too small"] = self.tally.empty
-        lines += [f"Left out: {count:,} {what}." for what, count in sorted(aside.items())]
+        if aside:
+            left = ", ".join(f"{what} ({count:,})" for what, count in sorted(aside.items()))
+            lines.append(f"Left out: {left}.")
         return "\n".join(lines + list(self.source.notes))
 
     @property

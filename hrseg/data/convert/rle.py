@@ -30,7 +30,10 @@ def pixels(counts: Sequence[int], total: int) -> np.ndarray:
     Raises:
         ValueError: They do not.
     """
-    lengths = np.asarray(counts, dtype=np.int64).reshape(-1)
+    try:
+        lengths = np.asarray(counts, dtype=np.int64).reshape(-1)
+    except (OverflowError, TypeError) as error:
+        raise ValueError("its run lengths are no numbers of pixels") from error
     if (lengths < 0).any() or int(lengths.sum()) != total:
         raise ValueError(f"its run lengths cover {int(lengths.sum())} pixels instead of {total}")
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
@@ -155,17 +158,18 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
         raise ValueError(f"its 'rle' has words of {word} bits, where 8 are usual")
     sizes = [read(4) + 1 for _ in range(4)]
     out = np.zeros(length, dtype=np.uint16)
+    first = (1 << word) - 1
     powers = 1 << np.arange(word - 1, -1, -1)
     while place < length:
-        repeated = read(1)
-        end = place + 1 + read(sizes[read(2)])
+        block = read(3)  # repeated or not, and which count size
+        both = read(sizes[block & 3] + word)  # the count and the first word
+        end = place + 1 + (both >> word)
         if end > length:
             raise ValueError(f"its 'rle' runs beyond its {length} values")
-        if repeated:
-            out[place:end] = read(word)
-        elif end == place + 1:
-            out[place] = read(word)
+        if block & 4 or end == place + 1:
+            out[place:end] = both & first
         else:
+            spot -= word
             count = (end - place) * word
             spot += count
             if spot > len(bits):

@@ -53,7 +53,8 @@ def test_the_report_says_what_became_of_each_class(tmp_path):
     _, _, report = converted(s.cvat_xml(tmp_path / "source"), tmp_path, merge=["car=vehicle"])
     text = report.text()
     assert "1 train" in text
-    assert "Left out: 1 points." in text
+    assert "Left out: points (1)." in text
+    assert "z_order" in text
     assert [line.split() for line in text.splitlines()[2:6]] == [
         ["source", "class", "id", "becomes", "objects", "pixels", "share", "images"],
         ["road", "1", "road", "1", "28", "58.33", "%", "1"],
@@ -495,3 +496,14 @@ def test_what_nobody_knows_is_said(tmp_path):
     with pytest.raises(DataError, match="--from") as error:
         recognise(tmp_path)
     assert all(name in str(error.value) for name in READERS)
+
+
+def test_label_studio_predictions_count_where_nobody_annotated(tmp_path):
+    path = s.label_studio(tmp_path / "source", [s.studio_polygon(s.CAR, s.CAR_BOX)])
+    tasks = json.loads(path.read_text())
+    tasks[0]["predictions"] = tasks[0].pop("annotations")
+    s.save(path, tasks[:1])
+    tasks[0]["annotations"] = []
+    mask, _, report = converted(s.save(path, tasks), tmp_path)
+    assert (mask == 1).sum() == 8
+    assert "Of 1 images that nobody annotated the predictions were taken." in report.text()
