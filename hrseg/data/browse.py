@@ -5,6 +5,7 @@ mirror, colours and all. The page needs no file beside it and no network.
 """
 
 import base64
+import copy
 import html
 import io
 import json
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.config.schema import DataConfig
-from hrseg.data.dataset import Draw, SegmentationDataset
+from hrseg.data.dataset import Draw, Sample, SegmentationDataset
 from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import ConfigError
 from hrseg.imaging import denormalise, write_atomic
@@ -68,18 +69,20 @@ def page(
     """Return the page as text."""
     chosen = _chosen(len(dataset), images, seed)
     seen = np.zeros(256, dtype=np.int64)
+    plain = copy.copy(dataset)
+    plain.recipe = None
     rows = []
     for index in chosen:
-        photo, mask = dataset.read_trainids(dataset.pairs[index])
-        height, width = mask.shape
-        cards = [_card(photo, mask, "whole image", f"{height} × {width}", "whole")]
+        whole = plain[index]
+        mask = whole["mask"].numpy().astype(np.uint8)
+        size = f"{mask.shape[0]} × {mask.shape[1]}"
+        cards = [_card(_picture(whole, dataset), mask, "whole image", size, "whole")]
         for epoch in range(variants):
             sample = dataset[Draw(index, epoch=epoch)]
             varied = sample["mask"].numpy().astype(np.uint8)
             seen += np.bincount(varied.ravel(), minlength=256)
-            picture = denormalise(sample["image"][:3], dataset.mean[:3], dataset.std[:3])
             size = f"{varied.shape[0]} × {varied.shape[1]}"
-            cards.append(_card(picture, varied, f"epoch {epoch}", size, "varied"))
+            cards.append(_card(_picture(sample, dataset), varied, f"epoch {epoch}", size, "varied"))
         name = html.escape(dataset.pairs[index].name)
         rows.append(
             f'<section class="row-of"><h2>{name}</h2><div class="film">{"".join(cards)}</div></section>'
@@ -106,6 +109,20 @@ def _chosen(count: int, wanted: int, seed: int) -> list[int]:
     wanted = min(wanted, count)
     start = np.random.default_rng(seed).random() if wanted else 0.0
     return sorted({int((number + start) * count / wanted) % count for number in range(wanted)})
+
+
+def _picture(sample: Sample, dataset: SegmentationDataset) -> np.ndarray:
+    """Return what can be seen of a sample: RGB, or the first bands of others, stretched. Shape: (H, W, 3)."""
+    bands = [0, 1, 2] if len(sample["image"]) >= 3 else [0, 0, 0]
+    mean, std = (
+        [values[band % len(values)] for band in bands] for values in (dataset.mean, dataset.std)
+    )
+    if len(sample["image"]) == 3:
+        return denormalise(sample["image"], (*mean,), (*std,))
+    values = sample["image"][bands].numpy()
+    low, high = np.percentile(values, (1, 99), axis=(1, 2), keepdims=True)
+    spread = (values - low) / np.maximum(high - low, 1e-6)
+    return (spread.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
 
 
 def _card(photo: np.ndarray, mask: np.ndarray, name: str, size: str, kind: str) -> str:
