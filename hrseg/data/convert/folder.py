@@ -6,13 +6,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from hrseg.data.convert.classes import Background, Plan, plan_classes, read_merge, to_yaml
-from hrseg.data.convert.known import known_classes
+from hrseg.data.convert.known import known_classes, split_name
 from hrseg.data.convert.parts import (
     Order,
     Progress,
@@ -88,6 +88,7 @@ def convert(
     tool = choice.tool or recognise(path)
     source = read(tool, path, choice.images, classes)
     plan = plan_classes(source, rules, choice.background, choice.labels)
+    source = replace(source, records=[_with_split(record) for record in source.records])
     painter = Painter(source, plan, choice.order or source.order)
     places = _places(source.records, choice.split)
     with new_folder(out) as folder:
@@ -231,6 +232,13 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
         )
     numbers = np.array([known[int(key)] for key in keys], dtype=np.uint16)
     return numbers[place]
+
+
+def _with_split(record: Record) -> Record:
+    """Take the first folder of an image's name as its split, where the tool knows none and it is one."""
+    first, slash, rest = record.name.partition("/")
+    known = bool(slash) and not record.split and split_name(first) in ("train", "val", "test")
+    return replace(record, split=split_name(first), name=rest) if known else record
 
 
 def _places(records: Sequence[Record], split: str) -> list[str]:

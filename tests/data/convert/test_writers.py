@@ -145,6 +145,9 @@ def test_a_folder_layout_needs_no_further_word(tmp_path, without):
     write_mask(tmp_path / "d/masks/val/a.png", np.ones((4, 5), np.uint8))
     export(tmp_path / "d", tmp_path / "out.json", "coco", without)
     assert json.loads((tmp_path / "out.json").read_text())["images"][0]["file_name"] == "val/a.png"
+    choice = Choice(images=tmp_path / "d/images", labels=without)
+    assert convert(tmp_path / "out.json", tmp_path / "back", choice).splits == {"val": 1}
+    assert (read_mask(tmp_path / "back/masks/val/a.png") == 1).all()
 
 
 def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path, without):
