@@ -4,6 +4,7 @@ The only file that knows every table. Each function reads its section of the con
 arguments to the layers below, which know nothing of configs.
 """
 
+import dataclasses
 import inspect
 import logging
 import warnings
@@ -105,12 +106,39 @@ def build_data(config: Config) -> SegmentationData:
         workers=config.data.workers,
         cache=config.data.cache,
         cache_gb=config.data.cache_gb,
-        mean=config.data.mean,
-        std=config.data.std,
+        bands=config.data.bands,
+        value_range=config.data.value_range,
+        mean=_of_all_bands(config, config.data.mean, 0.0),
+        std=_of_all_bands(config, config.data.std, 1.0),
         seed=config.run.seed,
         scenes=config.data.scenes,
         scene_size=config.data.scene_size,
     )
+
+
+def _of_all_bands(config: Config, values: tuple[float, ...], unknown: float) -> tuple[float, ...]:
+    """Return mean or deviation; what is still to be computed counts as unknown."""
+    return (unknown,) * bands_of(config) if config.data.statistics == "compute" else values
+
+
+def bands_of(config: Config) -> int:
+    """Return how many bands the network sees."""
+    return 3 if config.data.bands is None else len(config.data.bands)
+
+
+def settle_statistics(config: Config) -> Config:
+    """Compute data.mean and data.std where the config asks for it, and return it with them as given.
+
+    Raises:
+        DataError: The training images cannot be read, or a band never changes.
+    """
+    if config.data.statistics == "given":
+        return config
+    mean, std = build_data(config).compute_statistics()
+    mean, std = (tuple(round(value, 7) for value in values) for values in (mean, std))
+    log.info("data.mean=%s data.std=%s", list(mean), list(std))
+    data = dataclasses.replace(config.data, mean=mean, std=std, statistics="given")
+    return dataclasses.replace(config, data=data)
 
 
 def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> torch.nn.Module:
@@ -135,12 +163,19 @@ def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> tor
         model.head,
         labels.num_classes,
         model.resize,
+        in_channels=bands_of(config),
         **{name: getattr(model, name) for name in FORM},
         init=init,
         encoder_weights=model.encoder_weights if load else None,
     )
     if model.weights is not None and load:
-        log.info("%s", load_weights(network, model.weights, new_head=model.new_head))
+        report = load_weights(
+            network,
+            model.weights,
+            new_head=model.new_head,
+            inflate_stem=config.data.bands is not None,
+        )
+        log.info("%s", report)
     return network
 
 
@@ -218,12 +253,20 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
             "config": config_to_dict(config),
             "mean": [float(value) for value in config.data.mean],
             "std": [float(value) for value in config.data.std],
+            **_banded(config),
         },
         max_steps=config.trainer.max_steps,
         channels_last=config.trainer.channels_last,
         non_finite=config.trainer.non_finite,
         compiled=config.trainer.compile,
     )
+
+
+def _banded(config: Config) -> dict[str, Any]:
+    """Say in the card how image files become the network's bands, where that is not RGB."""
+    if config.data.bands is None:
+        return {}
+    return {"bands": list(config.data.bands), "value_range": config.data.value_range}
 
 
 def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.Callback]:
@@ -241,6 +284,7 @@ def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.C
                 count=trainer.pictures,
                 mean=config.data.mean,
                 std=config.data.std,
+                stretch=config.data.bands is not None,
             )
         )
     if trainer.early_stop_patience:

@@ -290,6 +290,7 @@ class Pictures(pl.Callback):
         count: Images in a picture, spread evenly over the validation split.
         mean: Mean that was subtracted from the images.
         std: Standard deviation they were divided by.
+        stretch: Whether the images are bands that are not RGB; see `denormalise`.
     """
 
     def __init__(
@@ -301,7 +302,9 @@ class Pictures(pl.Callback):
         count: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        stretch: bool = False,
     ) -> None:
+        self.stretch = stretch
         self.folder = folder
         self.labels = labels
         self.every = every
@@ -322,7 +325,7 @@ class Pictures(pl.Callback):
         if self._due(trainer) and batch_idx in self._chosen(
             int(sum(map(float, trainer.num_val_batches)))
         ):
-            image = denormalise(batch["image"][0].cpu(), self.mean, self.std)
+            image = denormalise(batch["image"][0].cpu(), self.mean, self.std, stretch=self.stretch)
             mask, pred = batch["mask"][0].cpu().numpy(), outputs[0].cpu().numpy()
             drawn = [
                 overlay(image, trainids, self.labels, legend=False) for trainids in (mask, pred)

@@ -98,6 +98,7 @@ def _release(source: str | Path, folder: Path) -> tuple[Path, dict[str, Any]]:
         "labels": opened.labels.to_dict(),
         "mean": list(opened.mean),
         "std": list(opened.std),
+        **opened.banded,
         "score": _score(opened.source, entry.get("miou"), opened.labels.names),
         "trained": {"packages": {"hrseg": entry.get("version")}, "epoch": checkpoint.get("epoch")},
         "config": opened.config,

@@ -220,6 +220,7 @@ class SegmentationTask(pl.LightningModule):
             mean=self.card.get("mean", IMAGENET_MEAN),
             std=self.card.get("std", IMAGENET_STD),
             aligned=aligns(self.network),
+            rgb=self.card.get("bands") is None,
         )
 
     def _count(self, batch: dict[str, Any]) -> torch.Tensor:

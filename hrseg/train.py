@@ -31,9 +31,10 @@ from hrseg.build import (
     choose_devices,
     choose_precision,
     quiet_lightning,
+    settle_statistics,
 )
 from hrseg.checkpoints import LAST, PREVIOUS, digest
-from hrseg.config import Config, config_from_dict, config_to_dict, load_config
+from hrseg.config import Config, config_from_dict, config_to_dict, load_config, to_yaml
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, HrsegError, TrainingError, WeightsError
 from hrseg.evaluation.ledger import Ledger
@@ -159,6 +160,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     checkpoint = _readable(find_checkpoint(resume, parent, name)) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
     with clear_errors():
+        config, config_text = _settled(config, config_text)
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
@@ -171,6 +173,15 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
     weights = run.task.evaluated.state_dict()
     return FitResult(folder, run.keeper.best or 0.0, text, digest(weights))
+
+
+def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:
+    """Compute what the config leaves to the images; its text says the numbers too."""
+    settled = settle_statistics(config)
+    if settled is config or text is None:
+        return settled, text
+    head = [line for line in text.splitlines()[:1] if line.startswith("#")]
+    return settled, "\n".join([*head, to_yaml(settled)])
 
 
 def _readable(checkpoint: Path) -> Path:
@@ -280,7 +291,8 @@ def _evaluation_config(
     values["trainer"] = {"max_epochs": 1}
     data = values.setdefault("data", {})
     data.pop("workers", None)
-    data |= {"mean": list(opened.mean), "std": list(opened.std)}
+    data |= {"mean": list(opened.mean), "std": list(opened.std), "statistics": "given"}
+    data |= opened.banded or {"bands": None, "value_range": None}
     return config_from_dict(values, overrides, source=recipe or str(opened.source))
 
 
@@ -308,7 +320,7 @@ def evaluate(
     config = _evaluation_config(opened, overrides, recipe)
     data = build_data(config)
     _check_classes(opened.source, opened.labels, data.labels)
-    card = {"mean": config.data.mean, "std": config.data.std}
+    card = {"mean": config.data.mean, "std": config.data.std, **opened.banded}
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
     keeper = KeepLedger(data.labels)
     callbacks: list[pl.Callback] = [build_progress(), keeper]

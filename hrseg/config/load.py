@@ -20,7 +20,7 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hrseg.config.schema import LIMITS, OPTIONS, SECTIONS, Config, Option
+from hrseg.config.schema import LIMITS, OPTIONS, SECTIONS, Config, DataConfig, Option
 from hrseg.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -366,6 +366,7 @@ def _check_together(config: Config) -> None:
             "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
             "data.base_size=520."
         )
+    _check_bands(data)
     if loss.class_weight_values and loss.class_weights != "none":
         raise ConfigError(
             f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "
@@ -385,6 +386,36 @@ def _check_together(config: Config) -> None:
             f"optim.warmup_steps {optim.warmup_steps} fills the whole run of trainer.max_steps "
             f"{trainer.max_steps}. Shorten the warm-up."
         )
+
+
+def _check_bands(data: DataConfig) -> None:
+    """Refuse numbers of bands that differ, and what only RGB of 8 bits can do."""
+    if data.bands is not None and not data.bands:
+        raise ConfigError(
+            "data.bands is empty. Name bands, such as [0, 1, 2, 3], or set it to null for RGB."
+        )
+    bands = 3 if data.bands is None else len(data.bands)
+    if data.statistics == "given" and not len(data.mean) == len(data.std) == bands:
+        source = "RGB has 3 bands" if data.bands is None else f"data.bands names {bands}"
+        raise ConfigError(
+            f"data.mean has {len(data.mean)} numbers, data.std {len(data.std)}, and {source}. Give {bands} of each, "
+            "or set data.statistics=compute."
+        )
+    if data.bands is None:
+        if data.value_range is not None:
+            raise ConfigError(
+                f"data.value_range is {data.value_range:g}, but images become RGB of 8 bits. Name their bands with "
+                "data.bands, or set data.value_range=null."
+            )
+        return
+    if data.layout == "synthetic":
+        raise ConfigError("data.bands is set, but synthetic scenes are RGB. Set data.bands=null.")
+    for name in ("photometric", "brightness_shift"):
+        if getattr(data, name):
+            raise ConfigError(
+                f"data.{name} is {getattr(data, name):g}, which changes colours of 8-bit RGB, and data.bands keeps "
+                f"bands as they are stored. Set data.{name}=0."
+            )
 
 
 def _wrong_type(row: Option, value: Any, origin: str) -> ConfigError:

@@ -214,11 +214,29 @@ class DataConfig:
         "Most that data.cache may hold, in 10^9 bytes; what is beyond is decoded each time.",
         above=0,
     )
-    mean: tuple[float, float, float] = option(
-        (0.485, 0.456, 0.406), "Mean of RGB in 0..1, subtracted; ImageNet's by default."
+    bands: list[int] | None = option(
+        None,
+        "Bands of each image file that the network sees, counted from 0, such as [0, 1, 2, 3]. Values stay as "
+        "they are stored, 8 or 16 bits or float. null makes every image RGB of 8 bits.",
+        low=0,
     )
-    std: tuple[float, float, float] = option(
-        (0.229, 0.224, 0.225), "Standard deviation of RGB in 0..1, divided by.", above=0
+    value_range: float | None = option(
+        None,
+        "With data.bands: the stored value that becomes 1 before data.mean is subtracted, such as 10000 for "
+        "reflectances. null takes the type's: 255, 65535, or 1 for float.",
+        above=0,
+    )
+    statistics: Literal["given", "compute"] = option(
+        "given",
+        "Where data.mean and data.std come from: given here, or computed over the training images when the run "
+        "starts, and kept in its config and checkpoints.",
+    )
+    mean: tuple[float, ...] = option(
+        (0.485, 0.456, 0.406),
+        "Mean of each band in 0..1, subtracted; ImageNet's RGB by default.",
+    )
+    std: tuple[float, ...] = option(
+        (0.229, 0.224, 0.225), "Standard deviation of each band in 0..1, divided by.", above=0
     )
     scenes: int = option(240, "Training scenes of the synthetic layout.", above=0)
     scene_size: tuple[int, int] = option(
@@ -504,9 +522,9 @@ def _in_words(kind: Any, plural: bool = False) -> str:
         return "one of " + ", ".join(inner)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if part is type(None) else _in_words(part) for part in inner)
-    if origin is tuple:
+    if origin is tuple and Ellipsis not in inner:
         return f"a list of {len(inner)} {_in_words(inner[0], plural=True)}"
-    if origin is list:
+    if origin in (list, tuple):
         return f"a list of {_in_words(inner[0], plural=True)}"
     if origin is dict:
         return f"a mapping from names to {_in_words(inner[1], plural=True)}"

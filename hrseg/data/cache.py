@@ -10,13 +10,14 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from hrseg.archived import in_archive
+from hrseg.data.bands import read_bands
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
 from hrseg.data.pictures import open_picture, pixels
@@ -34,12 +35,16 @@ class CachedReader:
     Args:
         folder: Of the cache; it is made.
         gigabytes: Most that the cache may hold, in 10^9 bytes.
+        bands: Bands of the images, see `read_bands`; None reads RGB.
 
     Raises:
         DataError: The folder cannot be made or written.
     """
 
-    def __init__(self, folder: str | Path, gigabytes: float) -> None:
+    def __init__(
+        self, folder: str | Path, gigabytes: float, bands: Sequence[int] | None = None
+    ) -> None:
+        self.bands = bands
         self.folder = Path(folder).expanduser().resolve()
         self.limit = int(gigabytes * 1e9)
         try:
@@ -52,13 +57,17 @@ class CachedReader:
 
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
         """Read image and ids of a pair."""
-        image = self._kept(pair.image, lambda: pixels(open_picture(pair.image)))
+        kind = "rgb" if self.bands is None else f"bands {list(self.bands)}"
+        image = self._kept(pair.image, kind, lambda: self._image(pair.image))
         if pair.mask is None:
             return image, None
-        return image, self._kept(pair.mask, lambda: _ids(pair))
+        return image, self._kept(pair.mask, "ids", lambda: _ids(pair))
 
-    def _kept(self, path: Path, decode: Callable[[], np.ndarray]) -> np.ndarray:
-        place, stamp = self._entry(path)
+    def _image(self, path: Path) -> np.ndarray:
+        return pixels(open_picture(path)) if self.bands is None else read_bands(path, self.bands)
+
+    def _kept(self, path: Path, kind: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
+        place, stamp = self._entry(path, kind)
         entry = place / f"{stamp}.npy"
         with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: made anew
             return np.asarray(np.load(entry, mmap_mode="r", allow_pickle=False))
@@ -71,9 +80,10 @@ class CachedReader:
                 self._count(-(values.nbytes + _HEAD))
         return values
 
-    def _entry(self, path: Path) -> tuple[Path, str]:
+    def _entry(self, path: Path, kind: str) -> tuple[Path, str]:
         """Return the folder of a file's entries and the name of the one that is true now."""
-        name = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]
+        named = os.fsencode(f"{kind}:{os.path.abspath(path)}")
+        name = hashlib.sha256(named).hexdigest()[:32]
         try:
             there = (in_archive(path) or path).stat()
         except OSError as error:

@@ -4,7 +4,9 @@ Nothing is read before somebody asks: pairs are found on first use, pixels in th
 """
 
 import functools
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +15,21 @@ import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import DataLoader, default_collate
 
+from hrseg.data.bands import band_statistics
 from hrseg.data.cache import CachedReader
-from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
+from hrseg.data.dataset import Read, SegmentationDataset, read_banded, read_ids, read_pair
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.numbering import settle
+from hrseg.data.pictures import pixels
 from hrseg.data.sampling import ShardSampler, pixels_by_image
 from hrseg.data.street import scene
 from hrseg.data.transforms import train_recipe
 from hrseg.data.workers import default_workers, prepare_worker
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
+
+log = logging.getLogger(__name__)
 
 SYNTHETIC = "synthetic"
 SCENE_SEEDS = {"train": 0, "val": 1, "test": 2}
@@ -61,6 +67,8 @@ class SegmentationData(pl.LightningDataModule):
         workers: Loader processes per device; None looks at the machine.
         cache: Folder that keeps decoded images; None decodes them each time.
         cache_gb: Most that it may hold, in 10^9 bytes.
+        bands: Bands of each file, as stored; None makes every image RGB of 8 bits.
+        value_range: The stored value that becomes 1; None takes the type's.
         mean: Subtracted from images in 0..1.
         std: Divided by.
         seed: Of order and augmentation.
@@ -105,6 +113,8 @@ class SegmentationData(pl.LightningDataModule):
         workers: int | None = None,
         cache: str | Path | None = None,
         cache_gb: float = 20.0,
+        bands: Sequence[int] | None = None,
+        value_range: float | None = None,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         seed: int = 0,
@@ -127,7 +137,8 @@ class SegmentationData(pl.LightningDataModule):
             scale_min=scale_min,
             scale_max=scale_max,
             scale_step=scale_step,
-            fill=_as_bytes(mean) if pad == "mean" else (0, 0, 0),
+            fill=tuple(mean) if pad == "mean" else (0.0,),
+            value_range=value_range,
             flip=flip,
             flip_first=flip_first,
             flip_order=self.labels.flip_order,
@@ -140,7 +151,8 @@ class SegmentationData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.cache, self.cache_gb = cache, cache_gb
-        self.mean, self.std = mean, std
+        self.bands, self.value_range = bands, value_range
+        self.mean, self.std = tuple(mean), tuple(std)
         self.seed = seed
         self.scenes, self.scene_size = scenes, scene_size
 
@@ -197,7 +209,11 @@ class SegmentationData(pl.LightningDataModule):
     def _read(self) -> Read:
         if self.layout == SYNTHETIC:
             return functools.partial(_draw_scene, self.scene_size)
-        return read_pair if self.cache is None else CachedReader(self.cache, self.cache_gb)
+        if self.cache is not None:
+            return CachedReader(self.cache, self.cache_gb, self.bands)
+        if self.bands is not None:
+            return functools.partial(read_banded, bands=tuple(self.bands))
+        return read_pair
 
     @property
     def _read_ids(self) -> Callable[[Pair], np.ndarray | None]:
@@ -213,6 +229,20 @@ class SegmentationData(pl.LightningDataModule):
     def count_classes(self) -> np.ndarray:
         """Count the pixels of each class in the training masks. Shape: int64 (K,)."""
         return self._counts.sum(axis=0)
+
+    def compute_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and deviation of each band over the training images, in 0..1.
+
+        Raises:
+            DataError: A broken image, images of different bands, or a band that never changes.
+        """
+        log.info("mean and deviation of %d training images", len(self.train_pairs))
+        by_image = {pair.image: pair for pair in self.train_pairs}
+
+        def read(path: Path) -> np.ndarray:
+            return pixels(self._read(by_image[path])[0])
+
+        return band_statistics(list(by_image), read, self.value_range, min(4, os.cpu_count() or 1))
 
     # What Lightning calls
 
@@ -274,12 +304,18 @@ class SegmentationData(pl.LightningDataModule):
             read=self._read,
             mean=self.mean,
             std=self.std,
+            value_range=self.value_range,
             seed=self.seed,
         )
 
     def _evaluation_loader(self, pairs: list[Pair]) -> DataLoader[Any]:
         dataset = SegmentationDataset(
-            pairs, self.labels, read=self._read, mean=self.mean, std=self.std
+            pairs,
+            self.labels,
+            read=self._read,
+            mean=self.mean,
+            std=self.std,
+            value_range=self.value_range,
         )
         sampler = ShardSampler(len(pairs), rank=self._rank, world=self._world)
         return self._loader(dataset, sampler=sampler, batch_size=1)
@@ -339,11 +375,6 @@ class SegmentationData(pl.LightningDataModule):
     @property
     def _on_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-
-
-def _as_bytes(mean: tuple[float, ...]) -> tuple[int, int, int]:
-    r, g, b = (round(255 * value) for value in mean[:3])
-    return r, g, b
 
 
 def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from hrseg.data.bands import read_bands
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.matlab import read_matlab_mask
@@ -72,6 +73,11 @@ def read_pair(pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray | None]:
     return open_picture(pair.image), read_ids(pair)
 
 
+def read_banded(pair: Pair, bands: Sequence[int]) -> tuple[np.ndarray | Picture, np.ndarray | None]:
+    """Read both files of a pair, the image with these bands as they are stored."""
+    return read_bands(pair.image, bands), read_ids(pair)
+
+
 class SegmentationDataset(Dataset[Sample]):
     """Images with their masks as trainIds.
 
@@ -82,6 +88,7 @@ class SegmentationDataset(Dataset[Sample]):
         read: How a pair becomes image and ids; files by default.
         mean: Subtracted from the image in 0..1.
         std: Divided by.
+        value_range: The stored value that becomes 1 before that; None takes the type's.
         seed: With epoch and index it decides the augmentation.
 
     Raises:
@@ -97,6 +104,7 @@ class SegmentationDataset(Dataset[Sample]):
         read: Read = read_pair,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        value_range: float | None = None,
         seed: int = 0,
     ) -> None:
         self.pairs = pairs
@@ -104,6 +112,7 @@ class SegmentationDataset(Dataset[Sample]):
         self.recipe = recipe
         self.read = read
         self.mean, self.std = mean, std
+        self.value_range = value_range
         self.seed = seed
 
     def __len__(self) -> int:
@@ -124,7 +133,7 @@ class SegmentationDataset(Dataset[Sample]):
             seed = int(seeds.generate_state(1)[0])
             image, mask = self.recipe(image, mask, seed=seed, wanted=draw.wanted)
         return {
-            "image": to_tensor(pixels(image), self.mean, self.std),
+            "image": to_tensor(pixels(image), self.mean, self.std, self.value_range),
             "mask": torch.from_numpy(mask).long(),
             "name": self.pairs[index].name,
         }

@@ -143,13 +143,14 @@ def cut_scaled(
         return pixels(image, rows.stop)[rows, columns]
     everything = (rows.stop - rows.start, columns.stop - columns.start) == (size[1], size[0])
     if whole or everything or max(height, width) > _LONGEST or not _warps_exactly():
-        return cv2.resize(pixels(image), size, interpolation=cv2.INTER_LINEAR)[window]
+        resized = cv2.resize(pixels(image), size, interpolation=cv2.INTER_LINEAR)
+        return resized.reshape(*resized.shape[:2], -1)[window]
     top, bottom, down, above = _reach(rows, height, size[1])
     left, right, across, before = _reach(columns, width, size[0])
     part = pixels(image, bottom)[top:bottom, left:right]
     matrix = np.array([[across, 0, before], [0, down, above]])
     shape = (columns.stop - columns.start, rows.stop - rows.start)
-    bands = [part] if part.ndim == 2 else _groups(part)
+    bands = _groups(part)
     cuts = [
         cv2.warpAffine(
             some,
@@ -161,7 +162,7 @@ def cut_scaled(
         for some in bands
     ]
     if len(cuts) == 1:
-        return cuts[0].reshape(*shape[::-1], *part.shape[2:])
+        return cuts[0].reshape(*shape[::-1], -1)
     return np.concatenate([cut.reshape(*shape[::-1], -1) for cut in cuts], axis=2)
 
 

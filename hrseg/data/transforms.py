@@ -1,7 +1,8 @@
 """Augmentation: one image and its trainIds through scale, crop, colour and mirror, always in step.
 
-Everything stays uint8. Masks are resized by nearest neighbour and filled with 255. A recipe gets a seed with
-each image and draws from nothing else, so a sample does not depend on who computes it.
+Everything keeps its type: uint8 RGB, or bands as they are stored. Masks are resized by nearest neighbour and filled
+with 255. A recipe gets a seed with each image and draws from nothing else, so a sample does not depend on who
+computes it.
 """
 
 import os
@@ -21,6 +22,7 @@ from hrseg.data.geometry import NO_CLASS, RandomScale, RandomWindow, ScaledMask,
 from hrseg.data.labels import IGNORE_INDEX
 from hrseg.data.pictures import Picture, pixels
 from hrseg.errors import ConfigError
+from hrseg.imaging import value_range_of
 
 __all__ = ["NO_CLASS", "TrainRecipe", "limit_threads", "scales", "train_recipe"]
 
@@ -60,13 +62,13 @@ class TrainRecipe:
         """Vary one image and its mask.
 
         Args:
-            image: uint8 RGB, or a picture of which only the rows of the crop are unpacked.
+            image: Pixels, or a picture of which only the rows of the crop are unpacked.
             mask: uint8 trainIds.
             seed: Decides everything random.
             wanted: Class the crop shall hold a pixel of, or NO_CLASS.
 
         Shape:
-            (H, W, 3) and (H, W) → crop size
+            (H, W, B) and (H, W) → crop size
         """
         # One stream for all steps. Streams of their own from one seed would be alike, and the
         # mirror would know the scale.
@@ -100,7 +102,8 @@ def train_recipe(
     scale_min: float = 0.5,
     scale_max: float = 2.1,
     scale_step: float = 0.1,
-    fill: tuple[int, int, int] = (0, 0, 0),
+    fill: tuple[float, ...] = (0.0,),
+    value_range: float | None = None,
     flip: float = 0.5,
     flip_first: bool = False,
     flip_order: Sequence[int] | None = None,
@@ -119,7 +122,8 @@ def train_recipe(
         scale_min: Smallest scale.
         scale_max: Largest scale.
         scale_step: Distance between scales; both ends occur. 0 draws any number between them.
-        fill: RGB right of and below an image that is smaller than the crop.
+        fill: Colour right of and below an image that is smaller than the crop, in 0..1.
+        value_range: The stored value that is 1; None takes the type's.
         flip: Probability of a mirrored image.
         flip_first: Mirror before everything else, so that padding stays right and below.
         flip_order: The trainId that each trainId becomes in a mirror; None changes none.
@@ -145,16 +149,7 @@ def train_recipe(
         after.append(PHOTOMETRIC_RULES[photometric_rule](photometric))
     # An image smaller than the crop comes through it whole: padding last is the official
     # result, and the padding keeps its colour whatever the colours of the image do.
-    after.append(
-        A.PadIfNeeded(
-            min_height=height,
-            min_width=width,
-            position="top_left",
-            border_mode=cv2.BORDER_CONSTANT,
-            fill=fill,
-            fill_mask=IGNORE_INDEX,
-        )
-    )
+    after.append(Pad(height, width, fill, value_range))
     if brightness_shift:
         after.append(BrightnessShift(brightness_shift))
     mirror = Mirror(flip, flip_order)
@@ -212,11 +207,48 @@ class FixedResize(A.DualTransform):
 
     def apply(self, img: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
         """Resize the image, bilinear."""
-        return cv2.resize(img, size, interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(img, size, interpolation=cv2.INTER_LINEAR)
+        return resized.reshape(*resized.shape[:2], -1)
 
     def apply_to_mask(self, mask: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
         """Resize the mask, nearest neighbour: ids are never mixed."""
         return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+
+
+class Pad(A.DualTransform):
+    """Lay image and mask into the upper left corner of a canvas.
+
+    Args:
+        height: Of the canvas, at least.
+        width: Of the canvas, at least.
+        fill: Its colour in 0..1, one number or one for each band; the mask's is 255.
+        value_range: The stored value that is 1; None takes the type's.
+    """
+
+    def __init__(
+        self, height: int, width: int, fill: tuple[float, ...], value_range: float | None = None
+    ) -> None:
+        super().__init__(p=1.0)
+        self.height, self.width = height, width
+        self.fill, self.value_range = fill, value_range
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """Pad the image. Shape: (H, W, B) → canvas."""
+        colour = np.array(self.fill) * (self.value_range or value_range_of(img.dtype))
+        return self._laid(img, colour if img.dtype.kind == "f" else colour.round())
+
+    def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
+        """Pad the mask."""
+        return self._laid(mask, np.array(IGNORE_INDEX))
+
+    def _laid(self, values: np.ndarray, fill: np.ndarray) -> np.ndarray:
+        shape = max(self.height, values.shape[0]), max(self.width, values.shape[1])
+        if shape == values.shape[:2]:
+            return values
+        canvas = np.empty((*shape, *values.shape[2:]), values.dtype)
+        canvas[:] = fill
+        canvas[: values.shape[0], : values.shape[1]] = values
+        return canvas
 
 
 class Mirror(A.HorizontalFlip):
@@ -232,6 +264,10 @@ class Mirror(A.HorizontalFlip):
         self.table = np.arange(256, dtype=np.uint8)
         self.table[: len(order or ())] = order or ()
         self.renames = bool((self.table != np.arange(256)).any())
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """Mirror the image, whatever its bands."""
+        return cv2.flip(img, 1) if img.shape[2] == 3 else np.ascontiguousarray(img[:, ::-1])
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Mirror the mask and rename its classes."""

@@ -34,6 +34,8 @@ class OpenedModel:
         std: Per-band standard deviation.
         source: File it came from.
         config: Resolved recipe as plain types, where the file holds one.
+        bands: Bands of an image file that it sees, as stored; None reads files as RGB of 8 bits.
+        value_range: The stored value that becomes 1; None takes the type's.
     """
 
     name: str
@@ -43,6 +45,15 @@ class OpenedModel:
     std: tuple[float, ...]
     source: Path
     config: dict[str, Any]
+    bands: tuple[int, ...] | None = None
+    value_range: float | None = None
+
+    @property
+    def banded(self) -> dict[str, Any]:
+        """What a card says of its bands; nothing where they are RGB."""
+        if self.bands is None:
+            return {}
+        return {"bands": list(self.bands), "value_range": self.value_range}
 
 
 def open_model(model: str | Path | None = None) -> OpenedModel:
@@ -72,12 +83,14 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         network: nn.Module = create_model(**_spec(entry, labels))
         network.load_state_dict(state)
         mean, std = tuple(map(float, entry["mean"])), tuple(map(float, entry["std"]))
+        bands = None if entry.get("bands") is None else tuple(map(int, entry["bands"]))
+        value_range = None if entry.get("value_range") is None else float(entry["value_range"])
     except KeyError as error:
         raise WeightsError(_unusable(path, f"it says nothing of {error.args[0]}")) from error
-    except (TypeError, RuntimeError, ConfigError, DataError) as error:
+    except (TypeError, ValueError, RuntimeError, ConfigError, DataError) as error:
         raise WeightsError(_unusable(path, _reason(error))) from error
     config = dict(entry.get("config") or {})
-    return OpenedModel(name, network.eval(), labels, mean, std, path, config)
+    return OpenedModel(name, network.eval(), labels, mean, std, path, config, bands, value_range)
 
 
 def _find(model: str | Path | None) -> Path:

@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from hrseg.data.bands import read_bands
 from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     read_image,
+    stretched,
     to_tensor,
     write_image,
     write_mask,
@@ -39,7 +41,7 @@ class Prediction:
         mask: trainIds, uint8 (H, W).
         confidence: Probability of the chosen class, float32 (H, W).
         labels: The classes.
-        image: The image it is about, uint8 RGB (H, W, 3).
+        image: The image it is about, uint8 RGB (H, W, 3); of other bands the first three, stretched.
         name: Stem of the image's file, or "image".
     """
 
@@ -95,6 +97,8 @@ class Predictor:
         labels: Classes of the network; a file brings its own, and a network without them gets numbers.
         mean: Per-band mean that the network was trained with; a file brings its own, else ImageNet's.
         std: Per-band standard deviation.
+        bands: Bands of an image file that the network sees, as stored; a file brings its own. None reads RGB.
+        value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         window: (height, width) of sliding windows, or None for whole images.
@@ -122,6 +126,8 @@ class Predictor:
         *,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
+        bands: Sequence[int] | None = None,
+        value_range: float | None = None,
         device: str = "auto",
         precision: str = "auto",
         window: tuple[int, int] | None = None,
@@ -141,9 +147,13 @@ class Predictor:
             opened = open_model(model)
             network = opened.network
             labels, mean, std = labels or opened.labels, mean or opened.mean, std or opened.std
+            bands = opened.bands if bands is None else tuple(bands)
+            value_range = value_range or opened.value_range
         _check_network(network, labels)
         self.labels = labels
-        self.mean, self.std = mean or IMAGENET_MEAN, std or IMAGENET_STD
+        self.mean, self.std = tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD)
+        self.bands, self.value_range = bands, value_range
+        self.in_channels = _check_bands(network, self.mean, self.std, bands)
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.network = network
@@ -154,6 +164,7 @@ class Predictor:
             flip_order=labels.flip_order,
             mean=self.mean,
             std=self.std,
+            rgb=bands is None and self.in_channels == 3,
             aligned=aligns(network),
         )
 
@@ -161,17 +172,18 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: A path, a PIL image, or a uint8 RGB array.
+            image: A path, a PIL image, or an array: uint8 RGB, or for a network of other bands those bands as
+                uint8, uint16 or float32.
 
         Raises:
             DataError: It is not an image, or an array of another form.
 
         Shape:
-            array (H, W, 3) → Prediction.mask (H, W)
+            array (H, W, B) → Prediction.mask (H, W)
         """
         name = Path(image).stem if isinstance(image, str | Path) else "image"
-        pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(image)
-        tensor = to_tensor(pixels, self.mean, self.std)[None]
+        pixels = self._pixels(image)
+        tensor = to_tensor(pixels, self.mean, self.std, self.value_range)[None]
         mask = np.empty(pixels.shape[:2], dtype=np.uint8)
         confidence = np.empty(pixels.shape[:2], dtype=np.float32)
         for top, logits in self.scorer.bands(tensor):
@@ -180,11 +192,23 @@ class Predictor:
             best, winner = logits[0].max(dim=0)
             confidence[rows] = torch.exp(best - torch.logsumexp(logits[0], dim=0)).cpu().numpy()
             mask[rows] = winner.to(torch.uint8).cpu().numpy()
-        return Prediction(mask, confidence, self.labels, pixels, name)
+        plain = self.bands is None and self.in_channels == 3
+        return Prediction(
+            mask, confidence, self.labels, pixels if plain else stretched(pixels), name
+        )
+
+    def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+        if isinstance(image, np.ndarray):
+            return _checked(image, self.in_channels, self.bands is not None)
+        if self.bands is None and self.in_channels == 3:
+            return read_image(image)
+        if isinstance(image, Image.Image):
+            return _checked(np.atleast_3d(np.array(image)), self.in_channels, True)
+        return read_bands(image, range(self.in_channels) if self.bands is None else self.bands)
 
     def logits(self, image: np.ndarray) -> torch.Tensor:
-        """Return logits at image size. Shape: uint8 (H, W, 3) → float32 (1, K, H, W)."""
-        tensor = to_tensor(image, self.mean, self.std)[None]
+        """Return logits at image size. Shape: (H, W, B) → float32 (1, K, H, W)."""
+        tensor = to_tensor(image, self.mean, self.std, self.value_range)[None]
         return self.scorer(tensor)
 
 
@@ -207,18 +231,35 @@ def _check_network(network: nn.Module, labels: LabelSet) -> None:
             f"The network tells {known} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
             "Pass the labels it was trained with."
         )
-    bands = getattr(network, "spec", {}).get("in_channels", 3)
-    if bands != 3:
+
+
+def _check_bands(
+    network: nn.Module,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    bands: Sequence[int] | None,
+) -> int:
+    """Return the bands of the network's images, which everything must agree on."""
+    wanted = int(getattr(network, "spec", {}).get("in_channels", len(mean)))
+    named = wanted if bands is None else len(bands)
+    if not len(mean) == len(std) == named == wanted:
         raise ConfigError(
-            f"The network wants images of {bands} bands, a Predictor reads RGB. Use inference.prepare.prepare and "
-            "inference.tta.Scorer on your own tensors."
+            f"The network sees {wanted} bands; mean has {len(mean)} numbers, std {len(std)}"
+            + ("" if bands is None else f", and bands names {named}")
+            + f". Pass {wanted} of each."
         )
+    return wanted
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
-    if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8 and image.size:
+def _checked(image: np.ndarray, bands: int, stored: bool) -> np.ndarray:
+    plain = bands == 3 and not stored
+    types = ("uint8",) if plain else ("uint8", "uint16", "float32")
+    if image.ndim == 3 and image.shape[2] == bands and image.dtype.name in types and image.size:
         return image
+    right = (
+        "uint8 RGB of shape (H, W, 3)" if plain else f"{', '.join(types)} of shape (H, W, {bands})"
+    )
     raise DataError(
-        f"An array of shape {image.shape} and type {image.dtype} is not an image. Pass uint8 RGB of shape (H, W, 3), a "
-        "path or a PIL image."
+        f"An array of shape {image.shape} and type {image.dtype} is not an image. Pass {right}, a path or a PIL "
+        "image."
     )

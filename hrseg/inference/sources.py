@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hrseg.errors import DataError, did_you_mean
-from hrseg.imaging import IMAGE_SUFFIXES
+from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 
 
 def expand(words: Iterable[str | Path]) -> list[Path]:
@@ -118,7 +118,9 @@ def _matches(pattern: str) -> list[Path]:
 
 def _is_image(path: Path) -> bool:
     return (
-        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        path.suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     )
 
 

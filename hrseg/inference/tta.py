@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
 from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.protocol import Protocol, Size
@@ -98,6 +99,7 @@ class Scorer:
         mean: Per-band mean that was subtracted from the images; black padding and 8-bit rounding need it.
         std: Per-band standard deviation.
         aligned: Whether maps are resized with aligned corners, as in networks of policy "bilinear_aligned".
+        rgb: Whether images are RGB of 8 bits, which some published protocols resize as such.
 
     Shape:
         (N, bands, H, W) → (N, K, H, W)
@@ -122,8 +124,14 @@ class Scorer:
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         aligned: bool = False,
+        rgb: bool = True,
     ) -> None:
         protocol.check()
+        if not rgb and (protocol.rounded or protocol.first_resize != "none"):
+            raise ConfigError(
+                "This protocol resizes images as RGB of 8 bits, and the network sees other bands. Choose another, such "
+                "as whole or tta."
+            )
         self.logits_fn = logits_fn
         self.protocol = protocol
         self.flip_order = flip_order

@@ -4,6 +4,7 @@
 shape, and what the keys cannot show (how the network resizes and pads) is compared by what the source is known for.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ def load_weights(
     new_head: bool = False,
     new_classifier: bool = False,
     resize: str | None = None,
+    inflate_stem: bool = False,
 ) -> LoadReport:
     """Load a checkpoint into a network, wholly or not at all.
 
@@ -73,6 +75,9 @@ def load_weights(
         new_classifier: Keep all but the last layer of the head, which may have other classes or be absent.
         resize: The policy that the weights are to run under, where you know better than the file's
             source; it must be the network's own.
+        inflate_stem: Let a file for RGB start a network of other bands: every band gets the mean of the
+            three kernels of the first convolution, times 3 / bands, so that a grey image gives the same
+            maps as before. A file of the network's own bands is loaded as it is.
 
     Returns:
         A LoadReport; print it.
@@ -86,6 +91,8 @@ def load_weights(
     if "backbone" in spec and (is_tag(file_or_tag) or looks_like_tag(file_or_tag)):
         check_backbone(str(file_or_tag), str(spec["backbone"]))  # before anything is fetched
     found = _for_network(file_or_tag, network.state_dict())
+    if inflate_stem:
+        found = _inflated(found, network.state_dict())
     return load_translated(
         network, found, new_head=new_head, new_classifier=new_classifier, resize=resize
     )
@@ -183,6 +190,22 @@ def _brings_no_head(found: Translated, own: Mapping[str, torch.Tensor]) -> bool:
     wants = any(key.startswith("head.") for key in own)
     fits = found.head != "classification" or head_of(own) == "classification"
     return wants and not (brings and fits) and not found.foreign_head
+
+
+_STEM = "backbone.conv1.weight"
+
+
+def _inflated(found: Translated, own: Mapping[str, torch.Tensor]) -> Translated:
+    """Spread the stem's kernels of RGB over the network's bands."""
+    kernels, wanted = found.state.get(_STEM), own.get(_STEM)
+    if kernels is None or wanted is None or kernels.shape[1] != 3 or wanted.shape[1] == 3:
+        return found
+    bands = wanted.shape[1]
+    spread = (kernels.mean(dim=1, keepdim=True) * (3 / bands)).expand(-1, bands, -1, -1)
+    note = f"the stem's kernels of RGB became their mean times 3/{bands} for each of {bands} bands"
+    return dataclasses.replace(
+        found, state={**found.state, _STEM: spread.contiguous()}, notes=(*found.notes, note)
+    )
 
 
 def _without(state: Mapping[str, torch.Tensor], pattern: str | None) -> dict[str, torch.Tensor]:

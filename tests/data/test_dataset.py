@@ -149,5 +149,5 @@ def test_padding_is_black_before_normalisation(tmp_path: Path) -> None:
     black = SegmentationDataset([pair], LABELS, train_recipe(**plain))[0]["image"]
     official = torch.tensor([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     assert torch.allclose(black[:, :, 4:], official[:, None, None].expand(3, 4, 2), atol=1e-5)
-    mean = train_recipe(**plain, fill=(124, 116, 104))
+    mean = train_recipe(**plain, fill=(124 / 255, 116 / 255, 104 / 255))
     assert SegmentationDataset([pair], LABELS, mean)[0]["image"][:, :, 4:].abs().max() < 0.01

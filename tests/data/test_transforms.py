@@ -299,7 +299,9 @@ def test_mirror_first_leaves_the_padding_right_and_below():
 
 def test_padding_takes_a_colour():
     image, mask = np.full((4, 4, 3), 9, np.uint8), np.zeros((4, 4), np.uint8)
-    cut, trainids = train_recipe(crop=(6, 6), fill=(124, 116, 104), **PLAIN)(image, mask, seed=0)
+    cut, trainids = train_recipe(crop=(6, 6), fill=(124 / 255, 116 / 255, 104 / 255), **PLAIN)(
+        image, mask, seed=0
+    )
     assert (cut[trainids == 255] == (124, 116, 104)).all()
     assert (cut[:4, :4] == 9).all()
 

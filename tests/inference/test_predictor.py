@@ -141,7 +141,7 @@ def test_a_network_without_labels_gets_numbered_classes(tiny_network):
         (Brightest(), {"precision": "fp16"}, "Unknown precision 'fp16'"),
         (Brightest(), {"window": (50, 64)}, "Next larger: (64, 64)"),
         (Brightest(), {"overlap": 2, "window": (64, 64)}, "Overlap 2"),
-        (create_model("hrnet_w18_small_v1", in_channels=4), {}, "images of 4 bands"),
+        (create_model("hrnet_w18_small_v1", in_channels=4), {}, "sees 4 bands; mean has 3 numbers"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(network, options, words):

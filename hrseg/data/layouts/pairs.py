@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGE_SUFFIXES
+from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 
 
 class Pair(NamedTuple):
@@ -62,7 +62,7 @@ def list_images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
     Raises:
         DataError: There is none; `hint` says what to do.
     """
-    found = visible_images(place, pattern)
+    found = visible_images(place, pattern, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
     if not found:
         missing = "" if place.is_dir() else ", which does not exist"
         raise DataError(
@@ -71,12 +71,14 @@ def list_images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
     return found
 
 
-def visible_images(place: Path, pattern: str) -> list[Path]:
+def visible_images(
+    place: Path, pattern: str, suffixes: frozenset[str] = IMAGE_SUFFIXES
+) -> list[Path]:
     """Return the image files in name order, without hidden ones such as in .ipynb_checkpoints/."""
     return sorted(
         path
         for path in place.glob(pattern)
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(place).parts)
         and path.is_file()
     )
