@@ -1,8 +1,8 @@
 """Entry points for torch.hub: hrseg's networks from a clone, without an installation.
 
-    torch.hub.load("PATH/TO/CLONE", "hrseg_network", source="local", backbone="hrnet_w48", num_classes=19)
-    torch.hub.load("PATH/TO/CLONE", "hrseg_pretrained", source="local")
-    torch.hub.load("PATH/TO/CLONE", "hrseg_predictor", source="local")("street.jpg").save("out")
+torch.hub.load("PATH/TO/CLONE", "hrseg_network", source="local", backbone="hrnet_w48", num_classes=19)
+torch.hub.load("PATH/TO/CLONE", "hrseg_pretrained", source="local")
+torch.hub.load("PATH/TO/CLONE", "hrseg_predictor", source="local")("street.jpg").save("out")
 """
 
 from typing import Any
