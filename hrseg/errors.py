@@ -28,6 +28,10 @@ class TrainingError(HrsegError, RuntimeError):
     """A run that cannot go on, such as a loss that is no longer a number."""
 
 
+class ExportError(HrsegError, RuntimeError):
+    """A network that cannot become a file, or a file that does not answer as its network does."""
+
+
 class MissingExtraError(HrsegError, ImportError):
     """An optional package is needed for what was asked."""
 

@@ -9,6 +9,8 @@ from torch import nn
 
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, DataError, WeightsError, did_you_mean
+from hrseg.export.network import open_exported
+from hrseg.export.runtimes import RUNTIMES, is_exported
 from hrseg.models import create_model
 from hrseg.weights import (
     DEFAULT_TAG,
@@ -20,6 +22,8 @@ from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all
 from hrseg.weights.foreign import DEFAULTS
 from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.importer import open_tag, refuse_headless
+
+_SUFFIXES = {".ckpt", ".safetensors", ".pth", ".pt", *RUNTIMES}
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
     """Open a model by file or tag.
 
     Args:
-        model: A .ckpt of a run, the run's folder (its best.ckpt), a .safetensors release with its card, the
-            tag of a shipped model, a tag of the catalogue or hf:org/name of the Hugging Face hub (fetched
-            once), or None for the default one.
+        model: A .ckpt of a run, the run's folder (its best.ckpt), a .safetensors release with its card, an
+            exported .onnx, .xml or .pt2 file, the tag of a shipped model, a tag of the catalogue or hf:org/name
+            of the Hugging Face hub (fetched once), or None for the default one.
 
     Raises:
         WeightsError: Unknown tag, damaged file, or a file of another program.
@@ -70,6 +74,10 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
     if str(model) not in packaged_models() and (is_tag(str(model)) or looks_like_tag(str(model))):
         return _from_catalogue(str(model))
     path = _find(model)
+    if is_exported(path):
+        exported, facts = open_exported(path)
+        config = dict(facts.config)
+        return OpenedModel(str(model), exported, facts.labels, facts.mean, facts.std, path, config)
     if path.suffix == ".safetensors":
         state, entry = read_release(path)
     else:
@@ -104,7 +112,7 @@ def _find(model: str | Path | None) -> Path:
         raise WeightsError(
             f"Folder {path} holds no best.ckpt. Give a run's folder, or a file such as {path / 'last.ckpt'}."
         )
-    if not path.exists() and path.suffix not in (".ckpt", ".safetensors", ".pth", ".pt"):
+    if not path.exists() and path.suffix not in _SUFFIXES:
         raise WeightsError(
             f"No model '{path}': it is neither a file nor a tag. Give a .ckpt of a run, a .safetensors release, a "
             f"tag that hrseg weights list shows, or hf:org/name of the hub.{did_you_mean(str(path), shipped)}"

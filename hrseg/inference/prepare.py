@@ -37,12 +37,19 @@ def prepare(
         A callable on float32 images of any device.
 
     Raises:
-        ConfigError: Unknown precision.
+        ConfigError: Unknown precision, or not that of an exported file.
 
     Shape:
         (n, bands, h, w) → (n, K, h, w), float32, on the device
     """
     device = torch.device(device)
+    own = getattr(network, "precision", None)  # an exported file computes in one, and in no other
+    if own is not None and precision not in ("auto", own):
+        raise ConfigError(
+            f"Precision '{precision}' was asked for, and this exported file computes in {own}. Leave the precision "
+            f"out, or export the checkpoint with --precision {precision}."
+        )
+    precision = "fp32" if own is not None else precision
     half = resolve_precision(precision, device) == "bf16"
     twin = copy.deepcopy(network).eval().requires_grad_(False)
     twin = twin.to(device).to(memory_format=torch.channels_last)

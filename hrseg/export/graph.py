@@ -1,0 +1,103 @@
+"""The way from image to label map as one graph: normalise, network, resize, choose.
+
+What `predict` does around a network in Python is part of the module here, so that whoever runs the exported file
+has nothing left to get wrong.
+"""
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hrseg.errors import ExportError
+
+INPUT = "image"
+SMALLEST = 33
+"""torch.export proves its sizes from here up; ONNX and OpenVINO files take any."""
+
+
+class Pipeline(nn.Module):
+    """Image in, answers out.
+
+    Args:
+        network: Follows the network contract; it is copied.
+        mean: Per-band mean of its images, in 0 … 1.
+        std: Per-band standard deviation.
+        outputs: Any of "labels", "logits" and "probability".
+        dtype: Of the convolutions.
+
+    Shape:
+        uint8 (N, H, W, 3) → labels uint8 (N, H, W), logits (N, K, H, W), probability (N, H, W)
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        outputs: Sequence[str],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network.to(memory_format=torch.contiguous_format)
+        self.outputs = tuple(outputs)
+        self.dtype = dtype
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(dtype)
+        m, s = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+        # The same numbers as in imaging.to_tensor, which rounds them once.
+        self.register_buffer("scale", (1.0 / (255.0 * s)).float()[:, None, None])
+        self.register_buffer("shift", (m / s).float()[:, None, None])
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the outputs asked for, in order. Shape: as the class says."""
+        x = image.permute(0, 3, 1, 2).float() * self.scale - self.shift  # (N, 3, H, W)
+        logits = self.network(x.to(self.dtype)).float()
+        answers = {"logits": logits}
+        if "labels" in self.outputs:
+            answers["labels"] = logits.argmax(dim=1).to(torch.uint8)
+        if "probability" in self.outputs:
+            answers["probability"] = logits.softmax(dim=1).amax(dim=1)
+        return tuple(answers[name] for name in self.outputs)
+
+
+def trace(pipeline: Pipeline) -> Any:
+    """Turn a pipeline into a torch.export program for any batch, height and width.
+
+    Raises:
+        ExportError: The network does something that no graph can hold.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    # Sizes that no branch divides, so that nothing looks constant by chance.
+    image = torch.zeros(2, 97, 134, 3, dtype=torch.uint8)
+    shapes = {INPUT: {0: dynamic, 1: dynamic, 2: dynamic}}
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(pipeline, (image,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # torch raises many kinds here
+        raise ExportError(
+            f"This {type(pipeline.network).__name__} cannot be exported: {_first_line(error)}. HRNets with pixel heads "
+            "can; for a baseline choose another encoder."
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what exporters warn of in their own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")

@@ -1,0 +1,297 @@
+"""From a trained model to a certified file: what `hrseg export` does, for Python too."""
+
+import hashlib
+import importlib.util
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from hrseg.data.labels import LabelSet
+from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.export.card import KEY, OUTPUTS, Facts, make_card
+from hrseg.export.certificate import TOLERANCE, Certificate, certify
+from hrseg.export.graph import SMALLEST, Pipeline, quiet, trace
+from hrseg.export.looks import Look, choose_looks, read_calibration
+from hrseg.export.network import ExportedNetwork
+from hrseg.export.onnx import keep_outputs, load_onnx, save, to_onnx
+from hrseg.export.openvino import load_openvino, to_openvino
+from hrseg.export.precision import quantise, to_half
+from hrseg.export.runtimes import OnnxRunner, OpenVinoRunner, Runner, TorchRunner
+from hrseg.export.triton import config_text, repository
+from hrseg.imaging import write_atomic
+from hrseg.inference.opening import OpenedModel, open_model
+from hrseg.inference.prepare import prepare
+
+
+class Target(NamedTuple):
+    """A row of TARGETS: the suffix of its file ("" is a folder), and the precisions it can hold."""
+
+    suffix: str
+    precisions: tuple[str, ...]
+
+
+TARGETS = {
+    "onnx": Target(".onnx", ("fp32", "fp16", "int8")),
+    "openvino": Target(".xml", ("fp32", "fp16", "int8")),
+    "torch": Target(".pt2", ("fp32", "fp16", "bf16")),
+    "triton": Target("", ("fp32", "fp16", "int8")),
+}
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_MOST_CLASSES = 256
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        files: All of them, the model first.
+        certificate: How it answers.
+    """
+
+    files: tuple[Path, ...]
+    certificate: Certificate
+
+
+def export_model(
+    model: str | Path | None,
+    to: str,
+    out: str | Path,
+    *,
+    precision: str = "fp32",
+    outputs: Sequence[str] = ("labels",),
+    images: str | Path | None = None,
+    masks: str | Path | None = None,
+    calibrate: str | Path | None = None,
+    most: int = 20,
+    tolerance: float | None = None,
+) -> Exported:
+    """Write a model for other programs, after checking that it answers as the network does.
+
+    Args:
+        model: A checkpoint, a release, a tag, or None for the model that ships.
+        to: "onnx", "openvino", "torch" or "triton".
+        out: The file, or for triton the folder of the model inside a model repository.
+        precision: "fp32", "fp16", "bf16" (torch only) or "int8" (not torch).
+        outputs: Any of "labels", "logits" and "probability".
+        images: Folder that the certificate is measured on; None draws streets.
+        masks: Folder of their masks, for mIoU before and after.
+        calibrate: Folder that int8 takes its ranges from.
+        most: Images in the certificate at most; of the calibration folder five times as many.
+        tolerance: Per cent of pixels that may change class; None takes that of the precision.
+
+    Raises:
+        ConfigError: A combination that cannot be.
+        MissingExtraError: A package of the extras "export" or "openvino" is missing.
+        ExportError: The network cannot be exported, or the file differs too much; nothing is written.
+    """
+    out = Path(out)
+    outputs = _check(to, out, precision, outputs, calibrate)
+    if to != "torch":
+        load_onnx()
+    if to == "openvino":
+        load_openvino()
+    opened = open_model(model)
+    _check_model(opened)
+    pictures: list[np.ndarray] = []
+    looks: list[Look] = []
+    if calibrate is not None:
+        pictures, looks = read_calibration(calibrate, most)
+    if images is not None or masks is not None or not looks:
+        looks = choose_looks(images, masks, opened.labels, most)
+    if to == "torch":
+        looks = [look for look in looks if min(look.image.shape[:2]) >= SMALLEST]
+    facts = Facts(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)
+    card = make_card(opened.name, dict(getattr(opened.network, "spec", {})), facts)
+    with tempfile.TemporaryDirectory(prefix="hrseg-export-") as folder:
+        draft = _torch if to == "torch" else _through_onnx
+        made = draft(opened, facts, card, to, Path(folder), pictures)
+        reference = prepare(opened.network, "cpu", "fp32")
+        statistics = (opened.mean, opened.std)
+        agreements = certify(reference, statistics, made.runners, looks, opened.labels)
+        sizes = [(look.image.shape[0], look.image.shape[1]) for look in looks]
+        limit = TOLERANCE[precision] if tolerance is None else tolerance
+        told = _told(opened, to, made.files[0], len(pictures), images is None and not pictures)
+        certificate = Certificate(agreements, sizes, precision, limit, told)
+        certificate.check()
+        files = _publish(made.files, to, out, outputs, opened.labels, certificate)
+    return Exported(files, certificate)
+
+
+class _Made(NamedTuple):
+    files: tuple[Path, ...]
+    runners: dict[str, Sequence[Runner]]
+
+
+def _through_onnx(
+    opened: OpenedModel,
+    facts: Facts,
+    card: dict[str, Any],
+    to: str,
+    folder: Path,
+    pictures: Sequence[np.ndarray],
+) -> _Made:
+    """Make FULL, which gives everything and is compared, and KEPT, which gives what was asked for."""
+    program = trace(Pipeline(opened.network, opened.mean, opened.std, OUTPUTS))
+    model = to_onnx(program, OUTPUTS)
+    half = facts.precision == "fp16"
+    if half and to != "openvino":  # OpenVINO halves weights itself
+        model = to_half(model)
+    full = save(model, folder / "full.onnx")
+    if facts.precision == "int8":
+        full = quantise(full, folder / "int8.onnx", pictures)
+        model = load_onnx().load(str(full))
+    kept = save(keep_outputs(model, facts.outputs), folder / "kept.onnx", card)
+    if to == "openvino":
+        whole = to_openvino(full, folder / "full.xml", half)
+        file = to_openvino(kept, folder / "kept.xml", half, card)
+        pair = (OpenVinoRunner(whole), OpenVinoRunner(file))
+        runners: dict[str, Sequence[Runner]] = {"openvino": pair}
+        return _Made((file, file.with_suffix(".bin")), runners)
+    runners = {"onnxruntime": (OnnxRunner(full, cpu=True), OnnxRunner(kept, cpu=True))}
+    if importlib.util.find_spec("openvino"):
+        runners["openvino"] = (OpenVinoRunner(full), OpenVinoRunner(kept))
+    return _Made((kept,), runners)
+
+
+def _torch(
+    opened: OpenedModel,
+    facts: Facts,
+    card: dict[str, Any],
+    to: str,
+    folder: Path,
+    pictures: Sequence[np.ndarray],
+) -> _Made:
+    runners = []
+    for name, outputs in (("full", OUTPUTS), ("kept", facts.outputs)):
+        dtype = _DTYPES[facts.precision]
+        program = trace(Pipeline(opened.network, opened.mean, opened.std, outputs, dtype))
+        told = {**card, "outputs": {output: card["outputs"].get(output) for output in outputs}}
+        extra = {f"{KEY}.json": json.dumps(told, ensure_ascii=False)}
+        with quiet():
+            torch.export.save(program, str(folder / f"{name}.pt2"), extra_files=extra)
+        runners.append(TorchRunner(folder / f"{name}.pt2"))
+    return _Made((folder / "kept.pt2",), {"torch": runners})
+
+
+def _check(
+    to: str, out: Path, precision: str, outputs: Sequence[str], calibrate: str | Path | None
+) -> tuple[str, ...]:
+    """Return the outputs in the order of OUTPUTS; refuse what cannot be before anything heavy begins."""
+    if to not in TARGETS:
+        raise ConfigError(unknown_choice("target", to, TARGETS))
+    suffix, precisions = TARGETS[to]
+    if precision not in precisions:
+        raise ConfigError(
+            f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_OTHERWISE}"
+        )
+    for output in outputs:
+        if output not in OUTPUTS:
+            raise ConfigError(unknown_choice("output", output, OUTPUTS))
+    if not outputs:
+        raise ConfigError(f"A file without outputs says nothing. Outputs: {', '.join(OUTPUTS)}.")
+    if out.suffix != suffix and suffix:
+        raise ConfigError(
+            f"--to {to} writes {suffix} files, --out names {out}. Use {out.with_suffix(suffix)}."
+        )
+    if not suffix and not re.fullmatch(r"[\w.-]+", out.name):
+        raise ConfigError(
+            f"Triton names a model by its folder, and {out} is no name. Use letters, digits, . _ and -."
+        )
+    if (precision == "int8") != (calibrate is not None):
+        raise ConfigError(
+            "int8 needs --calibrate FOLDER: a few dozen images like those the network will meet."
+            if precision == "int8"
+            else f"--calibrate is for int8, and the precision is {precision}. Add --precision int8, or leave it out."
+        )
+    return tuple(output for output in OUTPUTS if output in outputs)
+
+
+_OTHERWISE = (
+    "bf16 is for --to torch: ONNX Runtime has no such convolution on a CPU, so that nothing could certify it; OpenVINO "
+    "and TensorRT compute an fp32 file in bf16 where they are told to."
+)
+
+
+def _check_model(opened: OpenedModel) -> None:
+    if isinstance(opened.network, ExportedNetwork):
+        raise ConfigError(
+            f"{opened.source} is an exported file already, and cannot be exported again. Name its "
+            "checkpoint."
+        )
+    bands = getattr(opened.network, "spec", {}).get("in_channels", 3)
+    if opened.bands is not None or bands != 3:
+        raise ConfigError(
+            f"This network sees {bands} bands of its own kind; exported files take RGB of 8 bits. Use the checkpoint."
+        )
+    if opened.labels.num_classes > _MOST_CLASSES:
+        raise ConfigError(
+            f"{opened.labels.num_classes} classes do not fit into 8-bit labels; 256 do."
+        )
+
+
+def _told(
+    opened: OpenedModel, to: str, file: Path, calibration: int, drawn: bool
+) -> dict[str, Any]:
+    packages = ("hrseg", "torch", "onnx", "onnxruntime", "openvino", "numpy")
+    return {
+        "model": Path(opened.name).name,
+        "to": to,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "images": "drawn streets" if drawn else "given",
+        **({"calibration_images": calibration} if calibration else {}),
+        "versions": {name: found for name in packages if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _publish(
+    made: Sequence[Path],
+    to: str,
+    out: Path,
+    outputs: Sequence[str],
+    labels: LabelSet,
+    certificate: Certificate,
+) -> tuple[Path, ...]:
+    """Put files in their place, the model last, so that it never stands without its certificate."""
+    if out.is_dir() != (to == "triton") and out.exists():
+        raise DataError(f"{out} is in the way; choose another name with --out.")
+    if to == "triton":
+        config = config_text(out.name, outputs, labels)
+        files = repository(made[0].read_bytes(), config, labels)
+        paper = out / "certificate.json"
+        writers: dict[Path, Callable[[Path], object]] = {
+            out / name: _bytes(content) for name, content in files.items()
+        }
+    else:
+        paper = out.with_suffix(".certificate.json")
+        writers = {out.with_suffix(file.suffix): _copy(file) for file in reversed(made)}
+    text = json.dumps(certificate.to_dict(), indent=2) + "\n"
+    for path, write in {paper: _bytes(text.encode()), **writers}.items():
+        with write_atomic(path) as temporary:
+            write(temporary)
+    model, *rest = (out / "1/model.onnx", *writers) if to == "triton" else reversed([*writers])
+    return (model, *(path for path in rest if path != model), paper)
+
+
+def _bytes(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
+def _copy(file: Path) -> Callable[[Path], object]:
+    return lambda path: shutil.copyfile(file, path)
