@@ -203,9 +203,8 @@ def measure(root: Path, python: str | None, rounds: int, colours: bool) -> dict[
         for name, program in programs.items():
             lines: Any = program.stdout
             if not any(line.strip() == "ready" for line in lines):
-                raise SystemExit(
-                    f"{name} did not start; run it alone: {' '.join(map(str, program.args))}"
-                )
+                words: Any = program.args
+                raise SystemExit(f"{name} did not start; run it alone: {' '.join(map(str, words))}")
         found: dict[str, list[float]] = {name: [] for name in programs}
         for number in range(rounds):
             names = list(programs)
