@@ -1,6 +1,6 @@
 """mmsegmentation's HRNet configs (0.x and 1.x) in our words.
 
-Both generations say the same things in different places; `_Old` and `_New` find them, the rest is common.
+Both generations say the same things in different places; `generations` finds them, the rest is common.
 
 Source: the configs, dataset classes and loss functions of mmsegmentation 0.30 and 1.2.2.
 """
@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from hrseg.errors import ConfigError
+from hrseg.translate.generations import Newer, Older, Place
 from hrseg.translate.networks import Stage, backbone_of
 from hrseg.translate.recipe import Recipe
 
@@ -65,8 +66,8 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
         ConfigError: The network or a value has no counterpart.
     """
     recipe = Recipe(source, "an mmsegmentation config")
-    place: _Old | _New = (
-        _New(content, source) if "train_dataloader" in content else _Old(content, source)
+    place: Older | Newer = (
+        Newer(content, source) if "train_dataloader" in content else Older(content, source)
     )
     _network(content["model"], place, recipe)
     _data(place, recipe)
@@ -86,125 +87,7 @@ def _is_option(value: Any) -> bool:
     return isinstance(value, (Mapping, list)) and bool(value)
 
 
-class _Place:
-    """Where a generation of mmsegmentation keeps what a recipe needs."""
-
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
-        self.content, self.source = content, source
-        self.model: Mapping[str, Any] = content["model"]
-
-    dataset: Mapping[str, Any]
-    batch_size: int
-    workers: int | None
-    mean_std: tuple[Sequence[float], Sequence[float]] | None
-    optimizer: Mapping[str, Any]
-    paramwise: Mapping[str, Any]
-    clip: Mapping[str, Any] | None
-    poly: Mapping[str, Any]
-    warmup_steps: int
-    steps: int | None
-    epochs: int | None
-    interval: int | None
-    half: bool
-    resize_name: str
-    padding: str  # "black" or "mean"
-    lists: Any  # the files that name the training images
-
-    def pipeline(self) -> list[Mapping[str, Any]]:
-        """The training transforms, outermost first."""
-        return [step for step in self.dataset.get("pipeline", ()) if isinstance(step, Mapping)]
-
-    def step(self, name: str) -> Mapping[str, Any] | None:
-        """The training transform of that type, if there is one."""
-        return next((step for step in self.pipeline() if step.get("type") == name), None)
-
-
-class _New(_Place):
-    """mmsegmentation 1.x: train_dataloader, optim_wrapper, param_scheduler."""
-
-    resize_name = "RandomResize"
-
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
-        super().__init__(content, source)
-        loader = content["train_dataloader"]
-        self.dataset = _innermost(loader.get("dataset", {}))
-        self.lists = _lists(loader.get("dataset", {}))
-        # Images are normalised and padded when batches are made; a step of its own comes before.
-        self.padding = "black" if self.step("Pad") else "mean"
-        self.batch_size = loader.get("batch_size", 1)
-        self.workers = loader.get("num_workers")
-        norm = self.model.get("data_preprocessor") or content.get("data_preprocessor") or {}
-        self.mean_std = (norm["mean"], norm["std"]) if {"mean", "std"} <= norm.keys() else None
-        wrapper = content.get("optim_wrapper", {})
-        self.optimizer = wrapper.get("optimizer") or content.get("optimizer", {})
-        self.paramwise = wrapper.get("paramwise_cfg") or {}
-        self.clip = wrapper.get("clip_grad")
-        self.half = str(wrapper.get("type", "")).startswith("Amp")
-        schedule = content.get("param_scheduler", [])
-        rows = [schedule] if isinstance(schedule, Mapping) else list(schedule)
-        self.poly = next((row for row in rows if row.get("type") == "PolyLR"), {})
-        self.poly = {**self.poly, "min_lr": self.poly.get("eta_min", 0.0)} if self.poly else {}
-        warm = next((row for row in rows if row.get("type") == "LinearLR"), {})
-        self.warmup_steps = int(warm.get("end", 0))
-        loop = content.get("train_cfg", {})
-        self.steps, self.epochs = loop.get("max_iters"), loop.get("max_epochs")
-        self.interval = loop.get("val_interval")
-
-
-class _Old(_Place):
-    """mmsegmentation 0.x: data, optimizer, lr_config, runner."""
-
-    resize_name = "Resize"
-
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
-        super().__init__(content, source)
-        data = content.get("data", {})
-        self.dataset = _innermost(data.get("train", {}))
-        self.lists = _lists(data.get("train", {}))
-        kinds = [step.get("type") for step in self.pipeline()]
-        early = "Pad" in kinds and "Normalize" in kinds[kinds.index("Pad") :]
-        self.padding = "black" if early else "mean"
-        self.batch_size = data.get("samples_per_gpu", 1)
-        self.workers = data.get("workers_per_gpu")
-        norm = self.step("Normalize") or content.get("img_norm_cfg") or {}
-        self.mean_std = (norm["mean"], norm["std"]) if {"mean", "std"} <= norm.keys() else None
-        self.optimizer = content.get("optimizer", {})
-        self.paramwise = self.optimizer.get("paramwise_cfg") or {}
-        hooks = content.get("optimizer_config") or {}
-        self.clip = hooks.get("grad_clip")
-        self.half = "fp16" in content or str(hooks.get("type", "")).startswith("Fp16")
-        policy = content.get("lr_config") or {}
-        self.poly = policy if str(policy.get("policy", "")).lower() == "poly" else {}
-        self.warmup_steps = int(policy.get("warmup_iters", 0)) if policy.get("warmup") else 0
-        runner = content.get("runner") or {}
-        self.steps, self.epochs = runner.get("max_iters"), runner.get("max_epochs")
-        self.interval = (content.get("evaluation") or {}).get("interval")
-
-
-def _innermost(dataset: Any) -> Mapping[str, Any]:
-    """Look through RepeatDataset and the like."""
-    while isinstance(dataset, Mapping) and isinstance(dataset.get("dataset"), Mapping):
-        dataset = dataset["dataset"]
-    if (
-        isinstance(dataset, Mapping)
-        and isinstance(dataset.get("datasets"), list)
-        and dataset["datasets"]
-    ):
-        return _innermost(dataset["datasets"][0])
-    return dataset if isinstance(dataset, Mapping) else {}
-
-
-def _lists(dataset: Any) -> list[Any]:
-    """Collect the list files of a dataset and of those inside it."""
-    if isinstance(dataset, (list, tuple)):
-        return [name for part in dataset for name in _lists(part)]
-    if not isinstance(dataset, Mapping):
-        return []
-    inner = [*_lists(dataset.get("dataset")), *_lists(dataset.get("datasets"))]
-    return [*inner, dataset.get("ann_file"), dataset.get("split")]
-
-
-def _network(model: Mapping[str, Any], place: _Place, recipe: Recipe) -> None:
+def _network(model: Mapping[str, Any], place: Place, recipe: Recipe) -> None:
     source = place.source
     backbone = model["backbone"]
     if backbone.get("type") != "HRNet" or "extra" not in backbone:
@@ -271,9 +154,9 @@ def _resize(head: Mapping[str, Any]) -> tuple[str, str]:
         return "bilinear_aligned", (
             "The source aligns corners in the head only, its backbone never does; hrseg has one policy for both."
         )
-    return "bilinear", (
-        "The source resizes twice inside its fusions; at sizes that are no multiple of 32 that differs by 2 % of the "
-        "logits' spread. To run its checkpoints exactly: bilinear_scaled."
+    return "bilinear_scaled", (
+        "The source enlarges twice inside its fusions: by the whole factor, then to the size that is wanted. Where 32 "
+        "divides the size that equals bilinear."
     )
 
 
@@ -287,7 +170,7 @@ def _weights(file: str, backbone: str) -> tuple[str, str]:
     return file, "A file of the source; hrseg recognises official and mmsegmentation checkpoints."
 
 
-def _data(place: _Place, recipe: Recipe) -> None:
+def _data(place: Place, recipe: Recipe) -> None:
     kind = place.dataset.get("type") or place.content.get("dataset_type")
     if kind not in DATASETS:
         recipe.set(
@@ -327,7 +210,7 @@ def _near(values: Sequence[float], others: Sequence[float]) -> bool:
     )
 
 
-def _augmentation(place: _Place, recipe: Recipe) -> None:
+def _augmentation(place: Place, recipe: Recipe) -> None:
     resize = place.step(place.resize_name)
     if resize:
         _scales(resize, recipe)
@@ -420,7 +303,7 @@ def _loss(model: Mapping[str, Any], recipe: Recipe) -> None:
         recipe.set("loss.aux_weight", float(weight) / (sum(terms.values()) or 1.0))
 
 
-def _optim(place: _Place, recipe: Recipe) -> None:
+def _optim(place: Place, recipe: Recipe) -> None:
     row = place.optimizer
     kinds = {"SGD": "sgd", "AdamW": "adamw"}
     if row.get("type") not in kinds:
@@ -450,7 +333,7 @@ def _optim(place: _Place, recipe: Recipe) -> None:
         recipe.set("optim.no_decay_norms", True)
 
 
-def _trainer(place: _Place, recipe: Recipe) -> None:
+def _trainer(place: Place, recipe: Recipe) -> None:
     if place.steps:
         recipe.set("trainer.max_steps", int(place.steps))
     elif place.epochs:
@@ -474,7 +357,7 @@ def _trainer(place: _Place, recipe: Recipe) -> None:
         recipe.set("trainer.clip_norm", float(place.clip.get("max_norm", 1.0)))
 
 
-def _evaluation(place: _Place, recipe: Recipe) -> None:
+def _evaluation(place: Place, recipe: Recipe) -> None:
     test = place.model.get("test_cfg") or place.content.get("test_cfg") or {}
     if test.get("mode") == "slide":
         recipe.set("evaluation.protocol", "mmseg_slide")

@@ -12,6 +12,7 @@ from typing import Any
 
 from hrseg.errors import ConfigError
 from hrseg.inference.protocols import PROTOCOLS as NAMED
+from hrseg.translate.entries import Entries
 from hrseg.translate.networks import Stage, backbone_of
 from hrseg.translate.recipe import Recipe
 
@@ -35,53 +36,6 @@ PROTOCOLS = {
 }
 """Their dataset → our name for what its test does."""
 
-READ_NOWHERE = {
-    "LOSS.CLASS_BALANCE",
-    "TRAIN.FREEZE_LAYERS",
-    "TRAIN.FREEZE_EPOCHS",
-    "TRAIN.LR_FACTOR",
-    "TRAIN.LR_STEP",
-    "AUTO_RESUME",
-    "MODEL.EXTRA.PRETRAINED_LAYERS",
-    "MODEL.EXTRA.WITH_HEAD",
-    "MODEL.EXTRA.STEM_INPLANES",
-    "MODEL.OCR.DROPOUT",
-    "MODEL.OCR.SCALE",
-    "DEBUG",
-}
-"""Keys that the official code never looks at."""
-
-WITHOUT_EFFECT = {
-    # About files, logs and speed: a run here answers them itself.
-    *("OUTPUT_DIR", "LOG_DIR", "PRINT_FREQ", "PIN_MEMORY", "RANK"),
-    *("CUDNN.BENCHMARK", "CUDNN.ENABLED", "TRAIN.RESUME", "TRAIN.BEGIN_EPOCH", "TRAIN.SHUFFLE"),
-    *("TEST.BATCH_SIZE_PER_GPU", "TEST.MODEL_FILE", "TEST.NUM_SAMPLES", "TEST.OUTPUT_INDEX"),
-    *("MODEL.NUM_OUTPUTS", "TRAIN.DOWNSAMPLERATE", "TRAIN.NUM_SAMPLES", "DATASET.TEST_SET"),
-}
-
-_DEFAULTS: dict[str, Any] = {
-    "MODEL.NAME": "seg_hrnet",
-    "TRAIN.IMAGE_SIZE": [1024, 512],
-    "TEST.IMAGE_SIZE": [2048, 1024],
-    "TRAIN.BASE_SIZE": 2048,
-    "TRAIN.SCALE_FACTOR": 16,
-    "TRAIN.MULTI_SCALE": True,
-    "TRAIN.FLIP": True,
-    "TRAIN.END_EPOCH": 484,
-    "TRAIN.BATCH_SIZE_PER_GPU": 32,
-    "TRAIN.LR": 0.01,
-    "TRAIN.WD": 1e-4,
-    "TRAIN.MOMENTUM": 0.9,
-    "TRAIN.IGNORE_LABEL": -1,
-    "TRAIN.OPTIMIZER": "sgd",
-    "TRAIN.NONBACKBONE_MULT": 10,
-    "LOSS.OHEMTHRES": 0.9,
-    "LOSS.OHEMKEEP": 100000,
-    "DATASET.DATASET": "cityscapes",
-    "DATASET.TRAIN_SET": "train",
-}
-"""What the official code assumes where the file is silent."""
-
 
 def recognises(content: Mapping[str, Any]) -> bool:
     """Tell an official yaml from other mappings."""
@@ -98,7 +52,7 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
     Raises:
         ConfigError: The network or a value has no counterpart.
     """
-    entries = _Entries(content, source)
+    entries = Entries(content, source)
     recipe = Recipe(source, "an official HRNet yaml")
     for part in (_network, _data, _loss, _optim, _trainer, _evaluation):
         part(entries, recipe)
@@ -109,64 +63,7 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
     return recipe
 
 
-class _Entries:
-    """The file's entries by dotted name, which remembers the ones that were asked for."""
-
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
-        self.source = source
-        self._values = dict(_flat(content, ""))
-        self._asked: set[str] = set()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._values
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self._asked.add(name)
-        return self._values.get(name, _DEFAULTS.get(name, default))
-
-    def need(self, name: str) -> Any:
-        if name not in self._values:
-            raise ConfigError(f"{self.source} has no {name}. Give a whole official yaml.")
-        return self.get(name)
-
-    def number(self, name: str) -> Any:
-        value = self.get(name)
-        if isinstance(value, str):  # yaml reads 1e-4 as text
-            try:
-                return float(value)
-            except ValueError:
-                pass
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(f"{self.source}: {name} is '{value}'; it must be a number.")
-        return value
-
-    def pair(self, name: str) -> tuple[int, int]:
-        value = self.get(name)
-        if not (
-            isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) for v in value)
-        ):
-            raise ConfigError(f"{self.source}: {name} is {value}; it must be [width, height].")
-        return value[0], value[1]
-
-    def leftovers(self) -> tuple[list[str], list[str]]:
-        rest = [
-            name
-            for name in self._values
-            if name not in self._asked | WITHOUT_EFFECT and not name.startswith("MODEL.EXTRA.STAGE")
-        ]
-        dead = [name for name in rest if name in READ_NOWHERE or name.startswith("DEBUG.")]
-        return dead, [name for name in rest if name not in dead]
-
-
-def _flat(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        rows += _flat(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
-    return rows
-
-
-def _network(entries: _Entries, recipe: Recipe) -> None:
+def _network(entries: Entries, recipe: Recipe) -> None:
     name = entries.get("MODEL.NAME")
     heads = {"seg_hrnet": "v2", "seg_hrnet_ocr": "ocr"}
     if name not in heads:
@@ -187,7 +84,7 @@ def _network(entries: _Entries, recipe: Recipe) -> None:
         recipe.set("model.weights", *_weights(backbone, pretrained))
 
 
-def _stage(entries: _Entries, number: int) -> Stage:
+def _stage(entries: Entries, number: int) -> Stage:
     place = f"MODEL.EXTRA.STAGE{number}"
     block = entries.need(f"{place}.BLOCK")
     expected = "BOTTLENECK" if number == 1 else "BASIC"
@@ -199,7 +96,7 @@ def _stage(entries: _Entries, number: int) -> Stage:
     return Stage(entries.need(f"{place}.NUM_MODULES"), tuple(blocks), tuple(channels))
 
 
-def _resize(entries: _Entries) -> tuple[str, str]:
+def _resize(entries: Entries) -> tuple[str, str]:
     if "MODEL.ALIGN_CORNERS" in entries:
         aligned = bool(entries.get("MODEL.ALIGN_CORNERS"))
         return ("bilinear_aligned" if aligned else "bilinear"), "MODEL.ALIGN_CORNERS of the source."
@@ -213,7 +110,7 @@ def _resize(entries: _Entries) -> tuple[str, str]:
     )
 
 
-def _is_newest(entries: _Entries) -> bool:
+def _is_newest(entries: Entries) -> bool:
     """Tell the HRNet-OCR branch: it alone has these keys and these two datasets."""
     keys = ("MODEL.NUM_OUTPUTS", "LOSS.BALANCE_WEIGHTS", "MODEL.ALIGN_CORNERS")
     return any(key in entries for key in keys) or entries.get("DATASET.DATASET") in (
@@ -235,7 +132,7 @@ def _weights(backbone: str, file: str) -> tuple[str, str]:
     return file, "A file of the source; hrseg recognises official checkpoints."
 
 
-def _data(entries: _Entries, recipe: Recipe) -> None:
+def _data(entries: Entries, recipe: Recipe) -> None:
     dataset = entries.get("DATASET.DATASET")
     if dataset not in DATASETS:
         raise ConfigError(
@@ -284,7 +181,7 @@ def _data(entries: _Entries, recipe: Recipe) -> None:
         recipe.set("data.workers", workers)
 
 
-def _scales(entries: _Entries, recipe: Recipe) -> None:
+def _scales(entries: Entries, recipe: Recipe) -> None:
     if not entries.get("TRAIN.MULTI_SCALE"):
         entries.get("TRAIN.SCALE_FACTOR")
         recipe.set("data.scale_min", 1.0)
@@ -300,7 +197,7 @@ def _scales(entries: _Entries, recipe: Recipe) -> None:
     recipe.set("data.scale_step", 0.1)
 
 
-def _loss(entries: _Entries, recipe: Recipe) -> None:
+def _loss(entries: Entries, recipe: Recipe) -> None:
     if entries.get("LOSS.USE_OHEM", False):
         recipe.set("loss.terms", {"ohem": 1.0})
         recipe.set("loss.ohem_threshold", entries.number("LOSS.OHEMTHRES"))
@@ -323,7 +220,7 @@ def _loss(entries: _Entries, recipe: Recipe) -> None:
             )
 
 
-def _optim(entries: _Entries, recipe: Recipe) -> None:
+def _optim(entries: Entries, recipe: Recipe) -> None:
     if entries.get("TRAIN.OPTIMIZER") != "sgd":
         raise ConfigError(
             f"{entries.source}: TRAIN.OPTIMIZER is '{entries.get('TRAIN.OPTIMIZER')}'; the official code knows sgd."
@@ -356,7 +253,7 @@ def _optim(entries: _Entries, recipe: Recipe) -> None:
         )
 
 
-def _trainer(entries: _Entries, recipe: Recipe) -> None:
+def _trainer(entries: Entries, recipe: Recipe) -> None:
     recipe.set("trainer.max_epochs", entries.number("TRAIN.END_EPOCH"))
     gpus = _gpus(entries)
     batch = entries.number("TRAIN.BATCH_SIZE_PER_GPU")
@@ -382,14 +279,14 @@ def _trainer(entries: _Entries, recipe: Recipe) -> None:
         )
 
 
-def _gpus(entries: _Entries) -> int:
+def _gpus(entries: Entries) -> int:
     value = entries.get("GPUS", (0,))
     if isinstance(value, str):  # yaml reads (0,1,2,3) as text
         return len([part for part in value.strip("()[] ").split(",") if part.strip()])
     return len(value) if isinstance(value, (list, tuple)) else 1
 
 
-def _evaluation(entries: _Entries, recipe: Recipe) -> None:
+def _evaluation(entries: Entries, recipe: Recipe) -> None:
     dataset = entries.get("DATASET.DATASET")
     protocol = PROTOCOLS[dataset]
     if entries.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
