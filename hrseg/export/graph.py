@@ -82,12 +82,15 @@ def trace(pipeline: Pipeline) -> Any:
     shapes = {INPUT: {0: dynamic, 1: dynamic, 2: dynamic}}
     try:
         with torch.no_grad(), quiet():
-            return torch.export.export(pipeline, (image,), dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(pipeline, (image,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises many kinds here
         raise ExportError(
             f"This {type(pipeline.network).__name__} cannot be exported: {_first_line(error)}. HRNets with pixel heads "
             "can; for a baseline choose another encoder."
         ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines and folders of this machine, kept in every file
+    return program
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from hrseg.errors import DataError, MissingExtraError, WeightsError
 from hrseg.export.card import KEY
 from hrseg.export.graph import INPUT, SMALLEST, quiet
 from hrseg.export.openvino import load_openvino
+from hrseg.export.programs import check_program
 
 
 class Runner(Protocol):
@@ -96,6 +97,7 @@ class TorchRunner:
     """
 
     def __init__(self, path: Path, cpu: bool = True) -> None:
+        check_program(path)
         extra = {f"{KEY}.json": ""}
         with quiet():
             self.program: Any = torch.export.load(str(path), extra_files=extra)

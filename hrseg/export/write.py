@@ -279,7 +279,7 @@ def _publish(
             out / name: _bytes(content) for name, content in files.items()
         }
     else:
-        paper = out.with_suffix(".certificate.json")
+        paper = out.with_name(f"{out.name}.certificate.json")
         writers = {out.with_suffix(file.suffix): _copy(file) for file in reversed(made)}
     text = json.dumps(certificate.to_dict(), indent=2) + "\n"
     for path, write in {paper: _bytes(text.encode()), **writers}.items():

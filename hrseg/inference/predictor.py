@@ -26,7 +26,7 @@ from hrseg.imaging import (
     write_mask,
 )
 from hrseg.inference.opening import open_model
-from hrseg.inference.prepare import prepare, resolve_device, resolve_precision
+from hrseg.inference.prepare import precision_of, prepare, resolve_device
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import Scorer, aligns
@@ -92,7 +92,7 @@ class Predictor:
     stays bounded; a window of one's own choice is used for all images.
 
     Args:
-        model: A network, a checkpoint or release file, the tag of a shipped model, or None for the
+        model: A network, a checkpoint, release or exported file, the tag of a shipped model, or None for the
             default model.
         labels: Classes of the network; a file brings its own, and a network without them gets numbers.
         mean: Per-band mean that the network was trained with; a file brings its own, else ImageNet's.
@@ -155,7 +155,7 @@ class Predictor:
         self.bands, self.value_range = bands, value_range
         self.in_channels = _check_bands(network, self.mean, self.std, bands)
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        self.precision = precision_of(network, precision, self.device)
         self.network = network
         self.logits_fn = prepare(network, self.device, self.precision)
         self.scorer = Scorer(

@@ -43,14 +43,7 @@ def prepare(
         (n, bands, h, w) → (n, K, h, w), float32, on the device
     """
     device = torch.device(device)
-    own = getattr(network, "precision", None)  # an exported file computes in one, and in no other
-    if own is not None and precision not in ("auto", own):
-        raise ConfigError(
-            f"Precision '{precision}' was asked for, and this exported file computes in {own}. Leave the precision "
-            f"out, or export the checkpoint with --precision {precision}."
-        )
-    precision = "fp32" if own is not None else precision
-    half = resolve_precision(precision, device) == "bf16"
+    half = precision_of(network, precision, device) == "bf16" and not hasattr(network, "precision")
     twin = copy.deepcopy(network).eval().requires_grad_(False)
     twin = twin.to(device).to(memory_format=torch.channels_last)
     plain = half and _only_convolutions(twin)
@@ -88,6 +81,23 @@ def resolve_device(name: str) -> torch.device:
             "Device 'cuda' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'."
         )
     return torch.device(name)
+
+
+def precision_of(network: nn.Module, name: str, device: torch.device) -> str:
+    """Return what a network will compute in: what is asked for, and an exported file in its own only.
+
+    Raises:
+        ConfigError: Unknown name, or not that of the exported file.
+    """
+    own: str | None = getattr(network, "precision", None)
+    if own is None:
+        return resolve_precision(name, device)
+    if name not in ("auto", own):
+        raise ConfigError(
+            f"Precision '{name}' was asked for, and this exported file computes in {own}. Leave the precision out, or "
+            f"export the checkpoint with --precision {name}."
+        )
+    return own
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
