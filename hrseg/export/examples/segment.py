@@ -11,21 +11,28 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("model")
-parser.add_argument("images", nargs="+", type=Path)
-parser.add_argument("--out", type=Path, default=Path("masks"))
-words = parser.parse_args()
 
-session = onnxruntime.InferenceSession(words.model, providers=["CPUExecutionProvider"])
-card = json.loads(session.get_modelmeta().custom_metadata_map["hrseg"])
-words.out.mkdir(parents=True, exist_ok=True)
-for path in words.images:
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    (labels,) = session.run(["labels"], {"image": np.asarray(image)[None]})  # uint8 (1, H, W)
-    mask = Image.fromarray(labels[0])
-    mask.putpalette(bytes(np.asarray(card["palette"], np.uint8)))
-    mask.save(words.out / f"{path.stem}_mask.png")
-    shares = np.bincount(labels.ravel(), minlength=len(card["classes"])) / labels.size
-    largest = np.argsort(-shares)[:3]
-    print(path, ", ".join(f"{card['classes'][i]} {100 * shares[i]:.1f} %" for i in largest))
+def main() -> None:
+    """Read the words, segment each image."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("masks"))
+    words = parser.parse_args()
+
+    session = onnxruntime.InferenceSession(words.model, providers=["CPUExecutionProvider"])
+    card = json.loads(session.get_modelmeta().custom_metadata_map["hrseg"])
+    words.out.mkdir(parents=True, exist_ok=True)
+    for path in words.images:
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        (labels,) = session.run(["labels"], {"image": np.asarray(image)[None]})  # uint8 (1, H, W)
+        mask = Image.fromarray(labels[0])
+        mask.putpalette(bytes(np.asarray(card["palette"], np.uint8)))
+        mask.save(words.out / f"{path.stem}_mask.png")
+        shares = np.bincount(labels.ravel(), minlength=len(card["classes"])) / labels.size
+        largest = np.argsort(-shares)[:3]
+        print(path, ", ".join(f"{card['classes'][i]} {100 * shares[i]:.1f} %" for i in largest))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hrseg.cli import OK, YOURS, main
+from hrseg.data.street import scene
+from hrseg.errors import ConfigError, ExportError, MissingExtraError
+from hrseg.export import certificate, write
+from hrseg.export.certificate import Agreement, Certificate
+from hrseg.inference.predictor import Predictor
+
+SIZES = [(64, 96), (97, 101), (33, 50)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_an_exported_file_gives_the_mask_of_its_checkpoint(files, release, suffix, size):
+    image = scene(1, size)[0]
+    ours, theirs = Predictor(release, precision="fp32")(image), Predictor(files[suffix])(image)
+    assert (ours.mask != theirs.mask).mean() <= 1e-3
+    if suffix == ".onnx":  # labels only
+        assert np.allclose(theirs.confidence, 1)
+    else:
+        assert np.allclose(ours.confidence, theirs.confidence, atol=1e-4)
+    assert theirs.labels.names == ours.labels.names
+
+
+def test_images_below_the_coarsest_stride_and_batches_are_answered(files, release):
+    from hrseg.export.runtimes import OnnxRunner
+
+    runner = OnnxRunner(files[".onnx"], cpu=True)
+    images = np.stack([scene(i, (17, 20))[0] for i in range(3)])[:, :5, :7]
+    answers = runner(np.ascontiguousarray(images))["labels"]
+    assert answers.shape == (3, 5, 7)
+    assert answers.dtype == np.uint8
+    network = Predictor(release, precision="fp32")
+    assert (answers[2] == network(np.ascontiguousarray(images[2])).mask).all()
+
+
+def test_certificate_and_card_say_what_was_measured(files):
+    import onnx
+
+    told = json.loads(files[".onnx"].with_name("m.onnx.certificate.json").read_text())
+    assert set(told["runtimes"]) == {"onnxruntime", "openvino"}
+    assert [97, 101] in told["sizes"]
+    for found in told["runtimes"].values():
+        assert found["changed_percent"] <= 0.01
+        assert 0 < found["max_logit_difference"] < 1e-3 * found["logit_standard_deviation"]
+    model = onnx.load(str(files[".onnx"]))
+    card = json.loads({prop.key: prop.value for prop in model.metadata_props}["hrseg"])
+    assert card["classes"][3] == "road"
+    assert card["palette"][3] == [128, 64, 128]
+    assert (card["mean"], card["std"]) == ([0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
+    assert card["outputs"] == {
+        "labels": "uint8 (N, H, W): class numbers, places in classes and palette"
+    }
+    dims = [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert dims == ["batch", "height", "width", 3]
+    assert "Softmax" not in {node.op_type for node in model.graph.node}  # nobody asked for it
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_no_file_names_folders_of_this_machine(files, suffix):
+    content = files[suffix].read_bytes()
+    assert str(Path(write.__file__).parents[2]).encode() not in content
+    assert str(files[suffix].parent).encode() not in content
+
+
+def test_fp16_halves_the_file_and_keeps_normalisation_and_labels(files, release, tmp_path):
+    done = write.export_model(release, "onnx", tmp_path / "h.onnx", precision="fp16", most=2)
+    assert done.files[0].stat().st_size < 0.6 * files[".onnx"].stat().st_size
+    assert done.certificate.agreements["onnxruntime"].changed_percent < 0.5
+    assert Predictor(done.files[0]).precision == "fp16"
+    with pytest.raises(ConfigError, match="computes in fp16"):
+        Predictor(done.files[0], precision="bf16")
+
+
+def test_int8_is_calibrated_on_some_images_and_judged_by_others(release, files, tmp_path):
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    for folder in (photos, masks):
+        folder.mkdir()
+    for number in range(6):
+        image, mask = scene(number, (64, 96))
+        Image.fromarray(image).save(photos / f"{number}.png")
+        Image.fromarray(mask).save(masks / f"{number}.png")
+    done = write.export_model(
+        release,
+        "onnx",
+        tmp_path / "i.onnx",
+        precision="int8",
+        calibrate=photos,
+        images=photos,
+        masks=masks,
+        most=2,
+        tolerance=60,  # random weights separate classes by little
+    )
+    assert done.files[0].stat().st_size < 0.4 * files[".onnx"].stat().st_size
+    told = json.loads(done.files[-1].read_text())
+    assert told["calibration_images"] == 4
+    assert {"miou_before", "miou_after"} <= set(told["runtimes"]["onnxruntime"])
+    assert len(told["sizes"]) == 4  # two images and a cut of each
+
+
+def test_a_file_that_answers_otherwise_is_not_written(
+    release, files, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        write, "_through_onnx", lambda *_: write._Made((files[".onnx"],), {"onnxruntime": []})
+    )
+    wrong = {"onnxruntime": Agreement(pixels=1000, changed=3, spread=1.0)}
+    monkeypatch.setattr(write, "certify", lambda *_: wrong)
+    assert main(["export", "--model", str(release), "--out", str(tmp_path / "x.onnx")]) == YOURS
+    assert "0.3000 % of 1,000 pixels change class" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_logits_count_in_fp32_only():
+    found = {"onnxruntime": Agreement(pixels=10, logits=0.5, spread=1.0)}
+    Certificate(found, [], "fp16", 0.5).check()
+    with pytest.raises(ExportError, match=r"logits differ by up to 0\.5"):
+        Certificate(found, [], "fp32", 0.01).check()
+
+
+def test_disagreement_is_counted_by_hand():
+    labels = SimpleNamespace(num_classes=2)
+    logits = np.array([[[[1.0, 0.0]], [[0.0, 1.0]]]], np.float32)  # classes 0, 1
+
+    def runner(images: np.ndarray) -> dict[str, Any]:
+        return {"labels": np.array([[[0, 0]]], np.uint8), "logits": logits + np.float32(0.25)}
+
+    import torch
+
+    look = write.Look(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]]))
+    found = certificate.certify(
+        lambda _: torch.from_numpy(logits),
+        ((0.5,) * 3, (0.5,) * 3),
+        {"x": [runner]},
+        [look],
+        labels,
+    )["x"]
+    assert (found.pixels, found.changed, found.logits, found.spread) == (2, 1, 0.25, 0.5)
+    assert found.miou == (1.0, 0.25)  # 1/2 and 0/1
+
+
+def test_a_triton_repository_can_be_served_as_it_is(release, files, tmp_path):
+    done = write.export_model(
+        release, "triton", tmp_path / "street", outputs=("labels", "probability"), most=1
+    )
+    found = {
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
+    }
+    names = {"1/model.onnx", "config.pbtxt", "labels.txt", "certificate.json"}
+    assert found == {f"street/{name}" for name in names}
+    text = (tmp_path / "street/config.pbtxt").read_text()
+    assert text.count("{") == text.count("}")
+    assert text.count("[") == text.count("]")
+    for line in (
+        'name: "street"',
+        'backend: "onnxruntime"',
+        '{ name: "image" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }',
+        '{ name: "labels" data_type: TYPE_UINT8 dims: [ -1, -1 ] },',
+        '{ name: "probability" data_type: TYPE_FP32 dims: [ -1, -1 ] }',
+    ):
+        assert line in text
+    assert done.files[0] == tmp_path / "street/1/model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "No file named"),
+        (["--out", "x.xml"], "writes .onnx files"),
+        (["--out", "x.onnx", "--precision", "bf16"], "bf16 is for --to torch"),
+        (["--out", "x.onnx", "--precision", "int8"], "int8 needs --calibrate"),
+        (["--out", "x.onnx", "--calibrate", "photos"], "--calibrate is for int8"),
+        (["--to", "torch", "--out", "x.pt2", "--precision", "int8"], "cannot hold int8"),
+        (["--to", "triton", "--out", "a b"], "no name"),
+        (["--out", "x.onnx", "--to", "onyx"], "Did you mean 'onnx'?"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_heavy(words, says, capsys):
+    assert main(["export", *words]) == YOURS
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_missing_packages_are_named_with_their_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match=r"hrseg\[export\]"):
+        write.export_model(None, "onnx", tmp_path / "x.onnx")
+    monkeypatch.undo()
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"hrseg\[openvino\]"):
+        write.export_model(None, "openvino", tmp_path / "x.xml")
+
+
+def test_an_exported_file_is_not_exported_again(files, tmp_path):
+    with pytest.raises(ConfigError, match="exported file already"):
+        write.export_model(files[".onnx"], "onnx", tmp_path / "x.onnx")
+
+
+def test_examples_are_printed(capsys):
+    for name in ("python", "openvino", "c++", "node"):
+        assert main(["export", "--example", name]) == OK
+        assert len(capsys.readouterr().out.splitlines()) < 40
