@@ -60,7 +60,8 @@ def pad(image: torch.Tensor) -> torch.Tensor:
 
 def _cut(maps: torch.Tensor, image: torch.Tensor, stride: int) -> torch.Tensor:
     height, width = image.shape[-2:]
-    return maps[..., : -(-height // stride), : -(-width // stride)]
+    # Rounded up by an addition: ONNX divides negative numbers towards zero.
+    return maps[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride]
 
 
 def encoder_names() -> list[str]:
