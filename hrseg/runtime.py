@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from hrseg.errors import DataError, HrsegError
-from hrseg.inference.predictor import Prediction, Predictor, result_paths
+from hrseg.inference.outputs import DEFAULT_KINDS, Options, check_kinds, result_paths, write_all
+from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.inference.sources import result_names
 from hrseg.viz import percent
 from hrseg.weights.hub import repository
@@ -31,36 +32,45 @@ class FileResult:
 
     Attributes:
         image: The file.
-        mask: Palette PNG of dataset ids; None if the image failed.
-        overlay: The picture with its legend; None if the image failed.
+        files: Kind of result → file; empty if the image failed.
         size: (height, width) of the image; None if it failed.
         classes: Class name → share of the pixels, largest first.
         confidence: Mean probability of the chosen classes; None if the image failed.
-        seconds: From opening the image to both files on disk.
+        seconds: From opening the image to all files on disk.
         error: Why it failed, else None.
     """
 
     image: Path
-    mask: Path | None = None
-    overlay: Path | None = None
+    files: dict[str, Path] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     classes: dict[str, float] = field(default_factory=dict)
     confidence: float | None = None
     seconds: float = 0.0
     error: HrsegError | None = None
 
+    @property
+    def mask(self) -> Path | None:
+        """Palette PNG of dataset ids; None if the image failed or nobody asked for it."""
+        return self.files.get("mask")
+
+    @property
+    def overlay(self) -> Path | None:
+        """The picture with its legend; None if the image failed or nobody asked for it."""
+        return self.files.get("overlay")
+
     def line(self, most: int = 4) -> str:
-        """Say it in one line: the image, its largest classes, where the overlay is.
+        """Say it in one line: the image, its largest classes, where the overlay (or the last file) is.
 
         Example:
-            >>> FileResult(Path("a.png"), overlay=Path("a_overlay.png"), classes={"road": 0.5}).line()
+            >>> FileResult(Path("a.png"), {"overlay": Path("a_overlay.png")}, classes={"road": 0.5}).line()
             'a.png: road 50.0 %  -> a_overlay.png'
         """
         if self.error is not None:
             return f"{self.image}: {self.error}"
         shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
         rest = f", {len(shown) - most} more" if len(shown) > most else ""
-        return f"{self.image}: {', '.join(shown[:most])}{rest}  -> {self.overlay}"
+        last = self.overlay or next(reversed(self.files.values()), None)
+        return f"{self.image}: {', '.join(shown[:most])}{rest}  -> {last}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -68,6 +78,7 @@ class FileResult:
             "image": str(self.image),
             "mask": self.mask and str(self.mask),
             "overlay": self.overlay and str(self.overlay),
+            "files": {kind: str(path) for kind, path in self.files.items()},
             "height": self.size and self.size[0],
             "width": self.size and self.size[1],
             "classes": {name: round(share, 6) for name, share in self.classes.items()},
@@ -139,9 +150,13 @@ def from_pretrained(name: str, revision: str | None = None, **options: Any) -> P
 
 
 def predict_files(
-    predictor: Predictor, paths: Sequence[Path], out: str | Path
+    predictor: Predictor,
+    paths: Sequence[Path],
+    out: str | Path,
+    outputs: Sequence[str] = DEFAULT_KINDS,
+    options: Options | None = None,
 ) -> Iterator[FileResult]:
-    """Segment image files one after the other, and write mask and overlay of each.
+    """Segment image files one after the other, and write the results of each, such as mask and overlay.
 
     Files are called NAME_mask.png and NAME_overlay.png, where NAME is the image's stem. Images that
     share a stem keep their folders: a/x.png and b/x.png give out/a/x_mask.png and out/b/x_mask.png. See
@@ -151,38 +166,48 @@ def predict_files(
         predictor: From `open_predictor`.
         paths: The images, for example from `inference.sources.expand`.
         out: Folder of the results; it is made where it is missing.
+        outputs: Kinds of results, rows of `inference.outputs.OUTPUTS`.
+        options: What their writers may be told.
 
     Returns:
         One result for each image, in order, as soon as it is done. Broken images have an error.
 
     Raises:
+        ConfigError: An unknown kind, or one that needs a map that the predictor does not keep.
         DataError: A result would overwrite one of the images, or the folder cannot be written.
     """
     out = Path(out)
+    kinds = check_kinds(outputs)
     paths = [Path(path) for path in paths]
     names = result_names(paths)
-    _refuse_overwriting(paths, names, out)
+    _refuse_overwriting(paths, names, out, kinds)
     for path, name in zip(paths, names, strict=True):
-        yield _predict_file(predictor, path, name, out)
+        yield _predict_file(predictor, path, name, out, kinds, options)
 
 
-def _predict_file(predictor: Predictor, path: Path, name: str, out: Path) -> FileResult:
+def _predict_file(
+    predictor: Predictor,
+    path: Path,
+    name: str,
+    out: Path,
+    kinds: Sequence[str],
+    options: Options | None,
+) -> FileResult:
     start = time.perf_counter()
     try:
         prediction = _predict(predictor, path)
     except HrsegError as error:
         return FileResult(path, seconds=time.perf_counter() - start, error=error)
     try:
-        mask, overlay = prediction.save(out, name)
+        files = write_all(prediction, out, name, kinds, options)
     except HrsegError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _HOPELESS:
             raise
         return FileResult(path, seconds=time.perf_counter() - start, error=error)
     return FileResult(
         image=path,
-        mask=mask,
-        overlay=overlay,
-        size=(prediction.mask.shape[0], prediction.mask.shape[1]),
+        files=files,
+        size=prediction.size,
         classes=prediction.shares(),
         confidence=float(prediction.confidence.mean()),
         seconds=time.perf_counter() - start,
@@ -207,13 +232,15 @@ def _is_out_of_memory(error: Exception) -> bool:
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
-def _refuse_overwriting(paths: Sequence[Path], names: Sequence[str], out: Path) -> None:
+def _refuse_overwriting(
+    paths: Sequence[Path], names: Sequence[str], out: Path, kinds: Sequence[str]
+) -> None:
     """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; results need a folder. Choose another one with --out.")
     inputs = {path.resolve() for path in paths}
     for name in names:
-        for target in result_paths(out, name):
+        for target in result_paths(out, name, kinds).values():
             if target.resolve() in inputs:
                 raise DataError(
                     f"{target} is one of the images, and a result would overwrite it. Choose another folder "

@@ -111,7 +111,7 @@ def test_bugs_keep_their_traceback(predictor, tmp_path, monkeypatch):
 
 def test_the_line_shows_the_largest_classes():
     shares = {"road": 0.5, "sky": 0.2, "tree": 0.15, "car": 0.1, "pole": 0.05}
-    result = FileResult(Path("a b.png"), overlay=Path("o/a b_overlay.png"), classes=shares)
+    result = FileResult(Path("a b.png"), {"overlay": Path("o/a b_overlay.png")}, classes=shares)
     expected = (
         "a b.png: road 50.0 %, sky 20.0 %, tree 15.0 %, car 10.0 %, 1 more  -> o/a b_overlay.png"
     )

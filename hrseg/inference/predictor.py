@@ -4,7 +4,6 @@ It knows tensors and labels, no config and no command line.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +15,15 @@ from torch import nn
 from hrseg.data.bands import read_bands
 from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.errors import ConfigError, DataError
-from hrseg.imaging import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    read_image,
-    stretched,
-    to_tensor,
-    write_image,
-    write_mask,
-)
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, stretched, to_tensor
 from hrseg.inference.opening import open_model
+from hrseg.inference.prediction import Prediction
 from hrseg.inference.prepare import precision_of, prepare, resolve_device
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import Scorer, aligns
-from hrseg.viz import overlay
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says about one image.
-
-    Attributes:
-        mask: trainIds, uint8 (H, W).
-        confidence: Probability of the chosen class, float32 (H, W).
-        labels: The classes.
-        image: The image it is about, uint8 RGB (H, W, 3); of other bands the first three, stretched.
-        name: Stem of the image's file, or "image".
-    """
-
-    mask: np.ndarray
-    confidence: np.ndarray
-    labels: LabelSet
-    image: np.ndarray
-    name: str = "image"
-
-    def ids(self) -> np.ndarray:
-        """Return the mask in the dataset's own ids. Shape: (H, W)."""
-        return self.labels.decode(self.mask)
-
-    def shares(self) -> dict[str, float]:
-        """Return class name → share of the pixels, largest first, absent classes left out."""
-        counts = np.bincount(self.mask.ravel(), minlength=self.labels.num_classes)
-        order = np.argsort(-counts, kind="stable")
-        return {self.labels.names[i]: float(counts[i] / self.mask.size) for i in order if counts[i]}
-
-    def overlay(self, alpha: float = 0.55, legend: bool = True) -> np.ndarray:
-        """Return the image under its classes, with a legend. Shape: uint8 (H', W', 3)."""
-        return overlay(self.image, self.mask, self.labels, alpha=alpha, legend=legend)
-
-    def save(self, folder: str | Path, stem: str | None = None) -> tuple[Path, Path]:
-        """Write STEM_mask.png (palette PNG of dataset ids) and STEM_overlay.png, each whole or not at all.
-
-        Returns:
-            The two paths.
-
-        Raises:
-            DataError: A file cannot be written.
-        """
-        mask, picture = result_paths(folder, stem or self.name)
-        write_mask(mask, self.ids(), self.labels.id_palette())
-        write_image(picture, self.overlay())
-        return mask, picture
-
-
-def result_paths(folder: str | Path, stem: str) -> tuple[Path, Path]:
-    """Return where a prediction's mask and overlay go."""
-    return Path(folder) / f"{stem}_mask.png", Path(folder) / f"{stem}_overlay.png"
+__all__ = ["Prediction", "Predictor"]
 
 
 class Predictor:
