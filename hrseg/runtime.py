@@ -99,6 +99,8 @@ def open_predictor(
     scales: Sequence[float] = (),
     flip: bool | None = None,
     merge: str | None = None,
+    keep: Sequence[str] = (),
+    classes: Sequence[str] = (),
 ) -> Predictor:
     """Open a trained model, ready to segment images.
 
@@ -113,6 +115,8 @@ def open_predictor(
         scales: Scales to look at instead of the protocol's.
         flip: Whether to look at the mirrored image too.
         merge: What is averaged over them: "softmax", "logits" or "exp".
+        keep: Maps that results need beside mask and confidence; see `inference.outputs.needed_maps`.
+        classes: Names of the classes whose probabilities are kept; none means all.
 
     Raises:
         ConfigError: A choice that cannot work.
@@ -128,6 +132,8 @@ def open_predictor(
         scales=scales,
         flip=flip,
         merge=merge,
+        keep=keep,
+        classes=classes,
     )
 
 

@@ -3,7 +3,9 @@
 It knows tensors and labels, no config and no command line.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,20 @@ from torch import nn
 
 from hrseg.data.bands import read_bands
 from hrseg.data.labels import Label, LabelSet, distinct_colors
-from hrseg.errors import ConfigError, DataError
+from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, stretched, to_tensor
 from hrseg.inference.opening import open_model
-from hrseg.inference.prediction import Prediction
+from hrseg.inference.prediction import MAPS, Prediction
 from hrseg.inference.prepare import precision_of, prepare, resolve_device
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
+from hrseg.inference.reduction import Reduction
 from hrseg.inference.tta import Scorer, aligns
 
 __all__ = ["Prediction", "Predictor"]
+
+Source = str | Path | Image.Image | np.ndarray
+"""What can be segmented."""
 
 
 class Predictor:
@@ -48,6 +54,8 @@ class Predictor:
         scales: Scales to look at, such as (0.75, 1.0, 1.25).
         flip: Whether to look at the mirrored image too.
         merge: What is averaged over them: "softmax", "logits" or "exp".
+        keep: Maps to keep beside mask and confidence: "probabilities", "entropy", "margin".
+        classes: Names of the classes whose probabilities are kept; none means all.
 
     Raises:
         ConfigError: A choice that cannot work.
@@ -77,16 +85,19 @@ class Predictor:
         scales: Sequence[float] = (),
         flip: bool | None = None,
         merge: str | None = None,
+        keep: Sequence[str] = (),
+        classes: Sequence[str] = (),
     ) -> None:
         options: dict[str, Any] = {"window": window, "overlap": overlap}
         options |= {"scales": scales, "flip": flip, "merge": merge}
         self.protocol = choose_protocol(protocol, **options)
+        self.source: Path | None = None
         if isinstance(model, nn.Module):
             network = model
             labels = labels or _numbered(network)
         else:
             opened = open_model(model)
-            network = opened.network
+            network, self.source = opened.network, opened.source
             labels, mean, std = labels or opened.labels, mean or opened.mean, std or opened.std
             bands = opened.bands if bands is None else tuple(bands)
             value_range = value_range or opened.value_range
@@ -97,6 +108,8 @@ class Predictor:
         self.in_channels = _check_bands(network, self.mean, self.std, bands)
         self.device = resolve_device(device)
         self.precision = precision_of(network, precision, self.device)
+        self.keep = _check_keep(keep)
+        self.kept = _trained_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
         self.logits_fn = prepare(network, self.device, self.precision)
         self.scorer = Scorer(
@@ -109,7 +122,7 @@ class Predictor:
             aligned=aligns(network),
         )
 
-    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
+    def __call__(self, image: Source) -> Prediction:
         """Segment one image.
 
         Args:
@@ -122,20 +135,58 @@ class Predictor:
         Shape:
             array (H, W, B) → Prediction.mask (H, W)
         """
-        name = Path(image).stem if isinstance(image, str | Path) else "image"
-        pixels = self._pixels(image)
-        tensor = to_tensor(pixels, self.mean, self.std, self.value_range)[None]
-        mask = np.empty(pixels.shape[:2], dtype=np.uint8)
-        confidence = np.empty(pixels.shape[:2], dtype=np.float32)
-        for top, logits in self.scorer.bands(tensor):
-            rows = slice(top, top + logits.shape[-2])
-            # The winner's softmax, without a second tensor of K probabilities for each pixel.
-            best, winner = logits[0].max(dim=0)
-            confidence[rows] = torch.exp(best - torch.logsumexp(logits[0], dim=0)).cpu().numpy()
-            mask[rows] = winner.to(torch.uint8).cpu().numpy()
+        return self.batch([image])[0]
+
+    def batch(
+        self, images: Sequence[Source], names: Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """Segment several images; those of one size go through the network together.
+
+        Args:
+            images: As for one.
+            names: Of the images; None takes the stems of their files.
+
+        Returns:
+            One prediction for each image, in order.
+
+        Raises:
+            DataError: One of them is not an image.
+        """
+        pixels = [self._pixels(image) for image in images]
+        done: dict[int, Prediction] = {}
+        for first, values in enumerate(pixels):
+            if first not in done:
+                same = [i for i, other in enumerate(pixels) if other.shape == values.shape]
+                kept = self._reduce([pixels[i] for i in same])
+                done |= {
+                    i: self._prediction(images[i], pixels[i], kept.of(n))
+                    for n, i in enumerate(same)
+                }
+        made = [done[i] for i in range(len(pixels))]
+        if names is None:
+            return made
+        return [replace(one, name=name) for one, name in zip(made, names, strict=True)]
+
+    def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
+        """Run images of one size, and keep of the logits what is asked for, band by band."""
+        tensors = [to_tensor(one, self.mean, self.std, self.value_range) for one in pixels]
+        reduction = Reduction(len(pixels), pixels[0].shape[:2], self.keep, self.kept)
+        for top, logits in self.scorer.bands(torch.stack(tensors)):
+            reduction.add(top, logits)
+        return reduction
+
+    def _prediction(
+        self, image: Source, pixels: np.ndarray, maps: dict[str, np.ndarray]
+    ) -> Prediction:
+        path = Path(image) if isinstance(image, str | Path) else None
         plain = self.bands is None and self.in_channels == 3
         return Prediction(
-            mask, confidence, self.labels, pixels if plain else stretched(pixels), name
+            labels=self.labels,
+            image=pixels if plain else stretched(pixels),
+            name=path.stem if path else "image",
+            origin=str(path) if path else "",
+            kept=self.kept,
+            **maps,
         )
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -147,10 +198,61 @@ class Predictor:
             return _checked(np.atleast_3d(np.array(image)), self.in_channels, True)
         return read_bands(image, range(self.in_channels) if self.bands is None else self.bands)
 
+    def facts(self) -> dict[str, Any]:
+        """Return everything that its results depend on but the image, as plain values; the weights as a digest."""
+        return {
+            "model": _digest(self.network, self.source),
+            "labels": self.labels.to_dict(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "bands": None if self.bands is None else list(self.bands),
+            "value_range": self.value_range,
+            "precision": self.precision,
+            "protocol": asdict(self.protocol),
+            "classes": list(self.kept),
+        }
+
     def logits(self, image: np.ndarray) -> torch.Tensor:
         """Return logits at image size. Shape: (H, W, B) → float32 (1, K, H, W)."""
         tensor = to_tensor(image, self.mean, self.std, self.value_range)[None]
         return self.scorer(tensor)
+
+
+def _check_keep(keep: Iterable[str]) -> tuple[str, ...]:
+    keep = tuple(dict.fromkeys(keep))
+    for name in keep:
+        if name not in MAPS:
+            raise ConfigError(unknown_choice("map", name, MAPS))
+    return keep
+
+
+def _trained_ids(names: Sequence[str], labels: LabelSet) -> tuple[int, ...]:
+    """Return the trainIds of some classes in the order of their names; of all where none is named."""
+    known = {name.lower(): i for i, name in reversed(list(enumerate(labels.names)))}
+    for name in names:
+        if name.lower() not in known:
+            raise ConfigError(
+                f"'{labels.name}' has no class '{name}'.{did_you_mean(name, labels.names)} Classes: "
+                f"{', '.join(labels.names)}."
+            )
+    return tuple(dict.fromkeys(known[name.lower()] for name in names)) or tuple(
+        range(labels.num_classes)
+    )
+
+
+def _digest(network: nn.Module, source: Path | None) -> str:
+    """Hash the weights; of an exported file, which holds them itself, the file."""
+    state = network.state_dict()
+    digest = hashlib.sha256(repr(getattr(network, "spec", "")).encode())
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy())
+    if not state and source is not None:
+        for file in sorted({source, source.with_suffix(".bin")}):
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _numbered(network: nn.Module) -> LabelSet:
