@@ -11,12 +11,24 @@ import re
 import sys
 from collections.abc import Sequence
 
-from hrseg.cli import compare, config, data, export, models, predict, reproduce, run, study, weights
+from hrseg.cli import (
+    compare,
+    config,
+    data,
+    export,
+    models,
+    predict,
+    reproduce,
+    run,
+    serve,
+    study,
+    weights,
+)
 from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, complain, say
 from hrseg.cli.words import LOOK, Parser, add_verb
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
-PAGES = (run, study, compare, predict, export, reproduce, config, models, weights, data)
+PAGES = (run, study, compare, predict, export, serve, reproduce, config, models, weights, data)
 """In the order in which `hrseg --help` lists their verbs."""
 
 _ABOUT = """

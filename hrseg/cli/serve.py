@@ -1,0 +1,89 @@
+"""A server with a page."""
+
+import argparse
+from typing import Any
+
+from hrseg.cli.terminal import OK
+from hrseg.cli.words import add_model, add_verb, positive
+from hrseg.errors import MissingExtraError
+
+
+def add(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "serve", _serve)
+    add_model(verb)
+    text = "address to listen on; 127.0.0.1 is seen from this machine only (127.0.0.1)"
+    verb.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=text)
+    text = "0 takes any that is free (8000)"
+    verb.add_argument("--port", type=int, default=8000, metavar="N", help=text)
+    text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
+    verb.add_argument("--token-file", metavar="FILE", help=text)
+    text = "images held at once, waiting and in work; more are told to come again (16)"
+    verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
+    text = "height times width of an image at most (25000000)"
+    verb.add_argument("--max-pixels", type=positive, default=25_000_000, metavar="N", help=text)
+    text = "size of a file at most (32)"
+    verb.add_argument("--max-megabytes", type=positive, default=32, metavar="N", help=text)
+    text = "seconds from a request to its answer at most (60)"
+    verb.add_argument("--timeout", type=float, default=60.0, metavar="S", help=text)
+    text = "images of equal size that go through the network together (8)"
+    verb.add_argument("--max-batch", type=positive, default=8, metavar="N", help=text)
+    text = "milliseconds that the first of them waits for others (5)"
+    verb.add_argument("--max-wait", type=float, default=5.0, metavar="MS", help=text)
+    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
+    verb.add_argument("--device", choices=devices, default="auto", help=text)
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    text = "a named way to look, such as tta (whole)"
+    verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """Serve a model by HTTP, with a page to use it.
+
+    The page is at the address that is printed: drop an image on it. Programs send images to POST
+    /predict and get a mask, an overlay or JSON; /openapi.json tells all paths. Ctrl-C or SIGTERM ends
+    the server when what it accepted is answered.
+
+      hrseg serve
+      hrseg serve --model runs/demo --port 8080
+      hrseg serve --model street.onnx --host 0.0.0.0 --token-file token.txt
+      curl -F image=@street.jpg 'http://127.0.0.1:8000/predict?output=overlay' -o overlay.png
+    """
+    try:
+        import fastapi
+        import python_multipart
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The server needs {error.name}, which is not installed. Run: pip install 'hrseg[serve]'"
+        ) from error
+    del fastapi, python_multipart, uvicorn
+    from hrseg.runtime import open_predictor
+    from hrseg.serve.limits import Limits
+    from hrseg.serve.server import listen, model_name
+    from hrseg.serve.token import read_token
+    from hrseg.weights import DEFAULT_TAG
+
+    limits = Limits(
+        max_queue=arguments.max_queue,
+        max_bytes=arguments.max_megabytes * 2**20,
+        max_pixels=arguments.max_pixels,
+        max_batch=arguments.max_batch,
+        max_wait=arguments.max_wait / 1000,
+        timeout=arguments.timeout,
+    )
+    token = read_token(arguments.token_file)
+    predictor = open_predictor(
+        arguments.model,
+        device=arguments.device,
+        precision=arguments.precision,
+        protocol=arguments.protocol,
+    )
+    name = model_name(arguments.model, DEFAULT_TAG)
+    running = listen(
+        predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
+    )
+    print(f"{name} is served at {running.url}  (Ctrl-C ends it)", flush=True)
+    running.serve()
+    return OK
