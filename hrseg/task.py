@@ -6,7 +6,7 @@ configs and tables are joined in `build`.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -85,6 +85,8 @@ class SegmentationTask(pl.LightningModule):
         self.guard = Guard(network, non_finite)
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None
+        self.observe: Callable[[dict[str, Any], torch.Tensor], None] | None = None
+        """Called with each scored batch and its logits (N, K, H, W), for what needs more than the argmax."""
         self._scorer: Scorer | None = None
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
@@ -229,9 +231,15 @@ class SegmentationTask(pl.LightningModule):
         assert self._scorer is not None
         # The prepared network chose its precision itself; the trainer's autocast would change it.
         with torch.autocast(self.device.type, enabled=False):
-            logits = self._scorer(batch["image"])
-        pred = logits.argmax(dim=1)  # (N, H, W)
+            if self.observe is None:
+                bands = [band.labels for band in self._scorer.label_bands(batch["image"])]
+                pred = torch.cat(bands, dim=1).long()  # (N, H, W)
+            else:
+                logits = self._scorer(batch["image"])
+                pred = logits.argmax(dim=1)
         self.confusion.update(pred, batch["mask"])
+        if self.observe is not None:
+            self.observe(batch, logits)
         return pred
 
     def _close_evaluation(self, stage: str) -> None:

@@ -19,9 +19,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
-def prepare(
-    network: nn.Module, device: torch.device | str, precision: str = "auto"
-) -> LogitsFunction:
+def prepare(network: nn.Module, device: torch.device | str, precision: str = "auto") -> "Prepared":
     """Copy a network to a device for inference and return it as a logits function.
 
     The copy is in evaluation mode and stores its maps channels last. In bf16 only the convolutions change
@@ -51,19 +49,48 @@ def prepare(
         for module in twin.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(torch.bfloat16)
-    dtype = torch.bfloat16 if plain else torch.float32
+    return Prepared(twin, device, half, plain)
 
-    def logits(image: torch.Tensor) -> torch.Tensor:
-        image = image.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+
+class Prepared:
+    """A network ready to run; a logits function.
+
+    Attributes:
+        coarse: The same without the last resize, for whoever wants labels and never logits at image size:
+            (n, bands, h, w) → (n, K, h / 4, w / 4). None where the network ends at image size.
+
+    Args:
+        network: On its device, in evaluation mode.
+        device: Where it is.
+        half: Whether it computes in bf16.
+        stored: Whether its convolutions are stored in bf16; otherwise autocast rounds them.
+    """
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, half: bool = False, stored: bool = False
+    ) -> None:
+        self.network: Any = network
+        self.device = device
+        self.half = half
+        self.stored = stored
+        self.coarse: LogitsFunction | None = None
+        if hasattr(network, "forward_coarse"):
+            self.coarse = lambda image: self._run(self.network.forward_coarse, image)
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits. Shape: (n, bands, h, w) → (n, K, h, w), float32."""
+        return self._run(self.network, image)
+
+    def _run(self, function: Callable[..., Any], image: torch.Tensor) -> torch.Tensor:
+        dtype = torch.bfloat16 if self.stored else torch.float32
+        image = image.to(device=self.device, dtype=dtype, memory_format=torch.channels_last)
         with (
             torch.no_grad(),
-            torch.autocast(device.type, torch.bfloat16, enabled=half and not plain),
-            contextlib.nullcontext() if half else _without_tf32(device),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.half and not self.stored),
+            contextlib.nullcontext() if self.half else _without_tf32(self.device),
         ):
-            scores: torch.Tensor = twin(image)
+            scores: torch.Tensor = function(image)
         return scores.float()
-
-    return logits
 
 
 def resolve_device(name: str) -> torch.device:

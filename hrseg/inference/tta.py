@@ -4,7 +4,7 @@ A `Scorer` is itself a logits function. Its results are logits whatever was merg
 averaged probabilities back, and their argmax the class.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
 from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.protocol import Protocol, Size
-from hrseg.inference.windows import Band, in_rows, logit_bands, whole_or_windows
+from hrseg.inference.windows import WHOLE_PIXELS, Band, in_rows, logit_bands, whole_or_windows
+from hrseg.kernels.labels import LabelBand, logit_rows, reduce_logits
 
 EXP_LIMIT = 80.0
 """exp of logits above this counts as exp of this: float32 ends at 88, and the official code with it."""
@@ -151,10 +152,33 @@ class Scorer:
         return whole_or_windows(*self._outer(image))
 
     def bands(self, image: torch.Tensor) -> Iterator[Band]:
-        """Yield the same band by band, for callers that reduce it at once; see `windows.logit_bands`."""
+        """Yield the same band by band, for callers that reduce it at once; see `windows.logit_bands`.
+
+        One plain look at a whole image goes from the head's own resolution to bands that fit the processor's cache;
+        there are never logits of the whole image.
+        """
         if self.protocol.absolute:
             return in_rows(0, self._look(image))
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        coarse = getattr(self.logits_fn, "coarse", None)
+        whole = self.protocol.plain and self.protocol.window is None
+        if coarse is not None and whole and 0 < size[0] * size[1] <= WHOLE_PIXELS:
+            policy = "bilinear_aligned" if self.aligned else "bilinear"
+            return logit_rows(coarse(image), size, policy)
         return logit_bands(*self._outer(image))
+
+    def label_bands(self, image: torch.Tensor, want: Collection[str] = ()) -> Iterator[LabelBand]:
+        """Yield labels, and what else is wanted of `kernels.labels.MAPS`, from top to bottom.
+
+        Args:
+            image: Normalised.
+            want: Any of `kernels.labels.MAPS`.
+
+        Shape:
+            image (N, bands, H, W) → bands of (N, rows, W)
+        """
+        for top, logits in self.bands(image):
+            yield reduce_logits(top, logits, want)
 
     def _outer(self, image: torch.Tensor) -> tuple[Any, ...]:
         row = self.protocol

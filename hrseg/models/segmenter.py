@@ -35,7 +35,11 @@ class Segmenter(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: (N, bands, H, W) → (N, K, H, W)."""
-        return self.upsample(self.forward_all(image)["main"], (image.shape[-2], image.shape[-1]))
+        return self.upsample(self.forward_coarse(image), (image.shape[-2], image.shape[-1]))
+
+    def forward_coarse(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the main logits at the head's own resolution. Shape: (N, bands, H, W) → (N, K, H/4, W/4)."""
+        return self.forward_all(image)["main"]
 
     def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return every output of the head at stride 4, exactly the maps the official code returns.

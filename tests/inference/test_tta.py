@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from hrseg.inference import windows
+from hrseg.inference.prepare import prepare
 from hrseg.inference.protocol import MERGES, Protocol
 from hrseg.inference.protocols import PROTOCOLS, choose_protocol
 from hrseg.inference.tta import MERGE_RULES, Scorer, aligns, mirrored
@@ -207,3 +208,17 @@ def test_only_networks_with_aligned_corners_align():
 
 def test_every_rule_has_a_name_and_every_name_a_rule():
     assert set(MERGE_RULES) == set(MERGES)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (97, 101)])
+@pytest.mark.parametrize("name", ["whole", "tta"])
+def test_label_bands_are_the_argmax_of_the_logits(tiny_network, size, name):
+    scorer = Scorer(prepare(tiny_network, "cpu", "fp32"), choose_protocol(name))
+    image = torch.randn(2, 3, *size)
+    bands = list(scorer.label_bands(image, ("confidence",)))
+    logits = scorer(image)
+    rows = torch.cat([band for _, band in scorer.bands(image)], dim=2)
+    assert (rows - logits).abs().max() < 1e-5 * logits.abs().max()
+    assert torch.equal(torch.cat([band.labels for band in bands], 1).long(), logits.argmax(1))
+    confidence = torch.cat([band.confidence for band in bands], 1)
+    assert torch.allclose(confidence, logits.softmax(1).amax(1), atol=1e-5)

@@ -1,0 +1,124 @@
+"""From logits at stride 4 to labels at image size, block by block of rows.
+
+Logits of 150 classes at 1024 x 2048 are 1.2 GB as one tensor. Here they exist a few rows at a time, small enough for
+the processor's cache, and each block is reduced to labels and to the maps asked for.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from hrseg.errors import ConfigError, unknown_choice
+from hrseg.kernels.rows import blocks, enlarged_rows
+
+MAPS = ("confidence", "entropy", "margin")
+"""What can be had besides labels: the probability of the label, the entropy of all (in nats), and the label's
+probability less the next one's."""
+BUDGET = {"cpu": 4 * 2**20, "cuda": 2**28}
+"""Bytes of a block: what a core's caches hold, and what a GPU needs to be busy."""
+
+
+@dataclass(frozen=True)
+class LabelBand:
+    """Some rows of a label map.
+
+    Attributes:
+        top: The first of them.
+        labels: trainIds, uint8 (N, rows, W), int16 above 256 classes.
+        confidence: Probability of the label, float32 (N, rows, W), where asked for; and so on.
+        entropy: Of the probabilities, in nats.
+        margin: Probability of the label less that of the second class.
+    """
+
+    top: int
+    labels: torch.Tensor
+    confidence: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    margin: torch.Tensor | None = None
+
+
+def labels_from_logits(
+    logits: torch.Tensor,
+    size: tuple[int, int],
+    *,
+    policy: str = "bilinear",
+    want: Collection[str] = (),
+) -> Iterator[LabelBand]:
+    """Yield labels at image size, from top to bottom, without logits of that size.
+
+    Labels are those of the whole: float32, enlarged bilinearly (with aligned corners for "bilinear_aligned"), and of
+    equal logits the first class.
+
+    Args:
+        logits: As a head gives them.
+        size: (height, width) of the image.
+        policy: The network's resize policy.
+        want: Any of MAPS.
+
+    Shape:
+        logits (N, K, h, w) → bands of (N, rows, W)
+
+    Raises:
+        ConfigError: An unknown map.
+
+    Example:
+        >>> logits = torch.tensor([[[[0.0, 9.0]], [[5.0, 5.0]]]])
+        >>> [band.labels.tolist() for band in labels_from_logits(logits, (1, 4))]
+        [[[[1, 1, 0, 0]]]]
+    """
+    for name in want:
+        if name not in MAPS:
+            raise ConfigError(unknown_choice("map", name, MAPS))
+    for top, band in logit_rows(logits, size, policy):
+        yield reduce_logits(top, band, want)
+
+
+def logit_rows(
+    logits: torch.Tensor, size: tuple[int, int], policy: str = "bilinear"
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield logits at image size a few rows at a time, for whoever reduces them in a way of their own.
+
+    Args:
+        logits: As a head gives them.
+        size: (height, width) of the image.
+        policy: The network's resize policy.
+
+    Shape:
+        logits (N, K, h, w) → (top, float32 (N, K, rows, W)), from top to bottom
+    """
+    logits = logits.float().contiguous(memory_format=torch.channels_last)
+    count, classes, small = logits.shape[:3]
+    budget = BUDGET.get(logits.device.type, BUDGET["cpu"])
+    for first, last in blocks(small, size[0], 4 * count * classes * size[1], budget):
+        yield first, enlarged_rows(logits, (first, last), size, policy == "bilinear_aligned")
+
+
+def reduce_logits(top: int, logits: torch.Tensor, want: Collection[str] = ()) -> LabelBand:
+    """Reduce a band of logits to labels and maps.
+
+    Args:
+        top: First row of the band.
+        logits: At image size.
+        want: Any of MAPS.
+
+    Shape:
+        logits (N, K, rows, W) → (N, rows, W)
+    """
+    best, winner = logits.max(dim=1)
+    labels = winner.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
+    if not want:
+        return LabelBand(top, labels)
+    below = logits - best.unsqueeze(1)  # (N, K, rows, W), 0 for the winner
+    powers = below.exp()
+    total = powers.sum(dim=1)
+    maps = {}
+    if "confidence" in want:
+        maps["confidence"] = total.reciprocal()
+    if "entropy" in want:
+        # -sum p log p with p = e^b / total; a logit of minus infinity adds nothing.
+        maps["entropy"] = total.log() - (powers * below.clamp_min(-1e4)).sum(dim=1) / total
+    if "margin" in want:
+        powers.scatter_(1, winner.unsqueeze(1), 0.0)
+        maps["margin"] = (1 - powers.amax(dim=1)) / total
+    return LabelBand(top, labels, **maps)

@@ -1,0 +1,87 @@
+"""Bilinear enlargement of some rows only, so that a large map never has to exist as a whole.
+
+The arithmetic is torch's own: where the height grows by a whole factor, the rows needed are cut out and handed to
+`F.interpolate`, which gives each of them the values that it has in the whole map.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+LEAST = 4
+"""Rows of the small map in a block, at least: each block computes a row more on either side."""
+
+
+def enlarged_rows(
+    maps: torch.Tensor, rows: tuple[int, int], size: tuple[int, int], aligned: bool = False
+) -> torch.Tensor:
+    """Return rows of the bilinearly enlarged map.
+
+    Without aligned corners and with a height that grows by a power of two, rows of maps stored channels last
+    equal those of `F.interpolate` to the bit. Otherwise they agree up to rounding.
+
+    Args:
+        maps: The small maps.
+        rows: First row of the large map, and the one after the last.
+        size: (height, width) of the large map.
+        aligned: Whether the corner pixels keep their places.
+
+    Shape:
+        maps (N, C, h, w) → (N, C, rows, W)
+
+    Example:
+        >>> maps = torch.arange(6.0).view(1, 1, 3, 2)
+        >>> whole = F.interpolate(maps, (12, 8), mode="bilinear")
+        >>> torch.equal(enlarged_rows(maps, (5, 9), (12, 8)), whole[:, :, 5:9])
+        True
+    """
+    first, last = rows
+    small, (height, width) = maps.shape[-2], size
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps[:, :, first:last]
+    if not aligned and height % small == 0:
+        factor = height // small
+        above = max(first // factor - 1, 0)
+        below = min(-(-last // factor) + 1, small)
+        cut = maps[:, :, above:below]
+        part = F.interpolate(cut, ((below - above) * factor, width), mode="bilinear")
+        return part[:, :, first - above * factor : last - above * factor]
+    upper, lower, share = _places(small, height, aligned, maps.device)
+    upper, lower, share = upper[first:last], lower[first:last], share[first:last, None]
+    above, below = int(upper[0]), int(lower[-1]) + 1
+    wide = maps[:, :, above:below]
+    if wide.shape[-1] != width:
+        wide = F.interpolate(wide, (below - above, width), mode="bilinear", align_corners=aligned)
+    share = share.to(wide.dtype)
+    return wide[:, :, upper - above] * (1 - share) + wide[:, :, lower - above] * share
+
+
+def _places(
+    small: int, large: int, aligned: bool, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the two rows that each row of the large map lies between, and how near it is to the second."""
+    at = torch.arange(large, dtype=torch.float32, device=device)
+    corner = at * ((small - 1) / max(1, large - 1))
+    at = corner if aligned else ((at + 0.5) * (small / large) - 0.5).clamp_min(0)
+    upper = at.long().clamp_max(small - 1)
+    return upper, (upper + 1).clamp_max(small - 1), (at - upper).clamp(0, 1)
+
+
+def blocks(small: int, large: int, row_bytes: int, budget: int) -> Iterator[tuple[int, int]]:
+    """Cut the rows of a large map into blocks of about a budget's bytes.
+
+    Args:
+        small: Height of the small map; blocks begin at its rows where the large one is a multiple.
+        large: Height of the large map.
+        row_bytes: Bytes of one row of the large map.
+        budget: Bytes of a block, unless LEAST rows of the small map take more.
+
+    Example:
+        >>> list(blocks(10, 40, row_bytes=100, budget=2000))
+        [(0, 20), (20, 40)]
+    """
+    factor = max(1, large // small)
+    step = factor * max(LEAST, budget // (row_bytes * factor))
+    for first in range(0, large, step):
+        yield first, min(first + step, large)
