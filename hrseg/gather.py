@@ -1,8 +1,9 @@
-"""What an evaluation leaves behind: the predictions as files, and the ledger of all images.
+"""What an evaluation leaves behind: the predictions as files, the ledger of all images, and the evidence of them.
 
 Callbacks of validation and test; nothing here knows of training.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
+from hrseg.evaluation.evidence import Evidence, Rulers, gathered, measure, quota
+from hrseg.evaluation.exhibits import WORST, Exhibit, Worst, worst_of
 from hrseg.evaluation.ledger import Ledger, join
-from hrseg.imaging import write_mask
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, write_mask
 
 
 class WritePredictions(pl.Callback):
@@ -74,12 +77,80 @@ class KeepLedger(pl.Callback):
 
     def ledger(self, model: str) -> Ledger:
         """Put the images of all devices together; every device must call it."""
-        shards = [self.rows]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shards = [[] for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(shards, self.rows)
-        rows = join(shards)
+        rows = join(_from_all(self.rows))
         count = self.labels.num_classes
         matrices = np.array([matrix for _, matrix in rows]).reshape(-1, count, count)
         names = tuple(name for name, _ in rows)
         return Ledger(names, tuple(self.labels.names), matrices, model)
+
+
+class KeepEvidence(pl.Callback):
+    """Keep what each image of an evaluation counts besides its confusion matrix, and the worst of them.
+
+    Args:
+        rulers: What is measured with; None takes the defaults.
+        worst: How many of the worst images are kept to be shown.
+    """
+
+    def __init__(self, rulers: Rulers | None = None, worst: int = WORST) -> None:
+        self.rulers = rulers or Rulers()
+        self.rows: dict[str, dict[str, np.ndarray]] = {}
+        self.exhibits: list[Exhibit] = []
+        self._worst = Worst(worst)
+        self._task: Any = None
+        self._quota = 1
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the task for its logits."""
+        self._task = pl_module
+        self._task.observe = self._observe
+        loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+        self._quota = quota(len(loaders.dataset), self._task.labels.num_classes)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the images of all devices together."""
+        self._task.observe = None
+        shards = _from_all((self.rows, self._worst.exhibits()))
+        self.rows = {name: row for rows, _ in shards for name, row in rows.items()}
+        self.exhibits = worst_of([shown for _, shown in shards], self._worst.most)
+
+    on_test_start = on_validation_start
+    on_test_end = on_validation_end
+
+    def evidence(self, model: str, facts: Mapping[str, str] | None = None) -> Evidence:
+        """Return the evidence of all images.
+
+        Args:
+            model: What was evaluated.
+            facts: What else a reader should know, such as the split.
+
+        Raises:
+            DataError: No image has a mask.
+        """
+        task = self._task
+        labels, looked = task.labels, task.protocol.says()
+        return gathered(self.rows, labels.names, labels.palette, self.rulers, model, looked, facts)
+
+    def _observe(self, batch: dict[str, Any], logits: torch.Tensor) -> None:
+        card = self._task.card
+        mean, std = card.get("mean", IMAGENET_MEAN), card.get("std", IMAGENET_STD)
+        for image, mask, name, values in zip(
+            batch["image"], batch["mask"], batch["name"], logits, strict=True
+        ):
+            if not (mask != IGNORE_INDEX).any():  # no mask, or the filler of a shard
+                continue
+            row = self.rows[name] = measure(values, mask, name, self.rulers, self._quota)
+            if self._worst.wants(row["matrices"]):
+                banded = card.get("bands") is not None
+                photo = denormalise(image, tuple(mean), tuple(std), stretch=banded)
+                found = values.argmax(dim=0).cpu().numpy()
+                self._worst.add(name, row["matrices"], photo, mask.cpu().numpy(), found)
+
+
+def _from_all(mine: Any) -> list[Any]:
+    """Collect an object of every device."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    shards: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shards, mine)
+    return shards

@@ -302,6 +302,7 @@ def evaluate(
     overrides: Sequence[str] = (),
     out: Path | None = None,
     recipe: str | None = None,
+    watch: Sequence[pl.Callback] = (),
 ) -> EvaluationResult:
     """Score a model by its evaluation protocol, at the size that the masks have on disk.
 
@@ -311,6 +312,7 @@ def evaluate(
         overrides: Words such as "data.root=/data/camvid".
         out: With "test", a folder for the predictions in dataset ids.
         recipe: Takes data and options from this recipe instead of the model's own config.
+        watch: Callbacks that look on, such as `gather.KeepEvidence`.
 
     Raises:
         HrsegError: The model or the data cannot be read, or they do not belong together.
@@ -323,7 +325,7 @@ def evaluate(
     card = {"mean": config.data.mean, "std": config.data.std, **opened.banded}
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
     keeper = KeepLedger(data.labels)
-    callbacks: list[pl.Callback] = [build_progress(), keeper]
+    callbacks: list[pl.Callback] = [build_progress(), keeper, *watch]
     if out is not None:
         callbacks.append(WritePredictions(out, data.labels))
     with clear_errors():

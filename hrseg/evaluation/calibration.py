@@ -1,0 +1,194 @@
+"""Does a confidence of 0.8 mean right in 8 of 10 cases? Reliability by bins, its error, and the one number that mends it.
+
+Bins are of equal width over 0 … 1. They are counted finely and merged later, so that another number of bins needs no
+inference. The temperature divides all logits; it changes confidences, never the class.
+
+Source: Guo et al., "On calibration of modern neural networks", arXiv:1706.04599.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hrseg.errors import ConfigError, DataError
+
+FINE = 60
+"""Bins that are counted."""
+BINS = 15
+"""Bins that are shown."""
+COARSER = tuple(bins for bins in range(5, FINE + 1) if FINE % bins == 0)
+COLDEST, HOTTEST = 0.01, 100.0
+
+
+def bin_counts(confidence: np.ndarray, correct: np.ndarray, bins: int = FINE) -> np.ndarray:
+    """Sort pixels into bins of confidence.
+
+    Args:
+        confidence: Probability of the chosen class.
+        correct: Whether it is the true one.
+        bins: How many.
+
+    Returns:
+        For each bin: pixels, the sum of their confidences, how many are right.
+
+    Shape:
+        (M,), (M,) → float64 (bins, 3)
+
+    Example:
+        >>> bin_counts(np.array([0.5, 0.75, 1.0]), np.array([True, False, True]), 2).tolist()
+        [[0.0, 0.0, 0.0], [3.0, 2.25, 2.0]]
+    """
+    # float32 keeps 0.1 just above a tenth, so that a value on a limit belongs to the bin above it
+    place = np.minimum((confidence.astype(np.float64) * bins).astype(np.int64), bins - 1)
+    weights = (None, confidence.astype(np.float64), correct.astype(np.float64))
+    return np.stack([np.bincount(place, each, bins).astype(np.float64) for each in weights], axis=1)
+
+
+def merge_bins(counts: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Put neighbouring bins together.
+
+    Raises:
+        ConfigError: The number does not divide that of the counted bins.
+
+    Shape:
+        (fine, 3) → (bins, 3)
+    """
+    if bins < 1 or len(counts) % bins:
+        listed = ", ".join(map(str, COARSER))
+        raise ConfigError(f"{len(counts)} counted bins do not make {bins}. Choose of {listed}.")
+    return counts.reshape(bins, -1, 3).sum(axis=1)
+
+
+def calibration_error(counts: np.ndarray) -> float:
+    """Return the expected calibration error: the mean gap between confidence and accuracy, by pixels.
+
+    Shape:
+        (bins, 3)
+
+    Example:
+        >>> calibration_error(np.array([[4.0, 3.6, 2.0], [0, 0, 0]]))
+        0.4
+    """
+    pixels = counts[:, 0].sum()
+    return float(np.abs(counts[:, 1] - counts[:, 2]).sum() / pixels) if pixels else float("nan")
+
+
+def nll(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0) -> float:
+    """Return the mean negative log-likelihood of the true classes.
+
+    Shape:
+        logits (M, K), truth (M,)
+    """
+    scaled = _centred(logits) / temperature
+    normal = np.log(np.exp(scaled).sum(axis=1))
+    return float((normal - scaled[np.arange(len(truth)), truth]).mean())
+
+
+def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
+    """Return the temperature whose likelihood is highest, between 0.01 and 100.
+
+    In 1/T the loss is convex, so its slope has one zero; Newton's steps are taken where they stay in the interval
+    that holds it, and halves of that interval otherwise.
+
+    Args:
+        logits: Of some pixels.
+        truth: Their trainIds.
+
+    Raises:
+        DataError: No pixels.
+
+    Shape:
+        logits (M, K), truth (M,)
+    """
+    if not len(truth):
+        raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
+    values = _centred(logits)
+    own = values[np.arange(len(truth)), truth]
+    low, high = 1 / HOTTEST, 1 / COLDEST
+    beta = 1.0
+    for _ in range(60):
+        weights = np.exp(values * beta)
+        weights /= weights.sum(axis=1, keepdims=True)
+        mean = (weights * values).sum(axis=1)
+        slope = float((mean - own).mean())
+        bend = float(((weights * values**2).sum(axis=1) - mean**2).mean())
+        low, high = (low, beta) if slope > 0 else (beta, high)
+        step = beta - slope / bend if bend > 0 else 0.0
+        following = step if low < step < high else (low + high) / 2
+        if abs(following - beta) <= 1e-7 * beta:
+            break
+        beta = following
+    return float(1 / beta)
+
+
+def reliability(
+    logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0, bins: int = FINE
+) -> np.ndarray:
+    """Sort pixels into bins by their logits. Shape: (M, K), (M,) → (bins, 3)."""
+    scaled = _centred(logits) / temperature
+    confidence = 1 / np.exp(scaled).sum(axis=1)
+    return bin_counts(confidence, scaled.argmax(axis=1) == truth, bins)
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What one temperature does, on images that it was not fitted on.
+
+    Attributes:
+        temperature: Fitted on all images.
+        pixels: How many pixels of all images were looked at.
+        nll_before: Mean negative log-likelihood as it is.
+        nll_after: The same with the temperature of the other half of the images.
+        ece_before: Expected calibration error as it is.
+        ece_after: The same with the temperature of the other half.
+        halves: The temperatures of the two halves; how far they differ says how sure the fit is.
+    """
+
+    temperature: float
+    pixels: int
+    nll_before: float
+    nll_after: float
+    ece_before: float
+    ece_after: float
+    halves: tuple[float, float]
+
+
+def mend(logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = BINS) -> Mending:
+    """Fit a temperature, and measure it on images that it has not seen: each half with the other's.
+
+    Args:
+        logits: Of some pixels of each image.
+        truth: Their trainIds.
+        image: The number of their image; even and odd ones are the halves.
+        bins: For the calibration error.
+
+    Raises:
+        DataError: No pixels.
+
+    Shape:
+        logits (M, K), truth (M,), image (M,)
+    """
+    temperature = fit_temperature(logits, truth)
+    parts = [np.flatnonzero(image % 2 == half) for half in (0, 1)]
+    if not all(len(part) for part in parts):
+        parts = [np.arange(len(truth))] * 2  # a single image: nothing to hold out
+    halves = tuple(fit_temperature(logits[part], truth[part]) for part in parts)
+    after, losses, weight = np.zeros((FINE, 3)), 0.0, 0
+    for part, other in zip(parts, halves[::-1], strict=True):
+        after += reliability(logits[part], truth[part], other)
+        losses += nll(logits[part], truth[part], other) * len(part)
+        weight += len(part)
+    return Mending(
+        temperature=temperature,
+        pixels=len(truth),
+        nll_before=nll(logits, truth),
+        nll_after=losses / weight,
+        ece_before=calibration_error(merge_bins(reliability(logits, truth), bins)),
+        ece_after=calibration_error(merge_bins(after, bins)),
+        halves=(halves[0], halves[1]),
+    )
+
+
+def _centred(logits: np.ndarray) -> np.ndarray:
+    values = logits.astype(np.float64)
+    return values - values.max(axis=1, keepdims=True)
