@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hrseg.errors import ConfigError, unknown_choice
+from hrseg.inference.outputs.areas import write_areas
+from hrseg.inference.outputs.coco import write_coco
+from hrseg.inference.outputs.geojson import write_geojson
 from hrseg.inference.outputs.options import Options
-from hrseg.inference.outputs.pictures import write_ids, write_overlay
+from hrseg.inference.outputs.pictures import (
+    write_colour,
+    write_ids,
+    write_overlay,
+    write_train_ids,
+)
+from hrseg.inference.outputs.probabilities import write_bands, write_probabilities
+from hrseg.inference.outputs.scores import map_writer, write_maps
 from hrseg.inference.prediction import DEFAULT_KINDS, Prediction
 
 __all__ = [
@@ -42,8 +52,41 @@ class Output:
 
 
 OUTPUTS: dict[str, Output] = {
-    "mask": Output("_mask.png", write_ids, "the dataset's ids in a palette PNG"),
+    "mask": Output("_mask.png", write_ids, "the dataset's ids, in a palette PNG"),
+    "trainids": Output("_trainids.png", write_train_ids, "trainIds, in a grey PNG"),
+    "colour": Output("_colour.png", write_colour, "colours of the classes, RGB"),
     "overlay": Output("_overlay.png", write_overlay, "the image under its classes, with a legend"),
+    "confidence": Output(
+        "_confidence.png", map_writer("confidence"), "probability of the chosen class, 16 bits"
+    ),
+    "margin": Output(
+        "_margin.png",
+        map_writer("margin"),
+        "largest probability less the second, 16 bits",
+        ("margin",),
+    ),
+    "entropy": Output(
+        "_entropy.png", map_writer("entropy"), "entropy in parts of ln K, 16 bits", ("entropy",)
+    ),
+    "maps": Output(
+        "_maps.npz", write_maps, "confidence, margin and entropy as float32", ("margin", "entropy")
+    ),
+    "probabilities": Output(
+        "_probabilities.npz",
+        write_probabilities,
+        "probabilities of the chosen classes, float16",
+        ("probabilities",),
+    ),
+    "probabilities_tif": Output(
+        "_probabilities.tif",
+        write_bands,
+        "the same as bands of a float32 TIFF (extra tiff)",
+        ("probabilities",),
+    ),
+    "coco": Output("_coco.json", write_coco, "COCO annotations with run lengths"),
+    "geojson": Output("_polygons.geojson", write_geojson, "polygons with holes"),
+    "areas": Output("_areas.json", write_areas, "pixels, per cent and square metres of each class"),
+    "areas_csv": Output("_areas.csv", write_areas, "the same as CSV"),
 }
 """Kind → row."""
 

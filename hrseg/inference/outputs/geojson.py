@@ -1,0 +1,169 @@
+"""Masks as polygons in GeoJSON: one feature for each connected part of a class, its holes kept.
+
+Outlines run along the edges of pixels, so that at tolerance 0 drawing them gives the mask back exactly. Parts that
+touch at a corner only are two, and no outline touches itself: where one would, it is split there. Coordinates are
+those of the image's place on the ground, and pixels (x to the right, y down, 0 at the upper left corner) where it has
+none.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hrseg.data.convert.polygons import Ring, area, simplify, trace
+from hrseg.imaging import write_atomic
+from hrseg.inference.outputs.ground import Ground, ground_of
+from hrseg.inference.outputs.options import Options
+from hrseg.inference.prediction import Prediction
+
+
+def write_geojson(prediction: Prediction, target: Path, options: Options) -> None:
+    """Write a FeatureCollection with class, id, pixels, confidence and, where known, square metres of each part."""
+    ground = ground_of(prediction)
+    head: dict[str, Any] = {"type": "FeatureCollection", "name": prediction.name}
+    if ground is None:
+        head["coordinates"] = "pixels"
+    elif ground.crs and ground.crs != "EPSG:4326":
+        urn = f"urn:ogc:def:crs:{ground.crs.replace(':', '::')}"
+        head["crs"] = {"type": "name", "properties": {"name": urn}}
+    with write_atomic(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "features": [')
+        between = "\n"
+        for feature in features(prediction, options, ground):
+            file.write(between + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
+            between = ",\n"
+        file.write("\n]}\n")
+
+
+def features(
+    prediction: Prediction, options: Options, ground: Ground | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a mask, class by class."""
+    labels = prediction.labels
+    known = options.pixel_areas(ground, len(prediction.mask))
+    for train_id in np.unique(prediction.mask).tolist():
+        if train_id >= labels.num_classes:
+            continue
+        for part in parts(prediction.mask == train_id):
+            pixels = int(part.pixels.sum())
+            if pixels < options.min_area:
+                continue
+            rows, columns = part.place
+            sure = prediction.confidence[rows, columns][part.pixels].mean(dtype=np.float64)
+            facts: dict[str, Any] = {
+                "class": labels.names[train_id],
+                "id": labels.classes[train_id].id,
+                "pixels": pixels,
+                "confidence": round(float(sure), 4),
+            }
+            if known is not None:
+                facts["square_metres"] = round(float(part.pixels.sum(axis=1) @ known[rows]), 4)
+            rings = [
+                part.outline,
+                *(hole for hole in part.holes if -area(hole) >= options.min_area),
+            ]
+            drawn = [_coordinates(ring, options.tolerance, ground) for ring in rings]
+            shape = {"type": "Polygon", "coordinates": drawn}
+            yield {"type": "Feature", "properties": facts, "geometry": shape}
+
+
+class Part:
+    """One connected part of a class.
+
+    Attributes:
+        outline: Around it, clockwise as it looks on a screen.
+        holes: Outlines of its holes, the other way round.
+        place: Rows and columns of its box.
+        pixels: Which pixels of the box belong to it, bool (h, w).
+    """
+
+    def __init__(self, place: tuple[slice, slice], pixels: np.ndarray) -> None:
+        self.place = place
+        self.pixels = pixels
+        self.outline: Ring = np.zeros((0, 2))
+        self.holes: list[Ring] = []
+
+
+def parts(mask: np.ndarray) -> list[Part]:
+    """Find the connected parts of a mask, with outlines that do not touch themselves.
+
+    Shape:
+        bool (H, W)
+
+    Example:
+        >>> ring = np.ones((3, 3), bool)
+        >>> ring[1, 1] = False
+        >>> [part] = parts(ring)
+        >>> part.outline.astype(int).tolist(), part.holes[0].astype(int).tolist()
+        ([[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]])
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return []
+    top, left = int(rows[0]), int(columns[0])
+    cut = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(
+        cut.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
+    )
+    found = []
+    for number in range(1, count):
+        x, y, width, height = (int(value) for value in boxes[number][:4])
+        pixels = numbers[y : y + height, x : x + width] == number
+        place = slice(top + y, top + y + height), slice(left + x, left + x + width)
+        found.append(Part(place, pixels))
+    for ring in trace(cut):
+        for simple in _simple_rings(ring):
+            part = found[_number_beside(simple, numbers) - 1]
+            placed = simple + np.array((left, top))
+            if area(simple) > 0:
+                part.outline = placed
+            else:
+                part.holes.append(placed)
+    return found
+
+
+def _simple_rings(ring: Ring) -> Iterator[Ring]:
+    """Split a ring wherever it comes to a corner twice."""
+    corners = [tuple(corner) for corner in ring.tolist()]
+    if len(set(corners)) == len(corners):
+        yield ring
+        return
+    path: list[tuple[float, ...]] = []
+    seen: dict[tuple[float, ...], int] = {}
+    for corner in corners:
+        if corner in seen:
+            start = seen[corner]
+            yield np.array(path[start:])
+            for left in path[start + 1 :]:
+                del seen[left]
+            del path[start + 1 :]
+        else:
+            seen[corner] = len(path)
+            path.append(corner)
+    yield np.array(path)
+
+
+def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
+    """Return the part on the right of a ring, below its first edge to the right."""
+    ahead = np.roll(ring, -1, axis=0)
+    edge = int(np.argmax((ahead[:, 0] > ring[:, 0]) & (ahead[:, 1] == ring[:, 1])))
+    x, y = ring[edge].astype(int)
+    return int(numbers[y, x])
+
+
+def _coordinates(ring: Ring, tolerance: float, ground: Ground | None) -> list[list[float]]:
+    """Close a ring, simplified, in the order that GeoJSON asks for: the outside counterclockwise as x and y go."""
+    points = simplify(ring, tolerance)
+    if area(points) * area(ring) <= 0:  # nothing would be left of it
+        points = ring
+    points = np.concatenate([points, points[:1]])
+    if ground is None:
+        whole: list[list[float]] = points.astype(np.int64).tolist()
+        return whole
+    points = ground.points(points[::-1] if ground.mirrored else points)
+    placed: list[list[float]] = points.round(9 if ground.degrees else 4).tolist()
+    return placed

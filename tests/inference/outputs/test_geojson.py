@@ -1,0 +1,179 @@
+"""Polygons give the mask back, and are what the standard calls valid."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hrseg.data.convert.polygons import area, fill
+from hrseg.inference.outputs import Options, write_all
+from hrseg.inference.outputs.geojson import parts
+from tests.inference.outputs.made import LABELS, prediction
+
+RNG = np.random.default_rng(3)
+EIGHT = np.ones(
+    (5, 5), int
+)  # two holes that touch at a corner, and a part that touches its outline
+EIGHT[1, 1] = EIGHT[2, 2] = EIGHT[3, 4] = EIGHT[4, 3] = 0
+OPEN = np.array(
+    [[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]]
+)  # a hole that touches the outside
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def polygons(made, tmp_path, **options):
+    return read(write_all(made, tmp_path, "x", ["geojson"], Options(**options))["geojson"])
+
+
+def drawn(content, size):
+    """Draw the features again, without any of ours but the rule of the polygons."""
+    ids = np.full(size, 255, np.uint8)
+    train_ids = {label.id: label.train_id for label in LABELS.labels}
+    for feature in content["features"]:
+        rings = [np.array(ring, float)[:-1] for ring in feature["geometry"]["coordinates"]]
+        patch = fill(rings, size)
+        part = ids[patch.top :, patch.left :][: patch.pixels.shape[0], : patch.pixels.shape[1]]
+        assert (part[patch.pixels] == 255).all()  # nothing is drawn twice
+        assert feature["properties"]["pixels"] == patch.pixels.sum()
+        part[patch.pixels] = train_ids[feature["properties"]["id"]]
+    return ids
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((1, 1)),
+        EIGHT,
+        OPEN,
+        RNG.integers(0, 3, (40, 60)),
+        RNG.integers(0, 2, (33, 31)) * 255,
+        np.kron(RNG.integers(0, 3, (6, 7)), np.ones((9, 5))),
+    ],
+    ids=["pixel", "eight", "open", "noise", "ignored", "blocks"],
+)
+def test_the_mask_comes_back_exactly(mask, tmp_path):
+    made = prediction(np.asarray(mask))
+    content = polygons(made, tmp_path)
+    np.testing.assert_array_equal(drawn(content, made.size), made.mask)
+
+
+@pytest.mark.parametrize("mask", [EIGHT, OPEN, RNG.integers(0, 2, (40, 60))])
+def test_rings_are_simple_closed_and_turn_as_the_standard_says(mask, tmp_path):
+    for feature in polygons(prediction(mask), tmp_path)["features"]:
+        assert feature["geometry"]["type"] == "Polygon"
+        for number, ring in enumerate(feature["geometry"]["coordinates"]):
+            assert ring[0] == ring[-1]
+            corners = [tuple(corner) for corner in ring[:-1]]
+            assert len(set(corners)) == len(corners) >= 4
+            assert (area(np.array(corners)) > 0) == (number == 0)
+
+
+def test_parts_that_touch_at_a_corner_are_two_and_holes_stay():
+    assert len(parts(np.eye(3, dtype=bool))) == 3
+    assert [len(part.holes) for part in parts(EIGHT == 1)] == [2, 0]
+    whole = parts(OPEN == 1)
+    assert [len(part.holes) for part in whole] == [1, 0]
+    assert parts(np.zeros((3, 3), bool)) == []
+
+
+def test_small_parts_and_small_holes_are_left_out(tmp_path):
+    mask = np.zeros((20, 20), int)
+    mask[5:8, 5:8] = 1
+    mask[12, 12] = 1
+    content = polygons(prediction(mask), tmp_path, min_area=2)
+    facts = [feature["properties"] for feature in content["features"]]
+    assert [(fact["class"], fact["pixels"]) for fact in facts] == [("road", 390), ("car", 9)]
+    assert len(content["features"][0]["geometry"]["coordinates"]) == 2
+
+
+def test_simplified_outlines_stay_within_the_tolerance(tmp_path):
+    y, x = np.mgrid[:120, :120]
+    mask = ((y - 60) ** 2 + (x - 60) ** 2 < 50**2).astype(int)
+    exact = polygons(prediction(mask), tmp_path)["features"][1]["geometry"]["coordinates"][0]
+    simple = polygons(prediction(mask), tmp_path, tolerance=1.5)["features"][1]
+    ring = np.array(simple["geometry"]["coordinates"][0], float)
+    assert len(ring) < len(exact) / 5
+    far = np.abs(np.hypot(*(ring - 60).T) - 50)
+    assert far.max() < 2.5
+    redrawn = fill([ring[:-1]], mask.shape)
+    assert abs(int(redrawn.pixels.sum()) - int(mask.sum())) < 0.03 * mask.sum()
+    dot = polygons(prediction(np.array([[0, 1, 0]])), tmp_path, tolerance=5)  # nothing vanishes
+    assert len(dot["features"]) == 3
+
+
+def geotiff(path, keys=(), size=(4, 6), scale=(2.0, 2.0, 0.0)):
+    image = Image.fromarray(np.zeros((*size, 3), np.uint8))
+    tags = {33550: scale, 33922: (0.0, 0.0, 0.0, 500000.0, 4000000.0, 0.0)}
+    words = [1, 1, 0, len(keys)] + [word for key, value in keys for word in (key, 0, 1, value)]
+    image.save(path, tiffinfo={**tags, 34735: tuple(words)})
+    return path
+
+
+def test_coordinates_of_a_geotiff_are_its_own(tmp_path):
+    path = geotiff(tmp_path / "o.tif", [(1024, 1), (1025, 1), (3072, 32632), (3076, 9001)])
+    mask = np.zeros((4, 6), int)
+    mask[1:3, 2:5] = 1
+    content = polygons(prediction(mask, origin=str(path)), tmp_path)
+    assert content["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32632"
+    car = content["features"][1]
+    ring = car["geometry"]["coordinates"][0]
+    assert sorted(ring[:-1]) == [
+        [500004, 3999994],
+        [500004, 3999998],
+        [500010, 3999994],
+        [500010, 3999998],
+    ]
+    assert area(np.array(ring[:-1])) > 0  # counterclockwise on the map
+    assert car["properties"]["square_metres"] == 6 * 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "square"),
+    [
+        ([(1024, 1), (3072, 32632), (3076, 9001)], 4.0),
+        ([(1024, 1), (3072, 2263), (3076, 9003)], 4 * (1200 / 3937) ** 2),
+        ([(1024, 1), (3072, 3857), (3076, 9001)], None),
+        ([(1024, 1)], None),
+    ],
+)
+def test_square_metres_only_where_the_unit_is_certain(keys, square, tmp_path):
+    path = geotiff(tmp_path / "o.tif", keys)
+    facts = polygons(prediction(np.zeros((4, 6)), origin=str(path)), tmp_path)["features"][0][
+        "properties"
+    ]
+    assert facts.get("square_metres") == (square and pytest.approx(24 * square, abs=1e-3))
+
+
+def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
+    # Between the equator and latitude 1, one degree wide: the zone's area in closed form (Snyder 1987, 3-12).
+    b2, e, sine = 6356752.314245**2, 0.00669437999014**0.5, math.sin(math.radians(1))
+    zone = sine / (1 - (e * sine) ** 2) + math.log((1 + e * sine) / (1 - e * sine)) / (2 * e)
+    expected = b2 / 2 * zone * math.radians(1)
+    made = prediction(np.zeros((100, 100)), transform=(0.01, 0, 10, 0, -0.01, 1), crs="EPSG:4326")
+    content = polygons(made, tmp_path)
+    assert "crs" not in content
+    assert content["features"][0]["geometry"]["coordinates"][0][0][0] == pytest.approx(10)
+    square = content["features"][0]["properties"]["square_metres"]
+    assert square == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_world_file_gives_coordinates_without_a_system(tmp_path):
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "o.png")
+    (tmp_path / "o.pgw").write_text("2\n0\n0\n-2\n101\n199\n")
+    made = prediction(np.zeros((4, 6)), origin=str(tmp_path / "o.png"))
+    content = polygons(made, tmp_path)
+    ring = content["features"][0]["geometry"]["coordinates"][0]
+    assert sorted(ring[:-1]) == [[100, 192], [100, 200], [112, 192], [112, 200]]
+    assert "square_metres" not in content["features"][0]["properties"]
+
+
+def test_damaged_places_count_as_none(tmp_path):
+    (tmp_path / "o.tif").write_bytes(b"II*\0\x08\0\0\0\xff")
+    (tmp_path / "o.tfw").write_text("2 x")
+    made = prediction(np.zeros((4, 6)), origin=str(tmp_path / "o.tif"))
+    assert polygons(made, tmp_path)["coordinates"] == "pixels"
