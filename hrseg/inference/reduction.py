@@ -5,6 +5,8 @@ import math
 import numpy as np
 import torch
 
+from hrseg.kernels.labels import reduce_logits
+
 
 class Reduction:
     """Maps of some images of one size, filled band by band.
@@ -42,20 +44,17 @@ class Reduction:
 
     def add(self, top: int, logits: torch.Tensor) -> None:
         """Reduce one band. Shape: logits (N, K, rows, W)."""
-        best, winner = logits.max(dim=1)
-        total = torch.logsumexp(logits, dim=1)
-        # The winner's softmax, without a second tensor of K probabilities for each pixel.
-        confidence = torch.exp(best - total)
-        self._put("confidence", top, confidence)
-        self._put("mask", top, winner.to(torch.uint8))
-        if "margin" in self.maps:
-            self._put("margin", top, confidence - _second(logits, total))
-        if "entropy" in self.maps or "probabilities" in self.maps:
-            probabilities = torch.exp(logits.float() - total.float()[:, None])
-            if "entropy" in self.maps:
-                self._put("entropy", top, normalised_entropy(probabilities))
-            if "probabilities" in self.maps:
-                self._put("probabilities", top, probabilities[:, self.kept].half())
+        scores = [name for name in ("confidence", "entropy", "margin") if name in self.maps]
+        band = reduce_logits(top, logits, scores)
+        self._put("mask", top, band.labels)
+        for name in scores:
+            values = getattr(band, name)
+            if name == "entropy":  # in parts of its maximum: 0 is certain, 1 is undecided
+                values = (values / math.log(max(2, logits.shape[1]))).clamp(0, 1)
+            self._put(name, top, values)
+        if "probabilities" in self.maps:
+            total = torch.logsumexp(logits, dim=1, keepdim=True)
+            self._put("probabilities", top, torch.exp(logits[:, self.kept] - total).half())
 
     def of(self, index: int) -> dict[str, np.ndarray]:
         """Return the maps of one image, which other images' do not keep in memory."""
@@ -64,24 +63,3 @@ class Reduction:
 
     def _put(self, name: str, top: int, values: torch.Tensor) -> None:
         self.maps[name][..., top : top + values.shape[-2], :] = values.cpu().numpy()
-
-
-def normalised_entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    """Return the entropy over the classes in parts of its maximum, ln K: 0 is certain, 1 is undecided.
-
-    Shape:
-        (N, K, H, W) → (N, H, W)
-
-    Example:
-        >>> normalised_entropy(torch.tensor([[[[0.5, 1.0]], [[0.5, 0.0]]]])).tolist()
-        [[[1.0, 0.0]]]
-    """
-    most = math.log(max(2, probabilities.shape[1]))
-    return (torch.special.entr(probabilities).sum(dim=1) / most).clamp(0, 1)
-
-
-def _second(logits: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-    """Return the second largest probability, 0 where there is one class only."""
-    if logits.shape[1] < 2:
-        return torch.zeros_like(total)
-    return torch.exp(logits.topk(2, dim=1).values[:, 1] - total)

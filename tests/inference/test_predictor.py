@@ -181,3 +181,44 @@ def test_left_and_right_of_the_labels_change_places_in_a_mirror():
     mask = run(pixels(6, 8)).mask
     assert (mask[:, :4] == 1).all()
     assert (mask[:, 4:] == 2).all()
+
+
+# Several at once, and more maps
+
+
+def test_a_batch_of_several_sizes_is_each_image_alone():
+    images = [pixels(9, 12), pixels(20, 30), pixels(9, 12)]
+    run = predictor(keep=("entropy", "margin", "probabilities"), classes=["C2", "c0"])
+    together = run.batch(images, names=["a", "b", "c"])
+    assert [one.name for one in together] == ["a", "b", "c"]
+    for image, one in zip(images, together, strict=True):
+        alone = run(image)
+        assert (one.image == image).all()
+        for name in ("mask", "confidence", "entropy", "margin", "probabilities"):
+            assert (getattr(one, name) == getattr(alone, name)).all(), name
+        softmax = torch.softmax(torch.from_numpy(image / 255.0), dim=2).numpy()
+        np.testing.assert_allclose(one.probabilities[0], softmax[..., 2], atol=1e-3)
+        np.testing.assert_allclose(one.probabilities[1], softmax[..., 0], atol=1e-3)
+    assert predictor()(images[0]).entropy is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"keep": ["entrpy"]}, "Did you mean 'entropy'"),
+        ({"keep": ["probabilities"], "classes": ["c9"]}, "has no class 'c9'"),
+    ],
+)
+def test_maps_and_classes_that_are_none(options, words):
+    with pytest.raises(ConfigError, match=words):
+        predictor(**options)
+
+
+def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
+    one, same = (Predictor(tiny_network, device="cpu", precision="fp32").facts() for _ in range(2))
+    assert one == same
+    with torch.no_grad():
+        next(tiny_network.parameters()).view(-1)[0] += 1e-3
+    other = Predictor(tiny_network, device="cpu", precision="fp32", protocol="tta").facts()
+    assert other["model"] != one["model"]
+    assert other["protocol"] != one["protocol"]
