@@ -28,6 +28,7 @@ from hrseg.serve.queue import BatchQueue
 from hrseg.serve.work import Work, most_together
 
 Result = TypeVar("Result")
+Responses = dict[int | str, dict[str, Any]]
 
 ABOUT = """
 Semantic segmentation by HTTP. `POST /predict` takes an image and gives its classes as a mask, an overlay or JSON.
@@ -112,7 +113,8 @@ class Service:
         leaving = asyncio.ensure_future(_gone(request))
         try:
             left = end - asyncio.get_running_loop().time()
-            await asyncio.wait({waiting, leaving}, timeout=left, return_when="FIRST_COMPLETED")
+            both: set[asyncio.Future[Any]] = {waiting, leaving}
+            await asyncio.wait(both, timeout=left, return_when="FIRST_COMPLETED")
             if waiting.done():
                 return waiting.result()
             raise GoneError if leaving.done() else too_slow(self.limits)
@@ -188,7 +190,9 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
     """Add the paths that use the network."""
     refusals = _refusals(locked, *(status for status in _WHY if status != 401))
     pictures = {"image/png": {"schema": _BINARY}}
-    good = {200: {"description": "The answer.", "model": answers.Answer, "content": pictures}}
+    good: Responses = {
+        200: {"description": "The answer.", "model": answers.Answer, "content": pictures}
+    }
 
     @app.post(
         "/predict", responses={**good, **refusals}, response_class=Response, openapi_extra=_BODY
@@ -252,7 +256,7 @@ def _add_facts(app: FastAPI, service: Service, locked: bool) -> None:
             max_pixels=service.limits.max_pixels,
         )
 
-    down = {503: {"description": "The worker has ended.", "model": answers.Problem}}
+    down: Responses = {503: {"description": "The worker has ended.", "model": answers.Problem}}
 
     @app.get("/healthz", responses=down)
     async def healthz() -> answers.Health:
@@ -288,12 +292,12 @@ _ROUTER = {
     404: "There is nothing at this path; /openapi.json names all.",
     405: "This path takes another method; /openapi.json names it.",
 }
-_CANNOT: dict[int | str, dict[str, Any]] = {
+_CANNOT: Responses = {
     409: {"description": "An exported file shows no branches.", "model": answers.Problem}
 }
 
 
-def _refusals(locked: bool, *statuses: int) -> dict[int | str, dict[str, Any]]:
+def _refusals(locked: bool, *statuses: int) -> Responses:
     chosen = ((401,) if locked else ()) + statuses
     return {i: {"description": _WHY[i], "model": answers.Problem} for i in chosen}
 

@@ -33,7 +33,8 @@ def check_head(content_type: str | None, length: str | None, limits: Limits) -> 
         raise Refusal(
             415,
             f"A body of type '{kind[:80]}' is no image; send the file as multipart field '{FIELD}' "
-            f"(curl -F {FIELD}=@street.jpg) or raw with its type (curl -H 'Content-Type: image/jpeg' --data-binary @street.jpg).",
+            f"(curl -F {FIELD}=@street.jpg) or raw with its type (curl -H 'Content-Type: image/jpeg' --data-binary "
+            "@street.jpg).",
         )
     if length is not None and length.isdecimal() and int(length) > limits.max_bytes:
         raise _too_long(limits)

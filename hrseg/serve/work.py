@@ -4,7 +4,7 @@ It alone calls the network. Images of one size go through it together.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ class Work:
                 "hrseg predict IMAGE --model MODEL"
             )
         self.predictor = predictor
+        self.kinds: dict[str, Callable[[list[np.ndarray]], Sequence[Any]]]
         self.kinds = {"segment": self.segment, "branches": self.branches}
 
     @property
@@ -89,8 +90,8 @@ class Work:
             confidence[:, rows] = torch.exp(best - torch.logsumexp(logits, dim=1)).cpu().numpy()
             masks[:, rows] = winner.to(torch.uint8).cpu().numpy()
         return [
-            Prediction(mask, sure, predictor.labels, image)
-            for mask, sure, image in zip(masks, confidence, images, strict=True)
+            Prediction(masks[i], confidence[i], predictor.labels, image)
+            for i, image in enumerate(images)
         ]
 
     def branches(self, images: list[np.ndarray]) -> list[list[BranchView]]:
