@@ -57,6 +57,38 @@ def enlarged_rows(
     return wide[:, :, upper - above] * (1 - share) + wide[:, :, lower - above] * share
 
 
+def row_mixture(
+    small: int, large: int, rows: tuple[int, int], aligned: bool, device: torch.device
+) -> tuple[int, torch.Tensor]:
+    """Return bilinear enlargement down the columns as a matrix, for some rows of the large map.
+
+    Args:
+        small: Height of the small map.
+        large: Height of the large map.
+        rows: First row of the large map, and the one after the last.
+        aligned: Whether the corner pixels keep their places.
+        device: Where the matrix is to be.
+
+    Returns:
+        The first row of the small map that they need, and what each row takes of each one from there.
+
+    Shape:
+        → (rows, rows of the small map), float32
+
+    Example:
+        >>> row_mixture(2, 4, (0, 4), False, torch.device("cpu"))[1].tolist()
+        [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    """
+    upper, lower, share = _places(small, large, aligned, device)
+    upper, lower, share = (x[rows[0] : rows[1]] for x in (upper, lower, share))
+    above, below = int(upper[0]), int(lower[-1]) + 1
+    matrix = torch.zeros(len(upper), below - above, device=device)
+    line = torch.arange(len(upper), device=device)
+    matrix[line, upper - above] += 1 - share
+    matrix[line, lower - above] += share
+    return above, matrix
+
+
 def _places(
     small: int, large: int, aligned: bool, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
