@@ -82,5 +82,5 @@ def _export(arguments: argparse.Namespace) -> int:
         most=arguments.most,
         tolerance=arguments.tolerance,
     )
-    lines = [f"{path}  {path.stat().st_size / 1e6:.2f} MB" for path in done.files]
+    lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
     return say("\n".join([done.certificate.text(), *lines]))
