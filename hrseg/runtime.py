@@ -38,6 +38,7 @@ class FileResult:
         confidence: Mean probability of the chosen classes; None if the image failed.
         seconds: From opening the image to all files on disk.
         error: Why it failed, else None.
+        name: What its results are called; it may hold "/".
     """
 
     image: Path
@@ -47,6 +48,7 @@ class FileResult:
     confidence: float | None = None
     seconds: float = 0.0
     error: HrsegError | None = None
+    name: str = ""
 
     @property
     def mask(self) -> Path | None:
@@ -203,13 +205,13 @@ def _predict_file(
     try:
         prediction = _predict(predictor, path)
     except HrsegError as error:
-        return FileResult(path, seconds=time.perf_counter() - start, error=error)
+        return FileResult(path, seconds=time.perf_counter() - start, error=error, name=name)
     try:
         files = write_all(prediction, out, name, kinds, options)
     except HrsegError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _HOPELESS:
             raise
-        return FileResult(path, seconds=time.perf_counter() - start, error=error)
+        return FileResult(path, seconds=time.perf_counter() - start, error=error, name=name)
     return FileResult(
         image=path,
         files=files,
@@ -217,6 +219,7 @@ def _predict_file(
         classes=prediction.shares(),
         confidence=float(prediction.confidence.mean()),
         seconds=time.perf_counter() - start,
+        name=name,
     )
 
 

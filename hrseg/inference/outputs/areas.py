@@ -86,18 +86,26 @@ def total(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """Read a table as JSON.
+    """Read a table as JSON or CSV, as the suffix says.
 
     Raises:
         DataError: It is none.
     """
     try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return table
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            table: dict[str, Any] = json.loads(text)
+            return table
+        rows = [_typed(row) for row in csv.DictReader(text.splitlines())]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"The area table {path} cannot be read: {error}. Predict that image again."
         ) from error
+    whole: float | None = 0.0
+    for row in rows:
+        whole = _plus(whole, row["square_metres"])
+    pixels = sum(row["pixels"] for row in rows)
+    return {"pixels": pixels, "square_metres": whole, "classes": rows}
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
@@ -118,6 +126,17 @@ def _row(
     share = round(100 * pixels / of, 6) if of else 0.0
     square = None if metres is None else round(metres, 4)
     return dict(zip(COLUMNS, (name, number, pixels, share, square), strict=True))
+
+
+def _typed(row: dict[str, str]) -> dict[str, Any]:
+    metres = row["square_metres"]
+    return {
+        "class": row["class"],
+        "id": int(row["id"]) if row["id"] else None,
+        "pixels": int(row["pixels"]),
+        "percent": float(row["percent"]),
+        "square_metres": float(metres) if metres else None,
+    }
 
 
 def _plus(first: float | None, second: float | None) -> float | None:
