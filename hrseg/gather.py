@@ -96,6 +96,8 @@ class KeepEvidence(pl.Callback):
         self.rulers = rulers or Rulers()
         self.rows: dict[str, dict[str, np.ndarray]] = {}
         self.exhibits: list[Exhibit] = []
+        self.is_first = True
+        """Whether this is the first of several devices."""
         self._worst = Worst(worst)
         self._task: Any = None
         self._quota = 1
@@ -110,6 +112,7 @@ class KeepEvidence(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the images of all devices together."""
         self._task.observe = None
+        self.is_first = trainer.is_global_zero
         shards = _from_all((self.rows, self._worst.exhibits()))
         self.rows = {name: row for rows, _ in shards for name, row in rows.items()}
         self.exhibits = worst_of([shown for _, shown in shards], self._worst.most)

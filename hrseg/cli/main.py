@@ -15,6 +15,7 @@ from hrseg.cli import (
     compare,
     config,
     data,
+    evaluate,
     export,
     models,
     predict,
@@ -28,7 +29,20 @@ from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, complain, say
 from hrseg.cli.words import LOOK, Parser, add_verb
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
-PAGES = (run, study, compare, predict, export, serve, reproduce, config, models, weights, data)
+PAGES = (
+    run,
+    study,
+    evaluate,
+    compare,
+    predict,
+    export,
+    serve,
+    reproduce,
+    config,
+    models,
+    weights,
+    data,
+)
 """In the order in which `hrseg --help` lists their verbs."""
 
 _ABOUT = """
@@ -120,7 +134,7 @@ def _version(_: argparse.Namespace) -> int:
 
 
 _TAKE_WORDS = (
-    *(["fit"], ["study"], ["validate"], ["test"], ["compare"], ["reproduce"]),
+    *(["fit"], ["study"], ["validate"], ["test"], ["evaluate"], ["compare"], ["reproduce"]),
     *(["config", "show"], ["data", "browse"]),
 )
 _WORD = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")

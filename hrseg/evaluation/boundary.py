@@ -7,6 +7,7 @@ Source: Cheng et al., "Boundary IoU", arXiv:2103.16562; Csurka et al., "What is 
 semantic segmentation?", BMVC 2013, for F at k pixels (ours sums over the set instead of averaging images).
 """
 
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -186,7 +187,7 @@ def check_distances(name: str, values: Sequence[float]) -> None:
     Raises:
         ConfigError: There is none, one is below 1, or they do not rise.
     """
-    rises = all(one < other for one, other in zip(values, values[1:], strict=False))
+    rises = all(one < other for one, other in itertools.pairwise(values))
     if not values or min(values) < 1 or not rises:
         listed = " ".join(f"{value:g}" for value in values) or "none"
         raise ConfigError(
@@ -204,7 +205,7 @@ def _by_class(labels: np.ndarray, where: np.ndarray, classes: int) -> np.ndarray
 
 
 def _distances(lines: np.ndarray, others: np.ndarray, reach: int) -> np.ndarray:
-    """Return how far each pixel of a contour is from the other one; only as much of the image as matters is looked at."""
+    """Return how far each pixel of a contour is from the other one, looking no farther than matters."""
     rows, columns = np.flatnonzero(lines.any(axis=1)), np.flatnonzero(lines.any(axis=0))
     window = tuple(slice(max(0, part[0] - reach), part[-1] + reach + 1) for part in (rows, columns))
     if not others[window].any():

@@ -1,4 +1,4 @@
-"""Does a confidence of 0.8 mean right in 8 of 10 cases? Reliability by bins, its error, and the one number that mends it.
+"""Does a confidence of 0.8 mean right in 8 of 10 cases? Reliability by bins, its error, and the number that mends it.
 
 Bins are of equal width over 0 … 1. They are counted finely and merged later, so that another number of bins needs no
 inference. The temperature divides all logits; it changes confidences, never the class.

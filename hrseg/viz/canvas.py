@@ -3,6 +3,7 @@
 Pillow draws without smoothing, so everything is drawn larger and reduced.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -52,7 +53,7 @@ class Canvas:
     ) -> None:
         """Draw a line through points; dashed where a length is given."""
         thick = max(1, self._at(width))
-        for one, other in zip(points, points[1:], strict=False):
+        for one, other in itertools.pairwise(points):
             for start, end in _dashes(one, other, dash):
                 self._draw.line([*map(self._at, (*start, *end))], color, thick)
         if not dash and thick > 2:

@@ -1,5 +1,6 @@
 """Two figures: curves over a few named places, and a confusion matrix that can be read at any number of classes."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,8 @@ from hrseg.viz.canvas import BLUE, GREEN, ORANGE, Canvas
 from hrseg.viz.lettering import HAIRLINE, INK, PAPER, QUIET, Color
 
 SERIES = (BLUE, ORANGE, GREEN, (122, 80, 170))
+DENSE_UP_TO = 40
+"""Classes of a confusion matrix that is drawn with two pixels for each of the page's."""
 _EMPTY: Color = (244, 245, 247)
 _HITS = ((240, 245, 252), (160, 195, 235), (38, 98, 184), (16, 45, 100))
 _ERRORS = ((255, 255, 255), (254, 226, 190), (240, 140, 70), (150, 45, 10))
@@ -84,7 +87,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     classes = len(names)
     cell = max(13, min(44, 880 / classes))
     letters = min(13, cell * 0.78)
-    dense = 2 if classes <= 40 else 1
+    dense = 2 if classes <= DENSE_UP_TO else 1
     measure = Canvas(1, 1, dense, names)
     longest = min(170, max(measure.width_of(name, letters) for name in names))
     left, top = longest + 46, longest + 92
@@ -105,10 +108,11 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
         sheet.text((left + side + 10, y + cell / 2), _share(share), min(12, letters), QUIET)
         for other in range(classes):
             _cell(sheet, left + other * cell, y, cell, rows[k, other], other == k)
-    for k in range(classes + 1) if cell >= 24 else (0, classes):
-        at = k * cell
-        sheet.line([(left + at, top), (left + at, top + side)], PAPER if 0 < k else HAIRLINE)
-        sheet.line([(left, top + at), (left + side, top + at)], PAPER if 0 < k else HAIRLINE)
+    step = 1 if cell >= 24 else 10  # small cells: every tenth line, to follow a row with the eye
+    for k in [*range(0, classes, step), classes]:
+        at, color = k * cell, PAPER if step == 1 and 0 < k < classes else HAIRLINE
+        sheet.line([(left + at, top), (left + at, top + side)], color)
+        sheet.line([(left, top + at), (left + side, top + at)], color)
     return sheet.picture()
 
 
@@ -168,6 +172,6 @@ def _apart(places: Sequence[float], least: float) -> list[float]:
     """Move names that would stand on one another apart."""
     order = sorted(range(len(places)), key=lambda index: places[index])
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         moved[after] = max(moved[after], moved[before] + least)
     return moved

@@ -1,0 +1,307 @@
+"""An evaluation as one page: scores, classes, figures, and the images that went worst. It needs no file beside it.
+
+The page is text; nothing is counted here.
+"""
+
+import base64
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+import numpy as np
+from PIL import Image
+
+from hrseg.evaluation.exhibits import Exhibit
+from hrseg.evaluation.results import Results
+from hrseg.viz.charts import DENSE_UP_TO
+from hrseg.viz.masks import colourise
+
+_WRONG = (226, 45, 56)
+
+
+def page(found: Results, figures: Mapping[str, np.ndarray], exhibits: Sequence[Exhibit]) -> str:
+    """Return the page as text.
+
+    Args:
+        found: The scores.
+        figures: "confusion", "contours", "trimap" and "reliability" as pictures.
+        exhibits: The worst images, worst first; may be empty.
+    """
+    evidence = found.evidence
+    count = len(evidence.ledger.names)
+    facts = " · ".join(html.escape(value) for value in evidence.facts.values())
+    classes = len(evidence.ledger.classes)
+    pictures = {name: _figure(picture, name, classes) for name, picture in figures.items()}
+    return _PAGE.format(
+        title=html.escape(evidence.ledger.model),
+        style=_style(),
+        intro=f"{count:,} image{'s' * (count != 1)} · {facts} · {html.escape(evidence.looked)}",
+        tiles="".join(
+            f"<div><h3>{name}</h3><b>{v}</b><p>{p}</p></div>" for name, v, p in _tiles(found)
+        ),
+        classes=_classes(found),
+        confusions=_confusions(found),
+        confusion=pictures["confusion"],
+        boundaries=_boundaries(found),
+        contours=pictures["contours"],
+        trimap=pictures["trimap"],
+        calibration=_calibration(found),
+        reliability=pictures["reliability"],
+        bins=_bins(found),
+        worst_link='<a href="#worst">Worst images</a>' if exhibits else "",
+        worst=_worst(found, exhibits) if exhibits else "",
+        words=_words(found),
+    )
+
+
+def _tiles(found: Results) -> list[tuple[str, str, str]]:
+    rulers, scores, mending = found.evidence.rulers, found.scores, found.mending
+    middle = len(rulers.distances) // 2
+    return [
+        ("mIoU", f"{100 * scores['miou']:.2f}", f"95 % of draws: {_percent(found.low)} to {_percent(found.high)}"),
+        ("Pixel accuracy", _percent(scores["pixel_accuracy"]), "of all labelled pixels"),
+        ("Boundary IoU", _percent(_mean(found.boundary[0])), f"width {100 * rulers.ratio:g} % of the diagonal"),
+        (
+            "Boundary F",
+            _percent(_mean(found.contour_f[middle])),
+            f"contours met within {rulers.distances[middle]} px",
+        ),
+        ("Mean image", _percent(_mean(found.image_scores)), f"worst tenth {_percent(found.mean_of_worst())}"),
+        ("Calibration error", _percent(found.ece), f"{rulers.bins} bins, {_percent(mending.ece_after)} with T"),
+        ("Temperature T", f"{mending.temperature:.2f}", _sureness(mending.temperature)),
+    ]  # fmt: skip
+
+
+def _sureness(temperature: float) -> str:
+    if abs(math.log(temperature)) < 0.05:
+        return "confidences are honest"
+    return "too sure of itself" if temperature > 1 else "not sure enough"
+
+
+def _classes(found: Results) -> str:
+    evidence, scores = found.evidence, found.scores
+    middle = len(evidence.rulers.distances) // 2
+    rows = []
+    for k in sorted(range(len(evidence.ledger.classes)), key=lambda k: -float(scores["share"][k])):
+        iou = float(scores["iou"][k])
+        color = _rgb(evidence.colors[k])
+        width = 0 if math.isnan(iou) else 100 * iou
+        gap = found.gaps[k]
+        cells = [
+            f'<span class="track"><i style="width:{width:.1f}%;background:{color}"></i></span>{_percent(iou)}',
+            _percent(found.boundary[0, k]),
+            _percent(found.contour_f[middle, k]),
+            _percent(float(scores["precision"][k])),
+            _percent(float(scores["recall"][k])),
+            "–" if math.isnan(gap) else f"{100 * gap:+.1f}",
+            _percent(float(scores["share"][k])),
+        ]
+        name = html.escape(evidence.ledger.classes[k])
+        swatch = f'<i class="swatch" style="background:{color}"></i>'
+        rows.append(
+            f"<tr><td>{swatch}{name}</td>" + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>"
+        )  # fmt: skip
+    heads = ("IoU", "boundary IoU", f"boundary F, {evidence.rulers.distances[middle]} px")
+    heads += ("precision", "recall", "confidence − precision", "share")
+    row = "".join(f'<th class="n">{head}</th>' for head in heads)
+    return (
+        f'<div class="scroll"><table><thead><tr><th>class</th>{row}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _confusions(found: Results) -> str:
+    listed = [
+        f"{_percent(share)} % of <b>{html.escape(true)}</b> is called <b>{html.escape(chosen)}</b>"
+        for true, chosen, share in found.confusions(5)
+    ]
+    return f"<p>{', '.join(listed)}.</p>" if listed else ""
+
+
+def _boundaries(found: Results) -> str:
+    rulers = found.evidence.rulers
+    heads = [f"{100 * rulers.ratio:g} % of the diagonal", *(f"{k} px" for k in rulers.distances)]
+    rows = {
+        "Boundary IoU of this width": [*map(_mean, found.boundary)],
+        "Boundary F at this distance": [math.nan, *map(_mean, found.contour_f)],
+        "precision of contours": [math.nan, *map(_mean, found.precision)],
+        "recall of contours": [math.nan, *map(_mean, found.recall)],
+    }
+    head = "".join(f'<th class="n">{name}</th>' for name in heads)
+    body = "".join(
+        f"<tr><td>{name}</td>" + "".join(f'<td class="n">{_percent(v)}</td>' for v in row) + "</tr>"
+        for name, row in rows.items()
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr><th>mean over classes</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _calibration(found: Results) -> str:
+    mending = found.mending
+    halves = " and ".join(f"{value:.2f}" for value in mending.halves)
+    return (
+        f"<p>Over all pixels the calibration error is <b>{_percent(found.ece)} %</b>, the mean negative log-likelihood "
+        f"<b>{found.nll:.3f}</b>. Dividing all logits by <b>T = {mending.temperature:.2f}</b> makes the true classes "
+        f"likeliest. Measured on {mending.pixels:,} pixels, each half of the images with the temperature of the other "
+        f"({halves}): log-likelihood {mending.nll_before:.3f} → <b>{mending.nll_after:.3f}</b>, calibration error "
+        f"{_percent(mending.ece_before)} → <b>{_percent(mending.ece_after)} %</b>. The classes stay as they are.</p>"
+    )
+
+
+def _bins(found: Results) -> str:
+    bins = len(found.bins)
+    total = max(1.0, float(found.bins[:, 0].sum()))
+    rows = []
+    for index, (count, sure, right) in enumerate(found.bins):
+        if not count:
+            continue
+        values = (sure / count, right / count)
+        gap = f"{100 * (values[0] - values[1]):+.1f}"
+        cells = [_percent(count / total), *map(_percent, values), gap]
+        limits = f"{100 * index / bins:.0f} to {100 * (index + 1) / bins:.0f} %"
+        row = "".join(f'<td class="n">{c}</td>' for c in cells)
+        rows.append(f"<tr><td>{limits}</td>{row}</tr>")
+    heads = "".join(
+        f'<th class="n">{head}</th>' for head in ("pixels, %", "confidence", "accuracy", "gap")
+    )
+    return (
+        f"<details><summary>The table of the bins</summary><div class='scroll'><table><thead><tr><th>confidence</th>"
+        f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
+def _worst(found: Results, exhibits: Sequence[Exhibit]) -> str:
+    total = len(found.evidence.ledger.names)
+    cases = "".join(_case(found, exhibit, rank) for rank, exhibit in enumerate(exhibits, start=1))
+    return (
+        f'<section id="worst"><h2>Worst images</h2><p>The {len(exhibits)} of {total:,} images with the lowest IoU, '
+        "mean over the classes of their mask. In the map of errors wrong pixels are red, and pixels without a label "
+        f"are black.</p>{cases}</section>"
+    )
+
+
+def _case(found: Results, exhibit: Exhibit, rank: int) -> str:
+    ledger, colors = found.evidence.ledger, found.evidence.colors
+    hits = np.diagonal(exhibit.matrix)
+    truth, chosen = exhibit.matrix.sum(axis=1), exhibit.matrix.sum(axis=0)
+    ious = hits / np.maximum(truth + chosen - hits, 1)
+    present = [int(k) for k in np.argsort(ious, kind="stable") if truth[k]]
+    chips = "".join(
+        f'<span><i class="swatch" style="background:{_rgb(colors[k])}"></i>{html.escape(ledger.classes[k])} '
+        f"{_percent(ious[k])}<small>{_percent(truth[k] / truth.sum())} % of it</small></span>"
+        for k in present[:14]
+    )
+    pictures = (
+        ("prediction", _laid_over(exhibit.image, exhibit.found, colors)),
+        ("mask", _laid_over(exhibit.image, exhibit.truth, colors)),
+        ("errors", error_map(exhibit)),
+    )
+    film = "".join(
+        f'<figure><div><img alt="{name} of {html.escape(exhibit.name)}" src="{_inline(picture, "JPEG")}" '
+        f'loading="lazy"></div><figcaption>{name}</figcaption></figure>'
+        for name, picture in pictures
+    )
+    return (
+        f'<article class="case"><div class="row"><h3>{rank}. {html.escape(exhibit.name)}</h3>'
+        f'<b>{_percent(exhibit.score)}</b></div><div class="film">{film}</div><div class="chips">{chips}</div>'
+        "</article>"
+    )
+
+
+def error_map(exhibit: Exhibit) -> np.ndarray:
+    """Show where a prediction is wrong: the image in pale grey, wrong pixels red, pixels without a label black.
+
+    Shape:
+        → uint8 (h, w, 3)
+    """
+    grey = exhibit.image.astype(np.float32).mean(axis=2, keepdims=True)
+    picture = np.repeat(120 + grey * 0.5, 3, axis=2)
+    wrong = (exhibit.truth != 255) & (exhibit.truth != exhibit.found)
+    picture[wrong] = 0.2 * picture[wrong] + 0.8 * np.array(_WRONG)
+    picture[exhibit.truth == 255] = (18, 19, 22)
+    return picture.round().astype(np.uint8)
+
+
+def _laid_over(image: np.ndarray, mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Mix image and class colours; where there is no class the image is darkened."""
+    mixed = 0.42 * image + 0.58 * colourise(mask, colors)
+    mixed[mask == 255] = 0.35 * image[mask == 255]
+    picture: np.ndarray = mixed.round().astype(np.uint8)
+    return picture
+
+
+def _words(found: Results) -> str:
+    rulers = found.evidence.rulers
+    return (
+        "Pixels without a label count nowhere. <b>Boundary IoU</b> (Cheng et al. 2021) is the IoU of the pixels of a "
+        f"class that lie within {100 * rulers.ratio:g} % of the image's diagonal of its own contour; a mask that ends "
+        "at the image's border or at unlabelled pixels has a contour there. <b>Boundary F</b> looks at the contours "
+        "themselves, where two labelled classes meet: precision is the share of the predicted contour that is close "
+        "enough to the mask's, recall the reverse. A <b>band</b> of the trimap curve holds the pixels on each side of "
+        "the mask's boundaries. The <b>calibration error</b> is the mean gap between confidence and accuracy over "
+        "bins of equal width, by pixels. The <b>interval</b> of mIoU comes from drawing the images anew 2,000 times."
+    )
+
+
+def _figure(picture: np.ndarray, name: str, classes: int) -> str:
+    wide = " wide" if name == "confusion" else ""
+    dense = 1 if wide and classes > DENSE_UP_TO else 2
+    image = (
+        f'<img alt="{name}" width="{picture.shape[1] // dense}" src="{_inline(picture, "PNG")}">'
+    )
+    return f'<div class="figure{wide}">{image}</div>'
+
+
+def _inline(picture: np.ndarray, kind: str) -> str:
+    buffer = io.BytesIO()
+    image = Image.fromarray(picture)
+    if kind == "PNG":  # flat colours: a palette is a third of the size
+        image.quantize(128, dither=Image.Dither.NONE).save(buffer, kind, optimize=True)
+    else:
+        image.save(buffer, kind, quality=82)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _style() -> str:
+    files = (("hrseg.data.check", "page.css"), ("hrseg.evaluation", "page.css"))
+    return "".join(
+        resources.files(package).joinpath(name).read_text(encoding="utf-8")
+        for package, name in files
+    )
+
+
+def _rgb(color: np.ndarray) -> str:
+    return "rgb({},{},{})".format(*(int(value) for value in color))
+
+
+def _percent(fraction: float) -> str:
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def _mean(values: np.ndarray) -> float:
+    finite = values[~np.isnan(values)]
+    return float(finite.mean()) if len(finite) else math.nan
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{title} · hrseg evaluate</title><style>{style}</style></head>
+<body><main>
+<header><p class="eyebrow">hrseg evaluate</p><h1>{title}</h1><p class="quiet">{intro}</p></header>
+<section class="tiles">{tiles}</section>
+<nav><a href="#classes">Classes</a><a href="#confusion">Confusion</a><a href="#boundaries">Boundaries</a>
+<a href="#calibration">Calibration</a>{worst_link}</nav>
+<section id="classes"><h2>Classes</h2>{classes}</section>
+<section id="confusion"><h2>Confusion</h2>{confusions}{confusion}</section>
+<section id="boundaries"><h2>Boundaries</h2><div class="pair">{contours}{trimap}</div>
+<div style="margin-top:16px">{boundaries}</div></section>
+<section id="calibration"><h2>Calibration</h2>
+<div class="pair">{reliability}<div>{calibration}{bins}</div></div></section>
+{worst}
+<footer>{words}</footer>
+</main></body></html>
+"""
