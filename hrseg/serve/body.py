@@ -89,11 +89,10 @@ def _from_form(body: bytes, content_type: str) -> bytes:
     try:
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
         parser.write(body)
-        parser.finalize()
     except FormParserError as error:
-        raise Refusal(
-            422, "The form cannot be read; it is cut off or not multipart/form-data."
-        ) from error
+        raise _broken_form() from error
+    if not form.ended:
+        raise _broken_form()
     if len(form.images) != 1:
         found = "holds no" if not form.images else f"holds {len(form.images)} fields"
         raise Refusal(
@@ -108,14 +107,14 @@ class _Form:
 
     def __init__(self) -> None:
         self.images: list[list[bytes]] = []
-        self.wanted = False
+        self.wanted = self.ended = False
         self.name = self.value = b""
         self.disposition = b""
 
     def callbacks(self) -> dict[str, Any]:
         names: Iterable[str] = (
             *("on_part_begin", "on_part_data", "on_header_field", "on_header_value"),
-            *("on_header_end", "on_headers_finished"),
+            *("on_header_end", "on_headers_finished", "on_end"),
         )
         return {name: getattr(self, name) for name in names}
 
@@ -144,6 +143,9 @@ class _Form:
         if self.wanted:
             self.images[-1].append(data[start:end])
 
+    def on_end(self) -> None:
+        self.ended = True
+
 
 def _refuse_paths(name: str) -> None:
     """A name is used for nothing; one that leads somewhere was not sent by mistake."""
@@ -152,6 +154,10 @@ def _refuse_paths(name: str) -> None:
             422,
             "The file's name holds a path; send the bare name of the image, such as street.jpg.",
         )
+
+
+def _broken_form() -> Refusal:
+    return Refusal(422, "The form cannot be read; it is cut off or not multipart/form-data.")
 
 
 def _too_long(limits: Limits) -> Refusal:

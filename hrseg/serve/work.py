@@ -76,23 +76,7 @@ class Work:
 
     def segment(self, images: list[np.ndarray]) -> list[Prediction]:
         """Segment images of one size. Shape: uint8 (H, W, 3) each."""
-        if len(images) == 1:
-            return [self.predictor(images[0])]
-        predictor = self.predictor
-        batch = torch.stack(
-            [to_tensor(x, predictor.mean, predictor.std, predictor.value_range) for x in images]
-        )
-        masks = np.empty((len(images), *images[0].shape[:2]), np.uint8)
-        confidence = np.empty(masks.shape, np.float32)
-        for top, logits in predictor.scorer.bands(batch):
-            rows = slice(top, top + logits.shape[-2])
-            best, winner = logits.max(dim=1)
-            confidence[:, rows] = torch.exp(best - torch.logsumexp(logits, dim=1)).cpu().numpy()
-            masks[:, rows] = winner.to(torch.uint8).cpu().numpy()
-        return [
-            Prediction(masks[i], confidence[i], predictor.labels, image)
-            for i, image in enumerate(images)
-        ]
+        return self.predictor.batch(images)
 
     def branches(self, images: list[np.ndarray]) -> list[list[BranchView]]:
         """Show the last maps of every branch. Shape: uint8 (H, W, 3) each."""

@@ -166,7 +166,7 @@ function showResult() {
   const missing = labels.classes.length - answer.classes.length;
   find("absent").textContent = missing ? `${missing} other ${missing > 1 ? "classes do" : "class does"} not occur.` : "";
   find("facts").textContent = `${answer.width} × ${answer.height}  ·  ${percent(answer.confidence)} confident  ·  ${answer.seconds.toFixed(2)} s`;
-  if (image.bitmap) find("readout").replaceChildren(make("span", { className: "quiet" }, "Point at the image to ask it."));
+  if (image.bitmap) find("readout").replaceChildren(make("span", { className: "quiet" }, "Point at the image to read its classes."));
   else find("readout").textContent = "Your browser cannot show this kind of file, so its classes stand alone.";
   const link = find("get-mask");
   if (link.href) URL.revokeObjectURL(link.href);
@@ -283,7 +283,7 @@ function showBranches() {
   find("film").replaceChildren(...(views || []).map((view) => {
     const one = view.strongest[0];
     const picture = way === "strongest" ? one.image : view[way];
-    const title = `Branch ${view.index + 1}` + (way === "strongest" ? `, channel ${one.channel}` : "");
+    const title = `Branch ${view.index}` + (way === "strongest" ? `, channel ${one.channel}` : "");
     const text = `stride ${view.stride} · ${view.channels} × ${view.height} × ${view.width}`;
     const shown = make("img", { src: `data:image/png;base64,${picture}`, alt: `${title}, stride ${view.stride}. ${WAYS[way]}` });
     return make("figure", {}, shown, make("figcaption", {}, make("b", {}, title), make("span", {}, text)));
