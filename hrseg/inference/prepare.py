@@ -17,14 +17,15 @@ from hrseg.errors import ConfigError, unknown_choice
 LogitsFunction = Callable[[torch.Tensor], torch.Tensor]
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+_DTYPES = {False: torch.float32, True: torch.bfloat16}
 
 
 def prepare(network: nn.Module, device: torch.device | str, precision: str = "auto") -> "Prepared":
     """Copy a network to a device for inference and return it as a logits function.
 
-    The copy is in evaluation mode and stores its maps channels last. In bf16 only the convolutions change
-    type; norms keep their float32 statistics, and logits are resized in float32. In fp32 nothing is rounded
-    further, not even to TF32.
+    The copy is in evaluation mode and stores its maps channels last. An HRNet's norms are folded into its
+    convolutions. In bf16 only the convolutions change type; norms that are left keep their float32 statistics, and
+    logits are resized in float32. In fp32 nothing is rounded further, not even to TF32.
 
     Args:
         network: Follows the network contract; it is left as it is.
@@ -45,7 +46,9 @@ def prepare(network: nn.Module, device: torch.device | str, precision: str = "au
     twin = copy.deepcopy(network).eval().requires_grad_(False)
     twin = twin.to(device).to(memory_format=torch.channels_last)
     plain = half and _only_convolutions(twin)
-    if plain:
+    rewrite = getattr(twin, "rewrite", None)
+    fast = rewrite is not None and (plain or not half) and rewrite(_DTYPES[plain])
+    if plain and not fast:
         for module in twin.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(torch.bfloat16)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hrseg.models.blocks import resize_logits
+from hrseg.models.fast import rewrite
 
 
 class Segmenter(nn.Module):
@@ -66,6 +67,14 @@ class Segmenter(nn.Module):
             logits (N, K, h, w) → (N, K, *size)
         """
         return resize_logits(logits, size, self.resize)
+
+    def rewrite(self, dtype: torch.dtype = torch.float32) -> bool:
+        """Become the form for inference that `fast` describes, in place; tell whether it could.
+
+        Args:
+            dtype: Of the convolutions.
+        """
+        return rewrite(self, dtype)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters that belong to the head, for a learning rate of their own."""
