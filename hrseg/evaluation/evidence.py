@@ -108,7 +108,7 @@ def measure(
     cells = torch.bincount(true * classes + chosen, minlength=classes**2).cpu().numpy()
     found, truth = chosen.cpu().numpy(), true.cpu().numpy()
     maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())
-    width = boundary_width(*maps[0].shape, rulers.ratio)
+    width = boundary_width(mask.shape[0], mask.shape[1], rulers.ratio)
     draw = np.random.default_rng(zlib.crc32(name.encode()))
     picked = np.sort(draw.choice(len(truth), min(pixels, len(truth)), replace=False))
     columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]
@@ -185,7 +185,7 @@ class Evidence:
                 "facts": dict(self.facts),
             },
         }
-        arrays = {f"count_{name}": values for name, values in self.counts.items()}
+        arrays: dict[str, Any] = {f"count_{name}": values for name, values in self.counts.items()}
         arrays |= {f"sample_{name}": values for name, values in self.samples.items()}
         with write_atomic(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
@@ -244,7 +244,7 @@ def read_evidence(path: str | Path) -> Evidence:
     try:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             about: dict[str, Any] = json.loads(str(file["about"]))["evidence"]
-            rulers = {
+            rulers: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in about["rulers"].items()
             }

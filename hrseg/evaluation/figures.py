@@ -51,10 +51,10 @@ def reliability_figure(found: Results) -> np.ndarray:
     sheet.text((18, 22), "Reliability", 16)
     note = f"Accuracy of the pixels in each of {len(found.bins)} bins of confidence, per cent"
     sheet.text((18, 42), note, 12, QUIET)
-    for step in range(0, 101, 20):
-        y = bottom - (bottom - top) * step / 100
+    for tick in range(0, 101, 20):
+        y = bottom - (bottom - top) * tick / 100
         sheet.line([(left, y), (right, y)], HAIRLINE)
-        sheet.text((left - 8, y), str(step), 12, QUIET, "rm")
+        sheet.text((left - 8, y), str(tick), 12, QUIET, "rm")
     pixels = found.bins[:, 0]
     step = (right - left) / len(pixels)
     largest = float((pixels / max(1.0, pixels.sum())).max())

@@ -103,7 +103,11 @@ def _classes(found: Results) -> str:
         rows.append(
             f"<tr><td>{swatch}{name}</td>" + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>"
         )  # fmt: skip
-    heads = ("IoU", "boundary IoU", f"boundary F, {evidence.rulers.distances[middle]} px")
+    heads: tuple[str, ...] = (
+        "IoU",
+        "boundary IoU",
+        f"boundary F, {evidence.rulers.distances[middle]} px",
+    )
     heads += ("precision", "recall", "confidence − precision", "share")
     row = "".join(f'<th class="n">{head}</th>' for head in heads)
     return (
@@ -169,8 +173,8 @@ def _bins(found: Results) -> str:
         f'<th class="n">{head}</th>' for head in ("pixels, %", "confidence", "accuracy", "gap")
     )
     return (
-        f"<details><summary>The table of the bins</summary><div class='scroll'><table><thead><tr><th>confidence</th>"
-        f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+        "<details open><summary>The table of the bins</summary><div class='scroll'><table><thead><tr>"
+        f"<th>confidence</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 
 

@@ -153,8 +153,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     low = math.floor(10 * float(finite.min()) - 1e-9) / 10
     high = math.ceil(10 * float(finite.max()) + 1e-9) / 10
-    low = max(0.0, low)
-    return low, max(min(1.0, high), low + 0.1)
+    low, high = max(0.0, low), min(1.0, high)
+    return (low, high) if high > low else (0.0, 0.1)
 
 
 def _steps(low: float, high: float) -> list[float]:
