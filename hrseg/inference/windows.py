@@ -1,35 +1,66 @@
-"""Large images in overlapping windows: a grid, a ramp, one loop over bands of rows.
+"""Large images in overlapping windows: tensors in memory, whole or in windows, in one piece or in bands of rows.
 
 Works with any logits function. Windows are blended, so their borders leave no seam, and finished rows are
-handed on band by band, so that nobody has to hold the logits of a very large image.
+handed on band by band, so that nobody has to hold the logits of a very large image. The loop is in `blocks`,
+which also runs images that are not in memory.
 """
 
 import functools
 import logging
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 
-from hrseg.errors import ConfigError, DataError
+from hrseg.errors import DataError
+from hrseg.inference.blending import Blend
+from hrseg.inference.blocks import window_blocks
+from hrseg.inference.grid import (
+    STRIDE,
+    Grid,
+    check_window,
+    spans_every,
+    starts,
+    starts_every,
+    step_of,
+)
 from hrseg.inference.prepare import LogitsFunction
+
+__all__ = [
+    "STRIDE",
+    "WHOLE_PIXELS",
+    "Band",
+    "Blend",
+    "check_window",
+    "in_rows",
+    "logit_bands",
+    "sliding_window",
+    "starts",
+    "starts_every",
+    "whole_or_windows",
+]
 
 log = logging.getLogger(__name__)
 
-STRIDE = 32
-"""Windows are multiples of the coarsest stride, so that every window's grid of features is the image's."""
 WHOLE_PIXELS = 2**23
 """Above this (8.4 megapixels, 2048 x 4096) an image without a window is cut into FALLBACK windows."""
 FALLBACK = ((1024, 2048), 0.25)
 BATCH_PIXELS = 2**21
 """Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
-RIM = 0.1
 _ROWS = 256  # handed on at once
 
-Blend = Literal["ramp", "equal"]
-"""How windows share a pixel: each fades towards its rim, or each counts the same."""
 Band = tuple[int, torch.Tensor]
 """First row, and logits (N, K, rows, W)."""
+
+
+class _InMemory:
+    def __init__(self, image: torch.Tensor) -> None:
+        self.image = image
+
+    def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
+        return self.image[..., top : top + height, left : left + width]
+
+    def empty(self, top: int, left: int, height: int, width: int) -> bool:
+        return False
 
 
 def whole_or_windows(
@@ -98,18 +129,19 @@ def sliding_window(
 ) -> torch.Tensor:
     """Blend overlapping window logits into one map.
 
-    Inside the overlap each window's weight rises from its rim to 1, so neighbours fade into one another and
-    no pixel divides by zero. A window larger than the image shrinks to it; the last one of a row is shifted
+    Inside the overlap each window's weight rises from its rim, so neighbours fade into one another and no
+    pixel divides by zero. A window larger than the image shrinks to it; the last one of a row is shifted
     to end with the image.
 
     Args:
         logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
         image: Normalised.
-        window: (height, width) in pixels; with a ramp, multiples of 32.
+        window: (height, width) in pixels; multiples of 32 unless the blend is "equal".
         overlap: Shared fraction of neighbouring windows, 0 to 0.9.
         batch: Windows run at once; None takes as many as BATCH_PIXELS allow.
         stride: (height, width) between windows in pixels, instead of the overlap.
-        blend: "ramp", or "equal" for the plain mean of all windows over a pixel, as published protocols have it.
+        blend: "ramp", "cosine" or "gaussian", or "equal" for the plain mean of all windows over a pixel, as
+            published protocols have it.
 
     Returns:
         Logits at image size.
@@ -165,113 +197,35 @@ def _window_bands(
     blend: Blend,
     batch: int | None,
 ) -> Iterator[Band]:
-    """Run a row of windows, yield the rows no later window touches, keep the rest for the next."""
+    """Run an image in memory, and put the blocks of each row of windows together."""
     check_window(window, overlap, stride, blend)
     count, height, width = image.shape[0], int(image.shape[-2]), int(image.shape[-1])
     h, w = min(window[0], height), min(window[1], width)
+    down, right = stride or (step_of(h, overlap), step_of(w, overlap))
     if (h, w) == (height, width):
         yield 0, logits_fn(image)
         return
-    batch = batch or max(1, BATCH_PIXELS // (count * h * w))
-    down, right = stride or (_step(h, overlap), _step(w, overlap))
-    tops, lefts = starts_every(height, h, down), starts_every(width, w, right)
-    ramp = torch.ones(h, w)
-    if blend == "ramp":
-        ramp = _ramp(h, h - down)[:, None] * _ramp(w, w - right)[None, :]
-    total: torch.Tensor | None = None
-    for top, below in zip(tops, [*tops[1:], height], strict=True):
-        for first in range(0, len(lefts), batch):
-            chosen = lefts[first : first + batch]
-            cuts = torch.cat([image[..., top : top + h, x : x + w] for x in chosen])
-            logits = logits_fn(cuts)
-            if total is None:
-                total = logits.new_zeros(count, logits.shape[1], h, width)
-                weight = logits.new_zeros(h, width)
-                ramp = ramp.to(logits)
-            for x, part in zip(chosen, logits.split(count), strict=True):
-                total[..., x : x + w].addcmul_(part, ramp)
-                weight[:, x : x + w] += ramp
-        assert total is not None
-        done = below - top
-        for row in range(0, done, _ROWS):
-            rows = slice(row, min(row + _ROWS, done))
-            yield top + row, total[..., rows, :] / weight[rows]
-        _move_up(total, done)
-        _move_up(weight, done)
+    grid = Grid(
+        rows=spans_every(height, h, down),
+        columns=spans_every(width, w, right),
+        shared=(h - down, w - right),
+        blend=blend,
+        batch=batch or max(1, BATCH_PIXELS // (count * h * w)),
+    )
+    band: torch.Tensor | None = None
+    for top, left, block in window_blocks(logits_fn, _InMemory(image), grid):
+        if block.shape[-1] == width:
+            yield top, block
+            continue
+        if band is None:
+            band = block.new_empty(*block.shape[:-1], width)
+        band[..., left : left + block.shape[-1]] = block
+        if left + block.shape[-1] == width:
+            yield top, band
+            band = None
 
 
 def in_rows(top: int, logits: torch.Tensor) -> Iterator[Band]:
     """Cut a map into bands. Shape: (N, K, H, W) → (top, (N, K, rows, W))."""
     for row in range(0, logits.shape[-2], _ROWS):
         yield top + row, logits[..., row : row + _ROWS, :]
-
-
-def _move_up(rows: torch.Tensor, by: int) -> None:
-    """Keep what later windows still touch, and clear the place for them."""
-    kept = rows.shape[-2] - by
-    rows[..., :kept, :] = rows[..., by:, :].clone()
-    rows[..., kept:, :] = 0
-
-
-def starts(length: int, window: int, overlap: float) -> list[int]:
-    """Return where windows begin along one side; the last is shifted to end with the image.
-
-    Example:
-        >>> starts(100, 64, 0.5)
-        [0, 32, 36]
-        >>> starts(64, 64, 0.5)
-        [0]
-    """
-    return starts_every(length, window, _step(window, overlap))
-
-
-def starts_every(length: int, window: int, step: int) -> list[int]:
-    """Return where windows begin along one side, a step apart; the last is shifted to end with the image.
-
-    Example:
-        >>> starts_every(100, 64, 20)
-        [0, 20, 36]
-    """
-    return [*range(0, length - window, step), max(0, length - window)]
-
-
-def _step(window: int, overlap: float) -> int:
-    return max(1, round(window * (1 - overlap)))
-
-
-def check_window(
-    window: tuple[int, int],
-    overlap: float,
-    stride: tuple[int, int] | None = None,
-    blend: Blend = "ramp",
-) -> None:
-    """Refuse windows the network's grid does not fit, and overlaps or strides out of range.
-
-    Published protocols, which count windows equally, have windows off the grid, and HRNet runs them.
-
-    Args:
-        window: (height, width).
-        overlap: Shared fraction.
-        stride: In pixels, or None.
-        blend: See `sliding_window`.
-
-    Raises:
-        ConfigError: With the next larger window that fits.
-    """
-    if min(window) < 1 or (blend == "ramp" and any(side % STRIDE for side in window)):
-        larger = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in window)
-        raise ConfigError(
-            f"Window {tuple(window)} is not a multiple of {STRIDE}. Next larger: {larger}."
-        )
-    if not 0 <= overlap <= 0.9:
-        raise ConfigError(f"Overlap {overlap} is outside 0 to 0.9. Use 0.5, or 0.25 for speed.")
-    if stride and not all(1 <= step <= side for step, side in zip(stride, window, strict=True)):
-        raise ConfigError(
-            f"Stride {tuple(stride)} does not fit window {tuple(window)}: it would leave gaps, or never move on. "
-            f"Use 1 to {tuple(window)}, for example {(2 * window[0] // 3, 2 * window[1] // 3)}."
-        )
-
-
-def _ramp(length: int, shared: int) -> torch.Tensor:
-    distance = torch.minimum(torch.arange(length), torch.arange(length).flip(0))
-    return (RIM + (1 - RIM) * (distance + 1) / max(1, shared)).clamp(max=1.0)
