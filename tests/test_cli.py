@@ -15,7 +15,7 @@ from hrseg.config import load_config
 from hrseg.errors import DataError
 
 VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models", "completion"]
-VERBS += ["version", "study", "evaluate", "export", "serve"]
+VERBS += ["version", "study", "evaluate", "submit", "export", "serve"]
 NOUNS = {
     "config": ["list", "show", "explain"],
     "data": ["check", "demo", "convert", "split", "stats", "browse"],

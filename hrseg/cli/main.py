@@ -23,6 +23,7 @@ from hrseg.cli import (
     run,
     serve,
     study,
+    submit,
     weights,
 )
 from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, complain, say
@@ -35,6 +36,7 @@ PAGES = (
     evaluate,
     compare,
     predict,
+    submit,
     export,
     serve,
     reproduce,
