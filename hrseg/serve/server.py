@@ -128,10 +128,14 @@ def model_name(model: str | None, default: str) -> str:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise ConfigError(
+            f"Port {port} cannot be used: ports go from 0 to 65535. Such as: --port 8000"
+        )
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"{host}:{port} cannot be used: {why}. Choose another port, such as --port {port % 65535 + 1}, or "
