@@ -213,13 +213,12 @@ def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> d
         seen.update(model=model, **options)
         return "predictor"
 
-    fake(monkeypatch, "inference", sources=None)
     fake(monkeypatch, "inference.sources", expand=lambda words: [Path(word) for word in words])
     fake(
         monkeypatch,
         "runtime",
         open_predictor=open_predictor,
-        predict_files=lambda predictor, paths, out: iter(results),
+        predict_files=lambda predictor, paths, out, kinds, options: iter(results),
     )
     return seen
 
@@ -241,6 +240,8 @@ def test_predict_passes_its_options_on(
         "scales": (),
         "flip": None,
         "merge": None,
+        "keep": (),
+        "classes": (),
     }
     assert capsys.readouterr().out == "ü b.png: road 60 %\n"
 
@@ -261,6 +262,34 @@ def test_predict_says_how_to_look(words, expected, monkeypatch: pytest.MonkeyPat
     seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
     assert main(["predict", "x.png", *words]) == OK
     assert {name: seen[name] for name in expected} == expected
+
+
+def test_the_kinds_of_results_are_those_of_the_table() -> None:
+    from hrseg.cli.predict import KINDS
+    from hrseg.inference.outputs import OUTPUTS
+
+    assert tuple(OUTPUTS) == KINDS
+
+
+def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
+    words = ["--save", "entropy", "probabilities", "geojson", "--classes", "road", "car"]
+    assert main(["predict", "x.png", *words, "--tolerance", "1.5"]) == OK
+    assert (seen["keep"], seen["classes"]) == (("entropy", "probabilities"), ["road", "car"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save", "masks"], "Did you mean 'mask"),
+        (["--pixel-size", "0"], "is no length"),
+        (["--tolerance", "-1"], "below 0"),
+    ],
+)
+def test_results_that_cannot_be(words, message, monkeypatch, capsys) -> None:
+    prepare_predict(monkeypatch, [])
+    assert main(["predict", "x.png", *words]) == YOURS
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 # Reproduce

@@ -9,6 +9,12 @@ from hrseg.cli.terminal import OK, OURS, complain
 from hrseg.cli.words import add_model, add_size, add_verb
 from hrseg.errors import ConfigError
 
+KINDS = (
+    *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
+    *("probabilities", "probabilities_tif", "coco", "geojson", "areas", "areas_csv"),
+)
+"""What --save takes: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
+
 
 def add(verbs: Any) -> None:
     """Add the verbs of this page."""
@@ -37,6 +43,21 @@ def add(verbs: Any) -> None:
     text = "what is averaged over scales and mirror (softmax)"
     verb.add_argument("--merge", choices=("softmax", "logits", "exp"), help=text)
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+    _add_outputs(verb)
+
+
+def _add_outputs(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("results")
+    text = f"kinds of files (mask overlay): {', '.join(KINDS)}"
+    group.add_argument("--save", nargs="+", choices=KINDS, metavar="KIND", help=text)
+    text = "names of the classes whose probabilities are saved (all)"
+    group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
+    text = "side of a pixel on the ground in metres, for areas (what the image says)"
+    group.add_argument("--pixel-size", type=float, metavar="M", help=text)
+    text = "how far outlines may be simplified, in pixels (0)"
+    group.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
+    text = "leave out polygons and holes of fewer pixels (0)"
+    group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -50,6 +71,7 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict photos/ 'more/*.jpg' --model runs/demo/best.ckpt --out masks
       hrseg predict photos/ --json | jq .classes
       hrseg predict photos/ --tta
+      hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
       hrseg predict photos/ --scales 0.5 1 1.5 --flip --merge softmax
     """
     if not arguments.images:
@@ -57,8 +79,12 @@ def _predict(arguments: argparse.Namespace) -> int:
             "No image given. Name images, folders or globs, such as: hrseg predict street.png photos/ "
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
+    from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
     from hrseg.inference.sources import expand
     from hrseg.runtime import open_predictor, predict_files
+
+    kinds = arguments.save or DEFAULT_KINDS
+    options = Options(arguments.pixel_size, arguments.tolerance, arguments.min_area)
 
     paths = expand(arguments.images)
     predictor = open_predictor(
@@ -71,9 +97,11 @@ def _predict(arguments: argparse.Namespace) -> int:
         scales=arguments.scales,
         flip=arguments.flip,
         merge=arguments.merge,
+        keep=needed_maps(kinds),
+        classes=arguments.classes,
     )
     broken = 0
-    for result in predict_files(predictor, paths, arguments.out):
+    for result in predict_files(predictor, paths, arguments.out, kinds, options):
         if arguments.json:
             print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
         elif result.error is None:
