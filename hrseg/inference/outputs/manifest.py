@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -45,6 +45,11 @@ class Asked(Protocol):
     @property
     def pixels(self) -> np.ndarray | None:
         """Its pixels, where it has no file."""
+        ...
+
+    @property
+    def fetch(self) -> Callable[[], bytes] | None:
+        """Gives the bytes of its file, where that is not on disk."""
         ...
 
 
@@ -121,8 +126,8 @@ class Manifest:
 
     def missing(self, pictures: Iterable[A]) -> Iterator[A]:
         """Yield the images that are not done; the results of the others are left as they are."""
-        for picture in pictures:
-            source = source_digest(picture)
+        for fetched in pictures:
+            picture, source = source_digest(fetched)
             reason = self._why(picture.name, source)
             if reason is None:
                 self.kept += 1
@@ -232,16 +237,26 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def source_digest(picture: Asked) -> str | None:
-    """Hash an image's file, or its pixels where it has none; None where it cannot be read."""
+def source_digest(picture: A) -> tuple[A, str | None]:
+    """Hash an image's file, or its pixels where it has none; None where it cannot be read.
+
+    What had to be fetched for it comes back with the picture, so that it is fetched once.
+    """
     if picture.path is not None:
-        return file_digest(Path(picture.path))
-    if picture.pixels is None:
-        return None
-    pixels = np.ascontiguousarray(picture.pixels)
-    digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
-    digest.update(pixels.data)
-    return digest.hexdigest()
+        return picture, file_digest(Path(picture.path))
+    if picture.pixels is not None:
+        pixels = np.ascontiguousarray(picture.pixels)
+        digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
+        digest.update(pixels.data)
+        return picture, digest.hexdigest()
+    if picture.fetch is None:
+        return picture, None
+    try:
+        content = picture.fetch()
+    except HrsegError:
+        return picture, None  # whoever decodes it will say why
+    kept: Any = replace(picture, fetch=lambda: content)  # type: ignore[type-var]
+    return kept, hashlib.sha256(content).hexdigest()
 
 
 def file_digest(path: Path) -> str | None:

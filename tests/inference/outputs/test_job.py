@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Asked:
     name: str
     path: Path | None = None
     pixels: np.ndarray | None = None
+    fetch: Callable[[], bytes] | None = None
 
     @property
     def origin(self) -> str:
@@ -169,6 +170,22 @@ def test_pixels_without_a_file_are_known_by_their_values(tmp_path):
     assert run(frames, tmp_path)[0] == []
     frames[0].pixels[0, 0, 0] = 9
     assert run(frames, tmp_path)[0] == ["f1"]
+
+
+def test_what_has_to_be_fetched_is_fetched_once(tmp_path):
+    calls = []
+
+    def fetch() -> bytes:
+        calls.append(1)
+        return b"123"
+
+    def offline() -> bytes:
+        raise DataError("offline")
+
+    asked = [Asked("a", fetch=fetch), Asked("b", fetch=offline)]
+    names, _ = run(asked, tmp_path, broken=("b",))
+    assert (names, len(calls)) == (["a", "b"], 1)
+    assert run(asked, tmp_path, broken=("b",))[0] == ["b"]
 
 
 @pytest.mark.parametrize("cut", [1, 40, 200])
