@@ -259,6 +259,7 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
         channels_last=config.trainer.channels_last,
         non_finite=config.trainer.non_finite,
         compiled=config.trainer.compile,
+        checkpointing=config.trainer.checkpointing,
     )
 
 

@@ -24,6 +24,7 @@ from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import Scorer, aligns
 from hrseg.losses import WeightedSum
 from hrseg.metrics import ConfusionMatrix, Scores
+from hrseg.models.recompute import Checkpointing, recompute
 from hrseg.optim import Ema, build_optimizer, build_scheduler, parameter_groups
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class SegmentationTask(pl.LightningModule):
         channels_last: Memory order of the training images.
         non_finite: What a loss that is no finite number does, see `guard`.
         compiled: Run the training forward pass through torch.compile.
+        checkpointing: What the network computes again for the backward pass, see `models.recompute`.
 
     Example:
         >>> from hrseg.data.labels import load_labels
@@ -69,6 +71,7 @@ class SegmentationTask(pl.LightningModule):
         channels_last: bool = True,
         non_finite: NonFinite = "stop",
         compiled: bool = False,
+        checkpointing: Checkpointing = "none",
     ) -> None:
         super().__init__()
         self.network: Any = network
@@ -82,6 +85,7 @@ class SegmentationTask(pl.LightningModule):
         self.channels_last = channels_last
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
+        recompute(network, checkpointing)
         self.guard = Guard(network, non_finite)
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None

@@ -232,7 +232,10 @@ def _prepare_resume(
             logger.go_back_to(int(content["global_step"]))
 
 
-_FREE = {"run.name", "run.dir", "data.root", "data.workers", "model.weights"}
+_FREE = {
+    *("run.name", "run.dir", "data.root", "data.workers", "model.weights"),
+    "trainer.checkpointing",
+}
 """Options that may differ between a run and its continuation without a word."""
 
 

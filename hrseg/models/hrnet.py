@@ -117,7 +117,10 @@ class Module(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the branches, then the fusion. Shape: as the class says, one map per branch."""
-        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        return self.fuse([branch(x) for branch, x in zip(self.branches, maps, strict=True)])
+
+    def fuse(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Give each receiver the sum of all branches. Shape: as the class says."""
         fused = [
             self._receive(target, layers, maps)
             for target, layers in enumerate(islice(self.fuse_layers, self.receivers))
@@ -203,6 +206,11 @@ class HRNet(nn.Module):
         """Return the four branch maps. Shape: as the class says."""
         return self.forward_stages(image)["stage4"]
 
+    def stem(self, image: torch.Tensor) -> torch.Tensor:
+        """Run the two convolutions that open the network. Shape: image → (N, 64, H/4, W/4)."""
+        x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
+        return self.relu(self.bn2(self.conv2(x)))  # type: ignore[no-any-return]
+
     def forward_stages(self, image: torch.Tensor) -> dict[str, list[torch.Tensor]]:
         """Return what every stage leaves on every branch, for looking inside.
 
@@ -213,8 +221,7 @@ class HRNet(nn.Module):
             image (N, in_channels, H, W) → stage s: s maps at strides 4, 8, 16, 32 (four from stage 2 on with
             branches_from_start)
         """
-        x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
-        x = self.relu(self.bn2(self.conv2(x)))  # (N, 64, H/4, W/4)
+        x = self.stem(image)
         maps = [self.layer1(x)]
         stages = {"stem": [x], "stage1": maps}
         for stage in (2, 3, 4):
