@@ -92,19 +92,19 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(predictor, tmp
 def test_an_image_too_large_for_memory_is_reported_like_a_broken_one(
     predictor, tmp_path, monkeypatch
 ):
-    def exhausted(self: Predictor, image: Path) -> None:
+    def exhausted(self: Predictor, images: list, names: list) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
-    monkeypatch.setattr(Predictor, "__call__", exhausted)
+    monkeypatch.setattr(Predictor, "batch", exhausted)
     (result,) = predict_files(predictor, [photo(tmp_path / "x.png")], tmp_path / "out")
     assert "x.png needs more memory than there is" in str(result.error)
 
 
 def test_bugs_keep_their_traceback(predictor, tmp_path, monkeypatch):
-    def bug(self: Predictor, image: Path) -> None:
+    def bug(self: Predictor, images: list, names: list) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(Predictor, "__call__", bug)
+    monkeypatch.setattr(Predictor, "batch", bug)
     with pytest.raises(RuntimeError, match="mat1"):
         list(predict_files(predictor, [photo(tmp_path / "x.png")], tmp_path / "out"))
 

@@ -152,7 +152,7 @@ class Predictor:
         Raises:
             DataError: One of them is not an image.
         """
-        pixels = [self._pixels(image) for image in images]
+        pixels = [self.read(image) for image in images]
         done: dict[int, Prediction] = {}
         for first, values in enumerate(pixels):
             if first not in done:
@@ -179,20 +179,32 @@ class Predictor:
         self, image: Source, pixels: np.ndarray, maps: dict[str, np.ndarray]
     ) -> Prediction:
         path = Path(image) if isinstance(image, str | Path) else None
-        plain = self.bands is None and self.in_channels == 3
         return Prediction(
             labels=self.labels,
-            image=pixels if plain else stretched(pixels),
+            image=pixels if self.plain else stretched(pixels),
             name=path.stem if path else "image",
             origin=str(path) if path else "",
             kept=self.kept,
             **maps,
         )
 
-    def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    @property
+    def plain(self) -> bool:
+        """Whether images are RGB of 8 bits."""
+        return self.bands is None and self.in_channels == 3
+
+    def read(self, image: Source) -> np.ndarray:
+        """Return an image as the network sees it, before it is normalised; threads may do so ahead.
+
+        Raises:
+            DataError: It is not an image, or an array of another form.
+
+        Shape:
+            (H, W, B)
+        """
         if isinstance(image, np.ndarray):
             return _checked(image, self.in_channels, self.bands is not None)
-        if self.bands is None and self.in_channels == 3:
+        if self.plain:
             return read_image(image)
         if isinstance(image, Image.Image):
             return _checked(np.atleast_3d(np.array(image)), self.in_channels, True)

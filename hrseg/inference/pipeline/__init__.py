@@ -1,0 +1,324 @@
+"""Many pictures through one network: decoded ahead in threads, segmented in the caller's, written in threads.
+
+Results come in the order of the pictures. Which pictures share a pass through the network follows from their order
+and sizes alone, never from how fast they were read, so that a run gives the same again.
+"""
+
+import errno
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hrseg.errors import ConfigError, DataError, HrsegError
+from hrseg.inference.huge import is_huge, segment_huge
+from hrseg.inference.outputs import Options, result_paths, write_all
+from hrseg.inference.pipeline.film import Films
+from hrseg.inference.pipeline.reading import (
+    Decoded,
+    fetch,
+    is_out_of_memory,
+    pixels_of,
+    read,
+    too_large,
+)
+from hrseg.inference.pipeline.result import FileResult
+from hrseg.inference.pipeline.threads import Budget, Line, Pool, Stopped, finished, result_of
+from hrseg.inference.predictor import Prediction, Predictor
+from hrseg.inference.sources import Picture
+from hrseg.inference.windows import BATCH_PIXELS
+
+__all__ = ["AT_ONCE", "FileResult", "Pipeline"]
+
+AT_ONCE = {"cuda": 8, "cpu": 1}
+"""Device → pictures of one size that share a pass, as far as windows.BATCH_PIXELS allow; a CPU gains nothing by it."""
+HELD_PIXELS = 2**26
+"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone."""
+_HOPELESS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder cannot be made
+}
+"""Reasons not to write that the next image would meet as well."""
+
+Waiting = tuple[Picture, "Future[Decoded]"]
+
+
+class Pipeline:
+    """Segments pictures and writes their results.
+
+    Args:
+        predictor: Keeps the maps that the kinds need.
+        out: Folder of the results.
+        kinds: Rows of OUTPUTS; may be empty where there is a video.
+        options: What their writers may be told.
+        video: Whether the overlays of each clip become one video.
+        batch: Pictures of one size that share a pass; None takes what suits the device.
+        readers: Threads that decode.
+        writers: Threads that write.
+        covers: Tells whether a file is one of the pictures, which no result may overwrite.
+        max_memory: Bytes above which an image is segmented in bands; None leaves it to `huge.is_huge`.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        out: Path,
+        kinds: Sequence[str],
+        options: Options | None = None,
+        *,
+        video: bool = False,
+        batch: int | None = None,
+        readers: int = 2,
+        writers: int = 2,
+        covers: Callable[[Path], bool] = lambda path: False,
+        max_memory: int | None = None,
+    ) -> None:
+        self.predictor, self.out, self.kinds, self.options = predictor, out, tuple(kinds), options
+        self.covers, self.max_memory = covers, max_memory
+        self.chosen = batch
+        self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
+        self._counts = readers, writers
+        self._films = Films(out) if video else None
+
+    def run(self, pictures: Iterable[Picture]) -> Iterator[FileResult]:
+        """Yield what became of each picture, in order, as soon as it is done.
+
+        However this ends, files that are there are whole.
+
+        Raises:
+            DataError: A result would overwrite a picture, or the folder cannot be written.
+        """
+        self._line: Line[Waiting | BaseException | None] = Line(
+            self._counts[0] + max(2, self.batch)
+        )
+        self._budget, self._broken = Budget(HELD_PIXELS), False
+        self._readers = Pool(self._counts[0], "hrseg-read")
+        self._writers = Pool(self._counts[1], "hrseg-write")
+        feeder = Pool(1, "hrseg-feed")
+        feeder.submit(self._feed, pictures)
+        pending: deque[Future[tuple[Picture, FileResult, np.ndarray | None]]] = deque()
+        try:
+            for block in self._blocks():
+                pending.extend(self._look(block))
+                most = 2 * (self._counts[1] + self.batch)
+                while pending and (
+                    pending[0].done() or len(pending) > most or self._budget.over or self._broken
+                ):
+                    yield self._handed_on(pending.popleft())
+            while pending:
+                yield self._handed_on(pending.popleft())
+            if self._films is not None:
+                self._films.close()
+        finally:
+            self._line.stopped.set()
+            self._budget.stop()
+            feeder.stop(wait=False)
+            self._readers.stop(wait=False)
+            self._writers.stop(wait=True)
+            if self._films is not None:
+                self._films.stop()
+
+    # Ahead of the network
+
+    def _feed(self, pictures: Iterable[Picture]) -> None:
+        try:
+            for number, picture in enumerate(pictures):
+                self._refuse_overwriting(picture)
+                cost = 0
+                if picture.pixels is not None:  # they are in memory now
+                    cost = pixels_of(picture, None)
+                    self._budget.take(number, cost)
+                self._line.put((picture, self._readers.submit(self._read, number, picture, cost)))
+            self._line.put(None)
+        except Stopped:
+            return
+        except BaseException as error:  # the caller's thread raises it
+            self._line.put(error)
+
+    def _refuse_overwriting(self, picture: Picture) -> None:
+        """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
+        for target in (
+            result_paths(self.out, picture.name, self.kinds).values() if self.kinds else ()
+        ):
+            if target.exists() and self.covers(target):
+                raise DataError(
+                    f"{target} is one of the images, and a result would overwrite it. Choose another folder "
+                    "with --out, or leave that file out."
+                )
+
+    def _read(self, number: int, picture: Picture, cost: int) -> Decoded:
+        start = time.perf_counter()
+        decoded = Decoded(picture, cost=cost)
+        try:
+            data = fetch(picture)
+            if picture.pixels is None:
+                if picture.path is not None and is_huge(picture.path, self.max_memory):
+                    return decoded
+                decoded.cost = pixels_of(picture, data)
+                self._budget.take(number, decoded.cost)
+            start = time.perf_counter()
+            decoded.pixels = read(self.predictor, picture, data)
+        except HrsegError as error:
+            decoded.error = error
+        decoded.seconds = time.perf_counter() - start
+        return decoded
+
+    def _blocks(self) -> Iterator[list[Decoded]]:
+        """Yield decoded pictures that follow one another, as many as may share a pass."""
+        block: list[Decoded] = []
+        number = 0
+        while (waiting := self._line.get()) is not None:
+            if isinstance(waiting, BaseException):
+                yield block
+                raise waiting
+            picture, future = waiting
+            block.append(result_of(future))
+            number += 1
+            self._budget.turn(number)
+            live = picture.clip is not None and picture.clip.live
+            if live or len(block) >= self.batch or sum(one.cost for one in block) >= BATCH_PIXELS:
+                yield block
+                block = []
+        yield block
+
+    # The network
+
+    def _look(
+        self, block: list[Decoded]
+    ) -> list["Future[tuple[Picture, FileResult, np.ndarray | None]]"]:
+        """Segment a block, those of one size together, and have the results written."""
+        done: dict[int, Future[tuple[Picture, FileResult, np.ndarray | None]]] = {}
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for i, one in enumerate(block):
+            if one.error is not None:
+                done[i] = finished(self._failed(one, one.error))
+            elif one.pixels is None:
+                done[i] = finished(self._look_at_huge(one))
+            else:
+                sizes.setdefault(one.pixels.shape, []).append(i)
+        for shape, all_of_it in sizes.items():
+            most = self.chosen or max(1, BATCH_PIXELS // (shape[0] * shape[1]))
+            for first in range(0, len(all_of_it), most):
+                chosen = all_of_it[first : first + most]
+                start = time.perf_counter()
+                looked = self._segment([block[i] for i in chosen])
+                seconds = (time.perf_counter() - start) / len(chosen)
+                for i, prediction in zip(chosen, looked, strict=True):
+                    one = block[i]
+                    one.pixels, one.seconds = None, one.seconds + seconds
+                    if isinstance(prediction, HrsegError):
+                        done[i] = finished(self._failed(one, prediction))
+                    else:
+                        done[i] = self._writers.submit(self._write, one, prediction)
+        return [done[i] for i in range(len(block))]
+
+    def _segment(self, group: list[Decoded]) -> list[Prediction | HrsegError]:
+        pixels = [one.pixels for one in group if one.pixels is not None]
+        names = [Path(one.picture.name).name for one in group]
+        try:
+            found = self.predictor.batch(pixels, names)
+        except (MemoryError, RuntimeError, DataError) as error:
+            if len(group) > 1 and (isinstance(error, DataError) or is_out_of_memory(error)):
+                return [answer for one in group for answer in self._segment([one])]
+            if isinstance(error, HrsegError):
+                return [error]
+            if not is_out_of_memory(error):
+                raise
+            return [too_large(group[0].picture.origin)]
+        return [
+            replace(one, origin=source.picture.origin)
+            for one, source in zip(found, group, strict=True)
+        ]
+
+    def _look_at_huge(self, one: Decoded) -> tuple[Picture, FileResult, None]:
+        assert one.picture.path is not None
+        try:
+            target = self.out / one.picture.name
+            result = segment_huge(
+                self.predictor,
+                one.picture.path,
+                target,
+                max_memory=self.max_memory,
+                kinds=self.kinds,
+            )
+        except HrsegError as error:
+            if _hopeless(error):
+                raise
+            return self._failed(one, error)
+        about = {
+            "name": one.picture.name,
+            "seconds": result.seconds,
+            "confidence": result.confidence,
+        }
+        return (
+            one.picture,
+            FileResult(one.picture.path, result.files, result.size, result.classes, **about),
+            None,
+        )
+
+    # Behind the network
+
+    def _write(
+        self, one: Decoded, prediction: Prediction
+    ) -> tuple[Picture, FileResult, np.ndarray | None]:
+        picture, start = one.picture, time.perf_counter()
+        try:
+            if not self.kinds and picture.clip is None:
+                raise ConfigError(
+                    f"A video is made of frames, and {picture.origin} is an image. Ask for other results too, such "
+                    "as --save video mask."
+                )
+            files = {}
+            if self.kinds:
+                files = write_all(prediction, self.out, picture.name, self.kinds, self.options)
+            frame = None
+            if self._films is not None and picture.clip is not None:
+                frame = prediction.overlay(legend=False)
+        except HrsegError as error:
+            if _hopeless(error):
+                self._broken = True
+                raise
+            return self._failed(one, error)
+        finally:
+            self._budget.give(one.cost)
+            one.cost = 0
+        result = FileResult(
+            image=picture.path or picture.origin,
+            files=files,
+            size=prediction.size,
+            classes=prediction.shares(),
+            confidence=float(prediction.confidence.mean()),
+            seconds=one.seconds + time.perf_counter() - start,
+            name=picture.name,
+            time=picture.time,
+        )
+        return picture, result, frame
+
+    def _failed(self, one: Decoded, error: HrsegError) -> tuple[Picture, FileResult, None]:
+        self._budget.give(one.cost)
+        one.cost = 0
+        picture = one.picture
+        image = picture.path or picture.origin
+        about = {"seconds": one.seconds, "name": picture.name, "time": picture.time}
+        return picture, FileResult(image, error=error, **about), None  # type: ignore[arg-type]
+
+    def _handed_on(
+        self, future: "Future[tuple[Picture, FileResult, np.ndarray | None]]"
+    ) -> FileResult:
+        picture, result, frame = result_of(future)
+        if self._films is not None:
+            if frame is not None and picture.clip is not None:
+                self._films.add(picture.clip, picture.name.rpartition("/")[0], frame)
+            elif result.error is not None:
+                self._films.drop()  # a clip that broke off
+            else:
+                self._films.close()
+        return result
+
+
+def _hopeless(error: HrsegError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _HOPELESS

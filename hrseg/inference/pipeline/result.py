@@ -1,0 +1,76 @@
+"""What became of one picture: a plain record, for people and for JSON."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hrseg.errors import HrsegError
+from hrseg.viz import percent
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one picture.
+
+    Attributes:
+        image: The file, or what a person would call the picture: an address, "clip.mp4#12.04s".
+        files: Kind of result → file; empty if the picture failed.
+        size: (height, width) of the picture; None if it failed.
+        classes: Class name → share of the pixels, largest first.
+        confidence: Mean probability of the chosen classes; None if the picture failed.
+        seconds: Of work: reading, its part of the network's time, writing. Pictures overlap, so that all take less.
+        error: Why it failed, else None.
+        name: What its results are called.
+        time: Seconds from the beginning of its clip.
+    """
+
+    image: Path | str
+    files: dict[str, Path] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    classes: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    seconds: float = 0.0
+    error: HrsegError | None = None
+    name: str = ""
+    time: float | None = None
+
+    @property
+    def mask(self) -> Path | None:
+        """Palette PNG of dataset ids; None if the picture failed or nobody asked for it."""
+        return self.files.get("mask")
+
+    @property
+    def overlay(self) -> Path | None:
+        """The picture with its legend; None if it failed or nobody asked for it."""
+        return self.files.get("overlay")
+
+    def line(self, most: int = 4) -> str:
+        """Say it in one line: the picture, its largest classes, where the overlay (or the last file) is.
+
+        Example:
+            >>> FileResult(Path("a.png"), {"overlay": Path("a_overlay.png")}, classes={"road": 0.5}).line()
+            'a.png: road 50.0 %  -> a_overlay.png'
+        """
+        if self.error is not None:
+            return f"{self.image}: {self.error}"
+        shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
+        rest = f", {len(shown) - most} more" if len(shown) > most else ""
+        last = self.overlay or next(reversed(self.files.values()), None)
+        return f"{self.image}: {', '.join(shown[:most])}{rest}" + (f"  -> {last}" if last else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values for JSON."""
+        return {
+            "image": str(self.image),
+            "name": self.name,
+            "time": self.time if self.time is None else round(self.time, 6),
+            "mask": self.mask and str(self.mask),
+            "overlay": self.overlay and str(self.overlay),
+            "files": {kind: str(path) for kind, path in self.files.items()},
+            "height": self.size and self.size[0],
+            "width": self.size and self.size[1],
+            "classes": {name: round(share, 6) for name, share in self.classes.items()},
+            "confidence": self.confidence and round(self.confidence, 6),
+            "seconds": round(self.seconds, 4),
+            "error": self.error and str(self.error),
+        }
