@@ -1,16 +1,14 @@
 """Schema, loading and display of a run's configuration. Knows omegaconf and YAML, never torch."""
 
+from hrseg.config.checks import check_trainer_options
 from hrseg.config.load import (
-    PACKAGED_CONFIGS,
-    check_trainer_options,
     config_from_dict,
     config_to_dict,
-    find_config,
-    list_recipes,
     load_config,
     load_config_with_origins,
     published_recipes,
 )
+from hrseg.config.recipes import PACKAGED_CONFIGS, find_config, list_recipes
 from hrseg.config.schema import (
     OPTIONS,
     SECTIONS,

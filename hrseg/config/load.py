@@ -6,7 +6,6 @@ merged are `${...}` links resolved, limits checked and the result frozen.
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import os
 import re
@@ -20,15 +19,11 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hrseg.config.schema import LIMITS, OPTIONS, SECTIONS, Config, DataConfig, Option
+from hrseg.config.checks import check_together
+from hrseg.config.recipes import find_config, list_recipes, shown
+from hrseg.config.schema import LIMITS, OPTIONS, SECTIONS, Config, Option
+from hrseg.config.values import closest, flow, numbers, plain, texts
 from hrseg.errors import ConfigError, did_you_mean
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-PACKAGED_CONFIGS = next(
-    (folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()),
-    _PACKAGE / "configs",
-)
-"""The recipes that ship: inside the wheel, or beside the package in a checkout."""
 
 COMMAND_LINE = "command line"
 _FUNCTION_LINK = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME} and its like
@@ -91,43 +86,9 @@ def config_from_dict(
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Turn a Config into plain dicts, lists, numbers and text, as kept in checkpoints and YAML."""
     return {
-        section: {name: _plain(value) for name, value in values.items()}
+        section: {name: plain(value) for name, value in values.items()}
         for section, values in dataclasses.asdict(config).items()
     }
-
-
-def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Path:
-    """Find a recipe: as a path, then in ./configs, then among the packaged ones.
-
-    Args:
-        name: A path or a recipe's name, with or without ".yaml".
-        beside: The folder of the file that extends it; then `name` is looked up there instead of in
-            the current folder.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    folders = [Path(), Path("configs")] if beside is None else [beside]
-    for folder in [*folders, PACKAGED_CONFIGS]:
-        for candidate in (folder / name, folder / f"{os.fspath(name)}.yaml"):
-            if candidate.is_file():
-                return candidate
-    names = list(list_recipes())
-    raise ConfigError(
-        f"There is no config '{os.fspath(name)}': not as a file"
-        f"{f' in {_shown(beside)}' if beside else ', not in ./configs'} and not among the packaged "
-        f"recipes ({', '.join(names)}).{did_you_mean(Path(name).stem, names)}"
-    )
-
-
-def list_recipes() -> dict[str, str]:
-    """Name every recipe in ./configs and in the package, with the first line of its header."""
-    files = [*sorted(Path("configs").glob("*.yaml")), *sorted(PACKAGED_CONFIGS.glob("*.yaml"))]
-    titles: dict[str, str] = {}
-    for file in files:
-        first = file.read_text(encoding="utf-8").split("\n", 1)[0]
-        titles.setdefault(file.stem, first.lstrip("# ").strip() if first.startswith("#") else "")
-    return dict(sorted(titles.items()))
 
 
 def published_recipes() -> list[str]:
@@ -145,78 +106,30 @@ def published_recipes() -> list[str]:
     return names
 
 
-# What hrseg sets on lightning's Trainer by itself, and the key that says it.
-_OWNED_BY_HRSEG = {
-    "accelerator": "trainer.accelerator",
-    "accumulate_grad_batches": "trainer.accumulate",
-    "callbacks": "",
-    "check_val_every_n_epoch": "trainer.val_every_epochs",
-    "default_root_dir": "run.dir",
-    "deterministic": "trainer.deterministic",
-    "devices": "trainer.devices",
-    "gradient_clip_val": "trainer.clip_norm",
-    "log_every_n_steps": "trainer.log_every_steps",
-    "logger": "trainer.loggers",
-    "max_epochs": "trainer.max_epochs",
-    "max_steps": "trainer.max_steps",
-    "num_nodes": "trainer.num_nodes",
-    "precision": "trainer.precision",
-    "strategy": "trainer.strategy",
-    "sync_batchnorm": "trainer.sync_batchnorm",
-    "use_distributed_sampler": "",
-}
-
-
-def check_trainer_options(options: Mapping[str, Any], allowed: Iterable[str]) -> None:
-    """Refuse names in `trainer.options` that Lightning's Trainer lacks, or that hrseg sets itself.
-
-    Args:
-        options: `config.trainer.options`.
-        allowed: Parameter names of `lightning.pytorch.Trainer`, from `inspect.signature`.
-
-    Raises:
-        ConfigError: The first name that cannot be passed on.
-    """
-    names = set(allowed) - {"self"}
-    for name in options:
-        if name in _OWNED_BY_HRSEG:
-            key = _OWNED_BY_HRSEG[name]
-            raise ConfigError(
-                f"trainer.options.{name} is set by hrseg itself. "
-                + (f"Use {key} instead." if key else "Remove it from the config.")
-            )
-        if name not in names:
-            owned = _OWNED_BY_HRSEG.get(closest(name, names))
-            hint = f" Did you mean '{owned}'?" if owned else did_you_mean(name, names)
-            raise ConfigError(
-                f"trainer.options.{name} is not an argument of lightning.pytorch.Trainer.{hint}"
-            )
-
-
 def _read_file(path: Path, chain: tuple[Path, ...]) -> Iterator[_Setting]:
     """Yield the settings of a file, those of the files it extends first."""
-    shown = _shown(path)
+    name = shown(path)
     if path.resolve() in chain:
-        raise ConfigError(f"{shown} extends itself through {_shown(chain[-1])}.")
+        raise ConfigError(f"{name} extends itself through {shown(chain[-1])}.")
     try:
         text = path.read_text(encoding="utf-8")
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{shown}{line}: not valid YAML: {error.problem}.") from error
+        raise ConfigError(f"{name}{line}: not valid YAML: {error.problem}.") from error
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{shown} cannot be read: {error}") from error
+        raise ConfigError(f"{name} cannot be read: {error}") from error
     if not isinstance(tree, dict) or not isinstance(root, yaml.MappingNode | None):
-        raise ConfigError(f"{shown} holds no sections such as 'model:' and 'data:'.")
+        raise ConfigError(f"{name} holds no sections such as 'model:' and 'data:'.")
     lines = dict(_line_numbers(root))
     pieces = tree.pop("extends", None) or []
     pieces = [pieces] if isinstance(pieces, str) else pieces
     if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
-        raise ConfigError(f"{shown}:{lines['extends']}: extends must be a list of file names.")
+        raise ConfigError(f"{name}:{lines['extends']}: extends must be a list of file names.")
     for piece in pieces:
         yield from _read_file(find_config(piece, path.parent), (*chain, path.resolve()))
-    yield from _walk(tree, shown, lines)
+    yield from _walk(tree, name, lines)
 
 
 def _line_numbers(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -292,14 +205,14 @@ def _compose(
     tree.loss.terms = kept
     tree.published.scores = {name: score for name, score in tree.published.scores.items() if score}
     config = typing.cast(Config, OmegaConf.to_object(tree))
-    _check_together(config)
+    check_together(config)
     return config, origins
 
 
 def _merge(tree: DictConfig, setting: _Setting) -> None:
     """Write one setting into the tree, or say what is wrong with it."""
     row = OPTIONS[setting.key]
-    for text in _texts(setting.value):
+    for text in texts(setting.value):
         if _FUNCTION_LINK.search(text):
             raise ConfigError(
                 f"{setting.origin}: {row.key} is '{text}'. Links name another option, such as "
@@ -329,7 +242,7 @@ def _resolve(tree: DictConfig, key: str, origin: str) -> None:
             f"{origin}: {key} is '{flow(raw)}', and that does not lead to {row.kind}. A link names "
             "another option in full, such as ${data.batch_size}."
         ) from error
-    for number in _numbers(value):
+    for number in numbers(value):
         wrong = [name for name, bound in row.limits.items() if not LIMITS[name][0](number, bound)]
         if wrong or not math.isfinite(number):
             finite = "" if math.isfinite(number) else "finite"
@@ -337,84 +250,6 @@ def _resolve(tree: DictConfig, key: str, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: {key} is {flow(value)}. It must be {wanted}. "
                 f"See: hrseg config explain {key}"
-            )
-
-
-def _check_together(config: Config) -> None:
-    """Refuse options that are fine alone but not together."""
-    data, loss, optim, trainer = config.data, config.loss, config.optim, config.trainer
-    devices = trainer.devices
-    if not (devices == "auto" or (str(devices).isdigit() and int(devices) > 0)):
-        raise ConfigError(
-            f"trainer.devices is '{devices}'. It must be a whole number above 0, or auto."
-        )
-    if trainer.max_epochs is None and trainer.max_steps is None:
-        raise ConfigError(
-            "Neither trainer.max_epochs nor trainer.max_steps is set, so the run would never end. "
-            "Set one of them."
-        )
-    if data.layout != "synthetic" and data.root is None:
-        raise ConfigError(
-            f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER."
-        )
-    if data.scale_min > data.scale_max:
-        raise ConfigError(
-            f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
-        )
-    if data.first_resize == "short_side" and data.base_size is None:
-        raise ConfigError(
-            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
-            "data.base_size=520."
-        )
-    _check_bands(data)
-    if loss.class_weight_values and loss.class_weights != "none":
-        raise ConfigError(
-            f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "
-            "Keep the list and set loss.class_weights=none, or empty the list."
-        )
-    if config.evaluation.stride is not None and config.evaluation.overlap is not None:
-        raise ConfigError(
-            f"Both evaluation.stride={list(config.evaluation.stride)} and evaluation.overlap="
-            f"{config.evaluation.overlap} are set, and they say the same. Keep one of them."
-        )
-    if optim.min_lr > optim.lr:
-        raise ConfigError(
-            f"optim.min_lr {optim.min_lr} is larger than optim.lr {optim.lr}. Lower it."
-        )
-    if trainer.max_steps is not None and optim.warmup_steps >= trainer.max_steps:
-        raise ConfigError(
-            f"optim.warmup_steps {optim.warmup_steps} fills the whole run of trainer.max_steps "
-            f"{trainer.max_steps}. Shorten the warm-up."
-        )
-
-
-def _check_bands(data: DataConfig) -> None:
-    """Refuse numbers of bands that differ, and what only RGB of 8 bits can do."""
-    if data.bands is not None and not data.bands:
-        raise ConfigError(
-            "data.bands is empty. Name bands, such as [0, 1, 2, 3], or set it to null for RGB."
-        )
-    bands = 3 if data.bands is None else len(data.bands)
-    if data.statistics == "given" and not len(data.mean) == len(data.std) == bands:
-        source = "RGB has 3 bands" if data.bands is None else f"data.bands names {bands}"
-        raise ConfigError(
-            f"data.mean has {len(data.mean)} numbers, data.std {len(data.std)}, and {source}. Give {bands} of each, "
-            "or set data.statistics=compute."
-        )
-    if data.bands is None:
-        if data.value_range is not None:
-            raise ConfigError(
-                f"data.value_range is {data.value_range:g}, but images become RGB of 8 bits. Name their bands with "
-                "data.bands, or set data.value_range=null."
-            )
-        return
-    if data.layout == "synthetic":
-        raise ConfigError("data.bands is set, but synthetic scenes are RGB. Set data.bands=null.")
-    for name in ("photometric", "brightness_shift"):
-        if getattr(data, name):
-            raise ConfigError(
-                f"data.{name} is {getattr(data, name):g}, which changes colours of 8-bit RGB, and data.bands keeps "
-                f"bands as they are stored. Set data.{name}=0."
             )
 
 
@@ -436,47 +271,3 @@ def suggest(key: str) -> str:
         tails = {other.rpartition(".")[2]: other for other in reversed(list(OPTIONS))}
         best = tails.get(closest(name, tails), "")
     return f" Did you mean '{best}'?" if best else ""
-
-
-def closest(value: str, choices: Iterable[str]) -> str:
-    """Return the most similar choice, or an empty string if none is similar."""
-    return next(iter(difflib.get_close_matches(value, list(choices), n=1, cutoff=0.75)), "")
-
-
-def flow(value: Any) -> str:
-    """Write a value on one line, as one would type it in YAML."""
-    text = yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6, allow_unicode=True)
-    return text.removesuffix("...\n").strip()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _leaves(inner)
-    else:
-        yield value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    return (leaf for leaf in _leaves(value) if isinstance(leaf, str))
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    leaves = _leaves(value)
-    return (x for x in leaves if isinstance(x, (int, float)) and not isinstance(x, bool))
-
-
-def _shown(path: Path) -> str:
-    """Name a file briefly: relative to here, or as one of the packaged recipes."""
-    path, here = path.resolve(), Path.cwd()
-    if path.is_relative_to(PACKAGED_CONFIGS) and here != PACKAGED_CONFIGS.parent:
-        return f"packaged {path.relative_to(PACKAGED_CONFIGS.parent).as_posix()}"
-    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)

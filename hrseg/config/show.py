@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from omegaconf import MISSING
 
-from hrseg.config.load import config_to_dict, flow, suggest
+from hrseg.config.load import config_to_dict, suggest
 from hrseg.config.schema import OPTIONS, SECTIONS, Config, Option
+from hrseg.config.values import flow
 from hrseg.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hrseg.config import OPTIONS, SECTIONS
-from hrseg.config.load import flow
+from hrseg.config.values import flow
 
 _WIDTH = 100
 

@@ -1,0 +1,137 @@
+"""Options that are fine alone but not together, and what may be handed to Lightning's Trainer."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hrseg.config.schema import Config, DataConfig
+from hrseg.config.values import closest
+from hrseg.errors import ConfigError, did_you_mean
+
+# What hrseg sets on lightning's Trainer by itself, and the key that says it.
+_OWNED_BY_HRSEG = {
+    "accelerator": "trainer.accelerator",
+    "accumulate_grad_batches": "trainer.accumulate",
+    "callbacks": "",
+    "check_val_every_n_epoch": "trainer.val_every_epochs",
+    "default_root_dir": "run.dir",
+    "deterministic": "trainer.deterministic",
+    "devices": "trainer.devices",
+    "gradient_clip_val": "trainer.clip_norm",
+    "log_every_n_steps": "trainer.log_every_steps",
+    "logger": "trainer.loggers",
+    "max_epochs": "trainer.max_epochs",
+    "max_steps": "trainer.max_steps",
+    "num_nodes": "trainer.num_nodes",
+    "precision": "trainer.precision",
+    "strategy": "trainer.strategy",
+    "sync_batchnorm": "trainer.sync_batchnorm",
+    "use_distributed_sampler": "",
+}
+
+
+def check_trainer_options(options: Mapping[str, Any], allowed: Iterable[str]) -> None:
+    """Refuse names in `trainer.options` that Lightning's Trainer lacks, or that hrseg sets itself.
+
+    Args:
+        options: `config.trainer.options`.
+        allowed: Parameter names of `lightning.pytorch.Trainer`, from `inspect.signature`.
+
+    Raises:
+        ConfigError: The first name that cannot be passed on.
+    """
+    names = set(allowed) - {"self"}
+    for name in options:
+        if name in _OWNED_BY_HRSEG:
+            key = _OWNED_BY_HRSEG[name]
+            raise ConfigError(
+                f"trainer.options.{name} is set by hrseg itself. "
+                + (f"Use {key} instead." if key else "Remove it from the config.")
+            )
+        if name not in names:
+            owned = _OWNED_BY_HRSEG.get(closest(name, names))
+            hint = f" Did you mean '{owned}'?" if owned else did_you_mean(name, names)
+            raise ConfigError(
+                f"trainer.options.{name} is not an argument of lightning.pytorch.Trainer.{hint}"
+            )
+
+
+def check_together(config: Config) -> None:
+    """Refuse options that are fine alone but not together.
+
+    Raises:
+        ConfigError: The first pair, with the way out.
+    """
+    data, loss, optim, trainer = config.data, config.loss, config.optim, config.trainer
+    devices = trainer.devices
+    if not (devices == "auto" or (str(devices).isdigit() and int(devices) > 0)):
+        raise ConfigError(
+            f"trainer.devices is '{devices}'. It must be a whole number above 0, or auto."
+        )
+    if trainer.max_epochs is None and trainer.max_steps is None:
+        raise ConfigError(
+            "Neither trainer.max_epochs nor trainer.max_steps is set, so the run would never end. "
+            "Set one of them."
+        )
+    if data.layout != "synthetic" and data.root is None:
+        raise ConfigError(
+            f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER."
+        )
+    if data.scale_min > data.scale_max:
+        raise ConfigError(
+            f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
+        )
+    if data.first_resize == "short_side" and data.base_size is None:
+        raise ConfigError(
+            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
+            "data.base_size=520."
+        )
+    _check_bands(data)
+    if loss.class_weight_values and loss.class_weights != "none":
+        raise ConfigError(
+            f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "
+            "Keep the list and set loss.class_weights=none, or empty the list."
+        )
+    if config.evaluation.stride is not None and config.evaluation.overlap is not None:
+        raise ConfigError(
+            f"Both evaluation.stride={list(config.evaluation.stride)} and evaluation.overlap="
+            f"{config.evaluation.overlap} are set, and they say the same. Keep one of them."
+        )
+    if optim.min_lr > optim.lr:
+        raise ConfigError(
+            f"optim.min_lr {optim.min_lr} is larger than optim.lr {optim.lr}. Lower it."
+        )
+    if trainer.max_steps is not None and optim.warmup_steps >= trainer.max_steps:
+        raise ConfigError(
+            f"optim.warmup_steps {optim.warmup_steps} fills the whole run of trainer.max_steps "
+            f"{trainer.max_steps}. Shorten the warm-up."
+        )
+
+
+def _check_bands(data: DataConfig) -> None:
+    """Refuse numbers of bands that differ, and what only RGB of 8 bits can do."""
+    if data.bands is not None and not data.bands:
+        raise ConfigError(
+            "data.bands is empty. Name bands, such as [0, 1, 2, 3], or set it to null for RGB."
+        )
+    bands = 3 if data.bands is None else len(data.bands)
+    if data.statistics == "given" and not len(data.mean) == len(data.std) == bands:
+        source = "RGB has 3 bands" if data.bands is None else f"data.bands names {bands}"
+        raise ConfigError(
+            f"data.mean has {len(data.mean)} numbers, data.std {len(data.std)}, and {source}. Give {bands} of each, "
+            "or set data.statistics=compute."
+        )
+    if data.bands is None:
+        if data.value_range is not None:
+            raise ConfigError(
+                f"data.value_range is {data.value_range:g}, but images become RGB of 8 bits. Name their bands with "
+                "data.bands, or set data.value_range=null."
+            )
+        return
+    if data.layout == "synthetic":
+        raise ConfigError("data.bands is set, but synthetic scenes are RGB. Set data.bands=null.")
+    for name in ("photometric", "brightness_shift"):
+        if getattr(data, name):
+            raise ConfigError(
+                f"data.{name} is {getattr(data, name):g}, which changes colours of 8-bit RGB, and data.bands keeps "
+                f"bands as they are stored. Set data.{name}=0."
+            )
