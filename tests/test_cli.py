@@ -16,6 +16,7 @@ from hrseg.errors import DataError
 
 VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models", "completion"]
 VERBS += ["version", "study", "evaluate", "submit", "export", "serve"]
+VERBS += ["benchmark"]
 NOUNS = {
     "config": ["list", "show", "explain"],
     "data": ["check", "demo", "convert", "split", "stats", "browse"],
@@ -213,12 +214,19 @@ def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> d
         seen.update(model=model, **options)
         return "predictor"
 
-    fake(monkeypatch, "inference.sources", expand=lambda words: [Path(word) for word in words])
+    class Sources(list[Path]):
+        def covers(self, path: Path) -> bool:
+            return False
+
+    def open_sources(words: list[str], **options: Any) -> Sources:
+        return Sources(map(Path, words))
+
+    fake(monkeypatch, "inference.sources", open_sources=open_sources, Every=None)
     fake(
         monkeypatch,
         "runtime",
         open_predictor=open_predictor,
-        predict_files=lambda predictor, paths, out, kinds, options: iter(results),
+        predict_files=lambda *words, **options: iter(results),
     )
     return seen
 

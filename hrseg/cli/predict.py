@@ -2,11 +2,12 @@
 
 import argparse
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hrseg.cli.terminal import OK, OURS, complain
-from hrseg.cli.words import add_model, add_size, add_verb
+from hrseg.cli.words import add_model, add_size, add_verb, positive
 from hrseg.errors import ConfigError
 
 KINDS = (
@@ -16,10 +17,13 @@ KINDS = (
 """What --save takes: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
 
 
+_SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, gs, camera:0, -"
+
+
 def add(verbs: Any) -> None:
     """Add the verbs of this page."""
     verb = add_verb(verbs, "predict", _predict)
-    verb.add_argument("images", nargs="*", metavar="IMAGE", help="images, folders or globs")
+    verb.add_argument("images", nargs="*", metavar="IMAGE", help=_SOURCES)
     add_model(verb)
     out, text = Path("hrseg_out"), "folder of the results (hrseg_out)"
     verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
@@ -43,13 +47,30 @@ def add(verbs: Any) -> None:
     text = "what is averaged over scales and mirror (softmax)"
     verb.add_argument("--merge", choices=("softmax", "logits", "exp"), help=text)
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
+    _add_sources(verb)
     _add_outputs(verb)
+
+
+def _add_sources(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("sources")
+    text = "whether a folder stands for its subfolders too (yes)"
+    group.add_argument(
+        "--recursive", action=argparse.BooleanOptionalAction, default=True, help=text
+    )
+    text = (
+        "which frames of videos and cameras: 10 takes each tenth, 0.5s one each half second (all)"
+    )
+    group.add_argument("--every", metavar="N|Ns", help=text)
+    text = "stop after so many pictures, such as of a camera"
+    group.add_argument("--limit", type=positive, metavar="N", help=text)
+    text = "pictures of one size that share a pass through the network (8 on a GPU, 1 on a CPU)"
+    group.add_argument("--batch", type=positive, metavar="N", help=text)
 
 
 def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("results")
-    text = f"kinds of files (mask overlay): {', '.join(KINDS)}"
-    group.add_argument("--save", nargs="+", choices=KINDS, metavar="KIND", help=text)
+    text = f"kinds of files (mask overlay): {', '.join(KINDS)}; and video, of clips"
+    group.add_argument("--save", nargs="+", choices=(*KINDS, "video"), metavar="KIND", help=text)
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
     text = "side of a pixel on the ground in metres, for areas (what the image says)"
@@ -67,9 +88,14 @@ def _predict(arguments: argparse.Namespace) -> int:
     image, and prints one line with its largest classes. A broken image is reported, the others are
     done, and the exit code is 1. Without --model, the model that ships is used.
 
+    A folder stands for all images in it, @list.txt for the lines of a file, - for an image through
+    standard input. Frames of a video go to NAME/000000_mask.png and so on, or into one video.
+
       hrseg predict street.png
       hrseg predict photos/ 'more/*.jpg' --model runs/demo/best.ckpt --out masks
       hrseg predict photos/ --json | jq .classes
+      hrseg predict drive.mp4 --every 0.5s --save mask video
+      hrseg predict @list.txt photos.zip https://example.org/street.jpg s3://bucket/photos/
       hrseg predict photos/ --tta
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
       hrseg predict photos/ --scales 0.5 1 1.5 --flip --merge softmax
@@ -80,13 +106,15 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
-    from hrseg.inference.sources import expand
+    from hrseg.inference.sources import Every, open_sources
     from hrseg.runtime import open_predictor, predict_files
 
     kinds = arguments.save or DEFAULT_KINDS
     options = Options(arguments.pixel_size, arguments.tolerance, arguments.min_area)
-
-    paths = expand(arguments.images)
+    files = [kind for kind in kinds if kind != "video"]
+    every = Every.read(arguments.every) if arguments.every else None
+    recursive, out = arguments.recursive, arguments.out
+    sources = open_sources(arguments.images, recursive=recursive, every=every, skip=out)
     predictor = open_predictor(
         arguments.model,
         device=arguments.device,
@@ -97,11 +125,16 @@ def _predict(arguments: argparse.Namespace) -> int:
         scales=arguments.scales,
         flip=arguments.flip,
         merge=arguments.merge,
-        keep=needed_maps(kinds),
+        keep=needed_maps(files) if files else (),
         classes=arguments.classes,
     )
-    broken = 0
-    for result in predict_files(predictor, paths, arguments.out, kinds, options):
+    broken = count = 0
+    pictures = islice(sources, arguments.limit)
+    batch, covers = arguments.batch, sources.covers
+    for result in predict_files(
+        predictor, pictures, out, kinds, options, batch=batch, covers=covers
+    ):
+        count += 1
         if arguments.json:
             print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
         elif result.error is None:
@@ -109,6 +142,6 @@ def _predict(arguments: argparse.Namespace) -> int:
         if result.error is not None:
             broken += 1
             complain(str(result.error))
-    if broken and len(paths) > 1:
-        complain(f"{broken} of {len(paths)} images failed; the others are in {arguments.out}")
+    if broken and count > 1:
+        complain(f"{broken} of {count} images failed; the others are in {arguments.out}")
     return OURS if broken else OK
