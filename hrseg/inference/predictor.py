@@ -175,9 +175,7 @@ class Predictor:
             reduction.add(top, logits)
         return reduction
 
-    def _prediction(
-        self, image: Source, pixels: np.ndarray, maps: dict[str, np.ndarray]
-    ) -> Prediction:
+    def _prediction(self, image: Source, pixels: np.ndarray, maps: dict[str, Any]) -> Prediction:
         path = Path(image) if isinstance(image, str | Path) else None
         return Prediction(
             labels=self.labels,

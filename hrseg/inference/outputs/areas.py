@@ -33,12 +33,12 @@ def areas(prediction: Prediction, options: Options) -> dict[str, Any]:
     elif known is not None:  # degrees: rows differ
         metres = np.bincount(mask.ravel(), np.repeat(known, mask.shape[1]), minlength=256).tolist()
     rows = [
-        _row(label.name, label.id, counts[i], mask.size, metres and metres[i])
+        _row(label.name, label.id, counts[i], mask.size, metres[i] if metres else None)
         for i, label in enumerate(labels.classes)
     ]
     without = sum(counts[labels.num_classes :])
     if without:
-        rest = metres and sum(metres[labels.num_classes :])
+        rest = sum(metres[labels.num_classes :]) if metres else None
         rows.append(_row(NO_CLASS, None, without, mask.size, rest))
     return {
         "image": prediction.origin or prediction.name,

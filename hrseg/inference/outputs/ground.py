@@ -127,7 +127,7 @@ def _from_tags(tags: Mapping[int, Any]) -> Ground | None:
     code = None if code in (None, 0, 32767) else int(code)  # 32767: the file defines its own
     metres = None if degrees or code in _UNTRUE else _METRES.get(keys.get(_UNIT, 0))
     transform = (float(a), float(b), float(c), float(d), float(e), float(f))
-    return Ground(transform, code and f"EPSG:{code}", metres, degrees)
+    return Ground(transform, None if code is None else f"EPSG:{code}", metres, degrees)
 
 
 def _from_world(path: Path) -> Ground | None:
@@ -148,7 +148,7 @@ def _named(transform: Transform, crs: str | None) -> Ground:
     return Ground(transform, crs, 1.0 if zone else None, degrees)
 
 
-def tiff_tags(ground: Ground) -> list[tuple[int, int, int, Any, bool]]:
+def tiff_tags(ground: Ground) -> list[tuple[int, int, int | None, Any, bool]]:
     """Return the tags that say it in a TIFF, as tifffile takes them."""
     a, b, c, d, e, f = ground.transform
     matrix = (a, b, 0.0, c, d, e, 0.0, f, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)

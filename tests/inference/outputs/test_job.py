@@ -53,9 +53,10 @@ def predict(pictures: Iterable[Asked], out: Path, kinds=KINDS, broken=()) -> Ite
         if picture.name in broken:
             yield Done(picture.name, error=DataError("broken"))
             continue
-        values = (
-            np.frombuffer(picture.path.read_bytes(), np.uint8) if picture.path else picture.pixels
-        )
+        values = picture.pixels
+        if values is None:
+            content = picture.path.read_bytes() if picture.path else picture.fetch()
+            values = np.frombuffer(content, np.uint8)
         mask = np.resize(values, (20, 30)) % 3
         made = prediction(mask, origin=picture.name)
         yield Done(picture.name, write_all(made, out, picture.name, kinds))
