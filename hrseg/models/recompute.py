@@ -1,4 +1,4 @@
-"""Activation checkpointing: parts of an HRNet that forget their inner maps and compute them again for the backward pass.
+"""Activation checkpointing: parts of an HRNet that forget their inner maps and compute them anew in the backward pass.
 
 Less memory for more time, and nothing else changes: loss, gradients and the running statistics of the norms are
 those of the plain network. The second forward pass of a part sees its norms with other buffers, so that a batch is

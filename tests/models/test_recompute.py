@@ -111,7 +111,5 @@ def test_norms_without_statistics_pass():
 def test_levels_and_networks_that_cannot_are_refused():
     with pytest.raises(ConfigError, match="level of checkpointing 'block'"):
         recompute(network(), "block")
-    with pytest.raises(
-        ConfigError, match="trainer.checkpointing=blocks is for networks with an HRNet"
-    ):
+    with pytest.raises(ConfigError, match="checkpointing=blocks is for networks with an HRNet"):
         recompute(create_model("resnet18", "unet", num_classes=2), "blocks")
