@@ -1,0 +1,174 @@
+"""How much a branch alone knows: a linear classifier on its features, fitted on some images and judged on others.
+
+A few hundred pixels of each image give their features, bilinearly between a coarse map's points; logistic regression
+by L-BFGS does the rest. What a probe cannot separate may still be there, in a form that is not linear.
+
+Source: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from hrseg.data.labels import IGNORE_INDEX
+from hrseg.errors import DataError
+from hrseg.explain.ablation import check_branches
+from hrseg.metrics import scores
+
+PIXELS = 800
+"""Pixels of each image."""
+_DECAY = 1e-4
+_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one linear classifier found.
+
+    Attributes:
+        name: "branch 0", … , "all branches", or "the network".
+        channels: Of its features.
+        miou: On images it was not fitted on, over the pixels that were drawn.
+        iou: Of each class, (K,); nan where no pixel has or is given it.
+    """
+
+    name: str
+    channels: int
+    miou: float
+    iou: np.ndarray
+
+
+@dataclass(frozen=True)
+class Features:
+    """What branches say at some pixels.
+
+    Attributes:
+        branches: One (M, channels) for each branch.
+        truth: trainIds, (M,).
+        found: What the network decides there, (M,).
+    """
+
+    branches: list[torch.Tensor]
+    truth: torch.Tensor
+    found: torch.Tensor
+
+
+def gather_features(
+    network: Any,
+    samples: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    pixels: int = PIXELS,
+) -> Features:
+    """Collect the features of some labelled pixels of each image.
+
+    Args:
+        network: As for `ablation.switch_off`.
+        samples: Pairs of a normalised image and its mask.
+        pixels: How many of each image.
+
+    Raises:
+        ConfigError: The network has no branches that can be reached.
+        DataError: No pixel has a label.
+
+    Shape:
+        image (bands, H, W), mask (H, W)
+    """
+    check_branches(network)
+    rows: list[list[torch.Tensor]] = []
+    truth, found = [], []
+    for number, (image, mask) in enumerate(samples):
+        labelled = (mask != IGNORE_INDEX).nonzero()
+        draw = np.random.default_rng(zlib.crc32(str(number).encode()))
+        count = min(pixels, len(labelled))
+        picked = labelled[torch.from_numpy(draw.permutation(len(labelled))[:count])]  # (m, 2)
+        if not count:
+            continue
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        with torch.inference_mode():
+            maps = network.forward_branches(image[None])
+            logits = network.upsample(network.head(maps)["main"], size)[0]
+            rows.append([_at(x, picked, size) for x in maps])
+        y, x = picked.T
+        truth.append(mask[y, x])
+        found.append(logits.argmax(dim=0).cpu()[y, x])
+    if not truth:
+        raise DataError("No pixel has a label, so nothing can be probed. Give images with masks.")
+    branches = [torch.cat(parts) for parts in zip(*rows, strict=True)]
+    return Features(branches, torch.cat(truth).long(), torch.cat(found).long())
+
+
+def fit_probe(
+    features: torch.Tensor, truth: torch.Tensor, classes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fit logistic regression.
+
+    Args:
+        features: Of some pixels; they are standardised inside.
+        truth: Their trainIds.
+        classes: K.
+
+    Returns:
+        Weight and bias for the features as they are.
+
+    Shape:
+        (M, C), (M,) → (K, C), (K,)
+    """
+    mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    inputs = (features - mean) / deviation
+    weight = torch.zeros(classes, features.shape[1], requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        solver.zero_grad()
+        value = F.cross_entropy(inputs @ weight.T + bias, truth) + _DECAY * weight.square().sum()
+        value.backward()
+        return value
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        scaled = weight / deviation
+        return scaled.detach(), (bias - scaled @ mean).detach()
+
+
+def probe_branches(fitted: Features, judged: Features, classes: int) -> list[Probe]:
+    """Probe each branch, all together, and put the network's own decision beside.
+
+    Args:
+        fitted: Features of the images to fit on.
+        judged: Features of other images.
+        classes: K.
+    """
+    count = len(fitted.branches)
+    groups = [([i], f"branch {i}") for i in range(count)]
+    if count > 1:
+        groups.append(([*range(count)], "all branches"))
+    probes = []
+    for members, name in groups:
+        mine, theirs = (
+            torch.cat([part.branches[i] for i in members], dim=1) for part in (fitted, judged)
+        )
+        weight, bias = fit_probe(mine, fitted.truth, classes)
+        guess = (theirs @ weight.T + bias).argmax(dim=1)
+        probes.append(_judged(name, mine.shape[1], guess, judged.truth, classes))
+    return [*probes, _judged("the network", 0, judged.found, judged.truth, classes)]
+
+
+def _judged(
+    name: str, channels: int, guess: torch.Tensor, truth: torch.Tensor, classes: int
+) -> Probe:
+    cells = torch.bincount(truth * classes + guess, minlength=classes**2)
+    result = scores(cells.reshape(classes, classes))
+    return Probe(name, channels, result["miou"], result["iou"].numpy())
+
+
+def _at(maps: torch.Tensor, picked: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Read a coarse map at pixels of the image, bilinearly. Shape: (1, C, h, w), (m, 2) → (m, C)."""
+    y, x = ((2 * picked[:, i] + 1) / size[i] - 1 for i in (0, 1))
+    grid = torch.stack([x, y], dim=1)[None, None].to(maps)  # (1, 1, m, 2)
+    values = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
+    return values[0, :, 0].T.float().cpu()
