@@ -20,7 +20,13 @@ PRECISIONS = ("auto", "fp32", "bf16")
 _DTYPES = {False: torch.float32, True: torch.bfloat16}
 
 
-def prepare(network: nn.Module, device: torch.device | str, precision: str = "auto") -> "Prepared":
+def prepare(
+    network: nn.Module,
+    device: torch.device | str,
+    precision: str = "auto",
+    *,
+    rewrite: bool = True,
+) -> "Prepared":
     """Copy a network to a device for inference and return it as a logits function.
 
     The copy is in evaluation mode and stores its maps channels last. An HRNet's norms are folded into its
@@ -31,6 +37,7 @@ def prepare(network: nn.Module, device: torch.device | str, precision: str = "au
         network: Follows the network contract; it is left as it is.
         device: Where to run.
         precision: "fp32", "bf16", or "auto": bf16 where the device computes in it, else fp32.
+        rewrite: Whether norms are folded; compilers do that themselves.
 
     Returns:
         A callable on float32 images of any device.
@@ -46,8 +53,8 @@ def prepare(network: nn.Module, device: torch.device | str, precision: str = "au
     twin = copy.deepcopy(network).eval().requires_grad_(False)
     twin = twin.to(device).to(memory_format=torch.channels_last)
     plain = half and _only_convolutions(twin)
-    rewrite = getattr(twin, "rewrite", None)
-    fast = rewrite is not None and (plain or not half) and rewrite(_DTYPES[plain])
+    fold = getattr(twin, "rewrite", None) if rewrite and (plain or not half) else None
+    fast = fold is not None and fold(_DTYPES[plain])
     if plain and not fast:
         for module in twin.modules():
             if isinstance(module, nn.Conv2d):
@@ -78,13 +85,22 @@ class Prepared:
         self.stored = stored
         self.coarse: LogitsFunction | None = None
         if hasattr(network, "forward_coarse"):
-            self.coarse = lambda image: self._run(self.network.forward_coarse, image)
+            self.coarse = lambda image: self.run(self.network.forward_coarse, image)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits. Shape: (n, bands, h, w) → (n, K, h, w), float32."""
-        return self._run(self.network, image)
+        return self.run(self.network, image)
 
-    def _run(self, function: Callable[..., Any], image: torch.Tensor) -> torch.Tensor:
+    def run(self, function: Callable[..., Any], image: torch.Tensor) -> torch.Tensor:
+        """Run a function of the network on an image, in the network's precision.
+
+        Args:
+            function: Such as the network's forward_coarse.
+            image: Float32, on any device.
+
+        Shape:
+            (n, bands, h, w) → what the function gives, float32
+        """
         dtype = torch.bfloat16 if self.stored else torch.float32
         image = image.to(device=self.device, dtype=dtype, memory_format=torch.channels_last)
         with (

@@ -1,0 +1,207 @@
+"""What runs a network for inference: torch as it is, torch.compile, or OpenVINO. Each gives a logits function.
+
+`prepare` is the default engine; docs/decisions/0011-engines.md says why. An engine that is asked for and cannot run
+says so: torch.compile falls back with one sentence, OpenVINO is refused where it does not apply.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from hrseg.errors import ConfigError, unknown_choice
+from hrseg.export.graph import quiet
+from hrseg.export.openvino import load_openvino
+from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
+from hrseg.weights.cache import cache_dir
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("auto", "torch", "openvino", "compile")
+_LAYOUT = 1
+"""Of the cached files; another number makes older ones forgotten."""
+
+
+class Engine:
+    """A logits function made of one that gives logits at the head's own resolution.
+
+    Args:
+        coarse: (n, bands, h, w) → (n, K, h / 4, w / 4), float32.
+        upsample: Brings logits to a size, as the network does.
+
+    Shape:
+        (n, bands, h, w) → (n, K, h, w), float32
+    """
+
+    def __init__(self, coarse: LogitsFunction, upsample: Callable[..., torch.Tensor]) -> None:
+        self.coarse = coarse
+        self.upsample = upsample
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits. Shape: as the class says."""
+        return self.upsample(self.coarse(image), (int(image.shape[-2]), int(image.shape[-1])))
+
+
+def open_engine(
+    network: nn.Module, device: torch.device | str, precision: str = "auto", engine: str = "auto"
+) -> LogitsFunction:
+    """Make a network ready to run.
+
+    Args:
+        network: Follows the network contract; it is left as it is.
+        device: Where to run.
+        precision: See `prepare`.
+        engine: "auto" and "torch" (`prepare`), "compile" (torch.compile; the first image of each size takes long)
+            or "openvino" (on a CPU; converted once and kept in the cache).
+
+    Raises:
+        ConfigError: Unknown engine, or one that cannot run this network there.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(unknown_choice("engine", engine, ENGINES))
+    device = torch.device(device)
+    if engine in ("auto", "torch"):
+        return prepare(network, device, precision)
+    if not hasattr(network, "forward_coarse"):
+        raise ConfigError(
+            f"Engine '{engine}' runs HRNets, and this {type(network).__name__} is none. Leave the engine out: exported "
+            "files and baselines run as they are."
+        )
+    return _ROWS[engine](network, device, precision_of(network, precision, device))
+
+
+def _compile(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
+    if reason := no_compiler(device):
+        log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
+        return prepare(network, device, precision)
+    plain = prepare(network, device, precision, rewrite=False)
+    plain.coarse = _tried(cast(Prepared, plain), prepare(network, device, precision))
+    upsample: Any = network
+    return Engine(plain.coarse, upsample.upsample)
+
+
+def _tried(plain: Prepared, spare: Prepared) -> LogitsFunction:
+    """Run the compiled network, and for good the spare one after the compiler has failed."""
+    compiled = torch.compile(plain.network.forward_coarse, dynamic=False)
+    failed = False
+
+    def coarse(image: torch.Tensor) -> torch.Tensor:
+        nonlocal failed
+        if not failed:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    return plain.run(compiled, image)
+            except Exception as error:  # inductor passes on whatever its compilers raise
+                if "out of memory" in str(error):
+                    raise
+                failed = True
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
+                log.warning("torch.compile failed (%s); the torch engine runs instead.", reason)
+        assert spare.coarse is not None
+        return spare.coarse(image)
+
+    return coarse
+
+
+def no_compiler(device: torch.device) -> str:
+    """Return what torch.compile lacks on this machine, or an empty string."""
+    if device.type == "cuda":
+        return "" if shutil.which(os.environ.get("CC", "cc")) else "a C compiler (cc), not found"
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    if any(shutil.which(name) for name in names):
+        return ""
+    return f"a C++ compiler ({', '.join(names)}), and none was found"
+
+
+def _openvino(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
+    if device.type != "cpu":
+        raise ConfigError(
+            f"Engine 'openvino' runs on the CPU, and device '{device}' was asked for. Use device 'cpu', or engine "
+            "'torch'."
+        )
+    openvino = load_openvino()
+    core = openvino.Core()
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(_converted(network, core), "CPU", options)
+
+    def coarse(image: torch.Tensor) -> torch.Tensor:
+        pixels = image.detach().float().contiguous().cpu().numpy()
+        return torch.from_numpy(compiled(pixels)[0].copy()).float()
+
+    upsample: Any = network
+    return Engine(coarse, upsample.upsample)
+
+
+_ROWS: dict[str, Callable[..., LogitsFunction]] = {"compile": _compile, "openvino": _openvino}
+
+
+def _converted(network: nn.Module, core: Any) -> Any:
+    """Read the network's OpenVINO form from the cache, or convert it and put it there."""
+    path = cache_dir() / "engines" / f"{digest(network)}.xml"
+    if path.is_file():
+        try:
+            return core.read_model(str(path))
+        except RuntimeError as error:  # damaged; what follows writes it anew
+            log.info("%s is damaged and is made anew: %s", path, str(error).splitlines()[0])
+    openvino = load_openvino()
+    bands = getattr(network, "spec", {}).get("in_channels", 3)
+    # Sizes that no branch divides, so that nothing looks constant by chance.
+    image = torch.zeros(1, bands, 97, 134)
+    with quiet(), torch.no_grad():
+        model = openvino.convert_model(
+            _Coarse(network).eval(),
+            example_input=image,
+            input=[openvino.PartialShape([-1, bands, -1, -1])],
+        )
+    _keep(openvino, model, path)
+    return model
+
+
+def _keep(openvino: Any, model: Any, path: Path) -> None:
+    """Write the pair of files whole or not at all; a cache that cannot be written is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            draft = Path(folder) / path.name
+            openvino.save_model(model, str(draft), compress_to_fp16=False)
+            os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(draft, path)
+    except (OSError, RuntimeError) as error:
+        log.info("%s could not be kept: %s", path, error)
+
+
+def digest(network: nn.Module) -> str:
+    """Return digits that change with the weights, the network's form and OpenVINO's version."""
+    spec = json.dumps(getattr(network, "spec", {}), sort_keys=True, default=str)
+    found = hashlib.sha256(f"{_LAYOUT} {load_openvino().__version__} {spec}".encode())
+    for name, value in network.state_dict().items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:32]
+
+
+class _Coarse(nn.Module):
+    """The network up to the logits at the head's own resolution."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network.forward_coarse(image)
+        return logits

@@ -1,0 +1,122 @@
+"""Every engine gives the network's logits, and says plainly where it cannot."""
+
+import logging
+
+import pytest
+import torch
+
+from hrseg.errors import ConfigError
+from hrseg.inference import engines
+from hrseg.inference.engines import digest, open_engine
+from hrseg.inference.prepare import Prepared
+from hrseg.inference.threads import usable_cores
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HRSEG_CACHE", str(tmp_path))
+    return tmp_path / "engines"
+
+
+def test_openvino_agrees_with_torch_at_any_size_and_is_converted_once(
+    tiny_network, cache, monkeypatch
+):
+    pytest.importorskip("openvino")
+    engine = open_engine(tiny_network, "cpu", "fp32", "openvino")
+    for size in ((64, 96), (97, 70)):
+        image = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            expected = tiny_network(image)
+        assert (engine(image) - expected).abs().max() < 1e-4 * expected.abs().max()
+        assert engine.coarse(image).shape[-2:] == (-(-size[0] // 4), -(-size[1] // 4))
+    (kept,) = cache.glob("*.xml")
+    assert kept.stem == digest(tiny_network)
+    monkeypatch.setattr(engines, "_Coarse", None)  # a second conversion would fail
+    again = open_engine(tiny_network, "cpu", "fp32", "openvino")
+    assert torch.equal(again(image), engine(image))
+
+
+class OneConv(torch.nn.Conv2d):
+    """A network of one layer, which is converted in no time."""
+
+    def forward_coarse(self, image):
+        return self(image)
+
+    def upsample(self, logits, size):
+        return logits
+
+
+def test_a_damaged_cache_is_made_anew(cache):
+    pytest.importorskip("openvino")
+    network = OneConv(3, 2, 1).eval()
+    path = cache / f"{digest(network)}.xml"
+    cache.mkdir()
+    path.write_text("<net")
+    image = torch.randn(1, 3, 64, 64)
+    assert open_engine(network, "cpu", "fp32", "openvino")(image).shape == (1, 2, 64, 64)
+    assert len(path.read_text()) > 100
+
+
+def test_the_digest_changes_with_a_weight(tiny_network):
+    pytest.importorskip("openvino")
+    before = digest(tiny_network)
+    with torch.no_grad():
+        tiny_network.head.last_layer[3].bias[0] += 1
+    assert digest(tiny_network) != before
+
+
+def test_torch_is_the_default(tiny_network):
+    assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+    assert isinstance(open_engine(tiny_network, "cpu", engine="torch"), Prepared)
+
+
+def test_compile_without_a_compiler_says_so_once_and_runs_torch(tiny_network, monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with caplog.at_level(logging.WARNING):
+        engine = open_engine(tiny_network, "cpu", "fp32", "compile")
+    assert isinstance(engine, Prepared)
+    (record,) = caplog.records
+    assert "no-such-compiler" in record.message
+
+
+def test_compile_that_fails_falls_back_for_good(tiny_network, monkeypatch, caplog):
+    def broken(function, **_):
+        def run(image):
+            raise RuntimeError("no headers\nmore")
+
+        return run
+
+    monkeypatch.setattr(engines, "no_compiler", lambda device: "")
+    monkeypatch.setattr(torch, "compile", broken)
+    engine = open_engine(tiny_network, "cpu", "fp32", "compile")
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = tiny_network(image)
+    for _ in range(2):
+        assert (engine(image) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert [r.message for r in caplog.records] == [
+        "torch.compile failed (no headers); the torch engine runs instead."
+    ]
+
+
+def test_engines_are_refused_where_they_cannot_run(tiny_network):
+    with pytest.raises(ConfigError, match="Did you mean 'openvino'"):
+        open_engine(tiny_network, "cpu", engine="openvin")
+    with pytest.raises(ConfigError, match="runs on the CPU"):
+        open_engine(tiny_network, torch.device("cuda"), "fp32", "openvino")
+    with pytest.raises(ConfigError, match="this Conv2d is none"):
+        open_engine(torch.nn.Conv2d(3, 2, 1), "cpu", "fp32", "compile")
+
+
+def test_a_quota_and_shared_cores_bound_the_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    for number in range(4):
+        folder = tmp_path / f"cpu{number}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{number % 2},{number % 2 + 2}\n")
+    quota = tmp_path / "cpu.max"
+    assert usable_cores(tmp_path, quota) == 2
+    quota.write_text("max 100000")
+    assert usable_cores(tmp_path, quota) == 2
+    quota.write_text("100000 100000")
+    assert usable_cores(tmp_path, quota) == 1
