@@ -15,7 +15,7 @@ from hrseg.config import load_config
 from hrseg.errors import DataError
 
 VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models", "completion"]
-VERBS += ["version", "study", "evaluate", "submit", "export", "serve"]
+VERBS += ["version", "study", "evaluate", "explain", "submit", "export", "serve"]
 VERBS += ["benchmark"]
 NOUNS = {
     "config": ["list", "show", "explain"],
@@ -292,6 +292,8 @@ def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--save", "masks"], "Did you mean 'mask"),
         (["--pixel-size", "0"], "is no length"),
         (["--tolerance", "-1"], "below 0"),
+        (["--shard", "0/2"], "Of 8 shards the first is 1/8"),
+        (["--save", "video", "--resume"], "A video is made in one go"),
     ],
 )
 def test_results_that_cannot_be(words, message, monkeypatch, capsys) -> None:

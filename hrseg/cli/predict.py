@@ -31,6 +31,8 @@ def add(verbs: Any) -> None:
     verb.add_argument("--device", choices=devices, default="auto", help=text)
     precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
     verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    engines, text = ("auto", "torch", "openvino", "compile"), "what computes: auto is torch (auto)"
+    verb.add_argument("--engine", choices=engines, default="auto", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
     text = "fraction that neighbouring windows share (0.5)"
     verb.add_argument("--overlap", type=float, metavar="F", help=text)
@@ -79,6 +81,10 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "leave out polygons and holes of fewer pixels (0)"
     group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
+    text = "keep a manifest, and leave as it is what was done before and is intact"
+    group.add_argument("--resume", action="store_true", help=text)
+    text = "only every N-th picture from the I-th on, for N machines; keeps a manifest too"
+    group.add_argument("--shard", metavar="I/N", help=text)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -98,6 +104,7 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict @list.txt photos.zip https://example.org/street.jpg s3://bucket/photos/
       hrseg predict photos/ --tta
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
+      hrseg predict photos/ --out masks --resume
       hrseg predict photos/ --scales 0.5 1 1.5 --flip --merge softmax
     """
     if not arguments.images:
@@ -106,19 +113,30 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
+    from hrseg.inference.outputs.job import Job
+    from hrseg.inference.outputs.shards import read_shard
     from hrseg.inference.sources import Every, open_sources
+    from hrseg.inference.threads import settle_threads
     from hrseg.runtime import open_predictor, predict_files
 
     kinds = arguments.save or DEFAULT_KINDS
     options = Options(arguments.pixel_size, arguments.tolerance, arguments.min_area)
     files = [kind for kind in kinds if kind != "video"]
+    shard = read_shard(arguments.shard)
+    resume = arguments.resume or arguments.shard is not None
+    if resume and "video" in kinds:
+        raise ConfigError(
+            "A video is made in one go: leave out --resume and --shard, or --save video."
+        )
     every = Every.read(arguments.every) if arguments.every else None
     recursive, out = arguments.recursive, arguments.out
     sources = open_sources(arguments.images, recursive=recursive, every=every, skip=out)
+    settle_threads()
     predictor = open_predictor(
         arguments.model,
         device=arguments.device,
         precision=arguments.precision,
+        engine=arguments.engine,
         window=arguments.window and tuple(arguments.window),
         overlap=arguments.overlap,
         protocol=arguments.protocol,
@@ -129,10 +147,11 @@ def _predict(arguments: argparse.Namespace) -> int:
         classes=arguments.classes,
     )
     broken = count = 0
-    pictures = islice(sources, arguments.limit)
+    job = Job(out, files, options, shard, predictor.facts() if resume else None)
+    pictures = job.pictures(islice(sources, arguments.limit))
     batch, covers = arguments.batch, sources.covers
-    for result in predict_files(
-        predictor, pictures, out, kinds, options, batch=batch, covers=covers
+    for result in job.results(
+        predict_files(predictor, pictures, out, kinds, options, batch=batch, covers=covers)
     ):
         count += 1
         if arguments.json:
@@ -142,6 +161,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         if result.error is not None:
             broken += 1
             complain(str(result.error))
+    if job.summary:
+        complain(job.summary)
     if broken and count > 1:
         complain(f"{broken} of {count} images failed; the others are in {arguments.out}")
     return OURS if broken else OK

@@ -1,0 +1,94 @@
+"""hrseg predict with shards and a manifest, from words to files, with a tiny network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hrseg.cli import OK, OURS, main
+from hrseg.data.labels import Label, LabelSet
+from hrseg.inference.outputs import OUTPUTS
+from hrseg.inference.outputs.areas import read_table
+from hrseg.weights import write_release
+
+LABELS = LabelSet("own", tuple(Label(10 * i, i, f"c{i}", (i, 9 * i, i)) for i in range(3)))
+
+
+@pytest.fixture
+def model(tiny_network, tmp_path):
+    def write(name: str, shift: float = 0.0) -> str:
+        state = {key: value.clone() for key, value in tiny_network.state_dict().items()}
+        first = next(key for key, value in state.items() if value.is_floating_point())
+        state[first] += shift
+        card = {
+            "network": tiny_network.spec,
+            "labels": LABELS.to_dict(),
+            "mean": [0.5] * 3,
+            "std": [1] * 3,
+        }
+        write_release(tmp_path / f"{name}.safetensors", state, card)
+        return str(tmp_path / f"{name}.safetensors")
+
+    return write
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for place in ("a/x", "a/y", "b/x", "b/z", "b/w"):
+        path = tmp_path / "photos" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    return str(tmp_path / "photos")
+
+
+def predict(model, photos, out, *words):
+    torch.manual_seed(0)
+    plain = ("--device", "cpu", "--precision", "fp32", "--out", str(out))
+    return main(["predict", photos, "--model", model, *plain, *words])
+
+
+def test_shards_give_what_one_machine_gives_and_are_summed_up(model, photos, tmp_path, capsys):
+    kinds = ("--save", "mask", "entropy", "areas")
+    path = model("m")
+    assert predict(path, photos, tmp_path / "one", *kinds) == OK
+    for shard in ("1/2", "2/2"):
+        assert predict(path, photos, tmp_path / "two", *kinds, "--shard", shard) == OK
+    done = capsys.readouterr()
+    assert len(done.out.splitlines()) == 10
+    assert predict(path, photos, tmp_path / "two", *kinds, "--resume") == OK
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert "5 images done before and left as they are" in done.err
+    one = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*.*")}
+    for place, content in one.items():
+        assert (tmp_path / "two" / place).read_bytes() == content, place
+    assert read_table(tmp_path / "two" / "areas.json")["images"] == 5
+    assert read_table(tmp_path / "two" / "areas-1-of-2.json")["images"] == 3
+
+
+def test_a_broken_image_is_tried_again_and_another_model_does_all_again(
+    model, photos, tmp_path, capsys
+):
+    path = model("m")
+    broken = tmp_path / "photos/a/broken.png"
+    broken.write_bytes(b"\x89PNG")
+    assert predict(path, photos, tmp_path / "out", "--resume") == OURS
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(broken)
+    capsys.readouterr()
+    assert predict(path, photos, tmp_path / "out", "--resume") == OK
+    assert capsys.readouterr().out.startswith(str(broken))
+    assert predict(model("n", 1e-3), photos, tmp_path / "out", "--resume") == OK
+    assert "done again: 6 made with another model" in " ".join(capsys.readouterr().err.split())
+
+
+def test_every_kind_at_once_from_the_command_line(model, photos, tmp_path, capsys):
+    words = ("--save", *OUTPUTS, "--classes", "c2", "c0", "--pixel-size", "0.5", "--json")
+    assert predict(model("m"), f"{photos}/a/x.png", tmp_path / "out", *words) == OK
+    record = json.loads(capsys.readouterr().out)
+    assert list(record["files"]) == list(OUTPUTS)
+    stored = np.load(tmp_path / "out" / "x_probabilities.npz")
+    assert stored["classes"].tolist() == ["c2", "c0"]
+    assert read_table(tmp_path / "out" / "x_areas.json")["square_metres"] == 150
