@@ -22,6 +22,7 @@ def open_predictor(
     *,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     window: tuple[int, int] | None = None,
     overlap: float | None = None,
     protocol: str = "whole",
@@ -38,6 +39,7 @@ def open_predictor(
             None for the default one.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         precision: "auto" (bf16 where the device is quick at it), "fp32" or "bf16".
+        engine: What computes: "auto" and "torch", "openvino" or "compile", see `inference.engines`.
         window: (height, width) of sliding windows, multiples of 32; None runs whole images.
         overlap: Shared fraction of neighbouring windows; None is 0.5.
         protocol: Name of a way to look: "whole", "tta", or that of a published score.
@@ -55,6 +57,7 @@ def open_predictor(
         model,
         device=device,
         precision=precision,
+        engine=engine,
         window=window,
         overlap=overlap,
         protocol=protocol,

@@ -18,9 +18,10 @@ from hrseg.data.bands import read_bands
 from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, stretched, to_tensor
+from hrseg.inference.engines import open_engine
 from hrseg.inference.opening import open_model
 from hrseg.inference.prediction import MAPS, Prediction
-from hrseg.inference.prepare import precision_of, prepare, resolve_device
+from hrseg.inference.prepare import precision_of, resolve_device
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.reduction import Reduction
@@ -48,6 +49,7 @@ class Predictor:
         value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
+        engine: What computes: "auto" and "torch", "openvino" or "compile", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
         overlap: Shared fraction of neighbouring windows; None is 0.5.
         protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
@@ -79,6 +81,7 @@ class Predictor:
         value_range: float | None = None,
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "auto",
         window: tuple[int, int] | None = None,
         overlap: float | None = None,
         protocol: str | Protocol = "whole",
@@ -111,7 +114,7 @@ class Predictor:
         self.keep = _check_keep(keep)
         self.kept = _trained_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
-        self.logits_fn = prepare(network, self.device, self.precision)
+        self.logits_fn = open_engine(network, self.device, self.precision, engine)
         self.scorer = Scorer(
             self.logits_fn,
             self.protocol,
