@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from hrseg.cli import (
+    benchmark,
     compare,
     config,
     data,
@@ -38,6 +39,7 @@ PAGES = (
     predict,
     submit,
     export,
+    benchmark,
     serve,
     reproduce,
     config,

@@ -1,0 +1,98 @@
+"""How fast a model is on this machine."""
+
+import argparse
+import json
+from typing import Any
+
+from hrseg.cli.terminal import say
+from hrseg.cli.words import add_verb, positive
+from hrseg.errors import ConfigError
+
+
+def add(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "benchmark", _benchmark)
+    text = "a checkpoint, release, tag, exported file, recipe or network; may be given again"
+    verb.add_argument("-m", "--model", action="append", metavar="MODEL", help=text)
+    text = "a recipe, with random weights; may be given again"
+    verb.add_argument("-c", "--config", action="append", metavar="NAME", help=text)
+    text = "a network such as hrnet_w48 or hrnet_w48/ocr, with random weights; may be given again"
+    verb.add_argument("--architecture", action="append", metavar="NAME", help=text)
+    text = "classes of networks given by name (19)"
+    verb.add_argument("--classes", type=positive, default=19, metavar="K", help=text)
+    text = "one or more image sizes, height and width each (512 1024)"
+    verb.add_argument(
+        "--size", type=positive, nargs="+", default=[512, 1024], metavar="H W", help=text
+    )
+    text = "images at once (1)"
+    verb.add_argument("--batch", type=positive, default=1, metavar="N", help=text)
+    verb.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+    text = "auto, fp32 or bf16 (auto: bf16 where the device computes in it)"
+    verb.add_argument("--precision", default="auto", help=text)
+    choices, text = ("labels", "logits", "head"), "where the timed work ends (labels)"
+    verb.add_argument("--until", choices=choices, default="labels", help=text)
+    text = "of the processor (as torch chooses)"
+    verb.add_argument("--threads", type=positive, metavar="N", help=text)
+    text = "for each row, or for a comparison (5)"
+    verb.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help=text)
+    text = "two in turns: each a model, a precision or MODEL+PRECISION"
+    verb.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    """Time models on this machine.
+
+    Prints for each model and size how long a run takes (median, 90th and 99th percentile), images
+    and megapixels per second, peak memory, multiply-adds, and what share of the rate of a plain
+    matrix product they are done at. --compare lets two take turns and prints the ratio of their
+    times with its interval. A quiet machine tells more than many seconds.
+
+      hrseg benchmark
+      hrseg benchmark -m runs/mine -m street.onnx --size 512 1024 1024 2048
+      hrseg benchmark --architecture hrnet_w48 --until head --precision fp32
+      hrseg benchmark --compare fp32 bf16
+      hrseg benchmark --compare street.onnx street.xml --seconds 30 --json
+    """
+    heights, widths = arguments.size[::2], arguments.size[1::2]
+    if len(heights) != len(widths):
+        raise ConfigError(
+            f"--size takes pairs of height and width, and got {len(arguments.size)} numbers. Such as: --size 512 1024 "
+            "1024 2048"
+        )
+    sizes = list(zip(heights, widths, strict=True))
+    from hrseg.benchmark.report import Comparison, Report, benchmark, compare
+    from hrseg.benchmark.subjects import KINDS, Choice, split_word
+
+    named = (arguments.model, arguments.config, arguments.architecture)
+    choices = [
+        Choice(word, None if kind == "model" else kind, arguments.precision)
+        for kind, words in zip(KINDS, named, strict=True)
+        for word in words or ()
+    ] or [Choice(precision=arguments.precision)]
+    options: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in ("batch", "device", "until", "threads", "seconds", "classes")
+    }
+    done: Report | Comparison
+    if arguments.compare is None:
+        done = benchmark(choices, sizes, **options)
+    elif len(choices) > 1 or len(sizes) > 1:
+        raise ConfigError(
+            "--compare takes one model that its words change, and one size. Such as: hrseg benchmark --architecture "
+            "hrnet_w48 --compare fp32 bf16"
+        )
+    else:
+        one, other = (split_word(word, choices[0]) for word in arguments.compare)
+        done = compare((one, other), sizes[0], **options)
+    return say(json.dumps(done.to_dict(), indent=2) if arguments.json else done.text())
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    return value
