@@ -86,6 +86,7 @@ def listen(
         ConfigError: The address cannot be used, or the model cannot be served.
     """
     limits = limits or Limits()
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # nor are broken forms
     app = create_app(predictor, model, limits, token)
     listener = _bind(host, port)
     address, number = listener.getsockname()[:2]
@@ -99,7 +100,7 @@ def listen(
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # clients that speak no HTTP are no news
         access_log=False,
         server_header=False,
         proxy_headers=False,
