@@ -180,6 +180,19 @@ class Scorer:
         for top, logits in self.bands(image):
             yield reduce_logits(top, logits, want)
 
+    @property
+    def look(self) -> LogitsFunction:
+        """What runs on a part of an image that is too large to be held whole.
+
+        Raises:
+            ConfigError: The protocol fixes the size that the network sees.
+        """
+        if self.protocol.absolute:
+            raise ConfigError(
+                f"Protocol '{self.protocol.name}' resizes whole images, and this one is too large for it. Use tta."
+            )
+        return self.logits_fn if self.protocol.plain else self._look
+
     def _outer(self, image: torch.Tensor) -> tuple[Any, ...]:
         row = self.protocol
         if not row.plain:
