@@ -6,10 +6,12 @@ Lines are appended and forced to disk one by one; a line cut off by a crash coun
 done again. Every shard has a manifest of its own, and all those in a folder are read.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,10 +20,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from hrseg.errors import DataError, HrsegError
+from hrseg.inference.outputs import result_paths
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.shards import Shard
 
 _BLOCK = 2**20
+_UNFINISHED = re.compile(r"\.(.{1,40})-[0-9a-f]{12}(\.\w+)")
+"""Name of a file that `imaging.write_atomic` was about to write when the process was killed."""
 
 
 class Asked(Protocol):
@@ -123,6 +128,7 @@ class Manifest:
             if "name" in line:
                 self._records.setdefault(line["name"], []).append(line)
         self._told = self.made in self._models
+        self._unfinished = _unfinished(self.out)
 
     def missing(self, pictures: Iterable[A]) -> Iterator[A]:
         """Yield the images that are not done; the results of the others are left as they are."""
@@ -136,6 +142,7 @@ class Manifest:
                 self.again[reason] += 1
             if source is not None:
                 self._sources[picture.name] = source
+            self._tidy(picture.name)
             yield picture
 
     def record(self, results: Iterable[D]) -> Iterator[D]:
@@ -177,6 +184,13 @@ class Manifest:
             return "with a result that is missing or changed"
         return "without some of the kinds asked for now"
 
+    def _tidy(self, name: str) -> None:
+        """Remove what a killed run was about to write for an image; nobody else writes for it."""
+        for target in result_paths(self.out, name, self.kinds).values() if self.kinds else ():
+            for path in self._unfinished.pop((target.parent, target.stem[:40], target.suffix), []):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
     def _append(self, result: Done, source: str) -> None:
         about = result.to_dict()
         line = {
@@ -205,6 +219,15 @@ class Manifest:
                 "or choose another folder."
             ) from error
         self._told = True
+
+
+def _unfinished(out: Path) -> dict[tuple[Path, str, str], list[Path]]:
+    found: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+    for path in out.rglob(".*"):
+        match = _UNFINISHED.fullmatch(path.name)
+        if match:
+            found[path.parent, match[1], match[2]].append(path)
+    return found
 
 
 def dependencies(facts: Mapping[str, Any], options: Options) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,51 +216,3 @@ def test_a_folder_that_cannot_be_written_is_told(pictures, tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"manifest.jsonl: No space left"):
         list(manifest.record(results))
-
-
-# A real kill
-
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from tests.inference.outputs.test_job import Asked, predict, run
-
-root = Path(sys.argv[1])
-pictures = [Asked(p.stem, p) for p in sorted((root / "in").iterdir())]
-if len(sys.argv) > 2:  # die while the file of the n-th image is being forced to disk
-    calls, fsync = [], os.fsync
-    def dying(number):
-        calls.append(number)
-        if len(calls) == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        fsync(number)
-    os.fsync = dying
-print(run(pictures, root / "out")[0])
-"""
-
-
-def test_a_batch_killed_again_and_again_loses_and_doubles_nothing(pictures, tmp_path):
-    def attempt(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(tmp_path), *words],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=Path(__file__).parents[3],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    # three files forced to disk for each image: mask, table, line of the manifest
-    for after in ("5", "6"):
-        assert attempt(after).returncode == -signal.SIGKILL
-    done = attempt()
-    assert done.returncode == 0, done.stderr
-    out = tmp_path / "out"
-    lines = [line["name"] for line in read_manifests(out) if "name" in line]
-    assert sorted(lines) == sorted(str(number) for number in range(7))
-    assert read_table(out / "areas.json")["images"] == 7
-    asked = [Asked(path.stem, path) for path in sorted((tmp_path / "in").iterdir())]
-    run(asked, tmp_path / "whole")
-    for path in (tmp_path / "whole").glob("*_*"):
-        assert path.read_bytes() == (out / path.name).read_bytes()
-    assert run(asked, out)[0] == []

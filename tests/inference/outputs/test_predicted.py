@@ -1,6 +1,10 @@
 """hrseg predict with shards and a manifest, from words to files, with a tiny network."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from hrseg.cli import OK, OURS, main
 from hrseg.data.labels import Label, LabelSet
 from hrseg.inference.outputs import OUTPUTS
 from hrseg.inference.outputs.areas import read_table
+from hrseg.inference.outputs.manifest import read_manifests
 from hrseg.weights import write_release
 
 LABELS = LabelSet("own", tuple(Label(10 * i, i, f"c{i}", (i, 9 * i, i)) for i in range(3)))
@@ -92,3 +97,62 @@ def test_every_kind_at_once_from_the_command_line(model, photos, tmp_path, capsy
     stored = np.load(tmp_path / "out" / "x_probabilities.npz")
     assert stored["classes"].tolist() == ["c2", "c0"]
     assert read_table(tmp_path / "out" / "x_areas.json")["square_metres"] == 150
+
+
+# Killed without warning, at the moments when a file is forced to disk. Each attempt is a fork of one process, so that
+# torch is imported once; SIGKILL leaves no time to tidy up.
+
+SCRIPT = """
+import os, signal, sys
+import hrseg.cli, hrseg.runtime
+from hrseg.inference.outputs import job
+
+*words, = sys.argv[1:]
+fsync = os.fsync
+
+
+def attempt(number):
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    calls = []
+
+    def dying(file):
+        calls.append(file)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(file)
+
+    os.fsync = dying
+    os._exit(hrseg.cli.main(words))
+
+
+for number in (4, 7):
+    assert attempt(number) == -signal.SIGKILL, number
+print("at last", attempt(None))
+"""
+
+
+def test_a_batch_killed_again_and_again_loses_and_doubles_nothing(model, photos, tmp_path, capsys):
+    path, out = model("m"), tmp_path / "out"
+    words = ("--save", "mask", "areas", "--resume")
+    plain = ("--device", "cpu", "--precision", "fp32", "--out", str(out))
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "predict", photos, "--model", path, *plain, *words],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the network is too small for more
+    )
+    assert "at last 0" in done.stdout, done.stdout + done.stderr
+    assert predict(path, photos, tmp_path / "whole", "--save", "mask", "areas") == OK
+    capsys.readouterr()
+    lines = [line["name"] for line in read_manifests(out) if "name" in line]
+    assert sorted(lines) == ["a/x", "a/y", "b/w", "b/x", "b/z"]
+    for file in (tmp_path / "whole").rglob("*.*"):
+        assert file.read_bytes() == (out / file.relative_to(tmp_path / "whole")).read_bytes()
+    left = {file.name for file in out.rglob("*.*")}  # nothing half written, hidden or not
+    assert left == {file.name for file in (tmp_path / "whole").rglob("*.*")} | {"manifest.jsonl"}
+    assert predict(path, photos, out, *words) == OK
+    assert "5 images done before" in capsys.readouterr().err
