@@ -232,7 +232,7 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
         if not service.work.shows_branches:
             raise Refusal(
                 409,
-                f"{service.model} is an exported file, which shows no branches; serve its checkpoint.",
+                f"{service.model} shows no branches, as exported files do not; serve a checkpoint.",
             )
         start = asyncio.get_running_loop().time()
         image = await service.image(request)

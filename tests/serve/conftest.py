@@ -79,7 +79,7 @@ def start(predictor: Predictor) -> Iterator[Callable[..., Served]]:
     with ExitStack() as stack:
 
         def begin(**options: Any) -> Served:
-            served = Served(listen(predictor, port=0, **options))
+            served = Served(listen(**{"predictor": predictor, "port": 0} | options))
             stack.callback(served.stop)
             return served
 

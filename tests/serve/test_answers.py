@@ -4,9 +4,11 @@ import base64
 import io
 import json
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from hrseg.inference.predictor import Predictor
@@ -127,3 +129,22 @@ def test_openapi_names_every_path_and_refusal(served: Served) -> None:
     assert "multipart/form-data" in predict["requestBody"]["content"]
     assert "HTTPValidationError" not in json.dumps(schema)
     assert served.client.get("/docs").status_code == 404
+
+
+class Plain(torch.nn.Module):
+    """Three classes by the three colours, and no branches, as in an exported file."""
+
+    num_classes = 3
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+
+def test_a_network_without_branches_says_so(start: Callable[..., Served]) -> None:
+    one = start(predictor=Predictor(Plain(), mean=(0, 0, 0), std=(1, 1, 1)))
+    assert one.client.get("/labels").json()["branches"] is False
+    answer = one.client.post("/features", files={"image": file_of(picture())})
+    assert answer.status_code == 409
+    assert "shows no branches" in answer.json()["detail"]
+    mask = opened(one.predict(file_of(picture())).content)
+    assert np.array_equal(mask, picture().argmax(axis=2))
