@@ -17,6 +17,7 @@ from hrseg.cli import (
     config,
     data,
     evaluate,
+    explain,
     export,
     models,
     predict,
@@ -36,6 +37,7 @@ PAGES = (
     study,
     evaluate,
     compare,
+    explain,
     predict,
     submit,
     export,
@@ -138,7 +140,16 @@ def _version(_: argparse.Namespace) -> int:
 
 
 _TAKE_WORDS = (
-    *(["fit"], ["study"], ["validate"], ["test"], ["evaluate"], ["compare"], ["reproduce"]),
+    *(
+        ["fit"],
+        ["study"],
+        ["validate"],
+        ["test"],
+        ["evaluate"],
+        ["explain"],
+        ["compare"],
+        ["reproduce"],
+    ),
     *(["config", "show"], ["data", "browse"]),
 )
 _WORD = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")

@@ -3,19 +3,16 @@
 The page is text; nothing is counted here.
 """
 
-import base64
 import html
-import io
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 
 import numpy as np
-from PIL import Image
 
 from hrseg.evaluation.exhibits import Exhibit
 from hrseg.evaluation.results import Results
 from hrseg.viz.charts import DENSE_UP_TO
+from hrseg.viz.inline import data_uri, page_style
 from hrseg.viz.masks import colourise
 
 _WRONG = (226, 45, 56)
@@ -36,7 +33,7 @@ def page(found: Results, figures: Mapping[str, np.ndarray], exhibits: Sequence[E
     pictures = {name: _figure(picture, name, classes) for name, picture in figures.items()}
     return _PAGE.format(
         title=html.escape(evidence.ledger.model),
-        style=_style(),
+        style=page_style("hrseg.evaluation"),
         intro=f"{count:,} image{'s' * (count != 1)} · {facts} · {html.escape(evidence.looked)}",
         tiles="".join(
             f"<div><h3>{name}</h3><b>{v}</b><p>{p}</p></div>" for name, v, p in _tiles(found)
@@ -205,7 +202,7 @@ def _case(found: Results, exhibit: Exhibit, rank: int) -> str:
         ("errors", error_map(exhibit)),
     )
     film = "".join(
-        f'<figure><div><img alt="{name} of {html.escape(exhibit.name)}" src="{_inline(picture, "JPEG")}" '
+        f'<figure><div><img alt="{name} of {html.escape(exhibit.name)}" src="{data_uri(picture, "JPEG")}" '
         f'loading="lazy"></div><figcaption>{name}</figcaption></figure>'
         for name, picture in pictures
     )
@@ -254,28 +251,8 @@ def _words(found: Results) -> str:
 def _figure(picture: np.ndarray, name: str, classes: int) -> str:
     wide = " wide" if name == "confusion" else ""
     dense = 1 if wide and classes > DENSE_UP_TO else 2
-    image = (
-        f'<img alt="{name}" width="{picture.shape[1] // dense}" src="{_inline(picture, "PNG")}">'
-    )
+    image = f'<img alt="{name}" width="{picture.shape[1] // dense}" src="{data_uri(picture)}">'
     return f'<div class="figure{wide}">{image}</div>'
-
-
-def _inline(picture: np.ndarray, kind: str) -> str:
-    buffer = io.BytesIO()
-    image = Image.fromarray(picture)
-    if kind == "PNG":  # flat colours: a palette is a third of the size
-        image.quantize(128, dither=Image.Dither.NONE).save(buffer, kind, optimize=True)
-    else:
-        image.save(buffer, kind, quality=82)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def _style() -> str:
-    files = (("hrseg.data.check", "page.css"), ("hrseg.evaluation", "page.css"))
-    return "".join(
-        resources.files(package).joinpath(name).read_text(encoding="utf-8")
-        for package, name in files
-    )
 
 
 def _rgb(color: np.ndarray) -> str:

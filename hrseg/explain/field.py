@@ -1,7 +1,8 @@
 """How far a decision looks: the effective receptive field, from gradients.
 
 The logit that wins at a pixel is derived by every pixel of the input; the size of those derivatives, centred on the
-pixel and averaged over several of them, is the field. Summed from the middle outwards it gives a radius.
+pixel and averaged over several of them, is the field. Summed from the middle outwards it gives a radius. An offset
+that leaves the image for some of the pixels is averaged over the others.
 
 Source: Luo et al., "Understanding the effective receptive field in deep convolutional neural networks",
 arXiv:1701.04128. Its split by branches is ours: the gradient of a decision is the sum of what comes through each.
@@ -57,11 +58,12 @@ def receptive_field(
     image = image.detach().requires_grad_(True)
     height, width = int(image.shape[-2]), int(image.shape[-1])
     total = np.zeros((2 * height - 1, 2 * width - 1))
+    where = where or places(height, width)
     logits = logits_fn(image)
-    for place in where or places(height, width):
+    for place in where:
         (gradient,) = torch.autograd.grad(_winner(logits, place), image, retain_graph=True)
         _add(total, gradient, place)
-    return _normalised(total)
+    return _normalised(total, where)
 
 
 def branch_fields(
@@ -92,7 +94,8 @@ def branch_fields(
     cut = [x.detach().requires_grad_(True) for x in maps]
     logits = network.upsample(network.head(cut)["main"], size)
     total, parts = np.zeros(shape), [np.zeros(shape) for _ in maps]
-    for place in where or places(*size):
+    where = where or places(*size)
+    for place in where:
         into = torch.autograd.grad(
             _winner(logits, place), cut, retain_graph=True, allow_unused=True
         )
@@ -106,8 +109,8 @@ def branch_fields(
         _add(total, whole, place)
     amounts = np.array([part.sum() for part in parts])
     return (
-        _normalised(total),
-        [_normalised(part) for part in parts],
+        _normalised(total, where),
+        [_normalised(part, where) for part in parts],
         amounts / max(float(amounts.sum()), 1e-30),
     )
 
@@ -148,6 +151,13 @@ def _add(total: np.ndarray, gradient: torch.Tensor, place: Place) -> None:
     total[top : top + height, left : left + width] += size
 
 
-def _normalised(field: np.ndarray) -> np.ndarray:
-    whole = field.sum()
-    return field / whole if whole > 0 else field
+def _normalised(field: np.ndarray, where: Sequence[Place]) -> np.ndarray:
+    """Average over the places whose image reaches each offset, and let the whole be 1."""
+    height, width = ((length + 1) // 2 for length in field.shape)
+    counts = np.zeros(field.shape)
+    for y, x in where:
+        top, left = height - 1 - y, width - 1 - x
+        counts[top : top + height, left : left + width] += 1
+    mean = field / np.maximum(counts, 1)
+    whole = mean.sum()
+    return mean / whole if whole > 0 else mean

@@ -129,7 +129,7 @@ def fit_probe(
         value.backward()
         return value
 
-    solver.step(loss)  # type: ignore[no-untyped-call]
+    solver.step(loss)
     with torch.no_grad():
         scaled = weight / deviation
         return scaled.detach(), (bias - scaled @ mean).detach()

@@ -67,6 +67,12 @@ def _logits(network, image):
     return network.upsample(network.head(maps)["main"], image.shape[-2:])
 
 
+def test_the_border_of_the_image_does_not_shrink_the_field():
+    # a box of 5x5 around two places, of which one lies so low that its box is cut
+    field = receptive_field(conv(5), torch.rand(1, 1, 20, 20), [(10, 10), (18, 10)])
+    assert np.allclose(middle(field, 2), 1 / 25)
+
+
 def test_a_branch_that_the_head_does_not_read_has_an_empty_field():
     class Half(Toy):
         def head(self, maps):
