@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.kernels.loss import enlarged_surprise
 
 CITYSCAPES_WEIGHTS = (
     *(0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023),
@@ -27,6 +28,7 @@ def cross_entropy(
     class_weights: torch.Tensor | None = None,
     ignore_index: int = 255,
     average: str = "valid",
+    surprise: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the class-weighted mean of -log p(true class) over the valid pixels.
 
@@ -36,6 +38,7 @@ def cross_entropy(
     Args:
         average: "valid" divides by the sum of the weights of the valid pixels; "all" by the number
             of pixels, ignored ones included, whatever the weights.
+        surprise: -log p(true class) at every pixel, where it is known already; logits are not read then.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
@@ -46,7 +49,7 @@ def cross_entropy(
 
     Source: "all" is CrossEntropyLoss of mmsegmentation with avg_non_ignore=False, its default.
     """
-    surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
+    surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
     return _mean(surprise * weights, weights if average == "valid" else torch.ones_like(weights))
 
 
@@ -58,6 +61,7 @@ def ohem(
     ignore_index: int = 255,
     threshold: float = 0.9,
     min_kept: float = 131072,
+    surprise: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the plain mean of the class-weighted losses of the hard pixels.
 
@@ -74,7 +78,7 @@ def ohem(
 
     Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard.
     """
-    surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
+    surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
     valid = mask != ignore_index
     with torch.no_grad():
         probability = surprise.neg().exp()
@@ -138,6 +142,7 @@ def focal(
     class_weights: torch.Tensor | None = None,
     ignore_index: int = 255,
     gamma: float = 2.0,
+    surprise: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the class-weighted mean of -(1 - p)^gamma log p; gamma 0 is cross-entropy.
 
@@ -147,7 +152,7 @@ def focal(
     Source: arXiv:1708.02002. The mean divides by the weights' sum, as in `cross_entropy`; that is
     ours.
     """
-    surprise, weights = _surprise(logits, mask, class_weights, ignore_index)
+    surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
     doubt = -torch.expm1(-surprise)  # 1 - p without cancellation where p is close to 1
     # The floor keeps the slope of x^gamma finite at 0 for gamma below 1.
     return _mean(doubt.clamp_min(1e-6) ** gamma * surprise * weights, weights)
@@ -157,18 +162,20 @@ AVERAGES = ("valid", "all")
 
 
 class Term(NamedTuple):
-    """A row of LOSSES: the function, and which settings of WeightedSum it reads."""
+    """A row of LOSSES: the function, which settings of WeightedSum it reads, and whether -log p(true class) is all
+    that it reads of the logits."""
 
     function: Callable[..., torch.Tensor]
     settings: tuple[str, ...] = ()
+    of_surprise: bool = False
 
 
 LOSSES: dict[str, Term] = {
-    "cross_entropy": Term(cross_entropy, ("class_weights", "average")),
+    "cross_entropy": Term(cross_entropy, ("class_weights", "average"), True),
     "dice": Term(dice),
-    "focal": Term(focal, ("class_weights", "gamma")),
+    "focal": Term(focal, ("class_weights", "gamma"), True),
     "lovasz": Term(lovasz),
-    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept")),
+    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept"), True),
 }
 
 
@@ -265,21 +272,46 @@ class WeightedSum(nn.Module):
 
         Source: only the official main output mines hard pixels; 0.4 for the auxiliary one.
         """
-        size = (mask.shape[-2], mask.shape[-1])
-        loss: torch.Tensor = self(_to_size(outputs["main"], size, resize), mask)
+        loss = self._main(outputs["main"], mask, resize)
         if "aux" in outputs:
-            logits = _to_size(outputs["aux"], size, resize)
+            logits = outputs["aux"]
             with torch.autocast(logits.device.type, enabled=False):
-                loss = loss + self.aux_weight * self._term("cross_entropy", logits, mask.long())
+                surprise = self._enlarged(logits, mask.long(), resize)
+                aux = self._term("cross_entropy", logits, mask.long(), surprise=surprise)
+                loss = loss + self.aux_weight * aux
         return loss
 
-    def _term(self, name: str, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _main(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
+        """Return the terms' sum; where the true class's probability is all they read, never enlarge the logits."""
+        size = (mask.shape[-2], mask.shape[-1])
+        same = tuple(logits.shape[-2:]) == size
+        if same or not all(LOSSES[name].of_surprise for name in self.terms):
+            loss: torch.Tensor = self(_to_size(logits, size, resize), mask)
+            return loss
+        self._check(logits, mask, enlarged=True)
+        mask = mask.long()
+        with torch.autocast(logits.device.type, enabled=False):
+            surprise = self._enlarged(logits, mask, resize)
+            losses = [
+                factor * self._term(name, logits, mask, surprise=surprise)
+                for name, factor in self.terms.items()
+            ]
+            return torch.stack(losses).sum()
+
+    def _enlarged(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
+        aligned = resize == "bilinear_aligned"
+        return enlarged_surprise(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
+
+    def _term(
+        self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: torch.Tensor
+    ) -> torch.Tensor:
         row = LOSSES[name]
         settings: dict[str, Any] = {setting: getattr(self, setting) for setting in row.settings}
-        return row.function(logits, mask, ignore_index=self.ignore_index, **settings)
+        return row.function(logits, mask, ignore_index=self.ignore_index, **settings, **known)
 
-    def _check(self, logits: torch.Tensor, mask: torch.Tensor) -> None:
-        if logits.ndim != 4 or mask.shape != (logits.shape[0], *logits.shape[2:]):
+    def _check(self, logits: torch.Tensor, mask: torch.Tensor, enlarged: bool = False) -> None:
+        size = mask.shape[-2:] if enlarged else logits.shape[2:]
+        if logits.ndim != 4 or mask.shape != (logits.shape[0], *size):
             raise DataError(
                 f"Logits {tuple(logits.shape)} and mask {tuple(mask.shape)} do not match. "
                 "Right would be (N, K, H, W) and (N, H, W); WeightedSum.total resizes logits."
@@ -361,10 +393,17 @@ FORMULAS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def _surprise(
-    logits: torch.Tensor, mask: torch.Tensor, class_weights: torch.Tensor | None, ignore_index: int
+    logits: torch.Tensor,
+    mask: torch.Tensor,
+    class_weights: torch.Tensor | None,
+    ignore_index: int,
+    surprise: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return -log p(true class) and the weight per pixel, both (N, H, W) and 0 where ignored."""
-    surprise = F.cross_entropy(logits.float(), mask, ignore_index=ignore_index, reduction="none")
+    if surprise is None:
+        surprise = F.cross_entropy(
+            logits.float(), mask, ignore_index=ignore_index, reduction="none"
+        )
     valid = mask != ignore_index
     if class_weights is None:
         return surprise, valid.float()

@@ -36,25 +36,60 @@ def enlarged_rows(
         >>> torch.equal(enlarged_rows(maps, (5, 9), (12, 8)), whole[:, :, 5:9])
         True
     """
+    above, below = needed_rows(maps.shape[-2], rows, size[0], aligned)
+    return enlarged_cut(maps[:, :, above:below], above, maps.shape[-2], rows, size, aligned)
+
+
+def needed_rows(
+    small: int, rows: tuple[int, int], large: int, aligned: bool = False
+) -> tuple[int, int]:
+    """Return the rows of the small map that some of the large one are made of, as first and one after the last."""
     first, last = rows
-    small, (height, width) = maps.shape[-2], size
-    if tuple(maps.shape[-2:]) == tuple(size):
-        return maps[:, :, first:last]
+    if small == large:
+        return first, last
+    if not aligned and large % small == 0:
+        factor = large // small
+        return max(first // factor - 1, 0), min(-(-last // factor) + 1, small)
+    upper, lower, _ = _places(small, large, aligned, torch.device("cpu"))
+    return int(upper[first]), int(lower[last - 1]) + 1
+
+
+def enlarged_cut(
+    cut: torch.Tensor,
+    above: int,
+    small: int,
+    rows: tuple[int, int],
+    size: tuple[int, int],
+    aligned: bool = False,
+) -> torch.Tensor:
+    """Do what `enlarged_rows` does, from the needed rows alone.
+
+    Args:
+        cut: The rows that `needed_rows` names.
+        above: The first of them.
+        small: Height of the whole small map.
+        rows: First row of the large map, and the one after the last.
+        size: (height, width) of the large map.
+        aligned: Whether the corner pixels keep their places.
+
+    Shape:
+        cut (N, C, some, w) → (N, C, rows, W)
+    """
+    (first, last), (height, width), some = rows, size, cut.shape[-2]
+    if (small, cut.shape[-1]) == (height, width):
+        return cut
     if not aligned and height % small == 0:
         factor = height // small
-        above = max(first // factor - 1, 0)
-        below = min(-(-last // factor) + 1, small)
-        cut = maps[:, :, above:below]
-        part = F.interpolate(cut, ((below - above) * factor, width), mode="bilinear")
+        part = F.interpolate(cut, (some * factor, width), mode="bilinear")
         return part[:, :, first - above * factor : last - above * factor]
-    upper, lower, share = _places(small, height, aligned, maps.device)
-    upper, lower, share = upper[first:last], lower[first:last], share[first:last, None]
-    above, below = int(upper[0]), int(lower[-1]) + 1
-    wide = maps[:, :, above:below]
-    if wide.shape[-1] != width:
-        wide = F.interpolate(wide, (below - above, width), mode="bilinear", align_corners=aligned)
-    share = share.to(wide.dtype)
-    return wide[:, :, upper - above] * (1 - share) + wide[:, :, lower - above] * share
+    if cut.shape[-1] != width:
+        cut = F.interpolate(cut, (some, width), mode="bilinear", align_corners=aligned)
+    if small == height:
+        return cut
+    upper, lower, share = _places(small, height, aligned, cut.device)
+    upper, lower = upper[first:last] - above, lower[first:last] - above
+    share = share[first:last, None].to(cut.dtype)
+    return cut[:, :, upper] * (1 - share) + cut[:, :, lower] * share
 
 
 def row_mixture(
