@@ -4,7 +4,7 @@ A step is always a step of the optimiser: with gradient accumulation one step is
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -73,8 +73,26 @@ def parameter_groups(
     return [{"name": name, **group} for name, group in groups.items()]
 
 
+def can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool | None:
+    """Return True where all parameters can be moved by one fused kernel, None where torch shall choose.
+
+    Example:
+        >>> can_fuse([{"params": [nn.Parameter(torch.ones(1))]}])
+        True
+    """
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    kinds = {parameter.device.type for parameter in parameters}
+    known = kinds in ({"cpu"}, {"cuda"})
+    return True if known and all(p.is_floating_point() for p in parameters) else None
+
+
 def build_optimizer(
-    name: str, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float = 0.9
+    name: str,
+    groups: Iterable[dict[str, Any]],
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    fused: bool | None = None,
 ) -> torch.optim.Optimizer:
     """Build SGD or AdamW on parameter groups.
 
@@ -83,6 +101,7 @@ def build_optimizer(
         groups: From `parameter_groups`.
         lr: Rate of groups that name none.
         momentum: Momentum of SGD (never Nesterov's), first beta of AdamW.
+        fused: See `can_fuse`; None lets torch choose.
 
     Raises:
         ConfigError: An unknown name or a momentum outside 0 to 1.
@@ -92,8 +111,8 @@ def build_optimizer(
     if not 0 <= momentum < 1:
         raise ConfigError(f"optim.momentum is {momentum}. Right would be from 0 to below 1.")
     if name == "adamw":
-        return torch.optim.AdamW(list(groups), lr=lr, betas=(momentum, 0.999))
-    return torch.optim.SGD(list(groups), lr=lr, momentum=momentum)
+        return torch.optim.AdamW(list(groups), lr=lr, betas=(momentum, 0.999), fused=fused)
+    return torch.optim.SGD(list(groups), lr=lr, momentum=momentum, fused=fused)
 
 
 def poly_factor(
@@ -235,9 +254,9 @@ class Ema(nn.Module):
         pairs = list(zip(averages, values, strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         torch._foreach_lerp_([pair[0] for pair in floats], [pair[1] for pair in floats], 1 - decay)
-        for average, value in pairs:
-            if not average.is_floating_point():
-                average.copy_(value)
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+        if counters:
+            torch._foreach_copy_([pair[0] for pair in counters], [pair[1] for pair in counters])
         self.updates += 1
 
     def train(self, mode: bool = True) -> "Ema":

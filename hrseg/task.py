@@ -25,7 +25,7 @@ from hrseg.inference.tta import Scorer, aligns
 from hrseg.losses import WeightedSum
 from hrseg.metrics import ConfusionMatrix, Scores
 from hrseg.models.recompute import Checkpointing, recompute
-from hrseg.optim import Ema, build_optimizer, build_scheduler, parameter_groups
+from hrseg.optim import Ema, build_optimizer, build_scheduler, can_fuse, parameter_groups
 
 log = logging.getLogger(__name__)
 
@@ -136,11 +136,14 @@ class SegmentationTask(pl.LightningModule):
         if not self.guard.passes(loss, batch["name"], self.global_step, self.optim.lr):
             return None
         self.log("train/loss", loss, batch_size=len(image))
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
+        # A tensor on the host: Lightning would send a number to the device, and wait for that.
+        rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("train/lr", rate, batch_size=1)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Tell what the guard saw."""
+        self.guard.settle()
         for note in self.guard.epoch_notes():
             log.warning("%s", note)
 
@@ -154,7 +157,14 @@ class SegmentationTask(pl.LightningModule):
             head_lr_factor=optim.head_lr_factor,
             no_decay_norms=optim.no_decay_norms,
         )
-        optimizer = build_optimizer(optim.name, groups, lr=optim.lr, momentum=optim.momentum)
+        optimizer = build_optimizer(
+            optim.name,
+            groups,
+            lr=optim.lr,
+            momentum=optim.momentum,
+            # Lightning cannot clip what the fused step of a scaled gradient would unscale itself.
+            fused=None if self.trainer.precision == "16-mixed" else can_fuse(groups),
+        )
         scheduler = build_scheduler(
             optimizer,
             max_steps=self.total_steps,
@@ -210,6 +220,7 @@ class SegmentationTask(pl.LightningModule):
         self._close_evaluation("test")
 
     def _open_evaluation(self) -> None:
+        self.guard.settle()
         self.confusion.reset()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # Batch norm statistics differ between devices; rank 0's are the ones a checkpoint keeps.
@@ -256,7 +267,12 @@ class SegmentationTask(pl.LightningModule):
     # What is kept
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add config, labels and score as plain types, so that predict needs nothing else."""
+        """Add config, labels and score as plain types, so that predict needs nothing else.
+
+        Raises:
+            TrainingError: The last loss was not a finite number.
+        """
+        self.guard.settle()
         checkpoint["hrseg"] = {
             **self.card,
             "network": dict(self.network.spec),

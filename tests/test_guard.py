@@ -35,6 +35,34 @@ def test_a_skipped_batch_leaves_no_trace_in_the_batch_statistics(caplog):
     assert guard.epoch_notes() == ["1 batches skipped so far, their loss was no finite number."]
 
 
+def test_statistics_on_another_device_than_at_the_start_are_put_back():
+    norm = nn.BatchNorm2d(1)
+    guard = Guard(norm, "skip")
+    norm.to(torch.float64)  # replaces the buffers, as moving to a GPU does
+    guard.before_step(torch.zeros(1, 4, 4))
+    norm(torch.full((1, 1, 4, 4), float("nan"), dtype=torch.float64))
+    assert not guard.passes(NAN, ["a"], 0, 0.1)
+    assert torch.equal(norm.running_mean, torch.zeros(1, dtype=torch.float64))
+
+
+def test_a_loss_that_is_read_late_is_told_with_its_own_step(monkeypatch):
+    monkeypatch.setattr(Guard, "reads_late", lambda self, loss: True)
+    guard = Guard(nn.Identity())
+    assert guard.passes(FINE, ["a"], 0, 0.1)
+    assert guard.passes(NAN, ["b"], 1, 0.1)
+    with pytest.raises(TrainingError, match=r"nan at step 1, on b\."):
+        guard.passes(FINE, ["c"], 2, 0.1)
+    guard.settle()  # told once
+
+
+def test_nothing_is_saved_before_the_last_loss_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(Guard, "reads_late", lambda self, loss: True)
+    broken_image(monkeypatch, lambda sample: sample["image"].fill_(float("nan")))
+    with pytest.raises(TrainingError, match="scene_00001"):
+        fit(small(tmp_path, "trainer.max_epochs=1"))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_skipping_without_end_stops():
     guard = Guard(nn.Identity(), "skip")
     for _ in range(MOST_IN_A_ROW):

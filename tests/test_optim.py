@@ -1,10 +1,19 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from hrseg.errors import ConfigError, TrainingError
 from hrseg.models import create_model
-from hrseg.optim import Ema, build_optimizer, build_scheduler, parameter_groups, poly_factor
+from hrseg.optim import (
+    Ema,
+    build_optimizer,
+    build_scheduler,
+    can_fuse,
+    parameter_groups,
+    poly_factor,
+)
 
 
 def weight(value: float, lr: float = 0.1, **group: float) -> dict[str, object]:
@@ -107,6 +116,26 @@ def test_first_adamw_step_by_hand():
     optimizer.step()  # decay 1 - 0.1 x 0.1, then the rate times the gradient's sign
     assert group["params"][0].item() == pytest.approx(0.99 - 0.1)
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.999)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_fused_steps_go_where_plain_ones_go(tiny_network, name):
+    networks = [tiny_network, copy.deepcopy(tiny_network)]
+    for network, fused in zip(networks, (None, True), strict=True):
+        torch.manual_seed(0)
+        groups = parameter_groups(network, lr=0.1, weight_decay=0.01, head_lr_factor=10.0)
+        assert can_fuse(groups) is True
+        optimizer = build_optimizer(name, groups, lr=0.1, fused=fused)
+        for _ in range(3):
+            for parameter in network.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+    for mine, plain in zip(networks[1].parameters(), networks[0].parameters(), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_on_other_devices_are_not_fused():
+    assert can_fuse([{"params": [nn.Parameter(torch.ones(1, device="meta"))]}]) is None
 
 
 def test_unknown_optimizer_and_momentum_are_refused():
