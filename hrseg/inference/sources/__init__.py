@@ -149,7 +149,7 @@ def _guarded(word: str, source: Source) -> Iterator[Picture]:
     try:
         yield from source.pictures()
     except HrsegError as error:
-        yield Picture(word, safe_name(word), error=error)
+        yield Picture(word, safe_name(Path(word).name), error=error)
 
 
 def _kind_of(word: str) -> Kind:

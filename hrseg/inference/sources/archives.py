@@ -73,7 +73,7 @@ def open_archive(word: str, wishes: Wishes) -> Source:
 
 def _is_image(entry: zipfile.ZipInfo, inside: str) -> bool:
     path = Path(entry.filename)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    hidden = any((p.startswith(".") and p.strip(".")) or p == "__MACOSX" for p in path.parts)
     within = not inside or entry.filename == inside or entry.filename.startswith(f"{inside}/")
     return within and not entry.is_dir() and not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 

@@ -91,7 +91,9 @@ def _frames(path: Path, every: Every) -> Iterator[Picture]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise DataError(f"{path} holds no pictures, only sound. Name another file.")
+                raise DataError(
+                    f"{path} holds no frames that can be read: only sound, or it is damaged. Copy it again."
+                )
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -141,7 +143,7 @@ def open_capture(number: int) -> Any:
     """
     import cv2
 
-    cv2.setLogLevel(0)  # its warnings would stand between ours
+    cv2.utils.logging.setLogLevel(0)  # its warnings would stand between ours
     camera = cv2.VideoCapture(number)
     if not camera.isOpened():
         camera.release()

@@ -100,9 +100,11 @@ class Namer:
     def claim(self, name: str) -> str:
         """Return the name, or one with a number where it is taken."""
         chosen, number = name, 1
+        top, _, below = name.partition("/")
         while self._known(chosen):
             number += 1
-            chosen = f"{name}-{number}"
+            inside_clip = digest(same(top)) in self._clips
+            chosen = f"{top}-{number}/{below}" if below and inside_clip else f"{name}-{number}"
         self._taken.add(digest(same(chosen)))
         self._folders |= set(_above(chosen))
         return chosen
