@@ -4,10 +4,13 @@ One picture that cannot be read never stops the others; a disk that cannot be wr
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hrseg.errors import DataError
+from hrseg.inference.blending import Blend
+from hrseg.inference.huge import segment_huge
 from hrseg.inference.outputs import DEFAULT_KINDS, Options, check_kinds
 from hrseg.inference.pipeline import FileResult, Pipeline
 from hrseg.inference.predictor import Predictor
@@ -25,6 +28,7 @@ def open_predictor(
     engine: str = "auto",
     window: tuple[int, int] | None = None,
     overlap: float | None = None,
+    blend: Blend | None = None,
     protocol: str = "whole",
     scales: Sequence[float] = (),
     flip: bool | None = None,
@@ -42,6 +46,7 @@ def open_predictor(
         engine: What computes: "auto" and "torch", "openvino" or "compile", see `inference.engines`.
         window: (height, width) of sliding windows, multiples of 32; None runs whole images.
         overlap: Shared fraction of neighbouring windows; None is 0.5.
+        blend: How windows share a pixel: "ramp" (None), "cosine", "gaussian" or "equal".
         protocol: Name of a way to look: "whole", "tta", or that of a published score.
         scales: Scales to look at instead of the protocol's.
         flip: Whether to look at the mirrored image too.
@@ -60,6 +65,7 @@ def open_predictor(
         engine=engine,
         window=window,
         overlap=overlap,
+        blend=blend,
         protocol=protocol,
         scales=scales,
         flip=flip,
@@ -97,6 +103,9 @@ def predict_files(
     batch: int | None = None,
     covers: Callable[[Path], bool] | None = None,
     max_memory: int | None = None,
+    blend: Blend | None = None,
+    overlap: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[FileResult]:
     """Segment pictures and write the results of each, such as mask and overlay.
 
@@ -113,6 +122,9 @@ def predict_files(
         batch: Pictures of one size that share a pass through the network; None takes what suits the device.
         covers: Tells whether a file is one of the pictures, which no result may overwrite; None asks the sources.
         max_memory: Bytes above which an image is segmented in bands; None leaves it to `inference.huge`.
+        blend: For images that are: how their windows share a pixel; see `huge.segment_huge`.
+        overlap: The shared fraction of their windows.
+        progress: Is told of them after each band: rows that are done, rows of the image.
 
     Returns:
         One result for each picture, in order, as soon as it is done. Broken ones have an error.
@@ -144,5 +156,6 @@ def predict_files(
         batch=batch,
         covers=covers or (lambda path: False),
         max_memory=max_memory,
+        huge=partial(segment_huge, blend=blend, overlap=overlap, progress=progress),
     )
     yield from pipeline.run(pictures)

@@ -36,6 +36,10 @@ def add(verbs: Any) -> None:
     add_size(verb, "--window", None, "slide a window of this size over the image")
     text = "fraction that neighbouring windows share (0.5)"
     verb.add_argument("--overlap", type=float, metavar="F", help=text)
+    blends, text = ("ramp", "cosine", "gaussian", "equal"), "how windows share a pixel (ramp)"
+    verb.add_argument("--blend", choices=blends, help=text)
+    text = "memory that may be used, such as 1.5G: larger images go band by band (half of the free)"
+    verb.add_argument("--max-memory", metavar="SIZE", help=text)
     text = "three scales, each mirrored too, averaged: better, six times the work"
     tta = verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
     tta.default = "whole"
@@ -106,12 +110,15 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
       hrseg predict photos/ --out masks --resume
       hrseg predict photos/ --scales 0.5 1 1.5 --flip --merge softmax
+      hrseg predict orthophoto.tif --max-memory 1.5G --save mask confidence
     """
     if not arguments.images:
         raise ConfigError(
             "No image given. Name images, folders or globs, such as: hrseg predict street.png photos/ "
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
+    from hrseg.cli.progress import rows_done
+    from hrseg.inference.huge import parse_size
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
     from hrseg.inference.outputs.job import Job
     from hrseg.inference.outputs.shards import read_shard
@@ -131,6 +138,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     every = Every.read(arguments.every) if arguments.every else None
     recursive, out = arguments.recursive, arguments.out
     sources = open_sources(arguments.images, recursive=recursive, every=every, skip=out)
+    limit = parse_size(arguments.max_memory) if arguments.max_memory else None
     settle_threads()
     predictor = open_predictor(
         arguments.model,
@@ -139,6 +147,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         engine=arguments.engine,
         window=arguments.window and tuple(arguments.window),
         overlap=arguments.overlap,
+        blend=arguments.blend,
         protocol=arguments.protocol,
         scales=arguments.scales,
         flip=arguments.flip,
@@ -149,10 +158,16 @@ def _predict(arguments: argparse.Namespace) -> int:
     broken = count = 0
     job = Job(out, files, options, shard, predictor.facts() if resume else None)
     pictures = job.pictures(islice(sources, arguments.limit))
-    batch, covers = arguments.batch, sources.covers
-    for result in job.results(
-        predict_files(predictor, pictures, out, kinds, options, batch=batch, covers=covers)
-    ):
+    results = predict_files(
+        *(predictor, pictures, out, kinds, options),
+        batch=arguments.batch,
+        covers=sources.covers,
+        max_memory=limit,
+        blend=arguments.blend,
+        overlap=arguments.overlap,
+        progress=rows_done(),
+    )
+    for result in job.results(results):
         count += 1
         if arguments.json:
             print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)

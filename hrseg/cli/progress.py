@@ -1,9 +1,10 @@
 """The progress of downloads and counts: a bar on a terminal, always on stderr."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrseg.weights.watch import LogWatcher, Watcher
 
@@ -94,3 +95,75 @@ def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
             return lambda count: bar.advance(task, count)
 
         yield start
+
+
+def rows_done() -> Callable[[int, int], None]:
+    """Return what shows how far a very large image is: a bar with the time left, or a line each half minute."""
+    return _Rows(sys.stderr.isatty()).tell
+
+
+class _Rows:
+    """Rows that are done, of one image after the other."""
+
+    EVERY = 30.0
+
+    def __init__(self, bar: bool) -> None:
+        self._with_bar = bar
+        self._bar: Any = None
+        self._start = self._last = 0.0
+        self._first = 0
+
+    def tell(self, done: int, total: int) -> None:
+        """Hear of another band; an image begins with what an earlier run did."""
+        now = time.monotonic()
+        if not self._start:
+            self._start = self._last = now
+            self._first = done
+            self._begin(done, total)
+        elif self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done)
+        elif now - self._last > self.EVERY and done < total:
+            self._last = now
+            left = (now - self._start) * (total - done) / max(1, done - self._first)
+            print(
+                f"{done:,} of {total:,} rows, about {_minutes(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+        if done >= total:
+            self._end()
+
+    def _begin(self, done: int, total: int) -> None:
+        if not self._with_bar:
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar.add_task("rows", completed=done, total=total)
+        self._bar.start()
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._start = None, 0.0
+
+
+def _minutes(seconds: float) -> str:
+    """Say a time.
+
+    Example:
+        >>> _minutes(50), _minutes(100), _minutes(8000)
+        ('50 s', '2 min', '2 h 13 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

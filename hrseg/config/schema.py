@@ -428,6 +428,11 @@ class EvaluationConfig:
         "Distance (height, width) between windows in pixels, instead of evaluation.overlap.",
         above=0,
     )
+    blend: Literal["ramp", "cosine", "gaussian", "equal"] | None = option(
+        None,
+        "How windows share a pixel: ramp and cosine fade over the overlap, gaussian over the whole window, "
+        "which comes nearest to the image in one piece; equal averages. null takes the protocol's.",
+    )
     base_size: int | None = option(
         None,
         "Long side of the image at scale 1, in pixels. null takes the protocol's; without one, the "

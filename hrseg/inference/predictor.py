@@ -18,6 +18,7 @@ from hrseg.data.bands import read_bands
 from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, stretched, to_tensor
+from hrseg.inference.blending import Blend
 from hrseg.inference.engines import open_engine
 from hrseg.inference.opening import open_model
 from hrseg.inference.prediction import MAPS, Prediction
@@ -52,6 +53,7 @@ class Predictor:
         engine: What computes: "auto" and "torch", "openvino" or "compile", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
         overlap: Shared fraction of neighbouring windows; None is 0.5.
+        blend: How windows share a pixel, one of `blending.BLENDS`; None is a ramp.
         protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
         scales: Scales to look at, such as (0.75, 1.0, 1.25).
         flip: Whether to look at the mirrored image too.
@@ -84,6 +86,7 @@ class Predictor:
         engine: str = "auto",
         window: tuple[int, int] | None = None,
         overlap: float | None = None,
+        blend: Blend | None = None,
         protocol: str | Protocol = "whole",
         scales: Sequence[float] = (),
         flip: bool | None = None,
@@ -91,7 +94,7 @@ class Predictor:
         keep: Sequence[str] = (),
         classes: Sequence[str] = (),
     ) -> None:
-        options: dict[str, Any] = {"window": window, "overlap": overlap}
+        options: dict[str, Any] = {"window": window, "overlap": overlap, "blend": blend}
         options |= {"scales": scales, "flip": flip, "merge": merge}
         self.protocol = choose_protocol(protocol, **options)
         self.source: Path | None = None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.inference.windows import Blend, check_window
+from hrseg.inference.blending import BLENDS, Blend
+from hrseg.inference.grid import check_window
 
 Size = tuple[int, int]
 MERGES = ("logits", "softmax", "exp")
@@ -29,7 +30,7 @@ class Protocol:
         window: Sliding window, in pixels of the scaled image; None shows it whole.
         overlap: Shared fraction of neighbouring windows, where there is no stride.
         stride: Distance between windows: (height, width) in pixels, or a fraction of the window, cut to pixels.
-        blend: "ramp" fades windows into one another, "equal" counts each the same.
+        blend: "ramp", "cosine" and "gaussian" fade windows into one another, "equal" counts each the same.
         edge: "shift" moves the last window inside the image, "pad" adds black to the right and below.
         whole_up_to: Scales up to this one are shown whole in spite of the window.
         base_size: Long side at scale 1; None keeps the image's own.
@@ -147,6 +148,8 @@ class Protocol:
         """
         if self.merge not in MERGES:
             raise ConfigError(unknown_choice("merge", self.merge, MERGES))
+        if self.blend not in BLENDS:
+            raise ConfigError(unknown_choice("blend", self.blend, BLENDS))
         wrong = [
             scale
             for scale in self.scales

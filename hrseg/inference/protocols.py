@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from hrseg.errors import ConfigError, unknown_choice
+from hrseg.inference.blending import Blend
 from hrseg.inference.protocol import Protocol, Size
 
 _MS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -135,6 +136,7 @@ def choose_protocol(
     window: Size | None = None,
     overlap: float | None = None,
     stride: Size | None = None,
+    blend: Blend | None = None,
     base_size: int | None = None,
     base_short_side: int | None = None,
     absent: Literal["skip", "zero"] | None = None,
@@ -149,6 +151,7 @@ def choose_protocol(
         window: (height, width).
         overlap: Takes the stride's place.
         stride: (height, width) in pixels.
+        blend: One of `blending.BLENDS`.
         base_size: Long side.
         base_short_side: Short side.
         absent: "skip" or "zero".
@@ -171,6 +174,7 @@ def choose_protocol(
         "window": window and (int(window[0]), int(window[1])),
         "overlap": overlap,
         "stride": stride and (int(stride[0]), int(stride[1])),
+        "blend": blend,
         "base_size": base_size,
         "base_short_side": base_short_side,
         "absent": absent,

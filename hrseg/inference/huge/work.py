@@ -34,6 +34,8 @@ KINDS = {"mask": "_mask.tif", "confidence": "_confidence.tif", "overlay": "_over
 """What can be written of a huge image → what follows its name. The overlay is reduced to 2048 pixels at most."""
 Progress = Callable[[int, int], None]
 """Is told after each band: rows that are done, rows of the image."""
+DEFAULT_BLEND: Blend = "gaussian"
+"""Of all blends it comes nearest to the image in one piece, see docs/results.md."""
 _SLICE = 64  # rows reduced at once
 
 
@@ -77,7 +79,7 @@ def segment_huge(
         path: The image.
         target: What the results' names begin with: `out/a` gives out/a_mask.tif.
         max_memory: Bytes that the process may use; None means half of what the machine has free.
-        blend: How windows are blended; None takes the protocol's.
+        blend: How windows are blended; None takes the protocol's where that is no ramp, else "gaussian".
         overlap: Shared fraction of neighbouring windows; None takes the protocol's where it has windows, else 0.25.
         kinds: Of KINDS.
         progress: Called after each band.
@@ -122,7 +124,8 @@ class _Wishes:
 def _wishes(predictor: Predictor, blend: Blend | None, overlap: float | None) -> _Wishes:
     row = predictor.protocol
     predictor.scorer.look  # noqa: B018  refuses protocols that need whole images
-    blend, window = blend or row.blend, row.window if row.plain else None
+    blend = blend or (DEFAULT_BLEND if row.blend == "ramp" else row.blend)
+    window = row.window if row.plain else None
     if window is not None and overlap is None:
         stride = row.stride_of(window)
         overlap = 1 - stride[0] / window[0] if stride else row.overlap

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError
-from hrseg.inference.huge import is_huge, segment_huge
+from hrseg.inference.huge import HugeResult, huge_paths, is_huge, segment_huge
 from hrseg.inference.outputs import Options, result_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
@@ -61,6 +61,7 @@ class Pipeline:
         writers: Threads that write.
         covers: Tells whether a file is one of the pictures, which no result may overwrite.
         max_memory: Bytes above which an image is segmented in bands; None leaves it to `huge.is_huge`.
+        huge: Does that; `huge.segment_huge` with options.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Pipeline:
         writers: int = 2,
         covers: Callable[[Path], bool] = lambda path: False,
         max_memory: int | None = None,
+        huge: Callable[..., HugeResult] = segment_huge,
     ) -> None:
         self.predictor, self.out, self.kinds, self.options = predictor, out, tuple(kinds), options
-        self.covers, self.max_memory = covers, max_memory
+        self.covers, self.max_memory, self.huge = covers, max_memory, huge
         self.chosen = batch
         self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
         self._counts = readers, writers
@@ -141,9 +143,11 @@ class Pipeline:
 
     def _refuse_overwriting(self, picture: Picture) -> None:
         """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
-        for target in (
-            result_paths(self.out, picture.name, self.kinds).values() if self.kinds else ()
-        ):
+        if self.kinds:
+            self._refuse(result_paths(self.out, picture.name, self.kinds).values())
+
+    def _refuse(self, targets: Iterable[Path]) -> None:
+        for target in targets:
             if target.exists() and self.covers(target):
                 raise DataError(
                     f"{target} is one of the images, and a result would overwrite it. Choose another folder "
@@ -238,7 +242,8 @@ class Pipeline:
         assert one.picture.path is not None
         try:
             target = self.out / one.picture.name
-            result = segment_huge(
+            self._refuse(huge_paths(target, self.kinds).values())
+            result = self.huge(
                 self.predictor,
                 one.picture.path,
                 target,
