@@ -15,6 +15,7 @@ from hrseg.data.street import scene
 from hrseg.errors import ConfigError, HrsegError, unknown_choice
 from hrseg.export.network import ExportedNetwork, as_logits
 from hrseg.imaging import to_tensor
+from hrseg.inference.engines import ENGINES
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.prepare import PRECISIONS
 from hrseg.models import BACKBONES, HEADS, create_model, list_models, summary
@@ -31,11 +32,12 @@ _DRAWN = (256, 512)
 
 
 class Choice(NamedTuple):
-    """What is to be timed: a word, what kind of word it is (None finds out), and a precision."""
+    """What is to be timed: a word, what kind of word it is (None finds out), a precision and an engine."""
 
     word: str | None = None
     kind: str | None = None
     precision: str = "auto"
+    engine: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -99,26 +101,36 @@ def open_subject(
         config = load_config(str(choice.word))
         bands = 3 if config.data.bands is None else len(config.data.bands)
         named = {"mean": (0.5,) * bands, "std": (0.25,) * bands, "bands": config.data.bands}
-    predictor = Predictor(model, device=device, precision=choice.precision, **named)
+    asked = {"device": device, "precision": choice.precision, "engine": choice.engine}
+    predictor = Predictor(model, **asked, **named)
     name = str(choice.word or "the model that ships")
+    name += "" if choice.engine == "auto" else f" by {choice.engine}"
+    return subject_of(predictor, name, until)
+
+
+def subject_of(predictor: Predictor, name: str, until: str = "labels") -> Subject:
+    """Make a predictor something to time; see `open_subject`."""
     if isinstance(predictor.network, ExportedNetwork):
         return _exported(name, predictor, until)
     return _checkpoint(name, predictor, until)
 
 
 def split_word(word: str, base: Choice) -> Choice:
-    """Read a word of --compare: a model, a precision, or MODEL+PRECISION; what is left out is the base's.
+    """Read a word of --compare: a model, a precision, an engine, or some of them joined by "+".
+
+    What is left out is the base's; the model comes first.
 
     Example:
-        >>> split_word("fp32", Choice("a.ckpt"))
-        Choice(word='a.ckpt', kind=None, precision='fp32')
-        >>> split_word("hrnet_w48+bf16", Choice("a.ckpt"))
-        Choice(word='hrnet_w48', kind=None, precision='bf16')
+        >>> tuple(split_word("fp32", Choice("a.ckpt")))
+        ('a.ckpt', None, 'fp32', 'auto')
+        >>> tuple(split_word("hrnet_w48+bf16+openvino", Choice("a.ckpt")))
+        ('hrnet_w48', None, 'bf16', 'openvino')
     """
     parts = word.split("+")
     found: dict[str, Any] = {}
-    while parts and parts[-1] in PRECISIONS:
-        found["precision"] = parts.pop()
+    while parts and parts[-1] in (*PRECISIONS, *ENGINES):
+        last = parts.pop()
+        found["precision" if last in PRECISIONS else "engine"] = last
     if parts:
         found |= {"word": "+".join(parts), "kind": None}
     return base._replace(**found)

@@ -29,13 +29,15 @@ def add(verbs: Any) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     text = "auto, fp32 or bf16 (auto: bf16 where the device computes in it)"
     verb.add_argument("--precision", default="auto", help=text)
+    text = "auto, torch, openvino or compile (auto), as for predict"
+    verb.add_argument("--engine", default="auto", help=text)
     choices, text = ("labels", "logits", "head"), "where the timed work ends (labels)"
     verb.add_argument("--until", choices=choices, default="labels", help=text)
-    text = "of the processor (as torch chooses)"
+    text = "that compute (as many as predict takes)"
     verb.add_argument("--threads", type=positive, metavar="N", help=text)
     text = "for each row, or for a comparison (5)"
     verb.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help=text)
-    text = "two in turns: each a model, a precision or MODEL+PRECISION"
+    text = "two in turns: each a model, a precision or an engine, or joined by +"
     verb.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -52,6 +54,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
       hrseg benchmark -m runs/mine -m street.onnx --size 512 1024 1024 2048
       hrseg benchmark --architecture hrnet_w48 --until head --precision fp32
       hrseg benchmark --compare fp32 bf16
+      hrseg benchmark --compare hrnet_w48+torch hrnet_w48+compile
       hrseg benchmark --compare street.onnx street.xml --seconds 30 --json
     """
     heights, widths = arguments.size[::2], arguments.size[1::2]
@@ -61,15 +64,17 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             "1024 2048"
         )
     sizes = list(zip(heights, widths, strict=True))
-    from hrseg.benchmark.report import Comparison, Report, benchmark, compare
+    from hrseg.benchmark.measure import benchmark, compare
+    from hrseg.benchmark.rows import Comparison, Report
     from hrseg.benchmark.subjects import KINDS, Choice, split_word
 
+    given = (arguments.precision, arguments.engine)
     named = (arguments.model, arguments.config, arguments.architecture)
     choices = [
-        Choice(word, None if kind == "model" else kind, arguments.precision)
+        Choice(word, None if kind == "model" else kind, *given)
         for kind, words in zip(KINDS, named, strict=True)
         for word in words or ()
-    ] or [Choice(precision=arguments.precision)]
+    ] or [Choice(None, None, *given)]
     options: dict[str, Any] = {
         name: getattr(arguments, name)
         for name in ("batch", "device", "until", "threads", "seconds", "classes")
