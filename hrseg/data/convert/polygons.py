@@ -167,7 +167,10 @@ def trace(mask: np.ndarray) -> list[Ring]:
 def area(ring: Ring) -> float:
     """Return the area inside, positive when it runs clockwise on the screen."""
     x, y = ring[:, 0], ring[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y)) / 2
+    if not len(ring):
+        return 0.0
+    closing = x[-1] * y[0] - x[0] * y[-1]
+    return float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]) + closing) / 2
 
 
 def simplify(ring: Ring, tolerance: float) -> Ring:

@@ -14,10 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hrseg.data.convert.polygons import Ring, area, simplify, trace
+from hrseg.data.convert.polygons import Ring, area, trace
 from hrseg.imaging import write_atomic
 from hrseg.inference.outputs.ground import Ground, ground_of
 from hrseg.inference.outputs.options import Options
+from hrseg.inference.outputs.rings import simplified
 from hrseg.inference.prediction import Prediction
 
 
@@ -66,7 +67,7 @@ def features(
                 part.outline,
                 *(hole for hole in part.holes if -area(hole) >= options.min_area),
             ]
-            drawn = [_coordinates(ring, options.tolerance, ground) for ring in rings]
+            drawn = [_coordinates(ring, ground) for ring in simplified(rings, options.tolerance)]
             shape = {"type": "Polygon", "coordinates": drawn}
             yield {"type": "Feature", "properties": facts, "geometry": shape}
 
@@ -149,18 +150,15 @@ def _simple_rings(ring: Ring) -> Iterator[Ring]:
 
 def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
     """Return the part on the right of a ring, below its first edge to the right."""
-    ahead = np.roll(ring, -1, axis=0)
-    edge = int(np.argmax((ahead[:, 0] > ring[:, 0]) & (ahead[:, 1] == ring[:, 1])))
-    x, y = ring[edge].astype(int)
-    return int(numbers[y, x])
+    x, y = ring[:, 0], ring[:, 1]
+    edges = np.flatnonzero((x[1:] > x[:-1]) & (y[1:] == y[:-1]))
+    edge = edges[0] if len(edges) else -1  # the one that closes it
+    return int(numbers[int(y[edge]), int(x[edge])])
 
 
-def _coordinates(ring: Ring, tolerance: float, ground: Ground | None) -> list[list[float]]:
-    """Close a ring, simplified, in the order that GeoJSON asks for: the outside counterclockwise as x and y go."""
-    points = simplify(ring, tolerance)
-    if area(points) * area(ring) <= 0:  # nothing would be left of it
-        points = ring
-    points = np.concatenate([points, points[:1]])
+def _coordinates(ring: Ring, ground: Ground | None) -> list[list[float]]:
+    """Close a ring, in the order that GeoJSON asks for: the outside counterclockwise as x and y go."""
+    points = np.concatenate([ring, ring[:1]])
     if ground is None:
         whole: list[list[float]] = points.astype(np.int64).tolist()
         return whole

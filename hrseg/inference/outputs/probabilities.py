@@ -41,8 +41,8 @@ def write_bands(prediction: Prediction, target: Path, options: Options) -> None:
             "Probabilities as TIFF need tifffile, which is not installed. Install it: pip install 'hrseg[tiff]', or "
             "choose --save probabilities."
         ) from error
-    items = "".join(
-        f'<Item name="DESCRIPTION" sample="{i}" role="description">{escape(name)}</Item>'
+    items = "".join(  # escaped twice, as GDAL writes and reads it
+        f'<Item name="DESCRIPTION" sample="{i}" role="description">{escape(escape(name))}</Item>'
         for i, name in enumerate(_names(prediction))
     )
     ground = ground_of(prediction)

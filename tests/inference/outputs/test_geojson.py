@@ -1,5 +1,6 @@
 """Polygons give the mask back, and are what the standard calls valid."""
 
+import itertools
 import json
 import math
 
@@ -104,6 +105,44 @@ def test_simplified_outlines_stay_within_the_tolerance(tmp_path):
     assert abs(int(redrawn.pixels.sum()) - int(mask.sum())) < 0.03 * mask.sum()
     dot = polygons(prediction(np.array([[0, 1, 0]])), tmp_path, tolerance=5)  # nothing vanishes
     assert len(dot["features"]) == 3
+
+
+def crosses(rings):
+    """Every pair of edges, by the plain formula in whole numbers."""
+    edges = [(a, b) for ring in rings for a, b in itertools.pairwise(ring)]
+
+    def side(a, b, p):
+        return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
+
+    def inside(a, b, p):
+        return min(a[0], b[0]) <= p[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= p[1] <= max(
+            a[1], b[1]
+        )
+
+    for i, (a, b) in enumerate(edges):
+        for c, d in edges[:i]:
+            s = side(a, b, c), side(a, b, d), side(c, d, a), side(c, d, b)
+            if s[0] * s[1] < 0 and s[2] * s[3] < 0:
+                return True
+            for k, (e, p) in enumerate((((a, b), c), ((a, b), d), ((c, d), a), ((c, d), b))):
+                if s[k] == 0 and inside(*e, p) and p not in e:
+                    return True
+    return False
+
+
+@pytest.mark.parametrize("tolerance", [1, 2, 5])
+def test_simplified_polygons_are_still_polygons(tolerance, tmp_path):
+    mask = np.kron(RNG.integers(0, 2, (12, 13)), np.ones((2, 2))).astype(int)
+    mask ^= RNG.random(mask.shape) < 0.1
+    content = polygons(prediction(mask), tmp_path, tolerance=tolerance)
+    exact = polygons(prediction(mask), tmp_path)
+    assert sum(map(corners, content["features"])) < sum(map(corners, exact["features"]))
+    for feature in content["features"]:
+        assert not crosses(feature["geometry"]["coordinates"])
+
+
+def corners(feature):
+    return sum(map(len, feature["geometry"]["coordinates"]))
 
 
 def geotiff(path, keys=(), size=(4, 6), scale=(2.0, 2.0, 0.0)):

@@ -75,7 +75,7 @@ def test_probabilities_as_named_bands_on_the_ground(tmp_path):
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         assert page.is_tiled
-        assert 'sample="2" role="description">sky &amp; air<' in page.tags[42112].value
+        assert 'sample="2" role="description">sky &amp;amp; air<' in page.tags[42112].value
         assert page.geotiff_tags["ProjectedCSTypeGeoKey"] == 32632
         assert page.tags[34264].value[:8] == (0.5, 0, 0, 500000, 0, -0.5, 0, 4e6)
 
