@@ -1,0 +1,280 @@
+"""The contenders of `bench_training`: how each implementation trains on one batch, again and again.
+
+A contender is a process that does as many steps as it is told on standard input and answers with the time they took
+and the most memory it had. Each takes its batches from one iterator, so that the clock is the same for all:
+hrseg's runs in Lightning's fit loop as `hrseg fit` does, the others in the loop that their own scripts have.
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+Batches = Iterator[tuple[Any, Any]]
+"""Images (N, 3, H, W) and masks (N, H, W)."""
+IGNORE = 255
+LR, MOMENTUM, DECAY = 1e-4, 0.9, 5e-4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, by every contender alike: SGD with momentum, bilinear resizing without aligned corners.
+
+    Attributes:
+        contender: A key of CONTENDERS.
+        options: What tells the contender's rows apart, see its function.
+        bf16: Whether the forward pass runs under autocast.
+        backbone: Our name of the HRNet.
+        classes: K.
+        batch: (N, H, W).
+        loss: "cross_entropy" or "ohem".
+        device: "cpu" or "cuda".
+        checkout: Of the official code.
+    """
+
+    contender: str
+    options: dict[str, Any]
+    bf16: bool
+    backbone: str
+    classes: int
+    batch: tuple[int, int, int]
+    loss: str
+    device: str
+    checkout: str | None = None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the precision of the forward pass."""
+        import torch
+
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
+
+
+def ours(job: Job, batches: Batches) -> None:
+    """Train as `hrseg fit` does; options are words of a recipe."""
+    import lightning.pytorch as pl
+    import torch
+
+    from hrseg.build import build_trainer, quiet_lightning
+    from hrseg.callbacks import ProgressLines
+    from hrseg.config import OptimConfig, load_config
+    from hrseg.data.labels import load_labels
+    from hrseg.losses import WeightedSum
+    from hrseg.models import create_model
+    from hrseg.task import SegmentationTask
+
+    class Given(torch.utils.data.IterableDataset[dict[str, Any]]):
+        """A million batches: whoever knows the end does not read ahead."""
+
+        def __len__(self) -> int:
+            return 10**6
+
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            for image, mask in batches:
+                yield {"image": image, "mask": mask, "name": ["image"] * len(image)}
+
+    quiet_lightning()
+    kind = "cuda" if job.device == "cuda" else "cpu"
+    words = [f"trainer.accelerator={kind}", f"trainer.precision={'bf16' if job.bf16 else 'fp32'}"]
+    words += [f"trainer.{name}={value}" for name, value in job.options.items()]
+    quiet = "trainer.options={limit_val_batches: 0, num_sanity_val_steps: 0}"
+    config = load_config(None, ["data.layout=synthetic", "trainer.max_epochs=1", quiet, *words])
+    labels: Any = _Classes(load_labels("cityscapes"), job.classes)
+    task = SegmentationTask(
+        create_model(job.backbone, num_classes=job.classes),
+        labels,
+        WeightedSum({job.loss: 1.0}),
+        optim=OptimConfig(lr=LR, momentum=MOMENTUM, weight_decay=DECAY),
+        channels_last=config.trainer.channels_last,
+        compiled=config.trainer.compile,
+        checkpointing=config.trainer.checkpointing,
+    )
+    watching: list[pl.Callback] = [ProgressLines()]
+    loader = torch.utils.data.DataLoader(Given(), batch_size=None)
+    build_trainer(config, None, watching).fit(task, loader)
+
+
+class _Classes:
+    """Labels of as many classes as the job has; a training step asks for nothing else."""
+
+    def __init__(self, labels: Any, count: int) -> None:
+        self.labels = labels
+        self.num_classes = count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.labels, name)
+
+
+def plain(job: Job, batches: Batches) -> None:
+    """Train hrseg's network as a tutorial would: torch's own layers, loss and optimiser with their defaults."""
+    import torch
+    import torch.nn.functional as F
+
+    from hrseg.kernels.head import using
+    from hrseg.losses import LOSSES
+    from hrseg.models import create_model
+
+    network: Any = create_model(job.backbone, num_classes=job.classes).to(job.device).train()
+
+    def loss(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with job.autocast(), using("plain"):
+            logits = network.forward_all(image)["main"]
+        size = (mask.shape[-2], mask.shape[-1])
+        logits = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+        if job.loss == "cross_entropy":
+            return F.cross_entropy(logits, mask, ignore_index=IGNORE)
+        return LOSSES[job.loss].function(logits, mask, ignore_index=IGNORE)
+
+    _loop(network, loss, job, batches)
+
+
+def official(job: Job, batches: Batches) -> None:
+    """Train the official network with the official loss; both come from the checkout."""
+    import torch
+
+    from tools.references.cases import Case
+    from tools.references.official import Node
+    from tools.references.official import network as build
+
+    if job.checkout is None:
+        raise SystemExit("The official contender needs --official CHECKOUT.")
+    # One process: its synchronised norm is the plain one, which also runs on a CPU.
+    torch.nn.SyncBatchNorm = torch.nn.BatchNorm2d  # type: ignore[assignment, misc]
+    model = Node(NUM_OUTPUTS=1, ALIGN_CORNERS=False)
+    settings = ModuleType("config")  # its own needs yacs
+    settings.config = Node(MODEL=model, LOSS=Node(BALANCE_WEIGHTS=[1]))  # type: ignore[attr-defined]
+    sys.modules["config"] = settings
+    network = build(
+        Case("official", job.backbone, "v2", "bilinear"), job.classes, Path(job.checkout)
+    )
+    from core import criterion  # type: ignore[import-not-found]
+
+    if job.loss == "ohem":
+        score = criterion.OhemCrossEntropy(ignore_label=IGNORE, thres=0.9, min_kept=131072)
+    else:
+        score = criterion.CrossEntropy(ignore_label=IGNORE)
+    network = network.to(job.device).train()
+
+    def loss(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with job.autocast():
+            value: torch.Tensor = score(network(image), mask).unsqueeze(0).mean()
+        return value
+
+    _loop(network, loss, job, batches)
+
+
+def mmseg(job: Job, batches: Batches) -> None:
+    """Train mmsegmentation's network by its own `loss`; option with_cp is its activation checkpointing."""
+    import torch
+    from mmengine.structures import PixelData  # type: ignore[import-not-found]
+    from mmseg.structures import SegDataSample  # type: ignore[import-not-found]
+
+    from tools.references.cases import Case
+    from tools.references.mmseg import build
+
+    network: Any = build(Case("mmseg", job.backbone, "v2", "bilinear"), job.classes, None).network
+    network = network.to(job.device).train()
+    if job.loss == "ohem":
+        from mmseg.models.utils import OHEMPixelSampler  # type: ignore[import-not-found]
+
+        network.decode_head.sampler = OHEMPixelSampler(network.decode_head, 0.9, 131072)
+    for module in network.modules():
+        if hasattr(module, "with_cp"):
+            module.with_cp = bool(job.options.get("with_cp"))
+
+    def loss(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=one[None])) for one in mask]
+        with job.autocast():
+            losses = network.loss(image, samples)
+        total: torch.Tensor = network.parse_losses(losses)[0]
+        return total
+
+    _loop(network, loss, job, batches)
+
+
+def _loop(network: Any, loss: Callable[..., Any], job: Job, batches: Batches) -> None:
+    import torch
+
+    optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    for image, mask in batches:
+        image, mask = image.to(job.device), mask.to(job.device)
+        optimizer.zero_grad()
+        loss(image, mask).backward()
+        optimizer.step()
+
+
+CONTENDERS: dict[str, Callable[[Job, Batches], None]] = {
+    "hrseg": ours,
+    "plain": plain,
+    "official": official,
+    "mmseg": mmseg,
+}
+
+
+def answering(job: Job, image: Any, mask: Any) -> Batches:
+    """Yield the batch as often as standard input asks for, and answer after each turn."""
+    before = _resident() if job.device == "cpu" else 0
+    for line in sys.stdin:
+        steps = int(line)
+        _wait(job)
+        wall, processor = time.perf_counter(), time.process_time()
+        for _ in range(steps):
+            yield image, mask
+        _wait(job)
+        answer = {
+            "wall": (time.perf_counter() - wall) / steps,
+            "cpu": (time.process_time() - processor) / steps,
+            "memory": _peak(job) - before,
+        }
+        sys.__stdout__.write(f"\nturn {json.dumps(answer)}\n")  # type: ignore[union-attr]
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+
+
+def _wait(job: Job) -> None:
+    if job.device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _peak(job: Job) -> int:
+    if job.device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def main() -> None:
+    """Be one contender; the job is the only argument."""
+    import torch
+
+    values = json.loads(sys.argv[1])
+    threads = values.pop("threads")
+    if threads:
+        torch.set_num_threads(threads)
+    job = Job(**{**values, "batch": tuple(values["batch"])})
+    if job.device == "cuda":
+        torch.backends.cudnn.benchmark = True  # for all: official and mmsegmentation set it too
+    torch.manual_seed(0)
+    count, height, width = job.batch
+    image = torch.randn(count, 3, height, width)
+    coarse = torch.randint(0, job.classes, (count, math.ceil(height / 16), math.ceil(width / 16)))
+    mask = coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :height, :width].contiguous()
+    sys.stdout = sys.stderr  # what libraries print is not an answer
+    CONTENDERS[job.contender](job, answering(job, image, mask))
+
+
+if __name__ == "__main__":
+    main()
