@@ -6,6 +6,7 @@ resolution, for an eighth of the multiply-adds. `choose` takes the form that is 
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
+from hrseg.kernels.recomputed import recomputed
 from hrseg.kernels.rows import row_mixture
 
 Branches = Sequence[torch.Tensor]
@@ -116,8 +118,14 @@ def folded(layers: nn.Sequential, dtype: torch.dtype) -> tuple[torch.Tensor, tor
     return weight.to(dtype), ((bias.float() - norm.running_mean) * scale + norm.bias).to(dtype)
 
 
-FORMS: dict[str, Callable[..., torch.Tensor]] = {"summed": summed, "rows": in_rows}
-"""Name → form, besides "plain", which concatenates."""
+FORMS: dict[str, Callable[..., torch.Tensor]] = {
+    "summed": summed,
+    "rows": in_rows,
+    "recomputed": recomputed,
+    "triton": functools.partial(recomputed, fused=True),
+}
+"""Name → form, besides "plain", which concatenates. The last two are never chosen by themselves: the first saves memory
+for time, the second has not run on a GPU yet."""
 
 
 def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:
@@ -135,7 +143,10 @@ def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:
         layers.training or any(x.requires_grad for x in (*branches, *layers.parameters()))
     )
     if forced is not None:
-        return "summed" if forced == "rows" and (learning or layers.training) else forced
+        if forced == "rows":
+            return "summed" if learning or layers.training else forced
+        keeps = forced in ("recomputed", "triton") and type(layers[1]) is not nn.BatchNorm2d
+        return "summed" if keeps else forced
     finest = branches[0]
     if finest.device.type != "cpu":
         return "plain"  # until the other forms have been measured on such a device

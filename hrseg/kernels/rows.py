@@ -86,7 +86,8 @@ def enlarged_cut(
         cut = F.interpolate(cut, (some, width), mode="bilinear", align_corners=aligned)
     if small == height:
         return cut
-    upper, lower, share = _places(small, height, aligned, cut.device)
+    exact = torch.float64 if cut.dtype == torch.float64 else torch.float32
+    upper, lower, share = _places(small, height, aligned, cut.device, exact)
     upper, lower = upper[first:last] - above, lower[first:last] - above
     share = share[first:last, None].to(cut.dtype)
     return cut[:, :, upper] * (1 - share) + cut[:, :, lower] * share
@@ -125,10 +126,14 @@ def row_mixture(
 
 
 def _places(
-    small: int, large: int, aligned: bool, device: torch.device
+    small: int,
+    large: int,
+    aligned: bool,
+    device: torch.device,
+    exact: torch.dtype = torch.float32,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the two rows that each row of the large map lies between, and how near it is to the second."""
-    at = torch.arange(large, dtype=torch.float32, device=device)
+    at = torch.arange(large, dtype=exact, device=device)
     corner = at * ((small - 1) / max(1, large - 1))
     at = corner if aligned else ((at + 0.5) * (small / large) - 0.5).clamp_min(0)
     upper = at.long().clamp_max(small - 1)
