@@ -21,12 +21,13 @@ from torch import nn
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.export.graph import quiet
 from hrseg.export.openvino import load_openvino
+from hrseg.inference.graphs import Graphs
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
 from hrseg.weights.cache import cache_dir
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "openvino", "compile")
+ENGINES = ("auto", "torch", "openvino", "compile", "graph")
 _LAYOUT = 1
 """Of the cached files; another number makes older ones forgotten."""
 
@@ -60,8 +61,8 @@ def open_engine(
         network: Follows the network contract; it is left as it is.
         device: Where to run.
         precision: See `prepare`.
-        engine: "auto" and "torch" (`prepare`), "compile" (torch.compile; the first image of each size takes long)
-            or "openvino" (on a CPU; converted once and kept in the cache).
+        engine: "auto" and "torch" (`prepare`), "compile" (torch.compile; the first image of each size takes long),
+            "openvino" (on a CPU; converted once and kept in the cache) or "graph" (on CUDA, see `graphs`).
 
     Raises:
         ConfigError: Unknown engine, or one that cannot run this network there.
@@ -70,6 +71,10 @@ def open_engine(
     if engine not in ENGINES:
         raise ConfigError(unknown_choice("engine", engine, ENGINES))
     device = torch.device(device)
+    if engine == "graph" and device.type != "cuda":
+        raise ConfigError(
+            f"Engine 'graph' is for CUDA, and device '{device}' was asked for. Leave the engine out."
+        )
     if engine in ("auto", "torch"):
         return prepare(network, device, precision)
     if not hasattr(network, "forward_coarse"):
@@ -147,7 +152,22 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
     return Engine(coarse, upsample.upsample)
 
 
-_ROWS: dict[str, Callable[..., LogitsFunction]] = {"compile": _compile, "openvino": _openvino}
+def _graph(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
+    torch.backends.cudnn.benchmark = (
+        True  # a graph keeps the algorithms that are found before its capture
+    )
+    prepared = prepare(network, device, precision)
+    assert prepared.coarse is not None
+    graphs = Graphs(prepared.coarse, capture=True)
+    upsample: Any = network
+    return Engine(lambda image: graphs(image.to(device)), upsample.upsample)
+
+
+_ROWS: dict[str, Callable[..., LogitsFunction]] = {
+    "compile": _compile,
+    "openvino": _openvino,
+    "graph": _graph,
+}
 
 
 def _converted(network: nn.Module, core: Any) -> Any:

@@ -104,6 +104,8 @@ def test_engines_are_refused_where_they_cannot_run(tiny_network):
         open_engine(tiny_network, "cpu", engine="openvin")
     with pytest.raises(ConfigError, match="runs on the CPU"):
         open_engine(tiny_network, torch.device("cuda"), "fp32", "openvino")
+    with pytest.raises(ConfigError, match="Engine 'graph' is for CUDA"):
+        open_engine(tiny_network, "cpu", "fp32", "graph")
     with pytest.raises(ConfigError, match="this Conv2d is none"):
         open_engine(torch.nn.Conv2d(3, 2, 1), "cpu", "fp32", "compile")
 

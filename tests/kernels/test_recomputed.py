@@ -51,9 +51,7 @@ def test_logits_gradients_and_statistics_are_the_plain_heads(
         assert (one - two).abs().max() <= 1e-9 * max(1.0, one.abs().max().item())
 
 
-@pytest.mark.parametrize(
-    ("policy", "training"), [("bilinear", True), ("bilinear_aligned", False)]
-)
+@pytest.mark.parametrize(("policy", "training"), [("bilinear", True), ("bilinear_aligned", False)])
 @pytest.mark.parametrize(("width", "size"), [(16, (13, 9)), (18, (8, 12)), (48, (5, 7))])
 @pytest.mark.skipif(not INTERPRETED, reason="the next test runs it, under Triton's interpreter")
 def test_triton_gives_the_same(monkeypatch, width, size, training, policy):
