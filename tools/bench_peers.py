@@ -1,0 +1,315 @@
+"""hrseg's predict against other ways to run the same HRNet, in turns: one table for docs/results.md.
+
+    python -m tools.bench_peers --official CHECKOUT --mmseg PYTHON [--network hrnet_w48] [--write]
+
+CHECKOUT is HRNet/HRNet-Semantic-Segmentation, branch HRNet-OCR; PYTHON an interpreter with torch, mmsegmentation 1.2,
+mmengine and mmcv-lite. A peer that is not there has a row that says so. All get the same seeded weights and the same
+drawn street, each in a process of its own that only runs when it is its turn; before anything is timed, their
+answers are compared with those of plain torch in fp32. Every ratio is taken within a round, and the median over the
+rounds is printed with its 95 % interval. Torch starts from normalised images, exported files from pixels.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from hrseg.benchmark.machine import describe
+from hrseg.benchmark.ratios import paired_ratio, percentile, seconds_text
+from hrseg.benchmark.subjects import pictures
+from hrseg.imaging import write_atomic
+from hrseg.inference.prepare import resolve_device
+from hrseg.inference.threads import usable_cores
+from hrseg.models import create_model
+from tests.reference.seeded import seeded_state
+from tools.peers import CLASSES, Job
+
+PAGE = Path("docs/results.md")
+ROWS = {
+    "cpu": {
+        "hrseg": ("auto", "fp32"),
+        "hrseg --engine openvino": ("auto",),
+        "official": ("fp32",),
+        "mmsegmentation": ("fp32",),
+        "timm backbone, same head": ("fp32",),
+        "plain torch": ("fp32", "bf16"),
+        "torch.compile": ("fp32", "bf16"),
+        "ONNX Runtime": ("fp32",),
+        "OpenVINO": ("fp32", "bf16"),
+    },
+    "cuda": {
+        "hrseg": ("auto", "fp32"),
+        "official": ("bf16", "fp32"),
+        "mmsegmentation": ("bf16",),
+        "timm backbone, same head": ("bf16",),
+        "plain torch": ("bf16",),
+        "torch.compile": ("bf16",),
+        "ONNX Runtime": ("fp32",),
+        "OpenVINO": (),
+    },
+}
+"""Device → peer → precisions; bf16 of a torch peer is its AMP."""
+SIZES = {"cpu": (512, 1024), "cuda": (1024, 2048)}
+_ALWAYS = (("hrseg", "auto"), ("plain torch", "fp32"))
+"""What the others are divided by, and compared with."""
+AGREE = {"fp32": 0.9999, "bf16": 0.97, "auto": 0.97}
+"""Least share of pixels that must get the class that plain torch gives in fp32."""
+SPREAD = 1e-3
+"""Largest difference of fp32 logits over their standard deviation."""
+
+
+class Found(NamedTuple):
+    """What became of one peer: its facts and times, or why it is missing."""
+
+    job: Job
+    facts: dict[str, Any]
+    seconds: list[float]
+    agreement: float = 0.0
+    missing: str = ""
+
+
+class Process:
+    """A peer that waits for its turn.
+
+    Args:
+        job: What it does.
+        python: Interpreter.
+        log: Where its complaints go.
+    """
+
+    def __init__(self, job: Job, python: str, log: Path) -> None:
+        threads = str(job.threads)
+        settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        root = str(Path(__file__).resolve().parents[1])
+        self.log = log
+        with log.open("w") as file:
+            self.program = subprocess.Popen(
+                [python, "-m", "tools.peers", json.dumps(job._asdict())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                cwd=root,
+                env=os.environ | settings | {"PYTHONPATH": root, "PYTHONWARNINGS": "ignore"},
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Wait until it is ready; what it says of itself, or {"missing": the reason}."""
+        for line in self._stdout:
+            word, _, rest = line.partition(" ")
+            if word == "ready":
+                return dict(json.loads(rest))
+        last = [line.strip() for line in self.log.read_text().splitlines() if line.strip()]
+        return {"missing": last[-1][:120] if last else "it said nothing"}
+
+    def turn(self) -> float:
+        """Let it run once and return its seconds."""
+        stdin: Any = self.program.stdin
+        stdin.write("go\n")
+        stdin.flush()
+        return float(self._stdout.readline())
+
+    def end(self) -> None:
+        """End it."""
+        self.program.kill()
+        self.program.wait()
+
+    @property
+    def _stdout(self) -> Any:
+        return self.program.stdout
+
+
+def main() -> None:
+    """Start the peers, compare their answers, let them take turns, print the table."""
+    words = _words()
+    device = resolve_device(words.device)
+    size = tuple(words.size or SIZES[device.type])
+    threads = words.threads or usable_cores()
+    load = os.getloadavg()[0]
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory(prefix="hrseg-peers-") as name:
+        folder = Path(name)
+        _write_inputs(folder, words.network, size, words.batch)
+        pythons = {"mmsegmentation": words.mmseg}
+        jobs = [
+            Job(
+                *(peer, precision, words.network, words.until, device.type, str(folder)),
+                words.official,
+                threads,
+            )
+            for peer, precisions in ROWS[device.type].items()
+            for precision in precisions
+            if (peer, precision) in _ALWAYS or _wanted(peer, words)
+        ]
+        found = _measure(jobs, folder, pythons, words)
+    lines = table(found, words.until)
+    cells = f"{words.network}, {words.batch} x {size[0]}x{size[1]}, {_ENDS[words.until]}"
+    busy = (
+        f" **With other work on the machine** (load {load:.1f} before it began)."
+        if load > 0.5
+        else ""
+    )
+    rounds = max((len(one.seconds) for one in found), default=0)
+    note = f"{cells}; {describe(device).line()}; {rounds} rounds.{busy}"
+    page = "\n".join([note, "", *lines])
+    print(page)
+    if words.write:
+        _write(page, f"peers {device.type} {words.network} {words.batch} {words.until}")
+
+
+_ENDS = {"labels": "to labels of every pixel", "head": "network and head alone"}
+
+
+def _words() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench_peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--official", metavar="CHECKOUT", help="of the official code")
+    parser.add_argument("--mmseg", metavar="PYTHON", help="interpreter with mmsegmentation")
+    parser.add_argument("--network", default="hrnet_w18_small_v1")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--until", choices=("labels", "head"), default="labels")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for all turns together (60)")
+    parser.add_argument("--least", type=int, default=5, help="rounds in any case (5)")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="peers whose names hold one")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
+    return parser.parse_args()
+
+
+def _wanted(peer: str, words: argparse.Namespace) -> bool:
+    return words.only is None or any(word.lower() in peer.lower() for word in words.only)
+
+
+def _write_inputs(folder: Path, network: str, size: tuple[int, int], batch: int) -> None:
+    shapes = {
+        name.partition(".")[2]: tuple(value.shape)
+        for name, value in create_model(network, "v2", CLASSES).state_dict().items()
+    }
+    np.savez(folder / "state.npz", allow_pickle=False, **seeded_state(shapes))
+    np.save(folder / "images.npy", pictures(size, batch))
+
+
+def _measure(
+    jobs: list[Job], folder: Path, pythons: Mapping[str, str | None], words: argparse.Namespace
+) -> list[Found]:
+    running: dict[str, Process] = {}
+    found: dict[str, Found] = {}
+    try:
+        for job in sorted(
+            jobs, key=lambda one: (one.name, one.precision) != ("plain torch", "fp32")
+        ):
+            missing = _absent(job, pythons)
+            if not missing:
+                print(f"starting {job.title}", file=sys.stderr, flush=True)
+                python = pythons.get(job.name) or sys.executable
+                process = Process(job, python, folder / f"{job.title}.log")
+                running[job.title] = process
+                facts = process.facts()
+                missing = facts.get("missing", "")
+            if missing:
+                found[job.title] = Found(job, {}, [], missing=missing)
+                if job.title in running:
+                    running.pop(job.title).end()
+                continue
+            found[job.title] = Found(job, facts, [], agreement(folder, job))
+        _take_turns(running, found, words.seconds, words.least)
+    finally:
+        for process in running.values():
+            process.end()
+    return [found[job.title] for job in jobs]
+
+
+def _take_turns(
+    running: dict[str, Process], found: dict[str, Found], seconds: float, least: int
+) -> None:
+    order, spent, rounds = list(running), 0.0, 0
+    while order and (rounds < least or spent < seconds):
+        for title in order:
+            found[title].seconds.append(running[title].turn())
+            spent += found[title].seconds[-1]
+        order.reverse()
+        rounds += 1
+
+
+def _absent(job: Job, pythons: Mapping[str, str | None]) -> str:
+    if job.name == "official" and not job.checkout:
+        return "no --official CHECKOUT"
+    if job.name in pythons and not pythons[job.name]:
+        return "no --mmseg PYTHON"
+    return ""
+
+
+def agreement(folder: Path, job: Job) -> float:
+    """Return the share of pixels of the same class as plain torch in fp32, or stop where it is too small.
+
+    A peer that differs by design is compared with our network in its ways.
+    """
+    with np.load(folder / f"{job.title}.npz") as file:
+        answer, expected = file["answer"], file.get("expected")
+    if expected is None:
+        with np.load(folder / "plain torch-fp32.npz") as file:
+            expected = file["answer"]
+    if job.until == "head":
+        spread = float(np.abs(answer - expected).max() / expected.std())
+        if job.precision == "fp32" and spread > SPREAD:
+            raise SystemExit(f"{job.title}: logits differ by {spread:.1e} of their deviation.")
+        answer, expected = answer.argmax(axis=1), expected.argmax(axis=1)
+    same = float(np.mean(answer == expected))
+    if same < AGREE[job.precision]:
+        raise SystemExit(f"{job.title}: only {100 * same:.2f} % of the pixels get the same class.")
+    return same
+
+
+def table(found: list[Found], until: str) -> list[str]:
+    """Return the Markdown table; ratios are a peer's time over that of hrseg as it is by default."""
+    own = next(one for one in found if (one.job.name, one.job.precision) == _ALWAYS[0])
+    lines = [
+        "| what runs it | precision | version | time | over hrseg's | 95 % | peak memory | same class |",
+        "| --- | --- | --- | --: | --: | --- | --: | --: |",
+    ]
+    for one in found:
+        if one.missing:
+            lines.append(
+                f"| {one.job.name} | {one.job.precision} | missing: {one.missing} | | | | | |"
+            )
+            continue
+        ratio = paired_ratio(one.seconds, own.seconds)
+        memory = one.facts["memory"]
+        precision = {"auto": "default"}.get(one.job.precision, one.job.precision)
+        lines.append(
+            f"| {one.job.name} | {precision} | {one.facts['version']} "
+            f"| {seconds_text(percentile(one.seconds, 0.5))} | {ratio.median:.2f} "
+            f"| {ratio.low:.2f} to {ratio.high:.2f} "
+            f"| {'' if memory is None else f'{memory / 1e6:,.0f} MB'} | {100 * one.agreement:.2f} % |"
+        )
+    return lines
+
+
+def _write(page: str, mark: str) -> None:
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    text = PAGE.read_text(encoding="utf-8")
+    if begin not in text or end not in text:
+        raise SystemExit(
+            f"{PAGE} has no place for this table. Put these two lines where it belongs: {begin} {end}"
+        )
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    with write_atomic(PAGE) as draft:
+        draft.write_text(f"{before}{begin}\n{page}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
