@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ def summary(network: nn.Module, size: tuple[int, int]) -> Summary:
     """
     twin = copy.deepcopy(network).to("meta").eval()
     bands = getattr(network, "spec", {}).get("in_channels", 3)
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton, which no prediction needs
+
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         twin(torch.empty(1, bands, *size, device="meta"))
