@@ -40,6 +40,7 @@ from hrseg.errors import ConfigError, HrsegError, TrainingError, WeightsError
 from hrseg.evaluation.ledger import Ledger
 from hrseg.gather import KeepLedger, WritePredictions
 from hrseg.inference.opening import OpenedModel, open_model
+from hrseg.losses import LOSSES
 from hrseg.metrics import Scores, table
 from hrseg.models.memory import Memory, training_memory
 from hrseg.models.summary import Summary, summary
@@ -388,7 +389,11 @@ def plan(config: Config) -> Plan:
         shapes={name: tuple(batch[name].shape) for name in ("image", "mask")},
         cost=summary(task.network, (height, width)),
         memory=training_memory(
-            task.network, (count, height, width), bf16=precision != "fp32", slots=slots
+            task.network,
+            (count, height, width),
+            bf16=precision != "fp32",
+            slots=slots,
+            blocked=all(LOSSES[name].of_surprise for name in task.loss.terms),
         ),
         device=kind,
         devices=devices,

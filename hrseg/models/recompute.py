@@ -7,6 +7,7 @@ counted once.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,6 +20,11 @@ from hrseg.models.blocks import BasicBlock, Bottleneck
 from hrseg.models.hrnet import HRNet, Module
 
 Checkpointing = Literal["none", "blocks", "modules"]
+
+
+_measure: ContextVar[Callable[[Callable[[], Any]], Any] | None] = ContextVar(
+    "measure", default=None
+)
 
 
 class Part(NamedTuple):
@@ -107,6 +113,9 @@ class Recomputed:
         function: Callable[..., Any] = getattr(type(self.owner), self.method)
         if not (self.owner.training and torch.is_grad_enabled()):
             return function(self.owner, maps)
+        measure = _measure.get()
+        if measure is not None:
+            return measure(lambda: function(self.owner, maps))
         many = isinstance(maps, list)
 
         def run(*tensors: torch.Tensor) -> Any:
@@ -139,6 +148,20 @@ class Recomputed:
     def _draws(self) -> bool:
         """Whether anything inside asks the random generator, whose state is then kept too."""
         return any(isinstance(module, nn.modules.dropout._DropoutNd) for module in self._inside)
+
+
+@contextlib.contextmanager
+def watching(measure: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
+    """Hand each part's plain computation to a function that runs it, for estimates.
+
+    Args:
+        measure: Gets a function without arguments and returns its result.
+    """
+    token = _measure.set(measure)
+    try:
+        yield
+    finally:
+        _measure.reset(token)
 
 
 @contextlib.contextmanager

@@ -81,6 +81,16 @@ def test_less_is_kept_for_the_backward_pass():
     assert kept[2] < 0.8 * kept[1]
 
 
+def test_what_is_computed_again_is_part_of_the_peak():
+    plain, blocks, modules = (
+        training_memory(network(level), (2, 64, 96), bf16=True, blocked=True)
+        for level in ("none", *LEVELS)
+    )
+    # A module is larger than any block; the peak of the plain network is in the loss.
+    assert plain.transient < blocks.transient < modules.transient
+    assert modules.transient < plain.activations
+
+
 def test_evaluation_and_copies_are_as_before():
     built, image = network("blocks").eval(), torch.randn(1, 3, 64, 64)
     plain = network().eval()
