@@ -170,12 +170,13 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_image(path: str | Path, image: np.ndarray) -> None:
+def write_image(path: str | Path, image: np.ndarray, *, quick: bool = False) -> None:
     """Write RGB; the suffix names the format.
 
     Args:
         path: The file, such as a .png or .jpg.
         image: uint8.
+        quick: Whether to pack a PNG in a quarter of the time, a tenth to a fifth larger.
 
     Raises:
         DataError: The file cannot be written, or no format has this suffix.
@@ -185,7 +186,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     """
     if Path(path).suffix.lower() not in Image.registered_extensions():
         raise DataError(f"No image format has the suffix of {path}. Use .png, .jpg or .tif.")
-    _save(Image.fromarray(image), path)
+    _save(Image.fromarray(image), path, compress_level=1 if quick else 6)
 
 
 def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
@@ -311,10 +312,10 @@ def value_range_of(kind: np.dtype[Any]) -> float:
     return VALUE_RANGES[kind.name]
 
 
-def _save(image: Image.Image, path: str | Path) -> None:
-    # quality is for JPEG and WebP; the other formats do not look at it
+def _save(image: Image.Image, path: str | Path, compress_level: int = 6) -> None:
+    # quality is for JPEG and WebP, the level for PNG; the other formats look at neither
     with write_atomic(path) as temporary:
-        image.save(temporary, quality=95)
+        image.save(temporary, quality=95, compress_level=compress_level)
 
 
 @contextlib.contextmanager

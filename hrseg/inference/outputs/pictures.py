@@ -25,4 +25,4 @@ def write_colour(prediction: Prediction, target: Path, options: Options) -> None
 
 def write_overlay(prediction: Prediction, target: Path, options: Options) -> None:
     """Write the image under its classes, with a legend."""
-    write_image(target, prediction.overlay())
+    write_image(target, prediction.overlay(), quick=True)

@@ -30,6 +30,7 @@ from hrseg.inference.pipeline.result import FileResult
 from hrseg.inference.pipeline.threads import Budget, Line, Pool, Stopped, finished, result_of
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.inference.sources import Picture
+from hrseg.inference.threads import usable_cores
 from hrseg.inference.windows import BATCH_PIXELS
 
 __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
@@ -57,8 +58,8 @@ class Pipeline:
         options: What their writers may be told.
         video: Whether the overlays of each clip become one video.
         batch: Pictures of one size that share a pass; None takes what suits the device.
-        readers: Threads that decode.
-        writers: Threads that write.
+        readers: Threads that decode; None takes half as many as there are cores.
+        writers: Threads that write; likewise.
         covers: Tells whether a file is one of the pictures, which no result may overwrite.
         max_memory: Bytes above which an image is segmented in bands; None leaves it to `huge.is_huge`.
         huge: Does that; `huge.segment_huge` with options.
@@ -73,8 +74,8 @@ class Pipeline:
         *,
         video: bool = False,
         batch: int | None = None,
-        readers: int = 2,
-        writers: int = 2,
+        readers: int | None = None,
+        writers: int | None = None,
         covers: Callable[[Path], bool] = lambda path: False,
         max_memory: int | None = None,
         huge: Callable[..., HugeResult] = segment_huge,
@@ -83,7 +84,7 @@ class Pipeline:
         self.covers, self.max_memory, self.huge = covers, max_memory, huge
         self.chosen = batch
         self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
-        self._counts = readers, writers
+        self._counts = readers or helpers(), writers or helpers()
         self._films = Films(out) if video else None
 
     def run(self, pictures: Iterable[Picture]) -> Iterator[FileResult]:
@@ -100,6 +101,7 @@ class Pipeline:
         self._budget, self._broken = Budget(HELD_PIXELS), False
         self._readers = Pool(self._counts[0], "hrseg-read")
         self._writers = Pool(self._counts[1], "hrseg-write")
+        self._failure: BaseException | None = None
         feeder = Pool(1, "hrseg-feed")
         feeder.submit(self._feed, pictures)
         pending: deque[Future[tuple[Picture, FileResult, np.ndarray | None]]] = deque()
@@ -113,6 +115,8 @@ class Pipeline:
                     yield self._handed_on(pending.popleft())
             while pending:
                 yield self._handed_on(pending.popleft())
+            if self._failure is not None:  # of the source, after what came before it
+                raise self._failure
             if self._films is not None:
                 self._films.close()
         finally:
@@ -177,8 +181,8 @@ class Pipeline:
         number = 0
         while (waiting := self._line.get()) is not None:
             if isinstance(waiting, BaseException):
-                yield block
-                raise waiting
+                self._failure = waiting
+                break
             picture, future = waiting
             block.append(result_of(future))
             number += 1
@@ -323,6 +327,11 @@ class Pipeline:
             else:
                 self._films.close()
         return result
+
+
+def helpers() -> int:
+    """Return how many threads read, and how many write: half the cores that may be used, two to eight."""
+    return min(8, max(2, usable_cores() // 2))
 
 
 def _hopeless(error: HrsegError) -> bool:
