@@ -6,7 +6,7 @@ A reader gives values as the file stores them; `look` makes of them what the net
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -107,6 +107,12 @@ class Reader(ABC):
     def close(self) -> None:  # noqa: B027  most have nothing to close
         """Close the file."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
 
 class ArrayReader(Reader):
     """A .npy file, mapped anew for each read, so that pages that were read do not stay in memory."""
@@ -204,9 +210,8 @@ def size_of(path: Path) -> tuple[int, int]:
         MissingExtraError: It is a TIFF that only a missing package reads.
     """
     if _start(path).startswith((_NPY, *_TIFF)):
-        reader = open_reader(path)
-        reader.close()
-        return reader.head.height, reader.head.width
+        with open_reader(path) as reader:
+            return reader.head.height, reader.head.width
     try:
         return image_size(path)
     except DataError as error:

@@ -31,15 +31,19 @@ class TiffReader(Reader):
         tifffile = need_tifffile(path)
         try:
             self._file = tifffile.TiffFile(path)
+        except (*_DAMAGE, tifffile.TiffFileError) as error:
+            raise self._damaged(error) from error
+        try:
             self._series = self._file.series[0].levels[0]
             page = self._page = self._series.keyframe
             tags = page.tags
             self._pages = self._pages_of()
             self._offset = self._contiguous()
             self.head = self._head(tags)
+            self._check(tags)
         except (*_DAMAGE, tifffile.TiffFileError) as error:
+            self._file.close()
             raise self._damaged(error) from error
-        self._check(tags)
         found = [tags[code] for code in _GEO_TAGS if code in tags]
         if found:
             self.place = Place(

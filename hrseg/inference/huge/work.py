@@ -104,7 +104,7 @@ def segment_huge(
     with environment() if has_rasterio() else contextlib.nullcontext():
         spool = Spool(target.with_name(f".{target.name}.unfinished"), facts)
         try:
-            with contextlib.closing(_open(predictor, path, max_memory)) as reader:
+            with _open(predictor, path, max_memory) as reader:
                 return _Work(predictor, reader, spool, files, max_memory, wishes).run(
                     progress, start
                 )

@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import torch
+
+from hrseg.data.labels import Label, LabelSet
+from hrseg.errors import ConfigError, DataError
+from hrseg.imaging import read_image
+from hrseg.inference.huge import is_huge, parse_size, segment_huge
+from hrseg.inference.huge.plan import Needs, Plan, make_plan
+from hrseg.inference.huge.readers import Head
+from hrseg.inference.predictor import Predictor
+from hrseg.runtime import predict_files
+
+from .files import BUILT_FOR, Tiny, picture, tiny
+
+tifffile = pytest.importorskip("tifffile")
+
+
+def write(path, values, **form):
+    form = {"photometric": "rgb" if values.shape[2] == 3 else "minisblack"} | form
+    shape = {"tile": (64, 64), "compression": "zlib", "metadata": None, "planarconfig": "contig"}
+    tifffile.imwrite(path, values, **shape, **form)
+    return path
+
+
+def read(path):
+    return tifffile.imread(path)
+
+
+@pytest.mark.parametrize("blend", ["ramp", "cosine", "gaussian", "equal"])
+def test_bands_give_what_the_image_in_memory_gives(tmp_path, blend):
+    # a network that sees seven pixels: only those beside a window's rim may differ
+    image = write(tmp_path / "a.tif", picture(300, 208))
+    seen = []
+    found = segment_huge(
+        *(tiny(), image, tmp_path / "out"),
+        max_memory=BUILT_FOR,
+        blend=blend,
+        kinds=("mask", "confidence", "overlay"),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    whole = tiny(window=None)(picture(300, 208))
+    mask = read(found.files["mask"])
+    assert found.size == mask.shape == (300, 208)
+    assert (mask == whole.mask).mean() > 0.97
+    assert seen[0] == (0, 300)
+    assert seen[-1] == (300, 300)
+    assert len(seen) > 4
+    assert found.classes == pytest.approx(whole.shares(), abs=0.02)
+    assert found.confidence == pytest.approx(float(whole.confidence.mean()), abs=0.01)
+    confidence = read(found.files["confidence"])
+    assert np.abs(confidence - 100 * whole.confidence)[mask == whole.mask].mean() < 1
+    assert read_image(found.files["overlay"]).shape[1] >= 208
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        *("a.tif", "out_confidence.tif", "out_mask.tif", "out_overlay.png")
+    ]
+
+
+def test_one_window_is_the_predictor_itself(tmp_path):
+    image = write(tmp_path / "a.tif", picture(60, 50))
+    found = segment_huge(tiny(), image, tmp_path / "out", max_memory=BUILT_FOR, kinds=["mask"])
+    assert np.array_equal(read(found.files["mask"]), tiny(window=None)(picture(60, 50)).mask)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("form", ["tif", "npy"])
+def test_models_of_many_bands_read_them_in_bands_of_rows(tmp_path, dtype, form):
+    values = picture(200, 60, bands=6, dtype=dtype)
+    path = tmp_path / f"a.{form}"
+    if form == "npy":
+        np.save(path, values)
+    else:
+        write(path, values)
+    predictor = tiny(bands=5)
+    found = segment_huge(predictor, path, tmp_path / "out", max_memory=BUILT_FOR)
+    whole = tiny(bands=5, window=None)(path)
+    assert (read(found.files["mask"]) == whole.mask).mean() > 0.97
+
+
+def test_pixels_without_data_have_no_class_and_their_windows_are_not_run(tmp_path):
+    values = np.maximum(picture(), 1)
+    values[:, 100:] = 0
+    image = write(tmp_path / "a.tif", values, extratags=[(42113, 2, 2, "0", True)])
+    predictor = tiny()
+    runs = []
+    plain = predictor.scorer.logits_fn
+    predictor.scorer.logits_fn = lambda x: runs.append(len(x)) or plain(x)
+    found = segment_huge(predictor, image, tmp_path / "out", max_memory=BUILT_FOR)
+    mask = read(found.files["mask"])
+    assert (mask[:, 100:] == 255).all()
+    assert (mask[:, :100] < 5).all()
+    assert sum(found.classes.values()) == pytest.approx(1)
+    windows = Plan((64, 64), 0.25, "ramp", 1).grid(300, 210)
+    touched = sum(left < 100 for left, _ in windows.columns)
+    assert sum(runs[1:]) == touched * len(windows.rows)  # the first run measures its memory
+
+
+def test_ids_beyond_a_byte_take_two(tmp_path):
+    rows = [Label(1000 * i, i, f"class {i}", (i, 0, 0)) for i in range(5)]
+    predictor = Predictor(Tiny(), LabelSet("wide", tuple(rows)), device="cpu", window=(64, 64))
+    image = write(tmp_path / "a.tif", picture())
+    mask = read(segment_huge(predictor, image, tmp_path / "o", max_memory=BUILT_FOR).files["mask"])
+    assert mask.dtype == np.uint16
+    assert set(np.unique(mask)) <= {0, 1000, 2000, 3000, 4000}
+
+
+def test_scales_and_mirrors_work_in_windows(tmp_path):
+    image = write(tmp_path / "a.tif", picture())
+    predictor = tiny(window=None, protocol="tta")
+    found = segment_huge(predictor, image, tmp_path / "out", max_memory=BUILT_FOR, overlap=0.5)
+    assert read(found.files["mask"]).shape == (300, 210)
+
+
+def test_what_cannot_be_is_refused(tmp_path):
+    image = write(tmp_path / "a.tif", picture())
+    target = tmp_path / "out"
+    with pytest.raises(ConfigError, match="'geojson' is not written of an image"):
+        segment_huge(tiny(), image, target, kinds=["geojson"])
+    with pytest.raises(ConfigError, match="resizes whole images"):
+        segment_huge(tiny(window=None, protocol="mmseg_short512"), image, target)
+    with pytest.raises(DataError, match="would overwrite"):
+        segment_huge(tiny(), write(tmp_path / "b_mask.tif", picture()), tmp_path / "b")
+    with pytest.raises(DataError, match=r"needs .* GiB even in windows of 64 x 64"):
+        segment_huge(tiny(), image, target, max_memory=2**29)
+    floats = write(tmp_path / "f.tif", picture(dtype="float32"))
+    with pytest.raises(DataError, match="sees RGB of 8 bits"):
+        segment_huge(tiny(), floats, target, max_memory=BUILT_FOR)
+    with pytest.raises(DataError, match="asks for 3"):
+        segment_huge(tiny(bands=5), image, target, max_memory=BUILT_FOR)
+    with pytest.raises(DataError, match="Check the path"):
+        segment_huge(tiny(), tmp_path / "none.tif", target)
+    assert not target.with_name("out_mask.tif").exists()
+
+
+def test_numbers_that_are_not_finite_are_refused_unless_they_are_nodata(tmp_path):
+    values = picture(80, 60, bands=4, dtype="float32")
+    values[3, 4] = np.nan
+    plain = write(tmp_path / "a.tif", values)
+    with pytest.raises(DataError, match="not finite"):
+        segment_huge(tiny(bands=4), plain, tmp_path / "out", max_memory=BUILT_FOR)
+    told = write(tmp_path / "b.tif", values, extratags=[(42113, 2, 4, "nan", True)])
+    found = segment_huge(tiny(bands=4), told, tmp_path / "out", max_memory=BUILT_FOR)
+    mask = read(found.files["mask"])
+    assert np.argwhere(mask == 255).tolist() == [[3, 4]]
+
+
+def test_files_that_are_huge_go_by_bands_the_others_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("hrseg.inference.huge.WHOLE_PIXELS", 40_000)
+    large = write(tmp_path / "large.tif", picture())
+    small = write(tmp_path / "small.tif", picture(60, 50))
+    limit = 2**30 + 40_000
+    assert [is_huge(path, limit) for path in (large, small)] == [True, False]
+    assert not is_huge(large)
+    (tmp_path / "no.tif").write_bytes(b"II*\0")
+    assert not is_huge(tmp_path / "no.tif", limit)
+    results = predict_files(tiny(), [large, small], tmp_path / "out", max_memory=limit)
+    names = [result.mask.name for result in results if not result.error]
+    assert names[-1:] == ["small_mask.png"]
+
+
+def test_sizes_are_read():
+    assert parse_size("2g") == 2**31
+    with pytest.raises(ConfigError, match=r"such as 1.5G"):
+        parse_size("many")
+    with pytest.raises(ConfigError, match="Give at least 512M"):
+        parse_size("10M")
+
+
+HEAD = Head(20_000, 20_000, 3, np.dtype(np.uint8), block=256)
+NEEDS = Needs(HEAD, seen=3, network=400, logits=44)
+
+
+def test_less_memory_means_smaller_windows_and_height_does_not_matter():
+    gigabyte = 2**30
+    wide = make_plan(NEEDS, 4 * gigabyte, blend="gaussian")
+    narrow = make_plan(NEEDS, gigabyte // 2, blend="gaussian")
+    assert wide.window == (1024, 1024)
+    assert narrow.window < wide.window
+    assert NEEDS.of(narrow) <= gigabyte // 2
+    taller = Needs(Head(400_000, 20_000, 3, np.dtype(np.uint8), block=256), 3, 400, 44)
+    assert taller.of(narrow) <= 1.01 * NEEDS.of(narrow)
+    with pytest.raises(DataError, match="--max-memory"):
+        make_plan(NEEDS, 1000, blend="ramp", name="a.tif")
+
+
+def test_a_network_s_memory_is_measured_by_what_it_makes():
+    from hrseg.inference.huge.memory import _PROBE, _Live
+
+    with _Live() as live:
+        image = torch.zeros(1, 4, _PROBE, _PROBE)  # 16 bytes a pixel, kept
+        for _ in range(3):
+            _ = image * 2  # and as many, let go each time
+    assert 32 * _PROBE**2 <= live.peak <= 48 * _PROBE**2
