@@ -260,6 +260,7 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
         non_finite=config.trainer.non_finite,
         compiled=config.trainer.compile,
         checkpointing=config.trainer.checkpointing,
+        autotune=not config.trainer.deterministic and "benchmark" not in config.trainer.options,
     )
 
 

@@ -47,6 +47,8 @@ class SegmentationTask(pl.LightningModule):
         channels_last: Memory order of the training images.
         non_finite: What a loss that is no finite number does, see `guard`.
         compiled: Run the training forward pass through torch.compile.
+        autotune: Let cuDNN try its algorithms on the training crops, which are all of one size; validation
+            images need not be.
         checkpointing: What the network computes again for the backward pass, see `models.recompute`.
 
     Example:
@@ -72,6 +74,7 @@ class SegmentationTask(pl.LightningModule):
         non_finite: NonFinite = "stop",
         compiled: bool = False,
         checkpointing: Checkpointing = "none",
+        autotune: bool = False,
     ) -> None:
         super().__init__()
         self.network: Any = network
@@ -87,6 +90,7 @@ class SegmentationTask(pl.LightningModule):
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)
         self.guard = Guard(network, non_finite)
+        self.autotune = autotune
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None
         self.observe: Callable[[dict[str, Any], torch.Tensor], None] | None = None
@@ -180,6 +184,7 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Put the rates where the schedule says; a resumed run may have another length."""
+        self._tune(True)
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
             for group, base, factor in zip(
@@ -193,7 +198,23 @@ class SegmentationTask(pl.LightningModule):
         if self.ema is not None:
             self.ema.update(self.network)
 
+    def on_fit_end(self) -> None:
+        """Leave cuDNN as it was found."""
+        self._tune(False)
+
+    def _tune(self, on: bool) -> None:
+        if self.autotune:
+            torch.backends.cudnn.benchmark = on
+
     # Being scored
+
+    def on_validation_start(self) -> None:
+        """Images may be of many sizes from here on."""
+        self._tune(False)
+
+    def on_validation_end(self) -> None:
+        """Crops are of one size again."""
+        self._tune(self.trainer.state.fn == "fit")
 
     def on_validation_epoch_start(self) -> None:
         """Make the network ready for whole images, once for all of them."""

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from hrseg.build import build_task, build_trainer, quiet_lightning
+from hrseg.build import build_run, build_task, build_trainer, quiet_lightning
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet
@@ -194,3 +194,35 @@ def test_an_unknown_protocol_is_refused_before_anything_runs():
             labels,
             evaluation=EvaluationConfig(protocol="oficial_crop"),
         )
+
+
+def test_cudnn_tries_its_algorithms_on_crops_only(tmp_path):
+    seen = {"train": set(), "val": set()}
+
+    class Look(pl.Callback):
+        def on_train_batch_start(self, *args):
+            seen["train"].add(torch.backends.cudnn.benchmark)
+
+        def on_validation_batch_start(self, *args):
+            seen["val"].add(torch.backends.cudnn.benchmark)
+
+    labels = data().labels
+    tuned = SegmentationTask(Colours(labels.num_classes), labels, autotune=True)
+    trainer = build_trainer(small(tmp_path, "trainer.max_epochs=2"), None, [Look()])
+    trainer.fit(tuned, datamodule=data())
+    assert seen == {"train": {True}, "val": {False}}
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_checkpointing_learns_the_same_weights_and_average(tmp_path):
+    words = ("trainer.max_epochs=1", "optim.ema_decay=0.9", "trainer.precision=bf16")
+    states = []
+    for level in ("none", "blocks"):
+        config = small(tmp_path, *words, f"trainer.checkpointing={level}")
+        run = build_run(config, tmp_path / level)
+        run.trainer.fit(run.task, datamodule=run.data)
+        states.append(run.task.state_dict())
+    plain, again = states
+    assert list(plain) == list(again)
+    for name, value in plain.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(again[name])), name
