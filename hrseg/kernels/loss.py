@@ -61,14 +61,19 @@ class _Surprise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         logits, mask = ctx.saved_tensors
         total = torch.zeros_like(logits)
+        size = (mask.shape[-2], mask.shape[-1])
         for rows, above, below in _blocks(logits, mask, ctx.aligned):
             cut = logits[:, :, above:below].detach().requires_grad_()
             with torch.enable_grad():
-                part = _of_rows(
-                    *(cut, above, logits.shape[-2], rows, mask, ctx.aligned, ctx.ignore_index)
-                )
-            (found,) = torch.autograd.grad(part, cut, gradients[0][:, rows[0] : rows[1]])
-            total[:, :, above:below] += found
+                large = enlarged_cut(cut, above, logits.shape[-2], rows, size, ctx.aligned)
+            truth, weight = mask[:, rows[0] : rows[1]], gradients[0][:, rows[0] : rows[1]]
+            ignored = truth == ctx.ignore_index
+            # d -log p(truth) = softmax - one-hot, and nothing for ignored pixels.
+            slope = large.detach().softmax(dim=1)
+            truth = truth.masked_fill(ignored, 0).unsqueeze(1)
+            slope.scatter_add_(1, truth, slope.new_full(truth.shape, -1.0))
+            slope *= weight.masked_fill(ignored, 0.0).unsqueeze(1)
+            total[:, :, above:below] += torch.autograd.grad(large, cut, slope)[0]
         return total, None, None, None
 
 
