@@ -69,15 +69,15 @@ def ours(job: Job, batches: Batches) -> None:
     from hrseg.models import create_model
     from hrseg.task import SegmentationTask
 
-    class Given(torch.utils.data.IterableDataset[dict[str, Any]]):
-        """A million batches: whoever knows the end does not read ahead."""
+    class Given(torch.utils.data.Dataset[dict[str, Any]]):
+        """A million batches: whoever knows the end does not read ahead. The iterator's end ends the epoch."""
 
         def __len__(self) -> int:
             return 10**6
 
-        def __iter__(self) -> Iterator[dict[str, Any]]:
-            for image, mask in batches:
-                yield {"image": image, "mask": mask, "name": ["image"] * len(image)}
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            image, mask = next(batches)
+            return {"image": image, "mask": mask, "name": ["image"] * len(image)}
 
     quiet_lightning()
     kind = "cuda" if job.device == "cuda" else "cpu"
@@ -97,7 +97,7 @@ def ours(job: Job, batches: Batches) -> None:
     )
     watching: list[pl.Callback] = [ProgressLines()]
     loader = torch.utils.data.DataLoader(Given(), batch_size=None)
-    build_trainer(config, None, watching).fit(task, loader)
+    build_trainer(config, None, watching).fit(task, loader, loader)
 
 
 class _Classes:
