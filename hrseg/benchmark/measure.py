@@ -52,7 +52,8 @@ def benchmark(
         subject = open_subject(choice, device=device, until=until, classes=classes)
         where = subject.device
         before = matrix_ceiling(where, subject.precision)
-        hand_back()
+        counts = {size: subject.multiply_adds(size, batch) for size in sizes}
+        hand_back()  # what counting took is not the network's
         base = resident()
         found = {
             size: measure(subject, size, batch, seconds, base)
@@ -60,7 +61,9 @@ def benchmark(
         }
         after = matrix_ceiling(where, subject.precision)
         ceiling = None if before is None or after is None else max(before, after)
-        rows += [replace(found[size], ceiling=ceiling) for size in sizes]
+        rows += [
+            replace(found[size], multiply_adds=counts[size], ceiling=ceiling) for size in sizes
+        ]
     return Report(describe(where), until, tuple(rows))
 
 
@@ -70,8 +73,18 @@ def measure(
     batch: int,
     seconds: float,
     base: int | None = None,
+    least: int = 3,
 ) -> Row:
-    """Time one subject at one size: a first run, a second for its memory, then many."""
+    """Time one subject at one size: a first run, a second for its memory, then many. Nothing is counted.
+
+    Args:
+        subject: What.
+        size: (height, width).
+        batch: Images at once.
+        seconds: How long the timed runs go on.
+        base: Resident bytes that memory counts from, see `memory.Peak`.
+        least: Timed runs in any case.
+    """
     images = subject.feed(pictures(size, batch, subject.bands))
     wait = waiter(subject.device)
 
@@ -81,11 +94,10 @@ def measure(
     first = seconds_of(work, wait)
     with Peak(subject.device, base) as peak:
         work()
-    taken = repeat(work, seconds, wait=wait)
-    count = subject.multiply_adds(size, batch)
+    taken = repeat(work, seconds, wait=wait, least=least)
     return Row(
         *(subject.name, subject.precision, size, batch),
-        *(first, tuple(taken), peak.bytes, count),
+        *(first, tuple(taken), peak.bytes),
     )
 
 

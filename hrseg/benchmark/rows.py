@@ -34,7 +34,7 @@ class Row:
     first_seconds: float
     seconds: tuple[float, ...]
     memory: int | None
-    multiply_adds: int | None
+    multiply_adds: int | None = None
     ceiling: float | None = None
 
     @property

@@ -1,0 +1,252 @@
+"""How time and memory grow with the image, the batch, the classes and the loader's workers: a CSV and a figure each.
+
+    python -m tools.bench_scaling image --out docs/images
+
+One sweep a command: `image` (0.5 to 64 megapixels, above 8 by windows), `batch`, `classes` (2 to 1000), `workers`.
+What is timed is all of predict but the files; for workers, crops out of PNG files. The exponent of the last line is
+the slope between logarithms: 1 where twice as much takes twice as long. Memory is the growth of the process above the
+opened model, the images included; for workers, what their processes hold.
+"""
+
+import argparse
+import csv
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from hrseg.benchmark.measure import measure
+from hrseg.benchmark.memory import hand_back, resident, status_bytes
+from hrseg.benchmark.ratios import exponent
+from hrseg.benchmark.subjects import Choice, Subject, open_subject, random_network
+from hrseg.imaging import to_tensor, write_atomic, write_image
+from hrseg.inference.prepare import prepare, resolve_device
+from hrseg.inference.protocols import choose_protocol
+from hrseg.inference.threads import settle_threads
+from hrseg.inference.tta import Scorer
+from tools.scaling_figure import Panel, figure
+
+
+class Point(NamedTuple):
+    """One measurement: x, seconds and bytes."""
+
+    x: float
+    seconds: float
+    memory: int
+
+
+class Sweep(NamedTuple):
+    """A row of SWEEPS.
+
+    Attributes:
+        title: Of the figure.
+        x_title: What grows.
+        xs: How it grows.
+        points: Measures them.
+        logarithmic: Axes of the figure.
+        slope: Exponent that is expected of the time.
+    """
+
+    title: str
+    x_title: str
+    xs: tuple[int, ...]
+    points: Callable[[argparse.Namespace, Sequence[int]], Iterator[Point]]
+    logarithmic: bool
+    slope: int = 1
+
+
+def _images(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
+    subject = open_subject(Choice(words.model))
+    hand_back()
+    base = resident()
+    for half_megapixels in xs:
+        height = round(512 * half_megapixels**0.5 / 32) * 32
+        row = measure(subject, (height, 2 * height), 1, words.seconds, base, words.least)
+        yield Point(2 * height**2 / 1e6, row.latency["p50"], row.memory or 0)
+
+
+def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
+    subject = open_subject(Choice(words.model))
+    hand_back()
+    base = resident()
+    for batch in xs:
+        row = measure(subject, (256, 512), batch, words.seconds, base, words.least)
+        yield Point(batch, row.latency["p50"], row.memory or 0)
+
+
+def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
+    """Time network and labels; tables, and with them masks as files, end at 255 classes."""
+    device = resolve_device("auto")
+    for classes in xs:
+        network = random_network("hrnet_w18_small_v1", classes=classes)
+        scorer = Scorer(prepare(network, device), choose_protocol("whole"))
+        subject = Subject(
+            *(f"{classes} classes", "auto", device, _normalised),
+            lambda batch, scorer=scorer: list(scorer.label_bands(batch, ("confidence",))),
+            *(np.asarray, 3, None, classes),
+        )
+        hand_back()
+        row = measure(subject, (512, 512), 1, words.seconds, resident(), words.least)
+        yield Point(classes, row.latency["p50"], row.memory or 0)
+
+
+def _normalised(images: np.ndarray) -> torch.Tensor:
+    return torch.stack([to_tensor(image) for image in images])
+
+
+def _workers(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
+    """Time crops, an epoch of loaders that were warmed up by one before."""
+    from torch.utils.data import DataLoader
+
+    from hrseg.data.datamodule import SegmentationData
+    from hrseg.data.synthetic import write_scenes
+    from hrseg.data.workers import prepare_worker
+
+    with tempfile.TemporaryDirectory(prefix="hrseg-scaling-") as root:
+        write_scenes(root, "cityscapes", {"train": 16, "val": 1}, (512, 1024))
+        data = SegmentationData(
+            layout="cityscapes", root=root, crop=(256, 512), batch_size=4, workers=0
+        )
+        data.setup("fit")
+        order = list(range(16)) * 8
+        for workers in xs:
+            loader: Any = DataLoader(
+                data.train_set,
+                batch_size=4,
+                sampler=order,
+                num_workers=workers,
+                persistent_workers=True,
+                worker_init_fn=prepare_worker,
+            )
+            for _ in loader:
+                pass
+            start = time.perf_counter()
+            for _ in loader:
+                pass
+            taken = time.perf_counter() - start
+            held = sum(_held(process.pid) for process in loader._iterator._workers)
+            yield Point(workers, taken / len(order), held)
+            del loader
+
+
+def _held(pid: int) -> int:
+    """Return the bytes of a process, those that it shares counted in parts."""
+    try:
+        return status_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss") or 0
+    except OSError:
+        return 0
+
+
+SWEEPS = {
+    "image": Sweep(
+        "Time and memory as the image grows",
+        "megapixels",
+        (1, 2, 4, 8, 16, 32, 64, 128),
+        _images,
+        True,
+    ),
+    "batch": Sweep(
+        "Time and memory as the batch grows, 256 x 512",
+        "images at once",
+        (1, 2, 4, 8, 16, 32),
+        _batches,
+        False,
+    ),
+    "classes": Sweep(
+        "Time and memory as classes grow, 512 x 512",
+        "classes",
+        (2, 19, 60, 150, 300, 600, 1000),
+        _classes,
+        False,
+    ),
+    "workers": Sweep(
+        "Time of a crop and memory as workers grow",
+        "worker processes",
+        (1, 2, 4, 8),
+        _workers,
+        True,
+        -1,
+    ),
+}
+
+
+def main() -> None:
+    """Measure one sweep, print it, write its CSV and its figure."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench_scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sweep", choices=SWEEPS)
+    parser.add_argument("--model", help="for image and batch (the model that ships)")
+    parser.add_argument("--most", type=float, default=float("inf"), help="leave out x above this")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each point (3)")
+    parser.add_argument("--least", type=int, default=2, help="timed runs in any case (2)")
+    parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument("--note", default="", help="added to the headline")
+    words = parser.parse_args()
+    sweep = SWEEPS[words.sweep]
+    warnings.filterwarnings("ignore", message=".*worker processes in total")
+    threads = settle_threads()
+    load = os.getloadavg()[0]
+    print(f"{sweep.x_title},seconds,bytes  ({threads} threads, load before {load:.1f})", flush=True)
+    points = []
+    for point in sweep.points(words, [x for x in sweep.xs if x <= words.most]):
+        points.append(point)
+        print(f"{point.x:g},{point.seconds:.5f},{point.memory}", flush=True)
+    words.out.mkdir(parents=True, exist_ok=True)
+    with write_atomic(words.out / f"scaling_{words.sweep}.csv") as draft, draft.open("w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((sweep.x_title, "seconds", "bytes"))
+        writer.writerows((f"{p.x:g}", f"{p.seconds:.5f}", p.memory) for p in points)
+    title = sweep.title + (f", {words.note}" if words.note else "")
+    picture, notes = draw(sweep, title, points)
+    write_image(words.out / f"scaling_{words.sweep}.png", picture)
+    print("\n".join(notes))
+
+
+def draw(sweep: Sweep, title: str, points: Sequence[Point]) -> tuple[np.ndarray, list[str]]:
+    """Draw a sweep, and say what its curves are like.
+
+    Shape:
+        → uint8 (H, W, 3)
+    """
+    xs = [point.x for point in points]
+    curves = {
+        "seconds": ([point.seconds for point in points], sweep.slope),
+        "megabytes": ([max(point.memory, 1) / 1e6 for point in points], 1),
+    }
+    panels, notes = [], []
+    for name, (values, slope) in curves.items():
+        note = f"exponent {exponent(xs, values):.2f}"
+        if sweep.logarithmic:
+            middle = np.exp(np.mean(np.log(values)) - slope * np.mean(np.log(xs)))
+            line = [float(middle * x**slope) for x in xs]
+            note += f"; dashed: exponent {slope}"
+        else:
+            gradient, start = np.polyfit(xs, values, 1)
+            line = [max(0.0, float(start + gradient * x)) for x in xs]
+            note += f"; a straight line (dashed) explains {100 * straightness(xs, values):.1f} %"
+        panels.append(Panel(name, note, values, line))
+        notes.append(f"{name}: {note}")
+    return figure(title, sweep.x_title, xs, panels, sweep.logarithmic), notes
+
+
+def straightness(xs: Sequence[float], values: Sequence[float]) -> float:
+    """Return the share of the variance that a straight line explains; 1 is straight.
+
+    Example:
+        >>> round(straightness([1, 2, 3], [5, 7, 9]), 6)
+        1.0
+    """
+    return float(np.corrcoef(xs, values)[0, 1] ** 2)
+
+
+if __name__ == "__main__":
+    main()
