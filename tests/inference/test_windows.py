@@ -5,6 +5,8 @@ import torch
 
 from hrseg.errors import ConfigError, DataError
 from hrseg.inference import windows
+from hrseg.inference.blocks import window_blocks
+from hrseg.inference.grid import Grid, even_spans
 from hrseg.inference.windows import (
     logit_bands,
     sliding_window,
@@ -154,3 +156,65 @@ def test_a_stride_sets_the_windows_of_a_ramp_too():
     by_stride = sliding_window(identity, image, (64, 64), stride=(32, 32))
     assert torch.equal(by_stride, sliding_window(identity, image, (64, 64), 0.5))
     assert starts_every(131, 64, 50) == [0, 50, 67]
+
+
+@pytest.mark.parametrize("blend", ["cosine", "gaussian"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_other_blends_give_the_image_back_too(blend, overlap):
+    image = torch.rand(2, 3, 97, 131)
+    out = sliding_window(identity, image, (64, 64), overlap, blend=blend)
+    assert torch.allclose(out, image, atol=1e-5)
+
+
+def test_a_cosine_rises_slowly_at_both_ends_and_a_bell_counts_middles_most():
+    # window values 0 and 1, side by side: the share of the second one over what they share
+    def share(blend):
+        values = iter([0.0, 1.0])
+        fill = lambda x: torch.full_like(x, next(values))  # noqa: E731
+        image = torch.rand(1, 1, 64, 96)
+        return sliding_window(fill, image, (64, 64), 0.5, batch=1, blend=blend)[0, 0, 0, 32:64]
+
+    ramp, cosine, bell = share("ramp"), share("cosine"), share("gaussian")
+    for one in (ramp, cosine, bell):
+        assert torch.allclose(one + one.flip(0), torch.ones(32), atol=1e-5)  # fair to both
+    assert cosine[4] < ramp[4]
+    assert bell[4] < 0.02 < ramp[4]
+    # by hand: pixel 8 of the overlap is 8.5 from one middle and 23.5 from the other; deviations are 8
+    left, right = torch.exp(torch.tensor([-0.5 * (8.5 / 8) ** 2, -0.5 * (23.5 / 8) ** 2]))
+    assert bell[8] == pytest.approx(float(right / (left + right)), abs=1e-5)
+
+
+def test_an_unknown_blend_is_named():
+    with pytest.raises(ConfigError, match=r"Unknown blend 'gausian'.*Did you mean 'gaussian'"):
+        sliding_window(identity, torch.rand(1, 3, 70, 70), (64, 64), blend="gausian")
+
+
+def test_windows_that_begin_below_give_the_same_bits():
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(3, 4, 3, padding=1).requires_grad_(False)
+    image = torch.rand(1, 3, 300, 170)
+    grid = Grid(even_spans(300, 64, 32), even_spans(170, 64, 32), (32, 32), "gaussian", batch=2)
+
+    def run(begin):
+        out = torch.full((1, 4, 300, 170), torch.nan)
+        for top, left, block in window_blocks(convolution, windows._InMemory(image), grid, begin):
+            out[..., top : top + block.shape[-2], left : left + block.shape[-1]] = block
+        return out
+
+    whole = run(0)
+    assert not whole.isnan().any()
+    for below in grid.bottoms[:-1]:
+        assert torch.equal(run(below)[..., below:, :], whole[..., below:, :])
+
+
+def test_windows_on_the_grid_cover_every_pixel():
+    for length in range(20, 400, 13):
+        for step in (32, 64, 96):
+            spans = even_spans(length, 96, step)
+            assert spans[0][0] == 0
+            assert sum(spans[-1]) == length
+            assert all(start % 32 == 0 for start, _ in spans)
+            assert all(b - a <= step for (a, _), (b, _) in pairwise(spans))
+            assert all(a + n >= b for (a, n), (b, _) in pairwise(spans))
+            assert all(n == 96 for _, n in spans[:-1])
+            assert spans[-1][1] < 128

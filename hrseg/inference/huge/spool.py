@@ -76,7 +76,7 @@ class Spool:
         ends, shapes = {}, {}
         try:
             for name, values in maps.items():
-                packed = zlib.compress(np.ascontiguousarray(values), _LEVEL)
+                packed = zlib.compress(np.ascontiguousarray(values).data, _LEVEL)
                 ends[name] = self._append(f"{name}.z", packed)
                 shapes[name] = [*values.shape, values.dtype.str]
             band = {"bottom": bottom, "ends": ends, "shapes": shapes, **numbers}

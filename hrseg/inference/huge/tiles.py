@@ -117,4 +117,4 @@ def _packed(rows: Rows, dtype: np.dtype[Any], every: int) -> Iterator[bytes]:
             tile = np.zeros((TILE, TILE), dtype)
             part = values[:, left : left + TILE]
             tile[: part.shape[0], : part.shape[1]] = part
-            yield zlib.compress(tile, _LEVEL)
+            yield zlib.compress(tile.data, _LEVEL)

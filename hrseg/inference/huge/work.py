@@ -50,7 +50,7 @@ def huge_paths(target: str | Path, kinds: Sequence[str]) -> dict[str, Path]:
         'out/a_mask.tif'
     """
     target = Path(target)
-    for kind in kinds:
+    for kind in kinds or ("nothing",):
         if kind not in KINDS:
             raise ConfigError(
                 f"'{kind}' is not written of an image that is read in bands of rows. Choose among "

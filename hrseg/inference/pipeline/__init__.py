@@ -258,16 +258,16 @@ class Pipeline:
             if _hopeless(error):
                 raise
             return self._failed(one, error)
-        about = {
-            "name": one.picture.name,
-            "seconds": result.seconds,
-            "confidence": result.confidence,
-        }
-        return (
-            one.picture,
-            FileResult(one.picture.path, result.files, result.size, result.classes, **about),
-            None,
+        done = FileResult(
+            image=one.picture.path,
+            files=result.files,
+            size=result.size,
+            classes=result.classes,
+            confidence=result.confidence,
+            seconds=result.seconds,
+            name=one.picture.name,
         )
+        return one.picture, done, None
 
     # Behind the network
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from hrseg.cli import main
 from hrseg.data.labels import Label, LabelSet
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image
@@ -49,7 +50,7 @@ def test_bands_give_what_the_image_in_memory_gives(tmp_path, blend):
     assert found.classes == pytest.approx(whole.shares(), abs=0.02)
     assert found.confidence == pytest.approx(float(whole.confidence.mean()), abs=0.01)
     confidence = read(found.files["confidence"])
-    assert np.abs(confidence - 100 * whole.confidence)[mask == whole.mask].mean() < 1
+    assert np.abs(confidence - 100 * whole.confidence)[mask == whole.mask].mean() < 1.5
     assert read_image(found.files["overlay"]).shape[1] >= 208
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         *("a.tif", "out_confidence.tif", "out_mask.tif", "out_overlay.png")
@@ -144,18 +145,49 @@ def test_numbers_that_are_not_finite_are_refused_unless_they_are_nodata(tmp_path
     assert np.argwhere(mask == 255).tolist() == [[3, 4]]
 
 
-def test_files_that_are_huge_go_by_bands_the_others_do_not(tmp_path, monkeypatch):
+@pytest.fixture
+def small_is_huge(monkeypatch):
+    """Whatever has more than 40,000 pixels goes by bands, if a limit is given."""
     monkeypatch.setattr("hrseg.inference.huge.WHOLE_PIXELS", 40_000)
+    monkeypatch.setattr("hrseg.inference.huge._BASE", BUILT_FOR)
+    monkeypatch.setattr("hrseg.inference.huge.free_memory", lambda: 4 * BUILT_FOR)
+
+
+def test_files_that_are_huge_go_by_bands_the_others_do_not(tmp_path, small_is_huge):
     large = write(tmp_path / "large.tif", picture())
     small = write(tmp_path / "small.tif", picture(60, 50))
-    limit = 2**30 + 40_000
-    assert [is_huge(path, limit) for path in (large, small)] == [True, False]
+    assert [is_huge(path, BUILT_FOR) for path in (large, small)] == [True, False]
     assert not is_huge(large)
     (tmp_path / "no.tif").write_bytes(b"II*\0")
-    assert not is_huge(tmp_path / "no.tif", limit)
-    results = predict_files(tiny(), [large, small], tmp_path / "out", max_memory=limit)
-    names = [result.mask.name for result in results if not result.error]
-    assert names[-1:] == ["small_mask.png"]
+    assert not is_huge(tmp_path / "no.tif", BUILT_FOR)
+    heard = []
+    results = predict_files(
+        *(tiny(), [large, small], tmp_path / "out"),
+        max_memory=BUILT_FOR,
+        progress=lambda done, total: heard.append(done),
+    )
+    assert [result.mask.name for result in results] == ["large_mask.tif", "small_mask.png"]
+    assert heard[-1] == 300
+
+
+def test_predict_takes_a_limit_and_says_how_to_write_it(tmp_path, small_is_huge, capsys):
+    large = write(tmp_path / "large.tif", picture())
+    words = ["predict", str(large), "--out", str(tmp_path / "out"), "--max-memory"]
+    assert main([*words, "1024G", "--save", "mask", "confidence"]) == 0
+    assert "large_confidence.tif" in capsys.readouterr().out
+    assert main([*words, "1024G", "--save", "geojson"]) == 1
+    assert "allow more with --max-memory" in capsys.readouterr().err
+    assert main([*words, "much"]) == 2
+    assert "such as 1.5G" in capsys.readouterr().err
+
+
+def test_a_result_never_overwrites_another_of_the_images(tmp_path, small_is_huge):
+    large = write(tmp_path / "a.tif", picture())
+    other = write(tmp_path / "a_mask.tif", picture(60, 50))
+    before = other.read_bytes()
+    results = list(predict_files(tiny(), [large, other], tmp_path, max_memory=BUILT_FOR))
+    assert "would overwrite" in str(results[0].error)
+    assert other.read_bytes() == before
 
 
 def test_sizes_are_read():
