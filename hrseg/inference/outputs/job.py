@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hrseg.inference.outputs.areas import read_table, total, write_table
-from hrseg.inference.outputs.manifest import Asked, Done, Manifest, dependencies
+from hrseg.inference.outputs.digests import Asked
+from hrseg.inference.outputs.manifest import Done, Manifest, dependencies
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.shards import Shard
 
@@ -59,8 +60,16 @@ class Job:
         Raises:
             DataError: The manifest or a total cannot be written.
         """
+        return self.summed(results if self.manifest is None else self.manifest.record(results))
+
+    def summed(self, results: Iterable[D]) -> Iterator[D]:
+        """Hand results on that others write down, and after the last one write the totals.
+
+        Raises:
+            DataError: A total cannot be written.
+        """
         tables: dict[str, list[Path]] = {kind: [] for kind in TOTALS if kind in self.kinds}
-        for result in results if self.manifest is None else self.manifest.record(results):
+        for result in results:
             for kind, found in tables.items():
                 if kind in result.files:
                     found.append(result.files[kind])

@@ -6,56 +6,21 @@ Lines are appended and forced to disk one by one; a line cut off by a crash coun
 done again. Every shard has a manifest of its own, and all those in a folder are read.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
 from hrseg.errors import DataError, HrsegError
 from hrseg.inference.outputs import result_paths
+from hrseg.inference.outputs.digests import Asked, file_digest, source_digest
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.shards import Shard
-
-_BLOCK = 2**20
-_UNFINISHED = re.compile(r"\.(.{1,40})-[0-9a-f]{12}(\.\w+)")
-"""Name of a file that `imaging.write_atomic` was about to write when the process was killed."""
-
-
-class Asked(Protocol):
-    """What is to be segmented: `inference.sources.Picture` is one."""
-
-    @property
-    def origin(self) -> str:
-        """What a person would call it."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What its results are called."""
-        ...
-
-    @property
-    def path(self) -> Path | None:
-        """Its file."""
-        ...
-
-    @property
-    def pixels(self) -> np.ndarray | None:
-        """Its pixels, where it has no file."""
-        ...
-
-    @property
-    def fetch(self) -> Callable[[], bytes] | None:
-        """Gives the bytes of its file, where that is not on disk."""
-        ...
+from hrseg.inference.outputs.unfinished import Unfinished
 
 
 class Done(Protocol):
@@ -93,6 +58,7 @@ class Manifest:
         facts: What the results depend on, as plain values; see `dependencies`.
         kinds: Kinds of results that are asked for.
         shard: Which part of the images this is.
+        lines: What is known of the images, where somebody else reads the folder and writes into it; None reads it.
 
     Attributes:
         kept: How many images were found done.
@@ -109,6 +75,7 @@ class Manifest:
         facts: Mapping[str, Any],
         kinds: Sequence[str],
         shard: Shard | None = None,
+        lines: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
         self.out = Path(out)
         self.path = self.out / f"{(shard or Shard()).named('manifest')}.jsonl"
@@ -119,16 +86,16 @@ class Manifest:
         self.again: Counter[str] = Counter()
         self.found: list[dict[str, Path]] = []
         self._sources: dict[str, str] = {}
-        self._lines = read_manifests(self.out)
+        known = read_manifests(self.out) if lines is None else list(lines)
         self._models = {
-            line["made"]: line["facts"].get("model") for line in self._lines if "facts" in line
+            line["made"]: line["facts"].get("model") for line in known if "facts" in line
         }
-        self._records: dict[str, list[dict[str, Any]]] = {}
-        for line in self._lines:
+        self._records: dict[str, list[Mapping[str, Any]]] = {}
+        for line in known:
             if "name" in line:
                 self._records.setdefault(line["name"], []).append(line)
         self._told = self.made in self._models
-        self._unfinished = _unfinished(self.out)
+        self._unfinished = Unfinished(self.out) if lines is None else None
 
     def missing(self, pictures: Iterable[A]) -> Iterator[A]:
         """Yield the images that are not done; the results of the others are left as they are."""
@@ -142,15 +109,15 @@ class Manifest:
                 self.again[reason] += 1
             if source is not None:
                 self._sources[picture.name] = source
-            self._tidy(picture.name)
+            if self._unfinished is not None and self.kinds:
+                self._unfinished.remove(result_paths(self.out, picture.name, self.kinds).values())
             yield picture
 
     def record(self, results: Iterable[D]) -> Iterator[D]:
         """Write down each result before it is handed on; those that failed are tried again next time."""
         for result in results:
-            source = self._sources.pop(result.name, None)
-            if result.error is None and source is not None:
-                self._append(result, source)
+            if (line := self.line(result)) is not None:
+                self.append(line)
             yield result
 
     def summary(self) -> str:
@@ -184,16 +151,13 @@ class Manifest:
             return "with a result that is missing or changed"
         return "without some of the kinds asked for now"
 
-    def _tidy(self, name: str) -> None:
-        """Remove what a killed run was about to write for an image; nobody else writes for it."""
-        for target in result_paths(self.out, name, self.kinds).values() if self.kinds else ():
-            for path in self._unfinished.pop((target.parent, target.stem[:40], target.suffix), []):
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-    def _append(self, result: Done, source: str) -> None:
+    def line(self, result: Done) -> dict[str, Any] | None:
+        """Return the line of a result; None where it failed, or where nobody could read its image."""
+        source = self._sources.pop(result.name, None)
+        if result.error is not None or source is None:
+            return None
         about = result.to_dict()
-        line = {
+        return {
             "name": result.name,
             "image": about["image"],
             "source": source,
@@ -204,12 +168,19 @@ class Manifest:
             "confidence": about["confidence"],
             "files": {kind: _entry(path, self.out) for kind, path in result.files.items()},
         }
-        lines = [] if self._told else [{"made": self.made, "facts": self.facts}]
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write a line down, forced to disk.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        lines = [line] if self._told else [{"made": self.made, "facts": self.facts}, line]
         try:
             with self.path.open("a+b") as file:
                 end = file.seek(0, os.SEEK_END)
                 cut = end > 0 and _last_byte(self.path) != b"\n"
-                text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in [*lines, line])
+                text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
                 file.write(b"\n" * cut + text.encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
@@ -219,15 +190,6 @@ class Manifest:
                 "or choose another folder."
             ) from error
         self._told = True
-
-
-def _unfinished(out: Path) -> dict[tuple[Path, str, str], list[Path]]:
-    found: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
-    for path in out.rglob(".*"):
-        match = _UNFINISHED.fullmatch(path.name)
-        if match:
-            found[path.parent, match[1], match[2]].append(path)
-    return found
 
 
 def dependencies(facts: Mapping[str, Any], options: Options) -> dict[str, Any]:
@@ -258,40 +220,6 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
             if isinstance(line, dict) and "made" in line:
                 lines.append(line)
     return lines
-
-
-def source_digest(picture: A) -> tuple[A, str | None]:
-    """Hash an image's file, or its pixels where it has none; None where it cannot be read.
-
-    What had to be fetched for it comes back with the picture, so that it is fetched once.
-    """
-    if picture.path is not None:
-        return picture, file_digest(Path(picture.path))
-    if picture.pixels is not None:
-        pixels = np.ascontiguousarray(picture.pixels)
-        digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
-        digest.update(pixels.data)
-        return picture, digest.hexdigest()
-    if picture.fetch is None:
-        return picture, None
-    try:
-        content = picture.fetch()
-    except HrsegError:
-        return picture, None  # whoever decodes it will say why
-    kept: Any = replace(picture, fetch=lambda: content)  # type: ignore[type-var]
-    return kept, hashlib.sha256(content).hexdigest()
-
-
-def file_digest(path: Path) -> str | None:
-    """Hash a file; None where it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
 
 
 def _entry(path: Path, out: Path) -> dict[str, Any]:
