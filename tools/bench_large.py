@@ -34,7 +34,7 @@ import numpy as np
 TILE = 512
 SIDE = 2048
 NEAR = 8
-WINDOWS = ((512, 0.25), (512, 0.5), (1024, 0.25))
+WINDOWS = ((512, 0.25), (512, 0.5), (1024, 0.125), (1024, 0.25))
 
 
 def standin() -> Any:

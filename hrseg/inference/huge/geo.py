@@ -159,6 +159,9 @@ def write_cog(
         place: Where the image lies.
         nodata: The value of pixels without data.
         palette: Colours of the values, uint8 (256, 3).
+
+    Raises:
+        OSError: The disk is full, or whatever else GDAL met.
     """
     rasterio = _rasterio()
     options: dict[str, Any] = {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
@@ -169,20 +172,25 @@ def write_cog(
     height, width = size
     options |= {"height": height, "width": width, "count": 1, "dtype": dtype, "nodata": nodata}
     draft = path.with_name(f"{path.stem}.draft.tif")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of rasters without coordinates
-        with rasterio.open(draft, "w", driver="GTiff", **options) as raster:
-            if palette is not None:
-                raster.write_colormap(1, {i: tuple(map(int, c)) for i, c in enumerate(palette)})
-            for top, values in rows:
-                window = rasterio.windows.Window(0, top, width, len(values))
-                raster.write(values, 1, window=window)
-        rasterio.shutil.copy(
-            *(draft, path),
-            driver="COG",
-            compress="DEFLATE",
-            overview_resampling="NEAREST",
-            blocksize=TILE,
-            bigtiff="IF_SAFER",
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of rasters without coordinates
+            with rasterio.open(draft, "w", driver="GTiff", **options) as raster:
+                if palette is not None:
+                    raster.write_colormap(1, {i: tuple(map(int, c)) for i, c in enumerate(palette)})
+                for top, values in rows:
+                    window = rasterio.windows.Window(0, top, width, len(values))
+                    raster.write(values, 1, window=window)
+            rasterio.shutil.copy(
+                *(draft, path),
+                driver="COG",
+                compress="DEFLATE",
+                overview_resampling="NEAREST",
+                blocksize=TILE,
+                bigtiff="IF_SAFER",
+            )
+    except Exception as error:
+        if not type(error).__module__.startswith("rasterio") or isinstance(error, OSError):
+            raise
+        raise OSError(str(error)) from error  # GDAL's own errors, such as of a full disk
     draft.unlink()

@@ -209,15 +209,20 @@ def size_of(path: Path) -> tuple[int, int]:
         DataError: It cannot be read.
         MissingExtraError: It is a TIFF that only a missing package reads.
     """
+    from hrseg.inference.huge.geo import RasterReader, has_rasterio
+
     if _start(path).startswith((_NPY, *_TIFF)):
         with open_reader(path) as reader:
             return reader.head.height, reader.head.width
     try:
         return image_size(path)
     except DataError as error:
-        if not isinstance(error.__cause__, Image.DecompressionBombError):
-            raise
-        return Image.MAX_IMAGE_PIXELS or 1, 2  # at least
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            return Image.MAX_IMAGE_PIXELS or 1, 2  # at least
+        if has_rasterio() and RasterReader.suits(path):  # formats that only GDAL knows
+            with RasterReader(path) as reader:
+                return reader.head.height, reader.head.width
+        raise
 
 
 def _start(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from .test_readers import read_all
 rasterio = pytest.importorskip(
     "rasterio", reason="the extra geo is not installed: rasterio is 36 MB"
 )
+shutil = pytest.importorskip("rasterio.shutil")
 tifffile = pytest.importorskip("tifffile")
 
 
@@ -80,3 +81,27 @@ def test_place_nodata_palette_and_overviews_are_kept(raster, monkeypatch, with_r
     assert (values[:100, :70] == 255).all()
     assert (values[100:] < 5).all()
     assert (smaller == values[::2, ::2]).mean() > 0.9
+
+
+def test_what_only_gdal_knows_is_huge_too(raster):
+    from hrseg.inference.huge.readers import open_reader, size_of
+
+    virtual = raster.with_suffix(".vrt")
+    shutil.copy(raster, virtual, driver="VRT")
+    assert size_of(virtual) == (300, 210)
+    with open_reader(virtual) as reader, TiffReader(raster) as plain:
+        assert np.array_equal(read_all(reader), read_all(plain))
+
+
+def test_a_full_disk_keeps_all_bands(raster, monkeypatch):
+    from hrseg.errors import DataError
+
+    def full(*args, **options):
+        raise rasterio._err.CPLE_FileIOError(3, 3, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy", full)
+    with pytest.raises(DataError, match=r"No space left.*All bands are kept"):
+        segment_huge(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
+    monkeypatch.undo()
+    found = segment_huge(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
+    assert found.resumed == 300
