@@ -115,7 +115,10 @@ def network(backbone: str, size: tuple[int, int], classes: int) -> Iterator[Pair
             with using("plain"):
                 run.coarse(image)
 
-        yield f"network, {precision}, rewritten", plain, lambda run=after: run.coarse(image)
+        def rewritten(run: Any = after) -> None:
+            run.coarse(image)
+
+        yield f"network, {precision}, rewritten", plain, rewritten
 
 
 PARTS: dict[str, Callable[..., Iterator[Pair]]] = {

@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ def _compile(network: nn.Module, device: torch.device, precision: str) -> Logits
         log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
         return prepare(network, device, precision)
     plain = prepare(network, device, precision, rewrite=False)
-    plain.coarse = _tried(cast(Prepared, plain), prepare(network, device, precision))
+    plain.coarse = _tried(plain, prepare(network, device, precision))
     upsample: Any = network
     return Engine(plain.coarse, upsample.upsample)
 

@@ -59,9 +59,8 @@ class FusedConv(nn.Module):
         stride, padding, dilation, groups = self.options
         size = [1, self.weight.shape[1] * groups, *_TYPICAL]
         try:
-            self.packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self.weight.to_mkldnn(), padding, stride, dilation, groups, size
-            )
+            pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self.packed = pack(self.weight.to_mkldnn(), padding, stride, dilation, groups, size)
         except (AttributeError, RuntimeError, TypeError):  # another release of torch
             self.packed = None
 
@@ -86,7 +85,7 @@ class FusedConv(nn.Module):
 
 def fused_operators() -> bool:
     """Tell whether this torch has oneDNN's fused convolutions."""
-    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:  # type: ignore[attr-defined]
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
         return False
     found = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
     return hasattr(found, "binary") and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")

@@ -205,8 +205,10 @@ def _fused(
     def find(centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return triton_head.moments(fine, own, coarse, centre, aligned)
 
-    def run(*values: torch.Tensor) -> torch.Tensor:
-        return triton_head.logits(fine, own, coarse, *values, aligned=aligned)
+    def run(
+        scale: torch.Tensor, shift: torch.Tensor, last: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        return triton_head.logits(fine, own, coarse, scale, shift, last, bias, aligned)
 
     return find, run
 

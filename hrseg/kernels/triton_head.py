@@ -3,6 +3,9 @@
 Written for CUDA and checked in Triton's interpreter on a CPU; not yet run on a GPU. Imported only where Triton is.
 """
 
+# Kernels have no Python types.
+# mypy: disallow-untyped-defs=False
+
 from collections.abc import Sequence
 
 import torch

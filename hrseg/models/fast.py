@@ -97,7 +97,7 @@ class FastModule(nn.Module):
         for target, layers in enumerate(list(module.fuse_layers)[: module.receivers]):
             paths = nn.ModuleList(nn.Sequential(*_steps(layer)) for layer in layers.children())
             if target:
-                paths[target - 1][-1].relu = True  # type: ignore[index, union-attr]
+                paths[target - 1][-1].relu = True  # type: ignore[index]
             self.paths.append(paths)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
