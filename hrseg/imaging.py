@@ -91,7 +91,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path | IO[bytes]) -> tuple[int, int]:
     """Return (height, width) of what `read_image` gives, without decoding the pixels.
 
     Raises:

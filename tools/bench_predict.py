@@ -10,7 +10,8 @@ Four ways to work through the same images take turns, block by block, in one pro
   plain loop     read, segment, write, one image after the other
   predict_files  what `hrseg predict` runs: reading ahead and writing behind in threads
 
-Every ratio is taken between blocks of one round, and the median over the rounds is printed.
+Every ratio is taken between blocks of one round, and the median over the rounds is printed. Processor time counts all
+threads: its ratio holds on a busy machine too, and says what a single core could reach at most.
 """
 
 import argparse
@@ -67,28 +68,36 @@ def blocks(predictor: Predictor, folder: Path, kinds: list[str], batch: int) -> 
     return {"bare network": bare, "labels": labels, "plain loop": loop, "predict_files": pipeline}
 
 
-def measure(ways: dict[str, Block], rounds: int) -> dict[str, list[float]]:
-    """Let the ways take turns, and return the seconds of their blocks; the first round is left out."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def measure(ways: dict[str, Block], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Let the ways take turns; return seconds and processor seconds of their blocks. The first round is left out."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name in ways if number % 2 else reversed(ways):
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             ways[name]()
             if number:
-                found[name].append(time.perf_counter() - start)
+                found[name].append((time.perf_counter() - start, time.process_time() - used))
     return found
 
 
-def table(found: dict[str, list[float]], images: int) -> list[str]:
+def table(found: dict[str, list[tuple[float, float]]], images: int) -> list[str]:
     """Return the rows in Markdown."""
-    rows = ["| way | images a second | of the bare network's | plain loop's time over it |"]
-    rows.append("| --- | --: | --: | --: |")
+    rows = [
+        "| way | images a second | of the bare network's | plain loop's time over it | processor ms an image "
+        "| bare network's over it |"
+    ]
+    rows.append("| --- | --: | --: | --: | --: | --: |")
+
+    def ratio(above: str, below: str, which: int) -> float:
+        pairs = zip(found[above], found[below], strict=True)
+        return statistics.median(one[which] / other[which] for one, other in pairs)
+
     for name, times in found.items():
-        shares = [bare / one for bare, one in zip(found["bare network"], times, strict=True)]
-        gains = [loop / one for loop, one in zip(found["plain loop"], times, strict=True)]
+        wall, used = (statistics.median(one[which] for one in times) for which in (0, 1))
         rows.append(
-            f"| {name} | {images / statistics.median(times):.1f} | {100 * statistics.median(shares):.0f} % "
-            f"| {statistics.median(gains):.2f} |"
+            f"| {name} | {images / wall:.1f} | {100 * ratio('bare network', name, 0):.0f} % "
+            f"| {ratio('plain loop', name, 0):.2f} | {1000 * used / images:.0f} "
+            f"| {100 * ratio('bare network', name, 1):.0f} % |"
         )
     return rows
 

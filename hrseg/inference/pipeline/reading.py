@@ -52,8 +52,11 @@ def pixels_of(picture: Picture, data: bytes | None) -> int:
     """Return how many pixels a picture has, from its head; 0 where that cannot be told."""
     if picture.pixels is not None:
         return picture.pixels.shape[0] * picture.pixels.shape[1]
+    source = picture.path if data is None else Named(data, picture.origin)
+    if source is None:
+        return 0
     try:
-        height, width = image_size(picture.path if data is None else Named(data, picture.origin))
+        height, width = image_size(source)
     except HrsegError:
         return 0
     return height * width

@@ -34,6 +34,7 @@ def open_cloud(word: str, wishes: Wishes) -> Source:
     """
     system, path = _system(word)
     scheme = word.partition("://")[0].lower()
+    names: list[str] | None
     if _MAGIC.search(path):
         found = sorted(str(one) for one in _ask(word, system.glob, path))
         root = PurePosixPath(path[: _MAGIC.search(path).start()] + "x").parent  # type: ignore[union-attr]
