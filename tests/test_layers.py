@@ -19,6 +19,7 @@ ROWS = [
     ("submit", 5),
     ("train", 5),
     ("runtime", 5),
+    ("cluster", 6),
     ("serve", 6),
     ("build", 4),
     ("task", 3),

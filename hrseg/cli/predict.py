@@ -56,6 +56,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     _add_sources(verb)
     _add_outputs(verb)
+    _add_cluster(verb)
 
 
 def _add_sources(verb: argparse.ArgumentParser) -> None:
@@ -88,8 +89,16 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "keep a manifest, and leave as it is what was done before and is intact"
     group.add_argument("--resume", action="store_true", help=text)
+
+
+def _add_cluster(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("many machines")
     text = "only every N-th picture from the I-th on, for N machines; keeps a manifest too"
     group.add_argument("--shard", metavar="I/N", help=text)
+    text = "the machines of a Ray cluster share the work: auto, HOST:PORT or local; resumes too"
+    group.add_argument("--ray", metavar="ADDRESS", help=text)
+    text = "how many share it (one for each GPU, or for each machine)"
+    group.add_argument("--ray-workers", type=positive, metavar="N", help=text)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -111,6 +120,7 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
       hrseg predict photos/ --out masks --resume
       hrseg predict photos/ --scales 0.5 1 1.5 --flip --merge softmax
+      hrseg predict /shared/photos --out /shared/masks --ray auto
       hrseg predict orthophoto.tif --max-memory 1.5G --save mask confidence
     """
     if not arguments.images:
@@ -136,39 +146,51 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             "A video is made in one go: leave out --resume and --shard, or --save video."
         )
+    if arguments.ray and arguments.shard:
+        raise ConfigError(
+            "--shard divides pictures by hand, and --ray does it by itself: leave one of them out."
+        )
+    if arguments.ray_workers and not arguments.ray:
+        raise ConfigError("--ray-workers are those of a Ray cluster: name it, such as --ray auto.")
     every = Every.read(arguments.every) if arguments.every else None
     recursive, out = arguments.recursive, arguments.out
     sources = open_sources(arguments.images, recursive=recursive, every=every, skip=out)
     limit = parse_size(arguments.max_memory) if arguments.max_memory else None
-    settle_threads()
-    predictor = open_predictor(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        engine=arguments.engine,
-        window=arguments.window and tuple(arguments.window),
-        overlap=arguments.overlap,
-        blend=arguments.blend,
-        protocol=arguments.protocol,
-        scales=arguments.scales,
-        flip=arguments.flip,
-        merge=arguments.merge,
-        keep=needed_maps(files) if files else (),
-        classes=arguments.classes,
-    )
+    opening = {
+        "device": arguments.device,
+        "precision": arguments.precision,
+        "engine": arguments.engine,
+        "window": arguments.window and tuple(arguments.window),
+        "overlap": arguments.overlap,
+        "blend": arguments.blend,
+        "protocol": arguments.protocol,
+        "scales": arguments.scales,
+        "flip": arguments.flip,
+        "merge": arguments.merge,
+        "classes": arguments.classes,
+    }
+    working = {"batch": arguments.batch, "max_memory": limit}
+    working |= {"blend": arguments.blend, "overlap": arguments.overlap}
+    pictures = islice(sources, arguments.limit)
+    job: Any
+    if arguments.ray:
+        from hrseg.cluster import RayJob
+
+        where = {"address": arguments.ray, "workers": arguments.ray_workers}
+        job = RayJob(
+            out, kinds, options, model=arguments.model, working=working, **where, **opening
+        )
+        results = job.run(pictures, sources.covers)
+    else:
+        settle_threads()
+        keep = needed_maps(files) if files else ()
+        predictor = open_predictor(arguments.model, keep=keep, **opening)
+        job = Job(out, files, options, shard, predictor.facts() if resume else None)
+        more = {"covers": sources.covers, "progress": rows_done(), **working}
+        found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)
+        results = job.results(found)
     broken = count = 0
-    job = Job(out, files, options, shard, predictor.facts() if resume else None)
-    pictures = job.pictures(islice(sources, arguments.limit))
-    results = predict_files(
-        *(predictor, pictures, out, kinds, options),
-        batch=arguments.batch,
-        covers=sources.covers,
-        max_memory=limit,
-        blend=arguments.blend,
-        overlap=arguments.overlap,
-        progress=rows_done(),
-    )
-    for result in job.results(results):
+    for result in results:
         count += 1
         if arguments.json:
             print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
