@@ -92,14 +92,14 @@ class Sources:
         ]
 
     def __iter__(self) -> Iterator[Picture]:
-        namer, seen, clips = Namer(), set[bytes](), dict[int, str]()
+        namer, seen = Namer(), set[bytes]()
+        clip, folder = None, ""
         for word, source in zip(self.words, self._sources, strict=True):
-            clips.clear()
             for picture in _guarded(word, source):
                 if picture.clip is not None:
-                    if id(picture.clip) not in clips:
-                        clips[id(picture.clip)] = namer.reserve(picture.clip.name)
-                    yield replace(picture, name=f"{clips[id(picture.clip)]}/{picture.name}")
+                    if picture.clip is not clip:
+                        clip, folder = picture.clip, namer.reserve(picture.clip.name)
+                    yield replace(picture, name=f"{folder}/{picture.name}")
                     continue
                 what = digest(_full(picture.path) if picture.path else picture.origin)
                 if what not in seen:

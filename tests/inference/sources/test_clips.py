@@ -52,6 +52,8 @@ def test_two_videos_of_one_name_keep_apart(tmp_path):
     words = [film(tmp_path / folder / "a.mp4", 2) for folder in ("x", "y")]
     names = [picture.name for picture in open_sources(words)]
     assert names == ["a/000000", "a/000001", "a-2/000000", "a-2/000001"]
+    (tmp_path / "list.txt").write_text("\n".join(map(str, words)), encoding="utf-8")
+    assert [picture.name for picture in open_sources([f"@{tmp_path}/list.txt"])] == names
 
 
 def test_a_damaged_video_is_one_error_and_the_next_source_is_read(tmp_path):
