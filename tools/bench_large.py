@@ -1,9 +1,10 @@
 """Time and peak memory of `hrseg.inference.huge` against the size of the image, each size in a process of its own.
 
     python -m tools.bench_large --sizes 5000 10000 20000 --max-memory 1.5G > table.md
+    python -m tools.bench_large --sizes 5000 10000 20000 --width 5000 --max-memory 1.5G
     python -m tools.bench_large --sizes 5000 --model hrnet_w18_small_v1.camvid --max-memory 1.5G
 
-Images are square RGB TIFFs of tiles of 512 x 512, deflated, made of one picture repeated. Without --model a
+Images are RGB TIFFs of tiles of 512 x 512, deflated, made of one picture repeated. Without --model a
 stand-in does the network's part: one convolution at stride 4 with eleven classes, so that reading, blending and
 writing are what is timed. Peak memory is the process's own, VmHWM of Linux, libraries and all; processor time is
 beside the time on the clock, since it does not depend on what else runs.
@@ -56,7 +57,7 @@ def standin() -> Any:
     return StandIn()
 
 
-def write_image(path: Path, side: int, picture: Path) -> None:
+def write_image(path: Path, height: int, width: int, picture: Path) -> None:
     """Write a tiled TIFF without ever holding it."""
     import tifffile
 
@@ -66,12 +67,12 @@ def write_image(path: Path, side: int, picture: Path) -> None:
     packed = zlib.compress(np.ascontiguousarray(tile).data, 1)
 
     def tiles() -> Iterator[bytes]:
-        for _ in range((-(-side // TILE)) ** 2):
+        for _ in range(-(-height // TILE) * -(-width // TILE)):
             yield packed
 
     form: dict[str, Any] = {"photometric": "rgb", "compression": "zlib", "metadata": None}
-    shape = (side, side, 3)
-    with tifffile.TiffWriter(path, bigtiff=side > 15_000) as file:
+    shape = (height, width, 3)
+    with tifffile.TiffWriter(path, bigtiff=height * width > 2 * 10**8) as file:
         file.write(tiles(), shape=shape, dtype="uint8", tile=(TILE, TILE), **form)
 
 
@@ -85,9 +86,8 @@ def measure(image: Path, model: str | None, max_memory: str, out: Path) -> dict[
     torch.set_num_threads(1)
     predictor = Predictor(model or standin(), device="cpu")
     began = time.perf_counter(), _processor()
-    result = segment_huge(predictor, image, out / "result", max_memory=parse_size(max_memory))
+    segment_huge(predictor, image, out / "result", max_memory=parse_size(max_memory))
     return {
-        "side": result.size[0],
         "seconds": time.perf_counter() - began[0],
         "processor": _processor() - began[1],
         "peak": _peak(),
@@ -108,20 +108,22 @@ def _peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def bench(sizes: list[int], model: str | None, max_memory: str, picture: Path) -> None:
+def bench(
+    sizes: list[int], width: int | None, model: str | None, max_memory: str, picture: Path
+) -> None:
     """Print the table."""
     print("| image | megapixels | s | processor s | megapixels / processor s | peak memory, GiB |")
     print("| --- | --: | --: | --: | --: | --: |", flush=True)
     for side in sizes:
         with tempfile.TemporaryDirectory() as folder:
             image = Path(folder) / "image.tif"
-            write_image(image, side, picture)
+            write_image(image, side, width or side, picture)
             words = [sys.executable, "-m", "tools.bench_large", "--one", str(image)]
             words += ["--max-memory", max_memory, *(["--model", model] if model else [])]
             found = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
-        mega = side * side / 1e6
+        mega = side * (width or side) / 1e6
         print(
-            f"| {side} x {side} | {mega:.0f} | {found['seconds']:.0f} | {found['processor']:.0f} | "
+            f"| {side} x {width or side} | {mega:.0f} | {found['seconds']:.0f} | {found['processor']:.0f} | "
             f"{mega / found['processor']:.2f} | {found['peak'] / 2**30:.2f} |",
             flush=True,
         )
@@ -193,6 +195,7 @@ def main() -> None:
     """Read the words."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 10000, 20000])
+    parser.add_argument("--width", type=int, help="of all images, which are square without it")
     parser.add_argument("--model")
     parser.add_argument("--max-memory", default="1.5G")
     parser.add_argument("--picture", type=Path, default=Path("docs/images/street.jpg"))
@@ -206,7 +209,7 @@ def main() -> None:
     elif words.agree:
         agree(words.agree, words.model, words.precision)
     else:
-        bench(words.sizes, words.model, words.max_memory, words.picture)
+        bench(words.sizes, words.width, words.model, words.max_memory, words.picture)
 
 
 if __name__ == "__main__":
