@@ -10,6 +10,7 @@ opened model, the images included; for workers, what their processes hold.
 
 import argparse
 import csv
+import functools
 import os
 import tempfile
 import time
@@ -80,6 +81,10 @@ def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         yield Point(batch, row.latency["p50"], row.memory or 0)
 
 
+def _labelled(scorer: Scorer, batch: Any) -> Any:
+    return list(scorer.label_bands(batch, ("confidence",)))
+
+
 def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     """Time network and labels; tables, and with them masks as files, end at 255 classes."""
     device = resolve_device("auto")
@@ -88,7 +93,7 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         scorer = Scorer(prepare(network, device), choose_protocol("whole"))
         subject = Subject(
             *(f"{classes} classes", "auto", device, _normalised),
-            lambda batch, scorer=scorer: list(scorer.label_bands(batch, ("confidence",))),
+            functools.partial(_labelled, scorer),
             *(np.asarray, 3, None, classes),
         )
         hand_back()

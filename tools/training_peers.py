@@ -153,7 +153,7 @@ def official(job: Job, batches: Batches) -> None:
     network = build(
         Case("official", job.backbone, "v2", "bilinear"), job.classes, Path(job.checkout)
     )
-    from core import criterion  # type: ignore[import-not-found]
+    from core import criterion
 
     if job.loss == "ohem":
         score = criterion.OhemCrossEntropy(ignore_label=IGNORE, thres=0.9, min_kept=131072)
@@ -172,8 +172,8 @@ def official(job: Job, batches: Batches) -> None:
 def mmseg(job: Job, batches: Batches) -> None:
     """Train mmsegmentation's network by its own `loss`; option with_cp is its activation checkpointing."""
     import torch
-    from mmengine.structures import PixelData  # type: ignore[import-not-found]
-    from mmseg.structures import SegDataSample  # type: ignore[import-not-found]
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
 
     from tools.references.cases import Case
     from tools.references.mmseg import build
@@ -181,7 +181,7 @@ def mmseg(job: Job, batches: Batches) -> None:
     network: Any = build(Case("mmseg", job.backbone, "v2", "bilinear"), job.classes, None).network
     network = network.to(job.device).train()
     if job.loss == "ohem":
-        from mmseg.models.utils import OHEMPixelSampler  # type: ignore[import-not-found]
+        from mmseg.models.utils import OHEMPixelSampler
 
         network.decode_head.sampler = OHEMPixelSampler(network.decode_head, 0.9, 131072)
     for module in network.modules():

@@ -101,8 +101,8 @@ def open_subject(
         config = load_config(str(choice.word))
         bands = 3 if config.data.bands is None else len(config.data.bands)
         named = {"mean": (0.5,) * bands, "std": (0.25,) * bands, "bands": config.data.bands}
-    asked = {"device": device, "precision": choice.precision, "engine": choice.engine}
-    predictor = Predictor(model, **asked, **named)
+    named |= {"device": device, "precision": choice.precision, "engine": choice.engine}
+    predictor = Predictor(model, **named)
     name = str(choice.word or "the model that ships")
     name += "" if choice.engine == "auto" else f" by {choice.engine}"
     return subject_of(predictor, name, until)

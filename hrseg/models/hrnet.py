@@ -209,7 +209,8 @@ class HRNet(nn.Module):
     def stem(self, image: torch.Tensor) -> torch.Tensor:
         """Run the two convolutions that open the network. Shape: image → (N, 64, H/4, W/4)."""
         x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
-        return self.relu(self.bn2(self.conv2(x)))  # type: ignore[no-any-return]
+        opened: torch.Tensor = self.relu(self.bn2(self.conv2(x)))
+        return opened
 
     def forward_stages(self, image: torch.Tensor) -> dict[str, list[torch.Tensor]]:
         """Return what every stage leaves on every branch, for looking inside.
