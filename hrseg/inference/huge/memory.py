@@ -18,7 +18,10 @@ SPARE = 96 * 2**20
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _LEAST = 2**29
 _PROBE = 128
-_FLOOR = 400  # bytes of a pixel, for programs whose inside torch does not see
+_FEW, _HIDDEN = (
+    10,
+    400,
+)  # fewer operations than a network has: torch does not see inside; bytes of a pixel then
 
 
 def parse_size(text: str) -> int:
@@ -74,7 +77,8 @@ def bytes_per_pixel(logits_fn: LogitsFunction, bands: int) -> int:
     """
     with _Live() as live:
         logits_fn(torch.zeros(1, bands, _PROBE, _PROBE))
-    return max(_FLOOR, live.peak // _PROBE**2)
+    seen = live.peak // _PROBE**2
+    return max(seen, _HIDDEN) if live.made < _FEW else seen
 
 
 class _Live(TorchDispatchMode):
@@ -82,7 +86,7 @@ class _Live(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.made = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -97,6 +101,7 @@ class _Live(TorchDispatchMode):
         if key in self._known:
             return
         self._known.add(key)
+        self.made += 1
         self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._leave, key, storage.nbytes())

@@ -11,6 +11,7 @@ from hrseg.inference.blending import Blend
 from hrseg.inference.grid import Grid, even_spans, step_on_grid
 from hrseg.inference.huge.memory import SPARE
 from hrseg.inference.huge.readers import Head
+from hrseg.inference.huge.strips import MOST_AHEAD, PORTION
 
 SIDES = (1024, 768, 512, 384, 256, 192, 128)
 """Windows that are tried, largest first: the network sees most around each pixel, and least is run twice."""
@@ -87,13 +88,15 @@ class Needs:
         high, wide = max(h for _, h in grid.rows), max(w for _, w in grid.columns)
         step = step_on_grid(plan.window[1], plan.overlap)
         span = min(head.width, wide + (plan.batch - 1) * step)
-        held = (high + min(head.block, 1024)) * head.width * (self.seen + 1)
+        ahead = head.block if head.block <= MOST_AHEAD else 0
+        held = (high + ahead) * head.width * (self.seen + 1)
+        portion = max(PORTION, head.block) if ahead else high
         return (
             int(SAFETY * self.network * high * wide * plan.batch)
             + self.logits * (2 * high * span + grid.most_kept * head.width)
-            + 2 * held
-            + 2 * high * head.row_bytes
-            + 6 * high * head.width  # mask, confidence and their packed form
+            + held
+            + 2 * portion * (head.row_bytes + self.seen * head.width)
+            + 4 * high * head.width  # mask, confidence and their packed form
             + head.reserve
         )
 

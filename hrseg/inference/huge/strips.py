@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 MOST_AHEAD = 1024
 """Rows that are read ahead at most, so that blocks are decoded once."""
+PORTION = 256
+"""Rows that are read at a time, or one block of the file."""
 
 
 class Strips:
@@ -42,8 +44,8 @@ class Strips:
         self.reader, self.bands = reader, bands
         self.mean, self.std, self.value_range = mean, std, value_range
         self.brightest = 0  # of 16-bit values that become 8 bits
-        self._top = self._bottom = 0
-        self._pixels: np.ndarray | None = None
+        self._top = self._bottom = 0  # of what is held
+        self._pixels = np.empty((0, 0, 0))  # the row at the top is the first
         self._valid: np.ndarray | None = None
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
@@ -60,7 +62,6 @@ class Strips:
 
     def pixels(self, top: int, bottom: int) -> np.ndarray:
         """Return rows that are held. Shape: (rows, W, bands)."""
-        assert self._pixels is not None
         return self._pixels[top - self._top : bottom - self._top]
 
     def valid(self, top: int, bottom: int) -> np.ndarray | None:
@@ -68,28 +69,37 @@ class Strips:
         return None if self._valid is None else self._valid[top - self._top : bottom - self._top]
 
     def hold(self, top: int, bottom: int) -> None:
-        """Read down to `bottom`, and let go of what is above `top`."""
-        if self._pixels is None or top >= self._bottom:
-            self._top = self._bottom = top
-            self._pixels = self._valid = None
+        """Read down to `bottom`, and let go of what is above `top`, where there is more to read."""
         if bottom <= self._bottom:
             return
-        head = self.reader.head
-        if head.block <= MOST_AHEAD:
+        head, ahead = self.reader.head, self.reader.head.block <= MOST_AHEAD
+        if ahead:
             bottom = min(head.height, -(-bottom // head.block) * head.block)
-        values = self.reader.rows(self._bottom, bottom)
-        valid = self.reader.valid(values, self._bottom)
-        if self.bands is None and values.dtype == np.uint16:
-            self.brightest = max(self.brightest, int(values.max(initial=0)))
-        pixels = seen(values, head, valid, self.bands)
-        del values
-        kept = slice(top - self._top, None)
-        if self._pixels is not None:
-            pixels = np.concatenate([self._pixels[kept], pixels])
-            if valid is not None and self._valid is not None:
-                valid = np.concatenate([self._valid[kept], valid])
-        self._pixels, self._valid = pixels, valid
-        self._top, self._bottom = top, bottom
+        self._let_go(top)
+        portion = -(-PORTION // head.block) * head.block if ahead else bottom
+        while self._bottom < bottom:
+            end = min(bottom, (self._bottom // portion + 1) * portion)
+            values = self.reader.rows(self._bottom, end)
+            valid = self.reader.valid(values, self._bottom)
+            if self.bands is None and values.dtype == np.uint16:
+                self.brightest = max(self.brightest, int(values.max(initial=0)))
+            pixels = seen(values, head, valid, self.bands)
+            rows = slice(self._bottom - self._top, end - self._top)
+            self._pixels = _roomy(self._pixels, bottom - self._top, pixels)
+            self._pixels[rows] = pixels
+            if valid is not None:
+                held = np.empty((0, 0), bool) if self._valid is None else self._valid
+                self._valid = _roomy(held, bottom - self._top, valid)
+                self._valid[rows] = valid
+            self._bottom = end
+
+    def _let_go(self, top: int) -> None:
+        """Move what is still needed to the beginning."""
+        kept = max(0, self._bottom - top)
+        for rows in (self._pixels, self._valid):
+            if rows is not None and kept:
+                _move_up(rows, top - self._top, kept)
+        self._top, self._bottom = top, top + kept
 
     def tell(self) -> None:
         """Say what was only known after all rows."""
@@ -98,3 +108,20 @@ class Strips:
                 "%s has 16 bits, and no value beyond 255: it was taken for nearly black. Save it with 8 bits.",
                 self.reader.path,
             )
+
+
+def _move_up(rows: np.ndarray, by: int, count: int) -> None:
+    """Move rows to the beginning, in pieces that do not overlap, so that nothing is copied twice."""
+    for begin in range(0, count if by else 0, max(1, by)):
+        end = min(begin + by, count)
+        rows[begin:end] = rows[begin + by : end + by]
+
+
+def _roomy(rows: np.ndarray, count: int, like: np.ndarray) -> np.ndarray:
+    """Return an array with room for so many rows like those, which begins with the rows that there are."""
+    if len(rows) >= count and rows.shape[1:] == like.shape[1:]:
+        return rows
+    larger = np.empty((count, *like.shape[1:]), like.dtype)
+    if rows.shape[1:] == like.shape[1:]:
+        larger[: len(rows)] = rows
+    return larger

@@ -20,7 +20,7 @@ from hrseg.inference.grid import check_window
 from hrseg.inference.huge.finish import finish
 from hrseg.inference.huge.geo import environment, has_rasterio
 from hrseg.inference.huge.memory import SPARE, bytes_per_pixel, free_memory, used_memory
-from hrseg.inference.huge.plan import Needs, Plan, make_plan
+from hrseg.inference.huge.plan import SIDES, Needs, Plan, make_plan
 from hrseg.inference.huge.readers import Reader, open_reader
 from hrseg.inference.huge.result import HugeResult
 from hrseg.inference.huge.small import Reduced
@@ -222,6 +222,15 @@ class _Work:
             name=str(self.reader.path),
         )
         self.spool.begin(plan=plan.to_dict())
+        best = Plan((SIDES[0], SIDES[0]), plan.overlap, plan.blend, 1)
+        if self.wishes.window is None and plan.window < best.window and min(self.size) > SIDES[0]:
+            log.warning(
+                "%s: windows of %d x %d fit into the limit. With --max-memory %.1fG they would be %d x %d, which is "
+                "nearer to the image in one piece.",
+                *(self.reader.path, *plan.window),
+                (used + SPARE + needs.of(best)) / 2**30 + 0.05,
+                *best.window,
+            )
         log.info(
             "%s: %d x %d pixels in windows of %d x %d, %d at once, that overlap by %g.",
             *(self.reader.path, *self.size, *plan.window, plan.batch, plan.overlap),
@@ -231,41 +240,45 @@ class _Work:
     def _bands(self, plan: Plan, progress: Progress | None) -> None:
         begin, (_, width) = self.spool.rows, self.size
         look, grid = self.predictor.scorer.look, plan.grid(*self.size)
-        mask, sure = np.empty((0, 0), np.uint8), np.empty((0, 0), np.float32)
+        mask = sure = np.empty((0, 0), np.uint8)
+        confidence = 0.0
         for top, left, logits in window_blocks(look, self.strips, grid, begin):
             rows, columns = logits.shape[-2:]
             if top + rows <= begin:
                 continue
             if not left:
-                mask, sure = np.empty((rows, width), np.uint8), np.empty((rows, width), np.float32)
+                mask, sure = np.empty((rows, width), np.uint8), np.empty((rows, width), np.uint8)
+                confidence = 0.0
+                self.strips.hold(top, top + rows)
             for row in range(0, rows, _SLICE):
                 part = logits[0, :, row : row + _SLICE]
-                place = (slice(row, row + _SLICE), slice(left, left + columns))
                 best, winner = part.max(dim=0)
-                sure[place] = torch.exp(best - torch.logsumexp(part, dim=0)).cpu().numpy()
-                mask[place] = winner.to(torch.uint8).cpu().numpy()
+                share = torch.exp(best - torch.logsumexp(part, dim=0)).cpu().numpy()
+                place = (slice(row, row + _SLICE), slice(left, left + columns))
+                valid = self.strips.valid(top + row, top + min(row + _SLICE, rows))
+                with_data = np.True_ if valid is None else valid[:, place[1]]
+                share = np.where(with_data, share, 0)
+                confidence += float(share.sum(dtype=np.float64))
+                mask[place] = np.where(with_data, winner.cpu().numpy(), IGNORE_INDEX)
+                sure[place] = np.where(with_data, (100 * share).round(), IGNORE_INDEX)
             if left + columns == width:
-                self._put(top, mask, sure)
+                self._put(top, mask, sure, confidence)
                 if progress:
                     progress(top + rows, self.size[0])
 
-    def _put(self, top: int, mask: np.ndarray, sure: np.ndarray) -> None:
-        bottom = top + len(mask)
-        self.strips.hold(top, bottom)
-        valid = self.strips.valid(top, bottom)
-        if valid is not None:
-            mask[~valid] = IGNORE_INDEX
-            sure[~valid] = 0
+    def _put(self, top: int, mask: np.ndarray, sure: np.ndarray, confidence: float) -> None:
         maps = {"mask": mask}
         if "confidence" in self.files:
-            per_cent = (100 * sure).round().astype(np.uint8)
-            per_cent[mask == IGNORE_INDEX] = IGNORE_INDEX
-            maps["confidence"] = per_cent
+            maps["confidence"] = sure
         if "overlay" in self.files:
-            maps["picture"] = self.reduced.band(self.strips.pixels(top, bottom))
-        counts = np.bincount(mask.ravel(), minlength=256)[: self.predictor.labels.num_classes]
-        confidence = float(sure.sum(dtype=np.float64))
-        self.spool.put(bottom, maps, counts=counts.tolist(), confidence=confidence)
+            maps["picture"] = self.reduced.band(self.strips.pixels(top, top + len(mask)))
+        counts = np.zeros(256, np.int64)
+        for row in mask:  # all at once would take eight bytes a pixel
+            counts += np.bincount(row, minlength=256)
+        classes = self.predictor.labels.num_classes
+        self.spool.put(
+            top + len(mask), maps, counts=counts[:classes].tolist(), confidence=confidence
+        )
 
 
 def _shares(labels: LabelSet, counts: np.ndarray) -> dict[str, float]:
