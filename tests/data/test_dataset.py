@@ -119,6 +119,7 @@ def epochs(pairs: list[Pair], workers: int, context: str | None = None) -> list[
     return batches
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize(("workers", "context"), [(1, "fork"), (2, "fork"), (1, "spawn")])
 def test_workers_change_nothing(pairs, workers, context):
     alone, together = epochs(pairs, 0), epochs(pairs, workers, context)
