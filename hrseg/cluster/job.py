@@ -218,9 +218,9 @@ class RayJob:
                     yield pickle.loads(row["answer"])
             except ray.exceptions.RayError as error:
                 if not any_came:
-                    last = str(error).strip().rpartition("\n")[2]
+                    last = str(error).strip().rpartition("\n")[2].rstrip(".")
                     raise ConfigError(
-                        f"The workers do not start on the Ray cluster: {last} Every machine needs hrseg[ray] in the "
+                        f"The workers do not start on the Ray cluster: {last}. Every machine needs hrseg[ray] in the "
                         "version of this one, and the same Python and Ray."
                     ) from error
 

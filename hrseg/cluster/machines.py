@@ -2,12 +2,16 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from hrseg.errors import ConfigError, MissingExtraError
+
+_PATIENCE = 5.0
+"""Seconds for a machine to say that it is there."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,10 @@ def joined(address: str) -> Iterator[Any]:
             "local" for one of this machine alone, which ends with the job.
 
     Raises:
-        ConfigError: There is no cluster.
+        ConfigError: There is no cluster, or the address is none.
         MissingExtraError: Ray is not installed.
     """
+    _knock(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of clusters that begin here
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the job tells what became of it
     ray = need_ray()
@@ -63,14 +68,34 @@ def joined(address: str) -> Iterator[Any]:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ConfigError(
-            f"No Ray cluster at '{address}': {first}. Start one with 'ray start --head' on the first machine and "
-            "'ray start --address FIRST:6379' on the others, or use --ray local."
-        ) from error
+        raise _no_cluster(address, first) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether somebody listens: Ray itself would wait for ten minutes and more."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(
+            f"'{address}' is not the address of a Ray cluster's head, such as 10.0.0.1:6379. On a machine of the "
+            "cluster --ray auto will do; from elsewhere: ray job submit -- hrseg predict ... --ray auto"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"No Ray cluster at '{address}': {reason}. Start one with 'ray start --head' on the first machine and "
+        "'ray start --address FIRST:6379' on the others, or use --ray local."
+    )
 
 
 @contextmanager

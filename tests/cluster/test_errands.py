@@ -2,13 +2,14 @@
 
 import builtins
 import pickle
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hrseg.cluster.errands import LARGEST, errands_of, portable
-from hrseg.cluster.machines import Room, need_ray, room
+from hrseg.cluster.machines import Room, joined, need_ray, room
 from hrseg.errors import ConfigError, MissingExtraError
 from hrseg.inference.sources import Clip, Picture
 
@@ -91,6 +92,19 @@ def test_machines_are_divided_among_workers(nodes, words, expected):
 def test_too_little_room_is_said(nodes, words, sentence):
     with pytest.raises(ConfigError, match=sentence):
         room(nodes, **words)
+
+
+@pytest.mark.parametrize("address", ["head", "ray://head:10001", ":6379", "head:0", "head:99999"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(ConfigError, match=r"such as 10\.0\.0\.1:6379"), joined(address):
+        pass
+
+
+def test_an_address_where_nobody_listens_is_told_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ConfigError, match="No Ray cluster at"), joined(f"127.0.0.1:{port}"):
+        pass
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
