@@ -110,14 +110,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def request(url: str, start: int = 0, validator: str = "", timeout: float = TIMEOUT) -> Answer:
+def request(url: str, start: int = 0, validator: str = "", timeout: float | None = None) -> Answer:
     """Ask for a file, or for the rest of it.
 
     Args:
         url: Its address.
         start: Bytes that are here already.
         validator: What identified that version; the server starts again if it has another one by now.
-        timeout: Seconds without a byte after which the connection counts as broken.
+        timeout: Seconds without a byte after which the connection counts as broken; None takes TIMEOUT.
 
     Raises:
         TransferError: No answer, an error, or a web page instead of a file.
@@ -130,7 +130,8 @@ def request(url: str, start: int = 0, validator: str = "", timeout: float = TIME
     redirects = _Redirects()
     opener = urllib.request.build_opener(redirects)
     try:
-        stream = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+        asked = urllib.request.Request(url, headers=headers)
+        stream = opener.open(asked, timeout=timeout or TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
             return _refused(error, start)

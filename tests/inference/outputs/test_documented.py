@@ -20,12 +20,12 @@ def test_the_table_has_every_kind_with_its_file():
     assert rows == [(kind, row.suffix) for kind, row in OUTPUTS.items()]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # files that a two-line snippet leaves open
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # files that a short snippet leaves open
 @pytest.mark.parametrize("kind", OUTPUTS)
-def test_each_kind_is_read_back_in_two_lines(kind, tmp_path, monkeypatch, capsys):
+def test_each_kind_is_read_back_in_few_lines(kind, tmp_path, monkeypatch, capsys):
     path = write_all(MADE, tmp_path, "street", [kind])[kind]
     [snippet] = [text for text in SNIPPETS if f'"{path.name}"' in text]
-    assert len(snippet.splitlines()) == 2
+    assert len(snippet.replace("\n\n", "\n").splitlines()) <= 6
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(snippet, names)

@@ -60,7 +60,8 @@ def test_a_damaged_video_is_one_error_and_the_next_source_is_read(tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(film(tmp_path / "a.mp4").read_bytes()[:300])
     first, *others = open_sources([broken, tmp_path / "a.mp4"])
-    assert "broken.mp4 holds no frames" in str(first.error)
+    assert "broken.mp4" in str(first.error)  # FFmpeg's releases differ in what they notice
+    assert "damaged" in str(first.error)
     assert len(others) == 8
 
 
