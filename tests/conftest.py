@@ -3,6 +3,11 @@
 import os
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+if (
+    "PYTEST_XDIST_WORKER_COUNT" in os.environ
+):  # several processes share the cores; their children too
+    _SHARE = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _SHARE)))
 
 import pytest
 import torch
