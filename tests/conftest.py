@@ -1,6 +1,7 @@
 """What many tests share: small networks and a fixed seed. No data is downloaded anywhere."""
 
 import os
+import signal
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 if (
@@ -8,6 +9,9 @@ if (
 ):  # several processes share the cores; their children too
     _SHARE = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _SHARE)))
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # xdist ignores it, and so would their children
 
 import pytest
 import torch

@@ -320,7 +320,7 @@ def test_a_bad_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
     for path in [cut, *map(folder.joinpath, list(bad_files.write_all(folder))[::3])]:
         assert main(["weights", "import", str(path), "--out", str(out)]) == YOURS, path
         said = capsys.readouterr()
-        assert said.err.startswith("hrseg: "), path
+        assert said.err.startswith("hrseg:"), path
         assert bad_files.MARK not in said.out + said.err
         assert "Traceback" not in said.err
         assert not out.exists()
