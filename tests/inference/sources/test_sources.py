@@ -176,8 +176,8 @@ def test_an_archive_gives_its_images_in_its_own_order(here):
 
 
 def test_members_cannot_leave_the_folder_of_the_results(here):
-    packed(here / "a.zip", {"../../etc/x.png": png(), "/root/y.png": png(), "C:\\z.png": png()})
-    assert names(open_sources(["a.zip"])) == ["a/etc/x", "a/root/y", "a/C_/z"]
+    packed(here / "a.zip", {"../../etc/x.png": png(), "/var/y.png": png(), "C:\\z.png": png()})
+    assert names(open_sources(["a.zip"])) == ["a/etc/x", "a/var/y", "a/C_/z"]
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(here):
