@@ -454,6 +454,11 @@ def clear_errors() -> Iterator[None]:
             ) from error
         if "DataLoader worker" not in str(error):
             raise
+        if "signal: Terminated" in str(error):
+            raise TrainingError(
+                "A loader process was told to stop (SIGTERM), as batch systems tell all processes when time is up. The "
+                "checkpoints written so far are whole. Go on with --resume last."
+            ) from error
         raise TrainingError(
             "A loader process died, most often because memory (or /dev/shm in a container) ran out. "
             "Use fewer data.workers; data.workers=0 loads in the main process and shows any error."

@@ -257,6 +257,7 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "Make data.batch_size smaller"),
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers=0"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."), "resume last"),
     ],
 )
 def test_exhausted_machine_gives_advice(error, message):
