@@ -76,6 +76,13 @@ class ModelConfig:
         "From a finer branch to a coarser one: a stride-2 convolution per octave, or one max pooling and "
         "a 1x1 convolution, which is cheaper.",
     )
+    input_scale: float = option(
+        1.0,
+        "The network sees every image enlarged by this factor and answers at the image's own size: small "
+        "things become visible, time grows with its square.",
+        low=1,
+        high=4,
+    )
     weights: str | None = option(
         None,
         "What to start from: a checkpoint, a .safetensors file, or a tag such as hrnet_w48.ms_in1k "

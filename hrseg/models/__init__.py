@@ -67,8 +67,10 @@ FORM: dict[str, Any] = {
     "branches_from_start": False,
     "activation": "relu",
     "downsample": "conv",
+    "input_scale": 1.0,
 }
 """Options of an HRNet besides its width, with the values that a spec without them means: the published network's."""
+LARGEST_INPUT_SCALE = 4.0
 _CHOICES = {
     name: get_args(kind)
     for name, kind in (
@@ -94,6 +96,7 @@ def create_model(
     branches_from_start: bool = False,
     activation: Activation = "relu",
     downsample: Downsample = "conv",
+    input_scale: float = 1.0,
     init: Literal["kaiming", "official"] = "kaiming",
     encoder_weights: str | None = None,
 ) -> Any:
@@ -114,6 +117,7 @@ def create_model(
         branches_from_start: Four branches from stage 2 on.
         activation: "relu" or "leaky_relu".
         downsample: From a finer branch to a coarser in the fusions: "conv" or "max_pool".
+        input_scale: The network sees the image enlarged by this factor, 1 to 4; logits keep the image's size.
         init: "kaiming" to train from scratch; "official" (std 0.001) where ImageNet weights follow.
         encoder_weights: For baselines only: None, or a name smp knows ("imagenet"), which downloads.
 
@@ -136,6 +140,7 @@ def create_model(
         "branches_from_start": branches_from_start,
         "activation": activation,
         "downsample": downsample,
+        "input_scale": input_scale,
     }
     _check(head, num_classes, resize, in_channels, init, form)
     spec = {
@@ -163,6 +168,7 @@ def create_model(
         exchange=exchange,
         branches_from_start=branches_from_start,
         receivers=HEADS[head].reads,
+        input_scale=input_scale,
     )
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
     spec |= form
@@ -195,6 +201,11 @@ def _check(
     for name, number in (("num_classes", num_classes), ("in_channels", in_channels)):
         if number < 1:
             raise ConfigError(f"{name} is {number}; a network needs at least 1.")
+    if not 1.0 <= form["input_scale"] <= LARGEST_INPUT_SCALE:
+        raise ConfigError(
+            f"input_scale is {form['input_scale']}. It must lie between 1, the image as it is, and "
+            f"{LARGEST_INPUT_SCALE:g}; to see less of an image, make it smaller (evaluation.scales, data.base_size)."
+        )
 
 
 def _check_plain(head: str, form: Mapping[str, Any]) -> None:

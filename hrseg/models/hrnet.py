@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hrseg.models.blocks import PLAIN, BasicBlock, Bottleneck, Style, conv_bn, enlarge
@@ -152,9 +153,12 @@ class HRNet(nn.Module):
         branches_from_start: Stages 2 and 3 have all four branches, as stage 4 has, instead of opening one
             each; modules and blocks stay as many.
         receivers: Branches that the very last fusion reaches, see `Module`; 1 for the head V1.
+        input_scale: The image is enlarged by this factor before anything else, so that small things cover more
+            of the finest map. Time and memory grow with its square.
 
     Shape:
-        image (N, in_channels, H, W) → four maps, (N, C * 2**i, ceil(H / (4 * 2**i)), …)
+        image (N, in_channels, H, W) → four maps, (N, C * 2**i, ceil(H / (4 * 2**i)), …), where H and W are
+        those of the enlarged image, rounded down
 
     Source: arXiv:1908.07919; a new branch starts from the lowest existing one. exchange and
         branches_from_start are its ablations of multi-resolution fusion and of resolution maintenance.
@@ -170,9 +174,11 @@ class HRNet(nn.Module):
         exchange: Exchange = "full",
         branches_from_start: bool = False,
         receivers: int = 4,
+        input_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.variant = variant
+        self.input_scale = input_scale
         self.out_channels = variant.channels(4)
         self.conv1 = style.conv(in_channels, 64, stride=2)
         self.bn1 = nn.BatchNorm2d(64)
@@ -208,6 +214,8 @@ class HRNet(nn.Module):
 
     def stem(self, image: torch.Tensor) -> torch.Tensor:
         """Run the two convolutions that open the network. Shape: image → (N, 64, H/4, W/4)."""
+        if self.input_scale != 1.0:
+            image = F.interpolate(image, scale_factor=self.input_scale, mode="bilinear")
         x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
         opened: torch.Tensor = self.relu(self.bn2(self.conv2(x)))
         return opened

@@ -13,6 +13,7 @@ NETWORKS = [
     (SMALL, {"exchange": "final", "padding": "same"}),
     (SMALL, {"branches_from_start": True, "activation": "leaky_relu"}),
     (SMALL, {"downsample": "max_pool", "resize": "bilinear_scaled"}),
+    (SMALL, {"input_scale": 1.5}),
     *(("resnet18", {"head": head}) for head in BASELINE_HEADS),
 ]
 each_network = pytest.mark.parametrize(

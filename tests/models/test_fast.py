@@ -33,6 +33,7 @@ def lively(network):
         ("v2", {"resize": "nearest"}),
         ("v2", {"exchange": "final"}),
         ("v2", {"branches_from_start": True}),
+        ("v2", {"input_scale": 1.5}),
         ("v1", {}),
         ("ocr", {}),
         ("c1", {"resize": "bilinear_scaled"}),

@@ -137,6 +137,18 @@ def test_max_pool_takes_the_largest_of_each_window():
     )
 
 
+def test_an_input_scale_is_an_enlarged_image_and_logits_of_its_own_size():
+    network, plain = build(input_scale=1.5), build()
+    image = torch.rand(1, 3, 62, 97)
+    large = F.interpolate(image, scale_factor=1.5, mode="bilinear")  # 93 x 145
+    maps = network.forward_branches(image)
+    assert [tuple(x.shape[-2:]) for x in maps] == [(24, 37), (12, 19), (6, 10), (3, 5)]
+    for mine, its in zip(maps, plain.forward_branches(large), strict=True):
+        assert torch.equal(mine, its)
+    coarse = plain.forward_coarse(large)
+    assert torch.equal(network(image), plain.upsample(coarse, (62, 97)))
+
+
 def test_each_variant_costs_less_or_more_as_it_should():
     def adds(**options):
         with torch.device("meta"):
@@ -146,6 +158,7 @@ def test_each_variant_costs_less_or_more_as_it_should():
     assert adds(exchange="final") < adds(exchange="between_stages") < plain
     assert adds(downsample="max_pool") < plain < adds(branches_from_start=True)
     assert adds(activation="leaky_relu") == plain
+    assert adds(input_scale=1.5) == plain * 1.5**2
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,8 @@ def test_each_variant_costs_less_or_more_as_it_should():
         ({"exchange": "fulll"}, "Did you mean 'full'"),
         ({"activation": "gelu"}, "Activations: leaky_relu, relu"),
         ({"downsample": "pool"}, "Unknown downsample 'pool'"),
+        ({"input_scale": 0.5}, "input_scale is 0.5. It must lie between 1"),
+        ({"input_scale": 40.0}, "input_scale is 40.0. It must lie between 1"),
     ],
 )
 def test_unknown_options_are_explained(options, words):
