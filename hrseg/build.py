@@ -29,7 +29,8 @@ from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet
 from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, unknown_choice
 from hrseg.inference.prepare import resolve_precision
-from hrseg.losses import WeightedSum, class_weights_from_counts
+from hrseg.losses import WeightedSum
+from hrseg.losses.class_weights import class_weights_from_counts
 from hrseg.models import FORM, HEADS, create_model
 from hrseg.runs import MetricsFile, StartFolder, version_of
 from hrseg.task import SegmentationTask

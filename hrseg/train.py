@@ -40,7 +40,7 @@ from hrseg.errors import ConfigError, HrsegError, TrainingError, WeightsError
 from hrseg.evaluation.ledger import Ledger
 from hrseg.gather import KeepLedger, WritePredictions
 from hrseg.inference.opening import OpenedModel, open_model
-from hrseg.losses import LOSSES
+from hrseg.losses.terms import LOSSES
 from hrseg.metrics import Scores, table
 from hrseg.models.memory import Memory, training_memory
 from hrseg.models.summary import Summary, summary

@@ -6,17 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from hrseg.errors import ConfigError, DataError
-from hrseg.losses import (
-    CITYSCAPES_WEIGHTS,
-    LOSSES,
-    WeightedSum,
-    class_weights_from_counts,
-    cross_entropy,
-    dice,
-    focal,
-    lovasz,
-    ohem,
-)
+from hrseg.losses import WeightedSum
+from hrseg.losses.class_weights import CITYSCAPES_WEIGHTS, class_weights_from_counts
+from hrseg.losses.terms import LOSSES, cross_entropy, dice, focal, lovasz, ohem
 
 NAMES = sorted(LOSSES)
 EVERY_TERM = dict.fromkeys(NAMES, 0.5)

@@ -117,7 +117,7 @@ def plain(job: Job, batches: Batches) -> None:
     import torch.nn.functional as F
 
     from hrseg.kernels.head import using
-    from hrseg.losses import LOSSES
+    from hrseg.losses.terms import LOSSES
     from hrseg.models import create_model
 
     network: Any = create_model(job.backbone, num_classes=job.classes).to(job.device).train()

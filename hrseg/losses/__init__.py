@@ -1,0 +1,208 @@
+"""The loss of a run: the weighted sum of the terms that a recipe asks for by name.
+
+Nothing here knows a config, a network or a trainer. The terms are in `terms`, the ways to weigh
+classes in `class_weights`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.kernels.loss import enlarged_surprise
+from hrseg.losses.terms import LOSSES
+
+AVERAGES = ("valid", "all")
+
+
+class WeightedSum(nn.Module):
+    """Losses by name, each times its factor.
+
+    Args:
+        terms: Name of a loss → factor. Empty means cross-entropy alone; factor 0 drops a term.
+        class_weights: One weight per class for cross-entropy, OHEM and focal; None weighs all
+            alike.
+        average: See `cross_entropy`.
+        ignore_index: trainId of pixels without loss.
+        ohem_threshold: See `ohem`.
+        ohem_min_kept: See `ohem`: pixels, or up to 1 a share of the valid pixels.
+        focal_gamma: See `focal`.
+        aux_weight: Factor of the auxiliary logits' cross-entropy in `total`.
+
+    Raises:
+        ConfigError: A name that is no loss, or a number outside its range.
+
+    Example:
+        >>> loss = WeightedSum({"cross_entropy": 1.0, "dice": 0.5})
+        >>> loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4).long())
+        tensor(0.7765)
+    """
+
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self,
+        terms: Mapping[str, float] | None = None,
+        *,
+        class_weights: torch.Tensor | None = None,
+        average: str = "valid",
+        ignore_index: int = 255,
+        ohem_threshold: float = 0.9,
+        ohem_min_kept: float = 131072,
+        focal_gamma: float = 2.0,
+        aux_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        terms = terms or {"cross_entropy": 1.0}
+        _check_terms(terms)
+        self.terms = {name: factor for name, factor in terms.items() if factor}
+        _check_range("loss.ohem_threshold", ohem_threshold, 0, 1)
+        _check_range("loss.ohem_min_kept", ohem_min_kept, 0)
+        _check_range("loss.focal_gamma", focal_gamma, 0)
+        _check_range("loss.aux_weight", aux_weight, 0)
+        if class_weights is not None:
+            class_weights = class_weights.detach().clone().float()
+            _check_class_weights(class_weights)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        if average not in AVERAGES:
+            raise ConfigError(unknown_choice("loss average", average, AVERAGES))
+        self.average = average
+        self.ignore_index = ignore_index
+        self.threshold = ohem_threshold
+        self.min_kept = ohem_min_kept
+        self.gamma = focal_gamma
+        self.aux_weight = aux_weight
+
+    def forward(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the terms, in float32 whatever the logits' precision.
+
+        Shape:
+            logits (N, K, H, W), mask (N, H, W) → scalar
+
+        Raises:
+            DataError: Sizes that do not match, or (on the CPU, where looking is free) a trainId
+                that is no class.
+        """
+        self._check(logits, mask)
+        mask = mask.long()
+        with torch.autocast(logits.device.type, enabled=False):
+            losses = [
+                factor * self._term(name, logits.float(), mask)
+                for name, factor in self.terms.items()
+            ]
+            return torch.stack(losses).sum()
+
+    def total(
+        self, outputs: Mapping[str, torch.Tensor], mask: torch.Tensor, resize: str = "bilinear"
+    ) -> torch.Tensor:
+        """Return the loss of `forward_all`: the terms on "main", plain cross-entropy on "aux".
+
+        Args:
+            outputs: {"main": logits} and perhaps "aux", at any size; they are brought to the
+                mask's.
+            resize: The network's resize policy. Logits are resized bilinearly under all of them;
+                "bilinear_aligned" keeps the corners in place.
+
+        Shape:
+            logits (N, K, h, w), mask (N, H, W) → scalar
+
+        Source: only the official main output mines hard pixels; 0.4 for the auxiliary one.
+        """
+        loss = self._main(outputs["main"], mask, resize)
+        if "aux" in outputs:
+            logits = outputs["aux"]
+            with torch.autocast(logits.device.type, enabled=False):
+                surprise = self._enlarged(logits, mask.long(), resize)
+                aux = self._term("cross_entropy", logits, mask.long(), surprise=surprise)
+                loss = loss + self.aux_weight * aux
+        return loss
+
+    def _main(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
+        """Return the terms' sum; where the true class's probability is all they read, never enlarge the logits."""
+        size = (mask.shape[-2], mask.shape[-1])
+        same = tuple(logits.shape[-2:]) == size
+        if same or not all(LOSSES[name].of_surprise for name in self.terms):
+            loss: torch.Tensor = self(_to_size(logits, size, resize), mask)
+            return loss
+        self._check(logits, mask, enlarged=True)
+        mask = mask.long()
+        with torch.autocast(logits.device.type, enabled=False):
+            surprise = self._enlarged(logits, mask, resize)
+            losses = [
+                factor * self._term(name, logits, mask, surprise=surprise)
+                for name, factor in self.terms.items()
+            ]
+            return torch.stack(losses).sum()
+
+    def _enlarged(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
+        aligned = resize == "bilinear_aligned"
+        return enlarged_surprise(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
+
+    def _term(
+        self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: torch.Tensor
+    ) -> torch.Tensor:
+        row = LOSSES[name]
+        settings: dict[str, Any] = {setting: getattr(self, setting) for setting in row.settings}
+        return row.function(logits, mask, ignore_index=self.ignore_index, **settings, **known)
+
+    def _check(self, logits: torch.Tensor, mask: torch.Tensor, enlarged: bool = False) -> None:
+        size = mask.shape[-2:] if enlarged else logits.shape[2:]
+        if logits.ndim != 4 or mask.shape != (logits.shape[0], *size):
+            raise DataError(
+                f"Logits {tuple(logits.shape)} and mask {tuple(mask.shape)} do not match. "
+                "Right would be (N, K, H, W) and (N, H, W); WeightedSum.total resizes logits."
+            )
+        classes = logits.shape[1]
+        if self.class_weights is not None and len(self.class_weights) != classes:
+            raise DataError(
+                f"{len(self.class_weights)} class weights for {classes} classes. "
+                "Give one weight per class in trainId order."
+            )
+        if mask.device.type == "cpu":
+            wrong = mask[((mask < 0) | (mask >= classes)) & (mask != self.ignore_index)]
+            if wrong.numel():
+                raise DataError(
+                    f"The mask holds {_listed(wrong)}; trainIds are 0 to {classes - 1} and "
+                    f"{self.ignore_index} to ignore. Check the label table of the data."
+                )
+
+
+def _to_size(logits: torch.Tensor, size: tuple[int, int], resize: str) -> torch.Tensor:
+    # The twin of models.blocks.resize_logits: a loss takes nothing from the networks' folder.
+    if tuple(logits.shape[-2:]) == size:
+        return logits.float()
+    aligned = resize == "bilinear_aligned"
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=aligned)
+
+
+def _check_terms(terms: Mapping[str, float]) -> None:
+    for name, factor in terms.items():
+        if name not in LOSSES:
+            raise ConfigError(unknown_choice("loss", name, LOSSES))
+        _check_range(f"loss.terms.{name}", factor, 0)
+    if not any(terms.values()):
+        raise ConfigError(
+            f"All loss factors are 0 ({', '.join(terms)}). Give at least one term a factor above 0."
+        )
+
+
+def _check_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
+    if not low <= value <= high or value == float("inf"):
+        limits = f"{low} or more" if high == float("inf") else f"from {low} to {high}"
+        raise ConfigError(f"{key} is {value}. Right would be a number {limits}.")
+
+
+def _check_class_weights(weights: torch.Tensor) -> None:
+    if weights.ndim != 1 or not bool(weights.isfinite().all()) or bool((weights < 0).any()):
+        raise ConfigError(
+            f"Class weights {weights.tolist()} are not usable. "
+            "Right would be one finite number, 0 or more, per class."
+        )
+
+
+def _listed(values: torch.Tensor) -> str:
+    found = values.unique().tolist()
+    return ", ".join(str(value) for value in found[:5]) + (" …" if len(found) > 5 else "")
