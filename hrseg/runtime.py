@@ -33,7 +33,7 @@ def open_predictor(
     scales: Sequence[float] = (),
     flip: bool | None = None,
     merge: str | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] = ("confidence",),
     classes: Sequence[str] = (),
 ) -> Predictor:
     """Open a trained model, ready to segment images.
@@ -51,7 +51,8 @@ def open_predictor(
         scales: Scales to look at instead of the protocol's.
         flip: Whether to look at the mirrored image too.
         merge: What is averaged over them: "softmax", "logits" or "exp".
-        keep: Maps that results need beside mask and confidence; see `inference.outputs.needed_maps`.
+        keep: Maps that results need beside the mask; see `inference.outputs.needed_maps`. Without any, labels come
+            faster.
         classes: Names of the classes whose probabilities are kept; none means all.
 
     Raises:

@@ -69,7 +69,7 @@ def head(backbone: str, size: tuple[int, int], classes: int) -> Iterator[Pair]:
 
 
 def labels(backbone: str, size: tuple[int, int], classes: int) -> Iterator[Pair]:
-    """From logits at stride 4 to labels and confidence."""
+    """From logits at stride 4 to labels with and without confidence."""
     for count in (classes, 150):
         logits = torch.randn(1, count, size[0] // 4, size[1] // 4)
         logits = logits.contiguous(memory_format=torch.channels_last)
@@ -83,7 +83,19 @@ def labels(backbone: str, size: tuple[int, int], classes: int) -> Iterator[Pair]
             for _ in labels_from_logits(logits, size, want=("confidence",)):
                 pass
 
-        yield f"labels of {count} classes", whole, bands
+        yield f"labels and confidence of {count} classes", whole, bands
+        patches = torch.randn(1, count, 8, 16)  # regions, as a trained network gives them
+        regions = F.interpolate(patches, logits.shape[-2:], mode="bicubic")
+        regions = regions.contiguous(memory_format=torch.channels_last)
+
+        def winners(logits: torch.Tensor = regions) -> None:
+            resize_logits(logits, size, "bilinear").argmax(dim=1)
+
+        def copied(logits: torch.Tensor = regions) -> None:
+            for _ in labels_from_logits(logits, size):
+                pass
+
+        yield f"labels of {count} classes", winners, copied
 
 
 def loss(backbone: str, size: tuple[int, int], classes: int) -> Iterator[Pair]:

@@ -21,7 +21,7 @@ from hrseg.inference.prepare import PRECISIONS
 from hrseg.models import BACKBONES, HEADS, create_model, list_models, summary
 
 UNTIL = {
-    "labels": "uint8 images in, label maps and confidences out: all of predict but the files",
+    "labels": "uint8 images in, label maps out: what predict does for masks and overlays, but the files",
     "logits": "normalised images in, float32 logits at image size out",
     "head": "normalised images in, logits at the head's own resolution out: network and head alone",
 }
@@ -102,7 +102,7 @@ def open_subject(
         bands = 3 if config.data.bands is None else len(config.data.bands)
         named = {"mean": (0.5,) * bands, "std": (0.25,) * bands, "bands": config.data.bands}
     named |= {"device": device, "precision": choice.precision, "engine": choice.engine}
-    predictor = Predictor(model, **named)
+    predictor = Predictor(model, keep=(), **named)
     name = str(choice.word or "the model that ships")
     name += "" if choice.engine == "auto" else f" by {choice.engine}"
     return subject_of(predictor, name, until)

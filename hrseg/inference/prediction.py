@@ -1,5 +1,6 @@
 """Prediction: what a network says about one image, and nothing of how it came to say so."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.labels import LabelSet
+from hrseg.errors import ConfigError
 from hrseg.viz import overlay
 
-MAPS = ("probabilities", "entropy", "margin")
-"""What `Predictor(keep=...)` can keep beside mask and confidence."""
+MAPS = ("confidence", "probabilities", "entropy", "margin")
+"""What `Predictor(keep=...)` can keep beside the mask."""
 DEFAULT_KINDS = ("mask", "overlay")
 """Kinds of files that are written where nobody chooses."""
 
@@ -21,7 +23,7 @@ class Prediction:
 
     Attributes:
         mask: trainIds, uint8 (H, W).
-        confidence: Probability of the chosen class, float32 (H, W).
+        confidence: Probability of the chosen class, float32 (H, W); None where only labels were asked for.
         labels: The classes.
         image: The image it is about, uint8 RGB (H, W, 3); of other bands the first three, stretched.
         name: Stem of the image's file, or "image".
@@ -33,10 +35,11 @@ class Prediction:
         transform: (a, b, c, d, e, f) where the image has a place on the ground: the corner of pixel (row, column) lies
             at x = a column + b row + c, y = d column + e row + f.
         crs: Coordinate system of x and y, such as "EPSG:32632".
+        mean_confidence: Mean probability of the chosen classes, over every fourth row and column.
     """
 
     mask: np.ndarray
-    confidence: np.ndarray
+    confidence: np.ndarray | None
     labels: LabelSet
     image: np.ndarray
     name: str = "image"
@@ -47,11 +50,25 @@ class Prediction:
     origin: str = ""
     transform: tuple[float, float, float, float, float, float] | None = None
     crs: str | None = None
+    mean_confidence: float = math.nan
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return self.mask.shape[0], self.mask.shape[1]
+
+    def kept_map(self, name: str) -> np.ndarray:
+        """Return one of MAPS.
+
+        Raises:
+            ConfigError: It was not kept.
+        """
+        values: np.ndarray | None = getattr(self, name)
+        if values is None:
+            raise ConfigError(
+                f"The {name} of '{self.name}' was not kept. Open the predictor with keep=('{name}',)."
+            )
+        return values
 
     def ids(self) -> np.ndarray:
         """Return the mask in the dataset's own ids. Shape: (H, W)."""

@@ -58,7 +58,8 @@ class Predictor:
         scales: Scales to look at, such as (0.75, 1.0, 1.25).
         flip: Whether to look at the mirrored image too.
         merge: What is averaged over them: "softmax", "logits" or "exp".
-        keep: Maps to keep beside mask and confidence: "probabilities", "entropy", "margin".
+        keep: Maps to keep beside the mask: "confidence", "probabilities", "entropy", "margin". Without any, labels
+            come faster.
         classes: Names of the classes whose probabilities are kept; none means all.
 
     Raises:
@@ -91,7 +92,7 @@ class Predictor:
         scales: Sequence[float] = (),
         flip: bool | None = None,
         merge: str | None = None,
-        keep: Sequence[str] = (),
+        keep: Sequence[str] = ("confidence",),
         classes: Sequence[str] = (),
     ) -> None:
         options: dict[str, Any] = {"window": window, "overlap": overlap, "blend": blend}
@@ -177,6 +178,10 @@ class Predictor:
         """Run images of one size, and keep of the logits what is asked for, band by band."""
         tensors = [to_tensor(one, self.mean, self.std, self.value_range) for one in pixels]
         reduction = Reduction(len(pixels), pixels[0].shape[:2], self.keep, self.kept)
+        if not self.keep:
+            for band in self.scorer.label_bands(torch.stack(tensors), ("samples",)):
+                reduction.put(band)
+            return reduction
         for top, logits in self.scorer.bands(torch.stack(tensors)):
             reduction.add(top, logits)
         return reduction

@@ -1,20 +1,23 @@
 """From logits to the maps that are kept of them: one band of rows at a time, so that logits never have to be whole."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 
-from hrseg.kernels.labels import reduce_logits
+from hrseg.kernels.labels import LabelBand, reduce_logits
+
+_DTYPES = {"probabilities": np.float16}
 
 
 class Reduction:
-    """Maps of some images of one size, filled band by band.
+    """Maps of some images of one size, filled band by band, and how sure the network was on average.
 
     Args:
         count: Images, N.
         size: (height, width).
-        keep: Maps beside mask and confidence: "probabilities", "entropy", "margin".
+        keep: Maps beside the mask: "confidence", "probabilities", "entropy", "margin".
         kept: trainIds of the classes whose probabilities are kept.
 
     Example:
@@ -22,6 +25,8 @@ class Reduction:
         >>> maps.add(0, torch.tensor([[[[0.0, 9.0]], [[0.0, 0.0]]]]))
         >>> maps.of(0)["mask"].tolist(), maps.of(0)["margin"].round(2).tolist()
         ([[0, 0]], [[0.0, 1.0]])
+        >>> maps.of(0)["mean_confidence"]
+        0.5
     """
 
     def __init__(
@@ -32,34 +37,43 @@ class Reduction:
         kept: tuple[int, ...] = (),
     ) -> None:
         self.kept = list(kept)
-        self.maps: dict[str, np.ndarray] = {
-            "mask": np.empty((count, *size), np.uint8),
-            "confidence": np.empty((count, *size), np.float32),
-        }
+        self.maps: dict[str, np.ndarray] = {"mask": np.empty((count, *size), np.uint8)}
         for name in keep:
-            if name == "probabilities":
-                self.maps[name] = np.empty((count, len(kept), *size), np.float16)
-            else:
-                self.maps[name] = np.empty((count, *size), np.float32)
+            shape = (count, len(kept), *size) if name == "probabilities" else (count, *size)
+            self.maps[name] = np.empty(shape, _DTYPES.get(name, np.float32))
+        self.scores = tuple(name for name in keep if name != "probabilities")
+        self.sure, self.samples = np.zeros(count), 0
 
     def add(self, top: int, logits: torch.Tensor) -> None:
         """Reduce one band. Shape: logits (N, K, rows, W)."""
-        scores = [name for name in ("confidence", "entropy", "margin") if name in self.maps]
-        band = reduce_logits(top, logits, scores)
-        self._put("mask", top, band.labels)
-        for name in scores:
-            values = getattr(band, name)
-            if name == "entropy":  # in parts of its maximum: 0 is certain, 1 is undecided
-                values = (values / math.log(max(2, logits.shape[1]))).clamp(0, 1)
-            self._put(name, top, values)
+        self.put(reduce_logits(top, logits, (*self.scores, "samples")), logits.shape[1])
         if "probabilities" in self.maps:
             total = torch.logsumexp(logits, dim=1, keepdim=True)
             self._put("probabilities", top, torch.exp(logits[:, self.kept] - total).half())
 
-    def of(self, index: int) -> dict[str, np.ndarray]:
-        """Return the maps of one image, which other images' do not keep in memory."""
+    def put(self, band: LabelBand, classes: int = 2) -> None:
+        """Keep one band that is reduced already.
+
+        Args:
+            band: With "samples" and the scores that are kept.
+            classes: K, which the entropy is measured by.
+        """
+        self._put("mask", band.top, band.labels)
+        for name in self.scores:
+            values = getattr(band, name)
+            if name == "entropy":  # in parts of its maximum: 0 is certain, 1 is undecided
+                values = (values / math.log(max(2, classes))).clamp(0, 1)
+            self._put(name, band.top, values)
+        if band.samples is not None:
+            self.sure += band.samples.double().sum(dim=(1, 2)).cpu().numpy()
+            self.samples += band.samples[0].numel()
+
+    def of(self, index: int) -> dict[str, Any]:
+        """Return the maps of one image, which other images' do not keep in memory, and "mean_confidence"."""
         alone = len(self.maps["mask"]) == 1
-        return {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
+        maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
+        mean = float(self.sure[index]) / self.samples if self.samples else math.nan
+        return {"confidence": None, **maps, "mean_confidence": mean}
 
     def _put(self, name: str, top: int, values: torch.Tensor) -> None:
         self.maps[name][..., top : top + values.shape[-2], :] = values.cpu().numpy()

@@ -16,7 +16,7 @@ from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
 from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.protocol import Protocol, Size
 from hrseg.inference.windows import WHOLE_PIXELS, Band, in_rows, logit_bands, whole_or_windows
-from hrseg.kernels.labels import LabelBand, logit_rows, reduce_logits
+from hrseg.kernels.labels import LabelBand, labels_from_logits, logit_rows, reduce_logits
 
 EXP_LIMIT = 80.0
 """exp of logits above this counts as exp of this: float32 ends at 88, and the official code with it."""
@@ -159,12 +159,9 @@ class Scorer:
         """
         if self.protocol.absolute:
             return in_rows(0, self._look(image))
-        size = (int(image.shape[-2]), int(image.shape[-1]))
-        coarse = getattr(self.logits_fn, "coarse", None)
-        whole = self.protocol.plain and self.protocol.window is None
-        if coarse is not None and whole and 0 < size[0] * size[1] <= WHOLE_PIXELS:
-            policy = "bilinear_aligned" if self.aligned else "bilinear"
-            return logit_rows(coarse(image), size, policy)
+        coarse = self._coarse(image)
+        if coarse is not None:
+            return logit_rows(coarse, (int(image.shape[-2]), int(image.shape[-1])), self._policy)
         return logit_bands(*self._outer(image))
 
     def label_bands(self, image: torch.Tensor, want: Collection[str] = ()) -> Iterator[LabelBand]:
@@ -177,8 +174,26 @@ class Scorer:
         Shape:
             image (N, bands, H, W) → bands of (N, rows, W)
         """
+        coarse = None if self.protocol.absolute else self._coarse(image)
+        if coarse is not None:
+            size = (int(image.shape[-2]), int(image.shape[-1]))
+            yield from labels_from_logits(coarse, size, policy=self._policy, want=want)
+            return
         for top, logits in self.bands(image):
             yield reduce_logits(top, logits, want)
+
+    def _coarse(self, image: torch.Tensor) -> torch.Tensor | None:
+        """Return logits at the head's own resolution, if one plain look at the whole image is all there is to do."""
+        coarse = getattr(self.logits_fn, "coarse", None)
+        whole = self.protocol.plain and self.protocol.window is None
+        pixels = int(image.shape[-2]) * int(image.shape[-1])
+        return (
+            coarse(image) if coarse is not None and whole and 0 < pixels <= WHOLE_PIXELS else None
+        )
+
+    @property
+    def _policy(self) -> str:
+        return "bilinear_aligned" if self.aligned else "bilinear"
 
     @property
     def look(self) -> LogitsFunction:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import torch
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.kernels.rows import blocks, enlarged_rows
+from hrseg.kernels.cells import labels_between_agreements
+from hrseg.kernels.rows import blocks, enlarged_rows, places
 
-MAPS = ("confidence", "entropy", "margin")
-"""What can be had besides labels: the probability of the label, the entropy of all (in nats), and the label's
-probability less the next one's."""
+MAPS = ("confidence", "entropy", "margin", "samples")
+"""What can be had besides labels: the probability of the label, the entropy of all (in nats), the label's
+probability less the next one's, and the confidence of every STEP-th row and column."""
+STEP = 4
 BUDGET = {"cpu": 4 * 2**20, "cuda": 2**28}
 """Bytes of a block: what a core's caches hold, and what a GPU needs to be busy."""
 
@@ -29,6 +31,7 @@ class LabelBand:
         confidence: Probability of the label, float32 (N, rows, W), where asked for; and so on.
         entropy: Of the probabilities, in nats.
         margin: Probability of the label less that of the second class.
+        samples: Confidence of the pixels whose row and column STEP divides, float32 (N, some, ceil(W / STEP)).
     """
 
     top: int
@@ -36,6 +39,7 @@ class LabelBand:
     confidence: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     margin: torch.Tensor | None = None
+    samples: torch.Tensor | None = None
 
 
 def labels_from_logits(
@@ -70,6 +74,11 @@ def labels_from_logits(
     for name in want:
         if name not in MAPS:
             raise ConfigError(unknown_choice("map", name, MAPS))
+    if not set(want) - {"samples"} and logits.device.type == "cpu":
+        labels = labels_between_agreements(logits, size, policy)
+        if labels is not None:
+            yield LabelBand(0, labels, samples=_samples(logits, size, policy) if want else None)
+            return
     for top, band in logit_rows(logits, size, policy):
         yield reduce_logits(top, band, want)
 
@@ -109,10 +118,14 @@ def reduce_logits(top: int, logits: torch.Tensor, want: Collection[str] = ()) ->
     labels = winner.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
     if not want:
         return LabelBand(top, labels)
+    maps = {}
+    if "samples" in want:
+        maps["samples"] = _confidence(logits[:, :, -top % STEP :: STEP, ::STEP])
+        if len(want) == 1:
+            return LabelBand(top, labels, **maps)
     below = logits - best.unsqueeze(1)  # (N, K, rows, W), 0 for the winner
     powers = below.exp()
     total = powers.sum(dim=1)
-    maps = {}
     if "confidence" in want:
         maps["confidence"] = total.reciprocal()
     if "entropy" in want:
@@ -122,3 +135,18 @@ def reduce_logits(top: int, logits: torch.Tensor, want: Collection[str] = ()) ->
         powers.scatter_(1, winner.unsqueeze(1), 0.0)
         maps["margin"] = (1 - powers.amax(dim=1)) / total
     return LabelBand(top, labels, **maps)
+
+
+def _confidence(logits: torch.Tensor) -> torch.Tensor:
+    return torch.exp(logits.amax(dim=1) - logits.logsumexp(dim=1))
+
+
+def _samples(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tensor:
+    """Return the confidence of every STEP-th row and column, from the coarse logits."""
+    maps, aligned = logits.float(), policy == "bilinear_aligned"
+    for dim in (-2, -1):
+        first, second, share = places(maps.shape[dim], size[dim], aligned, maps.device)
+        first, second, share = first[::STEP], second[::STEP], share[::STEP]
+        share = share[:, None] if dim == -2 else share
+        maps = torch.lerp(maps.index_select(dim, first), maps.index_select(dim, second), share)
+    return _confidence(maps)

@@ -50,7 +50,7 @@ def needed_rows(
     if not aligned and large % small == 0:
         factor = large // small
         return max(first // factor - 1, 0), min(-(-last // factor) + 1, small)
-    upper, lower, _ = _places(small, large, aligned, torch.device("cpu"))
+    upper, lower, _ = places(small, large, aligned, torch.device("cpu"))
     return int(upper[first]), int(lower[last - 1]) + 1
 
 
@@ -87,7 +87,7 @@ def enlarged_cut(
     if small == height:
         return cut
     exact = torch.float64 if cut.dtype == torch.float64 else torch.float32
-    upper, lower, share = _places(small, height, aligned, cut.device, exact)
+    upper, lower, share = places(small, height, aligned, cut.device, exact)
     upper, lower = upper[first:last] - above, lower[first:last] - above
     share = share[first:last, None].to(cut.dtype)
     return cut[:, :, upper] * (1 - share) + cut[:, :, lower] * share
@@ -115,7 +115,7 @@ def row_mixture(
         >>> row_mixture(2, 4, (0, 4), False, torch.device("cpu"))[1].tolist()
         [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
-    upper, lower, share = _places(small, large, aligned, device)
+    upper, lower, share = places(small, large, aligned, device)
     upper, lower, share = (x[rows[0] : rows[1]] for x in (upper, lower, share))
     above, below = int(upper[0]), int(lower[-1]) + 1
     matrix = torch.zeros(len(upper), below - above, device=device)
@@ -125,7 +125,7 @@ def row_mixture(
     return above, matrix
 
 
-def _places(
+def places(
     small: int,
     large: int,
     aligned: bool,

@@ -155,7 +155,7 @@ def answer(prediction: Prediction, model: str, seconds: float, maps: bool) -> An
         height=prediction.mask.shape[0],
         width=prediction.mask.shape[1],
         classes=classes,
-        confidence=round(float(prediction.confidence.mean()), 6),
+        confidence=round(prediction.mean_confidence, 6),
         seconds=round(seconds, 4),
         maps=_maps(prediction) if maps else None,
     )
@@ -182,7 +182,7 @@ def features(views: Sequence[BranchView], model: str) -> Features:
 
 
 def _maps(prediction: Prediction) -> Maps:
-    sure = (prediction.confidence * 255).round().clip(0, 255).astype(np.uint8)
+    sure = (prediction.kept_map("confidence") * 255).round().clip(0, 255).astype(np.uint8)
     return Maps(
         mask=_text(mask_png(prediction)),
         train_ids=_text(png(prediction.mask)),

@@ -188,7 +188,7 @@ def test_left_and_right_of_the_labels_change_places_in_a_mirror():
 
 def test_a_batch_of_several_sizes_is_each_image_alone():
     images = [pixels(9, 12), pixels(20, 30), pixels(9, 12)]
-    run = predictor(keep=("entropy", "margin", "probabilities"), classes=["C2", "c0"])
+    run = predictor(keep=("confidence", "entropy", "margin", "probabilities"), classes=["C2", "c0"])
     together = run.batch(images, names=["a", "b", "c"])
     assert [one.name for one in together] == ["a", "b", "c"]
     for image, one in zip(images, together, strict=True):
@@ -200,6 +200,17 @@ def test_a_batch_of_several_sizes_is_each_image_alone():
         np.testing.assert_allclose(one.probabilities[0], softmax[..., 2], atol=1e-3)
         np.testing.assert_allclose(one.probabilities[1], softmax[..., 0], atol=1e-3)
     assert predictor()(images[0]).entropy is None
+
+
+def test_labels_alone_are_those_beside_a_map():
+    image = pixels(20, 30)
+    with_map, without = predictor()(image), predictor(keep=())(image)
+    assert without.confidence is None
+    assert (without.mask == with_map.mask).all()
+    assert without.mean_confidence == pytest.approx(with_map.mean_confidence, abs=1e-6)
+    assert with_map.mean_confidence == pytest.approx(with_map.confidence[::4, ::4].mean(), abs=1e-6)
+    with pytest.raises(ConfigError, match="confidence of 'image' was not kept"):
+        without.kept_map("confidence")
 
 
 @pytest.mark.parametrize(

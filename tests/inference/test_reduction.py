@@ -3,7 +3,7 @@ import torch
 
 from hrseg.inference.reduction import Reduction
 
-KEEP = ("probabilities", "entropy", "margin")
+KEEP = ("confidence", "probabilities", "entropy", "margin")
 
 
 def test_maps_are_those_of_the_softmax_whatever_the_bands():
@@ -18,6 +18,7 @@ def test_maps_are_those_of_the_softmax_whatever_the_bands():
         one = maps.of(n)
         assert (one["mask"] == p[n].argmax(dim=0).numpy()).all()
         np.testing.assert_allclose(one["confidence"], first[n], atol=1e-6)
+        assert abs(one["mean_confidence"] - first[n, ::4, ::4].mean()) < 1e-6
         np.testing.assert_allclose(one["margin"], (first - second)[n], atol=1e-6)
         np.testing.assert_allclose(one["entropy"], entropy[n], atol=1e-6)
         np.testing.assert_allclose(one["probabilities"], p[n, [4, 1]], atol=1e-3)
@@ -31,4 +32,4 @@ def test_undecided_is_one_certain_is_nought_and_a_single_class_is_certain():
     assert maps.of(0)["margin"].tolist() == [[0, 1]]
     alone = Reduction(1, (1, 1), KEEP, kept=(0,))
     alone.add(0, torch.zeros(1, 1, 1, 1))
-    assert [alone.of(0)[name].item() for name in KEEP] == [1, 0, 1]
+    assert [alone.of(0)[name].item() for name in KEEP] == [1, 1, 0, 1]

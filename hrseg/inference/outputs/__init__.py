@@ -57,7 +57,10 @@ OUTPUTS: dict[str, Output] = {
     "colour": Output("_colour.png", write_colour, "colours of the classes, RGB"),
     "overlay": Output("_overlay.png", write_overlay, "the image under its classes, with a legend"),
     "confidence": Output(
-        "_confidence.png", map_writer("confidence"), "probability of the chosen class, 16 bits"
+        "_confidence.png",
+        map_writer("confidence"),
+        "probability of the chosen class, 16 bits",
+        ("confidence",),
     ),
     "margin": Output(
         "_margin.png",
@@ -69,7 +72,10 @@ OUTPUTS: dict[str, Output] = {
         "_entropy.png", map_writer("entropy"), "entropy in parts of ln K, 16 bits", ("entropy",)
     ),
     "maps": Output(
-        "_maps.npz", write_maps, "confidence, margin and entropy as float32", ("margin", "entropy")
+        "_maps.npz",
+        write_maps,
+        "confidence, margin and entropy as float32",
+        ("confidence", "margin", "entropy"),
     ),
     "probabilities": Output(
         "_probabilities.npz",
@@ -83,8 +89,8 @@ OUTPUTS: dict[str, Output] = {
         "the same as bands of a float32 TIFF (extra tiff)",
         ("probabilities",),
     ),
-    "coco": Output("_coco.json", write_coco, "COCO annotations with run lengths"),
-    "geojson": Output("_polygons.geojson", write_geojson, "polygons with holes"),
+    "coco": Output("_coco.json", write_coco, "COCO annotations with run lengths", ("confidence",)),
+    "geojson": Output("_polygons.geojson", write_geojson, "polygons with holes", ("confidence",)),
     "areas": Output("_areas.json", write_areas, "pixels, per cent and square metres of each class"),
     "areas_csv": Output("_areas.csv", write_areas, "the same as CSV"),
 }

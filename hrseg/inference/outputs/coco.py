@@ -48,7 +48,7 @@ def coco(prediction: Prediction) -> dict[str, Any]:
 
 
 def _object(prediction: Prediction, train_id: int) -> dict[str, Any]:
-    pixels = prediction.mask == train_id
+    pixels, sure = prediction.mask == train_id, prediction.kept_map("confidence")
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     return {
@@ -56,5 +56,5 @@ def _object(prediction: Prediction, train_id: int) -> dict[str, Any]:
         "area": int(pixels.sum()),
         "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
         "iscrowd": 0,
-        "score": round(float(prediction.confidence[pixels].mean(dtype=np.float64)), 6),
+        "score": round(float(sure[pixels].mean(dtype=np.float64)), 6),
     }

@@ -54,7 +54,9 @@ def features(
             if pixels < options.min_area:
                 continue
             rows, columns = part.place
-            sure = prediction.confidence[rows, columns][part.pixels].mean(dtype=np.float64)
+            sure = prediction.kept_map("confidence")[rows, columns][part.pixels].mean(
+                dtype=np.float64
+            )
             facts: dict[str, Any] = {
                 "class": labels.names[train_id],
                 "id": labels.classes[train_id].id,

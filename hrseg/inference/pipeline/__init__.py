@@ -300,7 +300,7 @@ class Pipeline:
             files=files,
             size=prediction.size,
             classes=prediction.shares(),
-            confidence=float(prediction.confidence.mean()),
+            confidence=prediction.mean_confidence,
             seconds=one.seconds + time.perf_counter() - start,
             name=picture.name,
             time=picture.time,

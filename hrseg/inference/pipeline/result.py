@@ -17,7 +17,8 @@ class FileResult:
         files: Kind of result → file; empty if the picture failed.
         size: (height, width) of the picture; None if it failed.
         classes: Class name → share of the pixels, largest first.
-        confidence: Mean probability of the chosen classes; None if the picture failed.
+        confidence: Mean probability of the chosen classes, over every fourth row and column; None if the picture
+            failed.
         seconds: Of work: reading, its part of the network's time, writing. Pictures overlap, so that all take less.
         error: Why it failed, else None.
         name: What its results are called.

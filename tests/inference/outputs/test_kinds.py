@@ -142,7 +142,7 @@ def test_a_total_gives_square_metres_only_where_all_are_known(tmp_path):
 
 
 def test_a_map_that_was_not_kept_is_named_before_anything_is_written(tmp_path):
-    assert needed_maps(["mask", "maps", "entropy"]) == ("margin", "entropy")
+    assert needed_maps(["mask", "maps", "entropy"]) == ("confidence", "margin", "entropy")
     with pytest.raises(ConfigError, match="'entropy' needs the entropy of every pixel"):
         write_all(prediction(entropy=None), tmp_path, "x", ["mask", "entropy"])
     assert not list(tmp_path.iterdir())
