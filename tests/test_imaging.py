@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg import imaging
 from hrseg.errors import DataError
 from hrseg.imaging import (
     denormalise,
@@ -132,7 +131,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_crumbs(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(imaging.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left on device"):
         write_image(target, np.ones((9, 9, 3), np.uint8))
     assert target.read_bytes() == before

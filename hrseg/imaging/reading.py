@@ -1,38 +1,31 @@
-"""Image and mask files, in and out: the only place where PIL's (width, height) becomes (height, width).
+"""Image and mask files in: whatever is on disk becomes uint8 RGB, or the plain ids of a mask.
 
-Whatever is on disk (grey, palette, 16 bit, CMYK, rotated by EXIF), `read_image` gives uint8 RGB and `read_mask`
-gives plain ids. Every file is written under a temporary name and renamed, so it appears whole or not at all.
+Grey, palette, 16 bit, CMYK, transparent, rotated by EXIF: Pillow opens it, and every way in which a file can be
+broken becomes one sentence.
 """
 
 import contextlib
 import io
-import os
 import struct
-import uuid
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hrseg.archived import in_archive, read_bytes
 from hrseg.errors import DataError
+from hrseg.imaging.values import grey_to_rgb
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
 )
 ARRAY_SUFFIXES = frozenset({".npy"})
 """Files of bands that only `data.bands` reads."""
-VALUE_RANGES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
-"""Type of pixels → the value that becomes 1."""
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
@@ -139,186 +132,6 @@ def stored_form(path: str | Path) -> Stored:
 
 
 @contextlib.contextmanager
-def write_atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside the target, and rename it to the target when the block ends well.
-
-    On any error, a full disk included, the temporary file goes and an older target stays as it was.
-
-    Args:
-        path: The final file. Missing folders are made.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    path = Path(path)
-    # hidden and with the same suffix, since writers choose the format by it
-    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.open("xb").close()
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. Free some space, "
-            "or choose another folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_image(path: str | Path, image: np.ndarray, *, quick: bool = False) -> None:
-    """Write RGB; the suffix names the format.
-
-    Args:
-        path: The file, such as a .png or .jpg.
-        image: uint8.
-        quick: Whether to pack a PNG in a quarter of the time, a tenth to a fifth larger.
-
-    Raises:
-        DataError: The file cannot be written, or no format has this suffix.
-
-    Shape:
-        (H, W, 3)
-    """
-    if Path(path).suffix.lower() not in Image.registered_extensions():
-        raise DataError(f"No image format has the suffix of {path}. Use .png, .jpg or .tif.")
-    _save(Image.fromarray(image), path, compress_level=1 if quick else 6)
-
-
-def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
-    """Write ids as a PNG: with a palette it shows colours and still holds the ids.
-
-    Args:
-        path: The .png file.
-        mask: Ids from 0 to 65535. From 256 on the file has 16 bits and no palette.
-        palette: Colours of all ids, uint8.
-
-    Raises:
-        DataError: The file cannot be written or is no .png, or an id does not fit.
-
-    Shape:
-        mask (H, W), palette (256, 3)
-    """
-    if Path(path).suffix.lower() != ".png":
-        raise DataError(f"A mask is written as .png, which changes no id; {path} is none.")
-    if mask.dtype not in (np.uint8, np.uint16):
-        low, high = int(mask.min(initial=0)), int(mask.max(initial=0))
-        if low < 0 or high > 65535:
-            raise DataError(f"{path} would hold ids from {low} to {high}; a PNG holds 0 to 65535.")
-        mask = mask.astype(np.uint8 if high < 256 else np.uint16)
-    image = Image.fromarray(mask)
-    if palette is None or mask.dtype == np.uint16:
-        _save(image, path)
-        return
-    image.putpalette(np.ascontiguousarray(palette, dtype=np.uint8).tobytes())
-    _save(image, path)
-
-
-def to_tensor(
-    image: np.ndarray,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
-    value_range: float | None = None,
-) -> torch.Tensor:
-    """Turn pixels into a normalised float32 tensor, stored channels last.
-
-    Args:
-        image: uint8, uint16 or float32.
-        mean: Of each band, in parts of the value range.
-        std: Of each band.
-        value_range: The value that becomes 1 before that; None takes the type's: 255, 65535, or 1 for float32.
-
-    Example:
-        >>> to_tensor(np.full((1, 1, 3), 255, np.uint8), (0.5,) * 3, (0.5,) * 3).flatten().tolist()
-        [1.0, 1.0, 1.0]
-
-    Shape:
-        (H, W, B) → (B, H, W)
-    """
-    whole = value_range or value_range_of(image.dtype)
-    scale = (1.0 / (whole * np.asarray(std, dtype=np.float64))).astype(np.float32)
-    shift = (np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
-    if (
-        image.dtype == np.uint8 and image.shape[2] == 3 and image.size > 2**16
-    ):  # one look-up for each byte, the same result
-        every = np.repeat(np.arange(256, dtype=np.float32)[:, None], image.shape[2], axis=1)
-        values: np.ndarray = cv2.LUT(image, (every * scale - shift)[None])
-    else:
-        values = image.astype(np.float32)
-        values *= scale
-        values -= shift
-    return torch.from_numpy(values).permute(2, 0, 1)
-
-
-def denormalise(
-    image: torch.Tensor,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
-    *,
-    stretch: bool = False,
-) -> np.ndarray:
-    """Undo `to_tensor`, to a picture: uint8 RGB.
-
-    Args:
-        image: Normalised.
-        mean: That was subtracted.
-        std: That was divided by.
-        stretch: Show the image as `stretched` does, which bands that are not RGB need; other numbers of bands
-            than three always are.
-
-    Shape:
-        (B, H, W) → (H, W, 3)
-    """
-    values = image.detach().float().cpu().permute(1, 2, 0).numpy()
-    values = values * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
-    if stretch or values.shape[2] != 3:
-        return stretched(values)
-    return (values * 255.0).round().clip(0, 255).astype(np.uint8)
-
-
-def stretched(values: np.ndarray) -> np.ndarray:
-    """Show the first three bands as RGB, each from black at its 2nd to white at its 98th percentile.
-
-    Of fewer bands the first is shown in grey.
-
-    Example:
-        >>> stretched(np.linspace(0, 900, 101).reshape(1, 101, 1))[0, [0, 2, 50, 98, 100], 0].tolist()
-        [0, 0, 128, 255, 255]
-
-    Shape:
-        (H, W, B) → uint8 (H, W, 3)
-    """
-    shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-    low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)
-    parts = (shown - low) / np.where(high > low, high - low, 1)
-    picture = (255 * parts).round().clip(0, 255).astype(np.uint8)
-    return picture if picture.shape[2] == 3 else _grey_to_rgb(picture[..., 0])
-
-
-def value_range_of(kind: np.dtype[Any]) -> float:
-    """Return the value that becomes 1, by the type of the pixels.
-
-    Raises:
-        DataError: Not a type of pixels.
-    """
-    if kind.name not in VALUE_RANGES:
-        raise DataError(
-            f"Pixels of type {kind.name} have no value range. Convert them to {', '.join(VALUE_RANGES)}."
-        )
-    return VALUE_RANGES[kind.name]
-
-
-def _save(image: Image.Image, path: str | Path, compress_level: int = 6) -> None:
-    # quality is for JPEG and WebP, the level for PNG; the other formats look at neither
-    with write_atomic(path) as temporary:
-        image.save(temporary, quality=95, compress_level=compress_level)
-
-
-@contextlib.contextmanager
 def _opened(
     source: str | Path | IO[bytes] | Image.Image, load: bool = True
 ) -> Iterator[Image.Image]:
@@ -393,11 +206,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode in _SIXTEEN_BIT:
-        return _grey_to_rgb(_sixteen_to_eight(np.array(image)))
+        return grey_to_rgb(_sixteen_to_eight(np.array(image)))
     if image.mode == "F":
         values = np.nan_to_num(np.array(image))
         factor = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        return _grey_to_rgb((values * factor).round().clip(0, 255).astype(np.uint8))
+        return grey_to_rgb((values * factor).round().clip(0, 255).astype(np.uint8))
     if image.mode in _TRANSPARENT or "transparency" in image.info:
         clear = image.convert("RGBA")
         white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
@@ -418,7 +231,3 @@ def _sixteen_to_eight(values: np.ndarray) -> np.ndarray:
     if values.max(initial=0) <= 255:  # a 16-bit file that holds 8-bit values
         return values.clip(0, 255).astype(np.uint8)
     return (values.clip(0, 65535).astype(np.float32) / 257.0).round().astype(np.uint8)
-
-
-def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,0 +1,113 @@
+"""Pixels as numbers: normalised tensors from them, and pictures from tensors or from bands that are not RGB."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from hrseg.errors import DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+VALUE_RANGES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
+"""Type of pixels → the value that becomes 1."""
+
+
+def to_tensor(
+    image: np.ndarray,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    value_range: float | None = None,
+) -> torch.Tensor:
+    """Turn pixels into a normalised float32 tensor, stored channels last.
+
+    Args:
+        image: uint8, uint16 or float32.
+        mean: Of each band, in parts of the value range.
+        std: Of each band.
+        value_range: The value that becomes 1 before that; None takes the type's: 255, 65535, or 1 for float32.
+
+    Example:
+        >>> to_tensor(np.full((1, 1, 3), 255, np.uint8), (0.5,) * 3, (0.5,) * 3).flatten().tolist()
+        [1.0, 1.0, 1.0]
+
+    Shape:
+        (H, W, B) → (B, H, W)
+    """
+    whole = value_range or value_range_of(image.dtype)
+    scale = (1.0 / (whole * np.asarray(std, dtype=np.float64))).astype(np.float32)
+    shift = (np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
+    if (
+        image.dtype == np.uint8 and image.shape[2] == 3 and image.size > 2**16
+    ):  # one look-up for each byte, the same result
+        every = np.repeat(np.arange(256, dtype=np.float32)[:, None], image.shape[2], axis=1)
+        values: np.ndarray = cv2.LUT(image, (every * scale - shift)[None])
+    else:
+        values = image.astype(np.float32)
+        values *= scale
+        values -= shift
+    return torch.from_numpy(values).permute(2, 0, 1)
+
+
+def denormalise(
+    image: torch.Tensor,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    *,
+    stretch: bool = False,
+) -> np.ndarray:
+    """Undo `to_tensor`, to a picture: uint8 RGB.
+
+    Args:
+        image: Normalised.
+        mean: That was subtracted.
+        std: That was divided by.
+        stretch: Show the image as `stretched` does, which bands that are not RGB need; other numbers of bands
+            than three always are.
+
+    Shape:
+        (B, H, W) → (H, W, 3)
+    """
+    values = image.detach().float().cpu().permute(1, 2, 0).numpy()
+    values = values * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
+    if stretch or values.shape[2] != 3:
+        return stretched(values)
+    return (values * 255.0).round().clip(0, 255).astype(np.uint8)
+
+
+def stretched(values: np.ndarray) -> np.ndarray:
+    """Show the first three bands as RGB, each from black at its 2nd to white at its 98th percentile.
+
+    Of fewer bands the first is shown in grey.
+
+    Example:
+        >>> stretched(np.linspace(0, 900, 101).reshape(1, 101, 1))[0, [0, 2, 50, 98, 100], 0].tolist()
+        [0, 0, 128, 255, 255]
+
+    Shape:
+        (H, W, B) → uint8 (H, W, 3)
+    """
+    shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
+    low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)
+    parts = (shown - low) / np.where(high > low, high - low, 1)
+    picture = (255 * parts).round().clip(0, 255).astype(np.uint8)
+    return picture if picture.shape[2] == 3 else grey_to_rgb(picture[..., 0])
+
+
+def value_range_of(kind: np.dtype[Any]) -> float:
+    """Return the value that becomes 1, by the type of the pixels.
+
+    Raises:
+        DataError: Not a type of pixels.
+    """
+    if kind.name not in VALUE_RANGES:
+        raise DataError(
+            f"Pixels of type {kind.name} have no value range. Convert them to {', '.join(VALUE_RANGES)}."
+        )
+    return VALUE_RANGES[kind.name]
+
+
+def grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+    """Repeat one band three times. Shape: (H, W) → (H, W, 3)."""
+    return np.repeat(grey[:, :, None], 3, axis=2)
