@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from hrseg.build import build_task, build_trainer, quiet_lightning
+from hrseg.building import build_task
+from hrseg.building.quiet import quiet_lightning
+from hrseg.building.trainer import build_trainer
 from hrseg.callbacks import Pictures, ProgressBar, ProgressLines, in_words
 from hrseg.data.datamodule import SegmentationData
 from hrseg.imaging import image_size

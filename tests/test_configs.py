@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hrseg.build import build_network, build_run
+from hrseg.building import build_run
+from hrseg.building.network import build_network
 from hrseg.config import PACKAGED_CONFIGS, load_config
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS

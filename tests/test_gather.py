@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.build import build_data, build_task, build_trainer, quiet_lightning
+from hrseg.building import build_task
+from hrseg.building.data import build_data
+from hrseg.building.quiet import quiet_lightning
+from hrseg.building.trainer import build_trainer
 from hrseg.gather import KeepLedger, WritePredictions
 from hrseg.imaging import read_mask
 from tests.small import small

@@ -21,7 +21,7 @@ ROWS = [
     ("runtime", 5),
     ("cluster", 6),
     ("serve", 6),
-    ("build", 4),
+    ("building", 4),
     ("task", 3),
     ("callbacks", 3),
     ("checkpoints", 3),

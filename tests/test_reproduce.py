@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from hrseg.build import build_network
+from hrseg.building.network import build_network
 from hrseg.config import load_config, published_recipes
 from hrseg.data.archives import ARCHIVES
 from hrseg.data.datamodule import SegmentationData

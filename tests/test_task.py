@@ -3,7 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from hrseg.build import build_run, build_task, build_trainer, quiet_lightning
+from hrseg.building import build_run, build_task
+from hrseg.building.quiet import quiet_lightning
+from hrseg.building.trainer import build_trainer
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.labels import LabelSet

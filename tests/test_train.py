@@ -7,9 +7,12 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-import hrseg.build
+import hrseg.building
 from hrseg.errors import ConfigError, DataError, TrainingError, WeightsError
-from hrseg.train import clear_errors, evaluate, evaluation_config, fit, plan
+from hrseg.train import fit
+from hrseg.train.evaluation import evaluate, evaluation_config
+from hrseg.train.planning import plan
+from hrseg.train.trouble import clear_errors
 from tests.small import small
 
 FINISHED = ("optim.ema_decay=0.9", "data.scenes=8", "data.batch_size=4")  # two images validate
@@ -40,8 +43,8 @@ def stop_at(monkeypatch, step, number, moment="on_train_batch_end"):
             os.kill(os.getpid(), number)
 
     Stop = type("Stop", (pl.Callback,), {moment: stop})
-    original = hrseg.build.build_callbacks
-    monkeypatch.setattr(hrseg.build, "build_callbacks", lambda *a: [*original(*a), Stop()])
+    original = hrseg.building.build_callbacks
+    monkeypatch.setattr(hrseg.building, "build_callbacks", lambda *a: [*original(*a), Stop()])
 
 
 def test_run_folder_is_complete(finished):

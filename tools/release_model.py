@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hrseg.inference.opening import open_model
-from hrseg.train import evaluate
+from hrseg.train.evaluation import evaluate
 from hrseg.weights import write_release
 
 PACKAGED = Path(__file__).parents[1] / "hrseg" / "weights" / "packaged"

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.build import build_network
+from hrseg.building.network import build_network
 from hrseg.config import load_config
 from hrseg.data.labels import load_labels
 from hrseg.imaging import write_atomic

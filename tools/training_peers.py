@@ -61,7 +61,8 @@ def ours(job: Job, batches: Batches) -> None:
     import lightning.pytorch as pl
     import torch
 
-    from hrseg.build import build_trainer, quiet_lightning
+    from hrseg.building.quiet import quiet_lightning
+    from hrseg.building.trainer import build_trainer
     from hrseg.callbacks import ProgressLines
     from hrseg.config import OptimConfig, load_config
     from hrseg.data.labels import load_labels

@@ -175,10 +175,8 @@ def _architecture(word: str, classes: int) -> nn.Module:
 
 
 def _recipe(word: str, classes: int) -> nn.Module:
-    from hrseg.build import (
-        build_data,
-        build_network,
-    )  # brings lightning; nothing else here needs it
+    from hrseg.building.data import build_data  # brings lightning; nothing else here needs it
+    from hrseg.building.network import build_network
 
     config = load_config(find_config(word))
     labels = build_data(config).labels

@@ -55,6 +55,6 @@ def _ledger(model: str, split: str, words: list[str]) -> Any:
 
     if model.endswith(".npz"):
         return read_ledger(model)
-    from hrseg.train import evaluate
+    from hrseg.train.evaluation import evaluate
 
     return evaluate(model, split, words).ledger

@@ -221,7 +221,7 @@ def _data_browse(arguments: argparse.Namespace) -> int:
       hrseg data browse --config cityscapes_w48 data.root=datasets/cityscapes
       hrseg data browse --config demo data.photometric=1 --images 4 --variants 6
     """
-    from hrseg.build import build_data
+    from hrseg.building.data import build_data
     from hrseg.config import load_config
     from hrseg.data.browse import recipe_facts, write_samples
 

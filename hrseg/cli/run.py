@@ -67,7 +67,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
     if arguments.print_config:
         return say(to_yaml(config))
-    from hrseg.train import fit, plan
+    from hrseg.train import fit
+    from hrseg.train.planning import plan
 
     if arguments.dry_run:
         return say(plan(config).text())
@@ -92,7 +93,7 @@ def _validate(arguments: argparse.Namespace) -> int:
       hrseg validate --model hrnet_w48.official_cityscapes --config cityscapes_w48
     """
     from hrseg.config import to_yaml
-    from hrseg.train import evaluate, evaluation_config
+    from hrseg.train.evaluation import evaluate, evaluation_config
 
     if arguments.print_config:
         config = evaluation_config(arguments.model, arguments.overrides, arguments.config)

@@ -33,7 +33,7 @@ def _study(arguments: argparse.Namespace) -> int:
       hrseg study exchange --seeds 0,1,2 --dry-run
       hrseg study demo --variant plain --variant 'unet model.backbone=resnet18 model.head=unet'
     """
-    from hrseg.build import quiet_lightning
+    from hrseg.building.quiet import quiet_lightning
     from hrseg.config import find_config
     from hrseg.study import Study, plan_study, read_study, train_study, variants_from_words
 

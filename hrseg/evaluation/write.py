@@ -23,7 +23,7 @@ from hrseg.evaluation.page import page
 from hrseg.evaluation.results import Results, results
 from hrseg.gather import KeepEvidence
 from hrseg.imaging import write_atomic, write_image
-from hrseg.train import evaluate
+from hrseg.train.evaluation import evaluate
 
 FIGURES = {
     "confusion": confusion_figure,

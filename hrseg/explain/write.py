@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hrseg.build import build_data
+from hrseg.building.data import build_data
 from hrseg.data.bands import read_bands
 from hrseg.data.datamodule import SegmentationData
 from hrseg.errors import DataError
@@ -19,7 +19,7 @@ from hrseg.explain.page import Inside, page
 from hrseg.explain.probes import PIXELS, Probe, gather_features, probe_branches
 from hrseg.imaging import read_image, read_mask, stretched, to_tensor, write_atomic
 from hrseg.inference.opening import OpenedModel, open_model
-from hrseg.train import evaluation_config
+from hrseg.train.evaluation import evaluation_config
 
 SIDE = 1024
 """Longest side that is looked into; the gradients of a larger image would need too much memory."""

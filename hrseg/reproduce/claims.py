@@ -7,7 +7,7 @@ from typing import Any
 from hrseg.config import Config
 from hrseg.data.archives import ARCHIVES, Archives
 from hrseg.inference.protocol import Protocol, Size
-from hrseg.train import EvaluationResult
+from hrseg.train.evaluation import EvaluationResult
 from hrseg.weights.catalog import Row
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from hrseg.build import build_data, build_network
+from hrseg.building.data import build_data
+from hrseg.building.network import build_network
 from hrseg.config import Config, find_config, list_recipes, load_config, published_recipes
 from hrseg.data.archives import ARCHIVES
 from hrseg.data.datamodule import SegmentationData
@@ -19,7 +20,7 @@ from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import Scorer
 from hrseg.models import summary
 from hrseg.reproduce.claims import Outcome, Plan
-from hrseg.train import evaluate
+from hrseg.train.evaluation import evaluate
 from hrseg.weights.catalog import is_tag, row_of
 
 _PROBE = (256, 256)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hrseg.build import build_data, build_network
+from hrseg.building.data import build_data
+from hrseg.building.network import build_network
 from hrseg.config import Config, config_to_dict, load_config, to_yaml
 from hrseg.errors import ConfigError, HrsegError
 from hrseg.imaging import write_atomic

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hrseg.build import build_data
+from hrseg.building.data import build_data
 from hrseg.config import load_config
 from hrseg.data.browse import recipe_facts, write_samples
 from hrseg.data.dataset import Draw

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from hrseg import Predictor, create_model
-from hrseg.build import build_network
+from hrseg.building.network import build_network
 from hrseg.cli import main
 from hrseg.config import load_config
 from hrseg.data.bands import read_bands
 from hrseg.data.labels import load_labels
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.imaging import write_mask
-from hrseg.train import evaluate, fit
+from hrseg.train import fit
+from hrseg.train.evaluation import evaluate
 from hrseg.weights import load_weights
 from hrseg.weights.release import write_release
 

@@ -14,7 +14,8 @@ from hrseg.config import load_config
 from hrseg.data.synthetic import write_scenes
 from hrseg.imaging import read_mask
 from hrseg.inference.predictor import Predictor
-from hrseg.train import evaluate, fit
+from hrseg.train import fit
+from hrseg.train.evaluation import evaluate
 
 SIZE = (48, 64)
 
@@ -67,7 +68,7 @@ def test_validate_equals_a_script_over_predicted_masks(run, tree, tmp_path):
 def test_two_processes_score_like_one(run, tree, tmp_path):
     """Five images on two processes: one of them counts a filler, which must count nowhere."""
     code = (
-        "from hrseg.train import evaluate\n"
+        "from hrseg.train.evaluation import evaluate\n"
         f"r = evaluate({str(run.run_dir / 'best.ckpt')!r}, overrides=['trainer.devices=2', "
         "'trainer.strategy=ddp', 'trainer.accelerator=cpu', 'data.workers=0'])\n"
         "said = (r.metrics['matrix'].sum().item(), r.metrics['miou'])\n"

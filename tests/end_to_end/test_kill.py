@@ -12,7 +12,7 @@ SCRIPT = """
 import os, random, signal, sys, warnings
 from pathlib import Path
 import lightning.pytorch as pl
-import hrseg.build, hrseg.checkpoints
+import hrseg.building, hrseg.checkpoints
 from hrseg.train import fit
 from tests.small import small
 
@@ -58,8 +58,8 @@ def attempt(folder, kill=None, resume=None):
             hrseg.checkpoints.torch.save = half
         else:
             Kill = type("Kill", (pl.Callback,), {moment: count})
-            build = hrseg.build.build_callbacks
-            hrseg.build.build_callbacks = lambda *a: [*build(*a), Kill()]
+            build = hrseg.building.build_callbacks
+            hrseg.building.build_callbacks = lambda *a: [*build(*a), Kill()]
     result = fit(small(folder, *WORDS), resume=resume)
     (folder / "digest").write_text(result.digest)
     os._exit(0)

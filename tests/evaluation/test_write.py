@@ -71,7 +71,10 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 def test_one_command_evaluates_a_model(tmp_path, monkeypatch, capsys):
-    from hrseg.build import build_data, build_task, build_trainer, quiet_lightning
+    from hrseg.building import build_task
+    from hrseg.building.data import build_data
+    from hrseg.building.quiet import quiet_lightning
+    from hrseg.building.trainer import build_trainer
     from tests.small import small
 
     quiet_lightning()

@@ -3,7 +3,10 @@ import re
 import numpy as np
 import pytest
 
-from hrseg.build import build_data, build_task, build_trainer, quiet_lightning
+from hrseg.building import build_task
+from hrseg.building.data import build_data
+from hrseg.building.quiet import quiet_lightning
+from hrseg.building.trainer import build_trainer
 from hrseg.cli import OK, YOURS, main
 from hrseg.errors import ConfigError
 from hrseg.explain.write import _fitted, explain

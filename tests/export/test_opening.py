@@ -12,7 +12,7 @@ from hrseg.export.programs import check_program
 from hrseg.imaging import to_tensor
 from hrseg.inference.opening import open_model
 from hrseg.inference.predictor import Predictor
-from hrseg.train import evaluate
+from hrseg.train.evaluation import evaluate
 
 
 def test_pixels_come_back_exactly_from_what_normalisation_made_of_them():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.build import build_network
+from hrseg.building.network import build_network
 from hrseg.config import load_config
 from hrseg.data.labels import load_labels
 from hrseg.models import create_model

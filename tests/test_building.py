@@ -5,19 +5,13 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.strategies import DDPStrategy
 
-from hrseg.build import (
-    build_callbacks,
-    build_data,
-    build_loggers,
-    build_loss,
-    build_network,
-    build_progress,
-    build_strategy,
-    build_trainer,
-    choose_devices,
-    choose_precision,
-    quiet_lightning,
-)
+from hrseg.building.data import build_data
+from hrseg.building.devices import build_strategy, choose_devices, choose_precision
+from hrseg.building.loggers import build_loggers
+from hrseg.building.loss import build_loss
+from hrseg.building.network import build_network
+from hrseg.building.quiet import quiet_lightning
+from hrseg.building.trainer import build_callbacks, build_progress, build_trainer
 from hrseg.callbacks import Pictures, ProgressLines
 from hrseg.data.labels import load_labels
 from hrseg.errors import ConfigError, MissingExtraError, WeightsError
@@ -256,7 +250,9 @@ def test_models_that_cannot_learn_masks_are_refused_in_a_dry_run_too(
 @pytest.mark.parametrize(("load", "asked"), [(True, "imagenet"), (False, None)])
 def test_a_dry_run_fetches_no_encoder(tmp_path, monkeypatch, load, asked):
     seen = {}
-    monkeypatch.setattr("hrseg.build.create_model", lambda *_, **options: seen.update(options))
+    monkeypatch.setattr(
+        "hrseg.building.network.create_model", lambda *_, **options: seen.update(options)
+    )
     words = ("model.backbone=resnet18", "model.head=unet", "model.encoder_weights=imagenet")
     build_network(small(tmp_path, *words), load_labels("synthetic"), load=load)
     assert seen["encoder_weights"] == asked
