@@ -39,6 +39,7 @@ ROWS = [
     ("inference.huge", 4),
     ("inference.opening", 4),
     ("inference.engines", 3),
+    ("inference.openvino_graph", 3),
     ("inference.pipeline", 4),
     ("inference.sources.web", 3),
     ("inference", 2),

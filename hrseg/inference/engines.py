@@ -1,15 +1,18 @@
 """What runs a network for inference: torch as it is, torch.compile, or OpenVINO. Each gives a logits function.
 
-`prepare` is the default engine; docs/decisions/0011-engines.md says why. An engine that is asked for and cannot run
-says so: torch.compile falls back with one sentence, OpenVINO is refused where it does not apply.
+On a CPU the default is OpenVINO where it is installed and the network one that `openvino_graph` writes, else torch;
+docs/decisions/0011-engines.md says why. An engine that is asked for and cannot run says so: torch.compile falls back
+with one sentence, OpenVINO is refused where it does not apply.
 """
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +25,7 @@ from hrseg.errors import ConfigError, unknown_choice
 from hrseg.export.graph import quiet
 from hrseg.export.openvino import load_openvino
 from hrseg.inference.graphs import Graphs
+from hrseg.inference.openvino_graph import can_write, write_graph
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
 from hrseg.weights.cache import cache_dir
 
@@ -30,22 +34,36 @@ log = logging.getLogger(__name__)
 ENGINES = ("auto", "torch", "openvino", "compile", "graph")
 _LAYOUT = 1
 """Of the cached files; another number makes older ones forgotten."""
+_KEPT_PIXELS = 2**21
+"""Up to so many OpenVINO keeps its maps' memory for the next images; above, that would be a third of a gigabyte."""
 
 
 class Engine:
     """A logits function made of one that gives logits at the head's own resolution.
 
     Args:
+        name: Of ENGINES.
         coarse: (n, bands, h, w) → (n, K, h / 4, w / 4), float32.
-        upsample: Brings logits to a size, as the network does.
+        network: Whose logits they are; its way to image size is followed.
+        release: Gives back the memory that is kept between images where torch does not see it; None where there is
+            none.
 
     Shape:
         (n, bands, h, w) → (n, K, h, w), float32
     """
 
-    def __init__(self, coarse: LogitsFunction, upsample: Callable[..., torch.Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        coarse: LogitsFunction,
+        network: nn.Module,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        pieces: Any = network
+        self.name = name
         self.coarse = coarse
-        self.upsample = upsample
+        self.upsample: Callable[..., torch.Tensor] = pieces.upsample
+        self.release = release
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits. Shape: as the class says."""
@@ -61,8 +79,9 @@ def open_engine(
         network: Follows the network contract; it is left as it is.
         device: Where to run.
         precision: See `prepare`.
-        engine: "auto" and "torch" (`prepare`), "compile" (torch.compile; the first image of each size takes long),
-            "openvino" (on a CPU; converted once and kept in the cache) or "graph" (on CUDA, see `graphs`).
+        engine: "torch" (`prepare`), "openvino" (on a CPU; networks that `openvino_graph` cannot write are converted
+            once and kept in the cache), "compile" (torch.compile; the first image of each size takes long), "graph"
+            (on CUDA, see `graphs`), or "auto": OpenVINO where it is installed and need not convert, else torch.
 
     Raises:
         ConfigError: Unknown engine, or one that cannot run this network there.
@@ -75,7 +94,9 @@ def open_engine(
         raise ConfigError(
             f"Engine 'graph' is for CUDA, and device '{device}' was asked for. Leave the engine out."
         )
-    if engine in ("auto", "torch"):
+    if engine == "auto":
+        return _auto(network, device, precision)
+    if engine == "torch":
         return prepare(network, device, precision)
     if not hasattr(network, "forward_coarse"):
         raise ConfigError(
@@ -85,14 +106,24 @@ def open_engine(
     return _ROWS[engine](network, device, precision_of(network, precision, device))
 
 
+def _auto(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
+    if device.type == "cpu" and can_write(network) and importlib.util.find_spec("openvino"):
+        found = precision_of(network, precision, device)
+        try:
+            return _openvino(network, device, found)
+        except (
+            Exception
+        ) as error:  # a library half installed or for another machine fails in many ways
+            log.warning("OpenVINO failed (%s); the torch engine runs instead.", _reason(error))
+    return prepare(network, device, precision)
+
+
 def _compile(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
     if reason := no_compiler(device):
         log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
         return prepare(network, device, precision)
     plain = prepare(network, device, precision, rewrite=False)
-    plain.coarse = _tried(plain, prepare(network, device, precision))
-    upsample: Any = network
-    return Engine(plain.coarse, upsample.upsample)
+    return Engine("compile", _tried(plain, prepare(network, device, precision)), network)
 
 
 def _tried(plain: Prepared, spare: Prepared) -> LogitsFunction:
@@ -111,12 +142,17 @@ def _tried(plain: Prepared, spare: Prepared) -> LogitsFunction:
                 if "out of memory" in str(error):
                     raise
                 failed = True
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
-                log.warning("torch.compile failed (%s); the torch engine runs instead.", reason)
+                log.warning(
+                    "torch.compile failed (%s); the torch engine runs instead.", _reason(error)
+                )
         assert spare.coarse is not None
         return spare.coarse(image)
 
     return coarse
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
 
 
 def no_compiler(device: torch.device) -> str:
@@ -141,15 +177,27 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # several processes would be tied to the same cores
     }
-    compiled = core.compile_model(_converted(network, core), "CPU", options)
+    model = write_graph(network) if can_write(network) else _converted(network, core)
+    compiled = core.compile_model(model, "CPU", options)
+    alone = (
+        threading.Lock()
+    )  # it works on one call at a time, and refuses others instead of having them wait
 
     def coarse(image: torch.Tensor) -> torch.Tensor:
-        pixels = image.detach().float().contiguous().cpu().numpy()
-        return torch.from_numpy(compiled(pixels)[0].copy()).float()
+        pixels = image.detach().float().cpu().contiguous()
+        with alone:
+            logits = torch.from_numpy(compiled(pixels.numpy(), share_inputs=True)[0])
+            if pixels.numel() // pixels.shape[1] > _KEPT_PIXELS:
+                compiled.release_memory()
+        return logits.float()
 
-    upsample: Any = network
-    return Engine(coarse, upsample.upsample)
+    def release() -> None:
+        with alone:
+            compiled.release_memory()
+
+    return Engine("openvino", coarse, network, release)
 
 
 def _graph(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
@@ -159,8 +207,7 @@ def _graph(network: nn.Module, device: torch.device, precision: str) -> LogitsFu
     prepared = prepare(network, device, precision)
     assert prepared.coarse is not None
     graphs = Graphs(prepared.coarse, capture=True)
-    upsample: Any = network
-    return Engine(lambda image: graphs(image.to(device)), upsample.upsample)
+    return Engine("graph", lambda image: graphs(image.to(device)), network)
 
 
 _ROWS: dict[str, Callable[..., LogitsFunction]] = {

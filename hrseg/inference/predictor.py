@@ -50,7 +50,7 @@ class Predictor:
         value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
-        engine: What computes: "auto" and "torch", "openvino" or "compile", see `inference.engines`.
+        engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
         overlap: Shared fraction of neighbouring windows; None is 0.5.
         blend: How windows share a pixel, one of `blending.BLENDS`; None is a ramp.
@@ -229,6 +229,7 @@ class Predictor:
             "bands": None if self.bands is None else list(self.bands),
             "value_range": self.value_range,
             "precision": self.precision,
+            "engine": getattr(self.logits_fn, "name", "torch"),
             "protocol": asdict(self.protocol),
             "classes": list(self.kept),
         }

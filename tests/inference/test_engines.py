@@ -1,6 +1,7 @@
 """Every engine gives the network's logits, and says plainly where it cannot."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -18,21 +19,63 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / "engines"
 
 
-def test_openvino_agrees_with_torch_at_any_size_and_is_converted_once(
-    tiny_network, cache, monkeypatch
-):
+@pytest.mark.parametrize("engine", ["auto", "openvino"])
+def test_openvino_agrees_with_torch_at_any_size_and_converts_nothing(tiny_network, cache, engine):
     pytest.importorskip("openvino")
-    engine = open_engine(tiny_network, "cpu", "fp32", "openvino")
+    engine = open_engine(tiny_network, "cpu", "fp32", engine)
+    assert engine.name == "openvino"
     for size in ((64, 96), (97, 70)):
-        image = torch.randn(1, 3, *size)
+        image = torch.randn(1, 3, *size).to(memory_format=torch.channels_last)
         with torch.no_grad():
             expected = tiny_network(image)
-        assert (engine(image) - expected).abs().max() < 1e-4 * expected.abs().max()
+        logits = engine(image)
+        assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
         assert engine.coarse(image).shape[-2:] == (-(-size[0] // 4), -(-size[1] // 4))
+        engine.release()
+        assert torch.equal(engine(image), logits)
+    assert not cache.exists()
+
+
+def test_what_a_call_returned_outlives_the_next(tiny_network):
+    pytest.importorskip("openvino")
+    coarse = open_engine(tiny_network, "cpu", "fp32", "openvino").coarse
+    first = coarse(torch.randn(1, 3, 64, 64))
+    kept = first.clone()
+    coarse(torch.randn(1, 3, 64, 64))
+    assert torch.equal(first, kept)
+
+
+def test_threads_may_call_openvino_together(tiny_network):
+    pytest.importorskip("openvino")
+    coarse = open_engine(tiny_network, "cpu", "fp32", "openvino").coarse
+    images = [torch.randn(1, 3, 64, 64) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(coarse, images))
+    assert all(torch.equal(one, coarse(image)) for one, image in zip(found, images, strict=True))
+
+
+def test_openvino_runs_bf16(tiny_network):
+    pytest.importorskip("openvino")
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = tiny_network(image)
+    logits = open_engine(tiny_network, "cpu", "bf16", "openvino")(image)
+    assert logits.dtype == torch.float32
+    assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_what_cannot_be_written_is_converted_once(cache, monkeypatch):
+    pytest.importorskip("openvino")
+    network = OneConv(3, 2, 1).eval()
+    image = torch.randn(1, 3, 64, 64)
+    engine = open_engine(network, "cpu", "fp32", "openvino")
+    with torch.no_grad():
+        expected = network(image)
+    assert (engine(image) - expected).abs().max() < 1e-5
     (kept,) = cache.glob("*.xml")
-    assert kept.stem == digest(tiny_network)
+    assert kept.stem == digest(network)
     monkeypatch.setattr(engines, "_Coarse", None)  # a second conversion would fail
-    again = open_engine(tiny_network, "cpu", "fp32", "openvino")
+    again = open_engine(network, "cpu", "fp32", "openvino")
     assert torch.equal(again(image), engine(image))
 
 
@@ -65,9 +108,25 @@ def test_the_digest_changes_with_a_weight(tiny_network):
     assert digest(tiny_network) != before
 
 
-def test_torch_is_the_default(tiny_network):
-    assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+def test_torch_runs_where_openvino_is_not_installed_or_would_convert(tiny_network, monkeypatch):
     assert isinstance(open_engine(tiny_network, "cpu", engine="torch"), Prepared)
+    assert isinstance(open_engine(OneConv(3, 2, 1), "cpu"), Prepared)
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+
+
+def test_torch_runs_where_openvino_fails_and_that_is_said_once(tiny_network, monkeypatch, caplog):
+    def broken():
+        raise RuntimeError("no plugin\nmore")
+
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: "somewhere")
+    monkeypatch.setattr(engines, "load_openvino", broken)
+    assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+    assert [r.message for r in caplog.records] == [
+        "OpenVINO failed (no plugin); the torch engine runs instead."
+    ]
+    with pytest.raises(ConfigError, match="precision"):
+        open_engine(tiny_network, "cpu", "fp31")
 
 
 def test_compile_without_a_compiler_says_so_once_and_runs_torch(tiny_network, monkeypatch, caplog):

@@ -3,6 +3,7 @@
 import re
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ SPARE = 96 * 2**20
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _LEAST = 2**29
 _PROBE = 128
+_LARGER_PROBE = 512  # small changes of the process do not count beside it
 _FEW, _HIDDEN = (
     10,
     400,
@@ -68,17 +70,34 @@ def free_memory() -> int:
     return 2**33
 
 
-def bytes_per_pixel(logits_fn: LogitsFunction, bands: int) -> int:
+def bytes_per_pixel(
+    logits_fn: LogitsFunction, bands: int, release: Callable[[], None] | None = None
+) -> int:
     """Return the bytes that a network needs for each pixel of its images at its peak, measured on a small one.
 
     Args:
         logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
         bands: Of its images.
+        release: Gives back what an engine keeps between images where torch does not see it (`engines.Engine`).
     """
     with _Live() as live:
         logits_fn(torch.zeros(1, bands, _PROBE, _PROBE))
     seen = live.peak // _PROBE**2
+    if release is not None:
+        return seen + (_kept(logits_fn, bands, release) or _HIDDEN)
     return max(seen, _HIDDEN) if live.made < _FEW else seen
+
+
+def _kept(logits_fn: LogitsFunction, bands: int, release: Callable[[], None]) -> int:
+    """Return by how much the process grows for each pixel, once weights are packed for such sizes."""
+    image = torch.zeros(1, bands, _LARGER_PROBE, _LARGER_PROBE)
+    logits_fn(image)
+    release()
+    before = used_memory()
+    logits_fn(image)
+    grown = used_memory() - before
+    release()
+    return max(0, grown) // _LARGER_PROBE**2
 
 
 class _Live(TorchDispatchMode):

@@ -204,10 +204,11 @@ class _Work:
         bands, classes = self.predictor.in_channels, self.predictor.labels.num_classes
         kind = 1 if self.plain else min(head.dtype.itemsize, 4)
         look = self.predictor.scorer.look
+        release = getattr(self.predictor.logits_fn, "release", None)
         needs = Needs(
             head=head,
             seen=bands * kind,
-            network=bytes_per_pixel(look, bands) if on_host else 8 * bands,
+            network=bytes_per_pixel(look, bands, release) if on_host else 8 * bands,
             logits=4 * classes if on_host else 0,
         )
         used = used_memory()

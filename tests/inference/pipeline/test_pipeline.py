@@ -248,7 +248,7 @@ import sys, time
 from hrseg.cli import main
 code = main(sys.argv[1:])
 heavy = ("lightning", "torchmetrics", "albumentations", "segmentation_models_pytorch", "pandas", "scipy", "timm",
-         "matplotlib", "onnx", "onnxruntime", "openvino", "omegaconf", "rich", "av", "fsspec", "tensorboard",
+         "matplotlib", "onnx", "onnxruntime", "omegaconf", "rich", "av", "fsspec", "tensorboard",
          "torchvision", "huggingface_hub", "tifffile", "rasterio", "fastapi", "torch._dynamo",
          "torch._inductor", "triton")
 print("heavy:", [name for name in heavy if name in sys.modules])
