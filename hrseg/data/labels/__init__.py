@@ -1,0 +1,18 @@
+"""Classes: their names, colours and numbers. All others import from here.
+
+Tables are CSV files in `data/tables/`; a user's own classes come from a CSV or a small YAML. From the dataset on a
+mask holds trainIds 0 … K-1 and 255 for pixels without a class.
+"""
+
+from hrseg.data.labels.label_set import IGNORE_INDEX, MAX_CLASSES, Label, LabelSet
+from hrseg.data.labels.tables import distinct_colors, load_labels, table_names
+
+__all__ = [
+    "IGNORE_INDEX",
+    "MAX_CLASSES",
+    "Label",
+    "LabelSet",
+    "distinct_colors",
+    "load_labels",
+    "table_names",
+]
