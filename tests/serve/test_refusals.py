@@ -199,9 +199,11 @@ def test_a_full_server_says_when_to_come_again(start: Callable[..., Served]) -> 
 def test_pixels_that_wait_are_bounded(start: Callable[..., Served]) -> None:
     one = start(limits=Limits(max_pixels=64 * 96, max_wait=0))
     with ThreadPoolExecutor(4) as clients:
-        with one.blocked():
-            waiting = [clients.submit(one.predict, file_of(picture())) for _ in range(4)]
-            while one.metric("hrseg_queue_length") < 3:  # one is in work
+        with one.blocked() as begun:
+            waiting = [clients.submit(one.predict, file_of(picture()))]
+            assert begun.wait(30)  # alone: it would take the next along
+            waiting += [clients.submit(one.predict, file_of(picture())) for _ in range(3)]
+            while one.metric("hrseg_queue_length") < 3:
                 assert not any(future.done() for future in waiting)
             sentence(one.predict(file_of(picture())), 429)
         assert [future.result().status_code for future in waiting] == [200] * 4
