@@ -7,6 +7,7 @@ images or batches would be another number. The file knows maps of trainIds only.
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+import numpy as np
 import torch
 from torchmetrics import Metric
 
@@ -223,6 +224,17 @@ _COLUMNS = {
 def _ratio(part: torch.Tensor, whole: torch.Tensor, undefined: float) -> torch.Tensor:
     quotient = part.double() / whole.double().clamp_min(1)
     return torch.where(whole > 0, quotient, torch.full_like(quotient, undefined))
+
+
+def known_mean(values: np.ndarray) -> float:
+    """Return the mean of the values that are no nan; nan where none is left.
+
+    Example:
+        >>> known_mean(np.array([0.25, np.nan, 0.75]))
+        0.5
+    """
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _mean(values: torch.Tensor) -> float:

@@ -60,6 +60,7 @@ ROWS = [
     ("metrics", 1),
     ("optim", 2),
     ("viz", 2),
+    ("pages", 1),
     ("config", 1),
     ("archived", 0),
     ("imaging", 1),

@@ -4,13 +4,10 @@ The samples come from the dataset that a training would read, so they are what t
 mirror, colours and all. The page needs no file beside it and no network.
 """
 
-import base64
 import copy
 import html
-import io
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from hrseg.data.dataset import Draw, Sample, SegmentationDataset
 from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import ConfigError
 from hrseg.imaging import denormalise, write_atomic
+from hrseg.pages import image_uri, resource, whole_page
 
 SIDE = 560
 """Longest side of a picture on the page, in pixels."""
@@ -87,20 +85,32 @@ def page(
         rows.append(
             f'<section class="row-of"><h2>{name}</h2><div class="film">{"".join(cards)}</div></section>'
         )
-    return _PAGE.format(
-        title=html.escape(title),
-        style=_resource("check", "page.css") + _resource("", "browse.css"),
-        intro=f"{len(chosen)} of {len(dataset):,} training images, each as it is and {variants} times as the network "
-        "would see it",
-        facts="".join(
-            f"<div><h3>{html.escape(name)}</h3><b>{html.escape(value)}</b></div>"
-            for name, value in facts
-        ),
-        legend=_legend(dataset, seen),
-        rows="".join(rows),
-        labels=json.dumps(dataset.labels.names).replace("</", "<\\/"),
-        palette=json.dumps(dataset.labels.palette.tolist()),
-        script=_resource("", "browse.js"),
+    intro = (
+        f"{len(chosen)} of {len(dataset):,} training images, each as it is and {variants} times as the network "
+        "would see it"
+    )
+    tiles = "".join(
+        f"<div><h3>{html.escape(name)}</h3><b>{html.escape(value)}</b></div>"
+        for name, value in facts
+    )
+    body = f"""<section class="tiles">{tiles}</section>
+<nav><div class="legend">{_legend(dataset, seen)}</div>
+<label>mask <input id="fade" type="range" min="0" max="100" value="55" aria-label="opacity of the masks"></label></nav>
+{"".join(rows)}
+<footer>Point at a picture to read its classes. Choose a class to see it alone. The key m hides and shows the masks.
+</footer>"""
+    labels = json.dumps(dataset.labels.names).replace("</", "<\\/")
+    palette = json.dumps(dataset.labels.palette.tolist())
+    script = f"""<p id="tip" role="status"></p>
+<script>const LABELS = {labels}, PALETTE = {palette};
+{resource("hrseg.data", "browse.js")}</script>"""
+    return whole_page(
+        "data browse",
+        title,
+        header=f'<p class="quiet">{intro}</p>',
+        body=body,
+        style=resource("hrseg.data", "browse.css"),
+        after=script,
     )
 
 
@@ -136,8 +146,9 @@ def _card(photo: np.ndarray, mask: np.ndarray, name: str, size: str, kind: str) 
     note = f" · {100 * ignored:.0f} % ignored" if ignored >= 0.005 else ""
     return (
         f'<figure class="{kind}" style="--shape:{small[0]}/{small[1]}"><div>'
-        f'<img alt="{name}" src="{_inline(picture, "JPEG")}">'
-        f'<canvas width="{small[0]}" height="{small[1]}" data-ids="{_inline(ids, "PNG")}"></canvas></div>'
+        f'<img alt="{name}" src="{image_uri(picture, "JPEG", quality=84)}">'
+        f'<canvas width="{small[0]}" height="{small[1]}" '
+        f'data-ids="{image_uri(ids, "PNG", optimize=True)}"></canvas></div>'
         f"<figcaption><b>{name}</b><span>{size}{note}</span></figcaption></figure>"
     )
 
@@ -169,18 +180,6 @@ def _share(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 else "&lt; 0.1 %"
 
 
-def _inline(picture: Image.Image, kind: str) -> str:
-    buffer = io.BytesIO()
-    options = {"quality": 84} if kind == "JPEG" else {"optimize": True}
-    picture.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def _resource(folder: str, name: str) -> str:
-    package = ".".join(part for part in ("hrseg.data", folder) if part)
-    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
-
-
 def recipe_facts(name: str, data: DataConfig) -> list[tuple[str, str]]:
     """Return what the augmentation of a recipe is, in pairs of words."""
     scales = f"{data.scale_min:g} to {data.scale_max:g}"
@@ -199,20 +198,3 @@ def recipe_facts(name: str, data: DataConfig) -> list[tuple[str, str]]:
     if data.base_size:
         rows.insert(2, ("Long side at scale 1", str(data.base_size)))
     return rows
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title} · hrseg data browse</title><style>{style}</style></head>
-<body><main>
-<header><p class="eyebrow">hrseg data browse</p><h1>{title}</h1><p class="quiet">{intro}</p></header>
-<section class="tiles">{facts}</section>
-<nav><div class="legend">{legend}</div>
-<label>mask <input id="fade" type="range" min="0" max="100" value="55" aria-label="opacity of the masks"></label></nav>
-{rows}
-<footer>Point at a picture to read its classes. Choose a class to see it alone. The key m hides and shows the masks.
-</footer>
-</main><p id="tip" role="status"></p>
-<script>const LABELS = {labels}, PALETTE = {palette};
-{script}</script></body></html>
-"""

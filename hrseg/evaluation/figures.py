@@ -3,11 +3,10 @@
 Each takes `Results` and gives a picture; drawing itself is `viz.canvas` and `viz.charts`.
 """
 
-import math
-
 import numpy as np
 
 from hrseg.evaluation.results import Results
+from hrseg.metrics import known_mean
 from hrseg.viz.canvas import BLUE, ORANGE, Canvas
 from hrseg.viz.charts import confusion, curves
 from hrseg.viz.lettering import HAIRLINE, QUIET, Color
@@ -23,7 +22,7 @@ def confusion_figure(found: Results) -> np.ndarray:
 def contour_figure(found: Results) -> np.ndarray:
     """Draw precision, recall and F of the contours by distance. Shape: → uint8 (H, W, 3)."""
     rows = {"precision": found.precision, "recall": found.recall, "F": found.contour_f}
-    series = {name: [_mean(row) for row in rows[name]] for name in rows}
+    series = {name: [known_mean(row) for row in rows[name]] for name in rows}
     ticks = [str(k) for k in found.evidence.rulers.distances]
     note = "Contour pixels met within a distance, per cent, mean over classes"
     return curves(series, ticks, "Contours by distance", "pixels", note)
@@ -33,7 +32,7 @@ def trimap_figure(found: Results) -> np.ndarray:
     """Draw the scores within bands around the boundaries, and of whole images. Shape: → uint8 (H, W, 3)."""
     whole = {"mIoU": found.scores["miou"], "pixel accuracy": found.scores["pixel_accuracy"]}
     series = {
-        "mIoU": [*(_mean(row) for row in found.band_iou), whole["mIoU"]],
+        "mIoU": [*(known_mean(row) for row in found.band_iou), whole["mIoU"]],
         "pixel accuracy": [*found.band_accuracy.tolist(), whole["pixel accuracy"]],
     }
     ticks = [*(str(r) for r in found.evidence.rulers.bands), "all"]
@@ -80,11 +79,6 @@ def reliability_figure(found: Results) -> np.ndarray:
         sheet.text((x, floor + 14), str(tenth), 12, QUIET, "mm")
     sheet.text(((left + right) / 2, floor + 36), "confidence, per cent", 12, QUIET, "mm")
     return sheet.picture()
-
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[~np.isnan(values)]
-    return float(finite.mean()) if len(finite) else math.nan
 
 
 def _short(value: float) -> str:

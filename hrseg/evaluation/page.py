@@ -11,8 +11,9 @@ import numpy as np
 
 from hrseg.evaluation.exhibits import Exhibit
 from hrseg.evaluation.results import Results
+from hrseg.metrics import known_mean
+from hrseg.pages import data_uri, resource, whole_page
 from hrseg.viz.charts import DENSE_UP_TO
-from hrseg.viz.inline import data_uri, page_style
 from hrseg.viz.masks import colourise
 
 _WRONG = (226, 45, 56)
@@ -31,25 +32,28 @@ def page(found: Results, figures: Mapping[str, np.ndarray], exhibits: Sequence[E
     facts = " · ".join(html.escape(value) for value in evidence.facts.values())
     classes = len(evidence.ledger.classes)
     pictures = {name: _figure(picture, name, classes) for name, picture in figures.items()}
-    return _PAGE.format(
-        title=html.escape(evidence.ledger.model),
-        style=page_style("hrseg.evaluation"),
-        intro=f"{count:,} image{'s' * (count != 1)} · {facts} · {html.escape(evidence.looked)}",
-        tiles="".join(
-            f"<div><h3>{name}</h3><b>{v}</b><p>{p}</p></div>" for name, v, p in _tiles(found)
-        ),
-        classes=_classes(found),
-        confusions=_confusions(found),
-        confusion=pictures["confusion"],
-        boundaries=_boundaries(found),
-        contours=pictures["contours"],
-        trimap=pictures["trimap"],
-        calibration=_calibration(found),
-        reliability=pictures["reliability"],
-        bins=_bins(found),
-        worst_link='<a href="#worst">Worst images</a>' if exhibits else "",
-        worst=_worst(found, exhibits) if exhibits else "",
-        words=_words(found),
+    intro = f"{count:,} image{'s' * (count != 1)} · {facts} · {html.escape(evidence.looked)}"
+    tiles = "".join(
+        f"<div><h3>{name}</h3><b>{v}</b><p>{p}</p></div>" for name, v, p in _tiles(found)
+    )
+    worst_link = '<a href="#worst">Worst images</a>' if exhibits else ""
+    body = f"""<section class="tiles">{tiles}</section>
+<nav><a href="#classes">Classes</a><a href="#confusion">Confusion</a><a href="#boundaries">Boundaries</a>
+<a href="#calibration">Calibration</a>{worst_link}</nav>
+<section id="classes"><h2>Classes</h2>{_classes(found)}</section>
+<section id="confusion"><h2>Confusion</h2>{_confusions(found)}{pictures["confusion"]}</section>
+<section id="boundaries"><h2>Boundaries</h2><div class="pair">{pictures["contours"]}{pictures["trimap"]}</div>
+<div style="margin-top:16px">{_boundaries(found)}</div></section>
+<section id="calibration"><h2>Calibration</h2>
+<div class="pair">{pictures["reliability"]}<div>{_calibration(found)}{_bins(found)}</div></div></section>
+{_worst(found, exhibits) if exhibits else ""}
+<footer>{_words(found)}</footer>"""
+    return whole_page(
+        "evaluate",
+        evidence.ledger.model,
+        header=f'<p class="quiet">{intro}</p>',
+        body=body,
+        style=resource("hrseg.evaluation", "page.css"),
     )
 
 
@@ -59,13 +63,13 @@ def _tiles(found: Results) -> list[tuple[str, str, str]]:
     return [
         ("mIoU", f"{100 * scores['miou']:.2f}", f"95 % of draws: {_percent(found.low)} to {_percent(found.high)}"),
         ("Pixel accuracy", _percent(scores["pixel_accuracy"]), "of all labelled pixels"),
-        ("Boundary IoU", _percent(_mean(found.boundary[0])), f"width {100 * rulers.ratio:g} % of the diagonal"),
+        ("Boundary IoU", _percent(known_mean(found.boundary[0])), f"width {100 * rulers.ratio:g} % of the diagonal"),
         (
             "Boundary F",
-            _percent(_mean(found.contour_f[middle])),
+            _percent(known_mean(found.contour_f[middle])),
             f"contours met within {rulers.distances[middle]} px",
         ),
-        ("Mean image", _percent(_mean(found.image_scores)), f"worst tenth {_percent(found.mean_of_worst())}"),
+        ("Mean image", _percent(known_mean(found.image_scores)), f"worst tenth {_percent(found.mean_of_worst())}"),
         ("Calibration error", _percent(found.ece), f"{rulers.bins} bins, {_percent(mending.ece_after)} with T"),
         ("Temperature T", f"{mending.temperature:.2f}", _sureness(mending.temperature)),
     ]  # fmt: skip
@@ -125,10 +129,10 @@ def _boundaries(found: Results) -> str:
     rulers = found.evidence.rulers
     heads = [f"{100 * rulers.ratio:g} % of the diagonal", *(f"{k} px" for k in rulers.distances)]
     rows = {
-        "Boundary IoU of this width": [*map(_mean, found.boundary)],
-        "Boundary F at this distance": [math.nan, *map(_mean, found.contour_f)],
-        "precision of contours": [math.nan, *map(_mean, found.precision)],
-        "recall of contours": [math.nan, *map(_mean, found.recall)],
+        "Boundary IoU of this width": [*map(known_mean, found.boundary)],
+        "Boundary F at this distance": [math.nan, *map(known_mean, found.contour_f)],
+        "precision of contours": [math.nan, *map(known_mean, found.precision)],
+        "recall of contours": [math.nan, *map(known_mean, found.recall)],
     }
     head = "".join(f'<th class="n">{name}</th>' for name in heads)
     body = "".join(
@@ -261,28 +265,3 @@ def _rgb(color: np.ndarray) -> str:
 
 def _percent(fraction: float) -> str:
     return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
-
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[~np.isnan(values)]
-    return float(finite.mean()) if len(finite) else math.nan
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title} · hrseg evaluate</title><style>{style}</style></head>
-<body><main>
-<header><p class="eyebrow">hrseg evaluate</p><h1>{title}</h1><p class="quiet">{intro}</p></header>
-<section class="tiles">{tiles}</section>
-<nav><a href="#classes">Classes</a><a href="#confusion">Confusion</a><a href="#boundaries">Boundaries</a>
-<a href="#calibration">Calibration</a>{worst_link}</nav>
-<section id="classes"><h2>Classes</h2>{classes}</section>
-<section id="confusion"><h2>Confusion</h2>{confusions}{confusion}</section>
-<section id="boundaries"><h2>Boundaries</h2><div class="pair">{contours}{trimap}</div>
-<div style="margin-top:16px">{boundaries}</div></section>
-<section id="calibration"><h2>Calibration</h2>
-<div class="pair">{reliability}<div>{calibration}{bins}</div></div></section>
-{worst}
-<footer>{words}</footer>
-</main></body></html>
-"""

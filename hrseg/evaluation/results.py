@@ -13,7 +13,7 @@ from hrseg.evaluation.calibration import Mending, calibration_error, mend, merge
 from hrseg.evaluation.compare import interval
 from hrseg.evaluation.evidence import Evidence
 from hrseg.evaluation.trimap import band_scores
-from hrseg.metrics import Scores
+from hrseg.metrics import Scores, known_mean
 
 WORST_SHARE = 0.1
 """Part of the images that "the worst images" means."""
@@ -97,17 +97,18 @@ class Results:
             "miou_interval": [_plain(self.low), _plain(self.high)],
             "pixel_accuracy": _plain(scores["pixel_accuracy"]),
             "mean_accuracy": _plain(scores["mean_accuracy"]),
-            "image_miou": _plain(_mean(self.image_scores)),
+            "image_miou": _plain(known_mean(self.image_scores)),
             "image_miou_worst_tenth": _plain(self.mean_of_worst()),
             "boundary_iou": {
-                width: _plain(_mean(row)) for width, row in zip(widths, self.boundary, strict=True)
+                width: _plain(known_mean(row))
+                for width, row in zip(widths, self.boundary, strict=True)
             },
             "boundary_f": _by(rulers.distances, self.contour_f),
             "boundary_precision": _by(rulers.distances, self.precision),
             "boundary_recall": _by(rulers.distances, self.recall),
             "trimap": {
                 "pixels": list(rulers.bands),
-                "miou": [_plain(_mean(row)) for row in self.band_iou],
+                "miou": [_plain(known_mean(row)) for row in self.band_iou],
                 "pixel_accuracy": _plain(self.band_accuracy),
             },
             "calibration": {
@@ -205,10 +206,6 @@ def image_scores(matrices: np.ndarray) -> np.ndarray:
     return (ious * (truth > 0)).sum(axis=-1) / np.maximum((truth > 0).sum(axis=-1), 1)
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if (~np.isnan(values)).any() else float("nan")
-
-
 def _plain(value: Any) -> Any:
     """Round to six digits; nan becomes None."""
     if isinstance(value, np.ndarray | tuple | list):
@@ -217,7 +214,7 @@ def _plain(value: Any) -> Any:
 
 
 def _by(distances: tuple[int, ...], rows: np.ndarray) -> dict[str, Any]:
-    return {f"{k} px": _plain(_mean(row)) for k, row in zip(distances, rows, strict=True)}
+    return {f"{k} px": _plain(known_mean(row)) for k, row in zip(distances, rows, strict=True)}
 
 
 def _by_distance(distances: tuple[int, ...], values: np.ndarray) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from hrseg.evaluation.page import page
 from hrseg.evaluation.results import Results, results
 from hrseg.gather import KeepEvidence
 from hrseg.imaging import write_atomic, write_image
+from hrseg.metrics import known_mean
 from hrseg.train.evaluation import evaluate
 
 FIGURES = {
@@ -53,10 +54,11 @@ class Report:
         found = self.results
         rulers, mending = found.evidence.rulers, found.mending
         widths = [f"{100 * rulers.ratio:g} %", *(f"{k} px" for k in rulers.distances)]
+        images = _percent(known_mean(found.image_scores))
         rows = [
             ("mIoU", f"{_percent(found.scores['miou'])}  ({_percent(found.low)} to {_percent(found.high)})"),
             ("pixel accuracy", _percent(found.scores["pixel_accuracy"])),
-            ("mean image", f"{_percent(_mean(found.image_scores))}, worst tenth {_percent(found.mean_of_worst())}"),
+            ("mean image", f"{images}, worst tenth {_percent(found.mean_of_worst())}"),
             ("boundary IoU", _listed(widths, found.boundary)),
             ("boundary F", _listed(widths[1:], found.contour_f)),
             ("trimap mIoU", _listed([f"{r} px" for r in rulers.bands], found.band_iou)),
@@ -153,13 +155,8 @@ def _with_bins(evidence: Evidence, rulers: Rulers | None) -> Evidence:
 
 
 def _listed(names: Sequence[str], rows: np.ndarray) -> str:
-    values = (_percent(_mean(row)) for row in rows)
+    values = (_percent(known_mean(row)) for row in rows)
     return ", ".join(f"{value} at {name}" for name, value in zip(names, values, strict=True))
-
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[~np.isnan(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _percent(fraction: float) -> str:

@@ -13,8 +13,9 @@ from hrseg.data.labels import LabelSet
 from hrseg.explain.ablation import Ablation
 from hrseg.explain.field import radius
 from hrseg.explain.probes import Probe
+from hrseg.metrics import known_mean
+from hrseg.pages import data_uri, resource, whole_page
 from hrseg.viz.features import feature_grid, heat
-from hrseg.viz.inline import data_uri, page_style
 from hrseg.viz.masks import overlay
 from hrseg.viz.panels import grid
 
@@ -65,11 +66,13 @@ def page(inside: Inside) -> str:
         sections.append(_probes(inside))
     height, width = inside.image.shape[:2]
     note = f" · {html.escape(inside.note)}" if inside.note else ""
-    return _PAGE.format(
-        title=html.escape(inside.name),
-        style=page_style("hrseg.explain"),
-        intro=f"{html.escape(inside.model)} · {height} × {width} pixels{note}",
-        sections="".join(sections),
+    intro = f"{html.escape(inside.model)} · {height} × {width} pixels{note}"
+    return whole_page(
+        "explain",
+        inside.name,
+        header=f'<p class="quiet">{intro}</p>',
+        body="".join(sections),
+        style=resource("hrseg.explain", "page.css"),
     )
 
 
@@ -156,7 +159,7 @@ def _ablation(inside: Inside) -> str:
             f'<td class="n">{100 * counts[k] / counts.sum():.1f}</td>{"".join(cells)}</tr>'
         )
     mean = (
-        [None if gains is None else _mean(row) for row in gains]
+        [None if gains is None else known_mean(row) for row in gains]
         if gains is not None
         else [None] * len(whole)
     )
@@ -241,18 +244,3 @@ def _photo(picture: np.ndarray, name: str, kind: str = "") -> str:
     source = data_uri(picture, "JPEG", 88)
     image = f'<img alt="{html.escape(name)}" src="{source}" loading="lazy">'
     return f'<div class="figure{kind}">{image}</div>'
-
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[~np.isnan(values)]
-    return float(finite.mean()) if len(finite) else math.nan
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title} · hrseg explain</title><style>{style}</style></head>
-<body><main>
-<header><p class="eyebrow">hrseg explain</p><h1>{title}</h1><p class="quiet">{intro}</p></header>
-{sections}
-</main></body></html>
-"""

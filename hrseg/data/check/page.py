@@ -3,11 +3,8 @@
 Pictures are small and inside the page, colours follow the reader's dark or light setting.
 """
 
-import base64
 import html
-import io
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from hrseg.data.check.scan import Look
 from hrseg.data.dataset import read_ids
 from hrseg.errors import DataError
 from hrseg.imaging import read_image, write_atomic
+from hrseg.pages import image_uri, whole_page
 
 SHEET = 24
 """Pairs on the contact sheet."""
@@ -43,22 +41,19 @@ def write_page(result: Result, path: str | Path, name: str = "mine") -> None:
 
 def page(result: Result, name: str = "mine") -> str:
     """Return the page as text."""
-    style = resources.files("hrseg.data.check").joinpath("page.css").read_text(encoding="utf-8")
-    title = html.escape(result.root.resolve().name)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title} · hrseg data check</title><style>{style}</style></head>
-<body><main>
-<header><p class="eyebrow">hrseg data check</p><h1>{title}</h1><p class="path">{html.escape(str(result.root))}</p>
-{_verdict(result)}</header>
-{_tiles(result)}
+    body = f"""{_tiles(result)}
 {_findings(result)}
 {_classes(result)}
 {_sheet(result)}
 {_recipe(result, name)}
-<footer>{counted(result.images["count"], "pair")} in {result.seconds:.1f} s</footer>
-</main>{_SCRIPT}</body></html>
-"""
+<footer>{counted(result.images["count"], "pair")} in {result.seconds:.1f} s</footer>"""
+    return whole_page(
+        "data check",
+        result.root.resolve().name,
+        header=f'<p class="path">{html.escape(str(result.root))}</p>\n{_verdict(result)}',
+        body=body,
+        after=_SCRIPT,
+    )
 
 
 def _verdict(result: Result) -> str:
@@ -200,8 +195,8 @@ def _card(look: Look, result: Result) -> str:
     painted = Image.fromarray(_painted(ids, result.classes)).resize(size, Image.Resampling.NEAREST)
     note = "" if look.size == look.mask_size else " · sizes differ"
     return (
-        f'<figure><div><img alt="" loading="lazy" src="{_inline(photo, "JPEG")}">'
-        f'<img class="mask" alt="" loading="lazy" src="{_inline(painted, "PNG")}"></div>'
+        f'<figure><div><img alt="" loading="lazy" src="{image_uri(photo, "JPEG", quality=82)}">'
+        f'<img class="mask" alt="" loading="lazy" src="{image_uri(painted.quantize(256), "PNG", optimize=True)}"></div>'
         f"<figcaption><b>{html.escape(look.pair.name)}</b>"
         f"<span>{html.escape(look.split)} · {height} × {width}{note}</span></figcaption></figure>"
     )
@@ -233,13 +228,6 @@ def _painted(ids: np.ndarray, rows: Sequence[ClassRow]) -> np.ndarray:
 
 def _is_clear(row: ClassRow) -> bool:
     return row.role == "ignored" or row.name == "background"
-
-
-def _inline(picture: Image.Image, kind: str) -> str:
-    buffer = io.BytesIO()
-    options = {"quality": 82} if kind == "JPEG" else {"optimize": True}
-    (picture if kind == "JPEG" else picture.quantize(256)).save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _recipe(result: Result, name: str) -> str:
