@@ -8,7 +8,7 @@ from hrseg.config.load import (
     load_config_with_origins,
     published_recipes,
 )
-from hrseg.config.recipes import PACKAGED_CONFIGS, find_config, list_recipes
+from hrseg.config.recipes import PACKAGED_CONFIGS, find_config, find_yaml, list_recipes, list_titles
 from hrseg.config.schema import (
     OPTIONS,
     SECTIONS,
@@ -42,7 +42,9 @@ __all__ = [
     "config_to_dict",
     "explain",
     "find_config",
+    "find_yaml",
     "list_recipes",
+    "list_titles",
     "load_config",
     "load_config_with_origins",
     "published_recipes",

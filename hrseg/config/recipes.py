@@ -1,6 +1,7 @@
-"""Where recipes are: files named by a path, in ./configs, or packaged."""
+"""Where recipes and other YAML files are: named by a path, in ./configs, or packaged."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from hrseg.errors import ConfigError, did_you_mean
@@ -11,6 +12,7 @@ PACKAGED_CONFIGS = next(
     _PACKAGE / "configs",
 )
 """The recipes that ship: inside the wheel, or beside the package in a checkout."""
+_FOLDERS = (Path("configs"), PACKAGED_CONFIGS)
 
 
 def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Path:
@@ -24,11 +26,10 @@ def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Pat
     Raises:
         ConfigError: There is no such file.
     """
-    folders = [Path(), Path("configs")] if beside is None else [beside]
-    for folder in [*folders, PACKAGED_CONFIGS]:
-        for candidate in (folder / name, folder / f"{os.fspath(name)}.yaml"):
-            if candidate.is_file():
-                return candidate
+    folders = [Path(), *_FOLDERS] if beside is None else [beside, PACKAGED_CONFIGS]
+    found = find_yaml(name, folders)
+    if found is not None:
+        return found
     names = list(list_recipes())
     raise ConfigError(
         f"There is no config '{os.fspath(name)}': not as a file"
@@ -39,9 +40,22 @@ def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Pat
 
 def list_recipes() -> dict[str, str]:
     """Name every recipe in ./configs and in the package, with the first line of its header."""
-    files = [*sorted(Path("configs").glob("*.yaml")), *sorted(PACKAGED_CONFIGS.glob("*.yaml"))]
+    return list_titles(_FOLDERS)
+
+
+def find_yaml(name: str | os.PathLike[str], folders: Iterable[Path]) -> Path | None:
+    """Return the file of this name, with or without ".yaml", in the first folder that has it."""
+    for folder in folders:
+        for candidate in (folder / name, folder / f"{os.fspath(name)}.yaml"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def list_titles(folders: Iterable[Path]) -> dict[str, str]:
+    """Name every YAML file in these folders, earlier folders first, with the first line of its header."""
     titles: dict[str, str] = {}
-    for file in files:
+    for file in (file for folder in folders for file in sorted(folder.glob("*.yaml"))):
         first = file.read_text(encoding="utf-8").split("\n", 1)[0]
         titles.setdefault(file.stem, first.lstrip("# ").strip() if first.startswith("#") else "")
     return dict(sorted(titles.items()))

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from hrseg.config import PACKAGED_CONFIGS, find_config
+from hrseg.config import PACKAGED_CONFIGS, find_config, find_yaml, list_titles
 from hrseg.errors import ConfigError, did_you_mean
 
 FOLDER = "studies"
+_FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
 KEYS = ("recipe", "variants", "words", "seeds")
 _OURS = {"run.name": "the variant's name", "run.seed": "the study's seeds (--seeds 0,1,2)"}
 """Options a study sets itself, and from what."""
@@ -76,12 +77,7 @@ def check_word(word: str) -> None:
 
 def list_studies() -> dict[str, str]:
     """Name every study in ./configs/studies and in the package, with the first line of its header."""
-    titles: dict[str, str] = {}
-    for folder in (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER):
-        for file in sorted(folder.glob("*.yaml")):
-            first = file.read_text(encoding="utf-8").split("\n", 1)[0]
-            titles.setdefault(file.stem, first.lstrip("# ") if first.startswith("#") else "")
-    return dict(sorted(titles.items()))
+    return list_titles(_FOLDERS)
 
 
 def find_study(name: str | os.PathLike[str]) -> Path:
@@ -90,10 +86,9 @@ def find_study(name: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: There is no such file.
     """
-    for folder in (Path(), Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER):
-        for candidate in (folder / name, folder / f"{os.fspath(name)}.yaml"):
-            if candidate.is_file():
-                return candidate
+    found = find_yaml(name, [Path(), *_FOLDERS])
+    if found is not None:
+        return found
     names = list(list_studies())
     raise ConfigError(
         f"There is no study '{os.fspath(name)}': not as a file, not in ./configs/{FOLDER} and not among the packaged "
