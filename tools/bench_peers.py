@@ -36,7 +36,7 @@ PAGE = Path("docs/results.md")
 ROWS = {
     "cpu": {
         "hrseg": ("auto", "fp32"),
-        "hrseg --engine openvino": ("auto",),
+        "hrseg --engine torch": ("auto",),
         "official": ("fp32",),
         "mmsegmentation": ("fp32",),
         "timm backbone, same head": ("fp32",),

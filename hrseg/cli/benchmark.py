@@ -54,6 +54,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
       hrseg benchmark -m runs/mine -m street.onnx --size 512 1024 1024 2048
       hrseg benchmark --architecture hrnet_w48 --until head --precision fp32
       hrseg benchmark --compare fp32 bf16
+      hrseg benchmark --compare torch openvino
       hrseg benchmark --compare hrnet_w48+torch hrnet_w48+compile
       hrseg benchmark --compare street.onnx street.xml --seconds 30 --json
     """

@@ -9,6 +9,7 @@ import torch
 from hrseg.errors import ConfigError
 from hrseg.inference import engines
 from hrseg.inference.engines import digest, open_engine
+from hrseg.inference.predictor import Predictor
 from hrseg.inference.prepare import Prepared
 from hrseg.inference.threads import usable_cores
 
@@ -113,6 +114,14 @@ def test_torch_runs_where_openvino_is_not_installed_or_would_convert(tiny_networ
     assert isinstance(open_engine(OneConv(3, 2, 1), "cpu"), Prepared)
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+
+
+def test_facts_name_the_engine_that_ran(tiny_network, monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    assert Predictor(tiny_network, device="cpu").facts()["engine"] == "torch"
+    pytest.importorskip("openvino")
+    chosen = Predictor(tiny_network, device="cpu", engine="openvino")
+    assert chosen.facts()["engine"] == "openvino"
 
 
 def test_torch_runs_where_openvino_fails_and_that_is_said_once(tiny_network, monkeypatch, caplog):

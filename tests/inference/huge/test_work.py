@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hrseg.data.labels import Label, LabelSet
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image
 from hrseg.inference.huge import is_huge, parse_size, segment_huge
+from hrseg.inference.huge.memory import bytes_per_pixel
 from hrseg.inference.huge.plan import Needs, Plan, make_plan
 from hrseg.inference.huge.readers import Head
 from hrseg.inference.predictor import Predictor
@@ -94,6 +97,27 @@ def test_pixels_without_data_have_no_class_and_their_windows_are_not_run(tmp_pat
     windows = Plan((64, 64), 0.25, "ramp", 1).grid(300, 210)
     touched = sum(left < 100 for left, _ in windows.columns)
     assert sum(runs[1:]) == touched * len(windows.rows)  # the first run measures its memory
+
+
+class Hoard:
+    """A logits function that keeps 300 bytes a pixel where torch does not see them."""
+
+    kept: np.ndarray | None = None
+
+    def __call__(self, image):
+        self.kept = np.ones(300 * image[:, 0].numel(), np.uint8)
+        return image * 2  # twelve bytes that it does see
+
+    def release(self):
+        self.kept = None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the peak of a process is told")
+def test_memory_out_of_torchs_sight_is_counted_by_the_processs_growth():
+    hoard = Hoard()
+    hoard(torch.zeros(1, 3, 1000, 1000))  # what an earlier image left counts as well
+    assert 310 <= bytes_per_pixel(hoard, 3, hoard.release) < 340
+    assert hoard.kept is None
 
 
 def test_ids_beyond_a_byte_take_two(tmp_path):
