@@ -140,7 +140,7 @@ def test_key_value_words_stand_anywhere(
         seen.update(config=config, **options)
         return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"))
 
-    fake(monkeypatch, "train", fit=fit, plan=None)
+    fake(monkeypatch, "train", fit=fit)
     assert main(["fit", *words, "--resume", "last"]) == OK
     assert seen["config"] == load_config("demo", ["data.batch_size=2", "optim.lr=0.5"])
     assert seen["resume"] == "last"
@@ -158,7 +158,7 @@ def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.Monke
     result = SimpleNamespace(text="")
     fake(
         monkeypatch,
-        "train",
+        "train.evaluation",
         evaluate=lambda *words: seen.append(words) or result,
         evaluation_config=None,
     )
@@ -172,7 +172,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = SimpleNamespace(text=lambda: "3 steps")
-    fake(monkeypatch, "train", plan=lambda config: plan, fit=None)
+    fake(monkeypatch, "train.planning", plan=lambda config: plan)
     assert main(["fit", "--config", "demo", "--dry-run"]) == OK
     assert capsys.readouterr().out == "3 steps\n"
 
@@ -287,7 +287,10 @@ def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
     seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
     words = ["--save", "entropy", "probabilities", "geojson", "--classes", "road", "car"]
     assert main(["predict", "x.png", *words, "--tolerance", "1.5"]) == OK
-    assert (seen["keep"], seen["classes"]) == (("entropy", "probabilities"), ["road", "car"])
+    assert (seen["keep"], seen["classes"]) == (
+        ("entropy", "probabilities", "confidence"),
+        ["road", "car"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -401,13 +404,13 @@ def test_interrupt_is_130(
     def plan(config: Any) -> None:
         raise KeyboardInterrupt
 
-    fake(monkeypatch, "train", plan=plan, fit=None)
+    fake(monkeypatch, "train.planning", plan=plan)
     assert main(["fit", "-c", "demo", "--dry-run"]) == INTERRUPTED
     assert capsys.readouterr().err == "hrseg: interrupted\n"
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, "train", plan=lambda config: 1 / 0, fit=None)
+    fake(monkeypatch, "train.planning", plan=lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["fit", "-c", "demo", "--dry-run"])
 

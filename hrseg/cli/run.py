@@ -67,11 +67,12 @@ def _fit(arguments: argparse.Namespace) -> int:
     config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
     if arguments.print_config:
         return say(to_yaml(config))
-    from hrseg.train import fit
-    from hrseg.train.planning import plan
-
     if arguments.dry_run:
+        from hrseg.train.planning import plan
+
         return say(plan(config).text())
+    from hrseg.train import fit
+
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
     use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
