@@ -18,7 +18,7 @@ from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.labels import LabelSet
 from hrseg.guard import Guard, NonFinite
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
-from hrseg.inference.prepare import prepare
+from hrseg.inference.engines import open_engine
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import Scorer, aligns
@@ -250,7 +250,7 @@ class SegmentationTask(pl.LightningModule):
         if isinstance(self._trainer and self._trainer.strategy, FSDPStrategy):
             logits_fn = self.network  # sharded weights cannot be copied
         else:
-            logits_fn = prepare(self.evaluated, self.device, self.evaluation.precision)
+            logits_fn = open_engine(self.evaluated, self.device, self.evaluation.precision)
         self._scorer = Scorer(
             logits_fn,
             self.protocol,

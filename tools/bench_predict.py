@@ -26,7 +26,7 @@ import torch
 
 from hrseg.data.street import scene
 from hrseg.imaging import to_tensor, write_image
-from hrseg.inference.outputs import write_all
+from hrseg.inference.outputs import needed_maps, write_all
 from hrseg.inference.pipeline import AT_ONCE
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.sources import open_sources
@@ -116,7 +116,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    predictor = open_predictor(args.model, device=args.device, precision=args.precision)
+    options = {"device": args.device, "precision": args.precision}
+    predictor = open_predictor(args.model, keep=needed_maps(args.save), **options)
     batch = args.batch or AT_ONCE.get(predictor.device.type, 1)
     with tempfile.TemporaryDirectory() as drawn:
         folder = args.folder or Path(drawn)
