@@ -22,6 +22,8 @@ NEEDED = (
     "hrseg/weights/catalog.csv",
     "hrseg/weights/packaged/hrnet_w18_small_v1.camvid.json",
     "hrseg/weights/packaged/hrnet_w18_small_v1.camvid.safetensors",
+    "hrseg/weights/packaged/hrnet_w18_small_v2.camvid.json",
+    "hrseg/weights/packaged/hrnet_w18_small_v2.camvid.safetensors",
 )
 
 

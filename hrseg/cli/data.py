@@ -73,7 +73,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
     from hrseg.data.check import Start, check, write_recipe
     from hrseg.data.check.page import write_page
     from hrseg.data.check.report import report
-    from hrseg.weights import DEFAULT_TAG
+    from hrseg.weights import STARTER_TAG
 
     if arguments.val > 90:
         raise ConfigError(f"--val {arguments.val} leaves too little to learn from. Give 1 to 90.")
@@ -82,7 +82,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
             arguments.root,
             labels=arguments.labels,
             layout=arguments.layout,
-            start=Start(DEFAULT_TAG.partition(".")[0], DEFAULT_TAG),
+            start=Start(STARTER_TAG.partition(".")[0], STARTER_TAG),
             workers=arguments.workers or 0,
             val_share=arguments.val / 100,
             seed=arguments.seed,

@@ -3,10 +3,17 @@
 from hrseg.weights.files import read_checkpoint
 from hrseg.weights.foreign import state_dict_of
 from hrseg.weights.load import LoadReport, load_weights
-from hrseg.weights.release import DEFAULT_TAG, packaged_models, read_release, write_release
+from hrseg.weights.release import (
+    DEFAULT_TAG,
+    STARTER_TAG,
+    packaged_models,
+    read_release,
+    write_release,
+)
 
 __all__ = [
     "DEFAULT_TAG",
+    "STARTER_TAG",
     "LoadReport",
     "load_weights",
     "packaged_models",

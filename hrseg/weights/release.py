@@ -18,8 +18,10 @@ from hrseg.errors import WeightsError
 from hrseg.imaging import write_atomic
 from hrseg.weights.files import read_checkpoint
 
-DEFAULT_TAG = "hrnet_w18_small_v1.camvid"
+DEFAULT_TAG = "hrnet_w18_small_v2.camvid"
 """The model that `hrseg predict` uses when none is named."""
+STARTER_TAG = "hrnet_w18_small_v1.camvid"
+"""The model that recipes for one's own data start from: on a CPU it learns in a quarter of the time."""
 REQUIRED = ("network", "labels", "mean", "std", "sha256")
 
 

@@ -64,7 +64,7 @@ def test_the_command_serves_what_predict_writes_and_ends_well_at_sigterm(tmp_pat
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("hrnet_w18_small_v1.camvid is served at http://127.0.0.1:")
+        assert line.startswith("hrnet_w18_small_v2.camvid is served at http://127.0.0.1:")
         url = line.split()[4]
         with ThreadPoolExecutor(1) as clients:
             content = file_of(np.array(Image.open(STREET).resize((1024, 640))))
