@@ -3,6 +3,7 @@
 Needs the extra "openvino".
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,20 @@ def load_openvino() -> Any:
     return openvino
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """Return the one OpenVINO runtime of this process, which lives as long as the process.
+
+    Its CPU plugin puts a signal stack of its own under the thread that creates it, and takes the memory away when the
+    last runtime is gone. Where that happens in another thread, the first thread's next signal, such as Ctrl-C, would
+    kill the process.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    return load_openvino().Core()
+
+
 def to_openvino(onnx_file: Path, out: Path, half: bool, card: dict[str, Any] | None = None) -> Path:
     """Write an ONNX file as OpenVINO's pair of files.
 
@@ -38,7 +53,7 @@ def to_openvino(onnx_file: Path, out: Path, half: bool, card: dict[str, Any] | N
         card: Goes into the xml.
     """
     openvino = load_openvino()
-    model = openvino.Core().read_model(str(onnx_file))
+    model = openvino_core().read_model(str(onnx_file))
     if card is not None:
         model.set_rt_info(json.dumps(card, ensure_ascii=False), [KEY])
     openvino.save_model(model, str(out), compress_to_fp16=half)

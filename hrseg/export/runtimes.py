@@ -14,7 +14,7 @@ import torch
 from hrseg.errors import DataError, MissingExtraError, WeightsError
 from hrseg.export.card import KEY
 from hrseg.export.graph import INPUT, SMALLEST, quiet
-from hrseg.export.openvino import load_openvino
+from hrseg.export.openvino import openvino_core
 from hrseg.export.programs import check_program
 
 
@@ -71,8 +71,7 @@ class OpenVinoRunner:
     """
 
     def __init__(self, path: Path, cpu: bool = True) -> None:
-        openvino = load_openvino()
-        core = openvino.Core()
+        core = openvino_core()
         model = core.read_model(str(path))
         told = model.has_rt_info([KEY])
         self.card: str | None = str(model.get_rt_info([KEY]).value) if told else None

@@ -23,7 +23,7 @@ from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.export.graph import quiet
-from hrseg.export.openvino import load_openvino
+from hrseg.export.openvino import load_openvino, openvino_core
 from hrseg.inference.graphs import Graphs
 from hrseg.inference.openvino_graph import can_write, write_graph
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
@@ -171,8 +171,7 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
             f"Engine 'openvino' runs on the CPU, and device '{device}' was asked for. Use device 'cpu', or engine "
             "'torch'."
         )
-    openvino = load_openvino()
-    core = openvino.Core()
+    core = openvino_core()
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -1,6 +1,8 @@
 """Every engine gives the network's logits, and says plainly where it cannot."""
 
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -129,7 +131,7 @@ def test_torch_runs_where_openvino_fails_and_that_is_said_once(tiny_network, mon
         raise RuntimeError("no plugin\nmore")
 
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: "somewhere")
-    monkeypatch.setattr(engines, "load_openvino", broken)
+    monkeypatch.setattr(engines, "openvino_core", broken)
     assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
     assert [r.message for r in caplog.records] == [
         "OpenVINO failed (no plugin); the torch engine runs instead."
@@ -190,3 +192,26 @@ def test_a_quota_and_shared_cores_bound_the_threads(tmp_path, monkeypatch):
     assert usable_cores(tmp_path, quota) == 2
     quota.write_text("100000 100000")
     assert usable_cores(tmp_path, quota) == 1
+
+
+AFTER = """
+import os, signal, threading, torch
+from hrseg.inference.engines import open_engine
+from hrseg.models import create_model
+
+heard = []
+signal.signal(signal.SIGINT, lambda *what: heard.append(what))
+opened = [open_engine(create_model("hrnet_w18_small_v1").eval(), "cpu", "fp32", "openvino")]
+opened[0](torch.zeros(1, 3, 32, 32))
+other = threading.Thread(target=opened.clear)
+other.start()
+other.join()
+os.kill(os.getpid(), signal.SIGINT)
+assert heard
+"""
+
+
+def test_signals_are_heard_after_another_thread_has_dropped_the_engine():
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", AFTER], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)

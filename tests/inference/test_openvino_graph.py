@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from hrseg.export.openvino import openvino_core
 from hrseg.inference.openvino_graph import can_write, write_graph
 from hrseg.models import create_model
 
-openvino = pytest.importorskip("openvino")
+pytest.importorskip("openvino")
 SMALL = "hrnet_w18_small_v1"
 EVERY = [
     *({"resize": policy} for policy in ("bilinear_aligned", "bilinear_scaled", "nearest")),
@@ -35,7 +36,7 @@ def shaken(**options) -> torch.nn.Module:
 
 def run(network: torch.nn.Module, *images: torch.Tensor) -> list[torch.Tensor]:
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = openvino.Core().compile_model(write_graph(network), "CPU", options)
+    compiled = openvino_core().compile_model(write_graph(network), "CPU", options)
     return [torch.from_numpy(compiled(image.numpy())[0]) for image in images]
 
 
@@ -62,7 +63,7 @@ def test_sizes_from_one_pixel_up(tiny_network):
 def test_the_network_is_left_as_it_is_and_its_weights_are_copied(tiny_network):
     image = torch.randn(1, 3, 40, 40)
     names = [name for name, _ in tiny_network.named_modules()]
-    compiled = openvino.Core().compile_model(write_graph(tiny_network), "CPU")
+    compiled = openvino_core().compile_model(write_graph(tiny_network), "CPU")
     before = compiled(image.numpy())[0]
     with torch.no_grad():
         for value in tiny_network.parameters():
