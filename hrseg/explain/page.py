@@ -14,6 +14,7 @@ from hrseg.explain.ablation import Ablation
 from hrseg.explain.field import radius
 from hrseg.explain.probes import Probe
 from hrseg.metrics import known_mean
+from hrseg.models.hrnet import stride_of
 from hrseg.pages import data_uri, resource, whole_page
 from hrseg.viz.features import feature_grid, heat
 from hrseg.viz.masks import overlay
@@ -42,6 +43,7 @@ class Inside:
         probes: What each branch alone knows; empty without data.
         probed: On which data, in words.
         note: What else a reader should know, or "".
+        input_scale: By how much the network enlarges its images.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Inside:
     probes: Sequence[Probe] = ()
     probed: str = ""
     note: str = ""
+    input_scale: float = 1.0
 
 
 def page(inside: Inside) -> str:
@@ -79,7 +82,8 @@ def page(inside: Inside) -> str:
 def strides(inside: Inside) -> list[str]:
     """Name each branch by its part of the image's size: "1/4", …"""
     maps = [*inside.stages.values()][-1]
-    return [f"1/{round(inside.image.shape[1] / x.shape[-1])}" for x in maps]
+    width, scale = inside.image.shape[1], inside.input_scale
+    return [f"1/{stride_of(width, x.shape[-1], scale):.3g}" for x in maps]
 
 
 def field_figure(inside: Inside) -> np.ndarray:

@@ -7,6 +7,7 @@ Source: Wang et al., "Deep High-Resolution Representation Learning for Visual Re
 arXiv:1908.07919, and github.com/HRNet/HRNet-Semantic-Segmentation.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -239,6 +240,21 @@ class HRNet(nn.Module):
                 maps = module(maps)
             stages[f"stage{stage}"] = maps
         return stages
+
+
+def stride_of(side: int, part: int, input_scale: float = 1.0) -> float:
+    """Return how many pixels of the image one of a map stands for, in each direction.
+
+    Args:
+        side: Height or width of the image.
+        part: The same side of the map, rounded up at each halving.
+        input_scale: Of the network.
+
+    Example:
+        >>> stride_of(97, 25), round(stride_of(360, 135, 1.5), 2)
+        (4.0, 2.67)
+    """
+    return 2.0 ** round(math.log2(max(1.0, side * input_scale / part))) / input_scale
 
 
 def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleList:

@@ -78,7 +78,7 @@ class Branch(BaseModel):
     """One branch of the network. Pictures are PNG in base64, of the map's size."""
 
     index: int
-    stride: int
+    stride: float
     channels: int
     height: int
     width: int

@@ -15,6 +15,7 @@ import torch
 from hrseg.errors import ConfigError
 from hrseg.imaging import to_tensor
 from hrseg.inference.predictor import Prediction, Predictor
+from hrseg.models.hrnet import stride_of
 from hrseg.viz import mean_map, pca_rgb, top_channels
 
 BATCH_PIXELS = 2**21
@@ -38,7 +39,7 @@ class BranchView:
     """
 
     index: int
-    stride: int
+    stride: float
     channels: int
     mean: np.ndarray
     pca: np.ndarray
@@ -89,7 +90,9 @@ class Work:
         device = next(network.parameters()).device
         with torch.no_grad():
             maps = network.eval().forward_branches(tensor.to(device))
-        return [_view(index, one, image.shape[0]) for index, one in enumerate(maps)]
+        scale = float(getattr(network, "spec", {}).get("input_scale", 1.0))
+        strides = [stride_of(image.shape[0], one.shape[-2], scale) for one in maps]
+        return [_view(i, *both) for i, both in enumerate(zip(strides, maps, strict=True))]
 
 
 def most_together(image: np.ndarray, max_batch: int) -> int:
@@ -112,11 +115,10 @@ def shrunk(image: np.ndarray, most: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
-def _view(index: int, maps: torch.Tensor, height: int) -> BranchView:
-    stride = 2 ** round(math.log2(max(1.0, height / maps.shape[-2])))
+def _view(index: int, stride: float, maps: torch.Tensor) -> BranchView:
     return BranchView(
         index,
-        stride,
+        round(stride, 2),
         int(maps.shape[1]),
         mean_map(maps),
         pca_rgb(maps),
