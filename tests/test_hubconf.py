@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hrseg.weights import DEFAULT_TAG
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import sys
@@ -20,7 +22,7 @@ network = load("hrseg_network", backbone="hrnet_w18_small_v1", num_classes=3).ev
 print(tuple(network(torch.zeros(1, 3, 64, 96)).shape))
 trained = load("hrseg_pretrained")
 print(tuple(trained(torch.zeros(1, 3, 64, 96)).shape), trained.training)
-again = load("hrseg_network", backbone="hrnet_w18_small_v1", num_classes=11, weights=sys.argv[2])
+again = load("hrseg_network", backbone="hrnet_w18_small_v2", num_classes=11, weights=sys.argv[2])
 print(torch.equal(again.backbone.conv1.weight, trained.backbone.conv1.weight))
 prediction = load("hrseg_predictor", device="cpu")(sys.argv[3])
 print(prediction.mask.shape, prediction.labels.name)
@@ -42,7 +44,7 @@ def clone(tmp_path):
 
 
 def test_every_entry_point_works_from_a_clone(clone, tmp_path):
-    weights = clone / "hrseg" / "weights" / "packaged" / "hrnet_w18_small_v1.camvid.safetensors"
+    weights = clone / "hrseg" / "weights" / "packaged" / f"{DEFAULT_TAG}.safetensors"
     image = ROOT / "docs" / "images" / "street.jpg"
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:hrseg", "-c", SCRIPT, clone, weights, image],
