@@ -77,7 +77,7 @@ def explain(
         probes=probes,
         probed=probed,
         note=note,
-        input_scale=float(opened.network.spec.get("input_scale", 1.0)),
+        input_scale=float(getattr(opened.network, "spec", {}).get("input_scale", 1.0)),
     )
     text = page(inside)
     with write_atomic(out) as temporary:
