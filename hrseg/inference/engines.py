@@ -111,9 +111,8 @@ def _auto(network: nn.Module, device: torch.device, precision: str) -> LogitsFun
         found = precision_of(network, precision, device)
         try:
             return _openvino(network, device, found)
-        except (
-            Exception
-        ) as error:  # a library half installed or for another machine fails in many ways
+        # A library half installed, or for another machine, fails in many ways.
+        except Exception as error:
             log.warning("OpenVINO failed (%s); the torch engine runs instead.", _reason(error))
     return prepare(network, device, precision)
 
@@ -180,9 +179,8 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
     }
     model = write_graph(network) if can_write(network) else _converted(network, core)
     compiled = core.compile_model(model, "CPU", options)
-    alone = (
-        threading.Lock()
-    )  # it works on one call at a time, and refuses others instead of having them wait
+    # It works on one call at a time, and refuses others instead of having them wait.
+    alone = threading.Lock()
 
     def coarse(image: torch.Tensor) -> torch.Tensor:
         pixels = image.detach().float().cpu().contiguous()

@@ -174,7 +174,7 @@ class Scorer:
         Shape:
             image (N, bands, H, W) → bands of (N, rows, W)
         """
-        coarse = None if self.protocol.absolute else self._coarse(image)
+        coarse = self._coarse(image)
         if coarse is not None:
             size = (int(image.shape[-2]), int(image.shape[-1]))
             yield from labels_from_logits(coarse, size, policy=self._policy, want=want)
@@ -187,9 +187,10 @@ class Scorer:
         coarse = getattr(self.logits_fn, "coarse", None)
         whole = self.protocol.plain and self.protocol.window is None
         pixels = int(image.shape[-2]) * int(image.shape[-1])
-        return (
-            coarse(image) if coarse is not None and whole and 0 < pixels <= WHOLE_PIXELS else None
-        )
+        if coarse is None or not whole or not 0 < pixels <= WHOLE_PIXELS:
+            return None
+        logits: torch.Tensor = coarse(image)
+        return logits
 
     @property
     def _policy(self) -> str:
