@@ -18,7 +18,7 @@ def smooth(count=2, classes=7, size=(25, 33)):
 
 
 @pytest.mark.parametrize("policy", ["bilinear", "bilinear_aligned", "nearest"])
-@pytest.mark.parametrize("size", [(100, 132), (97, 131), (25, 33), (67, 88), (26, 200)])
+@pytest.mark.parametrize("size", [(100, 132), (97, 131), (25, 33), (67, 88), (26, 200), (13, 20)])
 def test_labels_are_those_of_the_enlarged_logits(monkeypatch, policy, size):
     monkeypatch.setattr(cells, "CROWDED", 1.0)
     logits = smooth()
