@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -139,15 +140,19 @@ def percent(share: float) -> str:
 
 def _blend(image: np.ndarray, mask: np.ndarray, labels: LabelSet, alpha: float) -> np.ndarray:
     """Mix image and class colours; integers of 1/256, strip by strip."""
-    strength = round(min(max(alpha, 0.0), 1.0) * 256)
-    colors = np.zeros((256, 3), dtype=np.uint16)
-    colors[: labels.num_classes] = labels.palette.astype(np.uint16) * strength
-    keep = np.full((256, 1), 256, dtype=np.uint16)
-    keep[: labels.num_classes] = 256 - strength
+    strength = np.uint16(round(min(max(alpha, 0.0), 1.0) * 256))
+    colors = np.zeros((256, 1, 3), dtype=np.uint8)
+    colors[: labels.num_classes, 0] = labels.palette
     blended = np.empty_like(image)
     for top in range(0, len(image), _STRIP):
         rows = slice(top, top + _STRIP)
-        blended[rows] = (image[rows] * keep[mask[rows]] + colors[mask[rows]]) >> 8
+        total = np.multiply(image[rows], 256 - strength, dtype=np.uint16)
+        total += np.multiply(cv2.applyColorMap(mask[rows], colors), strength, dtype=np.uint16)
+        total >>= 8
+        blended[rows] = total
+    without = mask >= labels.num_classes
+    if without.any():
+        blended[without] = image[without]
     return blended
 
 
