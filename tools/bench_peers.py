@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from hrseg.benchmark.ceiling import matrix_ceiling
 from hrseg.benchmark.machine import describe
 from hrseg.benchmark.ratios import paired_ratio, percentile, seconds_text
 from hrseg.benchmark.subjects import pictures
@@ -151,8 +152,9 @@ def main() -> None:
             for precision in precisions
             if (peer, precision) in _ALWAYS or _wanted(peer, words)
         ]
+        before = _products(device)
         found = _measure(jobs, folder, pythons, words)
-    lines = table(found, words.until)
+    lines = [*table(found), "", products_line(before, _products(device))]
     cells = f"{words.network}, {words.batch} x {size[0]}x{size[1]}, {_ENDS[words.until]}"
     busy = (
         f" **With other work on the machine** (load {load:.1f} before it began)."
@@ -165,6 +167,25 @@ def main() -> None:
     print(page)
     if words.write:
         _write(page, f"peers {device.type} {words.network} {words.batch} {words.until}")
+
+
+def _products(device: torch.device) -> dict[str, float]:
+    """Return precision → operations per second of a large matrix product."""
+    return {name: matrix_ceiling(device, name) or 0.0 for name in ("fp32", "bf16")}
+
+
+def products_line(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """Say what bf16 can bring on this machine at most, where arithmetic is all that counts.
+
+    Example:
+        >>> products_line({"fp32": 2e11, "bf16": 3e11}, {"fp32": 1e11, "bf16": 4e11})
+        'Matrix products around the rounds: 200 GFLOP/s in fp32, 400 in bf16, which is 2.0 times as fast.'
+    """
+    single, half = (max(before[name], after[name]) for name in ("fp32", "bf16"))
+    return (
+        f"Matrix products around the rounds: {single / 1e9:.0f} GFLOP/s in fp32, {half / 1e9:.0f} in bf16, which is "
+        f"{half / single:.1f} times as fast."
+    )
 
 
 _ENDS = {"labels": "to labels of every pixel", "head": "network and head alone"}
@@ -275,7 +296,7 @@ def agreement(folder: Path, job: Job) -> float:
     return same
 
 
-def table(found: list[Found], until: str) -> list[str]:
+def table(found: list[Found]) -> list[str]:
     """Return the Markdown table; ratios are a peer's time over that of hrseg as it is by default."""
     own = next(one for one in found if (one.job.name, one.job.precision) == _ALWAYS[0])
     lines = [

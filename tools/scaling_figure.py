@@ -115,7 +115,7 @@ def even_steps(high: float) -> list[float]:
 
     Example:
         >>> even_steps(7)
-        [0.0, 2.0, 4.0, 6.0, 8.0]
+        [0, 2, 4, 6, 8]
     """
     unit = 10 ** math.floor(math.log10(high))
     step = next(part * unit for part in (0.1, 0.2, 0.5, 1, 2) if high <= 5 * part * unit)
