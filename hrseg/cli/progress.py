@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hrseg.weights.watch import LogWatcher, Watcher
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 
 class Bar(Watcher):
@@ -63,16 +63,8 @@ def watcher() -> Watcher:
     return Bar() if sys.stderr.isatty() else LogWatcher()
 
 
-@contextmanager
-def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
-    """Show how many of some things are done: a bar on a terminal, nothing elsewhere.
-
-    Yields:
-        A function that takes the total and gives one that is told how many more are done.
-    """
-    if not sys.stderr.isatty():
-        yield lambda total: lambda count: None
-        return
+def _counter() -> "Progress":
+    """Make a bar that counts things and says how long the rest takes."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -88,7 +80,20 @@ def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
+    """Show how many of some things are done: a bar on a terminal, nothing elsewhere.
+
+    Yields:
+        A function that takes the total and gives one that is told how many more are done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda total: lambda count: None
+        return
+    with _counter() as bar:
 
         def start(total: int) -> Callable[[int], None]:
             task = bar.add_task(title, total=total)
@@ -136,17 +141,7 @@ class _Rows:
     def _begin(self, done: int, total: int) -> None:
         if not self._with_bar:
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar = _counter()
         self._bar.add_task("rows", completed=done, total=total)
         self._bar.start()
 
