@@ -125,7 +125,7 @@ FORMS: dict[str, Callable[..., torch.Tensor]] = {
     "triton": functools.partial(recomputed, fused=True),
 }
 """Name → form, besides "plain", which concatenates. The last two are never chosen by themselves: the first saves memory
-for time, the second has not run on a GPU yet."""
+for time, the second does the same by Triton's kernels, which have not run on a GPU yet."""
 
 
 def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:

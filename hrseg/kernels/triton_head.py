@@ -1,22 +1,31 @@
 """HRNet's head as Triton kernels: from four branch maps to logits, the wide map only in registers.
 
 Written for CUDA and checked in Triton's interpreter on a CPU; not yet run on a GPU. Imported only where Triton is.
+The functions are those of `wide_rows`; the backward pass is in `triton_back`.
 """
 
 # Kernels have no Python types.
 # mypy: disallow-untyped-defs=False
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 
-PIXELS = 64
+from hrseg.kernels.wide_rows import Wide
+
+PIXELS = 32
 WIDE = 32
 """Pixels and channels of a tile."""
 SPLITS = 32
-"""Programs that share the pixels of one block of channels, when statistics are summed."""
+"""Programs that share the pixels of one block of channels, when they are summed up."""
+LAUNCH = {"num_warps": 8, "num_stages": 1}
+"""With Triton's own 4 and 3 the compiler wants 176 KB of shared memory in single precision, more than an A100 has."""
+
+
+@triton.jit
+def at(matrix, row, column, columns):
+    """Point at entries of a matrix, which may have more than 2**31. Shape: (rows,), (columns,) → (rows, columns)."""
+    return (matrix + row.to(tl.int64) * columns)[:, None] + column[None, :]
 
 
 @triton.jit
@@ -32,16 +41,15 @@ def _sampled(maps, image, y, x, height, width, down, right, channel, mask, wide,
     wx = (fx - x0.to(tl.float32))[:, None]
     top = (image * height + y0) * width
     low = (image * height + y1) * width
-    c = channel[None, :]
-    a = tl.load(maps + (top + x0)[:, None] * wide + c, mask=mask, other=0.0).to(tl.float32)
-    b = tl.load(maps + (top + x1)[:, None] * wide + c, mask=mask, other=0.0).to(tl.float32)
-    d = tl.load(maps + (low + x0)[:, None] * wide + c, mask=mask, other=0.0).to(tl.float32)
-    e = tl.load(maps + (low + x1)[:, None] * wide + c, mask=mask, other=0.0).to(tl.float32)
+    a = tl.load(at(maps, top + x0, channel, wide), mask=mask, other=0.0).to(tl.float32)
+    b = tl.load(at(maps, top + x1, channel, wide), mask=mask, other=0.0).to(tl.float32)
+    d = tl.load(at(maps, low + x0, channel, wide), mask=mask, other=0.0).to(tl.float32)
+    e = tl.load(at(maps, low + x1, channel, wide), mask=mask, other=0.0).to(tl.float32)
     return (1 - wy) * ((1 - wx) * a + wx * b) + wy * ((1 - wx) * d + wx * e)
 
 
 @triton.jit
-def _wide_tile(
+def wide_tile(
     fine, own, z1, z2, z3, pixel, channel, pixels, height, width, h1, w1, h2, w2, h3, w3,
     d1, r1, d2, r2, d3, r3, channels, wide, CHANNELS: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
@@ -49,7 +57,7 @@ def _wide_tile(
     inner = tl.arange(0, CHANNELS)
     there, asked = pixel < pixels, channel < wide
     x = tl.load(
-        fine + pixel[:, None] * channels + inner[None, :],
+        at(fine, pixel, inner, channels),
         mask=there[:, None] & (inner < channels)[None, :],
         other=0.0,
     )
@@ -82,7 +90,7 @@ def _logits_kernel(
     for begin in range(0, wide, WIDE):
         channel = begin + tl.arange(0, WIDE)
         asked = channel < wide
-        tile = _wide_tile(
+        tile = wide_tile(
             fine, own, z1, z2, z3, pixel, channel, pixels, height, width, h1, w1, h2, w2, h3, w3,
             d1, r1, d2, r2, d3, r3, channels, wide, CHANNELS, ALIGNED,
         )  # fmt: skip
@@ -97,7 +105,7 @@ def _logits_kernel(
         total += tl.dot(tile.to(weight.dtype), weight, input_precision="ieee")
     total += tl.load(bias + group, mask=group < classes, other=0.0).to(tl.float32)[None, :]
     tl.store(
-        out + pixel[:, None] * classes + group[None, :],
+        at(out, pixel, group, classes),
         total,
         mask=(pixel < pixels)[:, None] & (group < classes)[None, :],
     )
@@ -118,7 +126,7 @@ def _moments_kernel(
     second = tl.zeros((WIDE,), dtype=tl.float32)
     for begin in range(part * PIXELS, pixels, splits * PIXELS):
         pixel = begin + tl.arange(0, PIXELS)
-        tile = _wide_tile(
+        tile = wide_tile(
             fine, own, z1, z2, z3, pixel, channel, pixels, height, width, h1, w1, h2, w2, h3, w3,
             d1, r1, d2, r2, d3, r3, channels, wide, CHANNELS, ALIGNED,
         )  # fmt: skip
@@ -129,85 +137,64 @@ def _moments_kernel(
     tl.store(sums + (part * 2 + 1) * wide + channel, second, mask=asked)
 
 
-def moments(
-    fine: torch.Tensor,
-    own: torch.Tensor,
-    coarse: Sequence[torch.Tensor],
-    centre: torch.Tensor,
-    aligned: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and variance of each channel of the wide map over all pixels.
+def moments(wide: Wide, centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do what `wide_rows.moments` does, in single precision.
 
     Args:
-        fine: The finest branch, channels last.
-        own: Its weights.
-        coarse: The three other branches' convolutions, channels last.
-        centre: Where the means are about; the nearer, the more digits of the variance.
-        aligned: Whether resizing keeps corner pixels in place.
+        wide: The map, of four branches.
+        centre: Where the means are about, float32.
 
     Shape:
-        fine (N, C, h, w), own (M, C), coarse i (N, M, h_i, w_i) → (M,), (M,)
+        → (M,), (M,)
     """
-    pixels = fine.numel() // fine.shape[1]
-    splits = min(SPLITS, triton.cdiv(pixels, PIXELS))
-    sums = torch.empty(splits, 2, len(own), device=fine.device)
-    _moments_kernel[(triton.cdiv(len(own), WIDE), splits)](
-        fine, own, *coarse, centre, sums, pixels, *_geometry(fine, coarse, aligned),
-        fine.shape[1], len(own), splits,
-        CHANNELS=_room(fine.shape[1]), PIXELS=PIXELS, WIDE=WIDE, ALIGNED=aligned,
+    many = len(wide.own)
+    splits = min(SPLITS, triton.cdiv(wide.pixels, PIXELS))
+    sums = torch.empty(splits, 2, many, device=centre.device)
+    _moments_kernel[(triton.cdiv(many, WIDE), splits)](
+        wide.fine, wide.own, *wide.coarse, centre, sums, *sizes(wide), splits,
+        CHANNELS=room(wide.fine.shape[1]), PIXELS=PIXELS, WIDE=WIDE, ALIGNED=wide.aligned, **LAUNCH,
     )  # fmt: skip
-    first, second = sums.sum(dim=0) / pixels
+    first, second = sums.sum(dim=0) / wide.pixels
     return centre + first, (second - first * first).clamp_min(0)
 
 
 def logits(
-    fine: torch.Tensor,
-    own: torch.Tensor,
-    coarse: Sequence[torch.Tensor],
-    scale: torch.Tensor,
-    shift: torch.Tensor,
-    last: torch.Tensor,
-    bias: torch.Tensor,
-    aligned: bool,
+    wide: Wide, scale: torch.Tensor, shift: torch.Tensor, last: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:
-    """Return last(relu(scale * wide + shift)) without writing the wide map.
+    """Do what `wide_rows.logits` does.
 
     Args:
-        fine: The finest branch, channels last.
-        own: Its weights.
-        coarse: The three other branches' convolutions, channels last.
+        wide: The map, of four branches.
         scale: Of each wide channel, float32.
         shift: Of each wide channel, float32.
         last: Weights of the classifier.
         bias: Of the classifier.
-        aligned: Whether resizing keeps corner pixels in place.
 
     Shape:
-        fine (N, C, h, w), own (M, C), coarse i (N, M, h_i, w_i), last (K, M) → (N, K, h, w), channels last
+        last (K, M) → (N, K, h, w), channels last
     """
-    pixels, classes = fine.numel() // fine.shape[1], len(last)
-    shape = (len(fine), classes, *fine.shape[-2:])
+    classes = len(last)
+    shape = (len(wide.fine), classes, *wide.fine.shape[-2:])
     out = torch.empty(
-        shape, dtype=fine.dtype, device=fine.device, memory_format=torch.channels_last
+        shape, dtype=last.dtype, device=last.device, memory_format=torch.channels_last
     )
-    _logits_kernel[(triton.cdiv(pixels, PIXELS),)](
-        fine, own, *coarse, scale, shift, last, bias, out, pixels,
-        *_geometry(fine, coarse, aligned), fine.shape[1], len(own), classes,
-        CHANNELS=_room(fine.shape[1]), CLASSES=_room(classes), PIXELS=PIXELS, WIDE=WIDE,
-        ALIGNED=aligned,
+    _logits_kernel[(triton.cdiv(wide.pixels, PIXELS),)](
+        wide.fine, wide.own, *wide.coarse, scale, shift, last.contiguous(), bias, out,
+        *sizes(wide), classes, CHANNELS=room(wide.fine.shape[1]), CLASSES=room(classes),
+        PIXELS=PIXELS, WIDE=WIDE, ALIGNED=wide.aligned, **LAUNCH,
     )  # fmt: skip
     return out
 
 
-def _geometry(fine: torch.Tensor, coarse: Sequence[torch.Tensor], aligned: bool) -> list[float]:
-    """List sizes, and the steps in each coarse map for one step in the finest."""
-    height, width = fine.shape[-2:]
-    sizes = [side for part in coarse for side in part.shape[-2:]]
-    pairs = zip(sizes, [height, width] * len(coarse), strict=True)
-    steps = [(a - 1) / max(1, b - 1) if aligned else a / b for a, b in pairs]
-    return [height, width, *sizes, *steps]
+def sizes(wide: Wide) -> list[float]:
+    """List what every kernel must know: pixels, sides, steps in each coarse map for one in the finest, channels."""
+    height, width = wide.fine.shape[-2:]
+    sides = [side for part in wide.coarse for side in part.shape[-2:]]
+    pairs = zip(sides, [height, width] * len(wide.coarse), strict=True)
+    steps = [(a - 1) / max(1, b - 1) if wide.aligned else a / b for a, b in pairs]
+    return [wide.pixels, height, width, *sides, *steps, wide.fine.shape[1], len(wide.own)]
 
 
-def _room(count: int) -> int:
+def room(count: int) -> int:
     """Tiles of a matrix product are powers of two, 16 and more."""
     return max(16, triton.next_power_of_2(count))
