@@ -181,7 +181,7 @@ def table(result: Scores, names: Sequence[str]) -> str:
         sky    80.00      80.00  100.00  88.89  50.00
         train      -          -       -      -   0.00
         <BLANKLINE>
-        mIoU 77.50 over 2 of 3 classes, pixel accuracy 87.50, mean accuracy 87.50
+        mIoU 77.50 % over 2 of 3 classes, pixel accuracy 87.50 %, mean accuracy 87.50 %
         In neither mask nor prediction, left out of the mean: train
     """
     columns = [result[key].reshape(-1).tolist() for key in _COLUMNS]  # type: ignore[literal-required]
@@ -200,9 +200,9 @@ def table(result: Scores, names: Sequence[str]) -> str:
     counted = len(names) - (len(absent) if rule == "skip" else 0)
     lines += [
         "",
-        f"mIoU {_percent(result['miou'])} over {counted} of {len(names)} classes, "
-        f"pixel accuracy {_percent(result['pixel_accuracy'])}, "
-        f"mean accuracy {_percent(result['mean_accuracy'])}",
+        f"mIoU {_percent(result['miou'])} % over {counted} of {len(names)} classes, "
+        f"pixel accuracy {_percent(result['pixel_accuracy'])} %, "
+        f"mean accuracy {_percent(result['mean_accuracy'])} %",
     ]
     if absent:
         fate = "left out of the mean" if rule == "skip" else f"counted as {rule}"

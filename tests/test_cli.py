@@ -149,7 +149,9 @@ def test_key_value_words_stand_anywhere(
     Path("again.yaml").write_text(rest)
     assert load_config("again.yaml") == seen["config"]
     printed = capsys.readouterr().out
-    assert printed.startswith("the table\nBest mIoU 81.25 %. To use it: hrseg predict IMAGE")
+    assert printed.startswith(
+        "the table\nThe table is of the best weights, mIoU 81.25 %. To use them: hrseg predict IMAGE"
+    )
     assert printed.endswith("--model runs/demo/best.ckpt\n")
 
 

@@ -182,7 +182,7 @@ def test_only_ignored_pixels_give_no_score_and_no_crash():
     assert math.isnan(result["miou"])
     assert math.isnan(result["pixel_accuracy"])
     assert math.isnan(result["frequency_weighted_iou"])
-    assert "mIoU - over 0 of 2 classes" in table(result, ["road", "sky"])
+    assert "mIoU - % over 0 of 2 classes" in table(result, ["road", "sky"])
 
 
 # What is refused
@@ -221,7 +221,10 @@ def test_table_is_aligned_and_in_per_cent():
     assert lines[0].split() == ["class", "IoU", "precision", "recall", "F1", "share"]
     assert lines[1].split() == ["road", "60.00", "75.00", "75.00", "75.00", "33.33"]
     assert len({len(line) for line in lines[:4]}) == 1
-    assert lines[5] == "mIoU 47.78 over 3 of 3 classes, pixel accuracy 66.67, mean accuracy 63.89"
+    assert (
+        lines[5]
+        == "mIoU 47.78 % over 3 of 3 classes, pixel accuracy 66.67 %, mean accuracy 63.89 %"
+    )
     assert len(lines) == 6
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hrseg.cli import data_convert
 from hrseg.cli.terminal import OK, YOURS, say, styled
 from hrseg.cli.words import add_group, add_size, add_verb, positive
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, HrsegError
 
 
 def add(verbs: Any) -> None:
@@ -88,19 +88,24 @@ def _data_check(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=progress,
         )
-    written = None
-    if arguments.write is not None and result.recipe is not None:
-        written = (
-            arguments.write if arguments.write.suffix else arguments.write.with_suffix(".yaml")
-        )
-        write_recipe(result.recipe, written)
-    if arguments.html is not None:
-        write_page(result, arguments.html)
+    written, trouble = None, None
+    try:
+        if arguments.write is not None and result.recipe is not None:
+            place: Path = arguments.write
+            place = place if place.suffix else place.with_suffix(".yaml")
+            write_recipe(result.recipe, place)
+            written = place
+        if arguments.html is not None:
+            write_page(result, arguments.html)
+    except HrsegError as error:  # what was found is told all the same
+        trouble = error
     say(
         json.dumps(result.to_dict(), indent=1)
         if arguments.json
         else report(result, written, styled)
     )
+    if trouble is not None:
+        raise trouble
     if arguments.html is not None and not arguments.json:
         say(f"\nThe page: {arguments.html}")
     return YOURS if result.errors else OK

@@ -60,8 +60,8 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     if arguments.config is None:
         raise ConfigError(
-            "No recipe given, try: hrseg fit --config demo. "
-            f"Recipes: {', '.join(list_recipes())}. Their titles: hrseg config list"
+            "No recipe given, try: hrseg fit --config demo. A file of your own does as well; hrseg data check FOLDER "
+            f"--write mine.yaml makes one. All {len(list_recipes())} recipes that ship: hrseg config list"
         )
     words = ["trainer.deterministic=true"] if arguments.deterministic else []
     config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
@@ -76,7 +76,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
     use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
-    text = f"{result.table}\nBest mIoU {100 * result.best_score:.2f} %. To use it: {use}"
+    best = f"{100 * result.best_score:.2f} %"
+    text = f"{result.table}\nThe table is of the best weights, mIoU {best}. To use them: {use}"
     if config.trainer.deterministic:
         text += f"\nWeights sha256 {result.digest}"
     return say(text)

@@ -33,8 +33,8 @@ def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Pat
     names = list(list_recipes())
     raise ConfigError(
         f"There is no config '{os.fspath(name)}': not as a file"
-        f"{f' in {shown(beside)}' if beside else ', not in ./configs'} and not among the packaged "
-        f"recipes ({', '.join(names)}).{did_you_mean(Path(name).stem, names)}"
+        f"{f' in {shown(beside)}' if beside else ', not in ./configs'} and not among the {len(names)} packaged "
+        f"recipes.{did_you_mean(Path(name).stem, names)} To see all recipes: hrseg config list"
     )
 
 

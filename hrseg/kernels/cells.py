@@ -5,7 +5,7 @@ four have the same winner it wins there too, by as much as it wins on average. S
 neighbours agree, and only cells with a boundary in them are computed, which are a tenth of a street.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +17,8 @@ _CHUNK = 2**11
 """Cells at once: with a few dozen classes they fit into a core's cache."""
 
 
-class _Axis(NamedTuple):
+@dataclass(frozen=True)
+class _Axis:
     """What lies where along one side.
 
     Attributes:
@@ -68,7 +69,9 @@ def labels_between_agreements(
     _, classes, small, narrow = logits.shape
     if classes > 256:
         return None
-    logits = logits.float().contiguous(memory_format=torch.channels_last)  # what follows reads pixels whole
+    logits = logits.float().contiguous(
+        memory_format=torch.channels_last
+    )  # what follows reads pixels whole
     winner = logits.max(dim=1)[1].to(torch.uint8)  # (N, h, w)
     mixed = _disagree(winner)
     if int(mixed.sum()) > CROWDED * mixed.numel():
@@ -83,7 +86,10 @@ def labels_between_agreements(
     rows = logits.permute(0, 2, 3, 1).reshape(-1, classes)  # (N h w, K)
     for cells in mixed.flatten().nonzero()[:, 0].split(_CHUNK):
         i, j = cells // narrow % small, cells % narrow
-        below, right = narrow * (i < small - 1), (j < narrow - 1).long()  # nothing lies beyond the rim
+        below, right = (
+            narrow * (i < small - 1),
+            (j < narrow - 1).long(),
+        )  # nothing lies beyond the rim
         corners = (cells, cells + right, cells + below, cells + below + right)
         a, b, c, d = (rows.index_select(0, corner)[..., None] for corner in corners)  # (M, K, 1)
         y, x = down.pixels(i), along.pixels(j)

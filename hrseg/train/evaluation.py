@@ -107,7 +107,9 @@ def evaluate(
         ledger = keeper.ledger(opened.name)
     if task.result is None:  # several processes, and this one was told to stop
         raise TrainingError(f"Nothing was scored: split '{split}' gave no image.")
+    count = len(ledger.names)
     text = table(task.result, data.labels.names)
+    text += f"\nAll in per cent, over {count:,} image{'s' * (count != 1)} of the split '{split}'"
     if not task.protocol.plain:
         text += f"\nLooked at by {task.protocol.name}: {task.protocol.says()}"
     return EvaluationResult(task.result, data.labels, text, ledger)

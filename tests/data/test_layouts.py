@@ -89,8 +89,12 @@ def test_missing_and_empty_places_say_what_is_there(tree, tmp_path):
         find_pairs("camvid", None, "train")
     with pytest.raises(DataError, match="Did you mean 'camvid'"):
         find_pairs("camvd", root, "train")
-    with pytest.raises(DataError, match="neither images/train/"):
+    with pytest.raises(DataError, match=r"neither images/train/.* set data\.train_split\."):
         find_pairs("folder", root, "train")
+    with pytest.raises(DataError, match=r"set data\.train_split or data\.val_split\."):
+        find_pairs("folder", root, "mine")
+    with pytest.raises(DataError, match=r"The list .*gone\.txt does not exist.* --write"):
+        find_pairs("folder", root, str(root / "gone"))
 
 
 def test_bad_list_files_name_the_line(tmp_path):

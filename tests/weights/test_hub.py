@@ -259,7 +259,7 @@ def test_a_run_becomes_a_release_with_its_own_scores(tmp_path):
         "class        IoU  precision  recall     F1  share\n"
         "road       75.00     100.00   75.00  85.71  50.00\n"
         "dark sky       -          -       -      -   0.00\n\n"
-        "mIoU 77.50 over 1 of 2 classes, pixel accuracy 87.50, mean accuracy 87.50\n"
+        "mIoU 77.50 % over 1 of 2 classes, pixel accuracy 87.50 %, mean accuracy 87.50 %\n"
     )
     (tmp_path / "per_class.txt").write_text(table)
     sent = {}

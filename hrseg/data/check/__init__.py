@@ -15,7 +15,7 @@ from hrseg.data.check.copies import couples_of, exact, joined, near
 from hrseg.data.check.judge import Case, judge
 from hrseg.data.check.names import find_names
 from hrseg.data.check.recognise import Tree, own, recognise
-from hrseg.data.check.result import Finding, Recipe, Result, Seen
+from hrseg.data.check.result import Finding, Recipe, Result, Seen, named
 from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.check.suggest import Start, suggest, suggest_crop
 from hrseg.data.check.tables import Guess, guess_table, table_text
@@ -114,13 +114,33 @@ def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
         The files, the recipe last.
 
     Raises:
-        DataError: A file cannot be written.
+        DataError: A file cannot be written, or one that is there holds something else; then none is touched.
     """
     files = recipe.files(Path(path))
+    changed = [place for place, text in files.items() if _differs(place, text)]
+    if changed:
+        tables = [place for place in changed if place.name == "labels.yaml"]
+        keep = f" To keep the names of that table: --labels {tables[0]}" if tables else ""
+        raise DataError(
+            f"{named(map(str, changed))} would be written over, and may hold changes of yours. Give --write another "
+            f"name, or move {'it' if len(changed) == 1 else 'them'} away first.{keep}"
+        )
     for place, text in files.items():
         with write_atomic(place) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return list(files)
+
+
+def _differs(place: Path, text: str) -> bool:
+    """Say whether a file is there and holds another text."""
+    try:
+        return place.read_bytes() != text.encode()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DataError(
+            f"{place} cannot be written: {error.strerror}. Give --write another name."
+        ) from error
 
 
 def _jobs(tree: Tree) -> list[Job]:

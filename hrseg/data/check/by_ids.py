@@ -56,11 +56,19 @@ def by_ids(
     for value in sorted(void):
         draft.ignore(value, "unlabelled", (255, 255, 255))
         share = percent(seen[value].pixels / total)
-        draft.say(
-            "note",
-            "unlabelled",
-            f"Value 255 ({share} of the pixels) is taken as 'no label' and is not learned.",
-        )
+        text = f"Value 255 ({share} of the pixels) is taken as 'no label' and is not learned."
+        others = [seen[v] for v in classes if v != 0]
+        if 0 in classes and others and sum(one.pixels for one in others) < seen[value].pixels:
+            rare = min(others, key=lambda one: one.pixels)
+            draft.say(
+                "warning",
+                "unlabelled",
+                f"{text} It covers more than all classes but 0 together: if it means foreground, mend the masks that "
+                f"hold {rare.value}, first {{first}}.",
+                [str(rare.first)],
+            )
+            continue
+        draft.say("note", "unlabelled", text)
     for value in stray if len(stray) < len(seen) else ():
         draft.ignore(value, f"stray {value}", (0, 0, 0))
     if levels and classes != [0, 255] and len(classes) > 1:

@@ -119,7 +119,11 @@ def _end(result: Result, written: Path | None, style: Style) -> str:
             f"{style(f'The recipe, written to {written}', '1')}{also}\n\n{_indented(text)}\n"
             f"{style('Train', '1')}\n  hrseg fit --config {shlex.quote(str(written))}"
         )
-    parts = [style("The recipe to paste", "1"), "", _indented(recipe.text("mine"))]
+    # with lists of images the text alone would not train
+    title = (
+        "The recipe, as --write saves it with its lists" if recipe.lists else "The recipe to paste"
+    )
+    parts = [style(title, "1"), "", _indented(recipe.text("mine"))]
     if recipe.labels is not None:
         parts += [
             style("Its class table, mine_data/labels.yaml", "1"),
@@ -128,7 +132,7 @@ def _end(result: Result, written: Path | None, style: Style) -> str:
         ]
     root = shlex.quote(str(result.root))
     parts += [
-        style("Or have all of it written, and train", "1"),
+        style("Have all of it written, and train", "1"),
         f"  hrseg data check {root} --write mine.yaml",
         "  hrseg fit --config mine.yaml",
     ]

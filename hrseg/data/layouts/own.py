@@ -25,10 +25,22 @@ def folder(root: Path, split: str) -> list[Pair]:
             if split == "test" and not masks.is_dir():
                 return [Pair(image, None, name_of(image, images)) for image in found]
             return pair_by_stem(found, masks, root, images)
+    if Path(split).is_absolute():
+        raise DataError(
+            f"The list {listed} does not exist, and the recipe divides the images by it. hrseg data check {root} "
+            "--write RECIPE.yaml writes a recipe and its lists; a name such as 'train' means a folder or list in the "
+            "dataset."
+        )
     raise DataError(
         f"{root} has no split '{split}': neither images/{split}/, {split}/images/ nor {split}.txt is there; it holds "
-        f"{listing(root)}. Make one of them, or set data.{split}_split."
+        f"{listing(root)}. Make one of them, or set {_option(split)}."
     )
+
+
+def _option(split: str) -> str:
+    """Name the option that holds this split; a name of the user's own may stand in any of them."""
+    known = ("train", "val", "test")
+    return f"data.{split}_split" if split in known else "data.train_split or data.val_split"
 
 
 def _from_list(listed: Path, root: Path) -> list[Pair]:

@@ -14,6 +14,7 @@ from hrseg.data.check.scan import _count, scan
 from hrseg.data.check.suggest import suggest_crop
 from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
+from hrseg.errors import DataError
 from tests.data.check.trees import SIZE, kinds, look_at, picture, put, squares, tree
 
 TWO = squares([0, 1])
@@ -247,6 +248,27 @@ def test_the_written_lists_are_read_by_the_folder_layout(tmp_path):
     ]
     assert [len(pairs) for pairs in found] == [4, 1]
     assert found[0][0].image.parent.name == "photos of May"
+
+
+def test_nothing_is_written_over_what_somebody_changed(tmp_path):
+    recipe = look_at(tree(tmp_path / "set", [TWO] * 5)).recipe
+    table = tmp_path / "mine_data" / "labels.yaml"
+    write_recipe(recipe, tmp_path / "mine.yaml")
+    write_recipe(recipe, tmp_path / "mine.yaml")  # the same once more
+    table.write_text(table.read_text().replace("foreground", "road"))
+    (tmp_path / "mine.yaml").unlink()
+    with pytest.raises(
+        DataError, match=r"labels\.yaml would be written over.*--labels .*labels\.yaml"
+    ):
+        write_recipe(recipe, tmp_path / "mine.yaml")
+    assert "road" in table.read_text()
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_recipe_with_lists_is_not_offered_for_pasting(tmp_path):
+    divided = report(look_at(tree(tmp_path / "one", [TWO] * 5)))
+    assert "The recipe, as --write saves it with its lists" in divided
+    assert "The recipe to paste" in report(look_at(split_tree(tmp_path / "two")))
 
 
 def test_masks_of_two_kinds_are_an_error(tmp_path):

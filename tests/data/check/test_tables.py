@@ -43,6 +43,14 @@ def test_unlabelled_255_is_told(tmp_path):
     assert [row.share for row in result.classes] == [0.25] * 4
 
 
+def test_a_slip_does_not_make_no_label_of_the_foreground_silently(tmp_path):
+    masks = [squares([0, 255]) for _ in range(4)]
+    masks[2][0] = 7
+    said = kinds(look_at(tree(tmp_path, masks)))
+    assert "covers more than all classes but 0 together" in said["unlabelled"]
+    assert "hold 7, first masks/p02.png" in said["unlabelled"]
+
+
 def test_one_bit_masks_are_0_and_1(tmp_path):
     for number in range(3):
         put(tmp_path / "images" / f"{number}.png", picture(number))
