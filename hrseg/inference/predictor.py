@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hrseg.inference.engines import open_engine
 from hrseg.inference.opening import open_model
 from hrseg.inference.prediction import MAPS, Prediction
 from hrseg.inference.prepare import precision_of, resolve_device
+from hrseg.inference.processes import Home
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.reduction import Reduction
@@ -118,8 +119,9 @@ class Predictor:
         self.keep = _check_keep(keep)
         self.kept = _trained_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
+        self._home = Home(self.device)
         self.logits_fn = open_engine(network, self.device, self.precision, engine)
-        self.scorer = Scorer(
+        self._scorer = Scorer(
             self.logits_fn,
             self.protocol,
             flip_order=labels.flip_order,
@@ -127,6 +129,22 @@ class Predictor:
             std=self.std,
             rgb=bands is None and self.in_channels == 3,
             aligned=aligns(network),
+        )
+
+    @property
+    def scorer(self) -> Scorer:
+        """What gives logits and labels of tensors.
+
+        Raises:
+            ConfigError: This process was forked from the one that opened the predictor, see `inference.processes`.
+        """
+        self._home.check(getattr(self.logits_fn, "name", "torch"))
+        return self._scorer
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigError(
+            "A predictor cannot be pickled or copied: what computes belongs to its process. Send the model's name, and "
+            "open a predictor in each process."
         )
 
     def __call__(self, image: Source) -> Prediction:
@@ -176,13 +194,14 @@ class Predictor:
 
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
         """Run images of one size, and keep of the logits what is asked for, band by band."""
+        scorer = self.scorer  # first: a forked child would wait for ever in any step of torch
         tensors = [to_tensor(one, self.mean, self.std, self.value_range) for one in pixels]
         reduction = Reduction(len(pixels), pixels[0].shape[:2], self.keep, self.kept)
         if not self.keep:
-            for band in self.scorer.label_bands(torch.stack(tensors), ("samples",)):
+            for band in scorer.label_bands(torch.stack(tensors), ("samples",)):
                 reduction.put(band)
             return reduction
-        for top, logits in self.scorer.bands(torch.stack(tensors)):
+        for top, logits in scorer.bands(torch.stack(tensors)):
             reduction.add(top, logits)
         return reduction
 
@@ -211,6 +230,13 @@ class Predictor:
         Shape:
             (H, W, B)
         """
+        if not isinstance(image, str | Path | Image.Image | np.ndarray) and not hasattr(
+            image, "read"
+        ):
+            raise DataError(
+                f"An object of type {type(image).__name__} is not an image. Pass a path, a PIL image or an array; of "
+                "several images, batch([...])."
+            )
         if isinstance(image, np.ndarray):
             return _checked(image, self.in_channels, self.bands is not None)
         if self.plain:
@@ -236,8 +262,8 @@ class Predictor:
 
     def logits(self, image: np.ndarray) -> torch.Tensor:
         """Return logits at image size. Shape: (H, W, B) → float32 (1, K, H, W)."""
-        tensor = to_tensor(image, self.mean, self.std, self.value_range)[None]
-        return self.scorer(tensor)
+        scorer = self.scorer
+        return scorer(to_tensor(image, self.mean, self.std, self.value_range)[None])
 
 
 def _check_keep(keep: Iterable[str]) -> tuple[str, ...]:
