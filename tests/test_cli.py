@@ -105,7 +105,7 @@ def test_python_m_hrseg_is_the_same_program() -> None:
         (["fit", "lr=3", "-c", "demo"], "lr is not an option. Did you mean 'optim.lr'?"),
         (["fit", "-c", "demo", "--data.crop"], "--data.crop needs a value"),
         (["predict"], "No image given."),
-        (["predict", "x.png", "--device", "gpu"], "Unknown device 'gpu'."),
+        (["predict", "x.png", "--device", "gpu"], "--device does not take 'gpu'. It takes: "),
         (["predict", "x.png", "--window", "0", "8"], "'0' is not a whole number above 0"),
         (["predict", "x.png", "--zoom"], "hrseg predict does not know '--zoom'."),
         (["version", "now"], "hrseg version does not know 'now'."),

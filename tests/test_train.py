@@ -1,6 +1,7 @@
 import errno
 import logging
 import os
+import re
 import signal
 
 import lightning.pytorch as pl
@@ -199,7 +200,8 @@ def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, step):
 def test_evaluate_repeats_the_score_of_the_run(finished):
     result = evaluate(str(finished.run_dir / "best.ckpt"))
     assert result.metrics["miou"] == pytest.approx(finished.best_score, abs=1e-7)
-    assert result.text == finished.table
+    assert result.text.startswith(finished.table)
+    assert re.search(r"\nAll in per cent, over \d+ images of the split 'val'$", result.text)
 
 
 def test_evaluation_config_forgets_the_devices_of_the_training(tmp_path, finished):

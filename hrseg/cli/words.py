@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from hrseg.cli.terminal import BOLD, say, styled
-from hrseg.errors import ConfigError, unknown_choice
+from hrseg.errors import ConfigError, did_you_mean, unknown_choice
 
 WORDS = """
 key=value words set options of the recipe, anywhere after the verb; the last one wins:
@@ -30,8 +30,12 @@ class Parser(argparse.ArgumentParser):
             r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message
         )
         if choice:
-            kind = choice[1].split("/")[-1].lstrip("-").lower()
-            message = unknown_choice(kind, choice[2], re.findall(r"[\w.-]+", choice[3]))
+            name, names = choice[1].split("/")[-1], re.findall(r"[\w.-]+", choice[3])
+            message = (
+                f"{name} does not take '{choice[2]}'. It takes: {', '.join(names)}.{did_you_mean(choice[2], names)}"
+                if name.startswith("-")
+                else unknown_choice(name.lower(), choice[2], names)
+            )
         end = "" if message.endswith((".", "?")) else "."
         raise ConfigError(f"{message[:1].upper()}{message[1:]}{end} See: {self.prog} --help")
 

@@ -284,7 +284,7 @@ def test_a_run_becomes_a_release_with_its_own_scores(tmp_path):
         load(sent["model.safetensors"])["backbone.conv1.weight"], network.backbone.conv1.weight
     )
     (tmp_path / "per_class.txt").write_text(
-        table.replace("77.50 over", "70.00 over")
+        table.replace("77.50 % over", "70.00 % over")
     )  # of other weights
     assert (
         "| road |"
