@@ -53,6 +53,8 @@ def open_path(word: str, wishes: Wishes) -> Source:
         return open_file(path)
     if glob.has_magic(str(path)):
         return open_glob(str(path), wishes)
+    if path.is_symlink():
+        raise DataError(_dangling(path))
     raise DataError(
         f"No such file or folder: {path}.{_near(path)} Give images, folders or globs, such as "
         "photos/ or 'photos/*.jpg'."
@@ -134,12 +136,14 @@ def is_image(path: Path) -> bool:
 
 def _walk(folder: Path, inside: str, wishes: Wishes, aloud: bool = True) -> Iterator[Picture]:
     try:
-        images, folders = _listed(folder)
+        images, folders, dangling = _listed(folder)
     except OSError as error:
         yield Picture(str(folder), _joined(inside, "folder"), error=_unreadable(folder, error))
         return
     for name, stem in zip(images, stems_of(images), strict=True):
-        yield Picture(str(folder / name), _joined(inside, stem), folder / name)
+        path = folder / name
+        lost = DataError(_dangling(path)) if name in dangling else None
+        yield Picture(str(path), _joined(inside, stem), path, error=lost)
     if not wishes.recursive:
         return
     for name in folders:
@@ -150,17 +154,28 @@ def _walk(folder: Path, inside: str, wishes: Wishes, aloud: bool = True) -> Iter
         yield from _walk(folder / name, _joined(inside, name), wishes, aloud)
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    images, folders = [], []
+def _listed(folder: Path) -> tuple[list[str], list[str], set[str]]:
+    """Return images, folders, and which of the images are links that lead nowhere: they are named, not left out."""
+    images, folders, dangling = [], [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                if entry.is_symlink() and not os.path.exists(entry.path):
+                    dangling.add(entry.name)
+                elif not entry.is_file():
+                    continue
                 images.append(entry.name)
-    return sorted(images), sorted(folders)
+    return sorted(images), sorted(folders), dangling
+
+
+def _dangling(path: Path) -> str:
+    return (
+        f"{path} is a link to {os.readlink(path)}, which is not there. Mend the link or remove it."
+    )
 
 
 def _skipped(folder: Path, top: Path, wishes: Wishes) -> bool:

@@ -4,6 +4,8 @@ import pytest
 
 from hrseg.errors import DataError
 from hrseg.inference.sources import expand, result_names
+from hrseg.inference.sources.files import open_path
+from hrseg.inference.sources.picture import Wishes
 
 
 @pytest.fixture
@@ -39,6 +41,18 @@ def test_an_image_named_twice_is_listed_once(photos):
 
 def test_a_file_is_taken_whatever_its_name(photos):
     assert names(expand(["photos/notes.txt", "photos/[1].png"])) == ["notes.txt", "[1].png"]
+
+
+def test_a_link_that_leads_nowhere_is_named_and_not_left_out(photos):
+    (photos / "lost.png").symlink_to("gone.png")
+    for word in (photos, photos / "lost.png"):
+        with pytest.raises(
+            DataError, match=r"lost\.png is a link to gone\.png, which is not there"
+        ):
+            expand([word])
+    found = {one.name: one.error for one in open_path(str(photos), Wishes()).pictures()}
+    assert [name for name, error in found.items() if error] == ["lost"]
+    assert {"a", "deep/er/c"} < set(found)
 
 
 @pytest.mark.parametrize(
