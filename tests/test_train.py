@@ -3,6 +3,7 @@ import logging
 import os
 import re
 import signal
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
@@ -218,6 +219,15 @@ def test_evaluation_config_forgets_the_devices_of_the_training(tmp_path, finishe
 def test_model_and_data_with_other_classes(finished, tmp_path):
     with pytest.raises(ConfigError, match=r"knows .* classes .*, the data have 11"):
         evaluate(str(finished.run_dir / "best.ckpt"), overrides=["data.labels=camvid"])
+
+
+def test_a_class_by_another_name_is_named(finished, tmp_path):
+    rows = (Path(hrseg.__file__).parent / "data/tables/synthetic.csv").read_text(encoding="utf-8")
+    table = tmp_path / "mine.csv"
+    table.write_text(rows.replace("road", "street", 1), encoding="utf-8")
+    expected = r"classes differently: 'road' there is 'street' here\. If it is the same class"
+    with pytest.raises(ConfigError, match=expected):
+        evaluate(str(finished.run_dir / "best.ckpt"), overrides=[f"data.labels={table}"])
 
 
 def test_test_writes_predictions(finished, tmp_path):

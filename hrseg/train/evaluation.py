@@ -116,9 +116,22 @@ def evaluate(
 
 
 def _check_classes(name: Path, mine: LabelSet, theirs: LabelSet) -> None:
-    if mine.names != theirs.names:
+    if mine.names == theirs.names:
+        return
+    if mine.num_classes == theirs.num_classes:
+        pairs = zip(mine.names, theirs.names, strict=True)
+        odd = [f"'{own}' there is '{other}' here" for own, other in pairs if own != other]
         raise ConfigError(
-            f"{name} knows {mine.num_classes} classes ({', '.join(mine.names[:3])}, …), the data "
-            f"have {theirs.num_classes} ({', '.join(theirs.names[:3])}, …). Choose the data it was "
-            "trained for with data.layout, data.labels and data.root."
+            f"{name} and the table of data.labels name their {mine.num_classes} classes differently: "
+            f"{', '.join(odd[:3])}{f', and {len(odd) - 3} more' * (len(odd) > 3)}. If it is the same class by another "
+            "name, give it the old one in that table; else choose the data that the model was trained for with "
+            "data.layout, data.labels and data.root."
         )
+    raise ConfigError(
+        f"{name} knows {mine.num_classes} classes ({_some(mine)}), the data have {theirs.num_classes} "
+        f"({_some(theirs)}). Choose the data it was trained for with data.layout, data.labels and data.root."
+    )
+
+
+def _some(labels: LabelSet) -> str:
+    return ", ".join((*labels.names[:3], *("…" for _ in labels.names[3:4])))
