@@ -105,6 +105,7 @@ class Pipeline:
         feeder = Pool(1, "hrseg-feed")
         feeder.submit(self._feed, pictures)
         pending: deque[Future[tuple[Picture, FileResult, np.ndarray | None]]] = deque()
+        ended = False
         try:
             for block in self._blocks():
                 pending.extend(self._look(block))
@@ -119,11 +120,13 @@ class Pipeline:
                 raise self._failure
             if self._films is not None:
                 self._films.close()
+            ended = True
         finally:
             self._line.stopped.set()
             self._budget.stop()
-            feeder.stop(wait=False)
-            self._readers.stop(wait=False)
+            # All is read, or somebody stops and a slow server must not hold them up.
+            feeder.stop(wait=ended)
+            self._readers.stop(wait=ended)
             self._writers.stop(wait=True)
             if self._films is not None:
                 self._films.stop()

@@ -62,7 +62,12 @@ class Pool:
                 future.set_result(call(*words))
             except BaseException as error:  # whoever asks for the result gets it
                 future.set_exception(error)
-            del job, future, words  # a waiting thread must not keep an image
+            del (
+                job,
+                future,
+                call,
+                words,
+            )  # a waiting thread must keep neither an image nor the network
 
 
 class Line(Generic[T]):

@@ -91,6 +91,11 @@ def test_every_way_to_look_works_for_several_images_at_once(tiny_network, option
         np.testing.assert_allclose(together.confidence, alone.confidence, atol=1e-4)
 
 
+def test_no_thread_is_left_where_all_was_read(predictor, photos, tmp_path):
+    assert len(list(Pipeline(predictor, tmp_path / "out", ["mask"]).run(open_sources(photos)))) == 7
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("hrseg-")]
+
+
 def test_pictures_of_one_size_share_a_pass_by_order_and_size_alone(
     predictor, photos, tmp_path, monkeypatch
 ):

@@ -1,6 +1,7 @@
 """Threads, queues and budgets, without images."""
 
 import threading
+import weakref
 
 import pytest
 
@@ -14,6 +15,20 @@ def test_a_pool_hands_back_results_and_errors():
         result_of(pool.submit(divmod, 1, 0))
     pool.stop(wait=True)
     assert result_of(finished(3)) == 3
+
+
+def test_a_waiting_thread_keeps_nothing_alive():
+    class Network:
+        def look(self) -> str:
+            return "street"
+
+    pool, network = Pool(1, "test"), Network()
+    assert result_of(pool.submit(network.look)) == "street"
+    gone = threading.Event()
+    weakref.finalize(network, gone.set)
+    del network
+    assert gone.wait(10)
+    pool.stop(wait=True)
 
 
 def test_a_stopped_pool_finishes_what_it_does_and_begins_nothing():
