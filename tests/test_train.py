@@ -183,7 +183,7 @@ def test_steps_end_a_run_and_the_last_weights_are_scored(tmp_path):
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, step):
+def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, caplog, step):
     words = ("trainer.max_epochs=null", "trainer.max_steps=5", "trainer.val_every_epochs=1")
     unbroken = fit(small(tmp_path / "a", *words))
     with monkeypatch.context() as patch:
@@ -194,7 +194,9 @@ def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, step):
     assert last(resumed.run_dir)["global_step"] == 5
     assert same_weights(last(unbroken.run_dir), last(resumed.run_dir))
     assert resumed.best_score == unbroken.best_score
+    assert "nothing is left to train" not in caplog.text
     assert fit(small(tmp_path / "b", *words), resume="last").best_score == unbroken.best_score
+    assert "nothing is left to train. To train on, raise trainer.max_steps above 5." in caplog.text
     assert last(resumed.run_dir)["global_step"] == 5
 
 

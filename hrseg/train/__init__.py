@@ -125,6 +125,17 @@ def _prepare_resume(
         )
     # The first epoch's loader is made before Lightning restores the loops, and asks them where to begin.
     trainer.fit_loop.load_state_dict(content["loops"]["fit_loop"])
+    done = {
+        "max_epochs": int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]),
+        "max_steps": int(content["global_step"]),
+    }
+    for name, count in done.items():
+        limit = getattr(config.trainer, name)
+        if limit is not None and count >= limit and trainer.is_global_zero:
+            log.warning(
+                "%s is the end of its run, so nothing is left to train. To train on, raise trainer.%s above %s.",
+                *(checkpoint, name, limit),
+            )
     for logger in trainer.loggers:
         if isinstance(logger, MetricsFile):
             logger.go_back_to(int(content["global_step"]))
