@@ -5,6 +5,7 @@ prints it as one paragraph and exits with 2; any other exception is a bug of our
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -62,3 +63,17 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
         f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}."
         f"{did_you_mean(value, names)}"
     )
+
+
+def elsewhere(error: OSError) -> str:
+    """Advise what to do after a file could not be written.
+
+    Example:
+        >>> elsewhere(OSError(errno.ENOSPC, "No space left on device"))
+        'Free some space, or choose another folder.'
+        >>> elsewhere(PermissionError(errno.EACCES, "Permission denied"))
+        'Choose a folder that can be written to.'
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space, or choose another folder."
+    return "Choose a folder that can be written to."

@@ -180,9 +180,10 @@ def _opened(
 
 def _size(path: str | Path) -> str:
     try:
-        return f" ({Path(path).stat().st_size:,} bytes)"
+        size = Path(path).stat().st_size
     except (OSError, ValueError):
         return ""
+    return f" ({size:,} byte{'s' * (size != 1)})"
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, elsewhere
 
 
 @contextlib.contextmanager
@@ -36,8 +36,8 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. Free some space, "
-            "or choose another folder."
+            f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. "
+            f"{elsewhere(error)}"
         ) from error
     finally:
         with contextlib.suppress(OSError):

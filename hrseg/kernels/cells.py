@@ -11,7 +11,7 @@ import torch
 
 from hrseg.kernels.rows import places
 
-CROWDED = 0.25
+CROWDED = 0.2
 """Above this share of cells with boundaries, plain enlargement is as fast."""
 _CHUNK = 2**11
 """Cells at once: with a few dozen classes they fit into a core's cache."""

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, elsewhere
 
 
 @contextlib.contextmanager
@@ -29,8 +29,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         temporary.rename(out)
     except OSError as error:
         raise DataError(
-            f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. Free some space, or choose "
-            "another folder."
+            f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. {elsewhere(error)}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

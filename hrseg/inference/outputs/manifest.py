@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from hrseg.errors import DataError, HrsegError
+from hrseg.errors import DataError, HrsegError, elsewhere
 from hrseg.inference.outputs import result_paths
 from hrseg.inference.outputs.digests import Asked, file_digest, source_digest
 from hrseg.inference.outputs.options import Options
@@ -186,8 +186,8 @@ class Manifest:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(
-                f"Cannot write {self.path}: {error.strerror or error}. The results so far are whole. Free some space, "
-                "or choose another folder."
+                f"Cannot write {self.path}: {error.strerror or error}. The results so far are whole. "
+                f"{elsewhere(error)}"
             ) from error
         self._told = True
 
