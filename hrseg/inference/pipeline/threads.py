@@ -62,12 +62,8 @@ class Pool:
                 future.set_result(call(*words))
             except BaseException as error:  # whoever asks for the result gets it
                 future.set_exception(error)
-            del (
-                job,
-                future,
-                call,
-                words,
-            )  # a waiting thread must keep neither an image nor the network
+            # A waiting thread must keep neither an image nor the network.
+            del job, future, call, words
 
 
 class Line(Generic[T]):
