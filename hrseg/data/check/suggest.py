@@ -218,7 +218,7 @@ def _template(
     if rare:
         lines += [
             "loss:",
-            f"  terms: {{cross_entropy: 1.0, dice: 1.0}}   # dice: {', '.join(rare[:3])} are small",
+            f"  terms: {{cross_entropy: 1.0, dice: 1.0}}   # dice, since few pixels are {', '.join(rare[:3])}",
             "",
         ]
     lines += [
