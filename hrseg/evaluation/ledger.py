@@ -105,7 +105,12 @@ def read_ledger(path: str | Path) -> Ledger:
                 file["matrices"].astype(np.int64),
                 str(about.get("model", "")),
             )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except OSError as error:
+        raise DataError(
+            f"The ledger {path} cannot be opened: {error.strerror or error}. Write one with: hrseg validate --ledger "
+            "FILE.npz"
+        ) from error
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(
             f"{path} is not a ledger that can be read ({type(error).__name__}). Write one with: hrseg validate "
             "--ledger FILE.npz"

@@ -55,3 +55,10 @@ def test_fillers_of_unequal_shards_count_nowhere():
 def test_matrices_must_fit_names_and_classes():
     with pytest.raises(DataError, match=r"\(1, 2, 2\)"):
         Ledger(("a",), ("road", "sky"), ROWS)
+
+
+def test_a_ledger_that_is_not_there(tmp_path):
+    with pytest.raises(
+        DataError, match=r"l\.npz cannot be opened: No such file or directory\. Write"
+    ):
+        read_ledger(tmp_path / "l.npz")
