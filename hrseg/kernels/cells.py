@@ -69,9 +69,8 @@ def labels_between_agreements(
     _, classes, small, narrow = logits.shape
     if classes > 256:
         return None
-    logits = logits.float().contiguous(
-        memory_format=torch.channels_last
-    )  # what follows reads pixels whole
+    # What follows reads all classes of a pixel at once.
+    logits = logits.float().contiguous(memory_format=torch.channels_last)
     winner = logits.max(dim=1)[1].to(torch.uint8)  # (N, h, w)
     mixed = _disagree(winner)
     if int(mixed.sum()) > CROWDED * mixed.numel():
@@ -86,10 +85,8 @@ def labels_between_agreements(
     rows = logits.permute(0, 2, 3, 1).reshape(-1, classes)  # (N h w, K)
     for cells in mixed.flatten().nonzero()[:, 0].split(_CHUNK):
         i, j = cells // narrow % small, cells % narrow
-        below, right = (
-            narrow * (i < small - 1),
-            (j < narrow - 1).long(),
-        )  # nothing lies beyond the rim
+        # Steps to the corners below and on the right; beyond the rim nothing lies.
+        below, right = narrow * (i < small - 1), (j < narrow - 1).long()
         corners = (cells, cells + right, cells + below, cells + below + right)
         a, b, c, d = (rows.index_select(0, corner)[..., None] for corner in corners)  # (M, K, 1)
         y, x = down.pixels(i), along.pixels(j)

@@ -58,9 +58,8 @@ def _sums_kernel(
     second = tl.zeros((WIDE,), dtype=tl.float32)
     d_last = tl.zeros((CLASSES, WIDE), dtype=tl.float32)
     for begin in range(part * PIXELS, pixels, splits * PIXELS):
-        pixel = begin + tl.arange(
-            0, PIXELS
-        )  # beyond the last one g is zero, and so is all that is summed
+        # Beyond the last one g is zero, and so is all that is summed.
+        pixel = begin + tl.arange(0, PIXELS)
         tile = wide_tile(
             fine, own, z1, z2, z3, pixel, channel, pixels, height, width, h1, w1, h2, w2, h3, w3,
             d1, r1, d2, r2, d3, r3, channels, wide, CHANNELS, ALIGNED,

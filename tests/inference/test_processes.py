@@ -54,10 +54,8 @@ def several(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_is_told_instead_of_waiting_for_ever():
-    calm = {
-        **os.environ,
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }  # threads that wait leave the cores to others
+    # Threads that wait leave the cores to others.
+    calm = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     words = [sys.executable, "-c", _FORKED]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=calm)
     assert done.stdout.splitlines() == [
