@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError
-from hrseg.inference.huge import HugeResult, huge_paths, is_huge, segment_huge
+from hrseg.inference.huge import HugeResult, check_limit, huge_paths, is_large, segment_huge
 from hrseg.inference.outputs import Options, result_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
@@ -31,12 +31,12 @@ from hrseg.inference.pipeline.threads import Budget, Line, Pool, Stopped, finish
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.inference.sources import Picture
 from hrseg.inference.threads import usable_cores
-from hrseg.inference.windows import BATCH_PIXELS
+from hrseg.inference.grid import BATCH_PIXELS
 
 __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
 
 AT_ONCE = {"cuda": 8, "cpu": 1}
-"""Device → pictures of one size that share a pass, as far as windows.BATCH_PIXELS allow; a CPU gains nothing by it."""
+"""Device → pictures of one size that share a pass, as far as grid.BATCH_PIXELS allow; a CPU gains nothing by it."""
 HELD_PIXELS = 2**26
 """Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone."""
 _HOPELESS = {
@@ -61,7 +61,7 @@ class Pipeline:
         readers: Threads that decode; None takes half as many as there are cores.
         writers: Threads that write; likewise.
         covers: Tells whether a file is one of the pictures, which no result may overwrite.
-        max_memory: Bytes above which an image is segmented in bands; None leaves it to `huge.is_huge`.
+        max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
         huge: Does that; `huge.segment_huge` with options.
     """
 
@@ -167,7 +167,7 @@ class Pipeline:
         try:
             data = fetch(picture)
             if picture.pixels is None:
-                if picture.path is not None and is_huge(picture.path, self.max_memory):
+                if picture.path is not None and is_large(picture.path):
                     return decoded
                 decoded.cost = pixels_of(picture, data)
                 self._budget.take(number, decoded.cost)
