@@ -206,6 +206,7 @@ class Predictor:
             return reduction
         for top, left, logits in scorer.blocks(source):
             reduction.add(top, left, logits)
+            del logits  # not to be held while the network runs
         return reduction
 
     def _prediction(self, image: Source, pixels: np.ndarray, maps: dict[str, Any]) -> Prediction:

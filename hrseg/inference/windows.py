@@ -165,8 +165,10 @@ def window_blocks(
             continue
         done = below - top
         for first, total, weight in _columns(logits_fn, source, grid, (top, h), weights, waiting):
-            yield top, first, total[..., :done, :] / weight[:done]
+            total[..., :done, :].div_(weight[:done])
+            yield top, first, total[..., :done, :]
             waiting.put(first, total[..., done:, :], weight[done:])
+            del total, weight  # not to be held while the network runs; so does whoever takes a block
         waiting.rows = h - done
 
 
@@ -199,7 +201,7 @@ def _columns(
             weight[:, x - left : x - left + w] += ramp
         parts, part = (), torch.empty(0)  # not to be held while the columns are reduced
         yield left, total[..., : after - left], weight[:, : after - left]
-        total, weight = total[..., after - left :], weight[:, after - left :]
+        total, weight = total[..., after - left :].clone(), weight[:, after - left :].clone()
         left = after
 
 

@@ -121,7 +121,9 @@ def reduce_blocks(
     for top, left, logits in blocks:
         parts = [band for band, _ in reduce_slices(top, left, logits, want)]
         row.append(_joined(parts, 1))
-        if left + logits.shape[-1] == width:
+        end = left + logits.shape[-1]
+        del logits  # not to be held while the network runs
+        if end == width:
             yield _joined(row, 2)
             row = []
 

@@ -4,11 +4,8 @@
 finished band when the same is asked for again, and ends with the same files.
 """
 
-from hrseg.inference.huge.memory import check_limit, parse_size
+from hrseg.inference.huge.memory import parse_size
 from hrseg.inference.huge.result import HugeResult
 from hrseg.inference.huge.work import KINDS, huge_paths, is_large, segment_huge
 
-__all__ = [
-    *("KINDS", "HugeResult", "check_limit", "huge_paths", "is_large", "parse_size"),
-    "segment_huge",
-]
+__all__ = ["KINDS", "HugeResult", "huge_paths", "is_large", "parse_size", "segment_huge"]

@@ -4,6 +4,7 @@ A limit never changes a result: it is kept, or refused with the least one that c
 """
 
 import copy
+import logging
 import re
 import sys
 import weakref
@@ -20,10 +21,14 @@ from hrseg.inference.grid import Grid, Size, plan_windows
 from hrseg.inference.predictor import Predictor
 from hrseg.models import create_model
 
+log = logging.getLogger(__name__)
+
 HEADROOM = 128 * 2**20
 """Bytes left for what is not counted: libraries, compression, the allocator's gaps."""
-IN_MEMORY = 24
-"""Bytes of a pixel of an image that is held whole: as stored, mask, confidence, overlay and its file."""
+DEFAULT_BYTES = int(1.2 * 2**30)
+"""What a large image may take beside the process with its model, before hrseg says so, where no limit is set."""
+IN_MEMORY = 40
+"""Bytes of a pixel of an image that is held whole, and of the next: as stored, mask, confidence, overlay and its file."""
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _LEAST = 2**29
 _PROBE = 256
@@ -69,21 +74,28 @@ def used_memory() -> int:
         return peak * (1 if sys.platform == "darwin" else 1024)
 
 
-def check_limit(predictor: Predictor, size: Size, limit: int, held: int, name: str) -> None:
-    """Refuse a limit that an image cannot be segmented in.
+def check_limit(
+    predictor: Predictor, size: Size, limit: int | None, held: int, name: str
+) -> None:
+    """Refuse a limit that an image cannot be segmented in; without one, say where it takes more than DEFAULT_BYTES.
 
     Args:
         predictor: Its protocol and network say what goes through the network at once.
         size: (height, width) of the image.
         limit: Bytes that the process may use.
-        held: Bytes of the image that are in memory at a time.
+        held: Bytes beside what goes through the network: what the process had before, and the image.
         name: The image, for the message.
 
     Raises:
         DataError: With the least limit, and windows that would fit if there are any.
     """
-    grid, used = predictor.scorer.plan(size), used_memory() + HEADROOM
-    need = used + held + window_bytes(predictor, grid)
+    grid = predictor.scorer.plan(size)
+    held += HEADROOM
+    need = held + window_bytes(predictor, grid)
+    if limit is None:
+        if need > used_memory() + DEFAULT_BYTES:
+            log.warning("%s needs %.1f GiB. To be refused instead: --max-memory.", name, need / 2**30)
+        return
     if need <= limit:
         return
     if grid.whole:
@@ -93,7 +105,7 @@ def check_limit(predictor: Predictor, size: Size, limit: int, held: int, name: s
     smaller = ""
     for side in (768, 512, 256, 128):
         windows = plan_windows(size, (side, side))
-        if not predictor.protocol.absolute and window_bytes(predictor, windows) < limit - used - held:
+        if not predictor.protocol.absolute and held + window_bytes(predictor, windows) < limit:
             smaller = f", or choose windows that fit: --window {side} {side}"
             break
     raise DataError(

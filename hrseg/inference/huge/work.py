@@ -146,9 +146,8 @@ class _Work:
     def run(self, max_memory: int | None, progress: Progress | None, start: float) -> HugeResult:
         """Do what is not done yet, and write the results."""
         grid = self.predictor.scorer.plan(self.size)
-        if max_memory is not None:
-            held = self.strips.bytes_held(grid.window[0])
-            check_limit(self.predictor, self.size, max_memory, held, str(self.reader.path))
+        held = used_memory() + self.strips.bytes_held(grid.window[0])
+        check_limit(self.predictor, self.size, max_memory, held, str(self.reader.path))
         if not self.spool.head:
             self.spool.begin()
         resumed = self.spool.rows

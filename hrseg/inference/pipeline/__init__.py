@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError
-from hrseg.inference.huge import HugeResult, check_limit, huge_paths, is_large, segment_huge
+from hrseg.inference.huge import HugeResult, huge_paths, is_large, segment_huge
+from hrseg.inference.huge.memory import IN_MEMORY, check_limit, used_memory
 from hrseg.inference.outputs import Options, result_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
@@ -37,8 +38,9 @@ __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
 
 AT_ONCE = {"cuda": 8, "cpu": 1}
 """Device → pictures of one size that share a pass, as far as grid.BATCH_PIXELS allow; a CPU gains nothing by it."""
-HELD_PIXELS = 2**26
-"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone."""
+HELD_PIXELS = 2**25
+"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone. Under a limit
+of memory there is one, and the next."""
 _HOPELESS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder cannot be made
@@ -82,6 +84,7 @@ class Pipeline:
     ) -> None:
         self.predictor, self.out, self.kinds, self.options = predictor, out, tuple(kinds), options
         self.covers, self.max_memory, self.huge = covers, max_memory, huge
+        self._used = used_memory()  # before any picture
         self.chosen = batch
         self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
         self._counts = readers or helpers(), writers or helpers()
@@ -98,7 +101,7 @@ class Pipeline:
         self._line: Line[Waiting | BaseException | None] = Line(
             self._counts[0] + max(2, self.batch)
         )
-        self._budget, self._broken = Budget(HELD_PIXELS), False
+        self._budget, self._broken = Budget(HELD_PIXELS if self.max_memory is None else 0), False
         self._readers = Pool(self._counts[0], "hrseg-read")
         self._writers = Pool(self._counts[1], "hrseg-write")
         self._failure: BaseException | None = None
@@ -231,6 +234,10 @@ class Pipeline:
         pixels = [one.pixels for one in group if one.pixels is not None]
         names = [Path(one.picture.name).name for one in group]
         try:
+            if self.max_memory is not None:
+                size = (int(pixels[0].shape[0]), int(pixels[0].shape[1]))
+                held = self._used + IN_MEMORY * len(group) * size[0] * size[1]
+                check_limit(self.predictor, size, self.max_memory, held, group[0].picture.origin)
             found = self.predictor.batch(pixels, names)
         except (MemoryError, RuntimeError, DataError) as error:
             if len(group) > 1 and (isinstance(error, DataError) or is_out_of_memory(error)):
