@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.kernels.labels import LabelBand, reduce_logits
+from hrseg.data.labels import IGNORE_INDEX
+from hrseg.kernels.labels import STEP, LabelBand, reduce_logits
 
 _DTYPES = {"probabilities": np.float16}
 
@@ -42,7 +43,9 @@ class Reduction:
             shape = (count, len(kept), *size) if name == "probabilities" else (count, *size)
             self.maps[name] = np.empty(shape, _DTYPES.get(name, np.float32))
         self.scores = tuple(name for name in keep if name != "probabilities")
-        self.sure, self.samples = np.zeros(count), 0
+        height, width = size
+        sampled = (count, -(-height // STEP), -(-width // STEP))
+        self.samples = np.full(sampled, np.nan, np.float32)  # the confidence of some pixels
 
     def add(self, top: int, logits: torch.Tensor) -> None:
         """Reduce one band. Shape: logits (N, K, rows, W)."""
@@ -65,14 +68,25 @@ class Reduction:
                 values = (values / math.log(max(2, classes))).clamp(0, 1)
             self._put(name, band.top, values)
         if band.samples is not None:
-            self.sure += band.samples.double().sum(dim=(1, 2)).cpu().numpy()
-            self.samples += band.samples[0].numel()
+            first = -(-band.top // STEP)
+            self.samples[:, first : first + band.samples.shape[1]] = band.samples.cpu().numpy()
 
-    def of(self, index: int) -> dict[str, Any]:
-        """Return the maps of one image, which other images' do not keep in memory, and "mean_confidence"."""
+    def of(self, index: int, valid: np.ndarray | None = None) -> dict[str, Any]:
+        """Return the maps of one image, which other images' do not keep in memory, and "mean_confidence".
+
+        Args:
+            index: Of the image.
+            valid: Which pixels have data, bool (H, W); the others are 255 in the mask and NaN elsewhere.
+        """
         alone = len(self.maps["mask"]) == 1
         maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
-        mean = float(self.sure[index]) / self.samples if self.samples else math.nan
+        sure = self.samples[index]
+        if valid is not None:
+            sure = sure[valid[::STEP, ::STEP]]
+            for name, values in maps.items():
+                values[..., ~valid] = IGNORE_INDEX if name == "mask" else np.nan
+        sure = sure[~np.isnan(sure)]
+        mean = float(sure.mean(dtype=np.float64)) if sure.size else math.nan
         return {"confidence": None, **maps, "mean_confidence": mean}
 
     def _put(self, name: str, top: int, values: torch.Tensor) -> None:
