@@ -2,7 +2,6 @@
 
 import contextlib
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from hrseg.imaging.georeference import Georeference
+from hrseg.imaging.rasters import gdal_settings
 from hrseg.imaging.writing import write_atomic
 
 TILE = 512
-CACHE = 64 * 2**20
-"""Bytes of blocks that GDAL keeps; its own choice would be a twentieth of the machine."""
 Rows = Iterable[tuple[int, np.ndarray]]
 
 
@@ -136,16 +134,11 @@ def _removed(draft: Path | None) -> Iterator[str]:
 @contextlib.contextmanager
 def _gdal() -> Iterator[None]:
     """Bound GDAL's memory, write no side files, and raise its errors as OSError."""
-    import rasterio
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
     try:
-        with (
-            warnings.catch_warnings(),
-            rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_PAM_ENABLED=False),
-        ):
-            warnings.simplefilter("ignore")  # of rasters without coordinates
+        with gdal_settings():
             yield
     except (RasterioError, CPLE_BaseError) as error:  # such as of a full disk
         raise OSError(str(error)) from error

@@ -248,7 +248,8 @@ class Predictor:
         if isinstance(image, LoadedImage):
             return image
         if isinstance(image, np.ndarray):
-            return LoadedImage(_checked(image, self.in_channels, self.bands is not None))
+            checked = _checked(image, self.in_channels, self.bands is not None)
+            return LoadedImage(checked, None, None, ())
         known = isinstance(image, str | Path | bytes | Image.Image) or hasattr(image, "read")
         if not known:
             raise DataError(

@@ -58,7 +58,7 @@ def read(predictor: Predictor, picture: Picture, data: bytes | None) -> LoadedIm
     """
     try:
         source = next(x for x in (picture.pixels, data, picture.path) if x is not None)
-        return predictor.load(source, None if source is picture.path else picture.origin)
+        return predictor.load(source, picture.origin)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, HrsegError) or not is_out_of_memory(error):
             raise
