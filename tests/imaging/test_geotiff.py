@@ -13,6 +13,7 @@ from hrseg.errors import DataError
 from hrseg.imaging import Georeference, write_geotiff
 from hrseg.imaging.geotiff import write_raster
 
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 RNG = np.random.default_rng(0)
 PLACE = Georeference((0.5, 0.0, 5e5, 0.0, -0.5, 4e6), "EPSG:32632")
 PALETTE = RNG.integers(0, 256, (256, 3), dtype=np.uint8)

@@ -26,7 +26,7 @@ def areas(prediction: Prediction, options: Options) -> dict[str, Any]:
     labels, counts = prediction.labels, prediction.counts().tolist()
     pixels, known = sum(counts), options.pixel_areas(prediction)
     metres: list[float] | None = None
-    if known is not None and (known == known[:1]).all():
+    if known is not None and (known == known[0, 0]).all():
         metres = [count * float(known[0, 0]) for count in counts]
     elif known is not None:  # degrees: pixels differ
         with_data = slice(None) if prediction.valid is None else prediction.valid

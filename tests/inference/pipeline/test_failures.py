@@ -50,24 +50,20 @@ def raising(function, error, when):
 
     def wrapper(*words, **options):
         if when(*words):
-            exec(compile("raise error", "library", "exec"), {"__name__": "PIL.x", "error": error})
+            names = {"__name__": "PIL.x", "error": error}
+            exec(compile("raise error('odd')", "library", "exec"), names)
         return function(*words, **options)
 
     return wrapper
 
 
 ERRORS = [
-    NotImplementedError("BC9"),
-    RuntimeError("codec"),
-    SystemError("tile cannot extend"),
-    ValueError("bad"),
-    KeyError("mode"),
-    ZeroDivisionError(),
-    RecursionError("deep"),
+    *(NotImplementedError, RuntimeError, SystemError, ValueError, KeyError, ZeroDivisionError),
+    *(RecursionError, AssertionError),
 ]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", ERRORS)
 def test_whatever_a_library_raises_while_decoding_is_that_picture_s(
     model, photos, tmp_path, capsys, monkeypatch, error
 ):
@@ -84,7 +80,7 @@ def test_whatever_a_library_raises_while_decoding_is_that_picture_s(
     assert written == ["a_mask.png", "c_mask.png"]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", ERRORS)
 def test_whatever_a_library_raises_while_writing_is_that_picture_s(
     model, photos, tmp_path, capsys, monkeypatch, error
 ):
@@ -104,17 +100,17 @@ def test_a_full_disk_ends_the_run(model, photos, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     assert predict(model, photos, tmp_path / "out", "--save", "mask") == YOURS
-    assert capsys.readouterr().err.count("No space left") == 1
+    assert " ".join(capsys.readouterr().err.split()).count("No space left") == 1
 
 
-def test_our_own_bugs_keep_their_traceback():
-    for error in ERRORS:
-        with pytest.raises(type(error)), guarded("a.png"):
-            raise error
-        with pytest.raises(DataError, match=r"a\.png failed .*" + type(error).__name__), guarded("a.png"):
-            raising(print, error, lambda: True)()
+@pytest.mark.parametrize("error", ERRORS)
+def test_our_own_bugs_keep_their_traceback(error):
+    with pytest.raises(error), guarded("a.png"):
+        raise error("odd")
+    with pytest.raises(DataError, match=rf"a\.png failed .*{error.__name__}"), guarded("a.png"):
+        raising(print, error, lambda: True)()
     with pytest.raises(MemoryError), guarded("a.png"):
-        raising(print, MemoryError(), lambda: True)()
+        raising(print, MemoryError, lambda: True)()
 
 
 # Names

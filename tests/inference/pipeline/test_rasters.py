@@ -35,7 +35,7 @@ def raster(path: Path, how: str, bands: int = 3, dtype: str = "uint8", **place) 
     if bands == 3:
         options["photometric"] = "RGB"
     if how == "alpha":
-        options["alpha"] = "unassociated"
+        options["alpha"] = "YES"
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **options) as file:
         file.write(values, list(range(1, bands + 1)))
         if how == "mask":
