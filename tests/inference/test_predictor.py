@@ -235,7 +235,7 @@ def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
     assert other["protocol"] != one["protocol"]
 
 
-@pytest.mark.parametrize("thing", [[1, 2], None, 5, b"\x89PNG", torch.zeros(3, 4, 5)])
+@pytest.mark.parametrize("thing", [[1, 2], None, 5, torch.zeros(3, 4, 5)])
 def test_what_is_no_image_at_all_is_called_by_its_type(thing):
     with pytest.raises(DataError, match=f"type {type(thing).__name__} is not an image"):
         predictor()(thing)

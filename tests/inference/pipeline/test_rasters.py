@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 from hrseg.imaging import read_mask
@@ -41,6 +42,7 @@ def raster(path: Path, how: str, bands: int = 3, dtype: str = "uint8", **place) 
         if how == "mask":
             file.write_mask(VALID)
         if how == "alpha":
+            file.colorinterp = (*file.colorinterp[:bands], ColorInterp.alpha)
             top = np.iinfo(dtype).max
             file.write(np.where(VALID, top, 0).astype(dtype), bands + 1)
     return path
