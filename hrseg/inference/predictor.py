@@ -235,11 +235,11 @@ class Predictor:
         """Whether images are RGB of 8 bits."""
         return self.bands is None and self.in_channels == 3
 
-    def load(self, image: Source, name: str | None = None) -> LoadedImage:
+    def load(self, image: Source | bytes, name: str | None = None) -> LoadedImage:
         """Return an image as the network sees it, before it is normalized; threads may do so ahead.
 
         Args:
-            image: As for one; also an open file, or the bytes of one.
+            image: As for one; also the bytes of a file, or an open one.
             name: What errors call it; None takes its path.
 
         Raises:

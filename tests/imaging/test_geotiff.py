@@ -23,7 +23,11 @@ def test_a_palette_and_its_place_come_back(tmp_path):
     ids = RNG.integers(0, 9, (700, 600), dtype=np.uint8)
     write_geotiff(tmp_path / "a.tif", ids, georeference=PLACE, nodata=255, palette=PALETTE)
     with rasterio.open(tmp_path / "a.tif") as file:
-        assert (file.crs.to_epsg(), file.transform[:6], file.nodata) == (32632, PLACE.transform, 255)
+        assert (file.crs.to_epsg(), file.transform[:6], file.nodata) == (
+            32632,
+            PLACE.transform,
+            255,
+        )
         assert file.colormap(1)[3][:3] == tuple(PALETTE[3])
         assert file.overviews(1) == [2]
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"

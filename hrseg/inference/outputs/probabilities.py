@@ -29,7 +29,9 @@ def write_bands(prediction: Prediction, target: Path, options: Options) -> None:
     """
     write_geotiff(
         target,
-        prediction.kept_map("probabilities").astype(np.float32),  # GDAL before 3.11 knows no float16
+        prediction.kept_map("probabilities").astype(
+            np.float32
+        ),  # GDAL before 3.11 knows no float16
         georeference=prediction.georeference,
         nodata=np.nan,
         names=_names(prediction),

@@ -22,7 +22,12 @@ ALL = ("--save", *OUTPUTS)
 
 @pytest.fixture
 def model(tiny_network, tmp_path) -> str:
-    card = {"network": tiny_network.spec, "labels": LABELS.to_dict(), "mean": [0.5] * 3, "std": [1] * 3}
+    card = {
+        "network": tiny_network.spec,
+        "labels": LABELS.to_dict(),
+        "mean": [0.5] * 3,
+        "std": [1] * 3,
+    }
     write_release(tmp_path / "m.safetensors", tiny_network.state_dict(), card)
     return str(tmp_path / "m.safetensors")
 
@@ -115,14 +120,20 @@ def test_our_own_bugs_keep_their_traceback(error):
 
 # Names
 
-ODD = [b"bad\xff", b"bad\xfe", b"new\nline", b"esc\x1b[31m", b"\xe2\x80\xaeright", b"back\\slash", b"zz"]
+ODD = [
+    b"bad\xff",
+    b"bad\xfe",
+    b"new\nline",
+    b"esc\x1b[31m",
+    b"\xe2\x80\xaeright",
+    b"back\\slash",
+    b"zz",
+]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
 @pytest.mark.parametrize("more", [(), ("--json",), ("--resume",)], ids=["plain", "json", "resume"])
-def test_file_names_of_any_bytes_are_done_and_written_as_text(
-    model, tmp_path, capsysbinary, more
-):
+def test_file_names_of_any_bytes_are_done_and_written_as_text(model, tmp_path, capsysbinary, more):
     folder = tmp_path / "in"
     for name in ODD:
         photo(Path(os.fsdecode(os.fsencode(folder) + b"/" + name + b".png")))
@@ -146,7 +157,9 @@ def test_file_names_of_any_bytes_are_done_and_written_as_text(
         for line in done.out.decode().splitlines():
             json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8")
     if more == ("--resume",):
-        assert len([line for line in read_manifests(tmp_path / "out") if "name" in line]) == len(ODD)
+        assert len([line for line in read_manifests(tmp_path / "out") if "name" in line]) == len(
+            ODD
+        )
         assert predict(model, folder, tmp_path / "out", *ALL, *more) == OURS
         assert b"7 images done before" in capsysbinary.readouterr().err
 

@@ -57,7 +57,9 @@ def predictor_of(tiny_network, bands, keep=("confidence",)) -> Predictor:
 
 
 @pytest.mark.parametrize("how", ["nodata", "mask", "alpha"])
-@pytest.mark.parametrize(("bands", "dtype"), [(3, "uint8"), (3, "uint16"), (4, "uint16"), (2, "uint8")])
+@pytest.mark.parametrize(
+    ("bands", "dtype"), [(3, "uint8"), (3, "uint16"), (4, "uint16"), (2, "uint8")]
+)
 def test_what_has_no_data_has_no_class(tiny_network, tmp_path, how, bands, dtype):
     path = raster(tmp_path / "a.tif", how, bands, dtype, **PLACED)
     predictor = predictor_of(tiny_network, bands)
@@ -131,7 +133,9 @@ def test_the_server_knows_no_data_and_tells_what_it_saw(tiny_network, tmp_path):
     content = raster(tmp_path / "a.tif", "nodata", dtype="uint16", **PLACED).read_bytes()
     with testclient.TestClient(create_app(predictor_of(tiny_network, 3))) as client:
         answer = client.post(
-            "/predict?output=json&maps=true", content=content, headers={"Content-Type": "image/tiff"}
+            "/predict?output=json&maps=true",
+            content=content,
+            headers={"Content-Type": "image/tiff"},
         ).json()
         mask = client.post("/predict", content=content, headers={"Content-Type": "image/tiff"})
     assert sum(row["share"] for row in answer["classes"]) == pytest.approx(1, abs=1e-5)
