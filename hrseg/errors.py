@@ -80,9 +80,10 @@ def elsewhere(error: OSError) -> str:
     return "Choose a folder that can be written to."
 
 
-_LIBRARIES = frozenset(
-    "PIL rasterio cv2 av imagecodecs fsspec s3fs gcsfs botocore aiobotocore aiohttp".split()
-)
+_LIBRARIES = {
+    *("PIL", "rasterio", "cv2", "av", "imagecodecs"),
+    *("fsspec", "s3fs", "gcsfs", "botocore", "aiobotocore", "aiohttp"),
+}
 """Packages that read and write images: what they raise is about one image."""
 
 

@@ -35,14 +35,13 @@ def raster(path: Path, how: str, bands: int = 3, dtype: str = "uint8", **place) 
     options |= {"count": bands + (how == "alpha"), "nodata": 0 if how == "nodata" else None}
     if bands == 3:
         options["photometric"] = "RGB"
-    if how == "alpha":
-        options["alpha"] = "YES"
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **options) as file:
+        if how == "alpha":
+            file.colorinterp = (*file.colorinterp[:bands], ColorInterp.alpha)
         file.write(values, list(range(1, bands + 1)))
         if how == "mask":
             file.write_mask(VALID)
         if how == "alpha":
-            file.colorinterp = (*file.colorinterp[:bands], ColorInterp.alpha)
             top = np.iinfo(dtype).max
             file.write(np.where(VALID, top, 0).astype(dtype), bands + 1)
     return path
