@@ -107,8 +107,6 @@ def predict_files(
     batch: int | None = None,
     covers: Callable[[Path], bool] | None = None,
     max_memory: int | None = None,
-    blend: Blend | None = None,
-    overlap: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[FileResult]:
     """Segment pictures and write the results of each, such as mask and overlay.
@@ -126,10 +124,8 @@ def predict_files(
         options: What their writers may be told.
         batch: Pictures of one size that share a pass through the network; None takes what suits the device.
         covers: Tells whether a file is one of the pictures, which no result may overwrite; None asks the sources.
-        max_memory: Bytes above which an image is segmented in bands; None leaves it to `inference.huge`.
-        blend: For images that are: how their windows share a pixel; see `huge.segment_huge`.
-        overlap: The shared fraction of their windows.
-        progress: Is told of them after each band: rows that are done, rows of the image.
+        max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
+        progress: Is told of images that are segmented in bands after each of them: rows done, rows of the image.
 
     Returns:
         One result for each picture, in order, as soon as it is done. Broken ones have an error.
@@ -161,6 +157,6 @@ def predict_files(
         batch=batch,
         covers=covers or (lambda path: False),
         max_memory=max_memory,
-        huge=partial(segment_huge, blend=blend, overlap=overlap, progress=progress),
+        huge=partial(segment_huge, progress=progress),
     )
     yield from pipeline.run(pictures)

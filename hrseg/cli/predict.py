@@ -36,11 +36,11 @@ def add(verbs: Any) -> None:
     text = "auto: openvino on a CPU where installed, else torch (auto)"
     verb.add_argument("--engine", choices=engines, default="auto", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
-    text = "fraction that neighbouring windows share (0.5)"
+    text = "fraction that neighboring windows share (0.25)"
     verb.add_argument("--overlap", type=float, metavar="F", help=text)
-    blends, text = ("ramp", "cosine", "gaussian", "equal"), "how windows share a pixel (ramp)"
+    blends, text = ("ramp", "cosine", "gaussian", "equal"), "how windows share a pixel (gaussian)"
     verb.add_argument("--blend", choices=blends, help=text)
-    text = "memory that may be used, such as 1.5G: larger images go band by band (half of the free)"
+    text = "memory that the process may use, such as 1.5G: images that need more are refused"
     verb.add_argument("--max-memory", metavar="SIZE", help=text)
     text = "three scales, each mirrored too, averaged: better, six times the work"
     tta = verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
@@ -174,7 +174,6 @@ def _predict(arguments: argparse.Namespace) -> int:
         "bits": arguments.bits,
     }
     working = {"batch": arguments.batch, "max_memory": limit}
-    working |= {"blend": arguments.blend, "overlap": arguments.overlap}
     pictures = islice(sources, arguments.limit)
     job: Any
     if arguments.ray:

@@ -52,7 +52,7 @@ class RayJob:
         model: As for `runtime.open_predictor`.
         address: Of the cluster, see `machines.joined`.
         workers: How many; None is one for each GPU, or for each machine where there is none.
-        working: Options of `runtime.predict_files`: batch, max_memory, blend, overlap.
+        working: Options of `runtime.predict_files`: batch, max_memory.
         opening: Further options of `runtime.open_predictor`, such as device and protocol.
 
     Raises:

@@ -33,7 +33,8 @@ from hrseg.inference.processes import Home
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.reduction import Reduction
-from hrseg.inference.tta import Scorer, aligns
+from hrseg.inference.tta import Scorer, aligns, input_scale
+from hrseg.inference.windows import PixelSource
 from hrseg.text import name_text, path_text
 
 __all__ = ["Prediction", "Predictor"]
@@ -45,8 +46,8 @@ Source = str | Path | Image.Image | np.ndarray | LoadedImage
 class Predictor:
     """Segments images with one network, in the fast form of the machine.
 
-    Images are run whole at their own size. Those above 8 megapixels are cut into windows, so that memory
-    stays bounded; a window of one's own choice is used for all images.
+    Images are run whole at their own size. Those above 4.7 megapixels, as the network sees them, are cut into windows,
+    so that memory stays bounded (see docs/large_images.md); a window of one's own choice is used for all images.
 
     Args:
         model: A network, a checkpoint, release or exported file, the tag of a shipped model, or None for the
@@ -61,8 +62,8 @@ class Predictor:
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
-        overlap: Shared fraction of neighbouring windows; None is 0.5.
-        blend: How windows share a pixel, one of `blending.BLENDS`; None is a ramp.
+        overlap: Shared fraction of neighbouring windows; None is 0.25.
+        blend: How windows share a pixel, one of `blending.BLENDS`; None is a bell.
         protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
         scales: Scales to look at, such as (0.75, 1.0, 1.25).
         flip: Whether to look at the mirrored image too.
@@ -139,6 +140,8 @@ class Predictor:
             std=self.std,
             rgb=bands is None and self.in_channels == 3,
             aligned=aligns(network),
+            input_scale=input_scale(network),
+            device=self.device,
         )
 
     @property
@@ -206,14 +209,15 @@ class Predictor:
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
         """Run images of one size, and keep of the logits what is asked for, band by band."""
         scorer = self.scorer  # first: a forked child would wait for ever in any step of torch
-        tensors = [to_tensor(one, self.mean, self.std, self.value_range) for one in pixels]
-        reduction = Reduction(len(pixels), pixels[0].shape[:2], self.keep, self.kept)
+        source = PixelSource(pixels, self.mean, self.std, self.value_range)
+        reduction = Reduction(len(pixels), source.size, self.keep, self.kept)
         if not self.keep:
-            for band in scorer.label_bands(torch.stack(tensors), ("samples",)):
+            for band in scorer.label_bands(source, ("samples",)):
                 reduction.put(band)
             return reduction
-        for top, logits in scorer.bands(torch.stack(tensors)):
-            reduction.add(top, logits)
+        for top, left, logits in scorer.blocks(source):
+            reduction.add(top, left, logits)
+            del logits  # not to be held while the network runs
         return reduction
 
     def _prediction(self, image: Source, loaded: LoadedImage, maps: dict[str, Any]) -> Prediction:

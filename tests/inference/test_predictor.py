@@ -1,4 +1,4 @@
-import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from torch import nn
 from hrseg.data.labels import Label, LabelSet, load_labels
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image, read_mask
-from hrseg.inference import windows
 from hrseg.inference.predictor import Predictor
+from hrseg.inference.protocols import choose_protocol
 from hrseg.models import create_model
 
 RNG = np.random.default_rng(0)
@@ -107,15 +107,11 @@ def test_shares_add_up_and_leave_out_absent_classes():
     assert predictor()(image).shares() == {"c1": 0.75, "c0": 0.25}
 
 
-def test_a_very_large_image_is_cut_into_windows(monkeypatch, caplog):
-    monkeypatch.setattr(windows, "WHOLE_PIXELS", 50 * 50)
-    monkeypatch.setattr(windows, "FALLBACK", ((32, 64), 0.25))
-    image = pixels(80, 90)
-    with caplog.at_level(logging.WARNING):
-        cut = predictor()(image)
-    monkeypatch.undo()
+def test_a_very_large_image_is_cut_into_windows():
+    image, row = pixels(80, 90), replace(choose_protocol("whole"), whole_pixels=50 * 50)
+    cut = predictor(protocol=row)(image)
     np.testing.assert_allclose(cut.confidence, predictor()(image).confidence, atol=1e-5)
-    assert "80 x 90 pixels are run in windows of 32 x 64" in caplog.text
+    assert not predictor(protocol=row).scorer.plan((80, 90)).whole
 
 
 def test_the_fast_form_is_the_default_and_agrees_with_the_exact_one(tiny_network, monkeypatch):

@@ -19,7 +19,7 @@ PORTION = 256
 
 
 class Strips:
-    """A `blocks.Source` over a reader: rows are read once, from top to bottom, and let go when they are done.
+    """A `windows.Source` over a reader: rows are read once, from top to bottom, and let go when they are done.
 
     Args:
         reader: The open file.
@@ -42,11 +42,21 @@ class Strips:
     ) -> None:
         check_look(reader.head, str(reader.path), bands)
         self.reader, self.bands = reader, bands
+        self.size = (reader.head.height, reader.head.width)
         self.mean, self.std, self.value_range = mean, std, value_range
         self.brightest = 0  # of 16-bit values that become 8 bits
         self._top = self._bottom = 0  # of what is held
         self._pixels = np.empty((0, 0, 0))  # the row at the top is the first
         self._valid: np.ndarray | None = None
+
+    def bytes_held(self, rows: int) -> int:
+        """Return the most bytes that rows as high as a window take: as stored, as pixels, and their labels."""
+        head = self.reader.head
+        kept = min(head.dtype.itemsize, 4) * len(self.bands) if self.bands else 3
+        ahead = head.block if head.block <= MOST_AHEAD else 0
+        portion = max(PORTION, head.block) if ahead else rows
+        pixels = (rows + ahead) * (kept + 1) + 12 * rows  # labels, confidence, and both packed
+        return head.reserve + head.width * pixels + 2 * portion * (head.row_bytes + kept * head.width)
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
         """Return one window, normalised. Shape: (1, bands, height, width)."""

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError, guarded
-from hrseg.inference.huge import HugeResult, huge_paths, is_huge, segment_huge
+from hrseg.inference.grid import BATCH_PIXELS
+from hrseg.inference.huge import HugeResult, huge_paths, is_large, segment_huge
+from hrseg.inference.huge.memory import IN_MEMORY, check_limit, used_memory
 from hrseg.inference.outputs import Options, possible_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
@@ -33,7 +35,6 @@ from hrseg.inference.pipeline.threads import Budget, Line, Pool, Stopped, finish
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.inference.sources import Picture
 from hrseg.inference.threads import usable_cores
-from hrseg.inference.windows import BATCH_PIXELS
 from hrseg.text import printable
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,10 @@ log = logging.getLogger(__name__)
 __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
 
 AT_ONCE = {"cuda": 8, "cpu": 1}
-"""Device → pictures of one size that share a pass, as far as windows.BATCH_PIXELS allow; a CPU gains nothing by it."""
-HELD_PIXELS = 2**26
-"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone."""
+"""Device → pictures of one size that share a pass, as far as grid.BATCH_PIXELS allow; a CPU gains nothing by it."""
+HELD_PIXELS = 2**25
+"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone. Under a limit
+of memory there is one, and the next."""
 _HOPELESS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder cannot be made
@@ -66,7 +68,7 @@ class Pipeline:
         readers: Threads that decode; None takes half as many as there are cores.
         writers: Threads that write; likewise.
         covers: Tells whether a file is one of the pictures, which no result may overwrite.
-        max_memory: Bytes above which an image is segmented in bands; None leaves it to `huge.is_huge`.
+        max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
         huge: Does that; `huge.segment_huge` with options.
     """
 
@@ -87,6 +89,7 @@ class Pipeline:
     ) -> None:
         self.predictor, self.out, self.kinds, self.options = predictor, out, tuple(kinds), options
         self.covers, self.max_memory, self.huge = covers, max_memory, huge
+        self._used = used_memory()  # before any picture
         self.chosen = batch
         self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
         self._counts = readers or helpers(), writers or helpers()
@@ -103,7 +106,7 @@ class Pipeline:
         self._line: Line[Waiting | BaseException | None] = Line(
             self._counts[0] + max(2, self.batch)
         )
-        self._budget, self._broken = Budget(HELD_PIXELS), False
+        self._budget, self._broken = Budget(HELD_PIXELS if self.max_memory is None else 0), False
         self._readers = Pool(self._counts[0], "hrseg-read")
         self._writers = Pool(self._counts[1], "hrseg-write")
         self._failure: BaseException | None = None
@@ -173,7 +176,7 @@ class Pipeline:
             with guarded(picture.origin):
                 data = fetch(picture)
                 if picture.pixels is None:
-                    if picture.path is not None and is_huge(picture.path, self.max_memory):
+                    if picture.path is not None and is_large(picture.path):
                         return decoded
                     decoded.cost = pixels_of(picture, data)
                     self._budget.take(number, decoded.cost)
@@ -237,6 +240,11 @@ class Pipeline:
         images = [one.loaded for one in group if one.loaded is not None]
         names = [Path(one.picture.name).name for one in group]
         try:
+            if self.max_memory is not None:
+                height, width = images[0].pixels.shape[:2]
+                held = self._used + IN_MEMORY * len(group) * height * width
+                origin = group[0].picture.origin
+                check_limit(self.predictor, (height, width), self.max_memory, held, origin)
             found = self.predictor.batch(images, names)
         except (MemoryError, RuntimeError, DataError) as error:
             if len(group) > 1 and (isinstance(error, DataError) or is_out_of_memory(error)):

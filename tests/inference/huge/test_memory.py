@@ -1,0 +1,123 @@
+"""A limit of memory is kept or refused; it never changes a label."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hrseg.errors import ConfigError, DataError
+from hrseg.imaging import to_tensor
+from hrseg.inference.grid import plan_windows
+from hrseg.inference.huge import parse_size, segment_huge
+from hrseg.inference.huge.memory import network_bytes, window_bytes
+from hrseg.inference.predictor import Predictor
+from hrseg.inference.protocols import choose_protocol
+from hrseg.models import create_model
+from hrseg.runtime import predict_files
+from hrseg.task import SegmentationTask
+
+from .files import BUILT_FOR, Tiny, picture, tiny
+from .test_work import read, write
+
+pytest.importorskip("tifffile")
+
+
+def test_sizes_are_read():
+    assert parse_size("2g") == 2**31
+    with pytest.raises(ConfigError, match=r"such as 1.5G"):
+        parse_size("many")
+    with pytest.raises(ConfigError, match="Give at least 512M"):
+        parse_size("10M")
+
+
+def least(run):
+    """Return the limit that a refusal names."""
+    with pytest.raises(DataError, match="--max-memory") as refused:
+        run(1)
+    return int(float(re.search(r"--max-memory ([\d.]+)G", str(refused.value))[1]) * 2**30)
+
+
+def cut(**options):
+    """A protocol that cuts images of more than 96 x 96 pixels."""
+    return replace(choose_protocol(options.pop("protocol", "whole"), **options), whole_pixels=96**2)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("options", [{}, {"window": (64, 64)}, {"protocol": "tta"}])
+def test_labels_are_the_same_under_every_limit_in_memory_and_in_bands(
+    tmp_path, tiny_network, engine, options
+):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    predictor = Predictor(tiny_network, device="cpu", engine=engine, protocol=cut(**options))
+    image = write(tmp_path / "a.tif", picture(150, 205))
+    expected = predictor(picture(150, 205)).ids()
+    assert not predictor.scorer.plan(expected.shape).whole
+
+    def in_bands(limit):
+        target = tmp_path / "large"
+        found = segment_huge(predictor, image, target, max_memory=limit, kinds=["mask"])
+        return read(found.files["mask"])
+
+    def in_memory(limit):
+        (found,) = predict_files(predictor, [image], tmp_path / "small", max_memory=limit)
+        if found.error is not None:
+            raise found.error
+        return np.array(Image.open(found.files["mask"]))
+
+    for run in (in_bands, in_memory):
+        for limit in (None, least(run), 2 * least(run), BUILT_FOR):
+            assert np.array_equal(run(limit), expected), (run, limit)
+
+
+def test_validation_has_the_labels_that_predict_writes(tiny_network):
+    predictor = Predictor(tiny_network, device="cpu", precision="fp32", protocol=cut())
+    task = SegmentationTask(tiny_network, predictor.labels)
+    task.evaluation.precision, task.protocol = "fp32", predictor.protocol
+    task.on_test_epoch_start()
+    pixels = picture(150, 205)
+    image = to_tensor(pixels, predictor.mean, predictor.std)[None]
+    pred = task.test_step({"image": image, "mask": torch.zeros(1, 150, 205, dtype=torch.long)}, 0)
+    assert np.array_equal(pred[0], predictor(pixels).mask)
+
+
+def test_a_refusal_names_windows_that_fit(tmp_path):
+    predictor = Predictor(create_model("hrnet_w18_small_v1", num_classes=3).eval(), device="cpu")
+    image = write(tmp_path / "a.tif", picture(2200, 2200))
+    limit = least(lambda limit: segment_huge(predictor, image, tmp_path / "out", max_memory=limit))
+    with pytest.raises(DataError, match="in windows of 1440 x 1440") as refused:
+        segment_huge(predictor, image, tmp_path / "out", max_memory=limit - 2**28)
+    side = int(re.search(r"--window (\d+) (\d+)", str(refused.value))[1])
+    smaller = Predictor(predictor.network, device="cpu", window=(side, side))
+    stop = RuntimeError("accepted")
+
+    def accepted(done, total):
+        raise stop
+
+    with pytest.raises(RuntimeError) as raised:
+        options = {"max_memory": limit - 2**28, "progress": accepted}
+        segment_huge(smaller, image, tmp_path / "out", **options)
+    assert raised.value is stop
+
+
+def test_what_a_network_takes_follows_from_its_form(tiny_network):
+    assert network_bytes(tiny_network, 3) == network_bytes(tiny_network, 3) > 100
+    wide = create_model("hrnet_w48", num_classes=3)
+    assert network_bytes(wide, 3) > 2 * network_bytes(tiny_network, 3)
+    enlarged = create_model("hrnet_w18_small_v1", num_classes=3, input_scale=2.0)
+    assert network_bytes(enlarged, 3) > 3.9 * network_bytes(tiny_network, 3)
+    # one convolution at stride 4 and logits at the image's size, by hand: 5 x 4 / 16 + 5 x 4 bytes a pixel, and the image
+    assert network_bytes(Tiny(), 3) == int(5 * 4 / 16 + 5 * 4 + 3 * 4)
+
+
+def test_windows_take_as_much_however_high_the_image_is():
+    predictor = tiny()
+    needs = [
+        window_bytes(predictor, plan_windows((height, 5000), (512, 512))) for height in (2000, 90_000)
+    ]
+    assert needs[0] == pytest.approx(needs[1], rel=0.1)
+    smaller = window_bytes(predictor, plan_windows((2000, 5000), (256, 256)))
+    assert smaller < needs[0]
