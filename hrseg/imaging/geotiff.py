@@ -90,7 +90,7 @@ def write_raster(
                 raster.write_colormap(1, {i: tuple(map(int, c)) for i, c in enumerate(palette)})
             for band, name in enumerate(names, start=1):
                 raster.set_band_description(band, name)
-            for top, values in rows:
+            for top, values in _of_tiles(rows):
                 window = Window(0, top, width, values.shape[-2])
                 raster.write(values.reshape(count, -1, width), window=window)
         png = path.suffix.lower() == ".png"
@@ -116,6 +116,19 @@ def _placed(georeference: Georeference | None) -> dict[str, Any]:
 
         placed["transform"] = Affine(*georeference.transform)
     return placed
+
+
+def _of_tiles(rows: Rows) -> Rows:
+    """Yield rows in portions of TILE, so that no tile is packed twice."""
+    held = np.empty((0, 0))
+    top = 0
+    for _, values in rows:
+        held = np.concatenate([held, values], axis=-2) if held.size else values
+        while held.shape[-2] >= TILE:
+            yield top, held[..., :TILE, :]
+            top, held = top + TILE, held[..., TILE:, :]
+    if held.size:
+        yield top, held
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError, guarded
 from hrseg.inference.grid import BATCH_PIXELS
-from hrseg.inference.huge import HugeResult, huge_paths, is_large, segment_huge
+from hrseg.inference.huge import HugeResult, is_large, segment_huge
 from hrseg.inference.huge.memory import IN_MEMORY, check_limit, used_memory
 from hrseg.inference.outputs import Options, possible_paths, write_all
 from hrseg.inference.pipeline.film import Films
@@ -263,7 +263,6 @@ class Pipeline:
         assert one.picture.path is not None
         try:
             target = self.out / one.picture.name
-            self._refuse(huge_paths(target, self.kinds).values())
             with guarded(one.picture.origin):
                 result = self.huge(
                     self.predictor,
