@@ -35,6 +35,7 @@ def open_predictor(
     merge: str | None = None,
     keep: Sequence[str] = ("confidence",),
     classes: Sequence[str] = (),
+    bits: int | None = None,
 ) -> Predictor:
     """Open a trained model, ready to segment images.
 
@@ -54,6 +55,7 @@ def open_predictor(
         keep: Maps that results need beside the mask; see `inference.outputs.needed_maps`. Without any, labels come
             faster.
         classes: Names of the classes whose probabilities are kept; none means all.
+        bits: Significant bits of 16-bit files; None takes what the model or the file says, else 16.
 
     Raises:
         ConfigError: A choice that cannot work.
@@ -73,6 +75,7 @@ def open_predictor(
         merge=merge,
         keep=keep,
         classes=classes,
+        bits=bits,
     )
 
 
@@ -109,8 +112,9 @@ def predict_files(
     """Segment pictures and write the results of each, such as mask and overlay.
 
     Reading, the network and writing overlap: pictures are decoded ahead and written behind in threads. Files are
-    called NAME_mask.png and NAME_overlay.png, where NAME is the picture's name: `inference.sources` says how it
-    comes about, and for a list of paths `inference.sources.result_names`.
+    called NAME_mask.png (NAME_mask.tif where the picture has a place on the ground) and NAME_overlay.png, where NAME is
+    the picture's name: `inference.sources` says how it comes about, and for a list of paths
+    `inference.sources.result_names`.
 
     Args:
         predictor: From `open_predictor`.

@@ -67,6 +67,7 @@ ROWS = [
     ("data.labels", 1),
     ("data", 2),
     ("errors", -1),
+    ("text", -1),
 ]
 
 

@@ -24,7 +24,7 @@ from hrseg.inference.outputs import (
     Options,
     check_kinds,
     needed_maps,
-    result_paths,
+    possible_paths,
 )
 from hrseg.inference.outputs.job import Job
 from hrseg.inference.outputs.manifest import Manifest, read_manifests
@@ -140,7 +140,7 @@ class RayJob:
         return broken, whole
 
     def _targets(self, picture: Picture) -> Iterable[Path]:
-        return result_paths(self.out, picture.name, self.plan.kinds).values()
+        return possible_paths(self.out, picture.name, self.plan.kinds)
 
     def _results(self, broken: list[FileResult], pictures: list[Picture]) -> Iterator[FileResult]:
         yield from broken

@@ -64,11 +64,11 @@ def test_path_pil_image_and_array_give_the_same(tmp_path):
     assert [result.name for result in results] == ["straße 1", "straße 1", "image", "image"]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
 def test_every_kind_of_image_is_read(mode, tmp_path):
     grey = Image.fromarray(pixels(20, 30)[..., 0])
-    image = grey.convert("I").convert(mode) if mode in ("I;16", "F") else grey.convert(mode)
-    path = tmp_path / ("x.tif" if mode in ("CMYK", "F") else "x.png")
+    image = grey.convert("I").convert(mode) if mode == "I;16" else grey.convert(mode)
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
     image.save(path)
     assert predictor()(path).mask.shape == (20, 30)
 
@@ -231,7 +231,7 @@ def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
     assert other["protocol"] != one["protocol"]
 
 
-@pytest.mark.parametrize("thing", [[1, 2], None, 5, b"\x89PNG", torch.zeros(3, 4, 5)])
+@pytest.mark.parametrize("thing", [[1, 2], None, 5, torch.zeros(3, 4, 5)])
 def test_what_is_no_image_at_all_is_called_by_its_type(thing):
     with pytest.raises(DataError, match=f"type {type(thing).__name__} is not an image"):
         predictor()(thing)

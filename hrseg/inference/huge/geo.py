@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import warnings
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from hrseg.inference.huge.readers import Head, Place, Reader
 
 CACHE = 64 * 2**20
 """Bytes of decoded blocks that GDAL keeps; its own choice would be a twentieth of the machine."""
-TILE = 512
 
 
 @functools.cache
@@ -135,62 +133,3 @@ def _place(raster: Any) -> Place | None:
     if raster.crs is None and raster.transform.is_identity:
         return None
     return Place(crs=raster.crs, transform=raster.transform)
-
-
-def write_cog(
-    path: Path,
-    rows: Iterable[tuple[int, np.ndarray]],
-    size: tuple[int, int],
-    dtype: np.dtype[Any],
-    *,
-    place: Place | None,
-    nodata: float | None,
-    palette: np.ndarray | None,
-) -> None:
-    """Write one band as a cloud-optimised GeoTIFF with overviews of nearest pixels.
-
-    A tiled file is written first, since overviews come before the pixels; it goes afterwards.
-
-    Args:
-        path: The file; its folder must be there.
-        rows: First row, and values (rows, W), from top to bottom.
-        size: (height, width).
-        dtype: Of the values.
-        place: Where the image lies.
-        nodata: The value of pixels without data.
-        palette: Colours of the values, uint8 (256, 3).
-
-    Raises:
-        OSError: The disk is full, or whatever else GDAL met.
-    """
-    rasterio = _rasterio()
-    options: dict[str, Any] = {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    options |= {"compress": "deflate", "zlevel": 1, "bigtiff": "IF_SAFER"}
-    if place is not None:
-        named = {"crs": place.crs, "transform": place.transform, "gcps": place.gcps}
-        options |= {key: value for key, value in named.items() if value is not None}
-    height, width = size
-    options |= {"height": height, "width": width, "count": 1, "dtype": dtype, "nodata": nodata}
-    draft = path.with_name(f"{path.stem}.draft.tif")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of rasters without coordinates
-            with rasterio.open(draft, "w", driver="GTiff", **options) as raster:
-                if palette is not None:
-                    raster.write_colormap(1, {i: tuple(map(int, c)) for i, c in enumerate(palette)})
-                for top, values in rows:
-                    window = rasterio.windows.Window(0, top, width, len(values))
-                    raster.write(values, 1, window=window)
-            rasterio.shutil.copy(
-                *(draft, path),
-                driver="COG",
-                compress="DEFLATE",
-                overview_resampling="NEAREST",
-                blocksize=TILE,
-                bigtiff="IF_SAFER",
-            )
-    except Exception as error:
-        if not type(error).__module__.startswith("rasterio") or isinstance(error, OSError):
-            raise
-        raise OSError(str(error)) from error  # GDAL's own errors, such as of a full disk
-    draft.unlink()

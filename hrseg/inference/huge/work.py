@@ -12,6 +12,7 @@ import numpy as np
 
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
 from hrseg.errors import ConfigError, DataError, HrsegError
+from hrseg.imaging import Georeference, read_georeference
 from hrseg.inference.grid import WINDOW_PIXELS
 from hrseg.inference.huge.finish import finish
 from hrseg.inference.huge.geo import environment, has_rasterio
@@ -21,27 +22,27 @@ from hrseg.inference.huge.result import HugeResult
 from hrseg.inference.huge.small import Reduced
 from hrseg.inference.huge.spool import Spool
 from hrseg.inference.huge.strips import Strips
+from hrseg.inference.outputs import result_paths
+from hrseg.inference.outputs.scores import in_sixteen_bits
 from hrseg.inference.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
-KINDS = {"mask": "_mask.tif", "confidence": "_confidence.tif", "overlay": "_overlay.png"}
-"""What can be written of a huge image → what follows its name. The overlay is reduced to 2048 pixels at most."""
+KINDS = ("mask", "trainids", "confidence", "overlay")
+"""What can be written of a large image. The overlay is reduced to 2048 pixels at most."""
 LARGE_PIXELS = 2**25
 """Images of more pixels (33.5 megapixels) are read, segmented and written in bands of rows."""
 Progress = Callable[[int, int], None]
 """Is told after each band: rows that are done, rows of the image."""
 
 
-def huge_paths(target: str | Path, kinds: Sequence[str]) -> dict[str, Path]:
-    """Return where the results go.
+def huge_paths(
+    target: str | Path, kinds: Sequence[str], georeferenced: bool = False
+) -> dict[str, Path]:
+    """Return where the results go, as of smaller images.
 
     Raises:
-        ConfigError: A kind that huge images do not have.
-
-    Example:
-        >>> huge_paths("out/a", ["mask"])["mask"].as_posix()
-        'out/a_mask.tif'
+        ConfigError: A kind that large images do not have.
     """
     target = Path(target)
     for kind in kinds or ("nothing",):
@@ -50,7 +51,7 @@ def huge_paths(target: str | Path, kinds: Sequence[str]) -> dict[str, Path]:
                 f"'{kind}' needs the whole image in memory, and this one is read in bands of rows, as all above "
                 f"{LARGE_PIXELS // 10**6} megapixels. Choose among {', '.join(KINDS)}, or cut the image into tiles."
             )
-    return {kind: target.with_name(f"{target.name}{KINDS[kind]}") for kind in kinds}
+    return result_paths(target.parent, target.name, kinds, georeferenced)
 
 
 def is_large(path: str | Path) -> bool:
@@ -82,7 +83,8 @@ def segment_huge(
     Args:
         predictor: Its protocol must look at an image at its own size.
         path: The image.
-        target: What the results' names begin with: `out/a` gives out/a_mask.tif.
+        target: What the results' names begin with: `out/a` gives out/a_mask.png, or out/a_mask.tif where the
+            image has a place on the ground.
         max_memory: Bytes that the process may use; None sets no limit.
         kinds: Of KINDS.
         progress: Called after each band.
@@ -93,8 +95,9 @@ def segment_huge(
         MissingExtraError: A package that reads or writes this format is not installed.
     """
     start = time.perf_counter()
-    files = huge_paths(target, kinds)
     path, target = Path(path), Path(target)
+    place = read_georeference(path)
+    files = huge_paths(target, kinds, place is not None)
     if any(path.resolve() == file.resolve() for file in files.values()):
         raise DataError(f"A result would overwrite {path}. Choose another folder with --out.")
     if predictor.protocol.absolute:
@@ -110,7 +113,7 @@ def segment_huge(
         spool = Spool(target.with_name(f".{target.name}.unfinished"), facts)
         try:
             with _open(predictor, path, max_memory) as reader:
-                return _Work(predictor, reader, spool, files).run(max_memory, progress, start)
+                return _Work(predictor, reader, spool, files, place).run(max_memory, progress, start)
         finally:
             spool.close()
 
@@ -133,7 +136,12 @@ class _Work:
     """The steps of one image, and what they share."""
 
     def __init__(
-        self, predictor: Predictor, reader: Reader, spool: Spool, files: dict[str, Path]
+        self,
+        predictor: Predictor,
+        reader: Reader,
+        spool: Spool,
+        files: dict[str, Path],
+        place: Georeference | None,
     ) -> None:
         self.predictor, self.reader, self.spool, self.files = predictor, reader, spool, files
         self.size = (reader.head.height, reader.head.width)
@@ -141,7 +149,7 @@ class _Work:
         bands = None if plain else tuple(predictor.bands or range(predictor.in_channels))
         self.strips = Strips(reader, bands, predictor.mean, predictor.std, predictor.value_range)
         self.plain = plain
-        self.reduced = Reduced(self.size)
+        self.reduced, self.place = Reduced(self.size), place
 
     def run(self, max_memory: int | None, progress: Progress | None, start: float) -> HugeResult:
         """Do what is not done yet, and write the results."""
@@ -161,7 +169,8 @@ class _Work:
         if resumed < self.size[0]:
             self._bands(progress)
             self.strips.tell()
-        finish(self.spool, self.reader, self.reduced, self.predictor.labels, self.files, self.plain)
+        labels = self.predictor.labels
+        finish(self.spool, self.place, self.reduced, labels, self.files, self.size, self.plain)
         counts = np.sum([band["counts"] for band in self.spool.bands], axis=0)
         total = int(counts.sum())
         confidence = sum(band["confidence"] for band in self.spool.bands)
@@ -187,13 +196,9 @@ class _Work:
             self.strips.hold(top, bottom)
             valid = self.strips.valid(top, bottom)
             if valid is not None:
-                mask[~valid], share[~valid] = IGNORE_INDEX, 0
-            confidence = float(share.sum(dtype=np.float64))
-            share *= 100
-            sure = np.rint(share, out=share).astype(np.uint8)
-            if valid is not None:
-                sure[~valid] = IGNORE_INDEX
-            self._put(top, mask, sure, confidence)
+                mask[~valid], share[~valid] = IGNORE_INDEX, np.nan
+            confidence = float(np.nansum(share, dtype=np.float64))
+            self._put(top, mask, in_sixteen_bits(share), confidence)
             if progress:
                 progress(bottom, self.size[0])
 

@@ -5,6 +5,8 @@ and sizes alone, never from how fast they were read, so that a run gives the sam
 """
 
 import errno
+import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.errors import ConfigError, DataError, HrsegError
-from hrseg.inference.huge import HugeResult, huge_paths, is_large, segment_huge
+from hrseg.errors import ConfigError, DataError, HrsegError, guarded
+from hrseg.inference.grid import BATCH_PIXELS
+from hrseg.inference.huge import HugeResult, is_large, segment_huge
 from hrseg.inference.huge.memory import IN_MEMORY, check_limit, used_memory
-from hrseg.inference.outputs import Options, result_paths, write_all
+from hrseg.inference.outputs import Options, possible_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
     Decoded,
@@ -32,7 +35,9 @@ from hrseg.inference.pipeline.threads import Budget, Line, Pool, Stopped, finish
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.inference.sources import Picture
 from hrseg.inference.threads import usable_cores
-from hrseg.inference.grid import BATCH_PIXELS
+from hrseg.text import printable
+
+log = logging.getLogger(__name__)
 
 __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
 
@@ -154,7 +159,7 @@ class Pipeline:
     def _refuse_overwriting(self, picture: Picture) -> None:
         """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
         if self.kinds:
-            self._refuse(result_paths(self.out, picture.name, self.kinds).values())
+            self._refuse(possible_paths(self.out, picture.name, self.kinds))
 
     def _refuse(self, targets: Iterable[Path]) -> None:
         for target in targets:
@@ -168,14 +173,15 @@ class Pipeline:
         start = time.perf_counter()
         decoded = Decoded(picture, cost=cost)
         try:
-            data = fetch(picture)
-            if picture.pixels is None:
-                if picture.path is not None and is_large(picture.path):
-                    return decoded
-                decoded.cost = pixels_of(picture, data)
-                self._budget.take(number, decoded.cost)
-            start = time.perf_counter()
-            decoded.pixels = read(self.predictor, picture, data)
+            with guarded(picture.origin):
+                data = fetch(picture)
+                if picture.pixels is None:
+                    if picture.path is not None and is_large(picture.path):
+                        return decoded
+                    decoded.cost = pixels_of(picture, data)
+                    self._budget.take(number, decoded.cost)
+                start = time.perf_counter()
+                decoded.loaded = read(self.predictor, picture, data)
         except HrsegError as error:
             decoded.error = error
         decoded.seconds = time.perf_counter() - start
@@ -210,10 +216,10 @@ class Pipeline:
         for i, one in enumerate(block):
             if one.error is not None:
                 done[i] = finished(self._failed(one, one.error))
-            elif one.pixels is None:
+            elif one.loaded is None:
                 done[i] = finished(self._look_at_huge(one))
             else:
-                sizes.setdefault(one.pixels.shape, []).append(i)
+                sizes.setdefault(one.loaded.pixels.shape, []).append(i)
         for shape, all_of_it in sizes.items():
             most = self.chosen or max(1, BATCH_PIXELS // (shape[0] * shape[1]))
             for first in range(0, len(all_of_it), most):
@@ -223,7 +229,7 @@ class Pipeline:
                 seconds = (time.perf_counter() - start) / len(chosen)
                 for i, prediction in zip(chosen, looked, strict=True):
                     one = block[i]
-                    one.pixels, one.seconds = None, one.seconds + seconds
+                    one.loaded, one.seconds = None, one.seconds + seconds
                     if isinstance(prediction, HrsegError):
                         done[i] = finished(self._failed(one, prediction))
                     else:
@@ -231,14 +237,15 @@ class Pipeline:
         return [done[i] for i in range(len(block))]
 
     def _segment(self, group: list[Decoded]) -> list[Prediction | HrsegError]:
-        pixels = [one.pixels for one in group if one.pixels is not None]
+        images = [one.loaded for one in group if one.loaded is not None]
         names = [Path(one.picture.name).name for one in group]
         try:
             if self.max_memory is not None:
-                size = (int(pixels[0].shape[0]), int(pixels[0].shape[1]))
-                held = self._used + IN_MEMORY * len(group) * size[0] * size[1]
-                check_limit(self.predictor, size, self.max_memory, held, group[0].picture.origin)
-            found = self.predictor.batch(pixels, names)
+                height, width = images[0].pixels.shape[:2]
+                held = self._used + IN_MEMORY * len(group) * height * width
+                origin = group[0].picture.origin
+                check_limit(self.predictor, (height, width), self.max_memory, held, origin)
+            found = self.predictor.batch(images, names)
         except (MemoryError, RuntimeError, DataError) as error:
             if len(group) > 1 and (isinstance(error, DataError) or is_out_of_memory(error)):
                 return [answer for one in group for answer in self._segment([one])]
@@ -256,14 +263,14 @@ class Pipeline:
         assert one.picture.path is not None
         try:
             target = self.out / one.picture.name
-            self._refuse(huge_paths(target, self.kinds).values())
-            result = self.huge(
-                self.predictor,
-                one.picture.path,
-                target,
-                max_memory=self.max_memory,
-                kinds=self.kinds,
-            )
+            with guarded(one.picture.origin):
+                result = self.huge(
+                    self.predictor,
+                    one.picture.path,
+                    target,
+                    max_memory=self.max_memory,
+                    kinds=self.kinds,
+                )
         except HrsegError as error:
             if _hopeless(error):
                 raise
@@ -291,12 +298,12 @@ class Pipeline:
                     f"A video is made of frames, and {picture.origin} is an image. Ask for other results too, such "
                     "as --save video mask."
                 )
-            files = {}
-            if self.kinds:
-                files = write_all(prediction, self.out, picture.name, self.kinds, self.options)
-            frame = None
-            if self._films is not None and picture.clip is not None:
-                frame = prediction.overlay(legend=False)
+            files, frame = {}, None
+            with guarded(picture.origin):
+                if self.kinds:
+                    files = write_all(prediction, self.out, picture.name, self.kinds, self.options)
+                if self._films is not None and picture.clip is not None:
+                    frame = prediction.overlay(legend=False)
         except HrsegError as error:
             if _hopeless(error):
                 self._broken = True
@@ -310,10 +317,11 @@ class Pipeline:
             files=files,
             size=prediction.size,
             classes=prediction.shares(),
-            confidence=prediction.mean_confidence,
+            confidence=None if math.isnan(sure := prediction.mean_confidence) else sure,
             seconds=one.seconds + time.perf_counter() - start,
             name=picture.name,
             time=picture.time,
+            notes=prediction.notes,
         )
         return picture, result, frame
 
@@ -329,6 +337,8 @@ class Pipeline:
         self, future: "Future[tuple[Picture, FileResult, np.ndarray | None]]"
     ) -> FileResult:
         picture, result, frame = result_of(future)
+        for note in result.notes:
+            log.warning(printable(note))
         if self._films is not None:
             if frame is not None and picture.clip is not None:
                 self._films.add(picture.clip, picture.name.rpartition("/")[0], frame)
