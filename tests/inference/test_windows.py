@@ -165,7 +165,7 @@ def test_a_cosine_rises_slowly_at_both_ends_and_a_bell_counts_middles_most():
 
 def test_an_unknown_blend_is_named():
     with pytest.raises(ConfigError, match=r"Unknown blend 'gausian'.*Did you mean 'gaussian'"):
-        sliding_window(identity, torch.rand(1, 3, 70, 70), (64, 64), blend="gausian")
+        sliding_window(identity, torch.rand(1, 3, 140, 70), (64, 64), blend="gausian")
 
 
 def test_windows_that_begin_below_give_the_same_bits():

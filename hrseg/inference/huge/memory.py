@@ -104,7 +104,7 @@ def check_limit(
         how = f"in windows of {grid.rows[0][1]} x {grid.columns[0][1]}"
     smaller = ""
     for side in (768, 512, 256, 128):
-        windows = plan_windows(size, (side, side))
+        windows = plan_windows(size, (side, side), batch=1)
         if not predictor.protocol.absolute and held + window_bytes(predictor, windows) < limit:
             smaller = f", or choose windows that fit: --window {side} {side}"
             break
