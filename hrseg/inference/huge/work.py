@@ -1,6 +1,5 @@
 """One large image from its file to its results: rows read as windows need them, bands of labels, and the final files."""
 
-import contextlib
 import logging
 import os
 import time
@@ -12,12 +11,11 @@ import numpy as np
 
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
 from hrseg.errors import ConfigError, DataError, HrsegError
-from hrseg.imaging import Georeference, read_georeference
+from hrseg.imaging import ImageFile, open_image
+from hrseg.imaging.reading import open_stored
 from hrseg.inference.grid import WINDOW_PIXELS
 from hrseg.inference.huge.finish import finish
-from hrseg.inference.huge.geo import environment, has_rasterio
-from hrseg.inference.huge.memory import HEADROOM, check_limit, used_memory
-from hrseg.inference.huge.readers import Reader, open_reader, size_of
+from hrseg.inference.huge.memory import check_limit, used_memory
 from hrseg.inference.huge.result import HugeResult
 from hrseg.inference.huge.small import Reduced
 from hrseg.inference.huge.spool import Spool
@@ -61,10 +59,10 @@ def is_large(path: str | Path) -> bool:
         path: An image file. One that cannot be opened is not large; whoever reads it says why.
     """
     try:
-        height, width = size_of(Path(path))
+        with open_stored(path) as image:
+            return image.height * image.width > LARGE_PIXELS
     except HrsegError:
         return False
-    return height * width > LARGE_PIXELS
 
 
 def segment_huge(
@@ -96,24 +94,24 @@ def segment_huge(
     """
     start = time.perf_counter()
     path, target = Path(path), Path(target)
-    place = read_georeference(path)
-    files = huge_paths(target, kinds, place is not None)
-    if any(path.resolve() == file.resolve() for file in files.values()):
-        raise DataError(f"A result would overwrite {path}. Choose another folder with --out.")
-    if predictor.protocol.absolute:
-        raise ConfigError(
-            f"Protocol '{predictor.protocol.name}' resizes whole images, and this one is too large for it. Use tta."
-        )
-    facts = predictor.facts() | {
-        "image": _identity(path),
-        "windows": WINDOW_PIXELS,
-        "results": sorted(kinds),
-    }
-    with environment() if has_rasterio() else contextlib.nullcontext():
+    identity = _identity(path)
+    with open_image(path, bands=predictor.stored_bands, bits=predictor.bits) as image:
+        files = huge_paths(target, kinds, image.georeference is not None)
+        if any(path.resolve() == file.resolve() for file in files.values()):
+            raise DataError(f"A result would overwrite {path}. Choose another folder with --out.")
+        if predictor.protocol.absolute:
+            raise ConfigError(
+                f"Protocol '{predictor.protocol.name}' resizes whole images, and this one is too large for it. Use "
+                "tta."
+            )
+        facts = predictor.facts() | {
+            "image": identity,
+            "windows": WINDOW_PIXELS,
+            "results": sorted(kinds),
+        }
         spool = Spool(target.with_name(f".{target.name}.unfinished"), facts)
         try:
-            with _open(predictor, path, max_memory) as reader:
-                return _Work(predictor, reader, spool, files, place).run(max_memory, progress, start)
+            return _Work(predictor, image, spool, files).run(max_memory, progress, start)
         finally:
             spool.close()
 
@@ -126,51 +124,36 @@ def _identity(path: Path) -> list[Any]:
     return [os.path.abspath(path), state.st_size, state.st_mtime_ns]
 
 
-def _open(predictor: Predictor, path: Path, max_memory: int | None) -> Reader:
-    rgb = predictor.bands is None and predictor.in_channels == 3
-    limit = None if max_memory is None else max_memory - used_memory() - HEADROOM
-    return open_reader(path, rgb=rgb, limit=limit)
-
-
 class _Work:
     """The steps of one image, and what they share."""
 
     def __init__(
-        self,
-        predictor: Predictor,
-        reader: Reader,
-        spool: Spool,
-        files: dict[str, Path],
-        place: Georeference | None,
+        self, predictor: Predictor, image: ImageFile, spool: Spool, files: dict[str, Path]
     ) -> None:
-        self.predictor, self.reader, self.spool, self.files = predictor, reader, spool, files
-        self.size = (reader.head.height, reader.head.width)
-        plain = predictor.bands is None and predictor.in_channels == 3
-        bands = None if plain else tuple(predictor.bands or range(predictor.in_channels))
-        self.strips = Strips(reader, bands, predictor.mean, predictor.std, predictor.value_range)
-        self.plain = plain
-        self.reduced, self.place = Reduced(self.size), place
+        self.predictor, self.image, self.spool, self.files = predictor, image, spool, files
+        self.size = (image.height, image.width)
+        self.strips = Strips(image, predictor.mean, predictor.std, predictor.value_range)
+        self.reduced = Reduced(self.size)
 
     def run(self, max_memory: int | None, progress: Progress | None, start: float) -> HugeResult:
         """Do what is not done yet, and write the results."""
         grid = self.predictor.scorer.plan(self.size)
         held = used_memory() + self.strips.bytes_held(grid.window[0])
-        check_limit(self.predictor, self.size, max_memory, held, str(self.reader.path))
+        check_limit(self.predictor, self.size, max_memory, held, self.image.name)
         if not self.spool.head:
             self.spool.begin()
         resumed = self.spool.rows
         if resumed:
             log.warning(
                 "%s: an earlier run finished %d of %d rows; it goes on from there.",
-                *(self.reader.path, resumed, self.size[0]),
+                *(self.image.name, resumed, self.size[0]),
             )
         if progress:
             progress(resumed, self.size[0])
         if resumed < self.size[0]:
             self._bands(progress)
-            self.strips.tell()
-        labels = self.predictor.labels
-        finish(self.spool, self.place, self.reduced, labels, self.files, self.size, self.plain)
+        labels, plain, place = self.predictor.labels, self.predictor.plain, self.image.georeference
+        finish(self.spool, place, self.reduced, labels, self.files, self.size, plain)
         counts = np.sum([band["counts"] for band in self.spool.bands], axis=0)
         total = int(counts.sum())
         confidence = sum(band["confidence"] for band in self.spool.bands)
@@ -182,6 +165,7 @@ class _Work:
             confidence=confidence / total if total else None,
             seconds=time.perf_counter() - start,
             resumed=resumed,
+            notes=self.image.notes,
         )
 
     def _bands(self, progress: Progress | None) -> None:

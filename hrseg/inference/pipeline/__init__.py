@@ -286,6 +286,7 @@ class Pipeline:
             confidence=result.confidence,
             seconds=result.seconds,
             name=one.picture.name,
+            notes=result.notes,
         )
         return one.picture, done, None
 

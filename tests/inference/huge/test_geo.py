@@ -1,16 +1,12 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from hrseg.data.labels import Label, LabelSet
 from hrseg.inference.huge import segment_huge, work
-from hrseg.inference.huge.geo import RasterReader
-from hrseg.inference.huge.tiff import TiffReader
 from hrseg.inference.predictor import Predictor
 from hrseg.runtime import predict_files
 
 from .files import BUILT_FOR, GEO, Tiny, picture, tiny
-from .test_readers import read_all
 
 rasterio = pytest.importorskip(
     "rasterio", reason="the extra geo is not installed: rasterio is 36 MB"
@@ -27,40 +23,6 @@ def raster(tmp_path):
     form = {"tile": (64, 64), "compression": "zlib", "photometric": "rgb", "metadata": None}
     tifffile.imwrite(tmp_path / "a.tif", values, extratags=tags, **form)
     return tmp_path / "a.tif"
-
-
-def test_rasterio_and_tifffile_read_the_same(raster):
-    with RasterReader(raster) as one, TiffReader(raster) as other:
-        values = read_all(one)
-        assert np.array_equal(values, read_all(other))
-        assert np.array_equal(one.valid(values, 0), other.valid(values, 0))
-        assert one.place.crs.to_epsg() == 32633
-
-
-def test_a_png_is_read_row_by_row_and_pages_are_left_to_tifffile(tmp_path):
-    Image.fromarray(picture()).save(tmp_path / "a.png")
-    with RasterReader(tmp_path / "a.png") as reader:
-        assert np.array_equal(read_all(reader), picture())
-    with tifffile.TiffWriter(tmp_path / "b.tif") as file:
-        for band in range(3):
-            file.write(picture()[..., band], contiguous=False, metadata=None)
-    assert not RasterReader.suits(tmp_path / "b.tif")
-
-
-def test_a_mask_file_inside_says_where_there_is_no_data(tmp_path):
-    options = {"height": 300, "width": 210, "count": 3, "dtype": "uint8"}
-    options["transform"] = rasterio.Affine(1, 0, 5, 0, -1, 5)
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **options) as file,
-    ):
-        file.write(np.moveaxis(picture(), 2, 0))
-        mask = np.full((300, 210), 255, np.uint8)
-        mask[:40] = 0
-        file.write_mask(mask)
-    with RasterReader(tmp_path / "a.tif") as reader:
-        assert reader.tells_nodata
-        assert np.array_equal(reader.valid(reader.rows(20, 60), 20), mask[20:60] > 0)
 
 
 def test_place_nodata_palette_and_overviews_are_kept(raster, monkeypatch):
@@ -80,16 +42,6 @@ def test_place_nodata_palette_and_overviews_are_kept(raster, monkeypatch):
     assert (values[:100, :70] == 255).all()
     assert (values[100:] < 5).all()
     assert (smaller == values[::2, ::2]).mean() > 0.9
-
-
-def test_what_only_gdal_knows_is_huge_too(raster):
-    from hrseg.inference.huge.readers import open_reader, size_of
-
-    virtual = raster.with_suffix(".vrt")
-    shutil.copy(raster, virtual, driver="VRT")
-    assert size_of(virtual) == (300, 210)
-    with open_reader(virtual) as reader, TiffReader(raster) as plain:
-        assert np.array_equal(read_all(reader), read_all(plain))
 
 
 def test_a_full_disk_keeps_all_bands(raster, monkeypatch):
@@ -135,4 +87,4 @@ def test_size_does_not_decide_what_is_written(raster, tmp_path, monkeypatch, pla
             first, second = one.read(1).astype(int), other.read(1).astype(int)
             assert one.colorinterp == other.colorinterp
         difference = np.abs(first - second)
-        assert (difference > (1 if kind == "confidence" else 0)).mean() < 0.01
+        assert difference.max() <= (1 if kind == "confidence" else 0)
