@@ -94,11 +94,12 @@ def write_raster(
                 window = Window(0, top, width, values.shape[-2])
                 raster.write(values.reshape(count, -1, width), window=window)
         png = path.suffix.lower() == ".png"
-        final = {"driver": "PNG"} if png else _COG | {"level": 1 if count > 1 else 6}
+        packed = {"blocksize": TILE, "level": 1 if count > 1 else 6}
+        final = {"driver": "PNG"} if png else _COG | packed
         rasterio.shutil.copy(place, path, **final)
 
 
-_COG = {"driver": "COG", "compress": "DEFLATE", "blocksize": TILE, "bigtiff": "IF_SAFER"}
+_COG = {"driver": "COG", "compress": "DEFLATE", "bigtiff": "IF_SAFER"}
 _COG |= {"overview_resampling": "NEAREST"}
 
 

@@ -4,6 +4,7 @@ Results come in the order of the pictures. Which pictures share a pass through t
 and sizes alone, never from how fast they were read, so that a run gives the same again.
 """
 
+import contextlib
 import errno
 import logging
 import math
@@ -17,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError, guarded
+from hrseg.imaging import read_georeference
 from hrseg.inference.grid import BATCH_PIXELS
 from hrseg.inference.huge import HugeResult, is_large, segment_huge
 from hrseg.inference.huge.memory import IN_MEMORY, check_limit, used_memory
-from hrseg.inference.outputs import Options, possible_paths, write_all
+from hrseg.inference.outputs import Options, possible_paths, result_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
     Decoded,
@@ -158,16 +160,17 @@ class Pipeline:
 
     def _refuse_overwriting(self, picture: Picture) -> None:
         """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
-        if self.kinds:
-            self._refuse(possible_paths(self.out, picture.name, self.kinds))
-
-    def _refuse(self, targets: Iterable[Path]) -> None:
-        for target in targets:
-            if target.exists() and self.covers(target):
-                raise DataError(
-                    f"{target} is one of the images, and a result would overwrite it. Choose another folder "
-                    "with --out, or leave that file out."
-                )
+        names = possible_paths(self.out, picture.name, self.kinds) if self.kinds else []
+        targets = {path for path in names if path.exists() and self.covers(path)}
+        if targets and picture.path is not None:
+            with contextlib.suppress(DataError):  # whoever decodes it says why it cannot be opened
+                placed = read_georeference(picture.path) is not None
+                targets &= set(result_paths(self.out, picture.name, self.kinds, placed).values())
+        if targets:
+            raise DataError(
+                f"{min(targets)} is one of the images, and a result would overwrite it. Choose another folder with "
+                "--out, or leave that file out."
+            )
 
     def _read(self, number: int, picture: Picture, cost: int) -> Decoded:
         start = time.perf_counter()

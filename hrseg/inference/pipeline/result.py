@@ -78,6 +78,6 @@ class FileResult:
             "classes": {name: round(share, 6) for name, share in self.classes.items()},
             "confidence": self.confidence and round(self.confidence, 6),
             "seconds": round(self.seconds, 4),
-            "notes": list(self.notes),
+            "notes": [path_text(note) for note in self.notes],
             "error": self.error and path_text(str(self.error)),
         }

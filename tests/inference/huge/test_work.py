@@ -168,17 +168,21 @@ def test_predict_takes_a_limit_and_says_how_to_write_it(tmp_path, small_is_huge,
     large = write(tmp_path / "large.tif", picture())
     words = ["predict", str(large), "--out", str(tmp_path / "out"), "--max-memory"]
     assert main([*words, "1024G", "--save", "mask", "confidence"]) == 0
-    assert "large_confidence.tif" in capsys.readouterr().out
+    assert "large_confidence.png" in capsys.readouterr().out
     assert main([*words, "1024G", "--save", "geojson"]) == 1
-    assert "Choose among mask, confidence, overlay" in capsys.readouterr().err
+    assert "mask, trainids, confidence, overlay" in " ".join(capsys.readouterr().err.split())
     assert main([*words, "much"]) == 2
     assert "such as 1.5G" in capsys.readouterr().err
 
 
 def test_a_result_never_overwrites_another_of_the_images(tmp_path, small_is_huge):
     large = write(tmp_path / "a.tif", picture())
-    other = write(tmp_path / "a_mask.tif", picture(60, 50))
+    other = write(tmp_path / "a_mask.png", picture(60, 50))
     before = other.read_bytes()
-    results = list(predict_files(tiny(), [large, other], tmp_path, max_memory=BUILT_FOR))
-    assert "would overwrite" in str(results[0].error)
+    with pytest.raises(DataError, match="would overwrite"):
+        list(predict_files(tiny(), [large, other], tmp_path, max_memory=BUILT_FOR))
     assert other.read_bytes() == before
+    other.rename(tmp_path / "a_mask.tif")  # the image has no place, so its mask is another file
+    found = list(predict_files(tiny(), [large, tmp_path / "a_mask.tif"], tmp_path))
+    assert [one.error for one in found] == [None, None]
+    assert (tmp_path / "a_mask.tif").read_bytes() == before

@@ -14,6 +14,8 @@ from hrseg.data.labels import Label, LabelSet
 from hrseg.errors import DataError, guarded
 from hrseg.inference.outputs import OUTPUTS
 from hrseg.inference.outputs.manifest import read_manifests
+from hrseg.inference.sources import Picture, open_sources
+from hrseg.inference.sources.picture import Source
 from hrseg.weights import write_release
 
 LABELS = LabelSet("own", tuple(Label(10 * i, i, f"c{i}", (i, 9 * i, i)) for i in range(3)))
@@ -97,6 +99,19 @@ def test_whatever_a_library_raises_while_writing_is_that_picture_s(
     assert "b.png" in capsys.readouterr().err
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["a_mask.png", "c_mask.png"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_whatever_a_library_raises_while_pictures_are_found_ends_that_word_only(photos, error):
+    def listed():
+        yield Picture("a", "a")
+        raising(print, error, lambda: True)()
+
+    sources = open_sources([photos / "a.png", photos / "b.png"])
+    sources._sources[0] = Source(listed)
+    found = list(sources)
+    assert [picture.error is None for picture in found] == [True, False, True]
+    assert error.__name__ in str(found[1].error)
 
 
 def test_a_full_disk_ends_the_run(model, photos, tmp_path, capsys, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
+from hrseg.errors import DataError
 from hrseg.imaging import read_mask
 from hrseg.inference.predictor import Predictor
 from hrseg.models import create_model
@@ -88,6 +89,15 @@ def test_a_transparent_photograph_has_no_class_where_nothing_is_seen(tiny_networ
     (result,) = predict_files(predictor_of(tiny_network, 3), [tmp_path / "a.png"], tmp_path / "out")
     assert result.mask.name == "a_mask.png"
     np.testing.assert_array_equal(read_mask(result.mask) == 255, ~VALID)
+
+
+def test_an_image_is_not_overwritten_by_the_result_that_its_place_gives(tiny_network, tmp_path):
+    path = raster(tmp_path / "a.tif", "nodata", **PLACED)
+    predictor = predictor_of(tiny_network, 3)
+    Image.open(path).save(tmp_path / "a_mask.png")
+    list(predict_files(predictor, [path, tmp_path / "a_mask.png"], tmp_path, ["mask"]))
+    with pytest.raises(DataError, match=r"a_mask\.tif is one of the images"):
+        list(predict_files(predictor, [path, tmp_path / "a_mask.tif"], tmp_path, ["mask"]))
 
 
 def test_an_image_without_any_data_is_done(tiny_network, tmp_path):
