@@ -26,7 +26,7 @@ from hrseg.inference.huge import segment_huge
 from tests.inference.huge.files import BUILT_FOR, tiny
 
 folder, predictor = Path(sys.argv[1]), tiny(blend="ramp")
-append, write, replace = spool.Spool._append, finish.write_tiff, Path.replace
+append, write, replace = spool.Spool._append, finish.write_raster, Path.replace
 
 
 def die():
@@ -57,7 +57,7 @@ def attempt(name, place, number):
     if place == "band":
         spool.Spool._append = half
     else:
-        finish.write_tiff = late
+        finish.write_raster = late
     target = folder / name
     segment_huge(predictor, folder / "a.tif", target, max_memory=BUILT_FOR, kinds=sys.argv[2:])
     os._exit(0)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hrseg.config.schema import EvaluationConfig
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import to_tensor
 from hrseg.inference.grid import plan_windows
@@ -78,11 +79,13 @@ def test_labels_are_the_same_under_every_limit_in_memory_and_in_bands(tmp_path, 
             assert np.array_equal(run(limit), expected), (run, limit)
 
 
-def test_validation_has_the_labels_that_predict_writes():
+def test_validation_has_the_labels_that_predict_writes(monkeypatch):
     network = Tiny()
     predictor = Predictor(network, device="cpu", precision="fp32", protocol=cut())
-    task = SegmentationTask(network, predictor.labels)
-    task.evaluation.precision, task.protocol = "fp32", predictor.protocol
+    monkeypatch.setattr(SegmentationTask, "protocol", predictor.protocol)
+    task = SegmentationTask(
+        network, predictor.labels, evaluation=EvaluationConfig(precision="fp32")
+    )
     task.on_test_epoch_start()
     pixels = picture(110, 150)
     image = to_tensor(pixels, predictor.mean, predictor.std)[None]
