@@ -7,6 +7,7 @@ import from here.
 from hrseg.imaging.reading import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
+    NAN_ID,
     Stored,
     image_size,
     read_image,
@@ -28,6 +29,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "IMAGE_SUFFIXES",
+    "NAN_ID",
     "Stored",
     "denormalise",
     "image_size",

@@ -26,9 +26,12 @@ IMAGE_SUFFIXES = frozenset(
 )
 ARRAY_SUFFIXES = frozenset({".npy"})
 """Files of bands that only `data.bands` reads."""
+NAN_ID = -(2**31) + 1
+"""Id that `read_mask` gives to NaN; no integer file has been seen to use it."""
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
+_GDAL_NODATA = 42113
 # What Pillow's decoders raise on damaged files; several of them are no OSError.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
@@ -108,6 +111,7 @@ class Stored:
         palette: Colours of a palette file, (n, 3).
         alpha: Whether there is transparency.
         turned: Whether EXIF says that the picture is to be turned.
+        nodata: The value that a TIFF names as "no data" (GDAL's tag), or None.
     """
 
     format: str
@@ -115,6 +119,7 @@ class Stored:
     palette: np.ndarray | None
     alpha: bool
     turned: bool
+    nodata: float | None = None
 
 
 def stored_form(path: str | Path) -> Stored:
@@ -128,7 +133,8 @@ def stored_form(path: str | Path) -> Stored:
         if image.mode in ("P", "PA"):
             palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
         alpha = image.mode in _TRANSPARENT or "transparency" in image.info
-        return Stored(image.format or "", image.mode, palette, alpha, _orientation(image) != 1)
+        turned = _orientation(image) != 1
+        return Stored(image.format or "", image.mode, palette, alpha, turned, _nodata(image))
 
 
 @contextlib.contextmanager
@@ -178,6 +184,13 @@ def _opened(
         ) from error
 
 
+def _nodata(image: Image.Image) -> float | None:
+    try:
+        return float(getattr(image, "tag_v2", {})[_GDAL_NODATA].strip(" \0"))
+    except (LookupError, ValueError, AttributeError):
+        return None
+
+
 def _size(path: str | Path) -> str:
     try:
         size = Path(path).stat().st_size
@@ -220,8 +233,11 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _whole(values: np.ndarray, path: str | Path) -> np.ndarray:
-    ids = values.astype(np.int32)
-    if (ids != values).any():
+    """Return floats as ids: NaN as NAN_ID, and floats beyond int32 (other marks of "no data") as its ends."""
+    nothing = np.isnan(values)
+    wide = np.where(nothing, NAN_ID, values.astype(np.float64)).clip(-(2**31), 2**31 - 1)
+    ids = wide.astype(np.int32)
+    if (ids != wide).any():
         raise DataError(
             f"{path} holds fractions; a mask holds whole ids. Save it with integer ids."
         )
