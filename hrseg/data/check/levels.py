@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrseg.data.check.result import Seen
-from hrseg.data.labels import channel_distances
+from hrseg.data.labels import MAX_CLASSES, channel_distances
 
 TOPS = (255, 65535)
 """Largest values of 8 and 16 bits, which often mean "no label"."""
@@ -42,23 +42,37 @@ def find_levels(
     """
     values = sorted(seen, key=lambda value: -seen[value].pixels)
     solid = [value for value in values if value in told or _has_areas(seen[value])]
-    solid = [v for v in solid if v in told or not _is_step_off(v, solid, seen, of_colors)]
-    solid = solid or _commonest(seen, values, of_colors)
-    counted = not of_colors and _counts_through(values) and _counts_through(solid)
-    apart = [value for value in solid if value not in TOPS] if counted else solid
-    gap = _gap(apart, of_colors)
-    counted |= gap < _APART
-    loose = [value for value in values if value not in solid]
-    if not loose and not (jpeg and gap < 2 * _APART):
-        return Levels(tuple(values))
-    near = _distances(loose, solid, of_colors).min(axis=1, initial=2**31)
-    beside = [v for v, d in zip(loose, near, strict=True) if not counted and d <= max(2, gap // 8)]
-    between = [v for v in loose if seen[v].soft >= seen[v].pixels / 2]
-    if not (jpeg or beside or _is_smoothed(seen, between, solid, counted)):
-        return Levels(tuple(values))
-    main = _commonest(seen, solid, of_colors, 16, 0.1)
-    odd = [value for value in values if value not in main]
-    return Levels(tuple(main), tuple(odd), _snap(seen, main, odd, of_colors))
+    if len(values) <= 4 * MAX_CLASSES:  # else no table can be made of them anyway
+        solid = [v for v in solid if v in told or not _is_step_off(v, solid, seen, of_colors)]
+        solid = solid or _commonest(seen, values, of_colors)
+        loose = [value for value in values if value not in solid]
+        if loose and (jpeg or _are_noise(seen, loose, solid, of_colors)):
+            main = _commonest(seen, solid, of_colors, 4, 0.1)
+            odd = [value for value in values if value not in main]
+            return Levels(tuple(main), tuple(odd), _snap(seen, main, odd, of_colors))
+    return Levels(tuple(values))
+
+
+def _are_noise(
+    seen: Mapping[int, Seen], loose: list[int], solid: list[int], of_colors: bool
+) -> bool:
+    """Say whether values without areas were made of those with areas, rather than being small or thin classes."""
+    counted = not of_colors and _counts_through([*loose, *solid])
+    gap = _gap([v for v in solid if not (counted and v in TOPS)], of_colors)
+    near = _distances(loose, solid, of_colors)
+    close = counted or gap < _APART  # classes may stand side by side
+    beside = not close and near.min() <= max(2, gap // 8)
+    below_top = not of_colors and any(v + 1 in TOPS and v + 1 in solid for v in loose)
+    if beside or below_top:
+        return True
+    least = 2 if gap >= _APART else 3
+    around = gap >= 3 and len(solid) >= least  # each has neighbors one step off, and nothing else is there
+    around = around and bool((near.min(axis=0) <= 1).all() and (near.min(axis=1) <= 1).all())
+    many = not close or not _counts_through(solid) or len(solid) > 2
+    many = many and len(loose) > max(_FEW, 2 * len(solid))
+    return (around and _stand_out(seen, loose, 2)) or (
+        _stand_out(seen, loose, 4) and (many or _are_between(seen, loose, solid, close))
+    )
 
 
 def _has_areas(one: Seen) -> bool:
@@ -97,33 +111,37 @@ def _commonest(
 
 def _counts_through(values: Collection[int]) -> bool:
     """Say whether ids are counted from 0 or 1 on, a top value aside, rather than spread like grey levels."""
-    numbers = [value for value in values if value not in TOPS]
+    numbers = [value for value in values if not any(0 <= top - value <= 2 for top in TOPS)]
     return not numbers or max(numbers) <= 4 * len(numbers) + 10
 
 
-def _is_smoothed(
-    seen: Mapping[int, Seen], between: list[int], solid: list[int], counted: bool
+def _stand_out(seen: Mapping[int, Seen], loose: list[int], times: int) -> bool:
+    """Say whether some value is commoner by far than most of these, unlike in noise or stripes of all values."""
+    shares = sorted(seen[value].pixels for value in loose)
+    return max(one.pixels for one in seen.values()) >= times * shares[len(shares) // 2]
+
+
+def _are_between(
+    seen: Mapping[int, Seen], loose: list[int], solid: list[int], close: bool
 ) -> bool:
-    """Say whether values between their neighbors come from smoothing, and not from thin classes.
+    """Say whether values lie between their neighbors since borders were smoothed, and not as thin classes do.
 
     Smoothing leaves no sharp border, thin classes leave most; and no dataset has a dozen thin classes that lie
     between their neighbors wherever they are.
     """
-    shares = sorted(seen[value].pixels for value in between)
-    if not between or max(one.pixels for one in seen.values()) < 4 * shares[len(shares) // 2]:
-        return False  # nothing stands out: noise or stripes of all values
-    if len(between) > max(_FEW, 2 * len(solid)):
+    between = [value for value in loose if seen[value].soft >= seen[value].pixels / 2]
+    if not close and len(between) > max(_FEW, len(solid)):
         return True
     soft = sum(seen[value].soft for value in between)
-    sharp = max(seen[value].sharp for value in between)
-    least = 0.1 if not counted else 0.5 if len(between) > 1 else 0.9
-    return soft >= least * (soft + sharp)
+    sharp = max((seen[value].sharp for value in between), default=0)
+    least = 0.1 if not close else 0.5 if len(between) > 1 else 0.9
+    return soft > 0 and soft >= least * (soft + sharp)
 
 
 def _snap(seen: Mapping[int, Seen], main: list[int], odd: list[int], of_colors: bool) -> int:
     """Return how far odd values may be taken to the nearest main one; 0 where that would be a guess."""
     gap = _gap(main, of_colors)
-    if len(main) < 2 or gap < _APART:
+    if len(main) < 2 or gap < 2 * _APART:
         return 0
     distances = _distances(odd, main, of_colors)
     nearest, near = distances.argmin(axis=1), distances.min(axis=1)
@@ -131,6 +149,8 @@ def _snap(seen: Mapping[int, Seen], main: list[int], odd: list[int], of_colors: 
         if distance <= gap / 4 and seen[value].pixels > seen[main[place]].pixels / 4:
             return 0  # two kinds of masks, or a class
     far = [seen[value].pixels for value, d in zip(odd, near, strict=True) if d > gap / 4]
+    if len(main) == 2 and gap < 4 * _APART:
+        return 0
     if not far:
         return (gap + 1) // 2 if len(main) == 2 else int(near.max(initial=0))
     # between three levels a border of the outer two looks like the middle one
