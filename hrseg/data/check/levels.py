@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrseg.data.check.result import Seen
-from hrseg.data.labels import MAX_CLASSES, channel_distances
+from hrseg.data.labels import channel_distances
 
 TOPS = (255, 65535)
 """Largest values of 8 and 16 bits, which often mean "no label"."""
 _AREA = 0.1  # a value has areas where this share of its pixels has only equal neighbors
+_MOST = 4096  # values that are looked at; of more no table can be made
 _FEW = 8  # thin classes that a dataset may well have
 _APART = 8  # steps between values that are not counted through
 
@@ -42,12 +43,14 @@ def find_levels(
     """
     values = sorted(seen, key=lambda value: -seen[value].pixels)
     solid = [value for value in values if value in told or _has_areas(seen[value])]
-    if len(values) <= 4 * MAX_CLASSES:  # else no table can be made of them anyway
+    if len(values) <= _MOST:
         solid = [v for v in solid if v in told or not _is_step_off(v, solid, seen, of_colors)]
         solid = solid or _commonest(seen, values, of_colors)
         loose = [value for value in values if value not in solid]
-        if loose and (jpeg or _are_noise(seen, loose, solid, of_colors)):
-            main = _commonest(seen, solid, of_colors, 4, 0.1)
+        if jpeg or (loose and _are_noise(seen, loose, solid, of_colors)):
+            radius, share = (2 * _APART - 1, 1.0) if jpeg else (4, 0.1)
+            main = _commonest(seen, solid, of_colors, radius, share)
+            main += [value for value in told if value in seen and value not in main]
             odd = [value for value in values if value not in main]
             return Levels(tuple(main), tuple(odd), _snap(seen, main, odd, of_colors))
     return Levels(tuple(values))
