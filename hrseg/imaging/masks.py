@@ -159,7 +159,7 @@ def _whole(values: np.ndarray, name: str) -> np.ndarray:
     if (ids != wide).any():
         worst = wide[ids != wide][0]
         raise DataError(
-            f"{name} holds {worst:.10g}, which is {'a fraction' if worst % 1 else 'beyond 31 bits'}; a mask holds whole "
-            "ids. Save it with integer ids."
+            f"{name} holds {'fractions' if worst % 1 else 'numbers beyond 31 bits'}, such as {worst:.10g}; a mask "
+            "holds whole ids. Save it with integer ids."
         )
     return ids
