@@ -84,13 +84,13 @@ def by_ids(
     stray = sorted(stray) if len(stray) < len(seen) else []
     if stray:
         odd = [seen[value] for value in stray]
+        shown = ", ".join(map(str, stray[:5])) + ", …" * (len(odd) > 5)
         draft.say(
             "warning",
             "odd_value",
-            f"{'Ids' if len(odd) > 1 else 'Id'} {', '.join(map(str, stray[:5]))}{', …' * (len(odd) > 5)} "
-            f"{'have' if len(odd) > 1 else 'has'} only {sum(one.pixels for one in odd):,} pixels in "
-            f"{max(one.images for one in odd)} of {masks} masks, first in {{first}}, and {'are' if len(odd) > 1 else 'is'} "
-            "ignored; a slip of the brush?",
+            f"{'Ids' if len(odd) > 1 else 'Id'} {shown} {'have' if len(odd) > 1 else 'has'} only "
+            f"{sum(one.pixels for one in odd):,} pixels in {max(one.images for one in odd)} of {masks} masks, first in "
+            "{first}. Taken as ignored; a slip of the brush?",
             [str(odd[0].first)],
         )
     values = sorted(set(seen).difference(stray))

@@ -22,7 +22,6 @@ class Draft:
         self.rows: list[Label] = []
         self.findings: list[Finding] = []
         self.learned = 0
-        self.snap = 0
 
     def say(self, level: Level, kind: str, text: str, files: Sequence[str] = ()) -> None:
         """Tell something."""

@@ -65,11 +65,14 @@ def _are_noise(
     near = _distances(loose, solid, of_colors)
     close = counted or gap < _APART  # classes may stand side by side
     beside = not close and near.min() <= max(2, gap // 8)
-    below_top = not of_colors and any(v + 1 in TOPS and v + 1 in solid for v in loose)
+    tops = {v for v in TOPS if v in solid and not any(0 < v - other < 32 for other in solid)}
+    below_top = not of_colors and any(not tops.isdisjoint((v + 1, v + 2)) for v in loose)
     if beside or below_top:
         return True
     least = 2 if gap >= _APART else 3
-    around = gap >= 3 and len(solid) >= least  # each has neighbors one step off, and nothing else is there
+    around = (
+        gap >= 3 and len(solid) >= least
+    )  # each has neighbors one step off, and nothing else is there
     around = around and bool((near.min(axis=0) <= 1).all() and (near.min(axis=1) <= 1).all())
     many = not close or not _counts_through(solid) or len(solid) > 2
     many = many and len(loose) > max(_FEW, 2 * len(solid))
@@ -124,9 +127,7 @@ def _stand_out(seen: Mapping[int, Seen], loose: list[int], times: int) -> bool:
     return max(one.pixels for one in seen.values()) >= times * shares[len(shares) // 2]
 
 
-def _are_between(
-    seen: Mapping[int, Seen], loose: list[int], solid: list[int], close: bool
-) -> bool:
+def _are_between(seen: Mapping[int, Seen], loose: list[int], solid: list[int], close: bool) -> bool:
     """Say whether values lie between their neighbors since borders were smoothed, and not as thin classes do.
 
     Smoothing leaves no sharp border, thin classes leave most; and no dataset has a dozen thin classes that lie

@@ -219,7 +219,11 @@ def _count(values: np.ndarray) -> dict[int, int]:
     """Count values; masks have long runs, so it is the runs that are sorted."""
     flat = values.ravel()
     if flat.dtype == np.uint8:
-        counts = np.bincount(flat) if flat.size < 2**18 or values.ndim != 2 else np.array(Image.fromarray(values).histogram())
+        counts = (
+            np.bincount(flat)
+            if flat.size < 2**18 or values.ndim != 2
+            else np.array(Image.fromarray(values).histogram())
+        )
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]])[: flat.size])
     lengths = np.diff(np.append(starts, flat.size))

@@ -68,10 +68,8 @@ def guess_table(masks: Masks, names: Names | None = None) -> Guess:
         seen = {value & 255: replace(one, value=value & 255) for value, one in seen.items()}
     of_colors = by_color and not grey
     rows = names.rows if names else ()
-    told = {
-        r.color[0] << 16 | r.color[1] << 8 | r.color[2] if of_colors and r.color else r.id
-        for r in rows
-    } & set(seen)
+    packed = {r.color[0] << 16 | r.color[1] << 8 | r.color[2] for r in rows if r.color}
+    told = seen.keys() & (packed if of_colors else {row.id for row in rows if row.id is not None})
     if not of_colors:
         seen = set_aside(draft, seen, told, masks.nodata)
     levels = find_levels(seen, of_colors, told, masks.jpeg)
@@ -93,9 +91,7 @@ def guess_table(masks: Masks, names: Names | None = None) -> Guess:
             "smaller.",
         )
     try:
-        return Guess(
-            LabelSet("labels", tuple(draft.rows), levels.snap), tuple(draft.findings)
-        )
+        return Guess(LabelSet("labels", tuple(draft.rows), levels.snap), tuple(draft.findings))
     except DataError:
         draft.say(
             "error",
@@ -127,8 +123,9 @@ def _tell_odd(draft: Draft, seen: Mapping[int, Seen], levels: Levels, of_colors:
     pixels = sum(seen[value].pixels for value in levels.odd)
     start = (
         f"Masks seem to be meant to hold {shown(sorted(levels.main))}, but {counted(pixels, 'pixel')} "
-        f"({percent(pixels / _pixels(seen))}) hold {counted(len(levels.odd), 'other value')} between or beside them, such as "
-        f"{shown(levels.odd)}, first in {{first}}: they were saved as JPEG, smoothed, or resized with interpolation. "
+        f"({percent(pixels / _pixels(seen))}) hold {counted(len(levels.odd), 'other value')} between or beside them, "
+        f"such as {shown(levels.odd)}, first in {{first}}: they were saved as JPEG, smoothed, or resized with "
+        "interpolation. "
     )
     if levels.snap:
         end = (
@@ -151,7 +148,9 @@ def table_text(labels: LabelSet, comment: str) -> str:
     )
     lines = [f"# {line}" for line in comment.splitlines()]
     if labels.snap:
-        lines.append(f"snap: {labels.snap}   # values up to so far from a class's are taken as the nearest class")
+        lines.append(
+            f"snap: {labels.snap}   # values up to so far from a class's are taken as the nearest class"
+        )
     lines.append("classes:")
     for row in labels.labels:
         train_id = f"train_id: {row.train_id}, " if merged or row.train_id == IGNORE_INDEX else ""

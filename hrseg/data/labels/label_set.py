@@ -153,15 +153,14 @@ class LabelSet:
             (H, W) or (H, W, 3) → (H, W)
         """
         of_colors = ids.ndim == 3
-        table, in_table = self._low_ids
         values = _pack(ids) if of_colors else ids
-        if ids.dtype == np.uint8 and not of_colors:
-            if ids.size and in_table.take(_values(ids)).all():
-                return cv2.LUT(ids, table[:256])
-        if not of_colors and ids.size and ids.min() >= 0 and ids.max() < len(table):
-            train_ids, known = table.take(ids), in_table.take(ids)
-        else:
+        table, in_table = self._low_ids
+        if of_colors or not ids.size or ids.min() < 0 or ids.max() >= len(table):
             train_ids, known = self._look_up(values, of_colors)
+        elif ids.dtype == np.uint8 and in_table.take(_values(ids)).all():
+            return cv2.LUT(ids, table[:256])
+        else:
+            train_ids, known = table.take(ids), in_table.take(ids)
         if not known.all():
             self._refuse(np.unique(values[~known]).tolist(), source, of_colors)
         return train_ids

@@ -60,7 +60,11 @@ def test_marks_of_missing_data_are_ignored_and_told(tmp_path, mark, dtype, names
         assert ("NaN" in kinds(result)["no_data"]) == (mark != mark)
     assert sum(row.role == "class" for row in result.classes) == 3
     if names:
-        assert [row.name for row in result.classes if row.role == "class"] == ["ground", "road", "car"]
+        assert [row.name for row in result.classes if row.role == "class"] == [
+            "ground",
+            "road",
+            "car",
+        ]
     if result.recipe.labels:
         (tmp_path / "table.yaml").write_text(result.recipe.labels)
         encoded = load_labels(tmp_path / "table.yaml").encode(read_mask(root / "masks" / "0.tif"))
@@ -152,7 +156,8 @@ def test_colours_that_several_tables_name_otherwise_stay_unnamed(tmp_path, monke
     }
     monkeypatch.setattr("hrseg.data.check.by_colours.table_names", lambda: list(tables))
     monkeypatch.setattr(
-        "hrseg.data.check.by_colours.load_labels", lambda name: tables.get(name) or load_labels(name)
+        "hrseg.data.check.by_colours.load_labels",
+        lambda name: tables.get(name) or load_labels(name),
     )
     result = look_at(tree(tmp_path, [squares(colors)] * 3))
     assert all(row.name.startswith("colour") for row in result.classes)
