@@ -84,7 +84,7 @@ def class_of(value: Any, classes: Known | None) -> str | None:
     """Return the class that a value of an attribute means; None for an empty one.
 
     Args:
-        value: A name, a number, a mapping of options to whether they are chosen, or one with a name.
+        value: A name, a number, options and whether they are chosen, or QuPath's mapping with a name.
         classes: What numbers mean; None calls 3 "class 3".
 
     Raises:
@@ -95,7 +95,8 @@ def class_of(value: Any, classes: Known | None) -> str | None:
         ('car', 'class 3', 'car')
     """
     if isinstance(value, dict):
-        chosen = [value["name"]] if value.get("name") else [k for k, v in value.items() if v is True]
+        names = [value["name"]] if "name" in value else value.get("names")  # QuPath
+        chosen = [": ".join(map(str, names))] if names else [k for k, v in value.items() if v is True]
         if len(chosen) > 1:
             raise ValueError(f"it has the classes {', '.join(map(repr, chosen))} at once")
         return class_of(chosen[0], classes) if chosen else None

@@ -46,7 +46,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     file = files[0]
     folders = [file.parent / "images", file.parent]
     finder = Images([images] if images else folders)
-    masks = Images([file.parent / "masks", *([images] if images else []), file.parent])
+    masks = [file.parent / "masks", file.parent, *([images] if images else [])]
     aside: Counter[str] = Counter()
     records = []
     for place_, row in _rows(file):
@@ -77,15 +77,132 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
         raise DataError(f"{file} cannot be read: {error}. {_STEP}.") from error
     rows: list[tuple[str, Any]] = []
     try:
-        rows = [(f"{file.name}, data row {i}", row) for i, row in enumerate(json.loads(text), 1)]
-    except (ValueError, RecursionError, TypeError):  # not one document: one a line
-        for line, content in enumerate(text.splitlines(), start=1):
-            where = f"{file.name}, line {line}"
+        content = json.loads(text)
+        found = content if isinstance(content, list) else [content]
+        rows = [(f"{file.name}, data row {i}", row) for i, row in enumerate(found, start=1)]
+    except (ValueError, RecursionError):  # not one document, but one on each line
+        for number_, line in enumerate(text.splitlines(), start=1):
+            where = f"{file.name}, line {number_}"
             try:
-                rows += [(where, json.loads(content))] if content.strip() else []
+                rows += [(where, json.loads(line))] if line.strip() else []
             except (ValueError, RecursionError) as error:
                 raise problem(where, f"it is no JSON: {error}", _STEP) from error
     for where, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("data_row"), dict):
             raise problem(where, "it has no 'data_row'", _STEP)
     return rows
+
+
+def _record(
+    row: dict[str, Any], where: str, finder: Images, masks: list[Path], aside: Counter[str]
+) -> Record | None:
+    data, media = row["data_row"], row.get("media_attributes")
+    try:
+        label = _label(row, aside)
+        if label is None:
+            return None
+        annotations = label["annotations"]
+        if "frames" in annotations or "segments" in annotations:
+            aside["videos"] += 1
+            return None
+        objects = [_object(o, where, masks, aside) for o in annotations.get("objects") or []]
+        sides = [dict(media or {}).get(side) for side in ("height", "width")]
+        size = None if None in sides else (int(number(sides[0])), int(number(sides[1])))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise problem(where, f"{error!r} is missing or wrong", _STEP) from error
+    address = unquote(urlsplit(str(data.get("row_data") or "")).path)
+    names = [str(data[key]) for key in ("external_id", "global_key", "id") if data.get(key)]
+    names = [name for name in (names[0] if data.get("external_id") else "", address, *names) if name]
+    if not names:
+        raise problem(where, "its data row names no image", _STEP)
+    image = finder.find(names[0], where, *names[1:])
+    name = safe_name(names[0] if data.get("external_id") else image.name)
+    return Record(name, image, where, size=size, objects=[o for o in objects if o])
+
+
+def _label(row: dict[str, Any], aside: Counter[str]) -> dict[str, Any] | None:
+    """Return the newest label of the first project that has one."""
+    for project in (row.get("projects") or {}).values():
+        labels = [
+            label
+            for label in project.get("labels") or []
+            if not (label.get("performance_details") or {}).get("skipped")
+        ]
+        if labels:
+            aside["older labels of one image"] += len(labels) - 1
+            return max(labels, key=lambda x: str((x.get("label_details") or {}).get("created_at", "")))
+    aside["data rows that nobody labeled"] += 1
+    return None
+
+
+def _object(
+    row: dict[str, Any], where: str, masks: list[Path], aside: Counter[str]
+) -> Object | None:
+    label = row.get("name") or row.get("value")
+    what = f"object {row.get('feature_id', '')}".strip()
+    kind = next((key for key in _NO_AREA if key in row), None)
+    if kind:
+        aside[_NO_AREA[kind]] += 1
+        return None
+    try:
+        if not isinstance(label, str):
+            raise ValueError("it has no name")
+        draw = next((make for key, make in _DRAW.items() if row.get(key)), None)
+        if draw is None:
+            raise ValueError(f"its kind '{row.get('annotation_kind')}' has no area that is known here")
+        return Object(label, draw(row, masks), what)
+    except (KeyError, TypeError, ValueError) as error:
+        text = str(error) if isinstance(error, ValueError) else f"{error!r} is missing or wrong"
+        raise problem(f"{where}, {what} ({label!r})", text, MEND) from error
+
+
+def _polygon(row: dict[str, Any], masks: list[Path]) -> partial[Patch]:
+    return partial(fill, [corners([(point["x"], point["y"]) for point in row["polygon"]])])
+
+
+def _box(row: dict[str, Any], masks: list[Path]) -> partial[Patch]:
+    left, top, width, height = (
+        number(row["bounding_box"][key]) for key in ("left", "top", "width", "height")
+    )
+    return partial(fill, [box(left, top, left + width, top + height)])
+
+
+def _mask(row: dict[str, Any], masks: list[Path]) -> partial[Patch]:
+    return partial(_drawn, _downloaded(str(row.get("feature_id")), row["mask"], masks), None)
+
+
+def _composite(row: dict[str, Any], masks: list[Path]) -> partial[Patch]:
+    said = row["composite_mask"]
+    way = urlsplit(str(said.get("url"))).path.split("/")  # …/masks/ID/index/1
+    name = way[way.index("masks") + 1] if "masks" in way[:-1] else ""
+    return partial(_drawn, _downloaded(name, said, masks), packed(said["color_rgb"]))
+
+
+def _downloaded(name: str, said: dict[str, Any], folders: list[Path]) -> Path:
+    """Return a mask's file, which the user downloaded."""
+    file = f"{Path(name).name}.png"
+    found = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    if found is None:
+        raise ValueError(
+            f"its mask lies at {said.get('url')}, not in the export: download it with your key as {folders[0] / file}"
+        )
+    return found
+
+
+def _drawn(file: Path, color: int | None, size: Size) -> Patch:
+    if image_size(file) != size:
+        raise ValueError(
+            f"its mask {file} has {image_size(file)} pixels (height, width), its image {size}"
+        )
+    values = read_mask(file).astype(np.int32)
+    if values.ndim == 3:
+        values = values[..., 0] << 16 | values[..., 1] << 8 | values[..., 2]
+    return place(values == color if color is not None else values > 0, 0, 0, size)
+
+
+_DRAW = {
+    "polygon": _polygon,
+    "bounding_box": _box,
+    "composite_mask": _composite,
+    "mask": _mask,
+}
