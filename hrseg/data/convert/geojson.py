@@ -190,7 +190,8 @@ def _layer(file: Path, aside: Counter[str]) -> Layer:
         said, geometry = row.get("properties") or {}, row.get("geometry")
         polygons = []
         try:
-            pixels |= "objectType" in said or "object_type" in said or "plane" in (geometry or {})
+            pixels |= isinstance(said.get("classification"), dict) or "plane" in (geometry or {})
+            pixels |= "objectType" in said or "object_type" in said
             for rings in _polygons(geometry, aside):
                 ends = count + np.cumsum([0, *(len(ring) for ring in rings)])
                 polygons.append([slice(*pair) for pair in pairwise(ends.tolist())])

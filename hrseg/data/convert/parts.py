@@ -15,7 +15,7 @@ from hrseg.errors import DataError
 Color = tuple[int, int, int]
 Progress = Callable[[int], Callable[[int], None]]
 """Told how many images there are; gives a function that is told how many more are done."""
-BACKGROUND_NAMES = ("background", "_background_")
+BACKGROUND_NAMES = ("background", "_background_", "__background__")
 """What tools call pixels that belong to nothing."""
 IGNORE_NAMES = ("__ignore__", "ignore", "void")
 """What tools call pixels without a class; LabelMe's is the first."""

@@ -59,7 +59,8 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     aside: Counter[str] = Counter()
     records = []
     for file, by_image in found.items():
-        split = split_name(file.parent.name) if file.parent != path else ""
+        split = split_name(file.parent.name)
+        split = split if split in ("train", "val", "test") else ""
         finder = Images([images] if images else [file.parent, file.parent.parent / "images"])
         for name, rows in by_image.items():
             place = f"{file.name}, image '{name}'"
