@@ -107,14 +107,15 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     )
     with counting("converting") as progress:
         report = convert(arguments.source, arguments.out, choice, progress)
+    code = 1 if report.source.broken else 0
     if arguments.json:
-        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
+        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code
     step = (
         f"Divide it: hrseg data split {shlex.quote(str(arguments.out))} --val 0.2"
         if "val" not in report.splits
         else f"Train: hrseg fit --config folder_w18 {shlex.quote(f'data.root={arguments.out}')}"
     )
-    return say(f"{report.text()}\n\n{step}")
+    return say(f"{report.text()}\n\n{step}") or code
 
 
 def _convert_back(arguments: argparse.Namespace) -> int:
