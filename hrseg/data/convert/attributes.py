@@ -2,12 +2,12 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import Color, problem
+from hrseg.data.convert.parts import Color, Record, problem
 from hrseg.errors import DataError
 
 OBJECT = "object"
@@ -96,7 +96,9 @@ def class_of(value: Any, classes: Known | None) -> str | None:
     """
     if isinstance(value, dict):
         names = [value["name"]] if "name" in value else value.get("names")  # QuPath
-        chosen = [": ".join(map(str, names))] if names else [k for k, v in value.items() if v is True]
+        chosen = (
+            [": ".join(map(str, names))] if names else [k for k, v in value.items() if v is True]
+        )
         if len(chosen) > 1:
             raise ValueError(f"it has the classes {', '.join(map(repr, chosen))} at once")
         return class_of(chosen[0], classes) if chosen else None
@@ -110,6 +112,12 @@ def class_of(value: Any, classes: Known | None) -> str | None:
     if number not in classes.ids:
         raise ValueError(f"class {number} is not in {classes.place}")
     return classes.ids[number]
+
+
+def class_order(records: Sequence[Record], classes: Known | None) -> dict[str, Color | None]:
+    """Return the classes of a table in its order, then those of objects by name; none with a color."""
+    used = {item.label for record in records for item in record.objects}
+    return dict.fromkeys([*(classes.names if classes else ()), *sorted(used)])
 
 
 def hex_color(text: Any) -> Color | None:

@@ -6,16 +6,15 @@ drawn over larger ones.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.convert.attributes import OBJECT, UNNAMED
+from hrseg.data.convert.attributes import OBJECT, UNNAMED, class_order
 from hrseg.data.convert.known import Known, split_name
-from hrseg.data.convert.parts import Object, Record, Source
+from hrseg.data.convert.parts import LeftOut, Object, Record, Source
 from hrseg.data.convert.polygons import Patch, Size, place
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError
@@ -60,19 +59,15 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             f"No binary masks in {path} that belong to images. Known are masks/CLASS/NAME.png, NAME_CLASS.png beside "
             "images/, and ID/images with ID/masks; name the folder of the images with --images."
         )
-    aside = Counter({"masks without an image": alone})
+    aside = LeftOut()
+    aside["masks without an image"] = alone
     records = []
     for (split, name), (image, masks) in sorted(found.items()):
         objects = [Object(label, partial(_drawn, mask), mask.name) for label, mask in masks]
         records.append(Record(name, image, f"image '{name}'", split, objects=objects))
-    names = sorted({item.label for record in records for item in record.objects})
-    return Source(
-        dict.fromkeys([*(classes.names if classes else ()), *names]),
-        records,
-        order="area",
-        aside=aside,
-        notes=(UNNAMED,) * (OBJECT in names),
-    )
+    names = class_order(records, classes)
+    notes = (UNNAMED,) * (OBJECT in names)
+    return Source(names, records, order="area", aside=aside, notes=notes)
 
 
 def _find(path: Path, images: Path | None) -> tuple[Found, int]:

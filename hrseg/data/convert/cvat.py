@@ -17,7 +17,17 @@ import numpy as np
 
 from hrseg.data.convert.files import Images, corners, head, number, read_xml, safe_name
 from hrseg.data.convert.known import Known, find_table, split_name
-from hrseg.data.convert.parts import MEND, Color, LeftOut, Object, Objects, Record, Source, each, problem
+from hrseg.data.convert.parts import (
+    MEND,
+    Color,
+    LeftOut,
+    Object,
+    Objects,
+    Record,
+    Source,
+    each,
+    problem,
+)
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place
 from hrseg.data.convert.rle import pixels
 from hrseg.data.convert.voc import masks_of_devkit
@@ -40,7 +50,9 @@ def recognises(path: Path) -> bool:
 
 def _xml_files(path: Path) -> list[Path]:
     """Return the XML files of CVAT's, by their root element: a file, or those in a folder."""
-    files = sorted(path.glob("*.xml")) if path.is_dir() else [path] * (path.suffix.lower() == ".xml")
+    files = (
+        sorted(path.glob("*.xml")) if path.is_dir() else [path] * (path.suffix.lower() == ".xml")
+    )
     return [file for file in files if re.search(rb"<annotations[\s>/]", head(file))]
 
 
@@ -117,7 +129,9 @@ def _objects(image: Element, where: str, aside: LeftOut) -> list[Object]:
         if shape.tag in _NO_AREA:
             aside[_NO_AREA[shape.tag]] += 1
         elif shape.tag in _DRAW:
-            objects.add(f"{shape.tag} {index}", shape.get("label"), partial(_DRAW[shape.tag], shape))
+            objects.add(
+                f"{shape.tag} {index}", shape.get("label"), partial(_DRAW[shape.tag], shape)
+            )
             try:
                 depths += [number(shape.get("z_order", "0"))] * (len(objects.found) - len(depths))
             except ValueError as error:

@@ -6,9 +6,8 @@ latitude, unless the image has no place, or the file is QuPath's: then they are 
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +16,19 @@ from typing import Any
 import numpy as np
 
 from hrseg.data.convert.attributes import OBJECT, UNNAMED, class_attribute, class_of
-from hrseg.data.convert.files import head, read_json
+from hrseg.data.convert.files import json_files, json_start, read_json
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
+from hrseg.data.convert.parts import (
+    MEND,
+    Color,
+    LeftOut,
+    Object,
+    Record,
+    Source,
+    each,
+    fault,
+    problem,
+)
 from hrseg.data.convert.polygons import Patch, Ring, Size, fill, joined
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError, MissingExtraError
@@ -62,13 +71,17 @@ class Layer:
     features: list[Feature]
     points: np.ndarray
 
-    def near(self, ground: Georeference | None, size: Size) -> list[tuple[Feature, list[list[Ring]]]]:
+    def near(
+        self, ground: Georeference | None, size: Size
+    ) -> list[tuple[Feature, list[list[Ring]]]]:
         """Return the features whose bounds meet an image, and their polygons in its pixels."""
         if not self.features:
             return []
         here = None if self.pixels else ground
         points, low, high = self._placed(here.crs if here else None, here is None)
-        corners = np.array([[0, 0], [size[1], 0], [size[1], size[0]], [0, size[0]]], dtype=np.float64)
+        corners = np.array(
+            [[0, 0], [size[1], 0], [size[1], size[0]], [0, size[0]]], dtype=np.float64
+        )
         bounds = here.points(corners) if here else corners
         met = (low <= bounds.max(axis=0)).all(axis=1) & (high >= bounds.min(axis=0)).all(axis=1)
         found = [self.features[index] for index in np.flatnonzero(met)]
@@ -133,8 +146,10 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     Raises:
         DataError: Something in it is wrong.
     """
-    aside: Counter[str] = Counter()
-    layers = [_layer(file, aside) for file in _files(path) or [path]]
+    aside = LeftOut()
+    source = Source({}, [], aside=aside)
+    files = _files(path) or json_files(path) or [path]
+    layers = each(files, lambda file: _layer(file, aside), source.broken)
     folder = images or (path if path.is_dir() else path.parent)
     key = class_attribute((f.properties for layer in layers for f in layer.features), str(path))
     labels: dict[int, str] = {}
@@ -145,11 +160,11 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         except ValueError as error:
             raise problem(feature.place, str(error), MEND) from error
         if label is None:
-            aside["polygons without a class"] += 1
+            aside.name("polygons without a class", feature.place)
             continue
         labels[id(feature)] = label
         colours[label] = colours.get(label) or _color(feature.properties.get(key or ""))
-    records = list(_records(layers, folder, labels, aside))
+    records = _records(layers, folder, labels, source)
     if not records:
         raise DataError(
             f"No polygon in {path} lies on an image in {folder}. Name the folder of the images with --images; images "
@@ -158,24 +173,22 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     given = list(classes.names) if classes else []
     order = dict.fromkeys([*given, *sorted(set(colours) - set(given))])
     notes = (UNNAMED,) * (key is None and bool(labels))
-    return Source({name: colours[name] for name in order}, records, aside=aside, notes=notes)
+    found = {name: colours[name] for name in order}
+    return replace(source, classes=found, records=records, notes=notes)
 
 
 def _files(path: Path) -> list[Path]:
     candidates = [path] if path.is_file() else sorted(path.rglob("*.*json"))
-    return [file for file in candidates if _is_geojson(file)]
+    return [file for file in candidates if is_geojson(json_start(file))]
 
 
-def _is_geojson(file: Path) -> bool:
-    if file.suffix.lower() not in (".json", ".geojson"):
-        return False
-    start = "".join(head(file).decode("utf-8", "replace").split())
-    return '"type":"FeatureCollection"' in start or (
-        start.startswith(('[{"type":"Feature"', '{"type":"Feature"')) and '"geometry"' in start
-    )
+def is_geojson(content: Any) -> bool:
+    """Say whether a file's content is GeoJSON: features, or QuPath's list of them."""
+    said = content[0] if isinstance(content, list) and content else content
+    return isinstance(said, dict) and said.get("type") in ("FeatureCollection", "Feature")
 
 
-def _layer(file: Path, aside: Counter[str]) -> Layer:
+def _layer(file: Path, aside: LeftOut) -> Layer:
     content = read_json(file)
     rows = content.get("features", [content]) if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -199,8 +212,7 @@ def _layer(file: Path, aside: Counter[str]) -> Layer:
                 count = int(ends[-1])
             kept = {key: value for key, value in said.items() if key not in _NOT_CLASSES}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            text = str(error) if isinstance(error, ValueError) else f"{error!r} is missing or wrong"
-            raise problem(place, text, MEND) from error
+            raise problem(place, fault(error), MEND) from error
         if polygons:
             features.append(Feature(place, kept, polygons))
     return Layer(file, _named_crs(whole.get("crs"), file), pixels, features, np.concatenate(points))
@@ -219,7 +231,7 @@ def _named_crs(said: Any, file: Path) -> str | None:
     return f"EPSG:{match[1]}" if match else name
 
 
-def _polygons(geometry: Any, aside: Counter[str]) -> Iterator[list[Ring]]:
+def _polygons(geometry: Any, aside: LeftOut) -> Iterator[list[Ring]]:
     """Return polygons as outline and holes; what has no area is counted."""
     kind = geometry["type"] if geometry else None
     if kind == "GeometryCollection":
@@ -257,16 +269,17 @@ def _color(value: Any) -> Color | None:
 
 
 def _records(
-    layers: list[Layer], folder: Path, labels: Mapping[int, str], aside: Counter[str]
-) -> Iterator[Record]:
+    layers: list[Layer], folder: Path, labels: Mapping[int, str], source: Source
+) -> list[Record]:
     """Return the images that polygons lie on, each with its own file's and with those of files of no image."""
     pictures = visible_images(folder, "**/*")
+    alone = len(pictures) == 1
     stems = {picture.stem.lower() for picture in pictures}
     shared = [layer for layer in layers if layer.file.stem.lower() not in stems]
-    for picture in pictures:
+
+    def make(picture: Path) -> Record | None:
         own = [layer for layer in layers if layer.file.stem.lower() == picture.stem.lower()]
         size, ground = image_size(picture), read_georeference(picture)
-        alone = len(pictures) == 1
         others = [x for x in shared if alone or (ground is not None and not x.pixels)]
         found = []
         for layer in [*own, *others]:
@@ -279,15 +292,17 @@ def _records(
                 )
             found += near
         if not found and not own:
-            aside["images that no polygon touches"] += 1
-            continue
+            source.aside["images that no polygon touches"] += 1
+            return None
         objects = [
             Object(labels[id(item)], partial(_drawn, polygons), item.place.rpartition(", ")[2])
             for item, polygons in found
             if id(item) in labels
         ]
         name = name_of(picture, folder)
-        yield Record(name, picture, f"image {picture.name}", size=size, objects=objects)
+        return Record(name, picture, f"image {picture.name}", size=size, objects=objects)
+
+    return each(pictures, make, source.broken)
 
 
 def _to_pixels(points: np.ndarray, ground: Georeference | None) -> Ring:

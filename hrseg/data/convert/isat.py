@@ -3,6 +3,7 @@
 A higher layer covers a lower one; polygons of `__background__` cut holes into what lies below them.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,19 @@ from typing import Any
 import yaml
 
 from hrseg.data.convert.attributes import hex_color
-from hrseg.data.convert.files import Images, corners, head, number, read_json
+from hrseg.data.convert.files import Images, corners, json_files, json_start, number, read_json
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
-from hrseg.data.convert.polygons import fill
+from hrseg.data.convert.parts import (
+    Color,
+    LeftOut,
+    Objects,
+    Record,
+    Source,
+    each,
+    fault,
+    problem,
+)
+from hrseg.data.convert.polygons import Patch, fill
 from hrseg.errors import DataError
 
 
@@ -38,63 +48,68 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         raise DataError(f"No JSON file of ISAT in {path}. Give the folder where ISAT saved them.")
     base = files[0].parent if path.is_file() else path
     finder = Images([images] if images else [base, base / "images", base.parent / "images"])
-    records = [_record(file, base, finder) for file in files]
+    aside = LeftOut()
+    source = Source({}, [], aside=aside)
+    records = each(files, lambda file: _record(file, base, finder, aside), source.broken)
     colours: dict[str, Color | None] = dict.fromkeys(classes.names) if classes else {}
     if not classes:
         table = next((file.parent / "isat.yaml" for file in files), base / "isat.yaml")
         colours = _table(table) if table.is_file() else {}
     used = sorted({item.label for record in records for item in record.objects})
-    return Source(
-        colours | {name: None for name in used if name not in colours},
-        records,
+    return replace(
+        source,
+        classes=colours | {name: None for name in used if name not in colours},
+        records=records,
         notes=("Before that, a higher layer lies on top of a lower one.",),
     )
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if _is_isat(path) else []
-    return sorted(filter(_is_isat, path.rglob("*.json")))
+    return [file for file in json_files(path, "**/*.json") if is_isat(json_start(file))]
 
 
-def _is_isat(file: Path) -> bool:
-    start = head(file) if file.suffix.lower() == ".json" else b""
-    return start.startswith(b"{") and b'"info"' in start and b'"ISAT"' in start[:4096]
+def is_isat(content: Any) -> bool:
+    """Say whether a file's content is ISAT's."""
+    said = content.get("info") if isinstance(content, dict) else None
+    return isinstance(said, dict) and said.get("description") == "ISAT"
 
 
-def _record(file: Path, base: Path, finder: Images) -> Record:
+def _record(file: Path, base: Path, finder: Images, aside: LeftOut) -> Record:
     where = file.relative_to(base).as_posix()
     content = read_json(file)
     try:
         name = str(content["info"].get("name") or file.stem)
         size = int(number(content["info"]["height"])), int(number(content["info"]["width"]))
-        rows: list[dict[str, Any]] = [dict(row) for row in content["objects"]]
+        rows = [dict(row) for row in content["objects"]]
+        layers = [number(row.get("layer", index)) for index, row in enumerate(rows)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise problem(where, f"{error!r} is missing or wrong", "Save it again in ISAT") from error
-    layers = []
-    for index, row in enumerate(rows, start=1):
-        what = f"object {index}"
-        try:
-            if not isinstance(row.get("category"), str):
-                raise ValueError("it has no category")
-            draw = partial(fill, [corners(row.get("segmentation"))])
-            layers.append((number(row.get("layer", index)), Object(row["category"], draw, what)))
-        except ValueError as error:
-            raise problem(f"{where}, {what} ({row.get('category')!r})", str(error), MEND) from error
+        raise problem(where, fault(error), "Save it again in ISAT") from error
+    objects = Objects(where, aside)
+    for index in sorted(range(len(rows)), key=lambda i: layers[i]):
+        row = rows[index]
+        objects.add(f"object {index + 1}", row.get("category"), partial(_draw, row))
     return Record(
         name=Path(where).with_suffix("").as_posix(),
         image=finder.find(name, where, file.stem),
         place=where,
         size=size,
-        objects=[item for _, item in sorted(layers, key=lambda layer: layer[0])],
+        objects=objects.found,
     )
+
+
+def _draw(row: dict[str, Any]) -> partial[Patch]:
+    return partial(fill, [corners(row.get("segmentation"))])
 
 
 def _table(file: Path) -> dict[str, Color | None]:
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)  # every name stays text
+        content = yaml.load(
+            file.read_text(encoding="utf-8"), yaml.BaseLoader
+        )  # every name stays text
         return {str(row["name"]): hex_color(row.get("color")) for row in content["label"]}
     except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise problem(
-            str(file), f"it is no list of ISAT's classes: {error!r}", "Save it again in ISAT, or remove it"
+            str(file),
+            f"it is no list of ISAT's classes: {error!r}",
+            "Save it again in ISAT, or remove it",
         ) from error

@@ -8,23 +8,34 @@ Source:
     HuBMAP, iMaterialist (down the columns), UW-Madison GI Tract and Sartorius Cells (along the rows).
 """
 
-from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from hrseg.data.convert.attributes import OBJECT, UNNAMED, class_of, header, read_rows
+from hrseg.data.convert.attributes import (
+    OBJECT,
+    UNNAMED,
+    class_of,
+    class_order,
+    header,
+    read_rows,
+)
 from hrseg.data.convert.files import Images, number, safe_name
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import Object, Record, Source, problem
+from hrseg.data.convert.parts import LeftOut, Objects, Record, Source, each, problem
 from hrseg.data.convert.polygons import Patch, Size, place
 from hrseg.errors import DataError
 
-_IMAGES = ("imageid", "id", "img", "image", "imageid_classid", "image_label")
-_RUNS = {"encodedpixels": "F", "rle_mask": "F", "rle": "F", "encoding": "F"} | {
-    "annotation": "C",
-    "segmentation": "C",
+_STEP = "Mend the line, or download the file again"
+_JOINED = ("imageid_classid", "image_label")
+_IMAGES = ("imageid", "id", "img", "image", *_JOINED)
+_RUNS: dict[str, Literal["F", "C"]] = {
+    **{"encodedpixels": "F", "rle_mask": "F", "rle": "F", "encoding": "F"},
+    **{"annotation": "C", "segmentation": "C"},
 }
 """Column of the runs → whether they go down the columns (F) or along the rows (C)."""
 _CLASSES = ("classid", "class", "label", "cell_type")
@@ -55,54 +66,103 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             f"{', '.join(_RUNS)}."
         )
     file, rows = files[0], read_rows(files[0])
-    lower = {key.lower(): key for key in rows[0]} if rows else {}
-    image_key = next((lower[key] for key in _IMAGES if key in lower), "")
-    runs_key = next((lower[key] for key in _RUNS if key in lower), "")
-    class_key = next((lower[key] for key in _CLASSES if key in lower), None)
-    joined = image_key.lower() in ("imageid_classid", "image_label")
-    order = _RUNS.get(runs_key.lower(), "F")
-    found: dict[str, list[Object]] = defaultdict(list)
-    sizes: dict[str, Size] = {}
+    columns = _columns(rows[0]) if rows else Columns("", "", None, {})
+    by_image: dict[str, list[tuple[str, dict[str, str]]]] = {}
     for line, row in enumerate(rows, start=2):
-        where = f"{file.name}, line {line}"
-        name, _, label = row[image_key].rpartition("_") if joined else (row[image_key], "", "")
-        if not name:
-            raise problem(where, "it names no image", "Download the file again, or remove the line")
-        objects = found[name]
-        text = (row[runs_key] or "").strip()
-        if text.lower() in _NOTHING:
-            continue
-        value = label if joined else row[class_key] if class_key else OBJECT
-        try:
-            sizes |= {name: size} if (size := _size(row, lower)) else {}
-            # iMaterialist appends attributes to the number of the class: 31_5_12
-            known = class_of(value.partition("_")[0] if value[:1].isdecimal() else value, classes)
-            if known is None:
-                raise ValueError("it names no class")
-        except ValueError as error:
-            raise problem(where, str(error), "Mend the line") from error
-        objects.append(Object(known, partial(_drawn, text, order), f"line {line}"))
+        name = columns.image_of(row)
+        by_image.setdefault(name, []).append((f"line {line}", row))
     finder = Images([images] if images else [file.parent])
-    records = [
-        Record(
-            safe_name(name),
-            finder.find(name, f"{file.name}, image '{name}'"),
-            f"{file.name}, image '{name}'",
-            size=sizes.get(name),
-            objects=objects,
+    source = Source({}, [], order="area", aside=LeftOut())
+
+    def make(name: str) -> Record:
+        place = f"{file.name}, image '{name}'"
+        if not name:
+            raise problem(f"{file.name}, {by_image[''][0][0]}", "it names no image", _STEP)
+        objects = Objects(place, LeftOut())
+        sizes = set()
+        for where, row in by_image[name]:
+            text = (row[columns.runs] or "").strip()
+            if text.lower() in _NOTHING:
+                continue
+            try:
+                label = columns.class_of(row, classes)
+                sizes.add(columns.size_of(row))
+            except ValueError as error:
+                raise problem(f"{file.name}, {where}", str(error), _STEP) from error
+            objects.add(where, label, partial(partial, _drawn, text, columns.order))
+        size = sizes.pop() if len(sizes) == 1 else None
+        return Record(
+            safe_name(name), finder.find(name, place), place, size=size, objects=objects.found
         )
-        for name, objects in found.items()
-    ]
-    used = sorted({item.label for record in records for item in record.objects})
-    way = "down the columns" if order == "F" else "along the rows"
-    notes = (f"The run lengths of column '{runs_key}' were taken to go {way}.",)
-    return Source(
-        dict.fromkeys([*(classes.names if classes else ()), *used]),
-        records,
-        order="area",
-        aside=Counter(),
-        notes=notes + (UNNAMED,) * (class_key is None and not joined),
+
+    records = each(by_image, make, source.broken)
+    way = "down the columns" if columns.order == "F" else "along the rows"
+    said = f"The run lengths of column '{columns.runs}' were taken to go {way}."
+    notes = (said, *(UNNAMED,) * (columns.label is None))
+    return replace(source, classes=class_order(records, classes), records=records, notes=notes)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a file hold.
+
+    Attributes:
+        image: Column of the image; ImageId_ClassId holds the class too.
+        runs: Column of the run lengths.
+        label: Column of the class.
+        lower: Column in lower case → column.
+    """
+
+    image: str
+    runs: str
+    label: str | None
+    lower: Mapping[str, str]
+
+    @property
+    def order(self) -> Literal["F", "C"]:
+        """Whether runs go down the columns or along the rows."""
+        return _RUNS.get(self.runs.lower(), "F")
+
+    def image_of(self, row: Mapping[str, str]) -> str:
+        """Return the image of a line."""
+        value = (row[self.image] or "").strip()
+        return value.rpartition("_")[0] if self.image == self.label else value
+
+    def class_of(self, row: Mapping[str, str], classes: Known | None) -> str | None:
+        """Return the class of a line.
+
+        Raises:
+            ValueError: The table lacks its number.
+        """
+        if self.label is None:
+            return OBJECT
+        value = (row[self.label] or "").strip()
+        value = value.rpartition("_")[2] if self.image == self.label else value
+        # iMaterialist appends attributes to the number of the class: 31_5_12
+        return class_of(value.partition("_")[0] if value[:1].isdecimal() else value, classes)
+
+    def size_of(self, row: Mapping[str, str]) -> Size | None:
+        """Return (height, width) that a line says, or None.
+
+        Raises:
+            ValueError: They are no numbers.
+        """
+        for prefix in ("", "img_", "image_"):
+            keys = [self.lower.get(f"{prefix}{side}") for side in ("height", "width")]
+            height, width = (row[key] if key else "" for key in keys)
+            if height and width:
+                return int(number(height)), int(number(width))
+        return None
+
+
+def _columns(row: Mapping[str, str]) -> Columns:
+    lower = {key.lower(): key for key in row}
+    image, runs, label = (
+        next((lower[key] for key in keys if key in lower), None)
+        for keys in (_IMAGES, _RUNS, _CLASSES)
     )
+    joined = image is not None and image.lower() in _JOINED
+    return Columns(image or "", runs or "", image if joined else label, lower)
 
 
 def _files(path: Path) -> list[Path]:
@@ -116,19 +176,11 @@ def _files(path: Path) -> list[Path]:
     return [p for p in found if "submission" not in p.name.lower()] if path.is_dir() else found
 
 
-def _size(row: dict[str, str], lower: dict[str, str]) -> Size | None:
-    for prefix in ("", "img_", "image_"):
-        keys = [lower.get(f"{prefix}{side}") for side in ("height", "width")]
-        if keys[0] and keys[1] and row[keys[0]] and row[keys[1]]:
-            return int(number(row[keys[0]])), int(number(row[keys[1]]))
-    return None
-
-
-def _drawn(text: str, order: str, size: Size) -> Patch:
+def _drawn(text: str, order: Literal["F", "C"], size: Size) -> Patch:
     return place(decode(text, order, size), 0, 0, size)
 
 
-def decode(text: str, order: str, size: Size) -> np.ndarray:
+def decode(text: str, order: Literal["F", "C"], size: Size) -> np.ndarray:
     """Read "start length start length …", starts from 1. Shape: → bool (H, W).
 
     Args:
@@ -157,8 +209,11 @@ def decode(text: str, order: str, size: Size) -> np.ndarray:
         )
     ends = starts + lengths
     if (starts[1:] < ends[:-1]).any():
-        raise ValueError("its runs overlap or go backwards, so that they are encoded in another way")
+        raise ValueError(
+            "its runs overlap or go backwards, so that they are encoded in another way"
+        )
     flips = np.zeros(total + 1, dtype=np.int8)
     flips[starts] += 1
     flips[ends] -= 1
-    return np.cumsum(flips[:-1], dtype=np.int8).astype(bool).reshape(size, order=order)  # type: ignore[call-overload,no-any-return]
+    inside = np.cumsum(flips[:-1], dtype=np.int8).astype(bool)
+    return inside.reshape(size, order=order)

@@ -5,7 +5,7 @@ their addresses: each is to be downloaded as FEATURE_ID.png, a composite mask as
 """
 
 import json
-from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,19 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from hrseg.data.convert.files import Images, corners, head, number, safe_name
+from hrseg.data.convert.attributes import class_order
+from hrseg.data.convert.files import Images, corners, json_start, number, safe_name
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Object, Record, Source, packed, problem
+from hrseg.data.convert.parts import (
+    LeftOut,
+    Objects,
+    Record,
+    Source,
+    each,
+    fault,
+    packed,
+    problem,
+)
 from hrseg.data.convert.polygons import Patch, Size, box, fill, place
 from hrseg.errors import DataError
 from hrseg.imaging import image_size, read_mask
@@ -47,29 +57,26 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     folders = [file.parent / "images", file.parent]
     finder = Images([images] if images else folders)
     masks = [file.parent / "masks", file.parent, *([images] if images else [])]
-    aside: Counter[str] = Counter()
-    records = []
-    for place_, row in _rows(file):
-        record = _record(row, place_, finder, masks, aside)
-        if record is not None:
-            records.append(record)
+    aside = LeftOut()
+    source = Source({}, [], aside=aside)
+    records = each(_rows(file), lambda row: _record(*row, finder, masks, aside), source.broken)
     if not records:
         raise problem(str(file), "no data row in it is a labeled image", "Label some images first")
-    names = sorted({item.label for record in records for item in record.objects})
-    order = dict.fromkeys([*(classes.names if classes else ()), *names])
-    return Source(order, records, aside=aside)
+    return replace(source, classes=class_order(records, classes), records=records)
 
 
 def _files(path: Path) -> list[Path]:
-    found = []
-    for file in [path] if path.is_file() else sorted(path.glob("*.*json")):
-        start = head(file) if file.suffix.lower() in (".json", ".ndjson", ".jsonl") else b""
-        if b'"data_row"' in start and start[:1] in b"[{":
-            found.append(file)
-    return found
+    candidates = [path] if path.is_file() else sorted(path.glob("*.*json*"))
+    return [file for file in candidates if is_labelbox(json_start(file))]
 
 
-def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
+def is_labelbox(content: Any) -> bool:
+    """Say whether a file's content, or its first line, is Labelbox's."""
+    row = content[0] if isinstance(content, list) and content else content
+    return isinstance(row, dict) and isinstance(row.get("data_row"), dict)
+
+
+def _rows(file: Path) -> list[tuple[str, Any]]:
     """Return place and content of each data row."""
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -87,40 +94,51 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
                 rows += [(where, json.loads(line))] if line.strip() else []
             except (ValueError, RecursionError) as error:
                 raise problem(where, f"it is no JSON: {error}", _STEP) from error
-    for where, row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("data_row"), dict):
-            raise problem(where, "it has no 'data_row'", _STEP)
     return rows
 
 
 def _record(
-    row: dict[str, Any], where: str, finder: Images, masks: list[Path], aside: Counter[str]
+    where: str, row: Any, finder: Images, masks: list[Path], aside: LeftOut
 ) -> Record | None:
-    data, media = row["data_row"], row.get("media_attributes")
+    if not is_labelbox(row) or isinstance(row, list):
+        raise problem(where, "it has no 'data_row'", _STEP)
+    data = row["data_row"]
     try:
-        label = _label(row, aside)
-        if label is None:
-            return None
-        annotations = label["annotations"]
-        if "frames" in annotations or "segments" in annotations:
-            aside["videos"] += 1
-            return None
-        objects = [_object(o, where, masks, aside) for o in annotations.get("objects") or []]
-        sides = [dict(media or {}).get(side) for side in ("height", "width")]
+        label = _label(row)
+        annotations = dict(label["annotations"]) if label else {}
+        rows = [dict(item) for item in annotations.get("objects") or []]
+        media = dict(row.get("media_attributes") or {})
+        sides = media.get("height"), media.get("width")
         size = None if None in sides else (int(number(sides[0])), int(number(sides[1])))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise problem(where, f"{error!r} is missing or wrong", _STEP) from error
+        raise problem(where, fault(error), _STEP) from error
+    if label is None or "frames" in annotations:
+        aside["videos" if label else "data rows that nobody labeled"] += 1
+        return None
+    objects = Objects(where, aside)
+    for index, item in enumerate(rows, start=1):
+        kind = next((key for key in (*_NO_AREA, *_DRAW) if item.get(key)), "")
+        if kind in _NO_AREA:
+            aside[_NO_AREA[kind]] += 1
+            continue
+        place = f"object {item.get('feature_id', index)}"
+        objects.add(place, item.get("name") or item.get("value"), partial(_draw, kind, item, masks))
+    image, name = _image(data, where, finder)
+    return Record(safe_name(name), image, where, size=size, objects=objects.found)
+
+
+def _image(data: dict[str, Any], where: str, finder: Images) -> tuple[Path, str]:
+    """Return the image of a data row, and what the data row calls it."""
     address = unquote(urlsplit(str(data.get("row_data") or "")).path)
-    names = [str(data[key]) for key in ("external_id", "global_key", "id") if data.get(key)]
-    names = [name for name in (names[0] if data.get("external_id") else "", address, *names) if name]
+    said = [data.get("external_id"), address, data.get("global_key"), data.get("id")]
+    names = [str(name) for name in said if name]
     if not names:
         raise problem(where, "its data row names no image", _STEP)
     image = finder.find(names[0], where, *names[1:])
-    name = safe_name(names[0] if data.get("external_id") else image.name)
-    return Record(name, image, where, size=size, objects=[o for o in objects if o])
+    return image, names[0] if data.get("external_id") else image.name
 
 
-def _label(row: dict[str, Any], aside: Counter[str]) -> dict[str, Any] | None:
+def _label(row: dict[str, Any]) -> dict[str, Any] | None:
     """Return the newest label of the first project that has one."""
     for project in (row.get("projects") or {}).values():
         labels = [
@@ -129,31 +147,16 @@ def _label(row: dict[str, Any], aside: Counter[str]) -> dict[str, Any] | None:
             if not (label.get("performance_details") or {}).get("skipped")
         ]
         if labels:
-            aside["older labels of one image"] += len(labels) - 1
-            return max(labels, key=lambda x: str((x.get("label_details") or {}).get("created_at", "")))
-    aside["data rows that nobody labeled"] += 1
+            return max(
+                labels, key=lambda x: str((x.get("label_details") or {}).get("created_at", ""))
+            )
     return None
 
 
-def _object(
-    row: dict[str, Any], where: str, masks: list[Path], aside: Counter[str]
-) -> Object | None:
-    label = row.get("name") or row.get("value")
-    what = f"object {row.get('feature_id', '')}".strip()
-    kind = next((key for key in _NO_AREA if key in row), None)
-    if kind:
-        aside[_NO_AREA[kind]] += 1
-        return None
-    try:
-        if not isinstance(label, str):
-            raise ValueError("it has no name")
-        draw = next((make for key, make in _DRAW.items() if row.get(key)), None)
-        if draw is None:
-            raise ValueError(f"its kind '{row.get('annotation_kind')}' has no area that is known here")
-        return Object(label, draw(row, masks), what)
-    except (KeyError, TypeError, ValueError) as error:
-        text = str(error) if isinstance(error, ValueError) else f"{error!r} is missing or wrong"
-        raise problem(f"{where}, {what} ({label!r})", text, MEND) from error
+def _draw(kind: str, row: dict[str, Any], masks: list[Path]) -> partial[Patch]:
+    if not kind:
+        raise ValueError(f"its kind '{row.get('annotation_kind')}' has no area that is known here")
+    return _DRAW[kind](row, masks)
 
 
 def _polygon(row: dict[str, Any], masks: list[Path]) -> partial[Patch]:

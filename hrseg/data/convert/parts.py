@@ -125,11 +125,12 @@ class Source:
 
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def each(
-    items: Iterable[Item], make: Callable[[Item], Record | None], broken: list[str]
-) -> list[Record]:
+    items: Iterable[Item], make: Callable[[Item], Made | None], broken: list[str]
+) -> list[Made]:
     """Make the record of each image; one that cannot be read is named in `broken`, and the others are done.
 
     Args:

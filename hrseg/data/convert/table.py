@@ -44,7 +44,9 @@ class Reader:
 READERS: dict[str, Reader] = {
     "cvat": Reader(cvat.read, cvat.recognises, "CVAT for images 1.1 (XML), Segmentation mask 1.1"),
     "cityscapes": Reader(cityscapes.read, cityscapes.recognises, "Cityscapes *_polygons.json"),
-    "labelbox": Reader(labelbox.read, labelbox.recognises, "Labelbox NDJSON: polygons, boxes, masks"),
+    "labelbox": Reader(
+        labelbox.read, labelbox.recognises, "Labelbox NDJSON: polygons, boxes, masks"
+    ),
     "superannotate": Reader(
         superannotate.read,
         superannotate.recognises,

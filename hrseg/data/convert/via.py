@@ -8,8 +8,8 @@ Source:
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,28 @@ from hrseg.data.convert.attributes import (
     UNNAMED,
     class_attribute,
     class_of,
+    class_order,
     header,
     read_rows,
 )
-from hrseg.data.convert.files import Images, corners, head, number, read_json, safe_name
+from hrseg.data.convert.files import Images, corners, json_start, number, read_json, safe_name
 from hrseg.data.convert.known import Known, split_name
-from hrseg.data.convert.parts import MEND, Object, Record, Source, problem
+from hrseg.data.convert.parts import (
+    MEND,
+    LeftOut,
+    Objects,
+    Record,
+    Source,
+    each,
+    problem,
+)
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill
 from hrseg.errors import DataError
 
 _STEP = "Export the annotations of VIA again, as JSON or CSV"
 _NO_AREA = {"point": "points", "polyline": "polylines"}
-Regions = dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]]
-"""Image → (place, shape, attributes) of each region."""
+Region = tuple[str, Mapping[str, Any], Mapping[str, Any]]
+"""Place, shape and attributes of a region."""
 
 
 def recognises(path: Path) -> bool:
@@ -53,23 +62,39 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     files = _files(path) or ([path] if path.is_file() else [])
     if not files:
         raise DataError(f"No JSON or CSV file of VIA in {path}. {_STEP}.")
-    found = {file: _of_csv(file) if file.suffix.lower() == ".csv" else _of_json(file) for file in files}
-    regions = [region for images_ in found.values() for rows in images_.values() for region in rows]
-    key = class_attribute((attributes for _, _, attributes in regions), str(path))
-    aside: Counter[str] = Counter()
-    records = []
-    for file, by_image in found.items():
+    found = {
+        (file, name): regions
+        for file in files
+        for name, regions in (_of_csv if _is_csv(file) else _of_json)(file).items()
+    }
+    said = [attributes for regions in found.values() for _, _, attributes in regions]
+    key = class_attribute(said, str(path))
+    finders = {
+        file: Images([images] if images else [file.parent, file.parent.parent / "images"])
+        for file in files
+    }
+    aside = LeftOut()
+    source = Source({}, [], aside=aside)
+
+    def make(item: tuple[Path, str]) -> Record:
+        file, name = item
         split = split_name(file.parent.name)
-        split = split if split in ("train", "val", "test") else ""
-        finder = Images([images] if images else [file.parent, file.parent.parent / "images"])
-        for name, rows in by_image.items():
-            place = f"{file.name}, image '{name}'"
-            objects = [item for row in rows if (item := _object(row, key, classes, aside))]
-            image = finder.find(name, place)
-            records.append(Record(safe_name(name), image, place, split, objects=objects))
-    names = {item.label for record in records for item in record.objects}
-    order = dict.fromkeys([*(classes.names if classes else ()), *sorted(names)])
-    return Source(order, records, aside=aside, notes=(UNNAMED,) * (key is None and bool(names)))
+        place = f"{file.name}, image '{name}'"
+        objects = Objects(place, aside)
+        for region in found[item]:
+            _add(objects, region, key, classes)
+        return Record(
+            safe_name(name),
+            finders[file].find(name, place),
+            place,
+            split if split in ("train", "val", "test") else "",
+            objects=objects.found,
+        )
+
+    records = each(found, make, source.broken)
+    names = class_order(records, classes)
+    notes = (UNNAMED,) * (key is None and bool(names))
+    return replace(source, classes=names, records=records, notes=notes)
 
 
 def _files(path: Path) -> list[Path]:
@@ -80,21 +105,28 @@ def _files(path: Path) -> list[Path]:
     return next((found for files in places if (found := sorted(filter(_is_via, files)))), [])
 
 
+def _is_csv(file: Path) -> bool:
+    return file.suffix.lower() == ".csv"
+
+
 def _is_via(file: Path) -> bool:
-    if file.suffix.lower() == ".csv":
+    if _is_csv(file):
         return "region_shape_attributes" in header(file)
-    start = head(file) if file.suffix.lower() == ".json" else b""
-    return start.startswith(b"{") and (
-        b'"_via_' in start or (b'"regions"' in start and b'"filename"' in start)
+    content = json_start(file) if file.suffix.lower() == ".json" else None
+    if not isinstance(content, dict):
+        return False
+    first = next(iter(content.values()), None)
+    return any(key.startswith("_via_") for key in content) or (
+        isinstance(first, dict) and {"filename", "regions"} <= {*first}
     )
 
 
-def _of_json(file: Path) -> Regions:
+def _of_json(file: Path) -> dict[str, list[Region]]:
     content = read_json(file)
     entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:
         raise problem(str(file), "it holds no images of VIA", _STEP)
-    found: Regions = {}
+    found: dict[str, list[Region]] = {}
     for key, entry in entries.items():
         regions = entry.get("regions") if isinstance(entry, dict) else None
         regions = list(regions.values()) if isinstance(regions, dict) else regions
@@ -102,58 +134,58 @@ def _of_json(file: Path) -> Regions:
             raise problem(f"{file.name}, entry '{key}'", "it has no filename and regions", _STEP)
         rows = found.setdefault(entry["filename"], [])
         for region in regions:
-            place = f"{file.name}, image '{entry['filename']}', region {len(rows) + 1}"
-            if not isinstance(region, dict):
-                raise problem(place, "it is no region", MEND)
-            shape, said = region.get("shape_attributes"), region.get("region_attributes") or {}
-            rows.append((place, *_both(shape, said, place)))
+            place = f"region {len(rows) + 1}"
+            said = region if isinstance(region, dict) else {}
+            shape, attributes = said.get("shape_attributes"), said.get("region_attributes")
+            rows.append(_region(place, shape, attributes or {}, f"{file.name}, entry '{key}'"))
     return found
 
 
-def _of_csv(file: Path) -> Regions:
-    found: Regions = {}
-    for number_, row in enumerate(read_rows(file), start=2):
-        place = f"{file.name}, line {number_}"
+def _of_csv(file: Path) -> dict[str, list[Region]]:
+    found: dict[str, list[Region]] = {}
+    for line, row in enumerate(read_rows(file), start=2):
+        place = f"line {line}"
         name = row.get("filename") or row.get("#filename")
         if not name:
-            raise problem(place, "it names no file", _STEP)
+            raise problem(f"{file.name}, {place}", "it names no file", _STEP)
         rows = found.setdefault(name, [])
         try:
             shape, said = (json.loads(row[f"region_{k}attributes"] or "{}") for k in ("shape_", ""))
         except (KeyError, ValueError, RecursionError) as error:
-            raise problem(place, f"its region is not JSON: {error}", _STEP) from error
+            raise problem(
+                f"{file.name}, {place}", f"its region is not JSON: {error}", _STEP
+            ) from error
         if shape:
-            rows.append((place, *_both(shape, said, place)))
+            rows.append(_region(place, shape, said, file.name))
     return found
 
 
-def _both(shape: Any, said: Any, place: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _region(place: str, shape: Any, said: Any, where: str) -> Region:
     if not isinstance(shape, dict) or not isinstance(said, dict):
-        raise problem(place, "its shape or its attributes are no mapping", MEND)
-    return shape, said
+        raise problem(f"{where}, {place}", "its shape or its attributes are no mapping", MEND)
+    return place, shape, said
 
 
-def _object(
-    region: tuple[str, dict[str, Any], dict[str, Any]],
-    key: str | None,
-    classes: Known | None,
-    aside: Counter[str],
-) -> Object | None:
+def _add(objects: Objects, region: Region, key: str | None, classes: Known | None) -> None:
     place, shape, said = region
     kind = str(shape.get("name"))
     if kind in _NO_AREA:
-        aside[_NO_AREA[kind]] += 1
-        return None
+        objects.aside[_NO_AREA[kind]] += 1
+        return
     try:
         label = class_of(said.get(key), classes) if key is not None else OBJECT
-        if label is None:
-            aside["regions without a class"] += 1
-            return None
-        if kind not in _DRAW:
-            raise ValueError(f"its shape '{kind}' is unknown here")
-        return Object(label, _DRAW[kind](shape), place.rpartition(", ")[2])
     except ValueError as error:
-        raise problem(place, str(error), MEND) from error
+        raise problem(f"{objects.where}, {place}", str(error), MEND) from error
+    if label is None:
+        objects.aside.name("regions without a class", f"{objects.where}, {place}")
+        return
+    objects.add(place, label, partial(_draw, kind, shape))
+
+
+def _draw(kind: str, shape: Mapping[str, Any]) -> partial[Patch]:
+    if kind not in _DRAW:
+        raise ValueError(f"its shape '{kind}' is unknown here")
+    return _DRAW[kind](shape)
 
 
 def _polygon(shape: Mapping[str, Any]) -> partial[Patch]:
