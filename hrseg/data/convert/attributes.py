@@ -29,11 +29,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     csv.field_size_limit(sys.maxsize)  # run lengths of one image pass the usual 128 KiB
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, restval="", skipinitialspace=True)
-            return [{str(k).strip(): v for k, v in row.items() if k is not None} for row in rows]
+            table = csv.DictReader(file, restval="", skipinitialspace=True)
+            rows = []
+            for row in table:
+                rows.append({str(k).strip(): v for k, v in row.items() if k is not None})
+                if any("\n" in cell for cell in rows[-1].values()):
+                    raise ValueError(f"a quotation mark before line {table.line_num} is not closed")
+            return rows
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"{path} cannot be read as CSV: {error}. Save it as UTF-8 text with commas, or copy it again."
+            f"{path} cannot be read as CSV: {error}. Save it as UTF-8 text with commas, or "
+            "copy it again."
         ) from error
 
 

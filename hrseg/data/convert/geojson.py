@@ -31,9 +31,11 @@ from hrseg.data.convert.parts import (
 )
 from hrseg.data.convert.polygons import Patch, Ring, Size, fill, joined
 from hrseg.data.layouts.pairs import name_of, visible_images
-from hrseg.errors import DataError, MissingExtraError
+from hrseg.errors import DataError
 from hrseg.imaging import Georeference, image_size, read_georeference
 
+_FARTHEST = 1e10
+"""Coordinates beyond this are neither degrees, meters, feet nor pixels."""
 _NOT_CLASSES = ("objectType", "object_type", "isLocked", "measurements", "color", "metadata")
 """Properties of QuPath's objects beside their class."""
 
@@ -107,20 +109,13 @@ class Layer:
         source = self.crs or ("EPSG:4326" if degrees else None)
         if source is None or crs is None or source == crs:
             return self.points
-        try:
-            from rasterio.crs import CRS
-            from rasterio.errors import CRSError
-            from rasterio.warp import transform
-        except ImportError as error:
-            raise MissingExtraError(
-                f"{self.file.name} has coordinates in {source}, its image in {crs}; rasterio turns one into the other. "
-                "Install it: pip install 'hrseg[geo]'"
-            ) from error
+        from rasterio.crs import CRS
+        from rasterio.warp import transform
+
         try:
             systems = CRS.from_user_input(source), CRS.from_user_input(crs)
-            x, y = self.points.T.tolist()
-            points = np.array(transform(*systems, x, y)[:2], dtype=np.float64).T
-        except CRSError as error:
+            points = np.array(transform(*systems, *self.points.T.tolist())[:2], dtype=np.float64).T
+        except Exception as error:  # rasterio's errors have no common parent
             raise problem(
                 self.file.name,
                 f"its coordinates cannot be turned from {source} to {crs[:40]}: {error}",
@@ -205,7 +200,7 @@ def _layer(file: Path, aside: LeftOut) -> Layer:
         try:
             pixels |= isinstance(said.get("classification"), dict) or "plane" in (geometry or {})
             pixels |= "objectType" in said or "object_type" in said
-            for rings in _polygons(geometry, aside):
+            for rings in _polygons(geometry, place, aside):
                 ends = count + np.cumsum([0, *(len(ring) for ring in rings)])
                 polygons.append([slice(*pair) for pair in pairwise(ends.tolist())])
                 points += rings
@@ -231,18 +226,20 @@ def _named_crs(said: Any, file: Path) -> str | None:
     return f"EPSG:{match[1]}" if match else name
 
 
-def _polygons(geometry: Any, aside: LeftOut) -> Iterator[list[Ring]]:
+def _polygons(geometry: Any, place: str, aside: LeftOut) -> Iterator[list[Ring]]:
     """Return polygons as outline and holes; what has no area is counted."""
     kind = geometry["type"] if geometry else None
     if kind == "GeometryCollection":
         for part in geometry["geometries"]:
-            yield from _polygons(part, aside)
+            yield from _polygons(part, place, aside)
     elif kind in ("Polygon", "MultiPolygon"):
         found = geometry["coordinates"]
         for polygon in [found] if kind == "Polygon" else found:
             rings = [_ring(ring) for ring in polygon]
-            if rings:
-                yield rings
+            if rings and len(rings[0]) > 2:
+                yield [ring for ring in rings if len(ring) > 2]
+            else:
+                aside.name("shapes of too few points", place)
     else:
         aside["features without a geometry" if kind is None else f"{kind} geometries"] += 1
 
@@ -252,8 +249,8 @@ def _ring(points: Any) -> Ring:
         ring = np.array([point[:2] for point in points], dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise ValueError("its coordinates are not lists of x and y") from error
-    if len(ring) < 3 or not np.isfinite(ring).all():
-        raise ValueError(f"a ring of it has {len(ring)} finite points, and at least 3 are needed")
+    if not (np.abs(ring) <= _FARTHEST).all():
+        raise ValueError("a coordinate of it is no place on the Earth and no pixel")
     return ring
 
 
@@ -280,6 +277,10 @@ def _records(
     def make(picture: Path) -> Record | None:
         own = [layer for layer in layers if layer.file.stem.lower() == picture.stem.lower()]
         size, ground = image_size(picture), read_georeference(picture)
+        if ground and not _determinant(ground):
+            raise problem(
+                str(picture), "its georeference gives pixels no area", "Remove or mend it"
+            )
         others = [x for x in shared if alone or (ground is not None and not x.pixels)]
         found = []
         for layer in [*own, *others]:
@@ -311,7 +312,12 @@ def _to_pixels(points: np.ndarray, ground: Georeference | None) -> Ring:
         return points
     a, b, c, d, e, f = ground.transform
     x, y = (points - (c, f)).T
-    return np.stack([e * x - b * y, a * y - d * x], axis=1) / (a * e - b * d)
+    return np.stack([e * x - b * y, a * y - d * x], axis=1) / _determinant(ground)
+
+
+def _determinant(ground: Georeference) -> float:
+    a, b, _, d, e, _ = ground.transform
+    return a * e - b * d
 
 
 def _drawn(polygons: list[list[Ring]], size: Size) -> Patch:

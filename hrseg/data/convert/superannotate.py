@@ -160,7 +160,8 @@ def _raster(
 def _draw(kind: str, row: dict[str, Any]) -> partial[Patch]:
     if kind not in _OUTLINES:
         raise ValueError(f"its type '{kind}' is unknown here")
-    holes = [corners(ring) for ring in row.get("exclude") or ()]
+    # a hole of two points takes nothing away
+    holes = [corners(ring) for ring in row.get("exclude") or () if len(ring) > 5]
     points = row.get("points", row)  # an ellipse may have no mapping of its own
     return partial(fill, [_OUTLINES[kind](points), *holes])
 
