@@ -33,6 +33,7 @@ from hrseg.data.convert.polygons import Patch, Ring, Size, fill, joined
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError
 from hrseg.imaging import Georeference, image_size, read_georeference
+from hrseg.imaging.failures import silent_libraries
 
 _FARTHEST = 1e10
 """Coordinates beyond this are neither degrees, meters, feet nor pixels."""
@@ -109,18 +110,21 @@ class Layer:
         source = self.crs or ("EPSG:4326" if degrees else None)
         if source is None or crs is None or source == crs:
             return self.points
+        from rasterio import Env
         from rasterio.crs import CRS
         from rasterio.warp import transform
 
         try:
-            systems = CRS.from_user_input(source), CRS.from_user_input(crs)
-            points = np.array(transform(*systems, *self.points.T.tolist())[:2], dtype=np.float64).T
+            with silent_libraries(), Env():
+                systems = CRS.from_user_input(source), CRS.from_user_input(crs)
+                x, y = transform(*systems, *self.points.T.tolist())[:2]
         except Exception as error:  # rasterio's errors have no common parent
             raise problem(
                 self.file.name,
                 f"its coordinates cannot be turned from {source} to {crs[:40]}: {error}",
                 "Save it in the coordinate system of the image",
             ) from error
+        points = np.stack([x, y], axis=1).astype(np.float64)
         points[~np.isfinite(points).all(axis=1)] = np.nan  # outside the projection: near no image
         return points
 
@@ -222,7 +226,7 @@ def _named_crs(said: Any, file: Path) -> str | None:
         raise problem(str(file), "its 'crs' has no name", "Export it again as GeoJSON")
     if name.endswith("CRS84"):
         return "EPSG:4326"  # with longitude first, as all coordinates of GeoJSON
-    match = re.search(r"EPSG:[\d.]*:?(\d+)$", name)
+    match = re.search(r"EPSG:(?:[\d.]*:)?(\d+)$", name)
     return f"EPSG:{match[1]}" if match else name
 
 
