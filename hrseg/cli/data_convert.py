@@ -11,8 +11,11 @@ from hrseg.cli.terminal import say
 from hrseg.cli.words import add_verb, add_words, positive
 from hrseg.errors import ConfigError
 
-_TOOLS = ("cvat", "cityscapes", "label_studio", "labelme", "coco", "yolo", "voc", "colours")
-_FORMATS = ("coco", "cvat", "labelme")
+_TOOLS = (
+    *("cvat", "cityscapes", "label_studio", "supervisely", "datumaro", "darwin", "segments_ai"),
+    *("labelme", "coco", "yolo", "voc", "colours"),
+)
+_FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
 
 def add(nouns: Any) -> None:
@@ -75,8 +78,8 @@ def _add_convert(nouns: Any) -> None:
 def _data_convert(arguments: argparse.Namespace) -> int:
     """Turn annotations of other tools into images, masks and labels.yaml, or masks back into theirs.
 
-    Reads CVAT, Label Studio, LabelMe, COCO, VOC, YOLO, Cityscapes, and masks of colours; prints what
-    each class became. The folder appears whole or not at all, and nothing is overwritten.
+    Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, VOC, YOLO,
+    Cityscapes, and masks of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
