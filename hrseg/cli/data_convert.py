@@ -13,9 +13,10 @@ from hrseg.errors import ConfigError
 
 _TOOLS = (
     *("cvat", "cityscapes", "labelbox", "superannotate", "via", "isat", "geojson", "kaggle"),
-    *("label_studio", "labelme", "coco", "yolo", "binary", "voc", "colours"),
+    *("label_studio", "supervisely", "datumaro", "darwin", "segments_ai", "labelme", "coco"),
+    *("yolo", "binary", "voc", "colours"),
 )
-_FORMATS = ("coco", "cvat", "labelme")
+_FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
 
 def add(nouns: Any) -> None:
@@ -78,8 +79,9 @@ def _add_convert(nouns: Any) -> None:
 def _data_convert(arguments: argparse.Namespace) -> int:
     """Turn annotations of other tools into images, masks and labels.yaml, or masks back into theirs.
 
-    Reads CVAT, Label Studio, LabelMe, COCO, VOC, YOLO, Cityscapes, Labelbox, SuperAnnotate, VIA, ISAT,
-    GeoJSON, run lengths of Kaggle, binary masks and masks of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
+    Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
+    SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
+    of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.convert.attributes import OBJECT, UNNAMED, class_order
-from hrseg.data.convert.known import Known, split_name
+from hrseg.data.convert.known import Known, known_split
 from hrseg.data.convert.parts import LeftOut, Object, Record, Source
 from hrseg.data.convert.polygons import Patch, Size, place
 from hrseg.data.layouts.pairs import name_of, visible_images
@@ -22,7 +22,6 @@ from hrseg.imaging import image_size, read_mask
 
 _IMAGES = ("images", "image", "imgs", "img", "JPEGImages")
 _MASKS = ("masks", "mask", "annotations", "labels")
-_SPLITS = ("train", "val", "test")
 _WORDS = re.compile(r"(?:^|(?<=[_\W]))(?:masks?|labels?|seg|gt|\d+)(?=[_\W]|$)|^[_\W]+|[_\W]+$")
 """What a name says beside the class."""
 Found = dict[tuple[str, str], tuple[Path, list[tuple[str, Path]]]]
@@ -76,7 +75,7 @@ def _find(path: Path, images: Path | None) -> tuple[Found, int]:
     if found:
         return found, 0
     alone = 0
-    for root in (path, *(p for p in sorted(path.glob("*")) if split_name(p.name) in _SPLITS)):
+    for root in (path, *(p for p in sorted(path.glob("*")) if known_split(p.name))):
         masks, pictures = (
             next((root / name for name in names if (root / name).is_dir()), None)
             for names in (_MASKS, _IMAGES)
@@ -84,7 +83,7 @@ def _find(path: Path, images: Path | None) -> tuple[Found, int]:
         pictures = images or pictures
         if masks is None or pictures is None:
             continue
-        split = "" if root == path else split_name(root.name)
+        split = "" if root == path else known_split(root.name)
         known = {name_of(image, pictures): image for image in visible_images(pictures, "**/*")}
         found |= {(split, name): (image, []) for name, image in known.items()}
         for mask in visible_images(masks, "**/*"):
@@ -102,8 +101,7 @@ def _of_bowl(path: Path) -> Found:
         name = folder.parent.name
         image = visible_images(folder.parent / "images", "*")
         if len(image) == 1 and image[0].stem == name:
-            above = split_name(folder.parent.parent.name.rpartition("_")[2])
-            split = above if above in _SPLITS else ""
+            split = known_split(folder.parent.parent.name.rpartition("_")[2])
             masks = [(OBJECT, mask) for mask in visible_images(folder, "*")]
             found[split, name] = (image[0], masks)
     return found
@@ -119,7 +117,7 @@ def _belongs(name: str, images: Mapping[str, Path]) -> tuple[str, str]:
     parts = name.split("/")
     for index, part in enumerate(parts[:-1]):
         rest = "/".join(parts[:index] + parts[index + 1 :])
-        if rest in images and split_name(part) not in _SPLITS:
+        if rest in images and not known_split(part):
             return rest, part
     for end in range(len(name) - 1, 0, -1):
         if name[end] in "/_-. " and name[:end] in images:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.data.convert.files import Images, json_files, json_start, read_json, safe_name
-from hrseg.data.convert.known import Known, split_name
+from hrseg.data.convert.known import Known, known_split
 from hrseg.data.convert.parts import (
     MEND,
     LeftOut,
@@ -92,7 +92,8 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         )
         make = _panoptic if panoptic else _instances
         found_here = make(content, names, file, finder, source)
-        split = _split(file, path if path.is_dir() else file.parent)
+        below = file.relative_to(path).parts[:-1] if path.is_dir() else ()
+        split = known_split(file.stem.rpartition("_")[2], *below)
         records += [replace(record, split=split) for record in found_here]
     ordered = sorted(found, key=lambda name: found[name])
     order: Order = "file" if panoptic else "area"
@@ -118,12 +119,6 @@ def _files(path: Path) -> list[Path]:
         if found:
             return next((files for files in kinds if files), found)
     return []
-
-
-def _split(file: Path, root: Path) -> str:
-    """Return the split that the file's name says, or else a folder below the root."""
-    words = (file.stem.rpartition("_")[2], *file.relative_to(root).parts[:-1])
-    return next((s for s in map(split_name, words) if s in ("train", "val", "test")), "")
 
 
 def _categories(content: dict[str, Any], file: Path) -> dict[int, str]:
@@ -184,10 +179,10 @@ def _instances(
                 source.aside["objects with a box only"] += 1
                 continue
             draw = partial(_region, row["segmentation"], size, objects, what)
-            objects.add(what, names[category], draw, crowd=bool(row.get("iscrowd")))
-        found = sorted(objects.found, key=lambda item: not item.crowd)
+            crowd = bool(row.get("iscrowd"))
+            objects.add(what, names[category], draw, depth=-crowd, crowd=crowd)
         image = finder.find(name, f"{file.name}, image {number}")
-        return Record(safe_name(name), image, where, size=size, objects=found)
+        return Record(safe_name(name), image, where, size=size, objects=objects.found)
 
     return each(images, make, source.broken)
 
@@ -195,12 +190,21 @@ def _instances(
 def _region(segmentation: Any, size: Size | None, objects: Objects, what: str) -> partial[Patch]:
     if isinstance(segmentation, list):
         return partial(union, objects.rings(segmentation, what))
-    if not isinstance(segmentation, dict):
+    return run_lengths(segmentation, size)
+
+
+def run_lengths(rle: Any, size: Size | None = None) -> partial[Patch]:
+    """Read an object of COCO's run lengths, with counts as a string or a list.
+
+    Raises:
+        ValueError: It is damaged, or for another size than the image's.
+    """
+    if not isinstance(rle, dict):
         raise ValueError("its segmentation is neither polygons nor run lengths")
-    said = segmentation.get("size")
+    said = rle.get("size")
     if size is not None and (not isinstance(said, list) or said != list(size)):
         raise ValueError(f"its run lengths are for size {said}, and its image has {list(size)}")
-    counts = segmentation.get("counts")
+    counts = rle.get("counts")
     if isinstance(counts, str):
         coco_counts(counts)  # a damaged string is named now, with its annotation
     elif not isinstance(counts, list) or not all(isinstance(count, int) for count in counts):

@@ -16,18 +16,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from hrseg.data.convert.files import Images, corners, head, number, read_xml, safe_name
-from hrseg.data.convert.known import Known, find_table, split_name
-from hrseg.data.convert.parts import (
-    MEND,
-    Color,
-    LeftOut,
-    Object,
-    Objects,
-    Record,
-    Source,
-    each,
-    problem,
-)
+from hrseg.data.convert.known import Known, find_table, known_split, split_name
+from hrseg.data.convert.parts import Color, LeftOut, Object, Objects, Record, Source, each, problem
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place
 from hrseg.data.convert.rle import pixels
 from hrseg.data.convert.voc import masks_of_devkit
@@ -110,9 +100,8 @@ def _read_xml(files: list[Path], images: Images) -> Source:
         # a project's images lie in images/<subset>, and names come again in other subsets
         image = images.find(f"{subset}/{name}" if subset else name, where)
         objects = _objects(element, where, source.aside)
-        return Record(
-            safe_name(name), image, where, split_name(subset), _size(element, where), objects
-        )
+        split = split_name(subset) or known_split(path.stem)
+        return Record(safe_name(name), image, where, split, _size(element, where), objects)
 
     records = each(elements, make, source.broken)
     for record in records:
@@ -123,23 +112,16 @@ def _read_xml(files: list[Path], images: Images) -> Source:
 
 
 def _objects(image: Element, where: str, aside: LeftOut) -> list[Object]:
-    depths: list[float] = []
     objects = Objects(where, aside)
     for index, shape in enumerate(image, start=1):
         if shape.tag in _NO_AREA:
             aside[_NO_AREA[shape.tag]] += 1
         elif shape.tag in _DRAW:
-            objects.add(
-                f"{shape.tag} {index}", shape.get("label"), partial(_DRAW[shape.tag], shape)
-            )
-            try:
-                depths += [number(shape.get("z_order", "0"))] * (len(objects.found) - len(depths))
-            except ValueError as error:
-                raise problem(f"{where}, {shape.tag} {index}", str(error), MEND) from error
+            label, depth = shape.get("label"), shape.get("z_order", "0")
+            objects.add(f"{shape.tag} {index}", label, partial(_DRAW[shape.tag], shape), depth)
         else:
             aside[f"<{shape.tag}> elements"] += 1
-    order = sorted(range(len(depths)), key=lambda index: depths[index])
-    return [objects.found[index] for index in order]
+    return objects.found
 
 
 def _polygon(shape: Element) -> partial[Patch]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.convert.classes import Background, Plan, plan_classes, read_merge, to_yaml
-from hrseg.data.convert.known import known_classes, split_name
+from hrseg.data.convert.known import known_classes, known_split
 from hrseg.data.convert.parts import (
     Order,
     Progress,
@@ -271,8 +271,8 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
 def _with_split(record: Record) -> Record:
     """Take the first folder of an image's name as its split, where the tool knows none and it is one."""
     first, slash, rest = record.name.partition("/")
-    known = bool(slash) and not record.split and split_name(first) in ("train", "val", "test")
-    return replace(record, split=split_name(first), name=rest) if known else record
+    split = "" if record.split or not slash else known_split(first)
+    return replace(record, split=split, name=rest) if split else record
 
 
 def _places(records: Sequence[Record], split: str) -> list[str]:

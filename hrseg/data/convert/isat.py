@@ -81,13 +81,12 @@ def _record(file: Path, base: Path, finder: Images, aside: LeftOut) -> Record:
         name = str(content["info"].get("name") or file.stem)
         size = int(number(content["info"]["height"])), int(number(content["info"]["width"]))
         rows = [dict(row) for row in content["objects"]]
-        layers = [number(row.get("layer", index)) for index, row in enumerate(rows)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise problem(where, fault(error), "Save it again in ISAT") from error
     objects = Objects(where, aside)
-    for index in sorted(range(len(rows)), key=lambda i: layers[i]):
-        row = rows[index]
-        objects.add(f"object {index + 1}", row.get("category"), partial(_draw, row))
+    for index, row in enumerate(rows, start=1):
+        depth = row.get("layer", index)
+        objects.add(f"object {index}", row.get("category"), partial(_draw, row), depth)
     return Record(
         name=Path(where).with_suffix("").as_posix(),
         image=finder.find(name, where, file.stem),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from hrseg.data.convert.files import NoArea, corners
+from hrseg.data.convert.files import NoArea, corners, number
 from hrseg.data.convert.polygons import Patch, Ring, Size
 from hrseg.errors import DataError
 
@@ -161,15 +161,24 @@ class Objects:
     Attributes:
         where: The image, for messages.
         aside: Told what is left out.
-        found: The objects that have an area.
     """
 
     where: str
     aside: LeftOut
-    found: list[Object] = field(default_factory=list)
+    _found: list[tuple[float, Object]] = field(default_factory=list)
+
+    @property
+    def found(self) -> list[Object]:
+        """The objects that have an area, the deepest first, and in the order of the file."""
+        return [item for _, item in sorted(self._found, key=lambda pair: pair[0])]
 
     def add(
-        self, place: str, label: Any, draw: Callable[[], Callable[[Size], Patch]], **more: Any
+        self,
+        place: str,
+        label: Any,
+        draw: Callable[[], Callable[[Size], Patch]],
+        depth: Any = 0,
+        crowd: bool = False,
     ) -> None:
         """Read one object; one without an area is left out and named.
 
@@ -177,7 +186,8 @@ class Objects:
             place: Which object it is: "shape 3".
             label: Its class, as the file has it.
             draw: Reads its shape.
-            more: Other fields of `Object`.
+            depth: Objects of a higher number lie on top.
+            crowd: As in `Object`.
 
         Raises:
             DataError: It has no label, or its shape is damaged.
@@ -185,7 +195,7 @@ class Objects:
         if not isinstance(label, str) or not label:
             raise problem(f"{self.where}, {place}", "it has no label", MEND)
         try:
-            self.found.append(Object(label, draw(), place, **more))
+            self._found.append((number(depth), Object(label, draw(), place, crowd)))
         except NoArea:
             self.without_area(f"{place} ('{label}')")
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

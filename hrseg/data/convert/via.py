@@ -24,7 +24,7 @@ from hrseg.data.convert.attributes import (
     read_rows,
 )
 from hrseg.data.convert.files import Images, corners, json_start, number, read_json, safe_name
-from hrseg.data.convert.known import Known, split_name
+from hrseg.data.convert.known import Known, known_split
 from hrseg.data.convert.parts import (
     MEND,
     LeftOut,
@@ -78,7 +78,6 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
 
     def make(item: tuple[Path, str]) -> Record:
         file, name = item
-        split = split_name(file.parent.name)
         place = f"{file.name}, image '{name}'"
         objects = Objects(place, aside)
         for region in found[item]:
@@ -87,7 +86,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             safe_name(name),
             finders[file].find(name, place),
             place,
-            split if split in ("train", "val", "test") else "",
+            known_split(file.parent.name),
             objects=objects.found,
         )
 
