@@ -44,12 +44,17 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def header(path: Path) -> list[str]:
-    """Return the columns of a CSV file in lower case; none where it is another kind of file."""
+    """Return the plain words of a CSV file's columns; none where it is another kind of file."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return []
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         line = file.readline(4096)
-    return [cell.strip().strip('"#').lower() for cell in line.split(",")]
+    return [plain(cell) for cell in line.split(",")]
+
+
+def plain(name: str) -> str:
+    """Return the letters and digits of a column's name, in lower case."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def class_attribute(rows: Iterable[Mapping[str, Any]], place: str) -> str | None:
@@ -71,8 +76,8 @@ def class_attribute(rows: Iterable[Mapping[str, Any]], place: str) -> str | None
         for key, value in row.items():
             if value not in (None, "", {}, []):
                 values.setdefault(key, []).append(value)
-    plain = {"".join(c for c in key.lower() if c.isalnum()): key for key in reversed(values)}
-    usual = next((plain[word] for word in _USUAL if word in plain), None)
+    words = {plain(key): key for key in reversed(values)}
+    usual = next((words[word] for word in _USUAL if word in words), None)
     if usual is not None:
         return usual
     texts = [k for k, found in values.items() if not all(isinstance(v, int | float) for v in found)]

@@ -20,8 +20,8 @@ from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError
 from hrseg.imaging import image_size, read_mask
 
-_IMAGES = ("images", "image", "imgs", "img", "JPEGImages")
-_MASKS = ("masks", "mask", "annotations", "labels")
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+_MASKS = ("masks", "mask", "annotations", "labels", "gt", "ground_truth")
 _WORDS = re.compile(r"(?:^|(?<=[_\W]))(?:masks?|labels?|seg|gt|\d+)(?=[_\W]|$)|^[_\W]+|[_\W]+$")
 """What a name says beside the class."""
 Found = dict[tuple[str, str], tuple[Path, list[tuple[str, Path]]]]
@@ -76,17 +76,23 @@ def _find(path: Path, images: Path | None) -> tuple[Found, int]:
         return found, 0
     alone = 0
     for root in (path, *(p for p in sorted(path.glob("*")) if known_split(p.name))):
+        folders = {p.name.lower(): p for p in sorted(root.glob("*")) if p.is_dir()}
         masks, pictures = (
-            next((root / name for name in names if (root / name).is_dir()), None)
+            next((folders[name] for name in names if name in folders), root)
             for names in (_MASKS, _IMAGES)
         )
         pictures = images or pictures
-        if masks is None or pictures is None:
+        if pictures != root and masks == root:
             continue
         split = "" if root == path else known_split(root.name)
-        known = {name_of(image, pictures): image for image in visible_images(pictures, "**/*")}
+        below = "*" if pictures == root else "**/*"
+        known = {name_of(image, pictures): image for image in visible_images(pictures, below)}
+        if masks == pictures:  # all in one folder: what belongs to another image is a mask
+            known = {name: image for name, image in known.items() if not _belongs(name, known)[0]}
         found |= {(split, name): (image, []) for name, image in known.items()}
-        for mask in visible_images(masks, "**/*"):
+        for mask in visible_images(masks, "*" if masks == root else "**/*"):
+            if mask in known.values():
+                continue
             name, label = _belongs(name_of(mask, masks), known)
             if name:
                 found[split, name][1].append((label, mask))
@@ -117,8 +123,9 @@ def _belongs(name: str, images: Mapping[str, Path]) -> tuple[str, str]:
     parts = name.split("/")
     for index, part in enumerate(parts[:-1]):
         rest = "/".join(parts[:index] + parts[index + 1 :])
-        if rest in images and not known_split(part):
-            return rest, part
+        image = rest if rest in images else re.sub(r"[-_. ]?mask$", "", rest)
+        if image in images and not known_split(part):
+            return image, part
     for end in range(len(name) - 1, 0, -1):
         if name[end] in "/_-. " and name[:end] in images:
             return name[:end], _WORDS.sub("", _WORDS.sub("", name[end:])) or OBJECT

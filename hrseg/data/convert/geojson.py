@@ -151,11 +151,17 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     layers = each(files, lambda file: _layer(file, aside), source.broken)
     folder = images or (path if path.is_dir() else path.parent)
     key = class_attribute((f.properties for layer in layers for f in layer.features), str(path))
+    pictures = visible_images(folder, "**/*")
+    stems = {picture.stem.lower() for picture in pictures}
+    shared = [layer for layer in layers if layer.file.stem.lower() not in stems]
+    # roads.geojson and houses.geojson; a digit would be the number of an image
+    by_file = key is None and len(shared) > 1 and not re.search(r"\d", "".join(map(_name, shared)))
     labels: dict[int, str] = {}
     colours: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
-    for feature in (f for layer in layers for f in layer.features):
+    for layer, feature in ((layer, feature) for layer in layers for feature in layer.features):
+        usual = _name(layer) if by_file and layer in shared else OBJECT
         try:
-            label = class_of(feature.properties.get(key), classes) if key else OBJECT
+            label = class_of(feature.properties.get(key), classes) if key else usual
         except ValueError as error:
             raise problem(feature.place, str(error), MEND) from error
         if label is None:
@@ -163,7 +169,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             continue
         labels[id(feature)] = label
         colours[label] = colours.get(label) or _color(feature.properties.get(key or ""))
-    records = _records(layers, folder, labels, source)
+    records = _records(layers, folder, pictures, labels, source)
     if not records:
         raise DataError(
             f"No polygon in {path} lies on an image in {folder}. Name the folder of the images with --images; images "
@@ -171,9 +177,14 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         )
     given = list(classes.names) if classes else []
     order = dict.fromkeys([*given, *sorted(set(colours) - set(given))])
-    notes = (UNNAMED,) * (key is None and bool(labels))
+    notes = (UNNAMED,) * (key is None and OBJECT in labels.values())
+    notes += ("The polygons name no class: each file's name is one.",) * by_file
     found = {name: colours[name] for name in order}
     return replace(source, classes=found, records=records, notes=notes)
+
+
+def _name(layer: Layer) -> str:
+    return layer.file.stem
 
 
 def _files(path: Path) -> list[Path]:
@@ -270,10 +281,13 @@ def _color(value: Any) -> Color | None:
 
 
 def _records(
-    layers: list[Layer], folder: Path, labels: Mapping[int, str], source: Source
+    layers: list[Layer],
+    folder: Path,
+    pictures: list[Path],
+    labels: Mapping[int, str],
+    source: Source,
 ) -> list[Record]:
     """Return the images that polygons lie on, each with its own file's and with those of files of no image."""
-    pictures = visible_images(folder, "**/*")
     alone = len(pictures) == 1
     stems = {picture.stem.lower() for picture in pictures}
     shared = [layer for layer in layers if layer.file.stem.lower() not in stems]

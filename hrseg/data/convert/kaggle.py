@@ -22,6 +22,7 @@ from hrseg.data.convert.attributes import (
     class_of,
     class_order,
     header,
+    plain,
     read_rows,
 )
 from hrseg.data.convert.files import Images, number, safe_name
@@ -31,14 +32,14 @@ from hrseg.data.convert.polygons import Patch, Size, place
 from hrseg.errors import DataError
 
 _STEP = "Mend the line, or download the file again"
-_JOINED = ("imageid_classid", "image_label")
-_IMAGES = ("imageid", "id", "img", "image", *_JOINED)
+_JOINED = ("imageidclassid", "imagelabel")
+_IMAGES = ("imageid", "id", "img", "imgid", "image", "imagename", "filename", *_JOINED)
 _RUNS: dict[str, Literal["F", "C"]] = {
-    **{"encodedpixels": "F", "rle_mask": "F", "rle": "F", "encoding": "F"},
+    **{"encodedpixels": "F", "rlemask": "F", "maskrle": "F", "rle": "F", "encoding": "F"},
     **{"annotation": "C", "segmentation": "C"},
 }
-"""Column of the runs → whether they go down the columns (F) or along the rows (C)."""
-_CLASSES = ("classid", "class", "label", "cell_type")
+"""Column of the runs, as a plain word → whether they go down the columns (F) or along the rows (C)."""
+_CLASSES = ("classid", "class", "classname", "label", "category", "celltype")
 _NOTHING = ("", "-1", "nan")
 
 
@@ -110,18 +111,18 @@ class Columns:
         image: Column of the image; ImageId_ClassId holds the class too.
         runs: Column of the run lengths.
         label: Column of the class.
-        lower: Column in lower case → column.
+        words: Plain word of a column → column.
     """
 
     image: str
     runs: str
     label: str | None
-    lower: Mapping[str, str]
+    words: Mapping[str, str]
 
     @property
     def order(self) -> Literal["F", "C"]:
         """Whether runs go down the columns or along the rows."""
-        return _RUNS.get(self.runs.lower(), "F")
+        return _RUNS.get(plain(self.runs), "F")
 
     def image_of(self, row: Mapping[str, str]) -> str:
         """Return the image of a line."""
@@ -147,8 +148,8 @@ class Columns:
         Raises:
             ValueError: They are no numbers.
         """
-        for prefix in ("", "img_", "image_"):
-            keys = [self.lower.get(f"{prefix}{side}") for side in ("height", "width")]
+        for prefix in ("", "img", "image"):
+            keys = [self.words.get(f"{prefix}{side}") for side in ("height", "width")]
             height, width = (row[key] if key else "" for key in keys)
             if height and width:
                 return int(number(height)), int(number(width))
@@ -156,13 +157,13 @@ class Columns:
 
 
 def _columns(row: Mapping[str, str]) -> Columns:
-    lower = {key.lower(): key for key in row}
+    words = {plain(key): key for key in row}
     image, runs, label = (
-        next((lower[key] for key in keys if key in lower), None)
+        next((words[key] for key in keys if key in words), None)
         for keys in (_IMAGES, _RUNS, _CLASSES)
     )
-    joined = image is not None and image.lower() in _JOINED
-    return Columns(image or "", runs or "", image if joined else label, lower)
+    joined = image is not None and plain(image) in _JOINED
+    return Columns(image or "", runs or "", image if joined else label, words)
 
 
 def _files(path: Path) -> list[Path]:

@@ -110,7 +110,7 @@ def _is_csv(file: Path) -> bool:
 
 def _is_via(file: Path) -> bool:
     if _is_csv(file):
-        return "region_shape_attributes" in header(file)
+        return "regionshapeattributes" in header(file)
     content = json_start(file) if file.suffix.lower() == ".json" else None
     if not isinstance(content, dict):
         return False
@@ -125,6 +125,9 @@ def _of_json(file: Path) -> dict[str, list[Region]]:
     entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:
         raise problem(str(file), "it holds no images of VIA", _STEP)
+    attributes = content.get("_via_attributes")
+    choices = attributes.get("region") if isinstance(attributes, dict) else None
+    choices = choices if isinstance(choices, dict) else {}
     found: dict[str, list[Region]] = {}
     for key, entry in entries.items():
         regions = entry.get("regions") if isinstance(entry, dict) else None
@@ -135,9 +138,17 @@ def _of_json(file: Path) -> dict[str, list[Region]]:
         for region in regions:
             place = f"region {len(rows) + 1}"
             said = region if isinstance(region, dict) else {}
-            shape, attributes = said.get("shape_attributes"), said.get("region_attributes")
-            rows.append(_region(place, shape, attributes or {}, f"{file.name}, entry '{key}'"))
+            shape, chosen = said.get("shape_attributes"), said.get("region_attributes") or {}
+            row = _region(place, shape, chosen, f"{file.name}, entry '{key}'")
+            rows.append((*row[:2], {k: _chosen(v, choices.get(k)) for k, v in row[2].items()}))
     return found
+
+
+def _chosen(value: Any, attribute: Any) -> Any:
+    """Return what a project says that a number of its list of choices means."""
+    options = attribute.get("options") if isinstance(attribute, dict) else None
+    known = isinstance(options, dict) and isinstance(value, str) and value.isdecimal()
+    return (options.get(value) or value) if known else value
 
 
 def _of_csv(file: Path) -> dict[str, list[Region]]:

@@ -12,9 +12,9 @@ from tests.data.convert.test_readers import converted
 CAR, ROAD = s.SCENE == 2, s.SCENE == 1
 
 
-def lay(root, names, value=255):
+def lay(root, names, value=255, image="images/a.jpg"):
     """Write the car and the road under two names."""
-    s.photo(root / "images" / "a.jpg")
+    s.photo(root / (image if "train" not in names[0] else "images/train/a.jpg"))
     for name, mask in zip(names, (CAR, ROAD), strict=True):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         write_mask(root / name, mask.astype(np.uint8) * value)
@@ -31,6 +31,8 @@ def lay(root, names, value=255):
         ("masks/a.car.png", "masks/a.road.png"),
         ("masks/a/car.png", "masks/a/road_0.png"),
         ("labels/car/a.png", "labels/road/a.png"),
+        ("Masks/car/a_mask.png", "Masks/road/a_mask.png"),
+        ("masks/train/car/a.png", "masks/train/road/a.png"),
     ],
 )
 def test_a_mask_for_each_class(names, tmp_path):
@@ -48,6 +50,13 @@ def test_a_mask_for_each_object(names, tmp_path):
     mask, labels, _ = converted(lay(tmp_path / "source", names, value=1), tmp_path)
     assert labels.names == ["background", "object"]
     assert (mask == (s.SCENE > 0)).all()
+
+
+def test_masks_beside_the_image(tmp_path):
+    root = lay(tmp_path / "source", ("a_car.png", "a_road.png"), image="a.jpg")
+    mask, labels, _ = converted(root, tmp_path)
+    assert labels.names == ["background", "car", "road"]
+    assert (mask == np.array([0, 2, 1])[s.SCENE]).all()
 
 
 def test_the_bowl_of_2018(tmp_path):
@@ -75,6 +84,7 @@ def test_the_bowl_of_2018(tmp_path):
 def test_pairs_are_no_binary_masks_of_classes(names, tmp_path):
     root = lay(tmp_path / "source", names)
     s.photo(root / "images" / "b.jpg")
+    s.photo(root / "images" / "a.jpg")
     assert not binary.recognises(root)
 
 

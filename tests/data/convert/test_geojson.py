@@ -94,6 +94,19 @@ def test_one_layer_over_many_rasters_and_files_of_their_own(tmp_path):
     assert report.source.aside["images that no polygon touches"] == 1
 
 
+def test_files_of_one_class_each_are_named_by_it(tmp_path):
+    raster(tmp_path / "source/a.tif")
+    for name, shape in zip(("house", "road"), geometries(), strict=True):
+        features = [{"type": "Feature", "properties": {"fid": 1}, "geometry": shape}]
+        s.save(
+            tmp_path / f"source/{name}.geojson", {"type": "FeatureCollection", "features": features}
+        )
+    mask, labels, report = converted(tmp_path / "source", tmp_path)
+    assert labels.names == ["background", "house", "road"]
+    assert (mask == expected()).all()
+    assert "each file's name is one" in report.text()
+
+
 def test_world_files_give_the_place(tmp_path):
     s.photo(tmp_path / "source/a.png", SIZE)
     (middle,) = on_the_ground([(0.5, 0.5)])

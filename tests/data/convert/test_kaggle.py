@@ -17,6 +17,7 @@ FORMS = {
     "carvana": ([{"img": "a.png", "rle_mask": RUNS}], "object"),
     "salt": ([{"id": "a", "rle_mask": RUNS}], "object"),
     "hubmap": ([{"id": "a", "encoding": RUNS}], "object"),
+    "own": ([{"image_id": "a", "class_name": "no", "mask_rle": RUNS}], "no"),
     "fashion": (
         [{"ImageId": "a", "EncodedPixels": RUNS, "Height": 6, "Width": 8, "ClassId": "31_5_12"}],
         "class 31",

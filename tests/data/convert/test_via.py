@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_projects_circles_and_turned_ellipses(tmp_path):
     assert np.argwhere(mask == 1).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert np.argwhere(mask == 2).min(axis=0).tolist() == [0, 5]
     assert np.argwhere(mask == 2).max(axis=0).tolist() == [5, 6]
+
+
+def test_numbers_of_choices_are_what_the_project_says(tmp_path):
+    rect = {"name": "rect", "x": 0, "y": 0, "width": 2, "height": 2}
+    path = project(tmp_path / "p", [(rect, "1")], "type")
+    content = json.loads(path.read_text())
+    content["_via_attributes"]["region"]["type"]["options"] = {"1": "cat", "2": "dog"}
+    _, labels, _ = converted(s.save(path, content), tmp_path)
+    assert labels.names == ["background", "cat"]
 
 
 def test_a_folder_for_each_split(tmp_path):
