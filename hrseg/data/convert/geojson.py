@@ -158,7 +158,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     by_file = key is None and len(shared) > 1 and not re.search(r"\d", "".join(map(_name, shared)))
     labels: dict[int, str] = {}
     colours: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
-    for layer, feature in ((layer, feature) for layer in layers for feature in layer.features):
+    for layer, feature in [(x, feature) for x in layers for feature in x.features]:
         usual = _name(layer) if by_file and layer in shared else OBJECT
         try:
             label = class_of(feature.properties.get(key), classes) if key else usual

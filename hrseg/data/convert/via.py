@@ -147,8 +147,9 @@ def _of_json(file: Path) -> dict[str, list[Region]]:
 def _chosen(value: Any, attribute: Any) -> Any:
     """Return what a project says that a number of its list of choices means."""
     options = attribute.get("options") if isinstance(attribute, dict) else None
-    known = isinstance(options, dict) and isinstance(value, str) and value.isdecimal()
-    return (options.get(value) or value) if known else value
+    if isinstance(options, dict) and isinstance(value, str) and value.isdecimal():
+        return options.get(value) or value
+    return value
 
 
 def _of_csv(file: Path) -> dict[str, list[Region]]:
