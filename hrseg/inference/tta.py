@@ -5,7 +5,7 @@ averaged probabilities back, and their argmax the class.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
-from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.grid import BATCH_PIXELS, WINDOW_PIXELS, Grid, default_window, plan_windows
+from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.protocol import Protocol, Size
 from hrseg.inference.windows import Block, Source, TensorSource, whole_map, window_blocks
 from hrseg.kernels.labels import LabelBand, labels_from_logits, logit_rows, reduce_blocks
@@ -171,9 +171,7 @@ class Scorer:
         row = self.protocol
         stride = row.stride_of(window) if row.window else None
         batch = self._batch(window)
-        return plan_windows(
-            size, window, row.overlap, stride=stride, blend=row.blend, batch=batch
-        )
+        return plan_windows(size, window, row.overlap, stride=stride, blend=row.blend, batch=batch)
 
     def _batch(self, window: Size) -> int:
         return max(1, int(self.batch_pixels // (window[0] * window[1])))

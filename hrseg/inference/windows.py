@@ -168,7 +168,10 @@ def window_blocks(
             total[..., :done, :].div_(weight[:done])
             yield top, first, total[..., :done, :]
             waiting.put(first, total[..., done:, :], weight[done:])
-            del total, weight  # not to be held while the network runs; so does whoever takes a block
+            del (
+                total,
+                weight,
+            )  # not to be held while the network runs; so does whoever takes a block
         waiting.rows = h - done
 
 

@@ -147,7 +147,8 @@ def _joined(bands: Sequence[LabelBand], dim: int) -> LabelBand:
     maps = {}
     for field in fields(LabelBand)[1:]:
         parts = [getattr(band, field.name) for band in bands]
-        maps[field.name] = None if parts[0] is None else torch.cat(parts, dim)
+        if parts[0] is not None:
+            maps[field.name] = torch.cat(parts, dim)
     return LabelBand(bands[0].top, **maps)
 
 

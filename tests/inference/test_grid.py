@@ -13,7 +13,9 @@ def test_windows_on_the_grid_cover_every_pixel_and_share_as_much_as_was_asked(ov
         assert spans[0][0] == 0
         assert sum(spans[-1]) == length
         assert all(start % 32 == 0 for start, _ in spans)
-        assert all(b - a <= step <= max(32, 96 * (1 - overlap)) for (a, _), (b, _) in pairwise(spans))
+        assert all(
+            b - a <= step <= max(32, 96 * (1 - overlap)) for (a, _), (b, _) in pairwise(spans)
+        )
         assert all(n == 96 for _, n in spans[:-1])
         assert spans[-1][1] < 128
         assert grid.size == (length, 96)

@@ -11,7 +11,7 @@ def test_maps_are_those_of_the_softmax_whatever_the_bands():
     maps = Reduction(2, (9, 7), KEEP, kept=(4, 1))
     for top in range(0, 9, 4):
         for left in (0, 4):
-                maps.add(top, left, logits[..., top : top + 4, left : left + 4])
+            maps.add(top, left, logits[..., top : top + 4, left : left + 4])
     p = logits.double().softmax(dim=1)
     first, second = p.topk(2, dim=1).values.unbind(dim=1)
     entropy = -(p * p.log()).sum(dim=1) / np.log(5)

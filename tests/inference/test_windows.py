@@ -87,7 +87,12 @@ def test_neighbours_fade_into_one_another():
     # window values 0 and 1: with the ramp the blend rises steadily inside the overlap
     values = iter([0.0, 1.0])
     out = sliding_window(
-        lambda x: torch.full_like(x, next(values)), torch.rand(1, 1, 64, 96), (64, 64), 0.5, batch=1, blend="ramp"
+        lambda x: torch.full_like(x, next(values)),
+        torch.rand(1, 1, 64, 96),
+        (64, 64),
+        0.5,
+        batch=1,
+        blend="ramp",
     )
     middle = out[0, 0, 0, 32:64]
     assert (middle.diff() > 0).all()

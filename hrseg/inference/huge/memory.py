@@ -74,9 +74,7 @@ def used_memory() -> int:
         return peak * (1 if sys.platform == "darwin" else 1024)
 
 
-def check_limit(
-    predictor: Predictor, size: Size, limit: int | None, held: int, name: str
-) -> None:
+def check_limit(predictor: Predictor, size: Size, limit: int | None, held: int, name: str) -> None:
     """Refuse a limit that an image cannot be segmented in; without one, say where it takes more than DEFAULT_BYTES.
 
     Args:
@@ -94,7 +92,9 @@ def check_limit(
     need = held + window_bytes(predictor, grid)
     if limit is None:
         if need > used_memory() + DEFAULT_BYTES:
-            log.warning("%s needs %.1f GiB. To be refused instead: --max-memory.", name, need / 2**30)
+            log.warning(
+                "%s needs %.1f GiB. To be refused instead: --max-memory.", name, need / 2**30
+            )
         return
     if need <= limit:
         return
@@ -122,7 +122,9 @@ def window_bytes(predictor: Predictor, grid: Grid) -> int:
     logits = 4 * predictor.labels.num_classes if on_host else 0
     if grid.whole and row.plain and getattr(predictor.logits_fn, "coarse", None):
         logits = 0  # reduced from the head's own resolution
-    maps = 2 if row.plain else 4  # of a window, and of those that are blended; scores of a view, and their sum
+    maps = (
+        2 if row.plain else 4
+    )  # of a window, and of those that are blended; scores of a view, and their sum
     network = 8 * predictor.in_channels
     if on_host:
         network += engine_bytes(predictor)

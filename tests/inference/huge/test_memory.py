@@ -46,7 +46,11 @@ def cut(**options):
     return replace(choose_protocol(options.pop("protocol", "whole"), **options), whole_pixels=96**2)
 
 
-OPTIONS = {"plain": {}, "windows": {"window": (64, 64)}, "views": {"scales": (0.5, 1), "flip": True}}
+OPTIONS = {
+    "plain": {},
+    "windows": {"window": (64, 64)},
+    "views": {"scales": (0.5, 1), "flip": True},
+}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,8 @@ def test_what_a_network_takes_follows_from_its_form():
 def test_windows_take_as_much_however_high_the_image_is():
     predictor = tiny()
     needs = [
-        window_bytes(predictor, plan_windows((height, 5000), (512, 512))) for height in (2000, 90_000)
+        window_bytes(predictor, plan_windows((height, 5000), (512, 512)))
+        for height in (2000, 90_000)
     ]
     assert needs[0] == pytest.approx(needs[1], rel=0.1)
     smaller = window_bytes(predictor, plan_windows((2000, 5000), (256, 256)))

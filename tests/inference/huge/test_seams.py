@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hrseg.imaging import read_image
-from hrseg.inference.huge import segment_huge
 from hrseg.inference.grid import WINDOW_PIXELS
+from hrseg.inference.huge import segment_huge
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.protocols import choose_protocol
 from tools.bench_large import borders

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-import torch
 
 from hrseg.cli import main
 from hrseg.data.labels import Label, LabelSet
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image, read_mask
-from hrseg.inference.huge import is_large, parse_size, segment_huge
+from hrseg.inference.huge import is_large, segment_huge
 from hrseg.inference.predictor import Predictor
 from hrseg.runtime import predict_files
 
