@@ -39,7 +39,7 @@ class Facts(NamedTuple):
     outputs: tuple[str, ...]
     precision: str
     config: dict[str, Any]
-    network: dict[str, Any] = {}
+    network: dict[str, Any] | None = None
 
 
 def make_card(

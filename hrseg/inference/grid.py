@@ -12,9 +12,9 @@ from hrseg.inference.blending import Blend
 STRIDE = 32
 """Windows are multiples of the coarsest stride, so that every window's grid of features is the image's."""
 WHOLE_PIXELS = 2 * 1536**2
-"""Above this, as the network sees it, an image is cut into windows: 4.7 megapixels, or 2.1 that are enlarged 1.5 times."""
+"""Above this, as the network sees it, an image is cut into windows: 4.7 megapixels, or 2.1 enlarged 1.5 times."""
 WINDOW_PIXELS = 1440**2
-"""Pixels of a window, as the network sees them, where no other is asked for: 960 x 960 that are enlarged 1.5 times."""
+"""Pixels of a window, as the network sees them, where no other is asked for: 960 x 960 enlarged 1.5 times."""
 BATCH_PIXELS = 2**21
 """Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
 OVERLAP = 0.25
@@ -107,7 +107,7 @@ def plan_windows(
 
     Example:
         >>> plan_windows((100, 300), (128, 128), 0.5).columns
-        ((0, 128), (64, 128), (128, 128), (160, 140))
+        ((0, 128), (64, 128), (128, 128), (192, 108))
         >>> plan_windows((100, 300), (128, 128), 0.5, blend="equal").columns
         ((0, 128), (64, 128), (128, 128), (172, 128))
     """
@@ -141,7 +141,7 @@ def default_window(pixels: float) -> Size:
 
 def _spans(length: int, window: int, step: int, grid: int) -> tuple[Span, ...]:
     """Return windows along one side; the last begins on the grid and ends with the image."""
-    last = (length - window) // grid * grid
+    last = -(-(length - window) // grid) * grid
     return (*((start, window) for start in range(0, last, step)), (last, length - last))
 
 

@@ -105,7 +105,7 @@ class Scorer:
         aligned: Whether maps are resized with aligned corners, as in networks of policy "bilinear_aligned".
         rgb: Whether images are RGB of 8 bits, which some published protocols resize as such.
         input_scale: By how much the network enlarges its images, see `input_scale`.
-        device: Where it runs: a GPU runs windows together, as many as grid.BATCH_PIXELS allow; a CPU gains nothing by it.
+        device: A GPU runs windows together, as many as grid.BATCH_PIXELS allow; a CPU gains nothing by it.
 
     Shape:
         (N, bands, H, W) → (N, K, H, W)

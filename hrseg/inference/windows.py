@@ -192,6 +192,7 @@ def _columns(
     ):
         run = [(x, w) for x, w in columns if not (waiting.known and source.empty(top, x, h, w))]
         parts: tuple[torch.Tensor, ...] = ()
+        cuts: list[torch.Tensor] = []
         if run:
             cuts = [source.cut(top, x, h, w) for x, w in run]
             parts = logits_fn(torch.cat(cuts) if len(cuts) > 1 else cuts[0]).split(len(cuts[0]))
@@ -202,7 +203,7 @@ def _columns(
             ramp = weights(h, w, part.dtype, part.device)
             total[..., x - left : x - left + w].addcmul_(part, ramp)
             weight[:, x - left : x - left + w] += ramp
-        parts, part = (), torch.empty(0)  # not to be held while the columns are reduced
+        parts, cuts, part = (), [], torch.empty(0)  # not to be held while the columns are reduced
         yield left, total[..., : after - left], weight[:, : after - left]
         total, weight = total[..., after - left :].clone(), weight[:, after - left :].clone()
         left = after

@@ -28,7 +28,7 @@ HEADROOM = 128 * 2**20
 DEFAULT_BYTES = int(1.2 * 2**30)
 """What a large image may take beside the process with its model, before hrseg says so, where no limit is set."""
 IN_MEMORY = 40
-"""Bytes of a pixel of an image that is held whole, and of the next: as stored, mask, confidence, overlay and its file."""
+"""Bytes of a pixel of an image that is held whole, and of the next: pixels, mask, confidence, overlay, its file."""
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _LEAST = 2**29
 _PROBE = 256
@@ -98,14 +98,12 @@ def check_limit(predictor: Predictor, size: Size, limit: int | None, held: int, 
         return
     if need <= limit:
         return
-    if grid.whole:
-        how = "in one piece"
-    else:
-        how = f"in windows of {grid.rows[0][1]} x {grid.columns[0][1]}"
+    windows = f"in windows of {grid.rows[0][1]} x {grid.columns[0][1]}"
+    how = "in one piece" if grid.whole else windows
     smaller = ""
     for side in (768, 512, 256, 128):
-        windows = plan_windows(size, (side, side), batch=1)
-        if not predictor.protocol.absolute and held + window_bytes(predictor, windows) < limit:
+        cut = plan_windows(size, (side, side), batch=1)
+        if not predictor.protocol.absolute and held + window_bytes(predictor, cut) < limit:
             smaller = f", or choose windows that fit: --window {side} {side}"
             break
     raise DataError(

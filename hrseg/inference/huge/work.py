@@ -1,4 +1,4 @@
-"""One large image from its file to its results: rows read as windows need them, bands of labels, and the final files."""
+"""One large image from its file to its results: rows as windows need them, bands of labels, the final files."""
 
 import logging
 import os

@@ -109,8 +109,8 @@ def test_a_refusal_names_windows_that_fit(tmp_path):
     def accepted(done, total):  # told of before the first window
         raise KeyboardInterrupt
 
+    options = {"max_memory": limit - 2**28, "progress": accepted}
     with pytest.raises(KeyboardInterrupt):
-        options = {"max_memory": limit - 2**28, "progress": accepted}
         segment_huge(smaller, image, tmp_path / "out", **options)
 
 
@@ -123,7 +123,7 @@ def test_what_a_network_takes_follows_from_its_form():
     assert taken("hrnet_w18_small_v1") == small > 100
     assert taken("hrnet_w48") > 2 * small
     assert taken("hrnet_w18_small_v1", input_scale=2.0) > 3.5 * small
-    # one convolution at stride 4 and logits at the image's size, by hand: 5 x 4 / 16 + 5 x 4 bytes a pixel, and the image
+    # one convolution at stride 4 and logits at the image's size: 5 x 4 / 16 + 5 x 4 bytes a pixel, and the image
     assert network_bytes(Tiny(), 3) == int(5 * 4 / 16 + 5 * 4 + 3 * 4)
 
 
