@@ -167,12 +167,13 @@ def _instances(
         objects = Objects(where, source.aside)
         for row in rows[number]:
             what = f"annotation {row.get('id')}"
+            if not row.get("segmentation"):
+                kind = "objects with a box only" if "bbox" in row else "rows without an outline"
+                source.aside[kind] += 1
+                continue
             category = row.get("category_id")
             if not isinstance(category, int) or category not in names:
                 raise problem(f"{where}, {what}", f"there is no category {category!r}", MEND)
-            if not row.get("segmentation"):
-                source.aside["objects with a box only"] += 1
-                continue
             draw = partial(_region, row["segmentation"], size, objects, what)
             crowd = bool(row.get("iscrowd"))
             objects.add(what, names[category], draw, depth=-crowd, crowd=crowd)
