@@ -211,6 +211,11 @@ class Images:
                         found[path.stem.lower()][path] = None
         return {name: list(paths) for name, paths in found.items()}
 
+    def name(self, image: Path) -> str:
+        """Return the place of an image that was found, below its folder and without suffix."""
+        base = next((folder for folder in self.folders if folder in image.parents), image.parent)
+        return safe_name(image.relative_to(base).as_posix())
+
     def find(self, name: str, place: str, *others: str) -> Path:
         """Find an image by its name, with or without folders and suffix.
 
