@@ -6,16 +6,19 @@ Nothing is refused here. What has no partner is listed, and what was left aside 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_name
+from hrseg.data.check.affixes import constant_affixes, cut_off, twin_affix
+from hrseg.data.check.lists import Lists, read_lists
+from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_names, spectral_rank
 from hrseg.data.layouts import Pair
+from hrseg.data.layouts.pairs import mask_of
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGE_SUFFIXES, read_mask
+from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES, read_mask
 
 _KEYS: tuple[Callable[[Named], Hashable], ...] = (
     lambda f: (f.split, f.group, f.stem),
@@ -25,10 +28,6 @@ _KEYS: tuple[Callable[[Named], Hashable], ...] = (
     lambda f: re.sub(r"[^a-z0-9]", "", f.stem.lower()) or f.stem,
 )
 """What partners share, strictest first; a key counts where it is single on both sides."""
-_LISTS = re.compile(
-    r"(train|training|val|valid|validation|test|testing)(set|_?list|_?files)?$", re.I
-)
-_SPLIT_OF = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _LOOKS = 3  # files opened per folder where names say nothing
 _FEW = 64  # a mask has fewer values than this
 
@@ -43,6 +42,8 @@ class Found:
         masks_alone: Masks without an image.
         notes: What was left aside, in sentences.
         where: Where images and masks lie, in a few words.
+        bare: Split → images without a mask.
+        folders: Image → its folders that say neither role nor split, such as a patient or flight.
     """
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
@@ -50,59 +51,185 @@ class Found:
     masks_alone: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     where: str = ""
+    bare: dict[str, list[Path]] = field(default_factory=dict)
+    folders: dict[Path, str] = field(default_factory=dict)
 
 
-def pair_any(root: Path) -> Found:
-    """Pair the images and masks of any tree."""
-    files = [read_name(path, root) for path in image_files(root)]
+def pair_any(root: Path, masks: str | None = None) -> Found:
+    """Pair the images and masks of any tree.
+
+    Args:
+        root: Its folder.
+        masks: Pattern of the mask of an image, as `mask_of` takes it; None goes by names.
+
+    Raises:
+        DataError: The pattern cannot be used, leads nowhere, or leads twice to one mask.
+    """
+    files = read_names(image_files(root), root)
+    found = Found()
+    lists = read_lists(root, files)
+    partners = {} if masks is None else _by_pattern(files, root, masks)
+    partners = partners or lists.partners
+    files = _with_roles(files, partners)
     aside = [file for file in files if file.role == OTHER]
     files = [file for file in files if file.role != OTHER]
     if not any(file.role == MASK for file in files):
         files = _by_looking(files)
     images = [file for file in files if file.role in (IMAGE, "")]
-    masks = [file for file in files if file.role == MASK]
-    found = Found()
-    if aside:
-        found.notes.append(
-            f"{len(aside):,} files such as {aside[0].path.relative_to(root)} look like instances or previews and "
-            "were left aside."
+    images, spare = _one_image_each(images, root)
+    unpaired = [file for file in files if file.role == MASK]
+    chosen = set(partners.values())
+    images, unpaired = _same_groups(images, [file for file in unpaired if file.path not in chosen])
+    if masks is None:
+        matched, kinds = _best_families(
+            [image for image in images if image.path not in partners], unpaired
         )
-    partners, kinds = _best_families(images, masks)
-    for kind, count in kinds[1:]:
-        found.notes.append(
-            f"{count:,} more masks of another kind ({'/'.join(kind)}) were left aside; "
-            f"{'/'.join(kinds[0][0])} was used."
-        )
-    used = {kind for kind, _ in kinds}
-    chosen = {kinds[0][0]} if kinds else set()
-    matched = set(partners.values())
-    found.masks_alone = [
-        m.path for m in masks if m not in matched and (m.family in chosen or m.family not in used)
-    ]
-    listed = {} if any(image.split for image in images) else _listed(root, images)
-    in_split: dict[str, list[Named]] = defaultdict(list)
-    for image in images:
-        mask = partners.get(image)
-        split = image.split or listed.get(image.path, "") or (mask.split if mask else "") or "all"
-        in_split[split].append(image)
-    for split in sorted(in_split, key=_order):
-        with_mask = [image for image in in_split[split] if image in partners]
-        if with_mask:
-            bare = [image.path for image in in_split[split] if image not in partners]
-            found.images_alone += bare
-            chosen_images = with_mask
-        elif split == "test" and partners:
-            chosen_images = in_split[split]
-        else:
-            found.images_alone += [image.path for image in in_split[split]]
-            continue
-        names = _names([image.path for image in chosen_images], root)
-        found.splits[split] = [
-            Pair(image.path, partners[image].path if image in partners else None, name)
-            for image, name in zip(chosen_images, names, strict=True)
-        ]
-    found.where = _where(partners, root)
+        partners = partners | {image.path: mask.path for image, mask in matched.items()}
+    else:
+        kinds = []
+    found.notes += lists.notes
+    for what, left in (
+        ("look like instances or previews", aside),
+        ("are further bands of images that RGB files show", spare),
+    ):
+        if left:
+            found.notes.append(
+                f"{len(left):,} files such as {left[0].path.relative_to(root)} {what} and were left aside."
+            )
+    for kind, others in kinds[1:]:
+        if others:
+            found.notes.append(
+                f"{len(others):,} more masks of another kind ({'/'.join(kind)}) were left aside; "
+                f"{'/'.join(kinds[0][0])} was used."
+            )
+    used = {*partners.values(), *(mask.path for _, others in kinds for mask in others)}
+    found.masks_alone = [mask.path for mask in unpaired if mask.path not in used]
+    _divide_by_names(found, images, unpaired, partners, lists, root)
+    found.where = _where(partners, images, root)
+    found.folders = {
+        path: "/".join(image.group) for image in images if (path := image.path) in partners
+    }
     return found
+
+
+def _divide_by_names(
+    found: Found,
+    images: Sequence[Named],
+    masks: Sequence[Named],
+    partners: dict[Path, Path],
+    lists: Lists,
+    root: Path,
+) -> None:
+    """Put the pairs into the splits that lists and folders tell, and list images without a mask."""
+    of_mask = {mask.path: mask.split for mask in masks}
+    by_lists = bool(lists.partners) or not any(image.split for image in images)
+    in_split: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        told = lists.splits.get(image.path, "") if by_lists else ""
+        mask = partners.get(image.path)
+        split = told or image.split or (of_mask.get(mask, "") if mask else "") or "all"
+        in_split[split].append(image.path)
+    for split in sorted(in_split, key=_order):
+        taken = [path for path in in_split[split] if path in partners]
+        bare = [path for path in in_split[split] if path not in partners]
+        if not taken and split == "test" and partners:
+            taken, bare = bare, []  # the masks of a test are often kept back
+        found.images_alone += bare
+        if bare:
+            found.bare[split] = bare
+        if taken:
+            names = _names(taken, root)
+            found.splits[split] = [
+                Pair(path, partners.get(path), name)
+                for path, name in zip(taken, names, strict=True)
+            ]
+
+
+def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, Path]:
+    """Pair by a pattern of the user's.
+
+    Raises:
+        DataError: It leads from no image to a file, or from two images to one.
+    """
+    there = {file.path for file in files}
+    partners: dict[Path, Path] = {}
+    expected = [mask_of(pattern, file.path, root) for file in files]
+    for file, mask in zip(files, expected, strict=True):
+        if mask in there and mask != file.path:
+            partners[file.path] = mask
+    # a pattern such as masks/{stem}.png takes the masks themselves for images too
+    masks = set(partners.values())
+    partners = {image: mask for image, mask in partners.items() if image not in masks}
+    if not partners and files:
+        image = next((file for file in files if file.role != MASK), files[0])
+        place = mask_of(pattern, image.path, root)
+        raise DataError(
+            f"--masks '{pattern}' leads to no mask in {root}: for {image.path.relative_to(root)} it gives "
+            f"{place.relative_to(root)}, which does not exist. {{stem}} is the image's name without its suffix, {{name}} "
+            "with it, {folder} its folders below the root, {1} the first of them."
+        )
+    twice = [mask for mask, count in Counter(partners.values()).items() if count > 1]
+    if twice:
+        both = [image.relative_to(root) for image, mask in partners.items() if mask == twice[0]][:2]
+        raise DataError(
+            f"--masks '{pattern}' gives {both[0]} and {both[1]} the same mask {twice[0].relative_to(root)}. Add what tells "
+            "them apart: {folder} for the folders of the image, {1} for the first of them, or {name} for the whole name."
+        )
+    return partners
+
+
+def _with_roles(files: Sequence[Named], partners: dict[Path, Path]) -> list[Named]:
+    """Give the files of a list or pattern the role that it says, whatever their names."""
+    masks = set(partners.values())
+    return [
+        replace(file, role=IMAGE)
+        if file.path in partners
+        else replace(file, role=MASK)
+        if file.path in masks
+        else file
+        for file in files
+    ]
+
+
+def _one_image_each(images: Sequence[Named], root: Path) -> tuple[list[Named], list[Named]]:
+    """Leave out the infrared version of an image where there is one in RGB."""
+    versions: dict[Hashable, list[Named]] = defaultdict(list)
+    for image in images:
+        versions[image.split, image.group, image.stem].append(image)
+    spare = []
+    for several in versions.values():
+        if len(several) > 1:
+            ranks = [spectral_rank(image.path, root) for image in several]
+            if ranks.count(min(ranks)) == 1:
+                spare += [i for i, its in zip(several, ranks, strict=True) if its > min(ranks)]
+    left = set(spare)
+    return [image for image in images if image not in left], spare
+
+
+def _same_groups(
+    images: Sequence[Named], masks: Sequence[Named]
+) -> tuple[list[Named], list[Named]]:
+    """Keep of the groups what both sides share; a mask's other folders name its kind where masks collide."""
+    sides = [{part for file in files for part in file.group} for files in (images, masks)]
+    shared = sides[0] & sides[1]
+    called: list[dict[str, str]] = [{part: part for part in shared} for _ in sides]
+    cuts = constant_affixes(sides[0] - shared, sides[1] - shared)
+    for names, side, cut in zip(called, sides, cuts or (), strict=False):
+        names |= {part: core for part in side - shared if (core := cut_off(part, cut))}
+    kept = [
+        [
+            replace(file, group=tuple(names[part] for part in file.group if part in names))
+            for file in files
+        ]
+        for files, names in zip((images, masks), called, strict=True)
+    ]
+    counts = Counter((mask.family, _KEYS[0](mask)) for mask in kept[1])
+    return kept[0], [
+        replace(mask, family=(*mask.family, *(p for p in old.group if p not in called[1])))
+        if counts[mask.family, _KEYS[0](mask)] > 1
+        else mask
+        for old, mask in zip(masks, kept[1], strict=True)
+    ]
 
 
 def image_files(root: Path) -> list[Path]:
@@ -118,22 +245,41 @@ def image_files(root: Path) -> list[Path]:
         found += [
             Path(place, name)
             for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if not name.startswith(".")
+            and Path(name).suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
         ]
     return found
 
 
 def _match(images: Iterable[Named], masks: Iterable[Named]) -> dict[Named, Named]:
-    lonely_images, lonely_masks = list(images), list(masks)
+    """Match by names as they are, and where that fails for most masks, without a constant affix."""
+    images, masks = list(images), list(masks)
+    partners = _match_keys(images, masks)
+    taken = set(partners.values())
+    lonely = [[i for i in images if i not in partners], [m for m in masks if m not in taken]]
+    if 2 * len(lonely[1]) < len(masks):
+        return partners
+    cuts = constant_affixes(*({file.stem for file in files} for files in lonely))
+    if cuts is None:
+        return partners
+    bare = [
+        {replace(file, stem=core): file for file in files if (core := cut_off(file.stem, cut))}
+        for files, cut in zip(lonely, cuts, strict=True)
+    ]
+    found = _match_keys(list(bare[0]), list(bare[1]))
+    return partners | {bare[0][image]: bare[1][mask] for image, mask in found.items()}
+
+
+def _match_keys(images: Sequence[Named], masks: Sequence[Named]) -> dict[Named, Named]:
     partners: dict[Named, Named] = {}
     for key in _KEYS:
-        ours, theirs = _single(lonely_images, key), _single(lonely_masks, key)
+        ours, theirs = _single(images, key), _single(masks, key)
         for value, image in ours.items():
             if value in theirs and not _contradict(image, theirs[value]):
                 partners[image] = theirs[value]
         taken = set(partners.values())
-        lonely_images = [image for image in lonely_images if image not in partners]
-        lonely_masks = [mask for mask in lonely_masks if mask not in taken]
+        images = [image for image in images if image not in partners]
+        masks = [mask for mask in masks if mask not in taken]
     return partners
 
 
@@ -148,8 +294,12 @@ def _single(files: Sequence[Named], key: Callable[[Named], Hashable]) -> dict[Ha
 
 def _best_families(
     images: Sequence[Named], masks: Sequence[Named]
-) -> tuple[dict[Named, Named], list[tuple[tuple[str, ...], int]]]:
-    """Match each kind of masks; the best one counts, others fill what it leaves."""
+) -> tuple[dict[Named, Named], list[tuple[tuple[str, ...], list[Named]]]]:
+    """Match each kind of masks; the best one counts, others fill what it leaves.
+
+    Returns:
+        The pairs, and for each kind, best first, the masks that were left aside.
+    """
     families: dict[tuple[str, ...], list[Named]] = defaultdict(list)
     for mask in masks:
         families[mask.family].append(mask)
@@ -165,10 +315,9 @@ def _best_families(
     aside = []
     for family in order:
         new = {image: mask for image, mask in matches[family].items() if image not in partners}
-        if len(new) < len(matches[family]):
-            aside.append((family, len(matches[family]) - len(new)))
+        aside.append((family, [m for i, m in matches[family].items() if i not in new]))
         partners |= new
-    return partners, [(order[0], len(matches[order[0]])), *aside] if order else []
+    return partners, aside
 
 
 def _by_looking(files: Sequence[Named]) -> list[Named]:
@@ -188,13 +337,35 @@ def _by_looking(files: Sequence[Named]) -> list[Named]:
     folders: dict[Path, list[Named]] = defaultdict(list)
     for file in files:
         folders[file.path.parent].append(file)
+    named = [file for inside in folders.values() for file in _by_twins(inside)]
+    if any(file.role == MASK for file in named):
+        return named
     flat = {place for place, inside in folders.items() if _holds_masks(inside)}
     if not flat or len(flat) == len(folders):
         return list(files)
     return [
-        replace(file, role=MASK, family=("few values",), group=())
-        if file.path.parent in flat
-        else replace(file, group=())
+        replace(file, role=MASK, family=("few values",)) if file.path.parent in flat else file
+        for file in files
+    ]
+
+
+def _by_twins(files: Sequence[Named]) -> list[Named]:
+    """Find masks in a folder where each file comes twice, once with something added to its name."""
+    cut = twin_affix({file.stem for file in files})
+    if cut is None:
+        return list(files)
+    longer = [file for file in files if cut_off(file.stem, cut) in {f.stem for f in files}]
+    shorter = [file for file in files if file not in longer]
+    if _holds_masks(longer) == _holds_masks(shorter):
+        return list(files)
+    masks = longer if _holds_masks(longer) else shorter
+    return [
+        replace(
+            file,
+            role=MASK if file in masks else IMAGE,
+            family=("".join(cut),) if file in masks else (),
+            stem=cut_off(file.stem, cut) if file in longer else file.stem,
+        )
         for file in files
     ]
 
@@ -213,43 +384,6 @@ def _holds_masks(files: Sequence[Named]) -> bool:
     return True
 
 
-def _listed(root: Path, images: Sequence[Named]) -> dict[Path, str]:
-    """Return the split of each image that lists such as train.txt name."""
-    by_name: dict[str, Path | None] = {}
-    for image in images:
-        relative = image.path.relative_to(root)
-        for name in {
-            str(relative),
-            str(relative.with_suffix("")),
-            relative.name,
-            relative.stem,
-            image.stem,
-        }:
-            by_name[name] = None if by_name.get(name, image.path) != image.path else image.path
-    splits: dict[Path, str] = {}
-    for path in sorted(
-        [*root.glob("*.txt"), *root.glob("*/*.txt"), *root.glob("*/*/*.txt"), *root.glob("*.lst")]
-    ):
-        told = _LISTS.fullmatch(path.stem)
-        if not told:
-            continue
-        split = _SPLIT_OF.get(told[1].lower(), told[1].lower())
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
-            continue
-        names = [re.split(r"[\t, ]", line.strip())[0].strip('"') for line in lines if line.strip()]
-        met = [place for name in names if (place := _named(name, by_name)) is not None]
-        if names and len(met) >= 0.8 * len(names):
-            splits |= {place: splits.get(place, split) for place in met}
-    return splits
-
-
-def _named(name: str, by_name: dict[str, Path | None]) -> Path | None:
-    name = name.removeprefix("./")
-    return by_name.get(name) or by_name.get(Path(name).name) or by_name.get(Path(name).stem)
-
-
 def _names(paths: Sequence[Path], root: Path) -> list[str]:
     """Return stable short names: the stem, or more of the path where stems come twice."""
     stems = [path.stem for path in paths]
@@ -263,15 +397,14 @@ def _order(split: str) -> tuple[int, str]:
     return (known.index(split) if split in known else len(known), split)
 
 
-def _where(partners: dict[Named, Named], root: Path) -> str:
-    if not partners:
+def _where(partners: dict[Path, Path], images: Sequence[Named], root: Path) -> str:
+    image = next((image for image in images if image.path in partners), None)
+    if image is None:
         return ""
-    image, mask = next(iter(partners.items()))
+    mask = partners[image.path]
+    tails = [path.stem.partition(image.stem)[2] for path in (image.path, mask)]
     shown = [
-        (
-            file.path.relative_to(root).parent
-            / f"*{file.path.stem.partition(file.stem)[2]}{file.path.suffix}"
-        ).as_posix()
-        for file in (image, mask)
+        (path.relative_to(root).parent / f"*{tail}{path.suffix}").as_posix()
+        for path, tail in zip((image.path, mask), tails, strict=True)
     ]
     return f"{shown[0]} with {shown[1]}"
