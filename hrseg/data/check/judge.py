@@ -53,15 +53,20 @@ def judge(case: Case) -> list[Finding]:
 def _unmatched(case: Case) -> Iterator[Finding]:
     found = case.tree.found
     own = case.tree.layout == "folder"
-    left = " They are left out." if own else " Get them, or move the others away."
+    left = " They are left out (--unmasked CLASS: they hold nothing else)." if own else " Get them, or move the others away."
     if found.images_alone:
         files = tuple(map(case.below, found.images_alone))
         text = f"{counted(len(files), 'image')} without a mask: {named(files)}.{left}"
         yield Finding("warning" if own else "error", "image_without_mask", text, files)
     if found.masks_alone:
         files = tuple(map(case.below, found.masks_alone))
+        left = " They are left out." if own else " Get them, or move the others away."
         text = f"{counted(len(files), 'mask')} without an image: {named(files)}.{left}"
         yield Finding("warning" if own else "error", "mask_without_image", text, files)
+    bare = [look for look in case.looks if not look.pair.mask]
+    if bare and case.tree.unmasked is not None:
+        text = f"{counted(len(bare), 'image')} without a mask, taken as {case.tree.unmasked}: {named(case.images(bare))}."
+        yield Finding("note", "unmasked", text, case.images(bare))
     for note in found.notes:
         yield Finding("note", "left_aside", note)
     for layout in case.tree.similar:
@@ -225,7 +230,10 @@ def _classes(case: Case) -> Iterator[Finding]:
     empty = [
         look
         for look in case.looks
-        if look.values and len(case.rows) > 1 and not _learned(look, case.labels)
+        if look.values
+        and len(case.rows) > 1
+        and look.pair.table is None
+        and not learned_pixels(look, case.labels)
     ]
     if empty:
         text = f"{counted(len(empty), 'mask')} with no labelled pixel: {named(case.masks(empty))}."
@@ -274,7 +282,7 @@ def _copies(case: Case) -> Iterator[Finding]:
 
 def _amount(case: Case) -> Iterator[Finding]:
     splits = case.tree.splits
-    if "train" not in splits or "val" not in splits:
+    if not {"train", "val"} <= set(splits) and set(splits) != {"test"}:
         have = ", ".join(name for name in splits if name != "all") or "no split"
         text = f"There is {have}: the recipe divides the images, copies together, the same way each time."
         yield Finding("note", "no_split", text)
@@ -308,15 +316,14 @@ QUESTIONS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
 )
 
 
-def _learned(look: Look, labels: LabelSet) -> bool:
+def learned_pixels(look: Look, labels: LabelSet) -> int:
+    """Count the pixels of a mask that belong to a class of the table."""
+    classes = [row for row in labels.labels if row.train_id != 255]
+    values = look.values or {}
     if look.kind == "ids":
-        learned = {row.id for row in labels.labels if row.train_id != 255}
-    else:
-        learned = {
-            r << 16 | g << 8 | b
-            for r, g, b in (row.color for row in labels.labels if row.train_id != 255)
-        }
-    return look.pair.table is not None or not learned.isdisjoint(look.values or {})
+        return sum(values.get(value, 0) for value in {row.id for row in classes})
+    colours = {r << 16 | g << 8 | b for r, g, b in (row.color for row in classes)}
+    return sum(values.get(value, 0) for value in colours)
 
 
 def _couples(case: Case, couples: Sequence[Couple]) -> tuple[str, ...]:

@@ -43,7 +43,6 @@ class Found:
         notes: What was left aside, in sentences.
         where: Where images and masks lie, in a few words.
         bare: Split → images without a mask.
-        folders: Image → its folders that say neither role nor split, such as a patient or flight.
     """
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
@@ -52,7 +51,19 @@ class Found:
     notes: list[str] = field(default_factory=list)
     where: str = ""
     bare: dict[str, list[Path]] = field(default_factory=dict)
-    folders: dict[Path, str] = field(default_factory=dict)
+
+
+    def add_bare(self, root: Path) -> None:
+        """Take the images without a mask into their splits."""
+        for split, paths in self.bare.items():
+            pairs = self.splits.setdefault(split, [])
+            images = [pair.image for pair in pairs] + paths
+            masks = {pair.image: pair.mask for pair in pairs}
+            self.splits[split] = [
+                Pair(image, masks.get(image), name)
+                for image, name in zip(images, _names(images, root), strict=True)
+            ]
+        self.images_alone, self.bare = [], {}
 
 
 def pair_any(root: Path, masks: str | None = None) -> Found:
@@ -106,9 +117,6 @@ def pair_any(root: Path, masks: str | None = None) -> Found:
     found.masks_alone = [mask.path for mask in unpaired if mask.path not in used]
     _divide_by_names(found, images, unpaired, partners, lists, root)
     found.where = _where(partners, images, root)
-    found.folders = {
-        path: "/".join(image.group) for image in images if (path := image.path) in partners
-    }
     return found
 
 
