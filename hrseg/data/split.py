@@ -5,7 +5,7 @@ split. Only where a class would be missing from a split, or a split would be emp
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.check.groups import group, telling_folders, too_few
+from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import IGNORE_INDEX
@@ -92,8 +92,8 @@ class Division:
             lines.append(f"Left as it was: {split}, {count:,} images.")
         if self.folders:
             lines.append(
-                f"Images lie in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a patient, "
-                "a flight or a film, its images belong into one split: --by folder --replace"
+                f"Images lie in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
+                "patient, a flight or a film, its images belong into one split: --by folder --replace"
             )
         return "\n".join(lines)
 
@@ -136,10 +136,8 @@ def divide(
         raise DataError(f"Folder {root} does not exist. Give the folder of a dataset.")
     found = pair_any(root, masks).splits
     pairs, kept = _pool({split: found[split] for split in found if found[split]}, pool, test, root)
-    names = {
-        pair: pair.image.relative_to(root).with_suffix("").as_posix() for pair in pairs
-    }
-    groups = group(names, by)
+    names = {pair: pair.image.relative_to(root).with_suffix("").as_posix() for pair in pairs}
+    groups = group_images(names, by)
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
         raise too_few(groups, by, wanted)
@@ -196,7 +194,11 @@ def _pool(
     found: Mapping[str, Sequence[Pair]], pool: str | None, test: float, root: Path
 ) -> tuple[list[Pair], dict[str, int]]:
     """Return the pairs to divide, and the splits left alone."""
-    kept = {TEST: len(found[TEST])} if test == 0 and TEST in found and pool not in ("all", TEST) else {}
+    kept = (
+        {TEST: len(found[TEST])}
+        if test == 0 and TEST in found and pool not in ("all", TEST)
+        else {}
+    )
     there = [split for split in found if split not in kept]
     if pool not in (None, "all", *there):
         raise ConfigError(f"{root} has no split '{pool}'. --from takes all, {', '.join(there)}.")

@@ -292,7 +292,7 @@ def _kept_together(
 def _image_facts(looks: Sequence[Look]) -> dict[str, object]:
     good = [look for look in looks if not look.image_error]
     sizes = Counter(look.size for look in good)
-    mean, std = mean_and_std(good)
+    mean, std = mean_and_std(good) if good else ([], [])
     forms = Counter(f"{x.image_form.format} {x.image_form.mode}" for x in good if x.image_form)
     return {
         "count": len(looks),

@@ -10,7 +10,7 @@ from hrseg.errors import ConfigError, DataError
 Item = TypeVar("Item", bound=Hashable)
 
 
-def group(names: Mapping[Item, str], by: str) -> dict[str, list[Item]]:
+def group_images(names: Mapping[Item, str], by: str) -> dict[str, list[Item]]:
     """Group images by their place below the root.
 
     Args:
@@ -68,7 +68,7 @@ def telling_folders(names: Mapping[Item, str]) -> list[str]:
         >>> telling_folders({i: f"images/{i}" for i in range(12)})
         []
     """
-    folders = group(names, "folder")
+    folders = group_images(names, "folder")
     several = sum(len(inside) > 1 for inside in folders.values())
     largest = max(map(len, folders.values()), default=0)
     apart = len(folders) >= 3 and 2 * several > len(folders) and 2 * largest <= len(names)

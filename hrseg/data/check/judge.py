@@ -53,7 +53,11 @@ def judge(case: Case) -> list[Finding]:
 def _unmatched(case: Case) -> Iterator[Finding]:
     found = case.tree.found
     own = case.tree.layout == "folder"
-    left = " They are left out (--unmasked CLASS: they hold nothing else)." if own else " Get them, or move the others away."
+    left = (
+        " They are left out (--unmasked CLASS: they hold nothing else)."
+        if own
+        else " Get them, or move the others away."
+    )
     if found.images_alone:
         files = tuple(map(case.below, found.images_alone))
         text = f"{counted(len(files), 'image')} without a mask: {named(files)}.{left}"
@@ -65,8 +69,9 @@ def _unmatched(case: Case) -> Iterator[Finding]:
         yield Finding("warning" if own else "error", "mask_without_image", text, files)
     bare = [look for look in case.looks if not look.pair.mask]
     if bare and case.tree.unmasked is not None:
-        text = f"{counted(len(bare), 'image')} without a mask, taken as {case.tree.unmasked}: {named(case.images(bare))}."
-        yield Finding("note", "unmasked", text, case.images(bare))
+        files = case.images(bare)
+        text = f"{counted(len(bare), 'image')} without a mask, taken as {case.tree.unmasked}: {named(files)}."
+        yield Finding("note", "unmasked", text, files)
     for note in found.notes:
         yield Finding("note", "left_aside", note)
     for layout in case.tree.similar:
@@ -212,6 +217,10 @@ def _classes(case: Case) -> Iterator[Finding]:
     splits = [
         split for split, pairs in case.tree.splits.items() if any(pair.mask for pair in pairs)
     ]
+    seen = {name for name, row in rows.items() if row.pixels} | {case.tree.unmasked} - {None}
+    if len(seen) == 1:
+        text = f"All labelled pixels are {seen.pop()}; a network needs two classes to tell apart."
+        yield Finding("error", "one_class", text)
     absent = [name for name in case.labels.names if name not in rows or not rows[name].pixels]
     if absent:
         text = f"Of the table's classes {len(absent)} never appear: {named(absent)}."

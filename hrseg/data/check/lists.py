@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hrseg.data.check.result import counted
 from hrseg.data.check.roles import MASK, Named, folder_words
 from hrseg.data.layouts.pairs import list_words
 
@@ -55,8 +56,9 @@ def read_lists(root: Path, files: Sequence[Named]) -> Lists:
         if not rows or len(met) < 0.8 * len(rows):
             continue
         if len(met) < len(rows):
+            gone = counted(len(rows) - len(met), "file")
             found.notes.append(
-                f"{path.relative_to(root)} names {len(rows) - len(met):,} files that are not there; they are left out."
+                f"{path.relative_to(root)} names {gone} not to be found here, left out."
             )
         for image, mask in met:
             twice += [image] if found.splits.setdefault(image, split) != split else []
@@ -64,8 +66,8 @@ def read_lists(root: Path, files: Sequence[Named]) -> Lists:
                 found.partners.setdefault(image, mask)
     if twice:
         found.notes.append(
-            f"{len(set(twice)):,} images stand in lists of two splits, such as {twice[0].relative_to(root)}; each is "
-            "taken for the first, or a score would be of images from the training."
+            f"{counted(len(set(twice)), 'image')} in the lists of two splits, such as {twice[0].relative_to(root)}: "
+            "taken for the first, since a score on images from the training says nothing."
         )
     return found
 

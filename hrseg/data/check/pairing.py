@@ -6,7 +6,7 @@ Nothing is refused here. What has no partner is listed, and what was left aside 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from hrseg.data.check.affixes import constant_affixes, cut_off, twin_affix
 from hrseg.data.check.lists import Lists, read_lists
+from hrseg.data.check.result import counted
 from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_names, spectral_rank
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import mask_of
@@ -51,7 +52,6 @@ class Found:
     notes: list[str] = field(default_factory=list)
     where: str = ""
     bare: dict[str, list[Path]] = field(default_factory=dict)
-
 
     def add_bare(self, root: Path) -> None:
         """Take the images without a mask into their splits."""
@@ -100,18 +100,18 @@ def pair_any(root: Path, masks: str | None = None) -> Found:
         kinds = []
     found.notes += lists.notes
     for what, left in (
-        ("look like instances or previews", aside),
-        ("are further bands of images that RGB files show", spare),
+        ("with instances or previews by the name", aside),
+        ("with other bands of images that RGB files show", spare),
     ):
         if left:
             found.notes.append(
-                f"{len(left):,} files such as {left[0].path.relative_to(root)} {what} and were left aside."
+                f"{counted(len(left), 'file')} such as {left[0].path.relative_to(root)} {what}; left aside."
             )
     for kind, others in kinds[1:]:
         if others:
             found.notes.append(
-                f"{len(others):,} more masks of another kind ({'/'.join(kind)}) were left aside; "
-                f"{'/'.join(kinds[0][0])} was used."
+                f"{counted(len(others), 'mask')} of another kind ({'/'.join(kind)}), left aside; "
+                f"{'/'.join(kinds[0][0])} is used."
             )
     used = {*partners.values(), *(mask.path for _, others in kinds for mask in others)}
     found.masks_alone = [mask.path for mask in unpaired if mask.path not in used]
@@ -173,15 +173,15 @@ def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, 
         place = mask_of(pattern, image.path, root)
         raise DataError(
             f"--masks '{pattern}' leads to no mask in {root}: for {image.path.relative_to(root)} it gives "
-            f"{place.relative_to(root)}, which does not exist. {{stem}} is the image's name without its suffix, {{name}} "
-            "with it, {folder} its folders below the root, {1} the first of them."
+            f"{place.relative_to(root)}, which does not exist. {{stem}} is the image's name without its suffix, "
+            "{name} with it, {folder} its folders below the root, {1} the first of them."
         )
     twice = [mask for mask, count in Counter(partners.values()).items() if count > 1]
     if twice:
         both = [image.relative_to(root) for image, mask in partners.items() if mask == twice[0]][:2]
         raise DataError(
-            f"--masks '{pattern}' gives {both[0]} and {both[1]} the same mask {twice[0].relative_to(root)}. Add what tells "
-            "them apart: {folder} for the folders of the image, {1} for the first of them, or {name} for the whole name."
+            f"--masks '{pattern}' gives {both[0]} and {both[1]} the same mask {twice[0].relative_to(root)}. Add what "
+            "tells them apart: {folder} for the image's folders, {1} for the first of them, or {name} for its whole name."
         )
     return partners
 

@@ -221,9 +221,7 @@ def _nothing(root: Path, found: Found) -> str:
             f"{root} holds {counted(len(masks), 'mask')} and no image that belongs to one, such as "
             f"{masks[0].relative_to(root)}. Put the images into a folder called images.{told}"
         )
-    return (
-        f"{root} holds no image. Give the folder that holds both images and masks; unpack archives first.{told}"
-    )
+    return f"{root} holds no image. Give the folder that holds both images and masks; unpack archives first.{told}"
 
 
 def _pattern(mask: Path) -> str:

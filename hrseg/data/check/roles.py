@@ -52,7 +52,10 @@ _SPLITS: dict[str, str] = {
 }
 _SHORT_SPLITS = {"tr": "train", "ts": "test"}  # imagesTr, labelsTs; too short to count alone
 _NEUTRAL = frozenset(
-    "data dataset datasets set dir folder files file all final full new public private split part crops samples".split()
+    (
+        *("data", "dataset", "datasets", "set", "dir", "folder", "file", "files", "split", "part"),
+        *("all", "final", "full", "new", "public", "private", "crops", "samples"),
+    )
 )
 
 _ENDS: dict[str, str] = {
@@ -136,7 +139,7 @@ def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) ->
         family += ends
     elif telling in (MASK, OTHER) and role != OTHER:
         family += [end for end, its in zip(ends, roles, strict=True) if its == telling]
-    if telling == OTHER or role != MASK and telling == MASK and role != OTHER or not role:
+    if telling == OTHER or not role or (telling, role) == (MASK, IMAGE):
         role = telling
     return Named(path, role, split, tuple(family), tuple(group), stem)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.check.copies import Couple, couples_of, joined
-from hrseg.data.check.groups import group, telling_folders, too_few
+from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.recognise import Tree
 from hrseg.data.check.result import ClassRow, Finding, Recipe, counted, named
 from hrseg.data.check.scan import Look
@@ -73,10 +73,10 @@ def divide(
     wanted = max(1, round(val_share * len(looks)))
     val: set[int] = set()
     for group in order:
-        if len(val) + len(group) <= max(wanted, 1) and len(val) < wanted:
+        if len(val) + len(group) <= min(wanted, len(looks) - 1):
             val |= set(group)
     if not val and len(order) > 1:
-        val = set(min(order, key=len))
+        val = set(min(order, key=lambda group: len(group)))
     return {
         "train": [look for i, look in enumerate(looks) if i not in val],
         "val": [look for i, look in enumerate(looks) if i in val],
@@ -115,7 +115,7 @@ def part(
         couples: Images that must stay in one split.
         val_share: Part that validates where there is no split.
         seed: Of that division.
-        by: What else stays together, see `group`; None keeps folders together that look like patients or flights.
+        by: What else stays together, see `group_images`; None keeps folders together that look like patients or flights.
 
     Raises:
         ConfigError: `by` cannot be used.
@@ -138,7 +138,7 @@ def part(
         return parts
     names = {look.pair: _place(tree.root, look) for look in pool}
     folders = telling_folders(names) if by is None else []
-    groups = group(names, "folder" if folders else by or "none")
+    groups = group_images(names, "folder" if folders else by or "none")
     if by not in (None, "none") and len(groups) < 2 < len(pool):
         raise too_few(groups, by, ("train", "val"))
     place = {look.pair: index for index, look in enumerate(pool)}
@@ -161,8 +161,8 @@ def part(
 
 
 _ONLY_TEST = (
-    "All pairs lie in split 'test', and no training uses a test. If they are not one, rename the folder or the list, or "
-    "divide them: hrseg data split ROOT --from test"
+    "All pairs lie in split 'test', and no training uses a test. If they are not one, rename the folder or the list, "
+    "or divide them: hrseg data split ROOT --from test"
 )
 _ONE_IMAGE = (
     "There is one usable image, or copies of one: it is learned and validated alike, so the score says nothing about "
@@ -174,8 +174,8 @@ def _of_folders(folders: Sequence[str], lost: int) -> str:
     text = f"Images lie in {len(folders)} folders ({named(folders)}): patients, flights or films?"
     if lost:
         return (
-            f"{text} Each whole in one split (--by folder) would leave the training without {counted(lost, 'value')} of "
-            "the masks, so single images are divided. Divide by hand if images of a folder look alike."
+            f"{text} Each whole in one split (--by folder) would leave the training without {counted(lost, 'value')} "
+            "of the masks, so single images are divided. Divide by hand if images of a folder look alike."
         )
     return f"{text} The recipe keeps each in one split; --by none divides single images."
 
@@ -186,7 +186,9 @@ def _values(looks: Sequence[Look]) -> set[int]:
 
 def _place(root: Path, look: Look) -> str:
     path = look.pair.image
-    return (path.relative_to(root) if path.is_relative_to(root) else path).with_suffix("").as_posix()
+    return (
+        (path.relative_to(root) if path.is_relative_to(root) else path).with_suffix("").as_posix()
+    )
 
 
 def suggest(

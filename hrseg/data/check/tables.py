@@ -80,12 +80,6 @@ def guess_table(
             "they instance numbers or photos? Give a table: --labels FILE.",
         )
         return Guess(None, tuple(draft.findings))
-    if len({row.train_id for row in learned}) == 1:
-        draft.say(
-            "error",
-            "one_class",
-            f"All labelled pixels are {learned[0].name}; a network needs two classes to tell apart.",
-        )
     return Guess(LabelSet("labels", tuple(draft.rows)), tuple(draft.findings))
 
 

@@ -141,7 +141,10 @@ def pair_by_pattern(
         DataError: A mask is not there.
     """
     masks = [mask_of(pattern, image, root) for image in images]
-    found = [Pair(i, m if m.is_file() else None, name_of(i, base)) for i, m in zip(images, masks, strict=True)]
+    found = [
+        Pair(i, m if m.is_file() else None, name_of(i, base))
+        for i, m in zip(images, masks, strict=True)
+    ]
     if not bare:
         lonely = [pair.image.name for pair in found if pair.mask is None]
         refuse_lonely(lonely, "image", base, "mask", f"Mend data.masks, which is '{pattern}'")
