@@ -181,7 +181,7 @@ def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, 
         both = [image.relative_to(root) for image, mask in partners.items() if mask == twice[0]][:2]
         raise DataError(
             f"--masks '{pattern}' gives {both[0]} and {both[1]} the same mask {twice[0].relative_to(root)}. Add what "
-            "tells them apart: {folder} for the image's folders, {1} for the first of them, or {name} for its whole name."
+            "tells them apart: {folder} for the image's folders, {1} for the first, or {name} for its whole name."
         )
     return partners
 
@@ -362,18 +362,15 @@ def _by_twins(files: Sequence[Named]) -> list[Named]:
     cut = twin_affix({file.stem for file in files})
     if cut is None:
         return list(files)
-    longer = [file for file in files if cut_off(file.stem, cut) in {f.stem for f in files}]
-    shorter = [file for file in files if file not in longer]
-    if _holds_masks(longer) == _holds_masks(shorter):
+    stems = {file.stem for file in files}
+    longer = {file: core for file in files if (core := cut_off(file.stem, cut)) and core in stems}
+    masks = _holds_masks(list(longer)), _holds_masks([f for f in files if f not in longer])
+    if masks[0] == masks[1]:
         return list(files)
-    masks = longer if _holds_masks(longer) else shorter
     return [
-        replace(
-            file,
-            role=MASK if file in masks else IMAGE,
-            family=("".join(cut),) if file in masks else (),
-            stem=cut_off(file.stem, cut) if file in longer else file.stem,
-        )
+        replace(file, role=MASK, family=cut, stem=longer.get(file, file.stem))
+        if (file in longer) == masks[0]
+        else replace(file, role=IMAGE, stem=longer.get(file, file.stem))
         for file in files
     ]
 
@@ -410,7 +407,7 @@ def _where(partners: dict[Path, Path], images: Sequence[Named], root: Path) -> s
     if image is None:
         return ""
     mask = partners[image.path]
-    tails = [path.stem.partition(image.stem)[2] for path in (image.path, mask)]
+    tails = [path.stem.rpartition(image.stem or path.stem)[2] for path in (image.path, mask)]
     shown = [
         (path.relative_to(root).parent / f"*{tail}{path.suffix}").as_posix()
         for path, tail in zip((image.path, mask), tails, strict=True)

@@ -7,7 +7,7 @@ a folder of the other kind has the same other words: north_rgb beside north_gt, 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,7 @@ _WORDS: dict[str, str] = {
             "mask masks label labels lbl lbls gt gts gtfine gtcoarse groundtruth groundtruths truth annotation "
             "annotations annot annots anno annos ann anns anndir labeldir maskdir segmentation segmentations "
             "segmentationclass segmentationclassraw segmentationclasspng segmentationclassaug segmentationmasks seg "
-            "segs segmentationmask semantic semanticmasks semseg target targets manual 1stmanual 1stho labelids "
+            "segs msk msks lab parsing parsings categoryids segmentationmask semantic semanticmasks semseg target targets manual 1stmanual 1stho labelids "
             "labelsindexed labeledapproved labeledapprovedfull binarymask binarymasks maskpng maskspng masksmachine "
             "labelpng labelspng labelcol colormap colormaps colormask colormasks colourmasks rgbmasks maskrgb "
             "masksrgb segmap segmaps y",
@@ -48,6 +48,7 @@ _WORDS: dict[str, str] = {
 _SPLITS: dict[str, str] = {
     **dict.fromkeys(("training", "trainset", "train"), "train"),
     **dict.fromkeys(("validation", "validate", "valset", "valid", "val", "dev"), "val"),
+    **dict.fromkeys(("evaluation", "eval"), "val"),
     **dict.fromkeys(("testing", "testset", "test", "holdout", "heldout"), "test"),
 }
 _SHORT_SPLITS = {"tr": "train", "ts": "test"}  # imagesTr, labelsTs; too short to count alone
@@ -75,7 +76,7 @@ _ENDS: dict[str, str] = {
         (
             OTHER,
             "gtFine_instanceIds gtCoarse_instanceIds instanceIds instance instances panoptic overlay preview "
-            "depth disparity save",
+            "depth disparity save vis",
         ),
     )
     for word in words.split()
@@ -115,7 +116,20 @@ def read_names(paths: Sequence[Path], root: Path) -> list[Named]:
     folders = {part for path in paths for part in path.relative_to(root).parts[:-1]}
     told = {name: (*folder_words(name), "") for name in folders}
     told |= _told_by_others(name for name in folders if told[name] == ("", "", ""))
-    return [_read_name(path, root, told) for path in paths]
+    return _with_splits([_read_name(path, root, told) for path in paths])
+
+
+def _with_splits(files: list[Named]) -> list[Named]:
+    """Read the split from the files' own names, such as train_1.png and test_1.png, if there are several."""
+    told = {file: _split_of(file.path.stem) for file in files if not file.split}
+    if len(set(told.values()) - {""}) < 2:
+        return files
+    return [replace(file, split=told.get(file, "") or file.split) for file in files]
+
+
+def _split_of(stem: str) -> str:
+    words = [word.lower() for word in _TOKEN.findall(stem)] or [""]
+    return next((_SPLITS[word] for word in (words[0], words[-1]) if word in _SPLITS), "")
 
 
 def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) -> Named:
@@ -133,7 +147,7 @@ def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) ->
     stem, ends = _bare(path.stem)
     if role != MASK:
         ends = [end for end in ends if end not in _ONLY_IN_MASKS]
-    roles = [_ENDS.get(end, IMAGE if end in ("image", "img") else MASK) for end in ends]
+    roles = [_ENDS.get(end) or _WORDS.get(_squeezed(end), MASK) for end in ends]
     telling = next((word for word in (OTHER, MASK, IMAGE) if word in roles), "")
     if role == MASK:  # labelIds, color and instanceIds of one folder are three kinds
         family += ends
@@ -164,8 +178,9 @@ def folder_words(name: str) -> tuple[str, str]:
             if candidate == start:
                 return "", split
             for rest in (candidate.removeprefix(start), candidate.removesuffix(start)):
-                if rest != candidate and rest.rstrip("0123456789") in _WORDS:
-                    return _WORDS[rest.rstrip("0123456789")], split
+                rest = rest.rstrip("0123456789") if rest != candidate else ""
+                if rest in _WORDS or rest in _NEUTRAL:
+                    return _WORDS.get(rest, ""), split
     role, split, others = _tokens(name)
     return ("", "") if others else (role, split)
 
@@ -211,6 +226,8 @@ def _squeezed(name: str) -> str:
 def _bare(stem: str) -> tuple[str, list[str]]:
     """Take the words of a role, and the suffix of another image file, from both ends of a name."""
     ends = []
+    if _squeezed(stem) in _WORDS and not stem.isdigit():  # image.png and mask.png of one folder
+        return "", [stem.lower()]
     start = _START.match(stem)
     if start:
         ends.append(start[1].lower())

@@ -115,7 +115,7 @@ def part(
         couples: Images that must stay in one split.
         val_share: Part that validates where there is no split.
         seed: Of that division.
-        by: What else stays together, see `group_images`; None keeps folders together that look like patients or flights.
+        by: What else stays together, see `group_images`; None keeps folders whole that look like patients or flights.
 
     Raises:
         ConfigError: `by` cannot be used.

@@ -178,6 +178,8 @@ def test_of_several_bands_rgb_is_the_image(tmp_path):
         ("fire_train", "fire_test"),
         ("drone 2020 train", "drone 2020 test"),
         ("train", "holdout"),
+        ("traindata", "testdata"),
+        ("Training_Images_v2", "Test_Images_v2"),
     ],
 )
 @pytest.mark.parametrize("inner", ["{}/images/{{}}.png", "images/{}/{{}}.png"])
@@ -187,6 +189,21 @@ def test_a_test_is_never_learned(tmp_path, train, test, inner):
         write(tmp_path, place, place.replace("images", "masks"), [f"{split}{n}" for n in "1234"])
     splits = pair_any(tmp_path).splits
     assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 4, "test": 4}
+
+
+def test_files_tell_splits_where_folders_do_not(tmp_path):
+    write(tmp_path, "images/{}.png", "masks/{}_mask.png", ["train_1", "train_2", "test_1", "test_2"])
+    splits = pair_any(tmp_path).splits
+    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 2, "test": 2}
+    one = tmp_path / "one"
+    write(one, "images/{}.png", "masks/{}.png", ["test_1", "test_2"])  # a test of something else
+    assert list(pair_any(one).splits) == ["all"]
+
+
+def test_folders_of_one_image_and_one_mask_each(tmp_path):
+    write(tmp_path, "{}/image.png", "{}/mask.png")
+    assert met(tmp_path) == {f"{stem}/image.png": f"{stem}/mask.png" for stem in STEMS}
+    assert pair_any(tmp_path).where
 
 
 def test_nnunet_folders_tell_splits():

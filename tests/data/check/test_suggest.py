@@ -115,7 +115,7 @@ def test_masks_of_one_class_are_an_error_with_a_table_and_without(tmp_path, valu
     assert {"one_class", "no_table", "no_recipe"} & set(kinds(result))
 
 
-@pytest.mark.parametrize("values", [[0, 1], [0, 1, 2], [1, 2, 255]])
+@pytest.mark.parametrize("values", [[0, 1], [0, 1, 2], [1, 2, 255], [*range(6)]])
 def test_own_classes_in_the_names_of_cityscapes_are_not_cityscapes(tmp_path, values):
     for split in ("train", "val"):
         place = f"{split}/here/{split}_{{}}"
