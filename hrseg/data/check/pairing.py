@@ -77,73 +77,82 @@ def pair_any(root: Path, masks: str | None = None) -> Found:
         DataError: The pattern cannot be used, leads nowhere, or leads twice to one mask.
     """
     files = read_names(image_files(root), root)
-    found = Found()
     lists = read_lists(root, files)
-    partners = {} if masks is None else _by_pattern(files, root, masks)
-    partners = partners or lists.partners
+    partners = lists.partners if masks is None else _by_pattern(files, root, masks)
     files = _with_roles(files, partners)
     aside = [file for file in files if file.role == OTHER]
     files = [file for file in files if file.role != OTHER]
     if not any(file.role == MASK for file in files):
         files = _by_looking(files)
-    images = [file for file in files if file.role in (IMAGE, "")]
-    images, spare = _one_image_each(images, root)
-    unpaired = [file for file in files if file.role == MASK]
-    chosen = set(partners.values())
-    images, unpaired = _same_groups(images, [file for file in unpaired if file.path not in chosen])
-    if masks is None:
-        matched, kinds = _best_families(
-            [image for image in images if image.path not in partners], unpaired
-        )
-        partners = partners | {image.path: mask.path for image, mask in matched.items()}
-    else:
-        kinds = []
-    found.notes += lists.notes
-    for what, left in (
-        ("with instances or previews by the name", aside),
-        ("with other bands of images that RGB files show", spare),
-    ):
-        if left:
-            found.notes.append(
-                f"{counted(len(left), 'file')} such as {left[0].path.relative_to(root)} {what}; left aside."
-            )
-    for kind, others in kinds[1:]:
-        if others:
-            found.notes.append(
-                f"{counted(len(others), 'mask')} of another kind ({'/'.join(kind)}), left aside; "
-                f"{'/'.join(kinds[0][0])} is used."
-            )
+    done = {*partners, *partners.values()}
+    loose = [file for file in files if file.path not in done]
+    images, unpaired = _same_groups(
+        [file for file in loose if file.role != MASK], [file for file in loose if file.role == MASK]
+    )
+    images, spare = _one_image_each(images, unpaired, root)
+    matched, kinds = _best_families(images, unpaired) if masks is None else ({}, [])
+    partners |= {image.path: mask.path for image, mask in matched.items()}
     used = {*partners.values(), *(mask.path for _, others in kinds for mask in others)}
-    found.masks_alone = [mask.path for mask in unpaired if mask.path not in used]
-    _divide_by_names(found, images, unpaired, partners, lists, root)
-    found.where = _where(partners, images, root)
+    found = Found(
+        notes=[*lists.notes, *_left_aside(root, aside, spare, kinds)],
+        where=_where(partners, files, root),
+        masks_alone=[mask.path for mask in unpaired if mask.path not in used],
+    )
+    images = [file for file in files if file.path in partners] + [
+        image for image in images if image.path not in partners
+    ]
+    _divide_by_names(
+        found, sorted(images, key=lambda file: file.path), files, partners, lists, root
+    )
     return found
+
+
+def _left_aside(
+    root: Path,
+    aside: Sequence[Named],
+    spare: Sequence[Named],
+    kinds: Sequence[tuple[tuple[str, ...], list[Named]]],
+) -> list[str]:
+    """Say in sentences which files take no part, though they are neither broken nor alone."""
+    notes = [
+        f"{counted(len(left), 'file')} such as {left[0].path.relative_to(root)} {what}; left aside."
+        for what, left in (
+            ("with instances or previews by the name", aside),
+            ("beside an image of the same name that fits the masks better", spare),
+        )
+        if left
+    ]
+    return notes + [
+        f"{counted(len(others), 'mask')} of another kind ({'/'.join(kind)}), left aside; "
+        f"{'/'.join(kinds[0][0])} is used."
+        for kind, others in kinds[1:]
+        if others
+    ]
 
 
 def _divide_by_names(
     found: Found,
     images: Sequence[Named],
-    masks: Sequence[Named],
+    files: Sequence[Named],
     partners: dict[Path, Path],
     lists: Lists,
     root: Path,
 ) -> None:
     """Put the pairs into the splits that lists and folders tell, and list images without a mask."""
-    of_mask = {mask.path: mask.split for mask in masks}
+    of_file = {file.path: file.split for file in files}
     by_lists = bool(lists.partners) or not any(image.split for image in images)
     in_split: dict[str, list[Path]] = defaultdict(list)
     for image in images:
         told = lists.splits.get(image.path, "") if by_lists else ""
-        mask = partners.get(image.path)
-        split = told or image.split or (of_mask.get(mask, "") if mask else "") or "all"
-        in_split[split].append(image.path)
+        of_mask = of_file[partners[image.path]] if image.path in partners else ""
+        in_split[told or image.split or of_mask or "all"].append(image.path)
     for split in sorted(in_split, key=_order):
         taken = [path for path in in_split[split] if path in partners]
         bare = [path for path in in_split[split] if path not in partners]
         if not taken and split == "test" and partners:
             taken, bare = bare, []  # the masks of a test are often kept back
-        found.images_alone += bare
         if bare:
+            found.images_alone += bare
             found.bare[split] = bare
         if taken:
             names = _names(taken, root)
@@ -199,19 +208,24 @@ def _with_roles(files: Sequence[Named], partners: dict[Path, Path]) -> list[Name
     ]
 
 
-def _one_image_each(images: Sequence[Named], root: Path) -> tuple[list[Named], list[Named]]:
-    """Leave out the infrared version of an image where there is one in RGB."""
-    versions: dict[Hashable, list[Named]] = defaultdict(list)
+def _one_image_each(
+    images: Sequence[Named], masks: Sequence[Named], root: Path
+) -> tuple[list[Named], list[Named]]:
+    """Of images with one key take RGB rather than infrared, and the folder whose images mostly have masks."""
+    key = _KEYS[0]
+    wanted = {key(mask) for mask in masks}
+    paired = Counter(image.path.parent for image in images if key(image) in wanted)
+    inside = Counter(image.path.parent for image in images)
+    versions: dict[Hashable, list[tuple[tuple[int, bool], Named]]] = defaultdict(list)
     for image in images:
-        versions[image.split, image.group, image.stem].append(image)
-    spare = []
+        few = 2 * paired[image.path.parent] < inside[image.path.parent]
+        versions[key(image)].append(((spectral_rank(image.path, root), few), image))
+    spare = set()
     for several in versions.values():
-        if len(several) > 1:
-            ranks = [spectral_rank(image.path, root) for image in several]
-            if ranks.count(min(ranks)) == 1:
-                spare += [i for i, its in zip(several, ranks, strict=True) if its > min(ranks)]
-    left = set(spare)
-    return [image for image in images if image not in left], spare
+        best = min(its for its, _ in several)
+        if sum(its == best for its, _ in several) == 1:
+            spare |= {image for its, image in several if its != best}
+    return [image for image in images if image not in spare], sorted(spare, key=str)
 
 
 def _same_groups(

@@ -29,7 +29,8 @@ _WORDS: dict[str, str] = {
             "mask masks label labels lbl lbls gt gts gtfine gtcoarse groundtruth groundtruths truth annotation "
             "annotations annot annots anno annos ann anns anndir labeldir maskdir segmentation segmentations "
             "segmentationclass segmentationclassraw segmentationclasspng segmentationclassaug segmentationmasks seg "
-            "segs msk msks lab parsing parsings categoryids segmentationmask semantic semanticmasks semseg target targets manual 1stmanual 1stho labelids "
+            "segs msk msks lab parsing parsings categoryids segmentationmask "
+            "semantic semanticmasks semseg target targets manual 1stmanual 1stho labelids "
             "labelsindexed labeledapproved labeledapprovedfull binarymask binarymasks maskpng maskspng masksmachine "
             "labelpng labelspng labelcol colormap colormaps colormask colormasks colourmasks rgbmasks maskrgb "
             "masksrgb segmap segmaps y",

@@ -143,11 +143,14 @@ def test_cityscapes_unpacked_into_a_folder_for_each_archive(tmp_path):
 
 def test_the_kind_nearest_to_the_file_decides_and_ids_beat_colors(tmp_path):
     write(tmp_path, "images/10k/train/{}.jpg", "labels/sem_seg/colormaps/train/{}.png")
+    for number in range(10):  # the larger set holds some of the same images
+        put(tmp_path / f"images/100k/train/{(*STEMS, *range(9))[number]}.jpg", picture(number))
     for kind in ("sem_seg/masks", "pan_seg/bitmasks", "drivable/masks"):
         write(tmp_path, "images/10k/train/{}.jpg", f"labels/{kind}/train/{{}}.png")
     assert {mask.rpartition("/")[0] for mask in met(tmp_path).values()} == {
         "labels/sem_seg/masks/train"
     }
+    assert {image.rpartition("/")[0] for image in met(tmp_path)} == {"images/10k/train"}
 
 
 def test_versions_of_masks_are_kinds_and_panoptic_is_none(tmp_path):
@@ -192,7 +195,9 @@ def test_a_test_is_never_learned(tmp_path, train, test, inner):
 
 
 def test_files_tell_splits_where_folders_do_not(tmp_path):
-    write(tmp_path, "images/{}.png", "masks/{}_mask.png", ["train_1", "train_2", "test_1", "test_2"])
+    write(
+        tmp_path, "images/{}.png", "masks/{}_mask.png", ["train_1", "train_2", "test_1", "test_2"]
+    )
     splits = pair_any(tmp_path).splits
     assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 2, "test": 2}
     one = tmp_path / "one"
