@@ -146,6 +146,8 @@ def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) ->
         if its_group or not (its_role or its_split):
             group.append(its_group or part)
     stem, ends = _bare(path.stem)
+    if not role and len(stem) > 1 and _squeezed(stem) in _WORDS:
+        stem, ends = "", [*ends, stem.lower()]  # image.png and mask.png of one folder
     if role != MASK:
         ends = [end for end in ends if end not in _ONLY_IN_MASKS]
     roles = [_ENDS.get(end) or _WORDS.get(_squeezed(end), MASK) for end in ends]
@@ -227,8 +229,6 @@ def _squeezed(name: str) -> str:
 def _bare(stem: str) -> tuple[str, list[str]]:
     """Take the words of a role, and the suffix of another image file, from both ends of a name."""
     ends = []
-    if _squeezed(stem) in _WORDS and not stem.isdigit():  # image.png and mask.png of one folder
-        return "", [stem.lower()]
     start = _START.match(stem)
     if start:
         ends.append(start[1].lower())
