@@ -9,8 +9,8 @@ from hrseg.data.layouts.pairs import (
     listing,
     mask_of,
     name_of,
-    pair_by_pattern,
     pair_by_stem,
+    pair_found,
 )
 from hrseg.errors import DataError
 
@@ -38,7 +38,10 @@ def folder(root: Path, split: str, pattern: str | None = None, bare: bool = Fals
         if images.is_dir():
             found = list_images(images, "**/*", root, "Put images there")
             if pattern is not None:
-                return pair_by_pattern(found, pattern, root, images, bare or split == "test")
+                named = {image: mask_of(pattern, image, root) for image in found}
+                there = {image: mask if mask.is_file() else None for image, mask in named.items()}
+                step = f"Mend data.masks, which is '{pattern}'"
+                return pair_found(there, images, step, bare or split == "test")
             if split == "test" and not masks.is_dir():
                 return [Pair(image, None, name_of(image, images)) for image in found]
             return pair_by_stem(found, masks, root, images, bare)

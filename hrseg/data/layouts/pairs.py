@@ -1,6 +1,7 @@
 """One image and its mask, and what every layout needs to find them and to name whatever has no partner."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -110,46 +111,32 @@ def pair_by_stem(
         twin = available.setdefault(name_of(path, masks), path)
         if twin != path:
             raise DataError(f"Two masks for one image: {twin} and {path}. Keep one of them.")
-    names = [name_of(image, base) for image in images]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    names = {name_of(image, base) for image in images}
+    if len(names) != len(images):
+        counts = Counter(name_of(image, base) for image in images)
+        twice = counts.most_common(1)[0][0]
         raise DataError(f"Two images in {base} are called {twice}. Give each its own name.")
-    lonely = [path.name for path, name in zip(images, names, strict=True) if name not in available]
-    if not bare:
-        refuse_lonely(lonely, "image", base, "mask", f"Put masks of the same name into {masks}")
-    refuse_lonely(set(available) - set(names), "mask", masks, "image", f"Put images into {base}")
-    return [
-        Pair(image, available.get(name), name)
-        for image, name in zip(images, names, strict=True)
-        if bare or name in available
-    ]
+    refuse_lonely(set(available) - names, "mask", masks, "image", f"Put images into {base}")
+    found = {image: available.get(name_of(image, base)) for image in images}
+    return pair_found(found, base, f"Put masks of the same name into {masks}", bare)
 
 
-def pair_by_pattern(
-    images: list[Path], pattern: str, root: Path, base: Path, bare: bool
-) -> list[Pair]:
-    """Pair images with the masks that a pattern names.
+def pair_found(found: dict[Path, Path | None], base: Path, step: str, bare: bool) -> list[Pair]:
+    """Pair images with the masks found for them.
 
     Args:
-        images: The images.
-        pattern: See `mask_of`.
-        root: The dataset's folder.
+        found: Image → mask, or None.
         base: Folder that the images' names count from.
-        bare: Whether images without a mask are welcome.
+        step: What to do about an image without a mask.
+        bare: Whether such images are welcome.
 
     Raises:
-        DataError: A mask is not there.
+        DataError: An image without a mask.
     """
-    masks = [mask_of(pattern, image, root) for image in images]
-    found = [
-        Pair(i, m if m.is_file() else None, name_of(i, base))
-        for i, m in zip(images, masks, strict=True)
-    ]
+    lonely = [image.relative_to(base).as_posix() for image, mask in found.items() if mask is None]
     if not bare:
-        lonely = [pair.image.name for pair in found if pair.mask is None]
-        refuse_lonely(lonely, "image", base, "mask", f"Mend data.masks, which is '{pattern}'")
-        found = [pair for pair in found if pair.mask]
-    return found
+        refuse_lonely(lonely, "image", base, "mask", step)
+    return [Pair(i, mask, name_of(i, base)) for i, mask in found.items() if mask or bare]
 
 
 def pair_by_list(
