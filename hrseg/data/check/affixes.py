@@ -23,7 +23,7 @@ def constant_affixes(ours: Collection[str], theirs: Collection[str]) -> tuple[Cu
         (('img', ''), ('target', ''))
         >>> constant_affixes(["a", "b"], ["a_15label", "b_15label"])
         (('', ''), ('', '_15label'))
-        >>> constant_affixes(["p1", "p2"], ["p7", "p8"]) is None
+        >>> constant_affixes(["p1", "q1"], ["p7", "q7"]) is None
         True
     """
     cores = [
@@ -34,12 +34,19 @@ def constant_affixes(ours: Collection[str], theirs: Collection[str]) -> tuple[Cu
         (len(left & right), -len("".join(cut + other)), cut, other)
         for cut, left in cores[0].items()
         for other, right in cores[1].items()
+        if not _numbers_differ(cut, other)
     ]
     count, _, cut, other = max(found, default=(0, 0, ("", ""), ("", "")))
     few = min(len(ours), len(theirs))
     # a single pair proves nothing, unless one name is the other with something added
     enough = 2 if few > 1 or ("", "") not in (cut, other) else 1
     return (cut, other) if count >= enough and 2 * count >= few else None
+
+
+def _numbers_differ(cut: Cut, other: Cut) -> bool:
+    """Say whether two affixes are of different numbers, as a_2019 and a_2020: other days, not partners."""
+    numbers = [re.findall(r"\d+", "/".join(affix)) for affix in (cut, other)]
+    return bool(numbers[0] and numbers[1] and numbers[0] != numbers[1])
 
 
 def cut_off(name: str, cut: Cut) -> str:

@@ -74,6 +74,7 @@ def test_an_affix_never_pairs_what_does_not_belong_together(tmp_path):
     with pytest.raises(DataError, match=r"no name of one fits"):
         recognise(tmp_path)
     assert constant_affixes(["p01", "p03"], ["p77", "p99"]) is None
+    assert constant_affixes(["north_2019", "south_2019"], ["north_2020", "south_2020"]) is None
 
 
 def test_what_lacks_the_affix_stays_alone(tmp_path):
