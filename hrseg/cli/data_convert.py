@@ -81,7 +81,8 @@ def _data_convert(arguments: argparse.Namespace) -> int:
 
     Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
     SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
-    of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
+    of colours; prints what each class became. The folder appears whole or not at all, and nothing is
+    overwritten. Images that cannot be read are named, and the code is 1 then.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
