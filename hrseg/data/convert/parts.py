@@ -17,7 +17,7 @@ from hrseg.errors import DataError
 Color = tuple[int, int, int]
 Progress = Callable[[int], Callable[[int], None]]
 """Told how many images there are; gives a function that is told how many more are done."""
-BACKGROUND_NAMES = ("background", "_background_", "__bg__")
+BACKGROUND_NAMES = ("background", "_background_", "__background__", "__bg__")
 """What tools call pixels that belong to nothing."""
 IGNORE_NAMES = ("__ignore__", "ignore", "void")
 """What tools call pixels without a class; LabelMe's is the first."""
@@ -126,11 +126,12 @@ class Source:
 
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def each(
-    items: Iterable[Item], make: Callable[[Item], Record | None], broken: list[str]
-) -> list[Record]:
+    items: Iterable[Item], make: Callable[[Item], Made | None], broken: list[str]
+) -> list[Made]:
     """Make the record of each image; one that cannot be read is named in `broken`, and the others are done.
 
     Args:

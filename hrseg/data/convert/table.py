@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hrseg.data.convert import (
+    binary,
     cityscapes,
     coco,
     colours,
     cvat,
     darwin,
     datumaro,
+    geojson,
+    isat,
+    kaggle,
     label_studio,
+    labelbox,
     labelme,
     segments_ai,
+    superannotate,
     supervisely,
+    via,
     voc,
     yolo,
 )
@@ -42,6 +49,20 @@ class Reader:
 READERS: dict[str, Reader] = {
     "cvat": Reader(cvat.read, cvat.recognises, "CVAT for images 1.1 (XML), Segmentation mask 1.1"),
     "cityscapes": Reader(cityscapes.read, cityscapes.recognises, "Cityscapes *_polygons.json"),
+    "labelbox": Reader(
+        labelbox.read, labelbox.recognises, "Labelbox NDJSON: polygons, boxes, masks"
+    ),
+    "superannotate": Reader(
+        superannotate.read,
+        superannotate.recognises,
+        "SuperAnnotate vector and pixel projects",
+    ),
+    "via": Reader(via.read, via.recognises, "VGG Image Annotator 2, JSON or CSV"),
+    "isat": Reader(isat.read, isat.recognises, "ISAT JSON files"),
+    "geojson": Reader(
+        geojson.read, geojson.recognises, "GeoJSON polygons over images: QGIS, QuPath"
+    ),
+    "kaggle": Reader(kaggle.read, kaggle.recognises, "run lengths in CSV, as on Kaggle"),
     "label_studio": Reader(
         label_studio.read,
         label_studio.recognises,
@@ -56,6 +77,9 @@ READERS: dict[str, Reader] = {
     "labelme": Reader(labelme.read, labelme.recognises, "LabelMe JSON files"),
     "coco": Reader(coco.read, coco.recognises, "COCO JSON: polygons, run lengths, panoptic PNG"),
     "yolo": Reader(yolo.read, yolo.recognises, "YOLO segmentation text files"),
+    "binary": Reader(
+        binary.read, binary.recognises, "a binary mask for each class or object of an image"
+    ),
     "voc": Reader(voc.read, voc.recognises, "VOC palette masks"),
     "colours": Reader(colours.read, colours.recognises, "masks of colours or ids, with a table"),
 }

@@ -75,6 +75,11 @@ _UNREAD: tuple[tuple[str, str, Callable[[Path], bool]], ...] = (
         "Export 'COCO segmentation' or 'PNG masks' from Hasty",
         _json("label_classes", "images"),
     ),
+    (
+        "an old export of Labelbox",
+        "Export it again from Labelbox, as NDJSON",
+        _json("Labeled Data", "Label"),
+    ),
     ("Encord", "Export COCO from Encord", _json("label_hash")),
     ("Encord", "Export COCO from Encord", _json("data_hash")),
     ("Kili", "Export COCO from Kili", _json("jsonResponse")),
