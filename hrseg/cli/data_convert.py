@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.terminal import say
-from hrseg.cli.words import add_verb, add_words, positive
+from hrseg.cli.words import add_pattern, add_verb, add_words, positive
 from hrseg.errors import ConfigError
 
 _TOOLS = (
@@ -156,6 +156,7 @@ def _add_split(nouns: Any) -> None:
         "--val", type=share, default=0.2, metavar="F", help="share that validates (0.2)"
     )
     verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share that tests (0)")
+    add_pattern(verb)
     text = "what stays together: none, folder, or a regular expression on the path (none)"
     verb.add_argument("--by", default="none", metavar="GROUP", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
@@ -187,6 +188,7 @@ def _data_split(arguments: argparse.Namespace) -> int:
             by=arguments.by,
             seed=arguments.seed,
             pool=arguments.pool,
+            masks=arguments.masks,
             progress=progress,
         )
     paths = write_lists(division, arguments.replace)
