@@ -7,6 +7,7 @@ rounding. Files without an image's suffix are left out, as `hrseg predict` leave
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,20 +55,23 @@ def main(arguments: list[str] | None = None) -> int:
 def _try(path: Path) -> list[tuple[str, str]]:
     """Return kinds of outcome, and a detail of each or an empty text."""
     found = []
-    with _heard() as said:
-        for title, function in (("RGB", _rgb), ("bands", _bands), ("mask", _mask)):
-            try:
-                found.append(function(path))
-            except HrsegError as error:
-                found.append((f"{title} refused", str(error)))
-            except Exception:
-                found.append(("traceback", f"{title}: {traceback.format_exc()}"))
-    return found + [("said on the terminal", line) for line in said]
+    for title, function in (("RGB", _rgb), ("bands", _bands), ("mask", _mask)):
+        said: list[str] = []
+        try:
+            found.append(function(path, said))
+        except HrsegError as error:
+            found.append((f"{title} refused", str(error)))
+        except Exception:
+            found.append(("traceback", f"{title}: {traceback.format_exc()}"))
+        found += [("said on the terminal", f"{title}: {line}") for line in said]
+    return found
 
 
-def _rgb(path: Path) -> tuple[str, str]:
-    image = load_image(path)
-    if image.pixels.shape[:2] != image_size(path):
+def _rgb(path: Path, said: list[str]) -> tuple[str, str]:
+    with _heard(said):
+        image = load_image(path)
+        size = image_size(path)
+    if image.pixels.shape[:2] != size:
         return "RGB of another size than said", str(image.pixels.shape)
     try:
         expected = _pillow(path)
@@ -91,8 +96,11 @@ def _pillow(path: Path) -> np.ndarray:
             return np.array(upright.convert("RGB"))
 
 
-def _bands(path: Path) -> tuple[str, str]:
-    values = read_bands(path)
+def _bands(path: Path, said: list[str]) -> tuple[str, str]:
+    with _heard(said):
+        values = read_bands(path)
+    if path.suffix.lower() not in (".tif", ".tiff", ".jp2"):
+        return "bands read", ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -103,9 +111,7 @@ def _bands(path: Path) -> tuple[str, str]:
     return _compared("bands", values, expected, "")
 
 
-def _compared(
-    title: str, values: np.ndarray, expected: np.ndarray, notes: str
-) -> tuple[str, str]:
+def _compared(title: str, values: np.ndarray, expected: np.ndarray, notes: str) -> tuple[str, str]:
     if values.shape != expected.shape:
         return f"{title} differ in shape", f"{values.shape} for {expected.shape} {notes}"
     with np.errstate(all="ignore"):
@@ -118,29 +124,28 @@ def _compared(
     return f"{title} differ {told}", f"by up to {worst:g} in {share:.1%} {notes}"
 
 
-def _mask(path: Path) -> tuple[str, str]:
-    stored_form(path)
-    read_mask(path)
+def _mask(path: Path, said: list[str]) -> tuple[str, str]:
+    with _heard(said):
+        stored_form(path)
+        read_mask(path)
     return "mask read", ""
 
 
-class _heard:
-    """Collects what is written to the terminal, by whatever library."""
-
-    def __enter__(self) -> list[str]:
-        self.lines: list[str] = []
-        sys.stderr.flush()
-        self.saved, self.file = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
-        os.dup2(self.file.fileno(), 2)
-        return self.lines
-
-    def __exit__(self, *error: object) -> None:
-        sys.stderr.flush()
-        os.dup2(self.saved, 2)
-        os.close(self.saved)
-        self.file.seek(0)
-        self.lines += self.file.read().decode(errors="replace").splitlines()[:3]
-        self.file.close()
+@contextlib.contextmanager
+def _heard(lines: list[str]) -> Iterator[None]:
+    """Collect what is written to the terminal, by whatever library."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()[:3]
 
 
 if __name__ == "__main__":
