@@ -172,7 +172,8 @@ class ImageFile:
                 "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
                 "model with data.bands."
             )
-        if self.layout.color in ("bands", "rgb") and colors > 3:
+        told = any("data.bands" in note for note in self._notes)
+        if self.layout.color in ("bands", "rgb") and colors > 3 and not told:
             self._notes.append(
                 f"{self.name} has {colors} bands: bands 0, 1 and 2 are taken for red, green and blue, the others are "
                 "left out. A model of all bands is trained with data.bands."

@@ -67,11 +67,13 @@ def stored_form(path: str | Path) -> Stored:
     with open_stored(path) as image:
         layout, turned = image.layout, image.orientation != 1
         if isinstance(image, PhotoFile):
-            palette = None
-            if image.mode in ("P", "PA"):
-                palette = np.array(image.palette, np.uint8).reshape(-1, 3)
             return Stored(
-                image.format, image.mode, palette, layout.alpha is not None, turned, layout.nodata
+                image.format,
+                image.mode,
+                image.palette,
+                layout.alpha is not None,
+                turned,
+                layout.nodata,
             )
         return Stored(
             *(image.format, _mode(image), layout.palette, layout.alpha is not None, turned),
@@ -146,7 +148,8 @@ def _whole(values: np.ndarray, name: str) -> np.ndarray:
         raise DataError(
             f"{name} holds numbers that are not finite; a mask holds whole ids. Save an ignored id in their place."
         )
-    ids = values.astype(np.int32)
+    with np.errstate(invalid="ignore"):  # numbers beyond int32 differ, and are refused
+        ids = values.astype(np.int32)
     if (ids != values).any():
         raise DataError(
             f"{name} holds {'fractions' if values.dtype.kind == 'f' else 'numbers beyond 31 bits'}; a mask holds whole "

@@ -98,9 +98,13 @@ class PhotoFile(ImageFile):
         return (self._to_rgb(values) if values.dtype == np.uint8 else _without_depth(values)), seen
 
     @property
-    def palette(self) -> list[int]:
-        """Red, green and blue of each entry of the palette."""
-        return self.image.getpalette("RGB") or []
+    def palette(self) -> np.ndarray | None:
+        """Colors of a palette, uint8 (n, 3); None without one."""
+        if self.mode not in ("P", "PA"):
+            return None
+        with foreign_code(self.name, *self._hint):
+            values = self.image.getpalette("RGB") or []
+        return np.array(values[: len(values) // 3 * 3], np.uint8).reshape(-1, 3)
 
     def close(self) -> None:
         """Close the file, unless it is an image that was given."""
