@@ -128,14 +128,15 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def check_packing(name: str, entry: zipfile.ZipInfo, size: int = 2**33, ratio: int = 200) -> None:
+def check_packing(name: str, entry: zipfile.ZipInfo, size: int = 2**31, ratio: int = 1100) -> None:
     """Refuse a file in an archive that is made to fill the memory, by what the archive says of it.
 
     Args:
         name: For messages.
         entry: What the archive says.
         size: Most bytes of one file.
-        ratio: Most bytes for each packed one; up to 16 MiB it does not matter.
+        ratio: Most bytes for each packed one; up to 16 MiB it does not matter. Deflate packs a mask of one class by
+            1032 at most.
 
     Raises:
         DataError: It claims more.
