@@ -133,7 +133,7 @@ class ImageFile:
         """
         if bits is not None and not 8 <= bits <= 16:
             raise DataError(
-                f"data.bits={bits} is not possible: 16-bit files hold 9 to 16 significant bits."
+                f"data.bits={bits} is not possible: 16-bit files hold 8 to 16 significant bits."
             )
         if bits is not None and self.dtype == np.uint16:
             self.layout = Layout(**{**vars(self.layout), "bits": bits})

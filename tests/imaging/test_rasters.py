@@ -196,7 +196,7 @@ def test_values_beyond_the_bits_are_told(tmp_path):
     found = load_image(path, bits=12)
     assert (found.pixels == 255).all()
     assert "beyond the 12 bits" in found.notes[0]
-    with pytest.raises(DataError, match="9 to 16"):
+    with pytest.raises(DataError, match="8 to 16"):
         load_image(path, bits=24)
 
 
