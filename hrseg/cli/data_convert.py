@@ -11,8 +11,12 @@ from hrseg.cli.terminal import say
 from hrseg.cli.words import add_verb, add_words, positive
 from hrseg.errors import ConfigError
 
-_TOOLS = ("cvat", "cityscapes", "label_studio", "labelme", "coco", "yolo", "voc", "colours")
-_FORMATS = ("coco", "cvat", "labelme")
+_TOOLS = (
+    *("cvat", "cityscapes", "labelbox", "superannotate", "via", "isat", "geojson", "kaggle"),
+    *("label_studio", "supervisely", "datumaro", "darwin", "segments_ai", "labelme", "coco"),
+    *("yolo", "binary", "voc", "colours"),
+)
+_FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
 
 def add(nouns: Any) -> None:
@@ -75,8 +79,9 @@ def _add_convert(nouns: Any) -> None:
 def _data_convert(arguments: argparse.Namespace) -> int:
     """Turn annotations of other tools into images, masks and labels.yaml, or masks back into theirs.
 
-    Reads CVAT, Label Studio, LabelMe, COCO, VOC, YOLO, Cityscapes, and masks of colours; prints what
-    each class became. The folder appears whole or not at all, and nothing is overwritten.
+    Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
+    SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
+    of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
@@ -104,14 +109,15 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     )
     with counting("converting") as progress:
         report = convert(arguments.source, arguments.out, choice, progress)
+    code = 1 if report.source.broken else 0
     if arguments.json:
-        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
+        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code
     step = (
         f"Divide it: hrseg data split {shlex.quote(str(arguments.out))} --val 0.2"
         if "val" not in report.splits
         else f"Train: hrseg fit --config folder_w18 {shlex.quote(f'data.root={arguments.out}')}"
     )
-    return say(f"{report.text()}\n\n{step}")
+    return say(f"{report.text()}\n\n{step}") or code
 
 
 def _convert_back(arguments: argparse.Namespace) -> int:
