@@ -20,8 +20,8 @@ def path_text(path: str | os.PathLike[str]) -> str:
 
 
 def name_text(name: str) -> str:
-    r"""Return a name for results: as `path_text`, but "_" stands for such a byte, since "\" is no letter of a name."""
-    return _UNWRITABLE.sub("_", name)
+    """Return a name for results in which "_" stands for each such byte and each control character."""
+    return re.sub(r"[\n\t]", "_", _CONTROL.sub("_", name))
 
 
 def printable(text: object, lines: bool = False) -> str:
