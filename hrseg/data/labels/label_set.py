@@ -1,5 +1,7 @@
 """The classes of a dataset, and the way between its ids (or colours) and the trainIds of a network."""
 
+import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +12,12 @@ import numpy as np
 
 from hrseg.errors import DataError
 
+Color = tuple[int, int, int]
 IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
 MAX_CLASSES = 255
+_YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"))
+"""Names that other readers of YAML take for something else."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Label:
     id: int
     train_id: int
     name: str
-    color: tuple[int, int, int]
+    color: Color
     mirror: int | None = None
 
 
@@ -189,6 +194,22 @@ class LabelSet:
         rows = [[row.id, row.train_id, row.name, *row.color] for row in self.labels]
         mirrored = {str(row.id): row.mirror for row in self.labels if row.mirror is not None}
         return {"name": self.name, "labels": rows} | ({"mirror": mirrored} if mirrored else {})
+
+    def to_yaml(self, comment: str) -> str:
+        """Return the text of a labels.yaml that `load_labels` reads back."""
+        learned = [row.train_id for row in self.labels if row.train_id != IGNORE_INDEX]
+        told = learned != list(range(len(learned)))  # rows that share a class, or another order
+        lines = [*(f"# {line}" for line in comment.splitlines()), "classes:"]
+        for row in self.labels:
+            train_id = f"train_id: {row.train_id}, " * (told or row.train_id == IGNORE_INDEX)
+            plain = re.fullmatch("[A-Za-z][A-Za-z_ ]*[A-Za-z]", row.name)
+            word = row.name.lower() not in _YAML_WORDS if plain else False
+            name = row.name if word else json.dumps(row.name, ensure_ascii=False)
+            mirror = f", mirror: {row.mirror}" * (row.mirror is not None)
+            lines.append(
+                f"  - {{id: {row.id}, {train_id}name: {name}, color: {list(row.color)}{mirror}}}"
+            )
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "LabelSet":
