@@ -17,7 +17,7 @@ import numpy as np
 
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import IGNORE_INDEX
+from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes
 from hrseg.data.layouts import Pair
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_atomic
@@ -36,6 +36,7 @@ class Division:
         splits: Split → its pairs, in name order.
         groups: Split → its groups.
         classes: Split → value of the masks → images that hold it.
+        names: Value → class, where a file of classes names all of them.
         moved: Groups that the hash alone would have put elsewhere → (from, to).
         kept: Split left as it was → images in it.
     """
@@ -46,6 +47,7 @@ class Division:
     classes: Mapping[str, Counter[int]]
     moved: Mapping[str, tuple[str, str]]
     kept: Mapping[str, int]
+    names: Mapping[int, str]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -83,7 +85,9 @@ class Division:
         if len(self.moved) > 5:
             lines.append(f"and {len(self.moved) - 5} more.")
         for split, values in self.missing().items():
-            shown = ", ".join(map(str, values[:8])) + ", …" * (len(values) > 8)
+            shown = ", ".join(self.names.get(v, str(v)) for v in values[:8]) + ", …" * (
+                len(values) > 8
+            )
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
@@ -136,7 +140,11 @@ def divide(
         )
     drawn = {group: _drawn(group, seed) for group in groups}
     first = {group: _split_of(drawn[group], val, test) for group in groups}
+    table = find_classes(root)  # an unreadable one is refused before the masks are read
     held = _values(groups, progress(len(pairs)))
+    learned = _learned(table, set().union(*held.values()))
+    if learned:
+        held = {g: Counter({v: n for v, n in held[g].items() if v in learned}) for g in held}
     final = _repaired(first, drawn, held, wanted)
     inside = {split: sorted(g for g in groups if final[g] == split) for split in wanted}
     return Division(
@@ -149,6 +157,7 @@ def divide(
         {s: Counter(v for g in inside[s] for v in held[g].elements()) for s in wanted},
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
         kept,
+        learned,
     )
 
 
@@ -261,6 +270,16 @@ def _values(
             held[group].update(value for value in values if value != IGNORE_INDEX)
             advance(1)
     return held
+
+
+def _learned(table: ClassTable | None, values: set[int]) -> dict[int, str]:
+    """Return value → class, of ids or colors 0xRRGGBB; nothing where the table lacks one of the values."""
+    rows = table.labels.labels if table else ()
+    packed = {row.color[0] << 16 | row.color[1] << 8 | row.color[2]: row for row in rows}
+    for known in ({row.id: row for row in rows}, packed):
+        if values <= set(known):
+            return {v: row.name for v, row in known.items() if row.train_id != IGNORE_INDEX}
+    return {}
 
 
 def _repaired(

@@ -13,15 +13,14 @@ import numpy as np
 
 from hrseg.data.check.copies import couples_of, exact, joined, near
 from hrseg.data.check.judge import Case, judge
-from hrseg.data.check.names import find_names
 from hrseg.data.check.recognise import Tree, own, recognise
 from hrseg.data.check.result import Finding, Recipe, Result, Seen, named
 from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.check.suggest import Start, suggest, suggest_crop
-from hrseg.data.check.tables import Guess, guess_table, table_text
+from hrseg.data.check.tables import Guess, guess_table
 from hrseg.data.check.values import class_rows, mean_and_std
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import LabelSet, load_labels
+from hrseg.data.labels import LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.numbering import settle
 from hrseg.errors import DataError
@@ -66,7 +65,7 @@ def check(
         tree, looks = _demoted(tree, looks, workers, progress)
     table, source, text = given, None if labels is None else str(labels), None
     if given is None:
-        table, source, text, told = _table(tree, looks)
+        table, source, text, told = table_of(tree, looks)
         findings += told
     tables = {name: load_labels(name) for name in {x.pair.table for x in looks} if name is not None}
     below = Case(tree, looks, table, (), (), ()).below
@@ -189,29 +188,30 @@ def _demoted(
     return other, list(scan(jobs, workers, progress(len(jobs))))
 
 
-def _table(
+def table_of(
     tree: Tree, looks: Sequence[Look]
 ) -> tuple[LabelSet | None, str | None, str | None, Sequence[Finding]]:
     """Return the table, the name or path it has already, or the text it is to be written with."""
     if tree.layout != "folder":
         return load_labels(str(LAYOUTS[tree.layout].table)), None, None, ()
-    for name in ("labels.yaml", "labels.csv"):
-        try:
-            table = load_labels(tree.root / name)
-        except DataError:
-            continue
-        if all(_knows(table, look) for look in looks if look.kind in ("ids", "colours")):
-            return table, str(tree.root / name), None, ()
-    names = find_names(tree.root)
+    unread = []
+    try:
+        names = find_classes(tree.root)
+    except DataError as error:  # the rest is told all the same
+        names, unread = None, [Finding("error", "class_file", str(error))]
+    if names and names.explicit:
+        known = [_knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
+        if all(known):
+            return names.labels, str(names.path), None, ()
     masks = sum(look.kind in ("ids", "colours") for look in looks)
     ids, colours = _seen(looks, "ids"), _seen(looks, "colours")
     guess = guess_table(ids, colours, masks, names, _palette(looks))
     if guess.labels is None:
-        return None, None, None, _with_paths(guess, tree)
+        return None, None, None, [*unread, *_with_paths(guess, tree)]
     comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
     if names:
         comment += f"\nNames are from {names.path.name}."
-    return guess.labels, None, table_text(guess.labels, comment), _with_paths(guess, tree)
+    return guess.labels, None, guess.labels.to_yaml(comment), [*unread, *_with_paths(guess, tree)]
 
 
 def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hrseg.data.check.draft import STRAY, VOID, Draft, is_stray, unpacked
-from hrseg.data.check.names import Colour, Names
+from hrseg.data.check.draft import STRAY, Draft, is_stray, unpacked
 from hrseg.data.check.result import Seen, percent
-from hrseg.data.labels import IGNORE_INDEX, load_labels, table_names
+from hrseg.data.labels import IGNORE_INDEX, VOID, ClassTable, Color, load_labels, table_names
 
 _BORDER = (224, 224, 192)  # VOC's line around things
 _BASIC = {
@@ -24,7 +23,9 @@ MANY = 64  # more values than anybody draws by hand
 _FEW_PIXELS = 0.02
 
 
-def by_colours(draft: Draft, seen: Mapping[int, Seen], masks: int, names: Names | None) -> None:
+def by_colours(
+    draft: Draft, seen: Mapping[int, Seen], masks: int, names: ClassTable | None
+) -> None:
     """Draw a table from colours."""
     total = sum(one.pixels for one in seen.values()) or 1
     called, source = _named_colours(seen, total, names)
@@ -77,8 +78,8 @@ def by_colours(draft: Draft, seen: Mapping[int, Seen], masks: int, names: Names 
 
 
 def _named_colours(
-    seen: Mapping[int, Seen], total: int, names: Names | None
-) -> tuple[dict[Colour, str], str]:
+    seen: Mapping[int, Seen], total: int, names: ClassTable | None
+) -> tuple[dict[Color, str], str]:
     if names and names.by_color:
         return dict(names.by_color), names.path.name
     main = {unpacked(v) for v, one in seen.items() if one.pixels / total > STRAY} - {

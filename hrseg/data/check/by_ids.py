@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hrseg.data.check.draft import VOID, Draft, is_stray
-from hrseg.data.check.names import Names
+from hrseg.data.check.draft import Draft, is_stray
 from hrseg.data.check.result import Seen, percent
-from hrseg.data.labels import Label, distinct_colors
+from hrseg.data.labels import VOID, ClassTable, Label, distinct_colors
 
 _RARE_ZERO = 0.2
 """Share of id 0 below which it is "no class" where names count from 1."""
@@ -17,7 +16,7 @@ def by_ids(
     draft: Draft,
     seen: Mapping[int, Seen],
     masks: int,
-    names: Names | None,
+    names: ClassTable | None,
     palette: np.ndarray | None,
 ) -> None:
     """Draw a table from ids."""
@@ -88,7 +87,7 @@ def _are_levels(values: Sequence[int]) -> bool:
 
 
 def _called(
-    draft: Draft, values: Sequence[int], zero: float, names: Names | None, levels: bool
+    draft: Draft, values: Sequence[int], zero: float, names: ClassTable | None, levels: bool
 ) -> dict[int, str]:
     """Name each value."""
     called = {value: "background" if value == 0 else f"class {value}" for value in values}
@@ -149,7 +148,7 @@ def _called(
     return called
 
 
-def _smoothed(draft: Draft, seen: Mapping[int, Seen], names: Names | None) -> None:
+def _smoothed(draft: Draft, seen: Mapping[int, Seen], names: ClassTable | None) -> None:
     listed = [row.name for row in names.rows] if names else []
     called = (
         listed

@@ -11,13 +11,8 @@ import numpy as np
 from hrseg.data.check.by_colours import by_colours
 from hrseg.data.check.by_ids import by_ids
 from hrseg.data.check.draft import Draft
-from hrseg.data.check.names import Names
 from hrseg.data.check.result import Finding, Seen
-from hrseg.data.labels import (
-    IGNORE_INDEX,
-    MAX_CLASSES,
-    LabelSet,
-)
+from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, Label, LabelSet
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ def guess_table(
     ids: Mapping[int, Seen],
     colours: Mapping[int, Seen],
     masks: int,
-    names: Names | None = None,
+    names: ClassTable | None = None,
     palette: np.ndarray | None = None,
 ) -> Guess:
     """Make a table for the values that masks hold.
@@ -86,22 +81,22 @@ def guess_table(
             "one_class",
             f"All labelled pixels are {learned[0].name}; a network needs two classes to tell apart.",
         )
-    return Guess(LabelSet("labels", tuple(draft.rows)), tuple(draft.findings))
+    return Guess(_whole(LabelSet("labels", tuple(draft.rows)), names), tuple(draft.findings))
 
 
-def table_text(labels: LabelSet, comment: str) -> str:
-    """Write a table as the YAML that `load_labels` reads."""
-    merged = len({row.train_id for row in labels.labels if row.train_id != IGNORE_INDEX}) < sum(
-        row.train_id != IGNORE_INDEX for row in labels.labels
-    )
-    lines = [f"# {line}" for line in comment.splitlines()] + ["classes:"]
-    for row in labels.labels:
-        train_id = f"train_id: {row.train_id}, " if merged or row.train_id == IGNORE_INDEX else ""
-        name = "'" + row.name.replace("'", "''") + "'"
-        plain = row.name.replace("_", "").replace(" ", "").isalpha() and row.name.isascii()
-        shown = row.name if plain and row.name.lower() not in _YAML_WORDS else name
-        lines.append(f"  - {{id: {row.id}, {train_id}name: {shown}, color: {list(row.color)}}}")
-    return "\n".join(lines) + "\n"
+def _whole(guess: LabelSet, names: ClassTable | None) -> LabelSet:
+    """Return the table that names the classes instead of its part that was seen, where both say the same."""
+    told = names.labels if names else guess
+    by_id = {row.id: row for row in told.labels}
+    by_color = {row.color: row for row in told.labels} if names and names.by_color else {}
 
+    def same(row: Label) -> bool:
+        found = by_color.get(row.color) or by_id.get(row.id)
+        if row.train_id == IGNORE_INDEX:
+            return found is None or found.train_id == IGNORE_INDEX
+        return found is not None and (found.name, found.train_id == IGNORE_INDEX) == (
+            row.name,
+            False,
+        )
 
-_YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"))
+    return told if all(map(same, guess.labels)) else guess

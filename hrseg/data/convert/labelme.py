@@ -17,8 +17,9 @@ import numpy as np
 
 from hrseg.data.convert.files import Images, corners, head, read_json
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
+from hrseg.data.convert.parts import MEND, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill, place
+from hrseg.data.labels import Color
 from hrseg.errors import DataError
 from hrseg.imaging import read_image
 

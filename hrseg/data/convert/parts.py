@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from hrseg.data.convert.polygons import Patch, Size
+from hrseg.data.labels import Color
 from hrseg.errors import DataError
 
-Color = tuple[int, int, int]
 Progress = Callable[[int], Callable[[int], None]]
 """Told how many images there are; gives a function that is told how many more are done."""
 BACKGROUND_NAMES = ("background", "_background_")
 """What tools call pixels that belong to nothing."""
-IGNORE_NAMES = ("__ignore__", "ignore", "void")
-"""What tools call pixels without a class; LabelMe's is the first."""
 
 
 @dataclass(frozen=True)

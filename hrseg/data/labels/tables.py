@@ -82,7 +82,7 @@ class ClassTable:
                 train_id = IGNORE_INDEX if void else next_train
                 if not void and next_train >= MAX_CLASSES:
                     raise DataError(
-                        f"it has more than {MAX_CLASSES} classes, the most there can be"
+                        f"it has more than {MAX_CLASSES} classes. Give some of them the same train_id."
                     )
             next_id = number + 1
             next_train += train_id != IGNORE_INDEX
