@@ -43,7 +43,7 @@ def open_predictor(
             None for the default one.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         precision: "auto" (bf16 where the device is quick at it), "fp32" or "bf16".
-        engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
+        engine: What computes: "auto", "torch", "openvino" or "compile", see `inference.engines`.
         window: (height, width) of sliding windows, multiples of 32; None runs whole images.
         overlap: Shared fraction of neighbouring windows; None is 0.5.
         blend: How windows share a pixel: "ramp" (None), "cosine", "gaussian" or "equal".

@@ -49,7 +49,6 @@ ROWS = {
     "cuda": {
         "hrseg": ("auto", "fp32"),
         "hrseg --engine compile": ("auto",),
-        "hrseg --engine graph": ("auto",),
         "official": ("bf16", "fp32"),
         "mmsegmentation": ("bf16",),
         "timm backbone, same head": ("bf16",),

@@ -267,7 +267,7 @@ def _hrseg(job: Job) -> Peer:
 
 PEERS: dict[str, Callable[[Job], Peer]] = {
     "hrseg": _hrseg,
-    **{f"hrseg --engine {engine}": _hrseg for engine in ("torch", "compile", "graph")},
+    **{f"hrseg --engine {engine}": _hrseg for engine in ("torch", "compile")},
     "official": _official,
     "mmsegmentation": _mmseg,
     "timm backbone, same head": _timm,

@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
     text = "auto, fp32 or bf16 (auto: bf16 where the device computes in it)"
     verb.add_argument("--precision", default="auto", help=text)
-    text = "auto, torch, openvino, compile or graph, as for predict (auto)"
+    text = "auto, torch, openvino or compile, as for predict (auto)"
     verb.add_argument("--engine", default="auto", help=text)
     choices, text = ("labels", "logits", "head"), "where the timed work ends (labels)"
     verb.add_argument("--until", choices=choices, default="labels", help=text)

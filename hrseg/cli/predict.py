@@ -32,7 +32,7 @@ def add(verbs: Any) -> None:
     precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
     verb.add_argument("--precision", choices=precisions, default="auto", help=text)
     engines = ("auto", "torch", "openvino", "compile", "graph")
-    text = "auto: openvino on a CPU where installed, else torch; graph is for CUDA (auto)"
+    text = "auto: openvino on a CPU where installed, else torch (auto)"
     verb.add_argument("--engine", choices=engines, default="auto", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
     text = "fraction that neighbouring windows share (0.5)"

@@ -24,14 +24,13 @@ from torch import nn
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.export.graph import quiet
 from hrseg.export.openvino import load_openvino, openvino_core
-from hrseg.inference.graphs import Graphs
 from hrseg.inference.openvino_graph import can_write, write_graph
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
 from hrseg.weights.cache import cache_dir
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "openvino", "compile", "graph")
+ENGINES = ("auto", "torch", "openvino", "compile")
 _LAYOUT = 1
 """Of the cached files; another number makes older ones forgotten."""
 _KEPT_PIXELS = 2**21
@@ -80,20 +79,19 @@ def open_engine(
         device: Where to run.
         precision: See `prepare`.
         engine: "torch" (`prepare`), "openvino" (on a CPU; networks that `openvino_graph` cannot write are converted
-            once and kept in the cache), "compile" (torch.compile; the first image of each size takes long), "graph"
-            (on CUDA, see `graphs`), or "auto": OpenVINO where it is installed and need not convert, else torch.
+            once and kept in the cache), "compile" (torch.compile; the first image of each size takes long; on CUDA it
+            records CUDA graphs, and "graph" is another word for it), or "auto": OpenVINO where it is installed and
+            need not convert, else torch.
 
     Raises:
         ConfigError: Unknown engine, or one that cannot run this network there.
         MissingExtraError: OpenVINO is not installed.
     """
+    if engine == "graph":  # the name of an earlier version
+        engine = "compile"
     if engine not in ENGINES:
         raise ConfigError(unknown_choice("engine", engine, ENGINES))
     device = torch.device(device)
-    if engine == "graph" and device.type != "cuda":
-        raise ConfigError(
-            f"Engine 'graph' is for CUDA, and device '{device}' was asked for. Leave the engine out."
-        )
     if engine == "auto":
         return _auto(network, device, precision)
     if engine == "torch":
@@ -122,12 +120,14 @@ def _compile(network: nn.Module, device: torch.device, precision: str) -> Logits
         log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
         return prepare(network, device, precision)
     plain = prepare(network, device, precision, rewrite=False)
-    return Engine("compile", _tried(plain, prepare(network, device, precision)), network)
+    # CUDA graphs: what launching kernels costs is paid once for each size of image
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    return Engine("compile", _tried(plain, prepare(network, device, precision), mode), network)
 
 
-def _tried(plain: Prepared, spare: Prepared) -> LogitsFunction:
+def _tried(plain: Prepared, spare: Prepared, mode: str | None) -> LogitsFunction:
     """Run the compiled network, and for good the spare one after the compiler has failed."""
-    compiled = torch.compile(plain.network.forward_coarse, dynamic=False)
+    compiled = torch.compile(plain.network.forward_coarse, dynamic=False, mode=mode)
     failed = False
 
     def coarse(image: torch.Tensor) -> torch.Tensor:
@@ -136,7 +136,9 @@ def _tried(plain: Prepared, spare: Prepared) -> LogitsFunction:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    return plain.run(compiled, image)
+                    logits: torch.Tensor = plain.run(compiled, image)
+                    # a CUDA graph writes its next answer into the same memory
+                    return logits if mode is None else logits.clone()
             except Exception as error:  # inductor passes on whatever its compilers raise
                 if "out of memory" in str(error):
                     raise
@@ -197,20 +199,9 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
     return Engine("openvino", coarse, network, release)
 
 
-def _graph(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
-    torch.backends.cudnn.benchmark = (
-        True  # a graph keeps the algorithms that are found before its capture
-    )
-    prepared = prepare(network, device, precision)
-    assert prepared.coarse is not None
-    graphs = Graphs(prepared.coarse, capture=True)
-    return Engine("graph", lambda image: graphs(image.to(device)), network)
-
-
 _ROWS: dict[str, Callable[..., LogitsFunction]] = {
     "compile": _compile,
     "openvino": _openvino,
-    "graph": _graph,
 }
 
 

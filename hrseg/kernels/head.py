@@ -6,7 +6,6 @@ resolution, for an eighth of the multiply-adds. `choose` takes the form that is 
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -16,7 +15,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.kernels.recomputed import recomputed
 from hrseg.kernels.rows import row_mixture
 
 Branches = Sequence[torch.Tensor]
@@ -121,11 +119,8 @@ def folded(layers: nn.Sequential, dtype: torch.dtype) -> tuple[torch.Tensor, tor
 FORMS: dict[str, Callable[..., torch.Tensor]] = {
     "summed": summed,
     "rows": in_rows,
-    "recomputed": recomputed,
-    "triton": functools.partial(recomputed, fused=True),
 }
-"""Name → form, besides "plain", which concatenates. The last two are never chosen by themselves: the first saves memory
-for time, the second does the same by Triton's kernels, which have not run on a GPU yet."""
+"""Name → form, besides "plain", which concatenates."""
 
 
 def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:
@@ -143,10 +138,7 @@ def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:
         layers.training or any(x.requires_grad for x in (*branches, *layers.parameters()))
     )
     if forced is not None:
-        if forced == "rows":
-            return "summed" if learning or layers.training else forced
-        keeps = forced in ("recomputed", "triton") and type(layers[1]) is not nn.BatchNorm2d
-        return "summed" if keeps else forced
+        return "summed" if forced == "rows" and (learning or layers.training) else forced
     finest = branches[0]
     if finest.device.type != "cpu":
         return "plain"  # until the other forms have been measured on such a device

@@ -3,7 +3,6 @@
 The rewritten network cannot learn and is never saved; checkpoints and specs know nothing of it.
 """
 
-import functools
 from typing import Any, cast
 
 import torch
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.kernels.convolution import FusedConv, fold
-from hrseg.kernels.lanes import side_by_side
 from hrseg.models.blocks import BasicBlock, Bottleneck, enlarge
 from hrseg.models.heads import HeadV2
 from hrseg.models.hrnet import HRNet, Module
@@ -102,10 +100,8 @@ class FastModule(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the branches, then the fusion. Shape: as the class says."""
-        pairs = zip(self.branches, maps, strict=True)
-        maps = side_by_side([functools.partial(branch, x) for branch, x in pairs])
-        targets = range(len(self.paths))
-        fused = side_by_side([functools.partial(self.receive, target, maps) for target in targets])
+        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        fused = [self.receive(target, maps) for target in range(len(self.paths))]
         return [*fused, *maps[len(fused) :]]
 
     def receive(self, target: int, maps: list[torch.Tensor]) -> torch.Tensor:

@@ -169,13 +169,19 @@ def test_compile_that_fails_falls_back_for_good(tiny_network, monkeypatch, caplo
     ]
 
 
+def test_graph_is_an_older_word_for_compile(tiny_network, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "no_compiler", lambda device: "a compiler")
+    open_engine(tiny_network, "cpu", "fp32", "graph")
+    assert [r.message for r in caplog.records] == [
+        "torch.compile needs a compiler; the torch engine runs instead."
+    ]
+
+
 def test_engines_are_refused_where_they_cannot_run(tiny_network):
     with pytest.raises(ConfigError, match="Did you mean 'openvino'"):
         open_engine(tiny_network, "cpu", engine="openvin")
     with pytest.raises(ConfigError, match="runs on the CPU"):
         open_engine(tiny_network, torch.device("cuda"), "fp32", "openvino")
-    with pytest.raises(ConfigError, match="Engine 'graph' is for CUDA"):
-        open_engine(tiny_network, "cpu", "fp32", "graph")
     with pytest.raises(ConfigError, match="this Conv2d is none"):
         open_engine(torch.nn.Conv2d(3, 2, 1), "cpu", "fp32", "compile")
 
