@@ -12,7 +12,6 @@ FORMS = {
     "id first, comma, no header": ("classes.csv", "0,background\n1,road\n2,parked car\n"),
     "name first, tab": ("classes.txt", "background\t0\nroad\t1\nparked car\t2\n"),
     "name first, equals": ("classes.txt", "background = 0\nroad = 1\nparked car = 2\n"),
-    "out of order": ("classes.txt", "2 parked car\n0 background\n1 road\n"),
     "class,id": ("classes.csv", "class,id\nbackground,0\nroad,1\nparked car,2\n"),
     "id;name": ("classes.csv", "ID;Name\n0;background\n1;road\n2;parked car\n"),
     "label,class": ("classes.csv", "label,class\n0,background\n1,road\n2,parked car\n"),

@@ -354,6 +354,13 @@ def test_yaml_words_and_numbers_stay_names(tmp_path, name):
         assert load_labels(tmp_path / "again.yaml").labels == labels.labels
 
 
+def test_rows_may_stand_in_any_order(tmp_path):
+    (tmp_path / "classes.txt").write_text("2 car\n0 sky\n1 road\n")
+    labels = load_labels(tmp_path / "classes.txt")
+    assert labels.names == ["car", "sky", "road"]  # train ids follow the file
+    assert labels.encode(np.array([[0, 1, 2]], np.uint8)).tolist() == [[1, 2, 0]]
+
+
 def test_names_that_end_in_numbers_are_names(tmp_path):
     for lines in (["lane 1", "lane 2"], ["background", "lane 1"], ["0", "1", "7"]):
         (tmp_path / "classes.txt").write_text("\n".join(lines))

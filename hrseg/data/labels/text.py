@@ -9,7 +9,7 @@ import yaml
 
 from hrseg.errors import DataError, did_you_mean
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
 """Largest file that is read; 255 names take a few kilobytes."""
 NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 """What YAML calls nothing; a class may be called so, an option not."""
