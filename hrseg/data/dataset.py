@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from hrseg.data.bands import read_bands
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.matlab import read_matlab_mask
 from hrseg.data.pictures import Picture, open_picture, pixels
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_mask, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_mask, to_tensor
 
 
 class Sample(TypedDict):
