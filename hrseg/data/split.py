@@ -21,6 +21,7 @@ from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes
 from hrseg.data.layouts import Pair
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_atomic
+from hrseg.shares import percent
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _WHOLE = 2**64
@@ -78,7 +79,7 @@ class Division:
         lines = []
         for path, (split, pairs) in zip(written, self.splits.items(), strict=True):
             groups = "" if alone else f" in {len(self.groups[split]):,} groups"
-            share = f"{100 * len(pairs) / total:.1f} %"
+            share = percent(len(pairs) / total)
             lines.append(f"  {split:<5} {len(pairs):>7,} images{groups}  {share:>7}  {path}")
         for group, (old, new) in list(self.moved.items())[:5]:
             lines.append(f"Moved from {old} to {new}, so that no split lacks a class: {group}")

@@ -13,6 +13,7 @@ from hrseg.data.check.recognise import recognise
 from hrseg.data.check.scan import Look, scan
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
+from hrseg.shares import percent
 
 Progress = Callable[[int], Callable[[int], None]]
 
@@ -127,7 +128,7 @@ class Stats:
             row = [name]
             for numbers in self.splits.values():
                 share = numbers.pixels[name] / max(1, numbers.pixels.total())
-                row += [_percent(share), f"{numbers.holding[name]:,}"]
+                row += [percent(share), f"{numbers.holding[name]:,}"]
             rows.append(row)
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         return [
@@ -220,9 +221,3 @@ def _names(labels: LabelSet | None, splits: Sequence[Numbers]) -> list[str]:
 
 def _row(values: Sequence[float]) -> str:
     return " ".join(f"{value:.4f}" for value in values)
-
-
-def _percent(share: float) -> str:
-    if share == 0:
-        return "0 %"
-    return f"{100 * share:.2f} %" if share >= 0.0001 else "< 0.01 %"

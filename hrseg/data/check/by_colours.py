@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hrseg.data.check.draft import STRAY, Draft, is_stray, unpacked
-from hrseg.data.check.result import Seen, percent
+from hrseg.data.check.result import Seen
 from hrseg.data.labels import IGNORE_INDEX, VOID, ClassTable, Color, load_labels, table_names
+from hrseg.shares import percent
 
 _BORDER = (224, 224, 192)  # VOC's line around things
 _BASIC = {

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hrseg.data.check.draft import Draft, is_stray
-from hrseg.data.check.result import Seen, percent
+from hrseg.data.check.result import Seen
 from hrseg.data.labels import VOID, ClassTable, Label, distinct_colors
+from hrseg.shares import percent
 
 _RARE_ZERO = 0.2
 """Share of id 0 below which it is "no class" where names count from 1."""

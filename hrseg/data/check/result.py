@@ -157,15 +157,3 @@ def counted(count: int, noun: str) -> str:
         ('1 mask', '1,200 images')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def percent(share: float) -> str:
-    """Write a share so that a rare class does not look absent.
-
-    Example:
-        >>> percent(0.4567), percent(0.00012), percent(0)
-        ('45.7 %', '0.012 %', '0 %')
-    """
-    if share == 0:
-        return "0 %"
-    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"
