@@ -4,13 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hrseg.data.check.roles import folder_words
 from hrseg.data.convert.parts import packed, problem
 from hrseg.data.labels import IGNORE_INDEX, ClassTable, Color, find_classes, read_classes
-
-_SPLITS = {
-    **{"default": "", "training": "train", "valid": "val", "validation": "val", "testing": "test"},
-    "trn": "train",
-}
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,9 @@ def split_name(name: str) -> str:
         >>> split_name("Validation"), split_name("train2017"), split_name("default"), split_name("night")
         ('val', 'train', '', 'night')
     """
-    word = re.sub(r"(?<=[a-z])\d{4}$", "", name.strip().lower())
-    return re.sub(r"[^\w.-]", "_", _SPLITS.get(word, word)).strip(".")
+    word = name.strip().lower()
+    split = folder_words(word)[1]
+    return split or ("" if word == "default" else re.sub(r"[^\w.-]", "_", word).strip("."))
 
 
 def _known(table: ClassTable) -> Known:
