@@ -146,6 +146,7 @@ BROKEN = {
     ),
     "two documents": ("labels.yaml", "classes: [a]\n---\nb: c\n", "labels.yaml"),
     "empty": ("labels.yaml", "", "labels.yaml"),
+    "a header alone": ("class_dict.csv", "name,r,g,b\n", "no class in it"),
     "comments alone": ("classes.txt", "# nothing\n", "no class in it"),
     "300 classes": ("classes.txt", "".join(f"c{i:03}x\n" for i in range(300)), "more than 255"),
 }

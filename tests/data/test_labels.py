@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 
@@ -398,3 +400,48 @@ def test_a_table_is_written_as_it_is_read(tmp_path):
     )
     (tmp_path / "t.yaml").write_text(LabelSet("t", rows).to_yaml("mine\nall"), encoding="utf-8")
     assert load_labels(tmp_path / "t.yaml").labels == rows
+
+
+def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path):
+    rng = random.Random(0)
+    forms = [form[:2] for form in [*FORMS.values(), *BROKEN.values()] if len(form[1]) < 1000]
+    bits = [
+        "\n",
+        "\t",
+        ",",
+        ";",
+        ":",
+        "0",
+        "-1",
+        '"',
+        "'",
+        "[",
+        "]",
+        "{",
+        "}",
+        "#",
+        "&a",
+        "*a",
+        "? ",
+        "=",
+        "1.5",
+    ]
+    seen = set()
+    for _ in range(600):
+        name, text = rng.choice(forms)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randint(0, len(text))
+            text = (
+                text[:place]
+                + rng.choice([*bits, "\x1b", "\u202e", "name"])
+                + text[place + rng.randint(0, 2) :]
+            )
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+        try:
+            load_labels(tmp_path / name)
+            seen.add("read")
+        except DataError as error:
+            assert name in str(error)
+            assert str(error).isprintable()
+            seen.add("refused")
+    assert seen == {"read", "refused"}

@@ -28,7 +28,7 @@ def read_lines_of_classes(path: Path) -> list[Cells]:
     if not lines:
         return []
     header = _header(path, lines[0][1])
-    return _columns(path, lines[1:], *header) if header else _bare(path, lines)
+    return _columns(path, lines, *header) if header else _bare(path, lines)
 
 
 _FIELDS = {
@@ -59,7 +59,11 @@ def _header(path: Path, line: str) -> tuple[Callable[[str], list[str]], list[str
     for delimiter in "\t;,":
         if delimiter in line:
             split = partial(_cells, delimiter)
-            return (split, split(line)) if any(map(_field, split(line))) else None
+            try:
+                heads = split(line)
+            except csv.Error:
+                return None
+            return (split, heads) if any(map(_field, heads)) else None
     heads = line.split()
     fields = [_field(head) for head in heads]
     if len(heads) == 1 and fields[0] and path.suffix.lower() in (".csv", ".tsv"):
@@ -87,9 +91,9 @@ def _columns(
     fields = [_field(head) for head in heads]
     lost = next((head for head, field in zip(heads, fields, strict=True) if field is None), None)
     if lost is not None:
-        check_fields(path, lines[0][0] - 1, (lost,), _COLUMNS)
+        check_fields(path, lines[0][0], (lost,), _COLUMNS)
     rows = []
-    for number, line in lines:
+    for number, line in lines[1:]:
         try:
             row = split(line)
         except csv.Error as error:
@@ -107,9 +111,9 @@ def _columns(
     if len(seen) != len(set(seen)):
         double = next(field for field in seen if seen.count(field) > 1)
         step = "Keep one of them."
-        refuse(path, lines[0][0] - 1, f"two columns may be the {double} of a class", step)
+        refuse(path, lines[0][0], f"two columns may be the {double} of a class", step)
     if "name" not in fields:
-        refuse(path, lines[0][0] - 1, "it has no name of the classes", "It needs a column 'name'.")
+        refuse(path, lines[0][0], "it has no name of the classes", "It needs a column 'name'.")
     return [
         (number, {f: cell for f, cell in zip(fields, row, strict=True) if f and cell})
         for number, row in rows

@@ -77,7 +77,8 @@ def read_yaml(path: Path) -> Any:
 
 def refuse(path: Path, line: int, what: str, step: str) -> NoReturn:
     """Raise the error of a line that is not understood."""
-    raise DataError(f"Label file {path}, line {line} cannot be read: {what}. {step}")
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in what)
+    raise DataError(f"Label file {path}, line {line} cannot be read: {shown}. {step}")
 
 
 def check_fields(path: Path, line: int, fields: Iterable[str], known: Sequence[str]) -> None:
