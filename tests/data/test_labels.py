@@ -441,7 +441,5 @@ def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path):
             load_labels(tmp_path / name)
             seen.add("read")
         except DataError as error:
-            assert name in str(error)
-            assert str(error).isprintable()
-            seen.add("refused")
+            seen.add("refused" if name in str(error) and str(error).isprintable() else str(error))
     assert seen == {"read", "refused"}
