@@ -62,13 +62,13 @@ ROWS = [
     ("viz", 2),
     ("pages", 1),
     ("config", 1),
-    ("archived", 0),
+    ("archived", -1),
     ("shares", 0),
     ("digests", 0),
-    ("imaging", 1),
+    ("imaging", 0),
     ("data.labels", 1),
     ("data", 2),
-    ("errors", -1),
+    ("errors", -2),
 ]
 
 

@@ -6,7 +6,7 @@ pixels to tensors and back. All others import from here.
 
 from hrseg.imaging.georeference import Georeference
 from hrseg.imaging.image_file import ImageFile
-from hrseg.imaging.masks import Stored, read_mask, stored_form
+from hrseg.imaging.masks import NAN_ID, Stored, read_mask, stored_form
 from hrseg.imaging.reading import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -33,6 +33,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "IMAGE_SUFFIXES",
+    "NAN_ID",
     "Georeference",
     "ImageFile",
     "LoadedImage",

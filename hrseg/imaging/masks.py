@@ -12,6 +12,8 @@ from hrseg.imaging.image_file import ImageFile
 from hrseg.imaging.photographs import SIXTEEN_BIT, PhotoFile
 from hrseg.imaging.reading import open_stored
 
+NAN_ID = -(2**31) + 1
+"""Id that `read_mask` gives to NaN; floats cannot hold it, and no integer file is known to use it."""
 _FEW_BITS = {"L;2": 85, "L;4": 17}
 """Pillow's layouts of 2 and 4 bits → the number by which it multiplies."""
 
@@ -41,7 +43,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     """Read a mask as it is stored: ids stay ids, a palette is not applied, nothing is scaled.
 
     Returns:
-        uint8 or int32 ids; a color mask comes back as uint8 colors.
+        uint8 or int32 ids, NaN as NAN_ID; a color mask comes back as uint8 colors.
 
     Raises:
         DataError: The file is missing, truncated, not an image, or holds fractions.
@@ -142,14 +144,22 @@ def _of_deep_colors(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _whole(values: np.ndarray, name: str) -> np.ndarray:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    """Return ids as int32: NaN as NAN_ID, and the ends of wider types, which mark missing data, as those of int32."""
+    if values.dtype.kind in "bu" and values.dtype.itemsize <= 2:
+        return values.astype(np.int32)
+    floats = values.dtype.kind == "f"
+    ends = np.finfo(values.dtype) if floats else np.iinfo(values.dtype)
+    wide = values.astype(np.float64)
+    marks = (values <= ends.min) | (values >= ends.max)
+    wide[marks] = wide[marks].clip(-(2**31), 2**31 - 1)
+    if floats:
+        wide[np.isnan(values)] = NAN_ID
+    with np.errstate(invalid="ignore"):  # what does not fit is found below
+        ids = wide.astype(np.int32)
+    if (ids != wide).any():
+        worst = wide[ids != wide][0]
         raise DataError(
-            f"{name} holds numbers that are not finite; a mask holds whole ids. Save an ignored id in their place."
-        )
-    ids = values.astype(np.int32)
-    if (ids != values).any():
-        raise DataError(
-            f"{name} holds {'fractions' if values.dtype.kind == 'f' else 'numbers beyond 31 bits'}; a mask holds whole "
-            "ids. Save it with integer ids."
+            f"{name} holds {'fractions' if worst % 1 else 'numbers beyond 31 bits'}, such as {worst:.10g}; a mask "
+            "holds whole ids. Save it with integer ids."
         )
     return ids

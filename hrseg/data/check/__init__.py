@@ -17,7 +17,7 @@ from hrseg.data.check.recognise import Tree, own, recognise
 from hrseg.data.check.result import Finding, Recipe, Result, Seen, named
 from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.check.suggest import Start, suggest, suggest_crop
-from hrseg.data.check.tables import Guess, guess_table
+from hrseg.data.check.tables import Guess, Masks, guess_table
 from hrseg.data.check.values import class_rows, mean_and_std
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import LabelSet, find_classes, load_labels
@@ -169,11 +169,7 @@ def _explained(looks: Sequence[Look], tree: Tree) -> bool:
 
 
 def _knows(table: LabelSet, look: Look) -> bool:
-    if look.kind == "ids":
-        known = {row.id for row in table.labels} | {255}
-    else:
-        known = {r << 16 | g << 8 | b for r, g, b in (row.color for row in table.labels)}
-    return known.issuperset(look.values or {})
+    return all(table.find(value, look.kind == "colours") for value in look.values or {})
 
 
 def _demoted(
@@ -203,9 +199,16 @@ def table_of(
         known = [_knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
         if all(known):
             return names.labels, str(names.path), None, ()
-    masks = sum(look.kind in ("ids", "colours") for look in looks)
-    ids, colours = _seen(looks, "ids"), _seen(looks, "colours")
-    guess = guess_table(ids, colours, masks, names, _palette(looks))
+    forms = [look.mask_form for look in looks if look.mask_form]
+    masks = Masks(
+        _seen(looks, "ids"),
+        _seen(looks, "colours"),
+        sum(look.kind in ("ids", "colours") for look in looks),
+        _palette(looks),
+        jpeg=any(form.format == "JPEG" for form in forms),
+        nodata=frozenset(form.nodata for form in forms if form.nodata is not None),
+    )
+    guess = guess_table(masks, names)
     if guess.labels is None:
         return None, None, None, [*unread, *_with_paths(guess, tree)]
     comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
@@ -230,13 +233,19 @@ def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:
 
 def _seen(looks: Sequence[Look], kind: str) -> dict[int, Seen]:
     seen: dict[int, Seen] = {}
-    for look in looks:
+    for number, look in enumerate(looks):
         if look.kind == kind and look.pair.mask is not None:
             for value, count in (look.values or {}).items():
                 one = seen.setdefault(value, Seen(value, look.pair.mask))
                 one.pixels += count
                 one.images += 1
                 one.by_split[look.split] += count
+                edge = (look.edge or {}).get(value, 0)
+                one.edge += edge
+                one.soft += (look.soft or {}).get(value, 0)
+                one.sharp += look.sharp
+                if edge < count:
+                    one.inside.add(number)
     return seen
 
 
@@ -248,7 +257,7 @@ def _palette(looks: Sequence[Look]) -> np.ndarray | None:
     if not forms or forms[0].palette is None:
         return None
     palette = forms[0].palette
-    used = [v for v in _seen(looks, "ids") if v < len(palette)]
+    used = [v for v in _seen(looks, "ids") if 0 <= v < len(palette)]
     colors = {tuple(palette[value].tolist()) for value in used}
     grey = all(len(set(color)) == 1 for color in colors)
     return None if len(colors) < len(used) or grey else palette
@@ -287,7 +296,7 @@ def _mask_facts(looks: Sequence[Look], table: str | None) -> dict[str, object]:
         "forms": dict(forms.most_common()),
         "kinds": dict(kinds.most_common()),
         "values": len(values),
-        "binary": bool(values) and values <= {0, 255},
+        "binary": values == {0, 255},
         "table": table,
     }
 

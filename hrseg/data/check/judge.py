@@ -145,6 +145,11 @@ def _modes(case: Case) -> Iterator[Finding]:
             f"{counted(len(alpha), 'mask')} with transparency: {named(case.masks(alpha))}. Transparency is not looked "
             "at, colours or ids are."
         )
+        if all(len(look.values or {}) == 1 for look in alpha):
+            text += (
+                " Each holds a single colour, so they seem to be drawn in transparency only: lay them on a background "
+                "of another colour and save them without transparency."
+            )
         yield Finding("note", "mask_alpha", text, case.masks(alpha))
     deep = [look for look, form in forms if form.mode.startswith("I")]
     if deep:
@@ -208,6 +213,11 @@ def _classes(case: Case) -> Iterator[Finding]:
     splits = [
         split for split, pairs in case.tree.splits.items() if any(pair.mask for pair in pairs)
     ]
+    present = [name for name, row in rows.items() if row.pixels]
+    if len(present) < 2 and any(row.pixels for row in case.rows):
+        what = f"All labelled pixels are {present[0]}" if present else "No pixel is of any class"
+        text = f"{what}; a network needs two classes to tell apart. Check the masks and the table."
+        yield Finding("error", "one_class", text)
     absent = [name for name in case.labels.names if name not in rows or not rows[name].pixels]
     if absent:
         text = f"Of the table's classes {len(absent)} never appear: {named(absent)}."
@@ -310,14 +320,8 @@ QUESTIONS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
 
 
 def _learned(look: Look, labels: LabelSet) -> bool:
-    if look.kind == "ids":
-        learned = {row.id for row in labels.labels if row.train_id != 255}
-    else:
-        learned = {
-            r << 16 | g << 8 | b
-            for r, g, b in (row.color for row in labels.labels if row.train_id != 255)
-        }
-    return look.pair.table is not None or not learned.isdisjoint(look.values or {})
+    rows = (labels.find(value, look.kind == "colours") for value in look.values or {})
+    return look.pair.table is not None or any(row and row.train_id != 255 for row in rows)
 
 
 def _couples(case: Case, couples: Sequence[Couple]) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def suggest(
         if tests:
             lists["test"] = _list(tree.root, [look for look in tests if look.good])
     train = parts["train"] or good
-    if not train or not any(row.role == "class" for row in rows):
+    if not train or len({row.name for row in rows if row.role == "class" and row.pixels}) < 2:
         return None
     crop = suggest_crop([look.size for look in train])
     batch = _batch(crop, len(train))

@@ -4,7 +4,14 @@ Tables are CSV files in `data/tables/`; a user's own classes come from a CSV or 
 mask holds trainIds 0 … K-1 and 255 for pixels without a class.
 """
 
-from hrseg.data.labels.label_set import IGNORE_INDEX, MAX_CLASSES, Color, Label, LabelSet
+from hrseg.data.labels.label_set import (
+    IGNORE_INDEX,
+    MAX_CLASSES,
+    Color,
+    Label,
+    LabelSet,
+    channel_distances,
+)
 from hrseg.data.labels.tables import (
     VOID,
     ClassTable,
@@ -26,6 +33,7 @@ __all__ = [
     "Label",
     "LabelSet",
     "TableRow",
+    "channel_distances",
     "class_name",
     "distinct_colors",
     "find_classes",

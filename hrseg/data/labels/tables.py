@@ -55,12 +55,14 @@ class ClassTable:
         rows: Its classes in their order.
         ignore: Further ids without a class.
         explicit: Whether it says itself what is ignored. Elsewhere a name of `VOID` does.
+        snap: See `LabelSet`.
     """
 
     path: Path
     rows: tuple[TableRow, ...]
     ignore: tuple[int, ...] = ()
     explicit: bool = False
+    snap: int = 0
 
     @property
     def by_color(self) -> dict[Color, str]:
@@ -89,7 +91,7 @@ class ClassTable:
             rows.append(Label(number, train_id, row.name, row.color or drawn, row.mirror))
         more = sorted(set(self.ignore) - {label.id for label in rows})
         rows += [Label(number, IGNORE_INDEX, "ignored", (0, 0, 0)) for number in more]
-        return LabelSet(self.path.stem, tuple(rows))
+        return LabelSet(self.path.stem, tuple(rows), self.snap)
 
 
 def load_labels(source: str | Path) -> LabelSet:
@@ -212,13 +214,13 @@ def _entries(folder: Path) -> list[Path]:
 def _read(path: Path) -> ClassTable:
     """Read a file by its ending, and refuse contradictions while the file is known."""
     if path.suffix.lower() in _YAML:
-        found, ignore, explicit = _of_yaml(path)
+        found, told = _of_yaml(path)
     else:
-        found, ignore = read_lines_of_classes(path), ()
-        explicit = any("train_id" in cells for _, cells in found)
+        found, told = read_lines_of_classes(path), {}
+        told["explicit"] = any("train_id" in cells for _, cells in found)
     if not found:
         raise DataError(f"Label file {path} has no class in it. Write one class on each line.")
-    table = ClassTable(path, tuple(_row(path, *cells) for cells in found), ignore, explicit)
+    table = ClassTable(path, tuple(_row(path, *cells) for cells in found), **told)
     try:
         labels = table.labels.labels
     except DataError as error:
@@ -240,7 +242,7 @@ def _row(path: Path, line: int, cells: Mapping[str, Any]) -> TableRow:
     told = {k: v for k, v in cells.items() if not isinstance(v, str) or v not in NULLS}
 
     def whole(value: Any, what: str) -> int:
-        if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]{1,9}", value.strip()):
+        if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]{1,10}", value.strip()):
             shown = f"'{value:.40}'" if isinstance(value, str) else "a list"
             refuse(path, line, f"{what} of '{name}' is {shown}", "Write a whole number.")
         return int(value)
@@ -274,23 +276,25 @@ def _color_parts(cells: Mapping[str, Any]) -> list[Any] | None:
     return list(color) if isinstance(color, list) else [color]
 
 
-def _of_yaml(path: Path) -> tuple[list[Cells], tuple[int, ...], bool]:
-    """Return classes, further ignored ids, and whether the file is one of ours, which says what is ignored."""
+def _of_yaml(path: Path) -> tuple[list[Cells], dict[str, Any]]:
+    """Return the classes, and what the file says of all of them, if it is one of ours."""
     content = read_yaml(path)
     if not isinstance(content, dict) or "classes" not in content:
         if isinstance(content, dict) and "names" in content:  # of YOLO
-            return _entries_of(path, content["names"]), (), False
+            return _entries_of(path, content["names"]), {}
         if isinstance(content, list) or (isinstance(content, dict) and whole_numbers(content)):
-            return _entries_of(path, content), (), False
+            return _entries_of(path, content), {}
         refuse(path, 1, "it has no list under 'classes'", "Write 'classes: [first, second]'.")
-    check_fields(path, 1, content, ("classes", "ignore"))
-    ignore = content.get("ignore", [])
+    check_fields(path, 1, content, ("classes", "ignore", "snap"))
+    ignore, snap = content.get("ignore", []), content.get("snap", "0")
     ignore = [] if isinstance(ignore, str) and ignore in NULLS else ignore
     if not isinstance(ignore, list) or not whole_numbers(ignore):
-        refuse(
-            path, _line(ignore), "'ignore' is no list of ids", "Write such as 'ignore: [0, 255]'."
-        )
-    return _entries_of(path, content["classes"]), tuple(map(int, ignore)), True
+        step = "Write such as 'ignore: [0, 255]'."
+        refuse(path, _line(ignore), "'ignore' is no list of ids", step)
+    if not whole_numbers([snap]):
+        refuse(path, _line(snap), "'snap' is no whole number", "Write such as 'snap: 32'.")
+    told = {"ignore": tuple(map(int, ignore)), "explicit": True, "snap": int(snap)}
+    return _entries_of(path, content["classes"]), told
 
 
 def _entries_of(path: Path, entries: Any) -> list[Cells]:
