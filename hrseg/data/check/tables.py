@@ -12,7 +12,7 @@ from hrseg.data.check.by_colours import by_colours
 from hrseg.data.check.by_ids import by_ids
 from hrseg.data.check.draft import Draft
 from hrseg.data.check.result import Finding, Seen
-from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, Label, LabelSet
+from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, LabelSet
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ def _whole(guess: LabelSet, names: ClassTable | None) -> LabelSet:
     by_id = {row.id: row for row in told.labels}
     by_color = {row.color: row for row in told.labels} if names and names.by_color else {}
 
-    def same(row: Label) -> bool:
-        found = by_color.get(row.color) or by_id.get(row.id)
-        if row.train_id == IGNORE_INDEX:
-            return found is None or found.train_id == IGNORE_INDEX
-        return found is not None and (found.name, found.train_id == IGNORE_INDEX) == (
-            row.name,
-            False,
-        )
-
-    return told if all(map(same, guess.labels)) else guess
+    pairs = [(row, by_color.get(row.color) or by_id.get(row.id)) for row in guess.labels]
+    ignored = {row for row in guess.labels if row.train_id == IGNORE_INDEX}
+    for row, found in pairs:
+        void = found is None or found.train_id == IGNORE_INDEX
+        if void != (row in ignored) or (found and not void and found.name != row.name):
+            return guess
+    more = [row for row, found in pairs if found is None]
+    if by_color:  # ids of colors are of no matter, but each has its own
+        more = [replace(row, id=max(by_id) + n) for n, row in enumerate(more, start=1)]
+    return replace(told, labels=(*told.labels, *more))

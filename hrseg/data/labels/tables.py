@@ -240,7 +240,7 @@ def _row(path: Path, line: int, cells: Mapping[str, Any]) -> TableRow:
     told = {k: v for k, v in cells.items() if not isinstance(v, str) or v not in NULLS}
 
     def whole(value: Any, what: str) -> int:
-        if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]{1,9}", value.strip()):
+        if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]{1,10}", value.strip()):
             shown = f"'{value:.40}'" if isinstance(value, str) else "a list"
             refuse(path, line, f"{what} of '{name}' is {shown}", "Write a whole number.")
         return int(value)

@@ -91,7 +91,7 @@ def check_fields(path: Path, line: int, fields: Iterable[str], known: Sequence[s
 
 def whole_numbers(words: Iterable[Any]) -> bool:
     """Say whether all words are whole numbers."""
-    return all(isinstance(w, str) and re.fullmatch("[+-]?[0-9]{1,9}", w) for w in words)
+    return all(isinstance(w, str) and re.fullmatch("[+-]?[0-9]{1,10}", w) for w in words)
 
 
 def _plain(node: yaml.Node | None, path: Path, done: dict[int, Any]) -> Any:
