@@ -443,3 +443,22 @@ def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path):
         except DataError as error:
             seen.add("refused" if name in str(error) and str(error).isprintable() else str(error))
     assert seen == {"read", "refused"}
+
+
+def test_snap_takes_unknown_values_as_the_nearest_row(tmp_path):
+    path = tmp_path / "labels.yaml"
+    path.write_text(
+        "snap: 3\nclasses:\n"
+        "  - {id: 10, name: a, color: [10, 10, 10]}\n  - {id: 20, name: b, color: [20, 40, 60]}\n"
+        "ignore: [-9999]\n"
+    )
+    labels = load_labels(path)
+    ids = np.array([[7, 10, 13, 17, 23, 253, -9998]])
+    for read in (labels, LabelSet.from_dict(labels.to_dict())):
+        assert read.encode(ids.astype(np.int32)).tolist() == [[0, 0, 0, 1, 1, 255, 255]]
+        assert read.encode(ids[:, :5].astype(np.uint8)).tolist() == [[0, 0, 0, 1, 1]]
+        colors = np.array([[(13, 7, 10), (20, 43, 58)]], np.uint8)
+        assert read.encode(colors).tolist() == [[0, 1]]
+        for wrong in (np.array([[14]], np.uint8), np.array([[[24, 40, 60]]], np.uint8)):
+            with pytest.raises(DataError, match=r"14|24"):
+                read.encode(wrong)

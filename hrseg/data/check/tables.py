@@ -13,7 +13,7 @@ from hrseg.data.check.by_ids import by_ids, set_aside
 from hrseg.data.check.draft import Draft
 from hrseg.data.check.levels import Levels, find_levels
 from hrseg.data.check.result import Finding, Level, Seen, counted, value_text
-from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, Label, LabelSet
+from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, LabelSet
 from hrseg.errors import DataError
 from hrseg.shares import percent
 

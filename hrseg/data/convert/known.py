@@ -77,6 +77,16 @@ def split_name(name: str) -> str:
     return split or ("" if word == "default" else re.sub(r"[^\w.-]", "_", word).strip("."))
 
 
+def known_split(*words: str) -> str:
+    """Return the first word that is train, val or test by any usual name, or "".
+
+    Example:
+        >>> known_split("instances", "train2017"), known_split("aachen")
+        ('train', '')
+    """
+    return next((s for s in map(split_name, words) if s in ("train", "val", "test")), "")
+
+
 def _known(table: ClassTable) -> Known:
     labels = table.labels
     shared = {row.train_id: row.name for row in labels.classes}
