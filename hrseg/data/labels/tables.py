@@ -19,12 +19,12 @@ from hrseg.errors import DataError, unknown_choice
 
 _TABLES = Path(__file__).parents[1] / "tables"
 _YAML = (".yaml", ".yml", ".json")
-_DATA_YAML = ("data.yaml", "data.yml", "dataset.yaml")
+DATA_YAML = ("data.yaml", "data.yml", "dataset.yaml")
 CLASS_FILES = (
     *("labels.yaml", "labels.yml", "labels.csv", "labelmap.txt", "label_map.txt"),
     *("label_colors.txt", "label_colours.txt", "colors.txt", "colours.txt"),
     *("class_dict.csv", "class_dict_seg.csv", "_classes.csv", "classes.csv", "classes.txt"),
-    *("class_names.txt", "labels.txt", "codes.txt", "obj.names", *_DATA_YAML),
+    *("class_names.txt", "labels.txt", "codes.txt", "obj.names", *DATA_YAML),
 )
 """Files of classes that are found by name, the most telling first."""
 VOID = frozenset(
@@ -151,7 +151,7 @@ def find_classes(root: Path, depth: int = 2) -> ClassTable | None:
         files = {p.name.lower(): p for p in reversed(entries) if p.name.lower() in CLASS_FILES}
         for path in (files[name] for name in CLASS_FILES if name in files):
             if path.is_file() and (
-                path.name.lower() not in _DATA_YAML or "names" in read_yaml(path)
+                path.name.lower() not in DATA_YAML or "names" in read_yaml(path)
             ):
                 return _read(path)
         folders = [p for p in entries if not p.suffix and p.name[0] not in "._" and p.is_dir()]
