@@ -40,6 +40,7 @@ def build_data(config: Config) -> SegmentationData:
         cache=config.data.cache,
         cache_gb=config.data.cache_gb,
         bands=config.data.bands,
+        bits=config.data.bits,
         value_range=config.data.value_range,
         mean=_of_all_bands(config, config.data.mean, 0.0),
         std=_of_all_bands(config, config.data.std, 1.0),

@@ -52,7 +52,7 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help=text)
     text = f"what SOURCE is, where it is not recognised: {', '.join(_TOOLS)}"
     verb.add_argument("--from", dest="tool", choices=_TOOLS, metavar="TOOL", help=text)
-    text = "the other way: coco, cvat or labelme, for correction by hand"
+    text = f"the other way, for correction by hand: {', '.join(_FORMATS)}"
     verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")
     text = "what the masks' colours or numbers mean: a table's name, .csv, .yaml, or text"
@@ -82,7 +82,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
     SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
     of colours; prints what each class became. The folder appears whole or not at all, and nothing is
-    overwritten. Images that cannot be read are named, and the code is 1 then.
+    overwritten. Images that cannot be read are named, and the exit code is 1 then.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'

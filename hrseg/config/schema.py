@@ -238,6 +238,13 @@ class DataConfig:
         "they are stored, 8 or 16 bits or float. null makes every image RGB of 8 bits.",
         low=0,
     )
+    bits: int | None = option(
+        None,
+        "Significant bits of 16-bit images that become RGB of 8 bits, such as 12 for values to 4095; larger values "
+        "become white. null takes what each file says, else all 16.",
+        low=8,
+        high=16,
+    )
     value_range: float | None = option(
         None,
         "With data.bands: the stored value that becomes 1 before data.mean is subtracted, such as 10000 for "

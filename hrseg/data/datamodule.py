@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from hrseg.data.bands import band_statistics
 from hrseg.data.cache import CachedReader
-from hrseg.data.dataset import Read, SegmentationDataset, read_banded, read_ids, read_pair
+from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.numbering import settle
@@ -70,6 +70,7 @@ class SegmentationData(pl.LightningDataModule):
         cache: Folder that keeps decoded images; None decodes them each time.
         cache_gb: Most that it may hold, in 10^9 bytes.
         bands: Bands of each file, as stored; None makes every image RGB of 8 bits.
+        bits: Significant bits of 16-bit files that become RGB; None: what each file says, else 16.
         value_range: The stored value that becomes 1; None takes the type's.
         mean: Subtracted from images in 0..1.
         std: Divided by.
@@ -118,6 +119,7 @@ class SegmentationData(pl.LightningDataModule):
         cache: str | Path | None = None,
         cache_gb: float = 20.0,
         bands: Sequence[int] | None = None,
+        bits: int | None = None,
         value_range: float | None = None,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
@@ -158,7 +160,8 @@ class SegmentationData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.cache, self.cache_gb = cache, cache_gb
-        self.bands, self.value_range = bands, value_range
+        self.bands = None if bands is None else tuple(bands)
+        self.bits, self.value_range = bits, value_range
         self.mean, self.std = tuple(mean), tuple(std)
         self.seed = seed
         self.scenes, self.scene_size = scenes, scene_size
@@ -222,10 +225,8 @@ class SegmentationData(pl.LightningDataModule):
         if self.layout == SYNTHETIC:
             return functools.partial(_draw_scene, self.scene_size)
         if self.cache is not None:
-            return CachedReader(self.cache, self.cache_gb, self.bands)
-        if self.bands is not None:
-            return functools.partial(read_banded, bands=tuple(self.bands))
-        return read_pair
+            return CachedReader(self.cache, self.cache_gb, self.bands, self.bits)
+        return functools.partial(read_pair, bands=self.bands, bits=self.bits)
 
     @property
     def _read_ids(self) -> Callable[[Pair], np.ndarray | None]:

@@ -19,7 +19,7 @@ from hrseg.data.matlab import read_matlab_mask
 from hrseg.data.pictures import Picture, open_picture, pixels
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_mask, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_mask, to_tensor
 
 
 class Sample(TypedDict):
@@ -67,14 +67,17 @@ def read_ids(pair: Pair) -> np.ndarray | None:
     return None if pair.mask is None else read_mask(pair.mask)
 
 
-def read_pair(pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray | None]:
-    """Read both files of a pair; the image may stay packed until its window is known."""
-    return open_picture(pair.image), read_ids(pair)
+def read_pair(
+    pair: Pair, bands: Sequence[int] | None = None, bits: int | None = None
+) -> tuple[np.ndarray | Picture, np.ndarray | None]:
+    """Read both files of a pair; the image may stay packed until its window is known.
 
-
-def read_banded(pair: Pair, bands: Sequence[int]) -> tuple[np.ndarray | Picture, np.ndarray | None]:
-    """Read both files of a pair, the image with these bands as they are stored."""
-    return read_bands(pair.image, bands), read_ids(pair)
+    Args:
+        pair: The files.
+        bands: Bands of the image as stored; None: RGB of 8 bits.
+        bits: Significant bits of 16-bit files; None: what the file says.
+    """
+    return open_picture(pair.image, bands, bits), read_ids(pair)
 
 
 class SegmentationDataset(Dataset[Sample]):

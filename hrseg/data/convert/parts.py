@@ -118,7 +118,7 @@ class Source:
     background: Literal["class", "ignore"] = "class"
     ignored: frozenset[str] = frozenset()
     covers: bool = False
-    aside: Counter[str] = field(default_factory=LeftOut)
+    aside: LeftOut = field(default_factory=LeftOut)
     broken: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 

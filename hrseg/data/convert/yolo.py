@@ -13,7 +13,7 @@ import numpy as np
 
 from hrseg.data.convert.files import corners, read_lines, safe_name
 from hrseg.data.convert.known import Known, find_table, known_classes, split_name
-from hrseg.data.convert.parts import Object, Record, Source, problem
+from hrseg.data.convert.parts import LeftOut, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, Ring, Size, box, fill
 from hrseg.data.labels.text import NULLS, read_yaml
 from hrseg.data.layouts.pairs import visible_images
@@ -55,7 +55,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             "--classes FILE with one name on each line."
         )
     names = classes.ids
-    aside: Counter[str] = Counter()
+    aside = LeftOut()
     records = []
     for split, image, base in _images(config, root, images):
         labels = _labels(image, root)
