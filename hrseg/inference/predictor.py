@@ -3,7 +3,6 @@
 It knows tensors and labels, no config and no command line.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from hrseg.data.labels import Label, LabelSet, distinct_colors
+from hrseg.digests import file_digest, weights_digest
 from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_image, stretched, to_tensor
 from hrseg.inference.blending import Blend
@@ -289,17 +289,10 @@ def _trained_ids(names: Sequence[str], labels: LabelSet) -> tuple[int, ...]:
 
 def _digest(network: nn.Module, source: Path | None) -> str:
     """Hash the weights; of an exported file, which holds them itself, the file."""
-    state = network.state_dict()
-    digest = hashlib.sha256(repr(getattr(network, "spec", "")).encode())
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
-    if not state and source is not None:
-        for file in sorted({source, source.with_suffix(".bin")}):
-            if file.is_file():
-                digest.update(file.read_bytes())
-    return digest.hexdigest()
+    state, spec = network.state_dict(), repr(getattr(network, "spec", ""))
+    files = [source, source.with_suffix(".bin")] if source is not None and not state else []
+    held = [file_digest(file) for file in dict.fromkeys(files) if file.is_file()]
+    return weights_digest(state, "".join([spec, *held]))
 
 
 def _numbered(network: nn.Module) -> LabelSet:

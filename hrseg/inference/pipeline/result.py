@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.errors import HrsegError
-from hrseg.viz import percent
+from hrseg.shares import percent
 
 
 @dataclass(frozen=True)
