@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hrseg.data.labels import LabelSet
 from hrseg.imaging import denormalise, write_image
+from hrseg.text import printable
 from hrseg.viz import grid, overlay
 
 log = logging.getLogger(__name__)
@@ -188,7 +189,9 @@ class ProgressBar(ProgressLines):
 
     def say(self, text: str) -> None:
         """Print above the bar."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(
+            printable(text, lines=True), highlight=False, markup=False, soft_wrap=True
+        )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a bar of the epoch's batches."""

@@ -4,9 +4,10 @@ A message says what is wrong with the value, what would be right, and the next s
 prints it as one paragraph and exits with 2; any other exception is a bug of ours and keeps its traceback.
 """
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class HrsegError(Exception):
@@ -77,3 +78,42 @@ def elsewhere(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "Free some space, or choose another folder."
     return "Choose a folder that can be written to."
+
+
+_LIBRARIES = {
+    *("PIL", "rasterio", "cv2", "av", "imagecodecs"),
+    *("fsspec", "s3fs", "gcsfs", "botocore", "aiobotocore", "aiohttp"),
+}
+"""Packages that read and write images: what they raise is about one image."""
+
+
+@contextlib.contextmanager
+def guarded(name: object) -> Iterator[None]:
+    """Raise whatever an image library raises as an error of one image; our own bugs keep their traceback.
+
+    Args:
+        name: Of the image, for the message.
+
+    Raises:
+        DataError: A library raised something that is no `HrsegError` and not for want of memory.
+    """
+    try:
+        yield
+    except (HrsegError, MemoryError):
+        raise
+    except Exception as error:
+        if not _of_library(error):
+            raise
+        text = f"{type(error).__name__}: {error}".rstrip(": .")
+        raise DataError(
+            f"{name} failed in the library that reads and writes images ({text}). Open it in an image program and "
+            "save it again, or leave it out."
+        ) from error
+
+
+def _of_library(error: BaseException) -> bool:
+    """Tell whether an image library raised an error: its type is of one, or the innermost frame."""
+    trace, module = error.__traceback__, type(error).__module__
+    while trace is not None:
+        where, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
+    return not _LIBRARIES.isdisjoint({module.partition(".")[0], where.partition(".")[0]})

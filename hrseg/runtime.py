@@ -35,6 +35,7 @@ def open_predictor(
     merge: str | None = None,
     keep: Sequence[str] = ("confidence",),
     classes: Sequence[str] = (),
+    bits: int | None = None,
 ) -> Predictor:
     """Open a trained model, ready to segment images.
 
@@ -54,6 +55,7 @@ def open_predictor(
         keep: Maps that results need beside the mask; see `inference.outputs.needed_maps`. Without any, labels come
             faster.
         classes: Names of the classes whose probabilities are kept; none means all.
+        bits: Significant bits of 16-bit files; None takes what the model or the file says, else 16.
 
     Raises:
         ConfigError: A choice that cannot work.
@@ -73,6 +75,7 @@ def open_predictor(
         merge=merge,
         keep=keep,
         classes=classes,
+        bits=bits,
     )
 
 
@@ -104,15 +107,14 @@ def predict_files(
     batch: int | None = None,
     covers: Callable[[Path], bool] | None = None,
     max_memory: int | None = None,
-    blend: Blend | None = None,
-    overlap: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[FileResult]:
     """Segment pictures and write the results of each, such as mask and overlay.
 
     Reading, the network and writing overlap: pictures are decoded ahead and written behind in threads. Files are
-    called NAME_mask.png and NAME_overlay.png, where NAME is the picture's name: `inference.sources` says how it
-    comes about, and for a list of paths `inference.sources.result_names`.
+    called NAME_mask.png (NAME_mask.tif where the picture has a place on the ground) and NAME_overlay.png, where NAME is
+    the picture's name: `inference.sources` says how it comes about, and for a list of paths
+    `inference.sources.result_names`.
 
     Args:
         predictor: From `open_predictor`.
@@ -122,10 +124,8 @@ def predict_files(
         options: What their writers may be told.
         batch: Pictures of one size that share a pass through the network; None takes what suits the device.
         covers: Tells whether a file is one of the pictures, which no result may overwrite; None asks the sources.
-        max_memory: Bytes above which an image is segmented in bands; None leaves it to `inference.huge`.
-        blend: For images that are: how their windows share a pixel; see `huge.segment_huge`.
-        overlap: The shared fraction of their windows.
-        progress: Is told of them after each band: rows that are done, rows of the image.
+        max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
+        progress: Is told of images that are segmented in bands after each of them: rows done, rows of the image.
 
     Returns:
         One result for each picture, in order, as soon as it is done. Broken ones have an error.
@@ -157,6 +157,6 @@ def predict_files(
         batch=batch,
         covers=covers or (lambda path: False),
         max_memory=max_memory,
-        huge=partial(segment_huge, blend=blend, overlap=overlap, progress=progress),
+        huge=partial(segment_huge, progress=progress),
     )
     yield from pipeline.run(pictures)

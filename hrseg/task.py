@@ -21,7 +21,7 @@ from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
 from hrseg.inference.engines import open_engine
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.tta import Scorer, aligns
+from hrseg.inference.tta import Scorer, aligns, input_scale
 from hrseg.losses import WeightedSum
 from hrseg.metrics import ConfusionMatrix, Scores
 from hrseg.models.recompute import Checkpointing, recompute
@@ -258,6 +258,8 @@ class SegmentationTask(pl.LightningModule):
             mean=self.card.get("mean", IMAGENET_MEAN),
             std=self.card.get("std", IMAGENET_STD),
             aligned=aligns(self.network),
+            input_scale=input_scale(self.network),
+            device=self.device,
             rgb=self.card.get("bands") is None,
         )
 

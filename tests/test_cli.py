@@ -255,6 +255,7 @@ def test_predict_passes_its_options_on(
         "keep": (),
         "classes": (),
         "blend": None,
+        "bits": None,
         "engine": "auto",
     }
     assert capsys.readouterr().out == "ü b.png: road 60 %\n"

@@ -69,6 +69,7 @@ ROWS = [
     ("data.labels", 1),
     ("data", 2),
     ("errors", -2),
+    ("text", -2),
 ]
 
 

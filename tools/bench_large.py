@@ -132,28 +132,23 @@ def bench(
 
 def agree(source: Path, model: str | None, precision: str) -> None:
     """Print how much of a mask stays as it is in one piece."""
-    import torch
-
     from hrseg.imaging import read_image, to_tensor
     from hrseg.inference.blending import BLENDS
-    from hrseg.inference.blocks import window_blocks
-    from hrseg.inference.huge.plan import Plan
+    from hrseg.inference.grid import plan_windows
     from hrseg.inference.predictor import Predictor
-    from hrseg.inference.windows import _InMemory
+    from hrseg.inference.windows import TensorSource, whole_map, window_blocks
 
     predictor = Predictor(model, device="cpu", precision=precision)
     image = mosaic(source) if source.is_dir() else enlarged(read_image(source))
     tensor = to_tensor(image, predictor.mean, predictor.std)[None]
-    look = predictor.scorer.look
-    whole = look(tensor)[0].argmax(dim=0).numpy()
+    run, source = predictor.logits_fn, TensorSource(tensor)
+    whole = run(tensor)[0].argmax(dim=0).numpy()
     print("| window | apart | blend | same class, % | another, % near borders | elsewhere |")
     print("| --- | --: | --- | --: | --: | --: |", flush=True)
     for (side, overlap), blend in ((w, b) for w in WINDOWS for b in BLENDS):
-        grid = Plan((side, side), overlap, blend, 1).grid(*whole.shape)
-        mask = np.empty_like(whole)
-        for top, left, block in window_blocks(look, _InMemory(tensor), grid):
-            rows, columns = block.shape[-2:]
-            mask[top : top + rows, left : left + columns] = torch.argmax(block[0], dim=0).numpy()
+        grid = plan_windows(source.size, (side, side), overlap, blend=blend)
+        logits = whole_map(window_blocks(run, source, grid), source.size)
+        mask = logits[0].argmax(dim=0).numpy()
         wrong, near = mask != whole, borders(grid)
         print(
             f"| {side} x {side} | {grid.rows[1][0]} | {blend} | {100 * (1 - wrong.mean()):.2f} | "

@@ -28,7 +28,7 @@ from hrseg.cli import (
     submit,
     weights,
 )
-from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, complain, say
+from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, LogFormatter, complain, say
 from hrseg.cli.words import LOOK, Parser, add_verb
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(LogFormatter("%(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
         code: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -6,9 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.terminal import OK, OURS, complain
-from hrseg.cli.words import add_model, add_size, add_verb, positive
+from hrseg.cli.terminal import OK, OURS, complain, show
+from hrseg.cli.words import add_bits, add_model, add_size, add_verb, positive
 from hrseg.errors import ConfigError
+from hrseg.text import printable
 
 KINDS = (
     *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
@@ -35,11 +36,11 @@ def add(verbs: Any) -> None:
     text = "auto: openvino on a CPU where installed, else torch (auto)"
     verb.add_argument("--engine", choices=engines, default="auto", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
-    text = "fraction that neighbouring windows share (0.5)"
+    text = "fraction that neighboring windows share (0.25)"
     verb.add_argument("--overlap", type=float, metavar="F", help=text)
-    blends, text = ("ramp", "cosine", "gaussian", "equal"), "how windows share a pixel (ramp)"
+    blends, text = ("ramp", "cosine", "gaussian", "equal"), "how windows share a pixel (gaussian)"
     verb.add_argument("--blend", choices=blends, help=text)
-    text = "memory that may be used, such as 1.5G: larger images go band by band (half of the free)"
+    text = "memory that the process may use, such as 1.5G: images that need more are refused"
     verb.add_argument("--max-memory", metavar="SIZE", help=text)
     text = "three scales, each mirrored too, averaged: better, six times the work"
     tta = verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
@@ -53,6 +54,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--flip", action=argparse.BooleanOptionalAction, help=text)
     text = "what is averaged over scales and mirror (softmax)"
     verb.add_argument("--merge", choices=("softmax", "logits", "exp"), help=text)
+    add_bits(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     _add_sources(verb)
     _add_outputs(verb)
@@ -104,9 +106,10 @@ def _add_cluster(verb: argparse.ArgumentParser) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     """Segment images: mask and overlay files.
 
-    Writes NAME_mask.png (a palette image of class ids) and NAME_overlay.png (with a legend) for each
-    image, and prints one line with its largest classes. A broken image is reported, the others are
-    done, and the exit code is 1. Without --model, the model that ships is used.
+    Writes NAME_mask.png (a palette image of class ids; NAME_mask.tif where the image has a place on the
+    ground) and NAME_overlay.png (with a legend) for each image, and prints one line with its largest
+    classes. A broken image is reported, the others are done, and the exit code is 1. Without --model,
+    the model that ships is used.
 
     A folder stands for all images in it, @list.txt for the lines of a file, - for an image through
     standard input. Frames of a video go to NAME/000000_mask.png and so on, or into one video.
@@ -168,9 +171,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         "flip": arguments.flip,
         "merge": arguments.merge,
         "classes": arguments.classes,
+        "bits": arguments.bits,
     }
     working = {"batch": arguments.batch, "max_memory": limit}
-    working |= {"blend": arguments.blend, "overlap": arguments.overlap}
     pictures = islice(sources, arguments.limit)
     job: Any
     if arguments.ray:
@@ -193,12 +196,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     for result in results:
         count += 1
         if arguments.json:
-            print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
+            show(json.dumps(result.to_dict(), ensure_ascii=False))
         elif result.error is None:
-            print(result.line(), flush=True)
+            show(result.line())
         if result.error is not None:
             broken += 1
-            complain(str(result.error))
+            complain(printable(result.error))
     if job.summary:
         complain(job.summary)
     if broken and count > 1:

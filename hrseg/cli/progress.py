@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hrseg.text import printable
 from hrseg.weights.watch import LogWatcher, Watcher
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Bar(Watcher):
 
         self._console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
@@ -41,7 +42,9 @@ class Bar(Watcher):
     def start(self, name: str, done: int, total: int | None) -> None:
         """Show the bar."""
         self._progress = self._make()
-        self._task = self._progress.add_task(name.split()[0], completed=done, total=total)
+        self._task = self._progress.add_task(
+            printable(name.split()[0]), completed=done, total=total
+        )
         self._progress.start()
 
     def advance(self, count: int) -> None:
@@ -51,7 +54,7 @@ class Bar(Watcher):
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(printable(text, lines=True), markup=False, highlight=False)
 
     def stop(self) -> None:
         """Take the bar away."""
@@ -75,7 +78,7 @@ def _counter() -> "Progress":
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

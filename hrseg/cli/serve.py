@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from hrseg.cli.terminal import OK
-from hrseg.cli.words import add_model, add_verb, positive
+from hrseg.cli.terminal import OK, show
+from hrseg.cli.words import add_bits, add_model, add_verb, positive
 from hrseg.errors import MissingExtraError
 
 
@@ -34,6 +34,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--device", choices=devices, default="auto", help=text)
     precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
     verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_bits(verb)
     text = "a named way to look, such as tta (whole)"
     verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)
 
@@ -79,11 +80,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         precision=arguments.precision,
         protocol=arguments.protocol,
+        bits=arguments.bits,
     )
     name = model_name(arguments.model, DEFAULT_TAG)
     running = listen(
         predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
     )
-    print(f"{name} is served at {running.url}  (Ctrl-C ends it)", flush=True)
+    show(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
     return OK

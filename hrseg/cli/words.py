@@ -89,6 +89,12 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-m", "--model", metavar="MODEL", help=text)
 
 
+def add_bits(verb: argparse.ArgumentParser) -> None:
+    """Add --bits."""
+    text = "significant bits of 16-bit files, 9 to 16 (what the model or the file says, else 16)"
+    verb.add_argument("--bits", type=int, choices=range(9, 17), metavar="N", help=text)
+
+
 def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
     """Let key=value words follow, and --print-config where asked."""
     if print_config:

@@ -24,7 +24,7 @@ from hrseg.inference.outputs import (
     Options,
     check_kinds,
     needed_maps,
-    result_paths,
+    possible_paths,
 )
 from hrseg.inference.outputs.job import Job
 from hrseg.inference.outputs.manifest import Manifest, read_manifests
@@ -52,7 +52,7 @@ class RayJob:
         model: As for `runtime.open_predictor`.
         address: Of the cluster, see `machines.joined`.
         workers: How many; None is one for each GPU, or for each machine where there is none.
-        working: Options of `runtime.predict_files`: batch, max_memory, blend, overlap.
+        working: Options of `runtime.predict_files`: batch, max_memory.
         opening: Further options of `runtime.open_predictor`, such as device and protocol.
 
     Raises:
@@ -140,7 +140,7 @@ class RayJob:
         return broken, whole
 
     def _targets(self, picture: Picture) -> Iterable[Path]:
-        return result_paths(self.out, picture.name, self.plan.kinds).values()
+        return possible_paths(self.out, picture.name, self.plan.kinds)
 
     def _results(self, broken: list[FileResult], pictures: list[Picture]) -> Iterator[FileResult]:
         yield from broken

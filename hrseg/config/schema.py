@@ -444,7 +444,7 @@ class EvaluationConfig:
     )
     overlap: float | None = option(
         None,
-        "Shared fraction of neighbouring windows. null takes the protocol's; without one, 0.5.",
+        "Shared fraction of neighbouring windows. null takes the protocol's; without one, 0.25.",
         low=0,
         high=0.9,
     )

@@ -54,7 +54,7 @@ def write_samples(
         raise ConfigError("A page of no images or no variants is empty. Use 1 or more.")
     with write_atomic(path) as temporary:
         text = page(dataset, images, variants, seed, title, facts)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def page(

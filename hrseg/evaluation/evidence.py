@@ -8,6 +8,7 @@ kept in one .npz file together with the ledger, and that file is a ledger too.
 """
 
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ def measure(
     found, truth = chosen.cpu().numpy(), true.cpu().numpy()
     maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())
     width = boundary_width(mask.shape[0], mask.shape[1], rulers.ratio)
-    draw = np.random.default_rng(zlib.crc32(name.encode()))
+    draw = np.random.default_rng(zlib.crc32(os.fsencode(name)))
     picked = np.sort(draw.choice(len(truth), min(pixels, len(truth)), replace=False))
     columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]
     sample = logits.flatten(1)[:, columns].T.float()  # (M, K)

@@ -137,7 +137,7 @@ def write_report(evidence: Evidence, exhibits: Sequence[Exhibit], folder: str | 
     texts = {"report.json": values, "report.html": page(found, pictures, exhibits)}
     for name, text in texts.items():
         with write_atomic(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Report(found, folder, (*files, folder / "ledger.npz", *(folder / name for name in texts)))  # fmt: skip
 
 

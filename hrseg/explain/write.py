@@ -80,7 +80,7 @@ def explain(
     )
     text = page(inside)
     with write_atomic(out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return inside
 
 

@@ -30,6 +30,7 @@ class Facts(NamedTuple):
         outputs: Names of OUTPUTS.
         precision: "fp32", "fp16", "bf16" or "int8".
         config: Recipe of the model, without folders.
+        network: The `create_model` arguments of the network that was exported, where the card names them.
     """
 
     labels: LabelSet
@@ -38,6 +39,7 @@ class Facts(NamedTuple):
     outputs: tuple[str, ...]
     precision: str
     config: dict[str, Any]
+    network: dict[str, Any] | None = None
 
 
 def make_card(
@@ -103,6 +105,7 @@ def read_card(text: str | None, path: Path) -> Facts:
             tuple(output for output in OUTPUTS if output in content["outputs"]),
             str(content["precision"]),
             dict(content.get("config") or {}),
+            dict(content.get("network") or {}),
         )
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise WeightsError(

@@ -42,7 +42,7 @@ class ExportedNetwork(nn.Module):
         self.precision = facts.precision
         self.num_classes = facts.labels.num_classes
         self.mean, self.std = facts.mean, facts.std
-        self.spec: dict[str, Any] = {}
+        self.spec = dict(facts.network or {})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
         return self  # an open file is not copied, and nothing in it changes

@@ -5,6 +5,7 @@ pixels to tensors and back. All others import from here.
 """
 
 from hrseg.imaging.georeference import Georeference
+from hrseg.imaging.geotiff import write_geotiff
 from hrseg.imaging.image_file import ImageFile
 from hrseg.imaging.masks import NAN_ID, Stored, read_mask, stored_form
 from hrseg.imaging.reading import (
@@ -51,6 +52,7 @@ __all__ = [
     "to_tensor",
     "value_range_of",
     "write_atomic",
+    "write_geotiff",
     "write_image",
     "write_mask",
 ]

@@ -1,5 +1,9 @@
-"""Where windows lie: along one side, and as a grid of rows and columns of windows over an image."""
+"""Where windows lie over an image: the one planner of sliding windows, for images in memory and on disk.
 
+Windows follow from the image's size, the protocol and the network alone, never from the memory that is free.
+"""
+
+import math
 from dataclasses import dataclass
 
 from hrseg.errors import ConfigError
@@ -7,6 +11,15 @@ from hrseg.inference.blending import Blend
 
 STRIDE = 32
 """Windows are multiples of the coarsest stride, so that every window's grid of features is the image's."""
+WHOLE_PIXELS = 2 * 1536**2
+"""Above this, as the network sees it, an image is cut into windows: 4.7 megapixels, or 2.1 enlarged 1.5 times."""
+WINDOW_PIXELS = 1440**2
+"""Pixels of a window, as the network sees them, where no other is asked for: 960 x 960 enlarged 1.5 times."""
+BATCH_PIXELS = 2**21
+"""Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
+OVERLAP = 0.25
+"""Shared fraction of neighbouring windows where nothing else is asked for."""
+Size = tuple[int, int]
 Span = tuple[int, int]
 """First pixel, and how many."""
 
@@ -25,15 +38,25 @@ class Grid:
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
-    shared: tuple[int, int]
-    blend: Blend = "ramp"
+    shared: Size = (0, 0)
+    blend: Blend = "gaussian"
     batch: int = 1
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """(height, width) of the image."""
         (top, h), (left, w) = self.rows[-1], self.columns[-1]
         return top + h, left + w
+
+    @property
+    def whole(self) -> bool:
+        """Whether one window is the image."""
+        return len(self.rows) == len(self.columns) == 1
+
+    @property
+    def window(self) -> Size:
+        """(height, width) of the largest window."""
+        return max(h for _, h in self.rows), max(w for _, w in self.columns)
 
     @property
     def bottoms(self) -> list[int]:
@@ -41,7 +64,7 @@ class Grid:
         return [*(top for top, _ in self.rows[1:]), self.size[0]]
 
     @property
-    def most_kept(self) -> int:
+    def max_waiting(self) -> int:
         """The most rows that wait for the next row of windows."""
         return max(top + h - below for (top, h), below in zip(self.rows, self.bottoms, strict=True))
 
@@ -56,85 +79,77 @@ class Grid:
         return [tuple(columns) for columns in found]
 
 
-def starts(length: int, window: int, overlap: float) -> list[int]:
-    """Return where windows begin along one side; the last is shifted to end with the image.
+def plan_windows(
+    size: Size,
+    window: Size,
+    overlap: float = OVERLAP,
+    *,
+    stride: Size | None = None,
+    blend: Blend = "gaussian",
+    batch: int | None = None,
+) -> Grid:
+    """Lay windows over an image.
 
-    Example:
-        >>> starts(100, 64, 0.5)
-        [0, 32, 36]
-        >>> starts(64, 64, 0.5)
-        [0]
-    """
-    return starts_every(length, window, step_of(window, overlap))
-
-
-def starts_every(length: int, window: int, step: int) -> list[int]:
-    """Return where windows begin along one side, a step apart; the last is shifted to end with the image.
-
-    Example:
-        >>> starts_every(100, 64, 20)
-        [0, 20, 36]
-    """
-    return [*range(0, length - window, step), max(0, length - window)]
-
-
-def spans_every(length: int, window: int, step: int) -> tuple[Span, ...]:
-    """Return windows along one side as `starts_every` places them.
-
-    Example:
-        >>> spans_every(100, 64, 20)
-        ((0, 64), (20, 64), (36, 64))
-    """
-    window = min(window, length)
-    return tuple((start, window) for start in starts_every(length, window, step))
-
-
-def even_spans(length: int, window: int, step: int) -> tuple[Span, ...]:
-    """Return windows along one side that all begin on the grid of the coarsest stride, evenly spread.
-
-    The last is up to 31 pixels longer than the others, so that it ends with the image: a window that was
-    shifted off the grid would see other features than its neighbours. No two are further apart than the step.
+    A window larger than the image shrinks to it. Windows that count equally lie as published protocols have them, a
+    stride apart, the last shifted to end with the image. All others begin on the grid of the coarsest stride, and the
+    last is up to 31 pixels longer instead: off the grid it would see other features than its neighbours.
 
     Args:
-        length: Of the image's side.
-        window: A multiple of 32.
-        step: Between windows, at most; a multiple of 32.
+        size: (height, width) of the image.
+        window: (height, width); multiples of 32 unless the blend is "equal".
+        overlap: Shared fraction of neighbouring windows, 0 to 0.9.
+        stride: (height, width) between windows in pixels, instead of the overlap.
+        blend: How windows share a pixel, see `blending`.
+        batch: Windows that run together; None takes as many as BATCH_PIXELS allow.
+
+    Raises:
+        ConfigError: A window, overlap or stride that cannot work.
 
     Example:
-        >>> even_spans(300, 128, 64)
-        ((0, 128), (32, 128), (96, 128), (160, 140))
-        >>> even_spans(100, 128, 64)
-        ((0, 100),)
+        >>> plan_windows((100, 300), (128, 128), 0.5).columns
+        ((0, 128), (64, 128), (128, 128), (192, 108))
+        >>> plan_windows((100, 300), (128, 128), 0.5, blend="equal").columns
+        ((0, 128), (64, 128), (128, 128), (172, 128))
     """
-    last = (length - window) // STRIDE
-    if last <= 0:
-        return ((0, length),)
-    most = max(1, step // STRIDE)
-    count = -(-last // most)
-    begins = [STRIDE * (i * last // count) for i in range(count + 1)]
-    return (*((start, window) for start in begins[:-1]), (begins[-1], length - begins[-1]))
+    check_window(window, overlap, stride, blend)
+    grid = 1 if blend == "equal" else STRIDE
+    (h, down), (w, right) = (
+        (
+            min(side, length),
+            max(grid, int(step if stride else side * (1 - overlap) + 0.5) // grid * grid),
+        )
+        for side, length, step in zip(window, size, stride or window, strict=True)
+    )
+    return Grid(
+        rows=_spans(size[0], h, down, grid),
+        columns=_spans(size[1], w, right, grid),
+        shared=(h - down, w - right),
+        blend=blend,
+        batch=batch or max(1, BATCH_PIXELS // (h * w)),
+    )
 
 
-def step_of(window: int, overlap: float) -> int:
-    """Return the pixels from one window to the next."""
-    return max(1, round(window * (1 - overlap)))
-
-
-def step_on_grid(window: int, overlap: float) -> int:
-    """Return the pixels from one window to the next, a multiple of the coarsest stride.
+def default_window(pixels: float) -> Size:
+    """Return the largest square window of so many pixels.
 
     Example:
-        >>> step_on_grid(512, 0.25), step_on_grid(64, 0.9)
-        (384, 32)
+        >>> default_window(WINDOW_PIXELS)
+        (1440, 1440)
     """
-    return max(STRIDE, int(window * (1 - overlap)) // STRIDE * STRIDE)
+    return (max(STRIDE, math.isqrt(int(pixels)) // STRIDE * STRIDE),) * 2
+
+
+def _spans(length: int, window: int, step: int, grid: int) -> tuple[Span, ...]:
+    """Return windows along one side; the last begins on the grid and ends with the image."""
+    last = -(-(length - window) // grid) * grid
+    return (*((start, window) for start in range(0, last, step)), (last, length - last))
 
 
 def check_window(
     window: tuple[int, int],
     overlap: float,
     stride: tuple[int, int] | None = None,
-    blend: Blend = "ramp",
+    blend: Blend = "gaussian",
 ) -> None:
     """Refuse windows the network's grid does not fit, and overlaps or strides out of range.
 
@@ -144,7 +159,7 @@ def check_window(
         window: (height, width).
         overlap: Shared fraction.
         stride: In pixels, or None.
-        blend: See `windows.sliding_window`.
+        blend: See `blending`.
 
     Raises:
         ConfigError: With the next larger window that fits.

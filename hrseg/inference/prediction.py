@@ -1,4 +1,4 @@
-"""Prediction: what a network says about one image, and nothing of how it came to say so."""
+"""Prediction: what a network says about one image."""
 
 import math
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.labels import LabelSet
+from hrseg.data.labels import IGNORE_INDEX, LabelSet
 from hrseg.errors import ConfigError
+from hrseg.imaging import Georeference
 from hrseg.viz import overlay
 
 MAPS = ("confidence", "probabilities", "entropy", "margin")
@@ -19,7 +20,7 @@ DEFAULT_KINDS = ("mask", "overlay")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says about one image.
+    """What a network says about one image. Pixels without data are 255 in the mask and NaN in all other maps.
 
     Attributes:
         mask: trainIds, uint8 (H, W).
@@ -32,9 +33,9 @@ class Prediction:
         entropy: Of the probabilities of all classes in parts of its maximum, 0 … 1, float32 (H, W), or None.
         margin: Largest probability less the second, float32 (H, W), or None.
         origin: What a person would call the image: its path, its address.
-        transform: (a, b, c, d, e, f) where the image has a place on the ground: the corner of pixel (row, column) lies
-            at x = a column + b row + c, y = d column + e row + f.
-        crs: Coordinate system of x and y, such as "EPSG:32632".
+        valid: Which pixels of the image have data, bool (H, W); None where all do.
+        georeference: Where the image lies on the ground, if it says so.
+        notes: What its file had to be told about, in sentences.
         mean_confidence: Mean probability of the chosen classes, over every fourth row and column.
     """
 
@@ -48,8 +49,9 @@ class Prediction:
     entropy: np.ndarray | None = None
     margin: np.ndarray | None = None
     origin: str = ""
-    transform: tuple[float, float, float, float, float, float] | None = None
-    crs: str | None = None
+    valid: np.ndarray | None = None
+    georeference: Georeference | None = None
+    notes: tuple[str, ...] = ()
     mean_confidence: float = math.nan
 
     @property
@@ -71,14 +73,26 @@ class Prediction:
         return values
 
     def ids(self) -> np.ndarray:
-        """Return the mask in the dataset's own ids. Shape: (H, W)."""
-        return self.labels.decode(self.mask)
+        """Return the mask in the dataset's own ids; pixels without data are `nodata_id`. Shape: (H, W)."""
+        ids = self.labels.decode(self.mask)
+        if self.valid is not None:
+            nodata = nodata_id(self.labels)
+            ids = ids.astype(np.uint16 if nodata > IGNORE_INDEX else ids.dtype)
+            ids[~self.valid] = nodata
+        return ids
+
+    def counts(self) -> np.ndarray:
+        """Return how many pixels with data each trainId has, 255 as well. Shape: (256,)."""
+        return np.bincount(
+            (self.mask if self.valid is None else self.mask[self.valid]).ravel(), minlength=256
+        )
 
     def shares(self) -> dict[str, float]:
-        """Return class name → share of the pixels, largest first, absent classes left out."""
-        counts = np.bincount(self.mask.ravel(), minlength=self.labels.num_classes)
+        """Return class name → share of the pixels with data, largest first, absent classes left out."""
+        counts = self.counts()
+        total = max(1, int(counts.sum()))
         order = np.argsort(-counts[: self.labels.num_classes], kind="stable")
-        return {self.labels.names[i]: float(counts[i] / self.mask.size) for i in order if counts[i]}
+        return {self.labels.names[i]: float(counts[i] / total) for i in order if counts[i]}
 
     def overlay(self, alpha: float = 0.55, legend: bool = True) -> np.ndarray:
         """Return the image under its classes, with a legend. Shape: uint8 (H', W', 3)."""
@@ -87,7 +101,7 @@ class Prediction:
     def save(
         self, folder: str | Path, stem: str | None = None, kinds: Sequence[str] = DEFAULT_KINDS
     ) -> tuple[Path, ...]:
-        """Write STEM_mask.png (palette PNG of dataset ids) and STEM_overlay.png or others, each whole or not at all.
+        """Write STEM_mask.png (palette PNG of dataset ids), STEM_overlay.png or others, each whole or not at all.
 
         Args:
             folder: Where; it is made where it is missing.
@@ -104,3 +118,8 @@ class Prediction:
         from hrseg.inference.outputs import write_all  # which writes what this file defines
 
         return tuple(write_all(self, folder, stem or self.name, kinds).values())
+
+
+def nodata_id(labels: LabelSet) -> int:
+    """Return the id in mask files that means no data, which no class has: 255, or 65535 where ids go beyond 254."""
+    return 65535 if max(label.id for label in labels.labels) > 254 else IGNORE_INDEX

@@ -16,7 +16,14 @@ from torch import nn
 from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.digests import file_digest, weights_digest
 from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_image, stretched, to_tensor
+from hrseg.imaging import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LoadedImage,
+    load_image,
+    stretched,
+    to_tensor,
+)
 from hrseg.inference.blending import Blend
 from hrseg.inference.engines import open_engine
 from hrseg.inference.opening import open_model
@@ -26,19 +33,21 @@ from hrseg.inference.processes import Home
 from hrseg.inference.protocol import Protocol
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.reduction import Reduction
-from hrseg.inference.tta import Scorer, aligns
+from hrseg.inference.tta import Scorer, aligns, input_scale
+from hrseg.inference.windows import PixelSource
+from hrseg.text import name_text, path_text
 
 __all__ = ["Prediction", "Predictor"]
 
-Source = str | Path | Image.Image | np.ndarray
+Source = str | Path | Image.Image | np.ndarray | LoadedImage
 """What can be segmented."""
 
 
 class Predictor:
     """Segments images with one network, in the fast form of the machine.
 
-    Images are run whole at their own size. Those above 8 megapixels are cut into windows, so that memory
-    stays bounded; a window of one's own choice is used for all images.
+    Images are run whole at their own size. Those above 4.7 megapixels, as the network sees them, are cut into windows,
+    so that memory stays bounded (see docs/large_images.md); a window of one's own choice is used for all images.
 
     Args:
         model: A network, a checkpoint, release or exported file, the tag of a shipped model, or None for the
@@ -48,12 +57,13 @@ class Predictor:
         std: Per-band standard deviation.
         bands: Bands of an image file that the network sees, as stored; a file brings its own. None reads RGB.
         value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
+        bits: Significant bits of 16-bit files, 9 to 16; a model brings its own, else the file's tag counts, else 16.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
-        overlap: Shared fraction of neighbouring windows; None is 0.5.
-        blend: How windows share a pixel, one of `blending.BLENDS`; None is a ramp.
+        overlap: Shared fraction of neighbouring windows; None is 0.25.
+        blend: How windows share a pixel, one of `blending.BLENDS`; None is a bell.
         protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
         scales: Scales to look at, such as (0.75, 1.0, 1.25).
         flip: Whether to look at the mirrored image too.
@@ -82,6 +92,7 @@ class Predictor:
         std: tuple[float, ...] | None = None,
         bands: Sequence[int] | None = None,
         value_range: float | None = None,
+        bits: int | None = None,
         device: str = "auto",
         precision: str = "auto",
         engine: str = "auto",
@@ -108,10 +119,11 @@ class Predictor:
             labels, mean, std = labels or opened.labels, mean or opened.mean, std or opened.std
             bands = opened.bands if bands is None else tuple(bands)
             value_range = value_range or opened.value_range
+            bits = bits or (opened.config.get("data") or {}).get("bits")
         _check_network(network, labels)
         self.labels = labels
         self.mean, self.std = tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD)
-        self.bands, self.value_range = bands, value_range
+        self.bands, self.value_range, self.bits = bands, value_range, bits
         self.in_channels = _check_bands(network, self.mean, self.std, bands)
         self.device = resolve_device(device)
         self.precision = precision_of(network, precision, self.device)
@@ -128,6 +140,8 @@ class Predictor:
             std=self.std,
             rgb=bands is None and self.in_channels == 3,
             aligned=aligns(network),
+            input_scale=input_scale(network),
+            device=self.device,
         )
 
     @property
@@ -176,17 +190,18 @@ class Predictor:
         Raises:
             DataError: One of them is not an image.
         """
-        pixels = [self.read(image) for image in images]
+        loaded = [self.load(image) for image in images]
         done: dict[int, Prediction] = {}
-        for first, values in enumerate(pixels):
+        for first, one in enumerate(loaded):
             if first not in done:
-                same = [i for i, other in enumerate(pixels) if other.shape == values.shape]
-                kept = self._reduce([pixels[i] for i in same])
+                form = one.pixels.shape
+                same = [i for i, other in enumerate(loaded) if other.pixels.shape == form]
+                kept = self._reduce([loaded[i].pixels for i in same])
                 done |= {
-                    i: self._prediction(images[i], pixels[i], kept.of(n))
+                    i: self._prediction(images[i], loaded[i], kept.of(n, loaded[i].valid))
                     for n, i in enumerate(same)
                 }
-        made = [done[i] for i in range(len(pixels))]
+        made = [done[i] for i in range(len(loaded))]
         if names is None:
             return made
         return [replace(one, name=name) for one, name in zip(made, names, strict=True)]
@@ -194,24 +209,28 @@ class Predictor:
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
         """Run images of one size, and keep of the logits what is asked for, band by band."""
         scorer = self.scorer  # first: a forked child would wait for ever in any step of torch
-        tensors = [to_tensor(one, self.mean, self.std, self.value_range) for one in pixels]
-        reduction = Reduction(len(pixels), pixels[0].shape[:2], self.keep, self.kept)
+        source = PixelSource(pixels, self.mean, self.std, self.value_range)
+        reduction = Reduction(len(pixels), source.size, self.keep, self.kept)
         if not self.keep:
-            for band in scorer.label_bands(torch.stack(tensors), ("samples",)):
+            for band in scorer.label_bands(source, ("samples",)):
                 reduction.put(band)
             return reduction
-        for top, logits in scorer.bands(torch.stack(tensors)):
-            reduction.add(top, logits)
+        for top, left, logits in scorer.blocks(source):
+            reduction.add(top, left, logits)
+            del logits  # not to be held while the network runs
         return reduction
 
-    def _prediction(self, image: Source, pixels: np.ndarray, maps: dict[str, Any]) -> Prediction:
+    def _prediction(self, image: Source, loaded: LoadedImage, maps: dict[str, Any]) -> Prediction:
         path = Path(image) if isinstance(image, str | Path) else None
         return Prediction(
             labels=self.labels,
-            image=pixels if self.plain else stretched(pixels),
-            name=path.stem if path else "image",
-            origin=str(path) if path else "",
+            image=loaded.pixels if self.plain else stretched(loaded.pixels),
+            name=name_text(path.stem) if path else "image",
+            origin=path_text(path) if path else "",
             kept=self.kept,
+            valid=loaded.valid,
+            georeference=loaded.georeference,
+            notes=loaded.notes,
             **maps,
         )
 
@@ -220,29 +239,33 @@ class Predictor:
         """Whether images are RGB of 8 bits."""
         return self.bands is None and self.in_channels == 3
 
-    def read(self, image: Source) -> np.ndarray:
-        """Return an image as the network sees it, before it is normalised; threads may do so ahead.
+    def load(self, image: Source | bytes, name: str | None = None) -> LoadedImage:
+        """Return an image as the network sees it, before it is normalized; threads may do so ahead.
+
+        Args:
+            image: As for one; also the bytes of a file, or an open one.
+            name: What errors call it; None takes its path.
 
         Raises:
             DataError: It is not an image, or an array of another form.
-
-        Shape:
-            (H, W, B)
         """
-        if not isinstance(image, str | Path | Image.Image | np.ndarray) and not hasattr(
-            image, "read"
-        ):
+        if isinstance(image, LoadedImage):
+            return image
+        if isinstance(image, np.ndarray):
+            checked = _checked(image, self.in_channels, self.bands is not None)
+            return LoadedImage(checked, None, None, ())
+        known = isinstance(image, str | Path | bytes | Image.Image) or hasattr(image, "read")
+        if not known:
             raise DataError(
                 f"An object of type {type(image).__name__} is not an image. Pass a path, a PIL image or an array; of "
                 "several images, batch([...])."
             )
-        if isinstance(image, np.ndarray):
-            return _checked(image, self.in_channels, self.bands is not None)
-        if self.plain:
-            return read_image(image)
-        if isinstance(image, Image.Image):
-            return _checked(np.atleast_3d(np.array(image)), self.in_channels, True)
-        return read_bands(image, range(self.in_channels) if self.bands is None else self.bands)
+        return load_image(image, bands=self.stored_bands, bits=self.bits, name=name)
+
+    @property
+    def stored_bands(self) -> tuple[int, ...] | None:
+        """Bands of a file that the network sees, None for RGB."""
+        return None if self.plain else tuple(self.bands or range(self.in_channels))
 
     def facts(self) -> dict[str, Any]:
         """Return everything that its results depend on but the image, as plain values; the weights as a digest."""
@@ -253,6 +276,7 @@ class Predictor:
             "std": list(self.std),
             "bands": None if self.bands is None else list(self.bands),
             "value_range": self.value_range,
+            "bits": self.bits,
             "precision": self.precision,
             "engine": getattr(self.logits_fn, "name", "torch"),
             "protocol": asdict(self.protocol),

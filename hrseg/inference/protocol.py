@@ -9,9 +9,8 @@ from typing import Literal
 
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.inference.blending import BLENDS, Blend
-from hrseg.inference.grid import check_window
+from hrseg.inference.grid import OVERLAP, WHOLE_PIXELS, Size, check_window
 
-Size = tuple[int, int]
 MERGES = ("logits", "softmax", "exp")
 LARGEST_SCALE = 8.0
 
@@ -27,7 +26,8 @@ class Protocol:
         flip: Whether each scale is shown mirrored too.
         merge: What is averaged: "logits"; "softmax", the probabilities of each scale and mirror; or "exp", the
             exp of logits whose mirrors were averaged before, pass by pass.
-        window: Sliding window, in pixels of the scaled image; None shows it whole.
+        window: Sliding window, in pixels of the scaled image; None shows it whole, up to whole_pixels.
+        whole_pixels: Pixels, as the network sees them, above which an image without window is cut all the same.
         overlap: Shared fraction of neighbouring windows, where there is no stride.
         stride: Distance between windows: (height, width) in pixels, or a fraction of the window, cut to pixels.
         blend: "ramp", "cosine" and "gaussian" fade windows into one another, "equal" counts each the same.
@@ -49,9 +49,10 @@ class Protocol:
     flip: bool = False
     merge: str = "softmax"
     window: Size | None = None
-    overlap: float = 0.5
+    whole_pixels: int = WHOLE_PIXELS
+    overlap: float = OVERLAP
     stride: Size | float | None = None
-    blend: Blend = "ramp"
+    blend: Blend = "gaussian"
     edge: Literal["shift", "pad"] = "shift"
     whole_up_to: float = 0.0
     base_size: int | None = None

@@ -42,7 +42,12 @@ _ADE20K = replace(
     title="official code, ADE20K, one scale; the border to a multiple of 8 stays in",
     keep_border=True,
 )
-_MMSEG = Protocol("mmseg_whole", "mmsegmentation, whole images at native size", merge="softmax")
+_MMSEG = Protocol(
+    "mmseg_whole",
+    "mmsegmentation, whole images at native size",
+    merge="softmax",
+    whole_pixels=2**23,  # published with whole images that are larger than ours go
+)
 _MMSEG_SLIDE = replace(
     _MMSEG,
     name="mmseg_slide",

@@ -1,4 +1,4 @@
-"""From logits to the maps that are kept of them: one band of rows at a time, so that logits never have to be whole."""
+"""From logits to the maps that are kept of them: one block at a time, so that logits never have to be whole."""
 
 import math
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.kernels.labels import LabelBand, reduce_logits
+from hrseg.data.labels import IGNORE_INDEX
+from hrseg.kernels.labels import STEP, LabelBand, reduce_slices
 
 _DTYPES = {"probabilities": np.float16}
 
 
 class Reduction:
-    """Maps of some images of one size, filled band by band, and how sure the network was on average.
+    """Maps of some images of one size, filled block by block, and how sure the network was on average.
 
     Args:
         count: Images, N.
@@ -22,7 +23,7 @@ class Reduction:
 
     Example:
         >>> maps = Reduction(1, (1, 2), keep=("margin",))
-        >>> maps.add(0, torch.tensor([[[[0.0, 9.0]], [[0.0, 0.0]]]]))
+        >>> maps.add(0, 0, torch.tensor([[[[0.0, 9.0]], [[0.0, 0.0]]]]))
         >>> maps.of(0)["mask"].tolist(), maps.of(0)["margin"].round(2).tolist()
         ([[0, 0]], [[0.0, 1.0]])
         >>> maps.of(0)["mean_confidence"]
@@ -42,38 +43,56 @@ class Reduction:
             shape = (count, len(kept), *size) if name == "probabilities" else (count, *size)
             self.maps[name] = np.empty(shape, _DTYPES.get(name, np.float32))
         self.scores = tuple(name for name in keep if name != "probabilities")
-        self.sure, self.samples = np.zeros(count), 0
+        height, width = size
+        sampled = (count, -(-height // STEP), -(-width // STEP))
+        self.samples = np.full(sampled, np.nan, np.float32)  # the confidence of some pixels
 
-    def add(self, top: int, logits: torch.Tensor) -> None:
-        """Reduce one band. Shape: logits (N, K, rows, W)."""
-        self.put(reduce_logits(top, logits, (*self.scores, "samples")), logits.shape[1])
-        if "probabilities" in self.maps:
-            total = torch.logsumexp(logits, dim=1, keepdim=True)
-            self._put("probabilities", top, torch.exp(logits[:, self.kept] - total).half())
+    def add(self, top: int, left: int, logits: torch.Tensor) -> None:
+        """Reduce one block. Shape: logits (N, K, rows, columns)."""
+        want = (*self.scores, "samples")
+        for band, rows in reduce_slices(top, left, logits, want):
+            self.put(band, left, logits.shape[1])
+            if "probabilities" in self.maps:
+                total = torch.logsumexp(rows, dim=1, keepdim=True)
+                probabilities = torch.exp(rows[:, self.kept] - total).half()
+                _put(self.maps["probabilities"], band.top, left, probabilities)
 
-    def put(self, band: LabelBand, classes: int = 2) -> None:
+    def put(self, band: LabelBand, left: int = 0, classes: int = 2) -> None:
         """Keep one band that is reduced already.
 
         Args:
             band: With "samples" and the scores that are kept.
+            left: Its first column.
             classes: K, which the entropy is measured by.
         """
-        self._put("mask", band.top, band.labels)
+        _put(self.maps["mask"], band.top, left, band.labels)
         for name in self.scores:
             values = getattr(band, name)
             if name == "entropy":  # in parts of its maximum: 0 is certain, 1 is undecided
                 values = (values / math.log(max(2, classes))).clamp(0, 1)
-            self._put(name, band.top, values)
+            _put(self.maps[name], band.top, left, values)
         if band.samples is not None:
-            self.sure += band.samples.double().sum(dim=(1, 2)).cpu().numpy()
-            self.samples += band.samples[0].numel()
+            _put(self.samples, -(-band.top // STEP), -(-left // STEP), band.samples)
 
-    def of(self, index: int) -> dict[str, Any]:
-        """Return the maps of one image, which other images' do not keep in memory, and "mean_confidence"."""
+    def of(self, index: int, valid: np.ndarray | None = None) -> dict[str, Any]:
+        """Return the maps of one image, which other images' do not keep in memory, and "mean_confidence".
+
+        Args:
+            index: Of the image.
+            valid: Which pixels have data, bool (H, W); the others are 255 in the mask and NaN elsewhere.
+        """
         alone = len(self.maps["mask"]) == 1
         maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
-        mean = float(self.sure[index]) / self.samples if self.samples else math.nan
+        sure = self.samples[index]
+        if valid is not None:
+            sure = sure[valid[::STEP, ::STEP]]
+            for name, values in maps.items():
+                values[..., ~valid] = IGNORE_INDEX if name == "mask" else np.nan
+        sure = sure[~np.isnan(sure)]
+        mean = float(sure.mean(dtype=np.float64)) if sure.size else math.nan
         return {"confidence": None, **maps, "mean_confidence": mean}
 
-    def _put(self, name: str, top: int, values: torch.Tensor) -> None:
-        self.maps[name][..., top : top + values.shape[-2], :] = values.cpu().numpy()
+
+def _put(whole: np.ndarray, top: int, left: int, values: torch.Tensor) -> None:
+    rows, columns = (slice(a, a + n) for a, n in zip((top, left), values.shape[-2:], strict=True))
+    whole[..., rows, columns] = values.cpu().numpy()

@@ -13,11 +13,14 @@ from torch.nn import functional as F
 
 from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
+from hrseg.inference.grid import BATCH_PIXELS, WINDOW_PIXELS, Grid, default_window, plan_windows
 from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.protocol import Protocol, Size
-from hrseg.inference.windows import WHOLE_PIXELS, Band, in_rows, logit_bands, whole_or_windows
-from hrseg.kernels.labels import LabelBand, labels_from_logits, logit_rows, reduce_logits
+from hrseg.inference.windows import Block, Source, TensorSource, whole_map, window_blocks
+from hrseg.kernels.labels import LabelBand, labels_from_logits, logit_rows, reduce_blocks
 
+VIEW_PIXELS = 2**23
+"""Pixels of a scaled view, as the network sees them, that are run in one pass."""
 EXP_LIMIT = 80.0
 """exp of logits above this counts as exp of this: float32 ends at 88, and the official code with it."""
 
@@ -90,8 +93,8 @@ def _unmirror(logits: torch.Tensor, flip_order: Sequence[int] | None) -> torch.T
 class Scorer:
     """A logits function that looks at images by a protocol.
 
-    Images above windows.WHOLE_PIXELS are cut into windows first and looked at window by window, so memory
-    stays bounded, unless the protocol fixes the size that the network sees.
+    Images that one pass does not take (`Protocol.whole_pixels`) are cut into windows first and run through the
+    protocol window by window, so memory stays bounded, unless the protocol fixes the size that the network sees.
 
     Args:
         logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
@@ -101,6 +104,8 @@ class Scorer:
         std: Per-band standard deviation.
         aligned: Whether maps are resized with aligned corners, as in networks of policy "bilinear_aligned".
         rgb: Whether images are RGB of 8 bits, which some published protocols resize as such.
+        input_scale: By how much the network enlarges its images, see `input_scale`.
+        device: A GPU runs windows together, as many as grid.BATCH_PIXELS allow; a CPU gains nothing by it.
 
     Shape:
         (N, bands, H, W) → (N, K, H, W)
@@ -126,6 +131,8 @@ class Scorer:
         std: Sequence[float] = IMAGENET_STD,
         aligned: bool = False,
         rgb: bool = True,
+        input_scale: float = 1.0,
+        device: torch.device | str = "cpu",
     ) -> None:
         protocol.check()
         if not rgb and (protocol.rounded or protocol.first_resize != "none"):
@@ -137,7 +144,9 @@ class Scorer:
         self.protocol = protocol
         self.flip_order = flip_order
         self.mean, self.std = tuple(mean), tuple(std)
-        self.aligned = aligned
+        self.aligned, self.enlarged = aligned, input_scale**2
+        on_gpu = torch.device(device).type != "cpu"
+        self.batch_pixels = BATCH_PIXELS / self.enlarged if on_gpu else 0
         self.rule = MERGE_RULES[protocol.merge]
         of_pass = self.rule.of_pass
         inner = logits_fn
@@ -145,76 +154,85 @@ class Scorer:
             inner = mirrored(logits_fn, flip_order)
         self._pass: LogitsFunction = lambda image: of_pass(inner(image))
 
+    def plan(self, size: Size) -> Grid:
+        """Lay windows over an image of this (height, width); one where it goes whole."""
+        row = self.protocol
+        own = row.window if row.plain else None
+        small = size[0] * size[1] * self.enlarged <= row.whole_pixels
+        if row.absolute or (small and own is None):
+            return Grid(rows=((0, size[0]),), columns=((0, size[1]),))
+        window = own or default_window(min(row.whole_pixels, WINDOW_PIXELS) / self.enlarged)
+        if row.plain or row.window is None:
+            return self._grid(size, window)
+        return plan_windows(size, window, batch=self._batch(window))  # the row's are those of views
+
+    def _grid(self, size: Size, window: Size) -> Grid:
+        """Lay windows over an image or a view, shared as the protocol says."""
+        row = self.protocol
+        stride = row.stride_of(window) if row.window else None
+        batch = self._batch(window)
+        return plan_windows(size, window, row.overlap, stride=stride, blend=row.blend, batch=batch)
+
+    def _batch(self, window: Size) -> int:
+        return max(1, int(self.batch_pixels // (window[0] * window[1])))
+
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at image size. Shape: (N, bands, H, W) → (N, K, H, W)."""
-        if self.protocol.absolute:
-            return self._look(image)
-        return whole_or_windows(*self._outer(image))
+        source = TensorSource(image)
+        return whole_map(self._windowed(source), source.size)
 
-    def bands(self, image: torch.Tensor) -> Iterator[Band]:
-        """Yield the same band by band, for callers that reduce it at once; see `windows.logit_bands`.
+    def blocks(self, image: torch.Tensor | Source) -> Iterator[Block]:
+        """Yield logits block by block, for callers that reduce them at once.
 
-        One plain look at a whole image goes from the head's own resolution to bands that fit the processor's cache;
+        One plain look at a whole image goes from the head's own resolution to rows that fit the processor's cache;
         there are never logits of the whole image.
-        """
-        if self.protocol.absolute:
-            return in_rows(0, self._look(image))
-        coarse = self._coarse(image)
-        if coarse is not None:
-            return logit_rows(coarse, (int(image.shape[-2]), int(image.shape[-1])), self._policy)
-        return logit_bands(*self._outer(image))
 
-    def label_bands(self, image: torch.Tensor, want: Collection[str] = ()) -> Iterator[LabelBand]:
+        Shape:
+            image (N, bands, H, W) → (top, left, (N, K, rows, columns)), rows of blocks from top to bottom
+        """
+        source = TensorSource(image) if isinstance(image, torch.Tensor) else image
+        coarse = self._coarse(source)
+        if coarse is None:
+            return self._windowed(source)
+        return ((top, 0, rows) for top, rows in logit_rows(coarse, source.size, self._policy))
+
+    def label_bands(
+        self,
+        image: torch.Tensor | Source,
+        want: Collection[str] = (),
+        begin: int = 0,
+    ) -> Iterator[LabelBand]:
         """Yield labels, and what else is wanted of `kernels.labels.MAPS`, from top to bottom.
 
         Args:
-            image: Normalised.
+            image: Normalised images, or what windows of them are cut out of.
             want: Any of `kernels.labels.MAPS`.
+            begin: Rows above are known already, and bands of them mean nothing.
 
         Shape:
             image (N, bands, H, W) → bands of (N, rows, W)
         """
-        coarse = self._coarse(image)
+        source = TensorSource(image) if isinstance(image, torch.Tensor) else image
+        coarse = self._coarse(source)
         if coarse is not None:
-            size = (int(image.shape[-2]), int(image.shape[-1]))
-            yield from labels_from_logits(coarse, size, policy=self._policy, want=want)
-            return
-        for top, logits in self.bands(image):
-            yield reduce_logits(top, logits, want)
+            return labels_from_logits(coarse, source.size, policy=self._policy, want=want)
+        return reduce_blocks(self._windowed(source, begin), source.size[1], want)
 
-    def _coarse(self, image: torch.Tensor) -> torch.Tensor | None:
+    def _windowed(self, source: Source, begin: int = 0) -> Iterator[Block]:
+        run = self.logits_fn if self.protocol.plain else self._look
+        return window_blocks(run, source, self.plan(source.size), begin)
+
+    def _coarse(self, source: Source) -> torch.Tensor | None:
         """Return logits at the head's own resolution, if one plain look at the whole image is all there is to do."""
         coarse = getattr(self.logits_fn, "coarse", None)
-        whole = self.protocol.plain and self.protocol.window is None
-        pixels = int(image.shape[-2]) * int(image.shape[-1])
-        if coarse is None or not whole or not 0 < pixels <= WHOLE_PIXELS:
+        if coarse is None or not self.protocol.plain or not self.plan(source.size).whole:
             return None
-        logits: torch.Tensor = coarse(image)
+        logits: torch.Tensor = coarse(source.cut(0, 0, *source.size))
         return logits
 
     @property
     def _policy(self) -> str:
         return "bilinear_aligned" if self.aligned else "bilinear"
-
-    @property
-    def look(self) -> LogitsFunction:
-        """What runs on a part of an image that is too large to be held whole.
-
-        Raises:
-            ConfigError: The protocol fixes the size that the network sees.
-        """
-        if self.protocol.absolute:
-            raise ConfigError(
-                f"Protocol '{self.protocol.name}' resizes whole images, and this one is too large for it. Use tta."
-            )
-        return self.logits_fn if self.protocol.plain else self._look
-
-    def _outer(self, image: torch.Tensor) -> tuple[Any, ...]:
-        row = self.protocol
-        if not row.plain:
-            return self._look, image
-        stride = row.stride_of(row.window) if row.window else None
-        return self.logits_fn, image, row.window, row.overlap, stride, row.blend
 
     def _look(self, image: torch.Tensor) -> torch.Tensor:
         row, rule = self.protocol, self.rule
@@ -239,13 +257,18 @@ class Scorer:
     def _windows(self, image: torch.Tensor, scale: float) -> torch.Tensor:
         """Run one view whole or in windows. Shape: (N, bands, h, w) → (N, K, h, w)."""
         row = self.protocol
-        height, width = image.shape[-2:]
-        if row.window is None or scale <= row.whole_up_to:
-            return whole_or_windows(self._pass, image)
-        stride = row.stride_of(row.window)
-        if row.edge == "pad":
-            image = self._pad_black(image, row.window, stride or row.window)
-        maps = whole_or_windows(self._pass, image, row.window, row.overlap, stride, row.blend)
+        source = TensorSource(image)
+        height, width = source.size
+        if row.window is not None and scale > row.whole_up_to:
+            if row.edge == "pad":
+                stride = row.stride_of(row.window) or row.window
+                source = TensorSource(self._pad_black(image, row.window, stride))
+            grid = self._grid(source.size, row.window)
+        elif height * width * self.enlarged <= VIEW_PIXELS:
+            return self._pass(image)
+        else:
+            grid = plan_windows(source.size, default_window(WINDOW_PIXELS / self.enlarged))
+        maps = whole_map(window_blocks(self._pass, source, grid), source.size)
         return maps[..., :height, :width]
 
     def _pad_black(self, image: torch.Tensor, window: Size, stride: Size) -> torch.Tensor:
@@ -301,6 +324,11 @@ class Scorer:
 def aligns(network: object) -> bool:
     """Tell whether a network resizes its maps with aligned corners."""
     return getattr(network, "resize", None) == "bilinear_aligned"
+
+
+def input_scale(network: object) -> float:
+    """Return by how much a network enlarges its images: it sees so many times as many pixels, squared."""
+    return float(getattr(network, "spec", {}).get("input_scale", 1.0))
 
 
 def _resize_bytes(pixels: Any, size: Size, multiple: int, mean: tuple[float, ...]) -> Any:

@@ -1,150 +1,113 @@
-"""Large images in overlapping windows: tensors in memory, whole or in windows, in one piece or in bands of rows.
+"""Sliding-window inference over any logits function: images in memory, or read row by row as windows need them.
 
-Works with any logits function. Windows are blended, so their borders leave no seam, and finished rows are
-handed on band by band, so that nobody has to hold the logits of a very large image. The loop is in `blocks`,
-which also runs images that are not in memory.
+Windows are blended, so their borders leave no seam. Finished blocks are handed on at once, so that nobody has to hold
+the logits of a large image: only what later windows still touch is kept. `grid` says where windows lie.
 """
 
 import functools
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 
 from hrseg.errors import DataError
-from hrseg.inference.blending import Blend
-from hrseg.inference.blocks import window_blocks
-from hrseg.inference.grid import (
-    STRIDE,
-    Grid,
-    check_window,
-    spans_every,
-    starts,
-    starts_every,
-    step_of,
-)
+from hrseg.imaging import to_tensor
+from hrseg.inference.blending import Blend, blend_weights
+from hrseg.inference.grid import OVERLAP, Grid, Size, Span, plan_windows
 from hrseg.inference.prepare import LogitsFunction
 
-__all__ = [
-    "STRIDE",
-    "WHOLE_PIXELS",
-    "Band",
-    "Blend",
-    "check_window",
-    "in_rows",
-    "logit_bands",
-    "sliding_window",
-    "starts",
-    "starts_every",
-    "whole_or_windows",
-]
-
-log = logging.getLogger(__name__)
-
-WHOLE_PIXELS = 2**23
-"""Above this (8.4 megapixels, 2048 x 4096) an image without a window is cut into FALLBACK windows."""
-FALLBACK = ((1024, 2048), 0.25)
-BATCH_PIXELS = 2**21
-"""Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
-_ROWS = 256  # handed on at once
-
-Band = tuple[int, torch.Tensor]
-"""First row, and logits (N, K, rows, W)."""
+Block = tuple[int, int, torch.Tensor]
+"""First row, first column, and logits (N, K, rows, columns)."""
+Weights = Callable[[int, int, torch.dtype, torch.device], torch.Tensor]
 
 
-class _InMemory:
-    def __init__(self, image: torch.Tensor) -> None:
-        self.image = image
+class Source(Protocol):
+    """An image that windows are cut out of, row of windows after row of windows, each from left to right."""
+
+    size: Size
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
+        """Return one window, normalised. Shape: (N, bands, height, width)."""
+
+    def empty(self, top: int, left: int, height: int, width: int) -> bool:
+        """Tell whether nobody will look at any pixel of a window, so that it need not be run."""
+
+
+class TensorSource:
+    """Normalised images. Shape: (N, bands, H, W)."""
+
+    def __init__(self, image: torch.Tensor) -> None:
+        self.image, self.size = image, _checked((int(image.shape[-2]), int(image.shape[-1])))
+
+    def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
+        """Return a view; of everything, the images themselves."""
+        if (height, width) == self.size:
+            return self.image
         return self.image[..., top : top + height, left : left + width]
 
     def empty(self, top: int, left: int, height: int, width: int) -> bool:
+        """Return False."""
         return False
 
 
-def whole_or_windows(
-    logits_fn: LogitsFunction,
-    image: torch.Tensor,
-    window: tuple[int, int] | None = None,
-    overlap: float = 0.5,
-    stride: tuple[int, int] | None = None,
-    blend: Blend = "ramp",
-) -> torch.Tensor:
-    """Run an image whole, or in windows where they are asked for or the image is very large.
+class PixelSource:
+    """Pixels of images of one size, normalised window by window: as float32 they would take four times the memory.
 
     Args:
-        logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
-        image: Normalised.
-        window: (height, width), or None for the whole image up to WHOLE_PIXELS.
-        overlap: Shared fraction of neighbouring windows.
-        stride: See `sliding_window`.
-        blend: See `sliding_window`.
-
-    Shape:
-        image (N, bands, H, W) → (N, K, H, W)
-
-    Raises:
-        ConfigError: A window, overlap or stride that cannot work.
-        DataError: The image has no pixels.
+        images: As stored, each (H, W, bands).
+        mean: Per-band mean.
+        std: Per-band standard deviation.
+        value_range: The stored value that becomes 1; None takes the type's.
     """
-    window, overlap = _choose(image, window, overlap)
-    if window is None:
-        return logits_fn(image)
-    return sliding_window(logits_fn, image, window, overlap, stride=stride, blend=blend)
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        value_range: float | None = None,
+    ) -> None:
+        self.images, self.size = images, _checked(images[0].shape[:2])
+        self.normalised = functools.partial(to_tensor, mean=mean, std=std, value_range=value_range)
+
+    def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
+        """Normalise a window of each image."""
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        cuts = [np.ascontiguousarray(image[rows, columns]) for image in self.images]
+        return torch.stack([self.normalised(cut) for cut in cuts])
+
+    def empty(self, top: int, left: int, height: int, width: int) -> bool:
+        """Return False."""
+        return False
 
 
-def logit_bands(
-    logits_fn: LogitsFunction,
-    image: torch.Tensor,
-    window: tuple[int, int] | None = None,
-    overlap: float = 0.5,
-    stride: tuple[int, int] | None = None,
-    blend: Blend = "ramp",
-) -> Iterator[Band]:
-    """Yield what `whole_or_windows` returns band by band, for callers that reduce it at once.
-
-    With windows only one row of them is in memory. The arguments are those of `whole_or_windows`.
-
-    Shape:
-        image (N, bands, H, W) → (top, (N, K, rows, W)), from top to bottom
-    """
-    window, overlap = _choose(image, window, overlap)
-    if window is None:
-        yield from in_rows(0, logits_fn(image))
-        return
-    for top, band in _window_bands(logits_fn, image, window, overlap, stride, blend, None):
-        yield from in_rows(top, band)
+def _checked(size: Size) -> Size:
+    if not size[0] * size[1]:
+        raise DataError(f"The image is {size[0]} x {size[1]}; it has no pixels to label.")
+    return size
 
 
 def sliding_window(
     logits_fn: LogitsFunction,
     image: torch.Tensor,
-    window: tuple[int, int],
-    overlap: float = 0.5,
+    window: Size,
+    overlap: float = OVERLAP,
     batch: int | None = None,
     *,
-    stride: tuple[int, int] | None = None,
-    blend: Blend = "ramp",
+    stride: Size | None = None,
+    blend: Blend = "gaussian",
 ) -> torch.Tensor:
-    """Blend overlapping window logits into one map.
-
-    Inside the overlap each window's weight rises from its rim, so neighbours fade into one another and no
-    pixel divides by zero. A window larger than the image shrinks to it; the last one of a row is shifted
-    to end with the image.
+    """Blend the logits of overlapping windows into one map.
 
     Args:
         logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
         image: Normalised.
-        window: (height, width) in pixels; multiples of 32 unless the blend is "equal".
-        overlap: Shared fraction of neighbouring windows, 0 to 0.9.
-        batch: Windows run at once; None takes as many as BATCH_PIXELS allow.
-        stride: (height, width) between windows in pixels, instead of the overlap.
-        blend: "ramp", "cosine" or "gaussian", or "equal" for the plain mean of all windows over a pixel, as
-            published protocols have it.
-
-    Returns:
-        Logits at image size.
+        window: See `grid.plan_windows`, as all that follow.
+        overlap: Shared fraction of neighbouring windows.
+        batch: Windows run at once.
+        stride: (height, width) between windows in pixels.
+        blend: How windows share a pixel.
 
     Shape:
         image (N, bands, H, W) → (N, K, H, W)
@@ -153,79 +116,137 @@ def sliding_window(
         ConfigError: A window, overlap or stride that cannot work.
         DataError: The image has no pixels.
 
-    Source: the official multi-scale inference averages overlaps equally; the ramp is ours.
+    Source: the official multi-scale inference averages overlaps equally; other blends are ours.
     """
+    source = TensorSource(image)
+    grid = plan_windows(source.size, window, overlap, stride=stride, blend=blend, batch=batch)
+    return whole_map(window_blocks(logits_fn, source, grid), source.size)
+
+
+def whole_map(blocks: Iterable[Block], size: Size) -> torch.Tensor:
+    """Put blocks together. Shape: → (N, K, H, W)."""
     total: torch.Tensor | None = None
-    height = image.shape[-2]
-    for top, band in _window_bands(logits_fn, image, window, overlap, stride, blend, batch):
-        if band.shape[-2] == height:
-            return band
+    for top, left, block in blocks:
+        h, w = int(block.shape[-2]), int(block.shape[-1])
+        if (h, w) == size:
+            return block
         if total is None:
-            total = band.new_empty(*band.shape[:2], height, band.shape[-1])
-        total[..., top : top + band.shape[-2], :] = band
+            total = block.new_empty(*block.shape[:2], *size)
+        total[..., top : top + h, left : left + w] = block
     assert total is not None
     return total
 
 
-def _choose(
-    image: torch.Tensor, window: tuple[int, int] | None, overlap: float
-) -> tuple[tuple[int, int] | None, float]:
-    height, width = int(image.shape[-2]), int(image.shape[-1])
-    if not height * width:
-        raise DataError(f"The image is {height} x {width}; it has no pixels to label.")
-    if window is not None or height * width <= WHOLE_PIXELS:
-        return window, overlap
-    _tell_fallback(height, width, *FALLBACK[0], FALLBACK[1])
-    return FALLBACK
+def window_blocks(
+    logits_fn: LogitsFunction, source: Source, grid: Grid, begin: int = 0
+) -> Iterator[Block]:
+    """Run the windows of a grid, and yield what no later window touches.
 
+    In memory are the logits of one batch of windows, and those of the rows that the next row of windows
+    shares; neither grows with the image's height.
 
-@functools.cache  # once for each size, not for each image of a set
-def _tell_fallback(height: int, width: int, h: int, w: int, overlap: float) -> None:
-    log.warning(
-        "Images of %d x %d pixels are run in windows of %d x %d that overlap by %g, to fit into memory. Set a "
-        "window to choose another size.",
-        *(height, width, h, w, overlap),
-    )
+    Args:
+        logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
+        source: The image.
+        grid: Its windows.
+        begin: Rows above are known already. Windows that end above are not run, and what is yielded above
+            means nothing; from there on all is as if every window had run.
 
-
-def _window_bands(
-    logits_fn: LogitsFunction,
-    image: torch.Tensor,
-    window: tuple[int, int],
-    overlap: float,
-    stride: tuple[int, int] | None,
-    blend: Blend,
-    batch: int | None,
-) -> Iterator[Band]:
-    """Run an image in memory, and put the blocks of each row of windows together."""
-    check_window(window, overlap, stride, blend)
-    count, height, width = image.shape[0], int(image.shape[-2]), int(image.shape[-1])
-    h, w = min(window[0], height), min(window[1], width)
-    down, right = stride or (step_of(h, overlap), step_of(w, overlap))
-    if (h, w) == (height, width):
-        yield 0, logits_fn(image)
+    Shape:
+        → (top, left, (N, K, rows, columns)), row of windows by row of windows, each from left to right
+    """
+    if grid.whole:
+        yield 0, 0, logits_fn(source.cut(0, 0, *grid.size))
         return
-    grid = Grid(
-        rows=spans_every(height, h, down),
-        columns=spans_every(width, w, right),
-        shared=(h - down, w - right),
-        blend=blend,
-        batch=batch or max(1, BATCH_PIXELS // (count * h * w)),
-    )
-    band: torch.Tensor | None = None
-    for top, left, block in window_blocks(logits_fn, _InMemory(image), grid):
-        if block.shape[-1] == width:
-            yield top, block
+    weights: Weights = functools.cache(functools.partial(_weights, grid))
+    waiting = _Overlap(grid)
+    for (top, h), below in zip(grid.rows, grid.bottoms, strict=True):
+        if top + h <= begin:
             continue
-        if band is None:
-            band = block.new_empty(*block.shape[:-1], width)
-        band[..., left : left + block.shape[-1]] = block
-        if left + block.shape[-1] == width:
-            yield top, band
-            band = None
+        done = below - top
+        for first, total, weight in _columns(logits_fn, source, grid, (top, h), weights, waiting):
+            total[..., :done, :].div_(weight[:done])
+            yield top, first, total[..., :done, :]
+            waiting.put(first, total[..., done:, :], weight[done:])
+            del (
+                total,
+                weight,
+            )  # not to be held while the network runs; so does whoever takes a block
+        waiting.rows = h - done
 
 
-def in_rows(top: int, logits: torch.Tensor) -> Iterator[Band]:
-    """Cut a map into bands. Shape: (N, K, H, W) → (top, (N, K, rows, W))."""
-    for row in range(0, logits.shape[-2], _ROWS):
-        yield top + row, logits[..., row : row + _ROWS, :]
+def _columns(
+    logits_fn: LogitsFunction,
+    source: Source,
+    grid: Grid,
+    row: Span,
+    weights: Weights,
+    waiting: "_Overlap",
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Run one row of windows, and yield sums and weights of the columns that no later window touches."""
+    top, h = row
+    batches = grid.batches()
+    left, total, weight = 0, torch.empty(0), torch.empty(0)  # of the columns still open
+    for columns, after in zip(
+        batches, [*(b[0][0] for b in batches[1:]), grid.size[1]], strict=True
+    ):
+        run = [(x, w) for x, w in columns if not (waiting.known and source.empty(top, x, h, w))]
+        parts: tuple[torch.Tensor, ...] = ()
+        cuts: list[torch.Tensor] = []
+        if run:
+            cuts = [source.cut(top, x, h, w) for x, w in run]
+            parts = logits_fn(torch.cat(cuts) if len(cuts) > 1 else cuts[0]).split(len(cuts[0]))
+            waiting.know(parts[0])
+        right = columns[-1][0] + columns[-1][1]
+        total, weight = waiting.open(h, left, right, total, weight)
+        for (x, w), part in zip(run, parts, strict=True):
+            ramp = weights(h, w, part.dtype, part.device)
+            total[..., x - left : x - left + w].addcmul_(part, ramp)
+            weight[:, x - left : x - left + w] += ramp
+        parts, cuts, part = (), [], torch.empty(0)  # not to be held while the columns are reduced
+        yield left, total[..., : after - left], weight[:, : after - left]
+        total, weight = total[..., after - left :].clone(), weight[:, after - left :].clone()
+        left = after
+
+
+class _Overlap:
+    """What rows of windows leave for the next: sums and weights of the rows that they share."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.most, self.width = grid.max_waiting, grid.size[1]
+        self.known = False
+        self.rows = 0  # that the row of windows above has left
+
+    def know(self, logits: torch.Tensor) -> None:
+        """Learn classes, type and device from the first logits."""
+        if not self.known:
+            self.known = True
+            self.total = logits.new_zeros(*logits.shape[:2], self.most, self.width)
+            self.weight = logits.new_zeros(self.most, self.width)
+
+    def open(
+        self, height: int, left: int, right: int, total: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Widen the open columns to `right`: with what the row of windows above left, and zeros."""
+        wide = self.total.new_zeros(*self.total.shape[:2], height, right - left)
+        heavy = self.weight.new_zeros(height, right - left)
+        old = weight.shape[-1] if weight.ndim == 2 else 0
+        if old:
+            wide[..., :old], heavy[:, :old] = total, weight
+        rows, new = slice(self.rows), slice(left + old, right)
+        wide[..., rows, old:], heavy[rows, old:] = (
+            self.total[..., rows, new],
+            self.weight[rows, new],
+        )
+        return wide, heavy
+
+    def put(self, left: int, total: torch.Tensor, weight: torch.Tensor) -> None:
+        """Keep rows for the next row of windows, in the place of those that were taken."""
+        rows, columns = slice(weight.shape[0]), slice(left, left + weight.shape[1])
+        self.total[..., rows, columns], self.weight[rows, columns] = total, weight
+
+
+def _weights(grid: Grid, h: int, w: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    rows = blend_weights(grid.blend, h, grid.shared[0])
+    columns = blend_weights(grid.blend, w, grid.shared[1])
+    return (rows[:, None] * columns[None, :]).to(device, dtype)

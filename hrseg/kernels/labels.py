@@ -4,8 +4,8 @@ Logits of 150 classes at 1024 x 2048 are 1.2 GB as one tensor. Here they exist a
 the processor's cache, and each block is reduced to labels and to the maps asked for.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -17,6 +17,7 @@ MAPS = ("confidence", "entropy", "margin", "samples")
 """What can be had besides labels: the probability of the label, the entropy of all (in nats), the label's
 probability less the next one's, and the confidence of every STEP-th row and column."""
 STEP = 4
+_SLICE = 64  # rows reduced at once
 BUDGET = {"cpu": 4 * 2**20, "cuda": 2**28}
 """Bytes of a block: what a core's caches hold, and what a GPU needs to be busy."""
 
@@ -103,13 +104,64 @@ def logit_rows(
         yield first, enlarged_rows(logits, (first, last), size, policy == "bilinear_aligned")
 
 
-def reduce_logits(top: int, logits: torch.Tensor, want: Collection[str] = ()) -> LabelBand:
+def reduce_blocks(
+    blocks: Iterable[tuple[int, int, torch.Tensor]], width: int, want: Collection[str] = ()
+) -> Iterator[LabelBand]:
+    """Reduce logits that come in rows of blocks; yield each row once its last block ends with the image.
+
+    Args:
+        blocks: First row, first column and logits, each row from left to right.
+        width: Of the image.
+        want: Any of MAPS.
+
+    Shape:
+        blocks (N, K, rows, columns) → bands of (N, rows, W)
+    """
+    row: list[LabelBand] = []
+    for top, left, logits in blocks:
+        parts = [band for band, _ in reduce_slices(top, left, logits, want)]
+        row.append(_joined(parts, 1))
+        end = left + logits.shape[-1]
+        del logits  # not to be held while the network runs
+        if end == width:
+            yield _joined(row, 2)
+            row = []
+
+
+def reduce_slices(
+    top: int, left: int, logits: torch.Tensor, want: Collection[str] = ()
+) -> Iterator[tuple[LabelBand, torch.Tensor]]:
+    """Reduce a block some rows at a time, so that what comes between stays small; yield these rows too.
+
+    Shape:
+        logits (N, K, rows, columns) → bands of (N, some, columns), logits (N, K, some, columns)
+    """
+    for first in range(0, logits.shape[-2], _SLICE):
+        rows = logits[..., first : first + _SLICE, :]
+        yield reduce_logits(top + first, rows, want, left), rows
+
+
+def _joined(bands: Sequence[LabelBand], dim: int) -> LabelBand:
+    if len(bands) == 1:
+        return bands[0]
+    maps = {}
+    for field in fields(LabelBand)[1:]:
+        parts = [getattr(band, field.name) for band in bands]
+        if parts[0] is not None:
+            maps[field.name] = torch.cat(parts, dim)
+    return LabelBand(bands[0].top, **maps)
+
+
+def reduce_logits(
+    top: int, logits: torch.Tensor, want: Collection[str] = (), left: int = 0
+) -> LabelBand:
     """Reduce a band of logits to labels and maps.
 
     Args:
         top: First row of the band.
         logits: At image size.
         want: Any of MAPS.
+        left: First column.
 
     Shape:
         logits (N, K, rows, W) → (N, rows, W)
@@ -120,7 +172,7 @@ def reduce_logits(top: int, logits: torch.Tensor, want: Collection[str] = ()) ->
         return LabelBand(top, labels)
     maps = {}
     if "samples" in want:
-        maps["samples"] = _confidence(logits[:, :, -top % STEP :: STEP, ::STEP])
+        maps["samples"] = _confidence(logits[:, :, -top % STEP :: STEP, -left % STEP :: STEP])
         if len(want) == 1:
             return LabelBand(top, labels, **maps)
     below = logits - best.unsqueeze(1)  # (N, K, rows, W), 0 for the winner

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,7 @@ class ClassEntry(BaseModel):
 class ClassShare(ClassEntry):
     """One class of an image."""
 
-    share: float = Field(description="Part of the pixels, 0 to 1.")
+    share: float = Field(description="Part of the pixels with data, 0 to 1.")
 
 
 class Labels(BaseModel):
@@ -49,10 +50,10 @@ class Maps(BaseModel):
     """PNG files in base64, all of the image's size."""
 
     mask: str = Field(
-        description="Palette of colours, values are ids: the same file as output=mask."
+        description="Palette of colors, values are ids: the same file as output=mask."
     )
-    train_ids: str = Field(description="Grey of 8 bits, values are train ids.")
-    confidence: str = Field(description="Grey of 8 bits, 255 is certain.")
+    train_ids: str = Field(description="Grey of 8 bits, values are train ids, 255 is no data.")
+    confidence: str = Field(description="Grey of 8 bits, 255 is certain, 0 is no data.")
 
 
 class Answer(BaseModel):
@@ -62,7 +63,12 @@ class Answer(BaseModel):
     height: int
     width: int
     classes: list[ClassShare] = Field(description="Those that occur, largest first.")
-    confidence: float = Field(description="Mean probability of the chosen classes.")
+    confidence: float | None = Field(
+        default=None, description="Mean probability of the chosen classes; none without any data."
+    )
+    notes: list[str] | None = Field(
+        default=None, description="What the file had to be told about, such as unused bits."
+    )
     seconds: float = Field(description="From the image's arrival to this answer.")
     maps: Maps | None = None
 
@@ -143,19 +149,19 @@ def answer(prediction: Prediction, model: str, seconds: float, maps: bool) -> An
         maps: Whether the maps come with it.
     """
     entries = class_entries(prediction.labels)
-    counts = np.bincount(prediction.mask.ravel(), minlength=len(entries))
-    order = np.argsort(-counts[: len(entries)], kind="stable")
+    train_ids = {name: i for i, name in enumerate(prediction.labels.names)}
     classes = [
-        ClassShare(**entries[i].model_dump(), share=round(counts[i] / prediction.mask.size, 6))
-        for i in order
-        if counts[i]
+        ClassShare(**entries[train_ids[name]].model_dump(), share=round(share, 6))
+        for name, share in prediction.shares().items()
     ]
+    sure = prediction.mean_confidence
     return Answer(
         model=model,
         height=prediction.mask.shape[0],
         width=prediction.mask.shape[1],
         classes=classes,
-        confidence=round(prediction.mean_confidence, 6),
+        confidence=None if math.isnan(sure) else round(sure, 6),
+        notes=list(prediction.notes) or None,
         seconds=round(seconds, 4),
         maps=_maps(prediction) if maps else None,
     )
@@ -182,11 +188,11 @@ def features(views: Sequence[BranchView], model: str) -> Features:
 
 
 def _maps(prediction: Prediction) -> Maps:
-    sure = (prediction.kept_map("confidence") * 255).round().clip(0, 255).astype(np.uint8)
+    sure = np.nan_to_num(prediction.kept_map("confidence") * 255).round().clip(0, 255)
     return Maps(
         mask=_text(mask_png(prediction)),
         train_ids=_text(png(prediction.mask)),
-        confidence=_text(png(sure)),
+        confidence=_text(png(sure.astype(np.uint8))),
     )
 
 

@@ -134,7 +134,8 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         image = await service.image(request)
-        form, most = image.shape[:2], most_together(image, service.limits.max_batch)
+        form = image.pixels.shape[:2]
+        most = most_together(form, service.limits.max_batch)
         future = service.queue.submit("segment", image, form, most)
         prediction = await service.turn(request, future, start + service.limits.timeout)
         if output == "mask":

@@ -1,57 +1,62 @@
 """From the bytes of a file to pixels: what kind and how large is known before anything is decoded."""
 
-import io
-
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from hrseg.errors import DataError
-from hrseg.imaging import read_image
+from hrseg.imaging import ImageFile, LoadedImage, open_image
 from hrseg.serve.limits import Limits, Refusal
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""Pillow's names of what is opened; the others have decoders that nobody needs here."""
+FORMATS = {
+    "PNG": (b"\x89PNG",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "WebP": (b"RIFF",),
+    "GIF": (b"GIF8",),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+"""What is opened, and how such files begin; the other formats have decoders that nobody needs here."""
 
 
-def open_picture(content: bytes, limits: Limits) -> Image.Image:
-    """Read the head of an image file.
+def open_picture(content: bytes, limits: Limits, bits: int | None = None) -> ImageFile:
+    """Open an image without decoding it.
 
-    Returns:
-        The image, not yet decoded.
+    Args:
+        content: Of its file.
+        limits: Bounds.
+        bits: Significant bits of 16-bit files; None takes what the file says.
 
     Raises:
-        Refusal: Not one of FORMATS, damaged, or too many pixels.
+        Refusal: Not one of FORMATS, damaged, not what the model sees, or too many pixels.
     """
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError as error:
+    if not any(content.startswith(marks) for marks in FORMATS.values()):
+        *others, last = FORMATS
         raise Refusal(
-            415,
-            f"This file is no image that can be read; send {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.",
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise _too_many("more", limits) from error
-    except Exception as error:  # Pillow's readers raise nearly every kind on damaged heads
-        raise _damaged() from error
-    if image.width * image.height > limits.max_pixels:
-        raise _too_many(f"{image.height} x {image.width}", limits)
-    return image
+            415, f"This file is no image that can be read; send {', '.join(others)} or {last}."
+        )
+    try:
+        file = open_image(content, bits=bits, name="The image")
+    except DataError as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise _too_many("more", limits) from error
+        raise Refusal(422, str(error)) from error
+    if file.width * file.height > limits.max_pixels:
+        file.close()
+        raise _too_many(f"{file.height} x {file.width}", limits)
+    return file
 
 
-def decode(image: Image.Image) -> np.ndarray:
-    """Decode to RGB. Shape: uint8 (H, W, 3).
+def decode(file: ImageFile) -> LoadedImage:
+    """Decode to RGB, and close the file.
 
     Raises:
         Refusal: It is damaged.
     """
     try:
-        return read_image(image)
+        with file:
+            pixels, valid = file.rows(0, file.height)
+            return LoadedImage(pixels, valid, file.georeference, file.notes)
     except DataError as error:
-        raise _damaged() from error
-
-
-def _damaged() -> Refusal:
-    return Refusal(422, "The image is damaged and cannot be decoded; send an undamaged copy.")
+        raise Refusal(422, str(error)) from error
 
 
 def _too_many(size: str, limits: Limits) -> Refusal:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from fastapi import Request
 
+from hrseg.imaging import LoadedImage
 from hrseg.inference.predictor import Predictor
 from hrseg.serve.body import GoneError, image_bytes, read_body
 from hrseg.serve.limits import Limits, Places, Refusal, no_room, too_slow
@@ -46,13 +46,14 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, function, *arguments)
 
-    async def image(self, request: Request) -> np.ndarray:
-        """Return the pixels that a request brings. Shape: uint8 (H, W, 3)."""
+    async def image(self, request: Request) -> LoadedImage:
+        """Return the image that a request brings."""
         body = await read_body(request.receive, self.limits)
         content = image_bytes(body, request.headers.get("content-type"))
         del body
-        picture = await self.aside(open_picture, content, self.limits)
+        picture = await self.aside(open_picture, content, self.limits, self.work.predictor.bits)
         if not self.places.weigh(request.state.place, picture.width * picture.height):
+            picture.close()
             raise no_room(self.seconds_to_wait())
         return await self.aside(decode, picture)
 

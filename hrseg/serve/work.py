@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hrseg.errors import ConfigError
-from hrseg.imaging import to_tensor
+from hrseg.imaging import LoadedImage, to_tensor
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.models.hrnet import stride_of
 from hrseg.viz import mean_map, pca_rgb, top_channels
@@ -63,7 +63,7 @@ class Work:
                 "hrseg predict IMAGE --model MODEL"
             )
         self.predictor = predictor
-        self.kinds: dict[str, Callable[[list[np.ndarray]], Sequence[Any]]]
+        self.kinds: dict[str, Callable[[list[LoadedImage]], Sequence[Any]]]
         self.kinds = {"segment": self.segment, "branches": self.branches}
 
     @property
@@ -71,17 +71,17 @@ class Work:
         """Whether the network lets its branches be seen; exported files do not."""
         return hasattr(self.predictor.network, "forward_branches")
 
-    def __call__(self, kind: str, images: list[np.ndarray]) -> Sequence[Any]:
+    def __call__(self, kind: str, images: list[LoadedImage]) -> Sequence[Any]:
         """Do one task for several images."""
         return self.kinds[kind](images)
 
-    def segment(self, images: list[np.ndarray]) -> list[Prediction]:
-        """Segment images of one size. Shape: uint8 (H, W, 3) each."""
+    def segment(self, images: list[LoadedImage]) -> list[Prediction]:
+        """Segment images of one size."""
         return self.predictor.batch(images)
 
-    def branches(self, images: list[np.ndarray]) -> list[list[BranchView]]:
-        """Show the last maps of every branch. Shape: uint8 (H, W, 3) each."""
-        return [self._branches(image) for image in images]
+    def branches(self, images: list[LoadedImage]) -> list[list[BranchView]]:
+        """Show the last maps of every branch."""
+        return [self._branches(image.pixels) for image in images]
 
     def _branches(self, image: np.ndarray) -> list[BranchView]:
         image = shrunk(image, LOOK_PIXELS)
@@ -95,9 +95,9 @@ class Work:
         return [_view(i, *both) for i, both in enumerate(zip(strides, maps, strict=True))]
 
 
-def most_together(image: np.ndarray, max_batch: int) -> int:
-    """Return how many images of this size go through the network together. Shape: (H, W, 3)."""
-    return max(1, min(max_batch, BATCH_PIXELS // (image.shape[0] * image.shape[1])))
+def most_together(size: tuple[int, ...], max_batch: int) -> int:
+    """Return how many images of this (height, width) go through the network together."""
+    return max(1, min(max_batch, BATCH_PIXELS // (size[0] * size[1])))
 
 
 def shrunk(image: np.ndarray, most: int) -> np.ndarray:

@@ -1,12 +1,14 @@
 import json
+import os
 import re
 
 import numpy as np
 import pytest
+import torch
 
 from hrseg.cli import OK, YOURS, main
 from hrseg.errors import DataError
-from hrseg.evaluation.evidence import Rulers, read_evidence
+from hrseg.evaluation.evidence import Rulers, measure, read_evidence
 from hrseg.evaluation.exhibits import Exhibit
 from hrseg.evaluation.page import error_map
 from hrseg.evaluation.write import evaluate_model, write_report
@@ -97,3 +99,11 @@ def test_one_command_evaluates_a_model(tmp_path, monkeypatch, capsys):
     assert main(["compare", "report/ledger.npz", "report/ledger.npz"]) == OK
     assert main(["evaluate", "m.ckpt", "--bins", "7"]) == YOURS
     assert "7 bins cannot be formed" in capsys.readouterr().err
+
+
+def test_a_file_name_of_any_bytes_is_written_as_text(tmp_path):
+    name = os.fsdecode(b"bad\xff")
+    write_report(evidence(), [exhibit(name)], tmp_path)
+    assert r"bad\udcff" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    mask = torch.arange(16).reshape(4, 4) % 3
+    assert measure(torch.randn(3, 4, 4), mask, name, Rulers(), 5)

@@ -1,4 +1,4 @@
-import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from torch import nn
 from hrseg.data.labels import Label, LabelSet, load_labels
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image, read_mask
-from hrseg.inference import windows
 from hrseg.inference.predictor import Predictor
+from hrseg.inference.protocols import choose_protocol
 from hrseg.models import create_model
 
 RNG = np.random.default_rng(0)
@@ -64,11 +64,11 @@ def test_path_pil_image_and_array_give_the_same(tmp_path):
     assert [result.name for result in results] == ["straße 1", "straße 1", "image", "image"]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
 def test_every_kind_of_image_is_read(mode, tmp_path):
     grey = Image.fromarray(pixels(20, 30)[..., 0])
-    image = grey.convert("I").convert(mode) if mode in ("I;16", "F") else grey.convert(mode)
-    path = tmp_path / ("x.tif" if mode in ("CMYK", "F") else "x.png")
+    image = grey.convert("I").convert(mode) if mode == "I;16" else grey.convert(mode)
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
     image.save(path)
     assert predictor()(path).mask.shape == (20, 30)
 
@@ -107,15 +107,11 @@ def test_shares_add_up_and_leave_out_absent_classes():
     assert predictor()(image).shares() == {"c1": 0.75, "c0": 0.25}
 
 
-def test_a_very_large_image_is_cut_into_windows(monkeypatch, caplog):
-    monkeypatch.setattr(windows, "WHOLE_PIXELS", 50 * 50)
-    monkeypatch.setattr(windows, "FALLBACK", ((32, 64), 0.25))
-    image = pixels(80, 90)
-    with caplog.at_level(logging.WARNING):
-        cut = predictor()(image)
-    monkeypatch.undo()
+def test_a_very_large_image_is_cut_into_windows():
+    image, row = pixels(80, 90), replace(choose_protocol("whole"), whole_pixels=50 * 50)
+    cut = predictor(protocol=row)(image)
     np.testing.assert_allclose(cut.confidence, predictor()(image).confidence, atol=1e-5)
-    assert "80 x 90 pixels are run in windows of 32 x 64" in caplog.text
+    assert not predictor(protocol=row).scorer.plan((80, 90)).whole
 
 
 def test_the_fast_form_is_the_default_and_agrees_with_the_exact_one(tiny_network, monkeypatch):
@@ -235,7 +231,7 @@ def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
     assert other["protocol"] != one["protocol"]
 
 
-@pytest.mark.parametrize("thing", [[1, 2], None, 5, b"\x89PNG", torch.zeros(3, 4, 5)])
+@pytest.mark.parametrize("thing", [[1, 2], None, 5, torch.zeros(3, 4, 5)])
 def test_what_is_no_image_at_all_is_called_by_its_type(thing):
     with pytest.raises(DataError, match=f"type {type(thing).__name__} is not an image"):
         predictor()(thing)

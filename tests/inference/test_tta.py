@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from hrseg.inference import windows
 from hrseg.inference.prepare import prepare
 from hrseg.inference.protocol import MERGES, Protocol
 from hrseg.inference.protocols import PROTOCOLS, choose_protocol
 from hrseg.inference.tta import MERGE_RULES, Scorer, aligns, mirrored
+from hrseg.inference.windows import whole_map
 
 
 def identity(image):
@@ -168,28 +170,18 @@ def test_several_images_at_once_are_the_same_as_one_by_one():
         assert torch.allclose(both, each, atol=1e-5), name
 
 
-@pytest.mark.parametrize("name", ["whole", "tta", "mmseg_short512"])
-def test_bands_are_the_whole(name, monkeypatch):
-    monkeypatch.setattr(windows, "_ROWS", 16)
-    score, image = Scorer(identity, PROTOCOLS[name]), torch.rand(1, 3, 50, 60)
-    bands = list(score.bands(image))
-    assert len(bands) == 4
-    assert torch.equal(torch.cat([band for _, band in bands], dim=2), score(image))
-
-
-def test_a_very_large_image_is_looked_at_window_by_window(monkeypatch, caplog):
-    monkeypatch.setattr(windows, "WHOLE_PIXELS", 64 * 64)
-    monkeypatch.setattr(windows, "FALLBACK", ((64, 64), 0.25))
+def test_a_very_large_image_is_looked_at_window_by_window():
     largest = []
 
     def spy(image):
         largest.append(image.shape[-2] * image.shape[-1])
         return image
 
-    out, image = run(spy, size=(150, 170), scales=[0.5, 1], flip=True, merge="logits")
-    assert max(largest) <= 64 * 64
+    image = torch.rand(1, 3, 150, 170)
+    row = choose_protocol("whole", scales=[0.5, 1], flip=True, merge="logits")
+    out = Scorer(spy, replace(row, whole_pixels=64 * 64))(image)
+    assert max(largest) <= (64 + 31) ** 2
     assert out.shape == image.shape
-    assert "run in windows of 64 x 64" in caplog.text
 
 
 def test_probabilities_come_back_from_the_result():
@@ -217,7 +209,7 @@ def test_label_bands_are_the_argmax_of_the_logits(tiny_network, size, name):
     image = torch.randn(2, 3, *size)
     bands = list(scorer.label_bands(image, ("confidence",)))
     logits = scorer(image)
-    rows = torch.cat([band for _, band in scorer.bands(image)], dim=2)
+    rows = whole_map(scorer.blocks(image), size)
     assert (rows - logits).abs().max() < 1e-5 * logits.abs().max()
     assert torch.equal(torch.cat([band.labels for band in bands], 1).long(), logits.argmax(1))
     confidence = torch.cat([band.confidence for band in bands], 1)

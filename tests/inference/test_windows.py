@@ -1,18 +1,16 @@
-from itertools import accumulate, pairwise
-
+import numpy as np
 import pytest
 import torch
 
 from hrseg.errors import ConfigError, DataError
-from hrseg.inference import windows
-from hrseg.inference.blocks import window_blocks
-from hrseg.inference.grid import Grid, even_spans
+from hrseg.imaging import to_tensor
+from hrseg.inference.grid import plan_windows
 from hrseg.inference.windows import (
-    logit_bands,
+    PixelSource,
+    TensorSource,
     sliding_window,
-    starts,
-    starts_every,
-    whole_or_windows,
+    whole_map,
+    window_blocks,
 )
 
 
@@ -58,47 +56,43 @@ def test_windows_are_run_in_batches_of_the_asked_size():
     assert sizes == [3, 1]
 
 
-def test_small_windows_share_a_call_and_large_ones_run_alone(monkeypatch):
-    monkeypatch.setattr(windows, "BATCH_PIXELS", 2 * 64 * 64)
+def test_small_windows_share_a_call_and_large_ones_run_alone():
     sizes = []
 
     def spy(x):
         sizes.append(len(x))
         return x
 
-    for side in (32, 64, 96):
-        sliding_window(spy, torch.rand(1, 3, side, 3 * side), (side, side), 0.0)
+    for side in (512, 1024, 1472):
+        sliding_window(spy, torch.rand(1, 1, side, 3 * side), (side, side), 0.0)
     assert sizes == [3, 2, 1, 1, 1, 1]
-
-
-@pytest.mark.parametrize("window", [None, (64, 64), (64, 512), (512, 64)])
-def test_bands_put_together_are_the_whole(window, monkeypatch):
-    monkeypatch.setattr(windows, "_ROWS", 50)
-    image = torch.rand(2, 3, 150, 170)
-    bands = list(logit_bands(identity, image, window, 0.3))
-    whole = torch.cat([band for _, band in bands], dim=2)
-    assert torch.equal(whole, whole_or_windows(identity, image, window, 0.3))
-    assert [top for top, _ in bands] == [0, *accumulate(b.shape[2] for _, b in bands[:-1])]
 
 
 def test_an_image_without_pixels_is_refused():
     with pytest.raises(DataError, match="0 x 5"):
-        whole_or_windows(identity, torch.rand(1, 3, 0, 5))
+        sliding_window(identity, torch.rand(1, 3, 0, 5), (64, 64))
 
 
-def test_every_pixel_is_covered_and_the_last_window_ends_with_the_image():
-    for length in range(64, 300, 7):
-        begins = starts(length, 64, 0.3)
-        assert begins[0] == 0
-        assert begins[-1] + 64 == length
-        assert all(b - a <= 64 for a, b in pairwise(begins))
+@pytest.mark.parametrize("window", [(64, 64), (64, 512), (512, 64), (512, 512)])
+def test_pixels_in_memory_are_normalized_window_by_window(window):
+    images = [np.random.default_rng(i).integers(0, 256, (97, 131, 3), np.uint8) for i in (0, 1)]
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    source = PixelSource(images, mean, std)
+    grid = plan_windows(source.size, window, batch=2)
+    tensor = torch.stack([to_tensor(image, mean, std) for image in images])
+    assert torch.allclose(whole_map(window_blocks(identity, source, grid), source.size), tensor)
 
 
 def test_neighbours_fade_into_one_another():
     # window values 0 and 1: with the ramp the blend rises steadily inside the overlap
     values = iter([0.0, 1.0])
     out = sliding_window(
-        lambda x: torch.full_like(x, next(values)), torch.rand(1, 1, 64, 96), (64, 64), 0.5, batch=1
+        lambda x: torch.full_like(x, next(values)),
+        torch.rand(1, 1, 64, 96),
+        (64, 64),
+        0.5,
+        batch=1,
+        blend="ramp",
     )
     middle = out[0, 0, 0, 32:64]
     assert (middle.diff() > 0).all()
@@ -113,15 +107,6 @@ def test_windows_off_the_grid_are_refused_with_the_next_larger():
         sliding_window(identity, torch.rand(1, 3, 8, 8), (500, 1000))
     with pytest.raises(ConfigError, match=r"Overlap 0.95"):
         sliding_window(identity, torch.rand(1, 3, 8, 8), (64, 64), 0.95)
-
-
-def test_a_very_large_image_falls_back_to_windows_and_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(windows, "WHOLE_PIXELS", 1000)
-    monkeypatch.setattr(windows, "FALLBACK", ((32, 32), 0.25))
-    image = torch.rand(1, 3, 64, 64)
-    assert torch.allclose(whole_or_windows(identity, image), image, atol=1e-6)
-    assert "run in windows of 32 x 32" in caplog.text
-    assert whole_or_windows(identity, image[..., :20, :20]).shape == (1, 3, 20, 20)
 
 
 def test_equal_blending_is_the_plain_mean():
@@ -155,7 +140,6 @@ def test_a_stride_sets_the_windows_of_a_ramp_too():
     image = torch.rand(1, 3, 97, 131)
     by_stride = sliding_window(identity, image, (64, 64), stride=(32, 32))
     assert torch.equal(by_stride, sliding_window(identity, image, (64, 64), 0.5))
-    assert starts_every(131, 64, 50) == [0, 50, 67]
 
 
 @pytest.mark.parametrize("blend", ["cosine", "gaussian"])
@@ -186,18 +170,18 @@ def test_a_cosine_rises_slowly_at_both_ends_and_a_bell_counts_middles_most():
 
 def test_an_unknown_blend_is_named():
     with pytest.raises(ConfigError, match=r"Unknown blend 'gausian'.*Did you mean 'gaussian'"):
-        sliding_window(identity, torch.rand(1, 3, 70, 70), (64, 64), blend="gausian")
+        sliding_window(identity, torch.rand(1, 3, 140, 70), (64, 64), blend="gausian")
 
 
 def test_windows_that_begin_below_give_the_same_bits():
     torch.manual_seed(0)
     convolution = torch.nn.Conv2d(3, 4, 3, padding=1).requires_grad_(False)
     image = torch.rand(1, 3, 300, 170)
-    grid = Grid(even_spans(300, 64, 32), even_spans(170, 64, 32), (32, 32), "gaussian", batch=2)
+    grid = plan_windows((300, 170), (64, 64), 0.5, batch=2)
 
     def run(begin):
         out = torch.full((1, 4, 300, 170), torch.nan)
-        for top, left, block in window_blocks(convolution, windows._InMemory(image), grid, begin):
+        for top, left, block in window_blocks(convolution, TensorSource(image), grid, begin):
             out[..., top : top + block.shape[-2], left : left + block.shape[-1]] = block
         return out
 
@@ -205,16 +189,3 @@ def test_windows_that_begin_below_give_the_same_bits():
     assert not whole.isnan().any()
     for below in grid.bottoms[:-1]:
         assert torch.equal(run(below)[..., below:, :], whole[..., below:, :])
-
-
-def test_windows_on_the_grid_cover_every_pixel():
-    for length in range(20, 400, 13):
-        for step in (32, 64, 96):
-            spans = even_spans(length, 96, step)
-            assert spans[0][0] == 0
-            assert sum(spans[-1]) == length
-            assert all(start % 32 == 0 for start, _ in spans)
-            assert all(b - a <= step for (a, _), (b, _) in pairwise(spans))
-            assert all(a + n >= b for (a, n), (b, _) in pairwise(spans))
-            assert all(n == 96 for _, n in spans[:-1])
-            assert spans[-1][1] < 128

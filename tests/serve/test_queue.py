@@ -108,9 +108,9 @@ def test_images_together_are_as_each_alone(predictor: Predictor) -> None:
 
 
 def test_large_images_go_alone() -> None:
-    assert most_together(np.zeros((512, 512, 1)), 16) == 8
-    assert most_together(np.zeros((512, 512, 1)), 4) == 4
-    assert most_together(np.zeros((2000, 2000, 1)), 16) == 1
+    assert most_together((512, 512), 16) == 8
+    assert most_together((512, 512), 4) == 4
+    assert most_together((2000, 2000), 16) == 1
 
 
 def test_places_are_given_back() -> None:

@@ -37,7 +37,7 @@ def write_page(result: Result, path: str | Path, name: str = "mine") -> None:
         DataError: The file cannot be written.
     """
     with write_atomic(path) as temporary:
-        temporary.write_text(page(result, name), encoding="utf-8")
+        temporary.write_text(page(result, name), encoding="utf-8", errors="backslashreplace")
 
 
 def page(result: Result, name: str = "mine") -> str:

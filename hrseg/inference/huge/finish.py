@@ -1,6 +1,6 @@
 """From finished bands to the final files, which appear whole or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,43 +8,52 @@ import numpy as np
 
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
 from hrseg.errors import DataError
-from hrseg.imaging import write_image
-from hrseg.inference.huge.readers import Reader
+from hrseg.imaging import Georeference, write_image
+from hrseg.imaging.geotiff import Rows, write_raster
 from hrseg.inference.huge.small import Reduced, small_mask
 from hrseg.inference.huge.spool import Spool
-from hrseg.inference.huge.tiles import write_tiff
+from hrseg.inference.outputs.scores import NODATA
+from hrseg.inference.prediction import nodata_id
 from hrseg.viz import overlay
 
 
 def finish(
     spool: Spool,
-    reader: Reader,
+    place: Georeference | None,
     reduced: Reduced,
     labels: LabelSet,
     files: dict[str, Path],
+    size: tuple[int, int],
     rgb: bool,
 ) -> None:
     """Make the final files in the spool's folder, then move all of them to their places.
 
     Args:
         spool: All bands.
-        reader: Says where the image lies, and whether it has pixels without data.
+        place: Where the image lies.
         reduced: What made the bands of the reduced picture.
-        labels: Names, ids and colours.
-        files: Kind → file.
+        labels: Names, ids and colors.
+        files: Kind → file; "mask", "trainids" and "confidence" as .tif or .png.
+        size: (height, width).
         rgb: Whether the picture is RGB of 8 bits.
 
     Raises:
         DataError: A file cannot be written; all bands are kept.
     """
-    size = (reader.head.height, reader.head.width)
     ready: dict[str, Path] = {}
     for kind, file in files.items():
-        if kind not in _MAPS:
+        if kind == "overlay":
             continue
-        ready[kind] = spool.folder / f"{kind}.tif"
+        ready[kind] = spool.folder / f"{kind}{file.suffix}"
+        rows, dtype, nodata = _RASTERS[kind](spool, labels)
         try:
-            _MAPS[kind](spool, reader, labels, ready[kind], size)
+            write_raster(
+                *(ready[kind], rows, size, dtype),
+                georeference=place,
+                nodata=nodata if file.suffix == ".tif" else None,
+                palette=labels.id_palette() if kind == "mask" and dtype == np.uint8 else None,
+                draft=spool.folder / "draft.tif",
+            )
         except OSError as error:
             raise DataError(
                 f"Cannot write {file}: {error.strerror or error}. All bands are kept; free some space and run the "
@@ -58,41 +67,20 @@ def finish(
         file.replace(files[kind])
 
 
-def _mask(
-    spool: Spool, reader: Reader, labels: LabelSet, file: Path, size: tuple[int, int]
-) -> None:
-    """Write the dataset's ids; pixels without data become an id that no class has."""
-    nodata, dtype = _free_id(labels)
-
-    def rows() -> Iterator[tuple[int, np.ndarray]]:
-        for top, mask in spool.read("mask"):
-            ids = labels.decode(mask).astype(dtype)
-            ids[mask == IGNORE_INDEX] = nodata
-            yield top, ids
-
-    write_tiff(
-        *(file, rows, size, dtype),
-        place=reader.place,
-        nodata=nodata if reader.tells_nodata else None,
-        palette=labels.id_palette() if dtype == np.uint8 else None,
-    )
+_Raster = tuple[Rows, np.dtype[Any], int]
 
 
-def _confidence(
-    spool: Spool, reader: Reader, labels: LabelSet, file: Path, size: tuple[int, int]
-) -> None:
-    """Write whole per cents."""
-    write_tiff(
-        *(file, lambda: spool.read("confidence"), size, np.dtype(np.uint8)),
-        place=reader.place,
-        nodata=IGNORE_INDEX if reader.tells_nodata else None,
-    )
+def _ids(spool: Spool, labels: LabelSet) -> _Raster:
+    nodata = nodata_id(labels)
+    dtype = np.dtype(np.uint8 if nodata == IGNORE_INDEX else np.uint16)
+    table = labels.decode(np.arange(256)).astype(dtype)
+    table[IGNORE_INDEX] = nodata  # the network chooses a class wherever there is data
+    return ((top, table[mask]) for top, mask in spool.read("mask")), dtype, nodata
 
 
-_MAPS = {"mask": _mask, "confidence": _confidence}
-
-
-def _free_id(labels: LabelSet) -> tuple[int, np.dtype[Any]]:
-    """Return an id that no class has, 255 where it is free, and the type of ids."""
-    wide = max(label.id for label in labels.labels) > 254
-    return (65535, np.dtype(np.uint16)) if wide else (IGNORE_INDEX, np.dtype(np.uint8))
+_RASTERS: dict[str, Callable[[Spool, LabelSet], _Raster]] = {
+    "mask": _ids,
+    "trainids": lambda spool, _: (spool.read("mask"), np.dtype(np.uint8), IGNORE_INDEX),
+    "confidence": lambda spool, _: (spool.read("confidence"), np.dtype(np.uint16), NODATA),
+}
+"""Kind → rows, their type and the value of pixels without data."""

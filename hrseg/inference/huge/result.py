@@ -15,6 +15,7 @@ class HugeResult:
         confidence: Mean probability of the chosen classes; None where no pixel has one.
         seconds: This run took, from opening the image to the last file on disk.
         resumed: Rows that an earlier run had finished.
+        notes: What the file had to be told about, in sentences.
     """
 
     files: dict[str, Path]
@@ -23,3 +24,4 @@ class HugeResult:
     confidence: float | None = None
     seconds: float = 0.0
     resumed: int = 0
+    notes: tuple[str, ...] = ()

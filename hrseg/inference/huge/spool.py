@@ -58,9 +58,9 @@ class Spool:
         """How many rows are finished."""
         return int(self.bands[-1]["bottom"]) if self.bands else 0
 
-    def begin(self, **plan: Any) -> None:
-        """Start anew, with plain values that a later run needs to go on."""
-        self.head = {"facts": self.facts, **plan}
+    def begin(self) -> None:
+        """Start anew."""
+        self.head = {"facts": self.facts}
         self.bands = []
         for file in self.folder.iterdir():
             if file.name != "lock":

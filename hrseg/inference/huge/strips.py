@@ -1,16 +1,9 @@
 """The rows of a file that the present row of windows needs, from which windows are cut."""
 
-import logging
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
-from hrseg.imaging import to_tensor
-from hrseg.inference.huge.look import check_look, seen
-from hrseg.inference.huge.readers import Reader
-
-log = logging.getLogger(__name__)
+from hrseg.imaging import ImageFile, to_tensor
 
 MOST_AHEAD = 1024
 """Rows that are read ahead at most, so that blocks are decoded once."""
@@ -19,34 +12,38 @@ PORTION = 256
 
 
 class Strips:
-    """A `blocks.Source` over a reader: rows are read once, from top to bottom, and let go when they are done.
+    """A `windows.Source` over an open image: rows are read once, from top to bottom, and let go when they are done.
 
     Args:
-        reader: The open file.
-        bands: Bands that the network sees, or None for RGB.
+        image: The open file.
         mean: Per-band mean.
         std: Per-band standard deviation.
         value_range: The stored value that becomes 1; None takes the type's.
-
-    Raises:
-        DataError: A type or a band that does not fit.
     """
 
     def __init__(
         self,
-        reader: Reader,
-        bands: Sequence[int] | None,
+        image: ImageFile,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         value_range: float | None,
     ) -> None:
-        check_look(reader.head, str(reader.path), bands)
-        self.reader, self.bands = reader, bands
+        self.image, self.size = image, (image.height, image.width)
         self.mean, self.std, self.value_range = mean, std, value_range
-        self.brightest = 0  # of 16-bit values that become 8 bits
         self._top = self._bottom = 0  # of what is held
         self._pixels = np.empty((0, 0, 0))  # the row at the top is the first
         self._valid: np.ndarray | None = None
+
+    def bytes_held(self, rows: int) -> int:
+        """Return the most bytes that rows as high as a window take: as stored, as pixels, and their labels."""
+        image = self.image
+        stored = image.count * image.dtype.itemsize
+        kept = min(image.dtype.itemsize, 4) * len(image.bands) if image.bands else 3
+        ahead = image.block if image.block <= MOST_AHEAD else 0
+        portion = max(PORTION, image.block) if ahead else rows
+        held = (rows + ahead) * (kept + 1) + 12 * rows  # labels, confidence, and both packed
+        whole = 2 * stored * image.height if image.block >= image.height else 0
+        return image.width * (whole + held + 2 * portion * (stored + kept))
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
         """Return one window, normalised. Shape: (1, bands, height, width)."""
@@ -72,18 +69,14 @@ class Strips:
         """Read down to `bottom`, and let go of what is above `top`, where there is more to read."""
         if bottom <= self._bottom:
             return
-        head, ahead = self.reader.head, self.reader.head.block <= MOST_AHEAD
+        block, ahead = self.image.block, self.image.block <= MOST_AHEAD
         if ahead:
-            bottom = min(head.height, -(-bottom // head.block) * head.block)
+            bottom = min(self.size[0], -(-bottom // block) * block)
         self._let_go(top)
-        portion = -(-PORTION // head.block) * head.block if ahead else bottom
+        portion = -(-PORTION // block) * block if ahead else bottom
         while self._bottom < bottom:
             end = min(bottom, (self._bottom // portion + 1) * portion)
-            values = self.reader.rows(self._bottom, end)
-            valid = self.reader.valid(values, self._bottom)
-            if self.bands is None and values.dtype == np.uint16:
-                self.brightest = max(self.brightest, int(values.max(initial=0)))
-            pixels = seen(values, head, valid, self.bands)
+            pixels, valid = self.image.rows(self._bottom, end)
             rows = slice(self._bottom - self._top, end - self._top)
             self._pixels = _roomy(self._pixels, bottom - self._top, pixels)
             self._pixels[rows] = pixels
@@ -100,14 +93,6 @@ class Strips:
             if rows is not None and kept:
                 _move_up(rows, top - self._top, kept)
         self._top, self._bottom = top, top + kept
-
-    def tell(self) -> None:
-        """Say what was only known after all rows."""
-        if 0 < self.brightest <= 255:
-            log.warning(
-                "%s has 16 bits, and no value beyond 255: it was taken for nearly black. Save it with 8 bits.",
-                self.reader.path,
-            )
 
 
 def _move_up(rows: np.ndarray, by: int, count: int) -> None:

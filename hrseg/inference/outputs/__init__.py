@@ -29,6 +29,7 @@ __all__ = [
     "Output",
     "check_kinds",
     "needed_maps",
+    "possible_paths",
     "result_paths",
     "write_all",
 ]
@@ -40,6 +41,7 @@ class Output:
 
     Attributes:
         suffix: What follows the image's name.
+        placed: Whether it is a GeoTIFF, with .tif for .png, where the image has a place on the ground.
         write: (prediction, file, options) → nothing; it raises DataError where the file cannot be written.
         title: What the file is, in a few words.
         needs: Maps of the prediction that must have been kept, of `prediction.MAPS`.
@@ -49,11 +51,17 @@ class Output:
     write: Callable[[Prediction, Path, Options], None]
     title: str
     needs: tuple[str, ...] = ()
+    placed: bool = False
+
+    def ending(self, georeferenced: bool) -> str:
+        """Return what follows the image's name."""
+        tif = self.placed and georeferenced
+        return f"{self.suffix.removesuffix('.png')}.tif" if tif else self.suffix
 
 
 OUTPUTS: dict[str, Output] = {
-    "mask": Output("_mask.png", write_ids, "the dataset's ids, in a palette PNG"),
-    "trainids": Output("_trainids.png", write_train_ids, "trainIds, in a grey PNG"),
+    "mask": Output("_mask.png", write_ids, "the dataset's ids, in a palette PNG", placed=True),
+    "trainids": Output("_trainids.png", write_train_ids, "trainIds, in a grey PNG", placed=True),
     "colour": Output("_colour.png", write_colour, "colours of the classes, RGB"),
     "overlay": Output("_overlay.png", write_overlay, "the image under its classes, with a legend"),
     "confidence": Output(
@@ -61,15 +69,21 @@ OUTPUTS: dict[str, Output] = {
         map_writer("confidence"),
         "probability of the chosen class, 16 bits",
         ("confidence",),
+        placed=True,
     ),
     "margin": Output(
         "_margin.png",
         map_writer("margin"),
         "largest probability less the second, 16 bits",
         ("margin",),
+        placed=True,
     ),
     "entropy": Output(
-        "_entropy.png", map_writer("entropy"), "entropy in parts of ln K, 16 bits", ("entropy",)
+        "_entropy.png",
+        map_writer("entropy"),
+        "entropy in parts of ln K, 16 bits",
+        ("entropy",),
+        placed=True,
     ),
     "maps": Output(
         "_maps.npz",
@@ -86,7 +100,7 @@ OUTPUTS: dict[str, Output] = {
     "probabilities_tif": Output(
         "_probabilities.tif",
         write_bands,
-        "the same as bands of a float32 TIFF (extra tiff)",
+        "the same as bands of a float32 GeoTIFF",
         ("probabilities",),
     ),
     "coco": Output("_coco.json", write_coco, "COCO annotations with run lengths", ("confidence",)),
@@ -123,15 +137,31 @@ def needed_maps(kinds: Iterable[str]) -> tuple[str, ...]:
 
 
 def result_paths(
-    out: str | Path, name: str, kinds: Iterable[str] = DEFAULT_KINDS
+    out: str | Path,
+    name: str,
+    kinds: Iterable[str] = DEFAULT_KINDS,
+    georeferenced: bool = False,
 ) -> dict[str, Path]:
     """Return where the results of an image go.
 
+    Args:
+        out: Folder of the results.
+        name: Of the image.
+        kinds: Rows of OUTPUTS.
+        georeferenced: Whether the image has a place on the ground.
+
     Example:
-        >>> result_paths("out", "a/x")["mask"].as_posix()
-        'out/a/x_mask.png'
+        >>> [result_paths("out", "a/x", georeferenced=place)["mask"].as_posix() for place in (False, True)]
+        ['out/a/x_mask.png', 'out/a/x_mask.tif']
     """
-    return {kind: Path(out) / f"{name}{OUTPUTS[kind].suffix}" for kind in check_kinds(kinds)}
+    rows = {kind: OUTPUTS[kind] for kind in check_kinds(kinds)}
+    return {kind: Path(out) / f"{name}{row.ending(georeferenced)}" for kind, row in rows.items()}
+
+
+def possible_paths(out: str | Path, name: str, kinds: Iterable[str]) -> list[Path]:
+    """Return where the results of an image may go, before its file is opened."""
+    both = [result_paths(out, name, kinds, place).values() for place in (False, True)]
+    return list(dict.fromkeys(path for paths in both for path in paths))
 
 
 def write_all(
@@ -164,7 +194,7 @@ def write_all(
                     f"'{kind}' needs the {need} of every pixel, and the predictor did not keep it. Open it with "
                     f"keep={needed_maps(kinds)}."
                 )
-    paths = result_paths(out, name, kinds)
+    paths = result_paths(out, name, kinds, prediction.georeference is not None)
     for kind, path in paths.items():
         OUTPUTS[kind].write(prediction, path, options or Options())
     return paths

@@ -14,7 +14,6 @@ import numpy as np
 
 from hrseg.errors import DataError
 from hrseg.imaging import write_atomic
-from hrseg.inference.outputs.ground import ground_of
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.prediction import Prediction
 
@@ -23,29 +22,33 @@ NO_CLASS = "no class"
 
 
 def areas(prediction: Prediction, options: Options) -> dict[str, Any]:
-    """Measure one image."""
-    mask, labels = prediction.mask, prediction.labels
-    counts = np.bincount(mask.ravel(), minlength=256).tolist()
-    known = options.pixel_areas(ground_of(prediction), len(mask))
+    """Measure one image; its pixels without data are in no row and no sum."""
+    labels, counts = prediction.labels, prediction.counts().tolist()
+    pixels, known = sum(counts), options.pixel_areas(prediction)
     metres: list[float] | None = None
-    if known is not None and (known == known[:1]).all():
-        metres = [count * float(known[0]) for count in counts]
-    elif known is not None:  # degrees: rows differ
-        metres = np.bincount(mask.ravel(), np.repeat(known, mask.shape[1]), minlength=256).tolist()
+    if known is not None and (known == known[0, 0]).all():
+        metres = [count * float(known[0, 0]) for count in counts]
+    elif known is not None:  # degrees: pixels differ
+        with_data = slice(None) if prediction.valid is None else prediction.valid
+        sizes = np.broadcast_to(known, prediction.size)[with_data]
+        metres = np.bincount(
+            prediction.mask[with_data].ravel(), sizes.ravel(), minlength=256
+        ).tolist()
     rows = [
-        _row(label.name, label.id, counts[i], mask.size, metres[i] if metres else None)
+        _row(label.name, label.id, counts[i], pixels, metres[i] if metres else None)
         for i, label in enumerate(labels.classes)
     ]
     without = sum(counts[labels.num_classes :])
     if without:
         rest = sum(metres[labels.num_classes :]) if metres else None
-        rows.append(_row(NO_CLASS, None, without, mask.size, rest))
+        rows.append(_row(NO_CLASS, None, without, pixels, rest))
+    height, width = prediction.size
     return {
         "image": prediction.origin or prediction.name,
-        "height": mask.shape[0],
-        "width": mask.shape[1],
-        "pixels": mask.size,
-        "square_metres": None if known is None else round(float(known.sum()) * mask.shape[1], 4),
+        "height": height,
+        "width": width,
+        "pixels": pixels,
+        "square_metres": None if metres is None else round(sum(metres), 4),
         "classes": rows,
     }
 

@@ -3,7 +3,8 @@
 Outlines run along the edges of pixels, so that at tolerance 0 drawing them gives the mask back exactly. Parts that
 touch at a corner only are two, and no outline touches itself: where one would, it is split there. Coordinates are
 those of the image's place on the ground, and pixels (x to the right, y down, 0 at the upper left corner) where it has
-none.
+none. Programs take a file for EPSG:4326 where "crs" is missing or null, so every other system is named: by its code, by
+its WKT, or as a local system that nothing else can be laid over.
 """
 
 import json
@@ -15,37 +16,42 @@ import cv2
 import numpy as np
 
 from hrseg.data.convert.polygons import Ring, area, trace
-from hrseg.imaging import write_atomic
-from hrseg.inference.outputs.ground import Ground, ground_of
+from hrseg.imaging import Georeference, write_atomic
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.rings import simplified
 from hrseg.inference.prediction import Prediction
 
+_PIXELS = 'LOCAL_CS["pixels",UNIT["pixel",1]]'
+_UNKNOWN = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
+
 
 def write_geojson(prediction: Prediction, target: Path, options: Options) -> None:
     """Write a FeatureCollection with class, id, pixels, confidence and, where known, square metres of each part."""
-    ground = ground_of(prediction)
-    head: dict[str, Any] = {"type": "FeatureCollection", "name": prediction.name}
-    if ground is None:
-        head["coordinates"] = "pixels"
-    elif ground.crs and ground.crs != "EPSG:4326":
-        urn = f"urn:ogc:def:crs:{ground.crs.replace(':', '::')}"
-        head["crs"] = {"type": "name", "properties": {"name": urn}}
+    head = {"type": "FeatureCollection", "name": prediction.name} | _system(prediction.georeference)
     with write_atomic(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "features": [')
         between = "\n"
-        for feature in features(prediction, options, ground):
+        for feature in features(prediction, options):
             file.write(between + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
             between = ",\n"
         file.write("\n]}\n")
 
 
-def features(
-    prediction: Prediction, options: Options, ground: Ground | None = None
-) -> Iterator[dict[str, Any]]:
+def _system(place: Georeference | None) -> dict[str, Any]:
+    """Return the members of the file that say what coordinates mean."""
+    crs = _PIXELS if place is None else place.crs or _UNKNOWN
+    if crs == "EPSG:4326":
+        return {}
+    name = f"urn:ogc:def:crs:{crs.replace(':', '::')}" if crs.startswith("EPSG:") else crs
+    named = {"crs": {"type": "name", "properties": {"name": name}}}
+    return named if place is not None else {"coordinates": "pixels"} | named
+
+
+def features(prediction: Prediction, options: Options) -> Iterator[dict[str, Any]]:
     """Yield the parts of a mask, class by class."""
-    labels = prediction.labels
-    known = options.pixel_areas(ground, len(prediction.mask))
+    labels, place = prediction.labels, prediction.georeference
+    known = options.pixel_areas(prediction)
+    sizes = None if known is None else np.broadcast_to(known, prediction.size)
     for train_id in np.unique(prediction.mask).tolist():
         if train_id >= labels.num_classes:
             continue
@@ -63,13 +69,13 @@ def features(
                 "pixels": pixels,
                 "confidence": round(float(sure), 4),
             }
-            if known is not None:
-                facts["square_metres"] = round(float(part.pixels.sum(axis=1) @ known[rows]), 4)
+            if sizes is not None:
+                facts["square_metres"] = round(float(sizes[rows, columns][part.pixels].sum()), 4)
             rings = [
                 part.outline,
                 *(hole for hole in part.holes if -area(hole) >= options.min_area),
             ]
-            drawn = [_coordinates(ring, ground) for ring in simplified(rings, options.tolerance)]
+            drawn = [_coordinates(ring, place) for ring in simplified(rings, options.tolerance)]
             shape = {"type": "Polygon", "coordinates": drawn}
             yield {"type": "Feature", "properties": facts, "geometry": shape}
 
@@ -158,12 +164,12 @@ def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
     return int(numbers[int(y[edge]), int(x[edge])])
 
 
-def _coordinates(ring: Ring, ground: Ground | None) -> list[list[float]]:
+def _coordinates(ring: Ring, place: Georeference | None) -> list[list[float]]:
     """Close a ring, in the order that GeoJSON asks for: the outside counterclockwise as x and y go."""
     points = np.concatenate([ring, ring[:1]])
-    if ground is None:
+    if place is None:
         whole: list[list[float]] = points.astype(np.int64).tolist()
         return whole
-    points = ground.points(points[::-1] if ground.mirrored else points)
-    placed: list[list[float]] = points.round(9 if ground.degrees else 4).tolist()
+    points = place.points(points[::-1] if place.mirrored else points)
+    placed: list[list[float]] = points.round(9 if place.degrees else 4).tolist()
     return placed

@@ -3,15 +3,19 @@
 `pictures` goes before `runtime.predict_files`, `results` after it.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.areas import read_table, total, write_table
 from hrseg.inference.outputs.digests import Asked
 from hrseg.inference.outputs.manifest import Done, Manifest, dependencies
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.shards import Shard
+
+log = logging.getLogger(__name__)
 
 TOTALS = {"areas": "areas.json", "areas_csv": "areas.csv"}
 """Kind of table → file of its total, beside the results."""
@@ -52,7 +56,21 @@ class Job:
     def pictures(self, pictures: Iterable[A]) -> Iterator[A]:
         """Yield what is to be done here, in order."""
         mine = self.shard.take(pictures)
-        return mine if self.manifest is None else self.manifest.missing(mine)
+        return self._replacing(mine) if self.manifest is None else self.manifest.missing(mine)
+
+    def _replacing(self, pictures: Iterable[A]) -> Iterator[A]:
+        """Hand pictures on, and say once that results of an earlier run are replaced."""
+        told = not self.kinds
+        for picture in pictures:
+            older = None if told else _first_there(self.out, picture.name, self.kinds)
+            if older is not None:
+                told = True
+                log.warning(
+                    "%s is replaced: an earlier run wrote it, perhaps of another image of that name. Other results in "
+                    "%s are replaced as well. --out names another folder, --resume keeps what is done.",
+                    *(older.name, self.out),
+                )
+            yield picture
 
     def results(self, results: Iterable[D]) -> Iterator[D]:
         """Hand results on as they come, write them down, and after the last one write the totals.
@@ -89,3 +107,7 @@ class Job:
     @property
     def _found(self) -> list[dict[str, Path]]:
         return [] if self.manifest is None else self.manifest.found
+
+
+def _first_there(out: Path, name: str, kinds: Iterable[str]) -> Path | None:
+    return next((path for path in possible_paths(out, name, kinds) if path.exists()), None)

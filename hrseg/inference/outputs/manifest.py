@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from hrseg.errors import DataError, HrsegError, elsewhere
-from hrseg.inference.outputs import result_paths
+from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.digests import Asked, readable_digest, source_digest
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.shards import Shard
@@ -110,7 +110,7 @@ class Manifest:
             if source is not None:
                 self._sources[picture.name] = source
             if self._unfinished is not None and self.kinds:
-                self._unfinished.remove(result_paths(self.out, picture.name, self.kinds).values())
+                self._unfinished.remove(possible_paths(self.out, picture.name, self.kinds))
             yield picture
 
     def record(self, results: Iterable[D]) -> Iterator[D]:

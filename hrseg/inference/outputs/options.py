@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrseg.errors import ConfigError
-from hrseg.inference.outputs.ground import Ground
+from hrseg.inference.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Options:
                     f"{name} {value:g} is below 0 or no number. Give pixels, 0 or more."
                 )
 
-    def pixel_areas(self, ground: Ground | None, height: int) -> np.ndarray | None:
-        """Return the square metres of a pixel of each row, or None where they cannot be known."""
+    def pixel_areas(self, prediction: Prediction) -> np.ndarray | None:
+        """Return the square metres of pixels, or None where they cannot be known. Shape: (H, W), or (H, 1)."""
+        height, width = prediction.size
         if self.pixel_size is not None:
-            return np.full(height, self.pixel_size**2)
-        return None if ground is None else ground.pixel_areas(height)
+            return np.full((height, 1), self.pixel_size**2)
+        place = prediction.georeference
+        return None if place is None else place.pixel_areas(height, width)

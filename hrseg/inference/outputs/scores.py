@@ -1,7 +1,8 @@
-"""How sure the network is of each pixel: maps from 0 to 1, as 16-bit PNG or together as float32.
+"""Confidence, margin and entropy of each pixel: maps from 0 to 1 in files of 16 bits, or together as float32.
 
-In the PNG files 65535 is 1, so that any program can read them; half a step, 0.000008, is the most that rounding
-changes. The entropy is that of all classes in parts of its maximum, ln K.
+In 16 bits 65535 is 1, so that any program can read them, and 0 is no data: values round to the nearest of 1 to 65535,
+which changes them by 0.000015 at most. In float32 no data is NaN. The entropy is that of all classes in parts of its
+maximum, ln K.
 """
 
 from collections.abc import Callable
@@ -9,20 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.imaging import write_atomic, write_mask
+from hrseg.imaging import write_atomic
 from hrseg.inference.outputs.archive import write_npz
 from hrseg.inference.outputs.options import Options
+from hrseg.inference.outputs.pictures import write_map
 from hrseg.inference.prediction import Prediction
 
 SCALE = 65535
 """The stored value that is 1."""
+NODATA = 0
+"""The stored value of pixels without data."""
 
 
 def map_writer(name: str) -> Callable[[Prediction, Path, Options], None]:
     """Return a writer of one map of a prediction."""
 
     def write(prediction: Prediction, target: Path, options: Options) -> None:
-        write_mask(target, in_sixteen_bits(getattr(prediction, name)))
+        write_map(prediction, target, in_sixteen_bits(prediction.kept_map(name)), NODATA)
 
     return write
 
@@ -35,12 +39,13 @@ def write_maps(prediction: Prediction, target: Path, options: Options) -> None:
 
 
 def in_sixteen_bits(values: np.ndarray) -> np.ndarray:
-    """Map 0 … 1 to 0 … 65535.
+    """Map 0 … 1 to 1 … 65535, and NaN to 0.
 
     Example:
-        >>> in_sixteen_bits(np.array([[0, 0.5, 1]])).tolist()
-        [[0, 32768, 65535]]
+        >>> in_sixteen_bits(np.array([[0, 0.5, 1, np.nan]])).tolist()
+        [[1, 32768, 65535, 0]]
     """
     scaled = np.multiply(values, SCALE, dtype=np.float32)
     scaled += 0.5
-    return scaled.clip(0, SCALE).astype(np.uint16)
+    scaled = scaled.clip(1, SCALE)
+    return np.nan_to_num(scaled, copy=False, nan=NODATA).astype(np.uint16)

@@ -4,7 +4,10 @@ Results come in the order of the pictures. Which pictures share a pass through t
 and sizes alone, never from how fast they were read, so that a run gives the same again.
 """
 
+import contextlib
 import errno
+import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.errors import ConfigError, DataError, HrsegError
-from hrseg.inference.huge import HugeResult, huge_paths, is_huge, segment_huge
-from hrseg.inference.outputs import Options, result_paths, write_all
+from hrseg.errors import ConfigError, DataError, HrsegError, guarded
+from hrseg.imaging import read_georeference
+from hrseg.inference.grid import BATCH_PIXELS
+from hrseg.inference.huge import HugeResult, is_large, segment_huge
+from hrseg.inference.huge.memory import IN_MEMORY, check_limit, used_memory
+from hrseg.inference.outputs import Options, possible_paths, result_paths, write_all
 from hrseg.inference.pipeline.film import Films
 from hrseg.inference.pipeline.reading import (
     Decoded,
@@ -31,14 +37,17 @@ from hrseg.inference.pipeline.threads import Budget, Line, Pool, Stopped, finish
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.inference.sources import Picture
 from hrseg.inference.threads import usable_cores
-from hrseg.inference.windows import BATCH_PIXELS
+from hrseg.text import printable
+
+log = logging.getLogger(__name__)
 
 __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
 
 AT_ONCE = {"cuda": 8, "cpu": 1}
-"""Device → pictures of one size that share a pass, as far as windows.BATCH_PIXELS allow; a CPU gains nothing by it."""
-HELD_PIXELS = 2**26
-"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone."""
+"""Device → pictures of one size that share a pass, as far as grid.BATCH_PIXELS allow; a CPU gains nothing by it."""
+HELD_PIXELS = 2**25
+"""Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone. Under a limit
+of memory there is one, and the next."""
 _HOPELESS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder cannot be made
@@ -61,7 +70,7 @@ class Pipeline:
         readers: Threads that decode; None takes half as many as there are cores.
         writers: Threads that write; likewise.
         covers: Tells whether a file is one of the pictures, which no result may overwrite.
-        max_memory: Bytes above which an image is segmented in bands; None leaves it to `huge.is_huge`.
+        max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
         huge: Does that; `huge.segment_huge` with options.
     """
 
@@ -82,6 +91,7 @@ class Pipeline:
     ) -> None:
         self.predictor, self.out, self.kinds, self.options = predictor, out, tuple(kinds), options
         self.covers, self.max_memory, self.huge = covers, max_memory, huge
+        self._used = used_memory()  # before any picture
         self.chosen = batch
         self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
         self._counts = readers or helpers(), writers or helpers()
@@ -98,7 +108,7 @@ class Pipeline:
         self._line: Line[Waiting | BaseException | None] = Line(
             self._counts[0] + max(2, self.batch)
         )
-        self._budget, self._broken = Budget(HELD_PIXELS), False
+        self._budget, self._broken = Budget(HELD_PIXELS if self.max_memory is None else 0), False
         self._readers = Pool(self._counts[0], "hrseg-read")
         self._writers = Pool(self._counts[1], "hrseg-write")
         self._failure: BaseException | None = None
@@ -150,29 +160,31 @@ class Pipeline:
 
     def _refuse_overwriting(self, picture: Picture) -> None:
         """A mask called x_mask.png may be somebody's own, lying beside the image x.png."""
-        if self.kinds:
-            self._refuse(result_paths(self.out, picture.name, self.kinds).values())
-
-    def _refuse(self, targets: Iterable[Path]) -> None:
-        for target in targets:
-            if target.exists() and self.covers(target):
-                raise DataError(
-                    f"{target} is one of the images, and a result would overwrite it. Choose another folder "
-                    "with --out, or leave that file out."
-                )
+        names = possible_paths(self.out, picture.name, self.kinds) if self.kinds else []
+        targets = {path for path in names if path.exists() and self.covers(path)}
+        if targets and picture.path is not None:
+            with contextlib.suppress(DataError):  # whoever decodes it says why it cannot be opened
+                placed = read_georeference(picture.path) is not None
+                targets &= set(result_paths(self.out, picture.name, self.kinds, placed).values())
+        if targets:
+            raise DataError(
+                f"{min(targets)} is one of the images, and a result would overwrite it. Choose another folder with "
+                "--out, or leave that file out."
+            )
 
     def _read(self, number: int, picture: Picture, cost: int) -> Decoded:
         start = time.perf_counter()
         decoded = Decoded(picture, cost=cost)
         try:
-            data = fetch(picture)
-            if picture.pixels is None:
-                if picture.path is not None and is_huge(picture.path, self.max_memory):
-                    return decoded
-                decoded.cost = pixels_of(picture, data)
-                self._budget.take(number, decoded.cost)
-            start = time.perf_counter()
-            decoded.pixels = read(self.predictor, picture, data)
+            with guarded(picture.origin):
+                data = fetch(picture)
+                if picture.pixels is None:
+                    if picture.path is not None and is_large(picture.path):
+                        return decoded
+                    decoded.cost = pixels_of(picture, data)
+                    self._budget.take(number, decoded.cost)
+                start = time.perf_counter()
+                decoded.loaded = read(self.predictor, picture, data)
         except HrsegError as error:
             decoded.error = error
         decoded.seconds = time.perf_counter() - start
@@ -207,10 +219,10 @@ class Pipeline:
         for i, one in enumerate(block):
             if one.error is not None:
                 done[i] = finished(self._failed(one, one.error))
-            elif one.pixels is None:
+            elif one.loaded is None:
                 done[i] = finished(self._look_at_huge(one))
             else:
-                sizes.setdefault(one.pixels.shape, []).append(i)
+                sizes.setdefault(one.loaded.pixels.shape, []).append(i)
         for shape, all_of_it in sizes.items():
             most = self.chosen or max(1, BATCH_PIXELS // (shape[0] * shape[1]))
             for first in range(0, len(all_of_it), most):
@@ -220,7 +232,7 @@ class Pipeline:
                 seconds = (time.perf_counter() - start) / len(chosen)
                 for i, prediction in zip(chosen, looked, strict=True):
                     one = block[i]
-                    one.pixels, one.seconds = None, one.seconds + seconds
+                    one.loaded, one.seconds = None, one.seconds + seconds
                     if isinstance(prediction, HrsegError):
                         done[i] = finished(self._failed(one, prediction))
                     else:
@@ -228,10 +240,15 @@ class Pipeline:
         return [done[i] for i in range(len(block))]
 
     def _segment(self, group: list[Decoded]) -> list[Prediction | HrsegError]:
-        pixels = [one.pixels for one in group if one.pixels is not None]
+        images = [one.loaded for one in group if one.loaded is not None]
         names = [Path(one.picture.name).name for one in group]
         try:
-            found = self.predictor.batch(pixels, names)
+            if self.max_memory is not None:
+                height, width = images[0].pixels.shape[:2]
+                held = self._used + IN_MEMORY * len(group) * height * width
+                origin = group[0].picture.origin
+                check_limit(self.predictor, (height, width), self.max_memory, held, origin)
+            found = self.predictor.batch(images, names)
         except (MemoryError, RuntimeError, DataError) as error:
             if len(group) > 1 and (isinstance(error, DataError) or is_out_of_memory(error)):
                 return [answer for one in group for answer in self._segment([one])]
@@ -249,14 +266,14 @@ class Pipeline:
         assert one.picture.path is not None
         try:
             target = self.out / one.picture.name
-            self._refuse(huge_paths(target, self.kinds).values())
-            result = self.huge(
-                self.predictor,
-                one.picture.path,
-                target,
-                max_memory=self.max_memory,
-                kinds=self.kinds,
-            )
+            with guarded(one.picture.origin):
+                result = self.huge(
+                    self.predictor,
+                    one.picture.path,
+                    target,
+                    max_memory=self.max_memory,
+                    kinds=self.kinds,
+                )
         except HrsegError as error:
             if _hopeless(error):
                 raise
@@ -269,6 +286,7 @@ class Pipeline:
             confidence=result.confidence,
             seconds=result.seconds,
             name=one.picture.name,
+            notes=result.notes,
         )
         return one.picture, done, None
 
@@ -284,12 +302,12 @@ class Pipeline:
                     f"A video is made of frames, and {picture.origin} is an image. Ask for other results too, such "
                     "as --save video mask."
                 )
-            files = {}
-            if self.kinds:
-                files = write_all(prediction, self.out, picture.name, self.kinds, self.options)
-            frame = None
-            if self._films is not None and picture.clip is not None:
-                frame = prediction.overlay(legend=False)
+            files, frame = {}, None
+            with guarded(picture.origin):
+                if self.kinds:
+                    files = write_all(prediction, self.out, picture.name, self.kinds, self.options)
+                if self._films is not None and picture.clip is not None:
+                    frame = prediction.overlay(legend=False)
         except HrsegError as error:
             if _hopeless(error):
                 self._broken = True
@@ -303,10 +321,11 @@ class Pipeline:
             files=files,
             size=prediction.size,
             classes=prediction.shares(),
-            confidence=prediction.mean_confidence,
+            confidence=None if math.isnan(sure := prediction.mean_confidence) else sure,
             seconds=one.seconds + time.perf_counter() - start,
             name=picture.name,
             time=picture.time,
+            notes=prediction.notes,
         )
         return picture, result, frame
 
@@ -322,6 +341,8 @@ class Pipeline:
         self, future: "Future[tuple[Picture, FileResult, np.ndarray | None]]"
     ) -> FileResult:
         picture, result, frame = result_of(future)
+        for note in result.notes:
+            log.warning(printable(note))
         if self._films is not None:
             if frame is not None and picture.clip is not None:
                 self._films.add(picture.clip, picture.name.rpartition("/")[0], frame)

@@ -1,15 +1,11 @@
-"""From a picture to its pixels, in whatever thread has time."""
+"""Decoding of pictures, in worker threads."""
 
-import io
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 
 from hrseg.errors import DataError, HrsegError
-from hrseg.imaging import image_size, read_image
+from hrseg.imaging import LoadedImage, image_size
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.sources import Picture
 
@@ -20,25 +16,17 @@ class Decoded:
 
     Attributes:
         picture: As the source gave it.
-        pixels: (H, W, B); None of a huge image, which is read band by band.
+        loaded: None of a huge image, which is read row by row.
         error: Why there are none.
         seconds: That reading took.
         cost: Pixels that count as held in memory.
     """
 
     picture: Picture
-    pixels: np.ndarray | None = None
+    loaded: LoadedImage | None = None
     error: HrsegError | None = None
     seconds: float = 0.0
     cost: int = 0
-
-
-class Named(io.BytesIO):
-    """Bytes of a file that errors call by its name."""
-
-    def __init__(self, data: bytes, name: str) -> None:
-        super().__init__(data)
-        self.name = name
 
 
 def fetch(picture: Picture) -> bytes | None:
@@ -52,7 +40,7 @@ def pixels_of(picture: Picture, data: bytes | None) -> int:
     """Return how many pixels a picture has, from its head; 0 where that cannot be told."""
     if picture.pixels is not None:
         return picture.pixels.shape[0] * picture.pixels.shape[1]
-    source = picture.path if data is None else Named(data, picture.origin)
+    source = picture.path if data is None else data
     if source is None:
         return 0
     try:
@@ -62,20 +50,15 @@ def pixels_of(picture: Picture, data: bytes | None) -> int:
     return height * width
 
 
-def read(predictor: Predictor, picture: Picture, data: bytes | None) -> np.ndarray:
+def read(predictor: Predictor, picture: Picture, data: bytes | None) -> LoadedImage:
     """Decode a picture as a predictor wants it.
 
     Raises:
         DataError: It cannot be read, or not into the memory that there is.
     """
     try:
-        if picture.pixels is not None:
-            return predictor.read(picture.pixels)
-        if data is None and picture.path is not None:
-            return predictor.read(picture.path)
-        if predictor.plain:
-            return read_image(Named(data or b"", picture.origin))
-        return _read_as_file(predictor, picture, data or b"")
+        source = next(x for x in (picture.pixels, data, picture.path) if x is not None)
+        return predictor.load(source, picture.origin)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, HrsegError) or not is_out_of_memory(error):
             raise
@@ -95,15 +78,3 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
-
-
-def _read_as_file(predictor: Predictor, picture: Picture, data: bytes) -> np.ndarray:
-    """Give bytes to a reader that wants a file, such as that of images of many bands."""
-    suffix = PurePosixPath(picture.origin.partition("?")[0]).suffix
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"image{suffix if suffix.isascii() else ''}"
-        path.write_bytes(data)
-        try:
-            return predictor.read(path)
-        except DataError as error:
-            raise DataError(str(error).replace(str(path), picture.origin)) from error

@@ -1,4 +1,4 @@
-"""What became of one picture: a plain record, for people and for JSON."""
+"""The result of one picture: a plain record, for people and for JSON."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from hrseg.errors import HrsegError
 from hrseg.shares import percent
+from hrseg.text import path_text, printable
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class FileResult:
         error: Why it failed, else None.
         name: What its results are called.
         time: Seconds from the beginning of its clip.
+        notes: What its file had to be told about, in sentences.
     """
 
     image: Path | str
@@ -34,10 +36,11 @@ class FileResult:
     error: HrsegError | None = None
     name: str = ""
     time: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def mask(self) -> Path | None:
-        """Palette PNG of dataset ids; None if the picture failed or nobody asked for it."""
+        """Dataset ids, as palette PNG or GeoTIFF; None if the picture failed or nobody asked for it."""
         return self.files.get("mask")
 
     @property
@@ -53,25 +56,28 @@ class FileResult:
             'a.png: road 50.0 %  -> a_overlay.png'
         """
         if self.error is not None:
-            return f"{self.image}: {self.error}"
+            return printable(f"{self.image}: {self.error}")
         shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
         rest = f", {len(shown) - most} more" if len(shown) > most else ""
         last = self.overlay or next(reversed(self.files.values()), None)
-        return f"{self.image}: {', '.join(shown[:most])}{rest}" + (f"  -> {last}" if last else "")
+        where = f"  -> {last}" if last else ""
+        return printable(f"{self.image}: {', '.join(shown[:most])}{rest}{where}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
+        files = {kind: path_text(path) for kind, path in self.files.items()}
         return {
-            "image": str(self.image),
+            "image": path_text(self.image),
             "name": self.name,
             "time": self.time if self.time is None else round(self.time, 6),
-            "mask": self.mask and str(self.mask),
-            "overlay": self.overlay and str(self.overlay),
-            "files": {kind: str(path) for kind, path in self.files.items()},
+            "mask": files.get("mask"),
+            "overlay": files.get("overlay"),
+            "files": files,
             "height": self.size and self.size[0],
             "width": self.size and self.size[1],
             "classes": {name: round(share, 6) for name, share in self.classes.items()},
             "confidence": self.confidence and round(self.confidence, 6),
             "seconds": round(self.seconds, 4),
-            "error": self.error and str(self.error),
+            "notes": [path_text(note) for note in self.notes],
+            "error": self.error and path_text(str(self.error)),
         }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hrseg.errors import HrsegError
+from hrseg.errors import HrsegError, guarded
 from hrseg.inference.sources.archives import archive_of, open_archive
 from hrseg.inference.sources.clips import is_camera, is_video, open_camera, open_video
 from hrseg.inference.sources.cloud import is_cloud, open_cloud
@@ -19,6 +19,7 @@ from hrseg.inference.sources.lists import is_list, open_list, open_stdin
 from hrseg.inference.sources.names import Namer, common_folder, digest, result_names, safe_name
 from hrseg.inference.sources.picture import Clip, Every, Limits, Picture, Source, Wishes
 from hrseg.inference.sources.web import is_address, open_address
+from hrseg.text import path_text
 
 __all__ = [
     "KINDS",
@@ -99,13 +100,13 @@ class Sources:
                 if picture.clip is not None:
                     if picture.clip is not clip:
                         clip, folder = picture.clip, namer.reserve(picture.clip.name)
-                    yield replace(picture, name=f"{folder}/{picture.name}")
+                    yield _written(picture, f"{folder}/{picture.name}")
                     continue
                 what = digest(_full(picture.path) if picture.path else picture.origin)
                 if what not in seen:
                     seen.add(what)
                     name = self._names.get(_full(word), picture.name)
-                    yield replace(picture, name=namer.claim(name))
+                    yield _written(picture, namer.claim(name))
 
     def covers(self, path: Path) -> bool:
         """Tell whether a file on disk is one of the pictures, so that no result may take its place."""
@@ -141,13 +142,19 @@ def named_files(paths: Iterable[str | Path]) -> list[Picture]:
     """Return files as pictures, named as `result_names` does."""
     files = [Path(path) for path in paths]
     names = result_names(files)
-    return [Picture(str(path), name, path) for path, name in zip(files, names, strict=True)]
+    named = zip(files, names, strict=True)
+    return [Picture(path_text(path), name, path) for path, name in named]
+
+
+def _written(picture: Picture, name: str) -> Picture:
+    return replace(picture, origin=path_text(picture.origin), name=name)
 
 
 def _guarded(word: str, source: Source) -> Iterator[Picture]:
     """Give a source's pictures; where it breaks off, one more that says why, and the next source has its turn."""
     try:
-        yield from source.pictures()
+        with guarded(word):
+            yield from source.pictures()
     except HrsegError as error:
         yield Picture(word, safe_name(Path(word).name), error=error)
 

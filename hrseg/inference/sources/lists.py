@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hrseg.errors import DataError, HrsegError
+from hrseg.errors import DataError, HrsegError, guarded
 from hrseg.imaging import IMAGE_SUFFIXES
 from hrseg.inference.sources.names import common_folder, digest
 from hrseg.inference.sources.picture import Limits, Picture, Source, Wishes
@@ -60,7 +60,8 @@ def open_list(word: str, wishes: Wishes, opened: Callable[[str, Wishes], Source]
                     raise DataError(
                         f"'{line}' in {path} is not an image; lists do not nest, and standard input has one place."
                     )
-                yield from opened(line, wishes).pictures()
+                with guarded(line):
+                    yield from opened(line, wishes).pictures()
             except HrsegError as error:
                 yield Picture(line, "line", error=error)
 

@@ -1,4 +1,4 @@
-"""What results are called: never twice the same, and the same again in the next run."""
+"""Names of results: never twice the same in a run, always text, and the same again in the next run."""
 
 import hashlib
 import os
@@ -7,6 +7,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from hrseg.text import name_text
 
 _STRANGE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 _LONGEST = 120
@@ -40,7 +42,7 @@ def result_names(paths: Sequence[Path]) -> list[str]:
             more if counts[same(name)] > 1 else name
             for name, more in zip(names, longer, strict=True)
         ]
-    return _numbered(names)
+    return _numbered([name_text(name) for name in names])
 
 
 def common_folder(full: Iterable[Path]) -> Path | None:
@@ -99,7 +101,8 @@ class Namer:
 
     def claim(self, name: str) -> str:
         """Return the name, or one with a number where it is taken."""
-        chosen, number = name, 1
+        name = chosen = name_text(name)
+        number = 1
         top, _, below = name.partition("/")
         while self._known(chosen):
             number += 1
@@ -111,7 +114,8 @@ class Namer:
 
     def reserve(self, name: str) -> str:
         """Return the name, or one with a number, for a folder that nobody else gets names in."""
-        chosen, number = name, 1
+        name = chosen = name_text(name)
+        number = 1
         while self._known(chosen) or digest(same(chosen)) in self._folders | self._clips:
             number += 1
             chosen = f"{name}-{number}"

@@ -165,7 +165,7 @@ function showResult() {
   find("legend").replaceChildren(...answer.classes.map(entry));
   const missing = labels.classes.length - answer.classes.length;
   find("absent").textContent = missing ? `${missing} other ${missing > 1 ? "classes do" : "class does"} not occur.` : "";
-  find("facts").textContent = `${answer.width} × ${answer.height}  ·  ${percent(answer.confidence)} confident  ·  ${answer.seconds.toFixed(2)} s`;
+  find("facts").textContent = `${answer.width} × ${answer.height}  ·  ${answer.classes.length ? `${percent(answer.confidence)} confident` : "no data"}  ·  ${answer.seconds.toFixed(2)} s`;
   if (image.bitmap) find("readout").replaceChildren(make("span", { className: "quiet" }, "Point at the image to read its classes."));
   else find("readout").textContent = "Your browser cannot show this kind of file, so its classes stand alone.";
   const link = find("get-mask");
@@ -218,7 +218,7 @@ function read(x, y) {
   const { answer, ids, sure, width, height } = found;
   const i = y * width + x;
   const one = labels.classes[ids[i]];
-  if (!one) return "";
+  if (!one) return (find("readout").textContent = "no data");
   const sureness = percent(sure[i] / 255);
   const [column, row] = [Math.floor((x + 0.5) * answer.width / width), Math.floor((y + 0.5) * answer.height / height)];
   find("readout").replaceChildren(

@@ -32,6 +32,10 @@ class Tiny(nn.Module):
         maps = self.conv(image)
         return nn.functional.interpolate(maps, image.shape[-2:], mode="bilinear")
 
+    def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return {"main": logits}, at image size."""
+        return {"main": self(image)}
+
 
 def tiny(bands: int = 3, **options: object) -> Predictor:
     options = {"device": "cpu", "precision": "fp32", "window": (64, 64), "overlap": 0.25} | options

@@ -25,8 +25,8 @@ import hrseg.inference.huge.finish as finish
 from hrseg.inference.huge import segment_huge
 from tests.inference.huge.files import BUILT_FOR, tiny
 
-folder, predictor = Path(sys.argv[1]), tiny()
-append, write, replace = spool.Spool._append, finish.write_tiff, Path.replace
+folder, predictor = Path(sys.argv[1]), tiny(blend="ramp")
+append, write, replace = spool.Spool._append, finish.write_raster, Path.replace
 
 
 def die():
@@ -57,7 +57,7 @@ def attempt(name, place, number):
     if place == "band":
         spool.Spool._append = half
     else:
-        finish.write_tiff = late
+        finish.write_raster = late
     target = folder / name
     segment_huge(predictor, folder / "a.tif", target, max_memory=BUILT_FOR, kinds=sys.argv[2:])
     os._exit(0)
@@ -82,9 +82,9 @@ def killed(tmp_path_factory):
     return folder
 
 
-def finish(folder, name, **options):
+def finish(folder, name, blend="ramp", **options):
     options = {"max_memory": BUILT_FOR, "kinds": KINDS} | options
-    return segment_huge(tiny(), folder / "a.tif", folder / name, **options)
+    return segment_huge(tiny(blend=blend), folder / "a.tif", folder / name, **options)
 
 
 def bands(folder, name):
@@ -134,11 +134,11 @@ def test_what_does_not_belong_together_begins_anew(tmp_path, change, caplog):
     else:
         (folder / "mask.z").unlink()
     shutil.copytree(folder, tmp_path / "kept")
-    found = finish(tmp_path, "out", blend=blend if change == "option" else None)
+    found = finish(tmp_path, "out", blend=blend)
     assert found.resumed == 0
-    said = {"image": "another image", "option": "another windows"}
+    said = {"image": "another image", "option": "another protocol"}
     assert said.get(change, "") in caplog.text
-    other = finish(tmp_path, "other", blend=blend if change == "option" else None)
+    other = finish(tmp_path, "other", blend=blend)
     assert found.files["mask"].read_bytes() == other.files["mask"].read_bytes()
 
 

@@ -1,5 +1,6 @@
 """Windows beside one another against the image in one piece, with the model that ships."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from hrseg.imaging import read_image
+from hrseg.inference.grid import WINDOW_PIXELS
 from hrseg.inference.huge import segment_huge
-from hrseg.inference.huge.plan import Plan
 from hrseg.inference.predictor import Predictor
+from hrseg.inference.protocols import choose_protocol
 from tools.bench_large import borders
 
 from .files import BUILT_FOR
@@ -23,11 +25,12 @@ def compared(tmp_path_factory):
     """What differs in two windows of 1024 x 1024, and where their borders are."""
     folder = tmp_path_factory.mktemp("seams")
     street = cv2.resize(read_image(STREET), (1280, 1024), interpolation=cv2.INTER_CUBIC)
-    predictor = Predictor(device="cpu")
+    row = replace(choose_protocol("whole"), whole_pixels=WINDOW_PIXELS)
+    predictor = Predictor(device="cpu", protocol=row)
     image = write(folder / "a.tif", street)
     found = segment_huge(predictor, image, folder / "out", max_memory=BUILT_FOR, kinds=["mask"])
-    whole = predictor(street)
-    grid = Plan((1024, 1024), 0.25, "gaussian", 1).grid(1024, 1280)
+    whole = Predictor(device="cpu")(street)
+    grid = predictor.scorer.plan((1024, 1280))
     assert len(grid.columns) == 2
     return read(found.files["mask"]) != whole.ids(), borders(grid)
 

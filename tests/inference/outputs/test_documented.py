@@ -20,6 +20,7 @@ def test_the_table_has_every_kind_with_its_file():
     assert rows == [(kind, row.suffix) for kind, row in OUTPUTS.items()]
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # files that a short snippet leaves open
 @pytest.mark.parametrize("kind", OUTPUTS)
 def test_each_kind_is_read_back_in_few_lines(kind, tmp_path, monkeypatch, capsys):

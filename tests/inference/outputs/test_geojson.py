@@ -6,13 +6,16 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
+from rasterio.crs import CRS
 
 from hrseg.data.convert.polygons import area, fill
+from hrseg.imaging import Georeference
 from hrseg.inference.outputs import Options, write_all
 from hrseg.inference.outputs.geojson import parts
 from tests.inference.outputs.made import LABELS, prediction
 
+OWN_SYSTEM = CRS.from_proj4("+proj=laea +lat_0=1 +lon_0=2 +units=m").to_wkt()
+ESRI = CRS.from_user_input("ESRI:102003").to_wkt()
 RNG = np.random.default_rng(3)
 EIGHT = np.ones(
     (5, 5), int
@@ -145,19 +148,14 @@ def corners(feature):
     return sum(map(len, feature["geometry"]["coordinates"]))
 
 
-def geotiff(path, keys=(), size=(4, 6), scale=(2.0, 2.0, 0.0)):
-    image = Image.fromarray(np.zeros((*size, 3), np.uint8))
-    tags = {33550: scale, 33922: (0.0, 0.0, 0.0, 500000.0, 4000000.0, 0.0)}
-    words = [1, 1, 0, len(keys)] + [word for key, value in keys for word in (key, 0, 1, value)]
-    image.save(path, tiffinfo={**tags, 34735: tuple(words)})
-    return path
+def placed(*transform, crs=None):
+    return Georeference(transform or (2.0, 0.0, 500000.0, 0.0, -2.0, 4000000.0), crs)
 
 
-def test_coordinates_of_a_geotiff_are_its_own(tmp_path):
-    path = geotiff(tmp_path / "o.tif", [(1024, 1), (1025, 1), (3072, 32632), (3076, 9001)])
+def test_coordinates_are_those_of_the_place(tmp_path):
     mask = np.zeros((4, 6), int)
     mask[1:3, 2:5] = 1
-    content = polygons(prediction(mask, origin=str(path)), tmp_path)
+    content = polygons(prediction(mask, georeference=placed(crs="EPSG:32632")), tmp_path)
     assert content["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32632"
     car = content["features"][1]
     ring = car["geometry"]["coordinates"][0]
@@ -172,20 +170,37 @@ def test_coordinates_of_a_geotiff_are_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keys", "square"),
+    ("crs", "square"),
     [
-        ([(1024, 1), (3072, 32632), (3076, 9001)], 4.0),
-        ([(1024, 1), (3072, 2263), (3076, 9003)], 4 * (1200 / 3937) ** 2),
-        ([(1024, 1), (3072, 3857), (3076, 9001)], None),
-        ([(1024, 1)], None),
+        ("EPSG:32632", 4.0),
+        ("EPSG:2263", 4 * (1200 / 3937) ** 2),
+        ("EPSG:3857", None),
+        (OWN_SYSTEM, 4.0),
+        (None, None),
     ],
 )
-def test_square_metres_only_where_the_unit_is_certain(keys, square, tmp_path):
-    path = geotiff(tmp_path / "o.tif", keys)
-    facts = polygons(prediction(np.zeros((4, 6)), origin=str(path)), tmp_path)["features"][0][
-        "properties"
-    ]
+def test_square_metres_only_where_the_unit_is_certain(crs, square, tmp_path):
+    made = prediction(np.zeros((4, 6)), georeference=placed(crs=crs))
+    facts = polygons(made, tmp_path)["features"][0]["properties"]
     assert facts.get("square_metres") == (square and pytest.approx(24 * square, abs=1e-3))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(None, placed(), placed(crs=OWN_SYSTEM), placed(crs=ESRI), placed(crs="EPSG:32632")),
+        *(placed(crs="EPSG:2056"), placed(0.1, 0.0, 10.0, 0.0, -0.1, 50.0, crs="EPSG:4326")),
+    ],
+    ids=["pixels", "unknown", "own", "esri", "utm", "swiss", "degrees"],
+)
+def test_other_programs_see_the_system_of_the_place_and_no_other(place, tmp_path):
+    geopandas = pytest.importorskip("geopandas")
+    made = prediction(np.zeros((4, 6)), georeference=place)
+    seen = geopandas.read_file(write_all(made, tmp_path, "x", ["geojson"])["geojson"]).crs
+    if place is None or place.crs is None:
+        assert seen.is_engineering  # local: nothing else can be laid over it
+    else:
+        assert seen.equals(geopandas.GeoSeries(crs=place.crs).crs, ignore_axis_order=True)
 
 
 def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
@@ -193,7 +208,8 @@ def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
     b2, e, sine = 6356752.314245**2, 0.00669437999014**0.5, math.sin(math.radians(1))
     zone = sine / (1 - (e * sine) ** 2) + math.log((1 + e * sine) / (1 - e * sine)) / (2 * e)
     expected = b2 / 2 * zone * math.radians(1)
-    made = prediction(np.zeros((100, 100)), transform=(0.01, 0, 10, 0, -0.01, 1), crs="EPSG:4326")
+    place = placed(0.01, 0.0, 10.0, 0.0, -0.01, 1.0, crs="EPSG:4326")
+    made = prediction(np.zeros((100, 100)), georeference=place)
     content = polygons(made, tmp_path)
     assert "crs" not in content
     assert content["features"][0]["geometry"]["coordinates"][0][0][0] == pytest.approx(10)
@@ -201,18 +217,18 @@ def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
     assert square == pytest.approx(expected, rel=1e-8)
 
 
-def test_a_world_file_gives_coordinates_without_a_system(tmp_path):
-    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "o.png")
-    (tmp_path / "o.pgw").write_text("2\n0\n0\n-2\n101\n199\n")
-    made = prediction(np.zeros((4, 6)), origin=str(tmp_path / "o.png"))
-    content = polygons(made, tmp_path)
-    ring = content["features"][0]["geometry"]["coordinates"][0]
-    assert sorted(ring[:-1]) == [[100, 192], [100, 200], [112, 192], [112, 200]]
-    assert "square_metres" not in content["features"][0]["properties"]
-
-
-def test_damaged_places_count_as_none(tmp_path):
-    (tmp_path / "o.tif").write_bytes(b"II*\0\x08\0\0\0\xff")
-    (tmp_path / "o.tfw").write_text("2 x")
-    made = prediction(np.zeros((4, 6)), origin=str(tmp_path / "o.tif"))
-    assert polygons(made, tmp_path)["coordinates"] == "pixels"
+@pytest.mark.parametrize(
+    "transform",
+    [
+        *((0, 0.1, 10, -0.1, 0, 60), (-0.1, 0, 12, 0, 0.1, 55)),
+        *((0, 0.1, 10, 0.1, 0, 55), (0.1, 0, 10, 0, 0.1, 55)),
+    ],
+)
+def test_areas_in_degrees_are_those_of_the_ground_however_the_image_is_turned(transform, tmp_path):
+    square = []
+    for numbers in ((0.1, 0, 10, 0, -0.1, 60), transform):
+        mask = np.zeros((50, 20) if numbers[0] else (20, 50))
+        made = prediction(mask, georeference=placed(*map(float, numbers), crs="EPSG:4326"))
+        (feature,) = polygons(made, tmp_path)["features"]
+        square.append(feature["properties"]["square_metres"])
+    assert square[1] == pytest.approx(square[0], rel=1e-9)

@@ -129,7 +129,7 @@ def test_a_batch_too_large_for_memory_is_done_one_by_one(predictor, photos, tmp_
     batch = Predictor.batch
 
     def small(self: Predictor, images: list, names: list) -> list:
-        if len(images) > 1 or images[0].shape[0] == 1:
+        if len(images) > 1 or images[0].pixels.shape[0] == 1:
             raise torch.OutOfMemoryError
         return batch(self, images, names)
 
