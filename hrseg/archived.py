@@ -15,6 +15,8 @@ from typing import Any
 
 from hrseg.errors import DataError
 
+_SMALL = 16 << 20
+"""Bytes up to which it does not matter how well a file was packed."""
 _HANDLES: dict[tuple[int, Path, int], zipfile.ZipFile] = {}
 """(process, archive, its time) → open archive: a forked process must not share a place in a file with its parent."""
 
@@ -114,7 +116,9 @@ def read_bytes(path: Path) -> bytes:
             found = _entry(Path(path))
             if found is None:
                 raise
-            return _opened(found[0]).read(found[1])
+            entry = _opened(found[0]).getinfo(found[1])
+            check_packing(str(path), entry)
+            return _opened(found[0]).read(entry)  # never more than it claims
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"No such file: {path}. Check the path.") from error
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
@@ -122,6 +126,31 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             f"{path} cannot be read: {reason}. It is probably damaged; copy it again."
         ) from error
+
+
+def check_packing(name: str, entry: zipfile.ZipInfo, size: int = 2**31, ratio: int = 1100) -> None:
+    """Refuse a file in an archive that is made to fill the memory, by what the archive says of it.
+
+    Args:
+        name: For messages.
+        entry: What the archive says.
+        size: Most bytes of one file.
+        ratio: Most bytes for each packed one; up to 16 MiB it does not matter. Deflate packs a mask of one class by
+            1032 at most.
+
+    Raises:
+        DataError: It claims more.
+    """
+    if entry.file_size > size:
+        raise DataError(
+            f"{name} would take {entry.file_size:,} bytes, more than the {size:,} that are read of one picture. Unpack "
+            "the archive if this is meant."
+        )
+    if entry.file_size > max(_SMALL, ratio * entry.compress_size):
+        raise DataError(
+            f"{name} is {entry.file_size:,} bytes packed into {entry.compress_size:,}: no picture is, this is made to "
+            "fill the memory. Leave it out, or unpack the archive if it is meant."
+        )
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.terminal import say
-from hrseg.cli.words import add_verb, add_words, positive
+from hrseg.cli.words import add_pattern, add_verb, add_words, positive
 from hrseg.errors import ConfigError
 
 _TOOLS = (
@@ -52,7 +52,7 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help=text)
     text = f"what SOURCE is, where it is not recognised: {', '.join(_TOOLS)}"
     verb.add_argument("--from", dest="tool", choices=_TOOLS, metavar="TOOL", help=text)
-    text = "the other way: coco, cvat or labelme, for correction by hand"
+    text = f"the other way, for correction by hand: {', '.join(_FORMATS)}"
     verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")
     text = "what the masks' colours or numbers mean: a table's name, .csv, .yaml, or text"
@@ -81,7 +81,8 @@ def _data_convert(arguments: argparse.Namespace) -> int:
 
     Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
     SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
-    of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
+    of colours; prints what each class became. The folder appears whole or not at all, and nothing is
+    overwritten. Images that cannot be read are named, and the exit code is 1 then.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
@@ -155,6 +156,7 @@ def _add_split(nouns: Any) -> None:
         "--val", type=share, default=0.2, metavar="F", help="share that validates (0.2)"
     )
     verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share that tests (0)")
+    add_pattern(verb)
     text = "what stays together: none, folder, or a regular expression on the path (none)"
     verb.add_argument("--by", default="none", metavar="GROUP", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
@@ -186,6 +188,7 @@ def _data_split(arguments: argparse.Namespace) -> int:
             by=arguments.by,
             seed=arguments.seed,
             pool=arguments.pool,
+            masks=arguments.masks,
             progress=progress,
         )
     paths = write_lists(division, arguments.replace)

@@ -127,6 +127,11 @@ def _check_bands(data: DataConfig) -> None:
                 "data.bands, or set data.value_range=null."
             )
         return
+    if data.bits is not None:
+        raise ConfigError(
+            f"data.bits is {data.bits}, but data.bands keeps values as they are stored. Set data.value_range="
+            f"{2**data.bits - 1} instead."
+        )
     if data.layout == "synthetic":
         raise ConfigError("data.bands is set, but synthetic scenes are RGB. Set data.bands=null.")
     for name in ("photometric", "brightness_shift"):

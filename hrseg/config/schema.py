@@ -126,6 +126,17 @@ class DataConfig:
         "file. null takes the layout's, and finds out how the masks are numbered where a dataset is "
         "around in several forms.",
     )
+    masks: str | None = option(
+        None,
+        "Where layout folder finds the mask of an image, below data.root, such as 'masks/{stem}.jpg.png': "
+        "{stem} is the image's name without suffix, {name} with it, {folder} its folders below the root, {1} "
+        "the first of them. null takes the file of the same name.",
+    )
+    unmasked: str | None = option(
+        None,
+        "Class of every pixel of training and validation images without a mask, such as background; layout "
+        "folder. null refuses such images.",
+    )
     train_split: str = option(
         "train",
         "Split to learn from; cityscapes also has trainval and coarse, voc2012 trainval and trainaug.",
@@ -226,6 +237,13 @@ class DataConfig:
         "Bands of each image file that the network sees, counted from 0, such as [0, 1, 2, 3]. Values stay as "
         "they are stored, 8 or 16 bits or float. null makes every image RGB of 8 bits.",
         low=0,
+    )
+    bits: int | None = option(
+        None,
+        "Significant bits of 16-bit images that become RGB of 8 bits, such as 12 for values to 4095; larger values "
+        "become white. null takes what each file says, else all 16.",
+        low=8,
+        high=16,
     )
     value_range: float | None = option(
         None,

@@ -21,7 +21,7 @@ from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
 from hrseg.data.pictures import open_picture, pixels
 from hrseg.errors import DataError
-from hrseg.imaging import read_bands, write_atomic
+from hrseg.imaging import write_atomic
 
 log = logging.getLogger(__name__)
 _HEAD = 4096
@@ -35,15 +35,20 @@ class CachedReader:
         folder: Of the cache; it is made.
         gigabytes: Most that the cache may hold, in 10^9 bytes.
         bands: Bands of the images, see `read_bands`; None reads RGB.
+        bits: Significant bits of 16-bit files; None: what the file says.
 
     Raises:
         DataError: The folder cannot be made or written.
     """
 
     def __init__(
-        self, folder: str | Path, gigabytes: float, bands: Sequence[int] | None = None
+        self,
+        folder: str | Path,
+        gigabytes: float,
+        bands: Sequence[int] | None = None,
+        bits: int | None = None,
     ) -> None:
-        self.bands = bands
+        self.bands, self.bits = bands, bits
         self.folder = Path(folder).expanduser().resolve()
         self.limit = int(gigabytes * 1e9)
         try:
@@ -57,13 +62,13 @@ class CachedReader:
     def __call__(self, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
         """Read image and ids of a pair."""
         kind = "rgb" if self.bands is None else f"bands {list(self.bands)}"
-        image = self._kept(pair.image, kind, lambda: self._image(pair.image))
+        kind += "" if self.bits is None else f" of {self.bits} bits"
+        image = self._kept(
+            pair.image, kind, lambda: pixels(open_picture(pair.image, self.bands, self.bits))
+        )
         if pair.mask is None:
             return image, None
         return image, self._kept(pair.mask, "ids", lambda: _ids(pair))
-
-    def _image(self, path: Path) -> np.ndarray:
-        return pixels(open_picture(path)) if self.bands is None else read_bands(path, self.bands)
 
     def _kept(self, path: Path, kind: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
         place, stamp = self._entry(path, kind)

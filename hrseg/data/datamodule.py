@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, default_collate
 
 from hrseg.data.bands import band_statistics
 from hrseg.data.cache import CachedReader
-from hrseg.data.dataset import Read, SegmentationDataset, read_banded, read_ids, read_pair
-from hrseg.data.labels import LabelSet, load_labels
+from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
+from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.numbering import settle
 from hrseg.data.pictures import pixels
@@ -45,6 +45,8 @@ class SegmentationData(pl.LightningDataModule):
         layout: A row of LAYOUTS, or "synthetic".
         root: The dataset's folder, or its zip archive.
         labels: Label table or file; None takes the layout's.
+        masks: Pattern of the mask of an image, see `mask_of`; for layout "folder".
+        unmasked: Class of training and validation images without a mask; None refuses them.
         train_split: Split to learn from.
         val_split: Split for validation.
         test_split: Split for tests and predictions; its images need no masks.
@@ -68,6 +70,7 @@ class SegmentationData(pl.LightningDataModule):
         cache: Folder that keeps decoded images; None decodes them each time.
         cache_gb: Most that it may hold, in 10^9 bytes.
         bands: Bands of each file, as stored; None makes every image RGB of 8 bits.
+        bits: Significant bits of 16-bit files that become RGB; None: what each file says, else 16.
         value_range: The stored value that becomes 1; None takes the type's.
         mean: Subtracted from images in 0..1.
         std: Divided by.
@@ -91,6 +94,8 @@ class SegmentationData(pl.LightningDataModule):
         layout: str,
         root: str | Path | None = None,
         labels: str | Path | None = None,
+        masks: str | None = None,
+        unmasked: str | None = None,
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "test",
@@ -114,6 +119,7 @@ class SegmentationData(pl.LightningDataModule):
         cache: str | Path | None = None,
         cache_gb: float = 20.0,
         bands: Sequence[int] | None = None,
+        bits: int | None = None,
         value_range: float | None = None,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
@@ -129,6 +135,9 @@ class SegmentationData(pl.LightningDataModule):
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.labels = self._load_labels(labels)
         self.labels_chosen = labels is not None
+        self.masks, self.unmasked = masks, unmasked
+        if unmasked is not None and unmasked not in self.labels.names:
+            raise ConfigError(unknown_choice("class of data.unmasked", unmasked, self.labels.names))
         self.recipe = train_recipe(
             crop=crop,
             base_size=base_size,
@@ -151,7 +160,8 @@ class SegmentationData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.cache, self.cache_gb = cache, cache_gb
-        self.bands, self.value_range = bands, value_range
+        self.bands = None if bands is None else tuple(bands)
+        self.bits, self.value_range = bits, value_range
         self.mean, self.std = tuple(mean), tuple(std)
         self.seed = seed
         self.scenes, self.scene_size = scenes, scene_size
@@ -186,12 +196,14 @@ class SegmentationData(pl.LightningDataModule):
         split = self.splits[use]
         if self.layout == SYNTHETIC:
             return self._synthetic_pairs(split)
-        pairs = find_pairs(self.layout, self.root, split)
+        background = self.unmasked is not None and use != "test"
+        pairs = find_pairs(self.layout, self.root, split, masks=self.masks, bare=background)
         bare = [pair.name for pair in pairs if pair.mask is None]
-        if bare and use != "test":
+        if bare and use != "test" and not background:
             raise DataError(
                 f"{len(bare)} images of split '{split}' in {self.root} have no mask, such as "
-                f"{', '.join(bare[:5])}. Set data.{use}_split to a split with masks."
+                f"{', '.join(bare[:5])}. Set data.{use}_split to a split with masks, or data.unmasked "
+                "to the class of all their pixels."
             )
         if self.labels.name != LAYOUTS[self.layout].table:
             # A pair's own table belongs to the layout's classes; the user's table replaces both.
@@ -210,10 +222,8 @@ class SegmentationData(pl.LightningDataModule):
         if self.layout == SYNTHETIC:
             return functools.partial(_draw_scene, self.scene_size)
         if self.cache is not None:
-            return CachedReader(self.cache, self.cache_gb, self.bands)
-        if self.bands is not None:
-            return functools.partial(read_banded, bands=tuple(self.bands))
-        return read_pair
+            return CachedReader(self.cache, self.cache_gb, self.bands, self.bits)
+        return functools.partial(read_pair, bands=self.bands, bits=self.bits)
 
     @property
     def _read_ids(self) -> Callable[[Pair], np.ndarray | None]:
@@ -273,7 +283,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load whole images, one at a time."""
-        return self._evaluation_loader(self.val_pairs)
+        return self._evaluation_loader(self.val_pairs, self._unmasked)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Load whole images, one at a time."""
@@ -305,13 +315,22 @@ class SegmentationData(pl.LightningDataModule):
             mean=self.mean,
             std=self.std,
             value_range=self.value_range,
+            unmasked=self._unmasked,
             seed=self.seed,
         )
 
-    def _evaluation_loader(self, pairs: list[Pair]) -> DataLoader[Any]:
+    @property
+    def _unmasked(self) -> int:
+        """The trainId of images without a mask."""
+        return IGNORE_INDEX if self.unmasked is None else self.labels.names.index(self.unmasked)
+
+    def _evaluation_loader(
+        self, pairs: list[Pair], unmasked: int = IGNORE_INDEX
+    ) -> DataLoader[Any]:
         dataset = SegmentationDataset(
             pairs,
             self.labels,
+            unmasked=unmasked,
             read=self._read,
             mean=self.mean,
             std=self.std,

@@ -19,7 +19,7 @@ from hrseg.data.matlab import read_matlab_mask
 from hrseg.data.pictures import Picture, open_picture, pixels
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_mask, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_mask, to_tensor
 
 
 class Sample(TypedDict):
@@ -67,14 +67,17 @@ def read_ids(pair: Pair) -> np.ndarray | None:
     return None if pair.mask is None else read_mask(pair.mask)
 
 
-def read_pair(pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray | None]:
-    """Read both files of a pair; the image may stay packed until its window is known."""
-    return open_picture(pair.image), read_ids(pair)
+def read_pair(
+    pair: Pair, bands: Sequence[int] | None = None, bits: int | None = None
+) -> tuple[np.ndarray | Picture, np.ndarray | None]:
+    """Read both files of a pair; the image may stay packed until its window is known.
 
-
-def read_banded(pair: Pair, bands: Sequence[int]) -> tuple[np.ndarray | Picture, np.ndarray | None]:
-    """Read both files of a pair, the image with these bands as they are stored."""
-    return read_bands(pair.image, bands), read_ids(pair)
+    Args:
+        pair: The files.
+        bands: Bands of the image as stored; None: RGB of 8 bits.
+        bits: Significant bits of 16-bit files; None: what the file says.
+    """
+    return open_picture(pair.image, bands, bits), read_ids(pair)
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -88,6 +91,7 @@ class SegmentationDataset(Dataset[Sample]):
         mean: Subtracted from the image in 0..1.
         std: Divided by.
         value_range: The stored value that becomes 1 before that; None takes the type's.
+        unmasked: The trainId of images without a mask.
         seed: With epoch and index it decides the augmentation.
 
     Raises:
@@ -104,6 +108,7 @@ class SegmentationDataset(Dataset[Sample]):
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         value_range: float | None = None,
+        unmasked: int = IGNORE_INDEX,
         seed: int = 0,
     ) -> None:
         self.pairs = pairs
@@ -112,6 +117,7 @@ class SegmentationDataset(Dataset[Sample]):
         self.read = read
         self.mean, self.std = mean, std
         self.value_range = value_range
+        self.unmasked = unmasked
         self.seed = seed
 
     def __len__(self) -> int:
@@ -138,7 +144,7 @@ class SegmentationDataset(Dataset[Sample]):
         }
 
     def read_trainids(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Read image and trainIds of a pair; without a mask all pixels are 255.
+        """Read image and trainIds of a pair; without a mask all pixels are `unmasked`.
 
         Raises:
             DataError: Their sizes differ.
@@ -152,7 +158,7 @@ class SegmentationDataset(Dataset[Sample]):
     def _open(self, pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray]:
         image, ids = self.read(pair)
         if ids is None:
-            return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
+            return image, np.full(image.shape[:2], self.unmasked, np.uint8)
         if ids.shape[:2] != image.shape[:2]:
             raise DataError(
                 f"Image {pair.image} has {image.shape[0]}x{image.shape[1]} pixels (height x width), its mask "

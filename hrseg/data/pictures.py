@@ -10,7 +10,7 @@ import importlib
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.archived import read_bytes
-from hrseg.imaging import read_image
+from hrseg.imaging import load_image, read_image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD = struct.Struct(">II5B")  # width, height, depth, colours, compression, filter, interlace
@@ -58,18 +58,27 @@ class Picture:
             return read_image(self.path)  # says what is wrong with the file
 
 
-def open_picture(path: Path) -> Picture | np.ndarray:
+def open_picture(
+    path: Path, bands: Sequence[int] | None = None, bits: int | None = None
+) -> Picture | np.ndarray:
     """Open an image file; a plain PNG is not unpacked yet.
 
+    Args:
+        path: The file.
+        bands: Bands as stored; None: RGB of 8 bits.
+        bits: Significant bits of 16-bit files; None: what the file says.
+
     Raises:
-        DataError: See `read_image`.
+        DataError: See `load_image`.
     """
+    if bands is not None:
+        return load_image(path, bands=bands).pixels
     if path.suffix.lower() == ".png":
         packed = read_bytes(path)
         shape = _plain_shape(packed)
         if shape is not None:
             return Picture(path, packed, shape)
-    return read_image(path)
+    return load_image(path, bits=bits).pixels
 
 
 def pixels(image: Picture | np.ndarray, stop: int | None = None) -> np.ndarray:

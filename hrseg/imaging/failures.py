@@ -52,8 +52,13 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
 )  # fmt: skip
 """Offset, bytes there, what such a file is, and what helps."""
 
+_BEGINNINGS = {
+    **{b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"},
+    **{b"II*\0": "TIFF", b"MM\0*": "TIFF", b"DDS ": "DDS", b"8BPS": "Photoshop"},
+}
+"""First bytes of images that are read, if the rest is whole."""
 _BROKEN = re.compile(
-    r"truncat|broken|corrupt|damaged|end of|too early|premature|incomplete|not enough|short read|crc|checksum"
+    r"truncat|overrun|broken|corrupt|damaged|end of|too early|premature|incomplete|not enough|short read|crc|checksum"
     r"|bad (marker|header|block)|invalid (block|distance|code)|inflate|bogus|unrecognized data stream|read error"
     r"|readencoded|i/o error",
     re.IGNORECASE,
@@ -107,6 +112,12 @@ def not_an_image(name: str, start: bytes, size: int | None) -> str:
         if (text if offset == 0 else start)[offset:].lower().startswith(mark.lower()):
             return f"{name} is {what}, which is not read as an image. {advice}"
     bytes_ = "" if size is None else f" ({size:,} byte{'s' * (size != 1)})"
+    for mark, format_ in _BEGINNINGS.items():
+        if start.startswith(mark):
+            return (
+                f"{name} begins like a {format_} image{bytes_}, but its header cannot be read. It is probably damaged; "
+                "copy it again."
+            )
     return (
         f"{name} is not an image that can be read{bytes_}: its first bytes are those of no format that is known "
         "here. Replace it, or convert it to PNG or TIFF with the program that made it."
@@ -160,6 +171,8 @@ def _reason(error: Exception) -> str:
     text = re.sub(r"\s+", " ", str(cause or error)).strip().rstrip(".")
     text = re.sub(r"(/vsimem/[\w.-]+(/[\w.-]+)?|" + re.escape(os.sep) + r"\S+/)", "", text)
     kind = type(cause or error).__name__
+    if isinstance(error, struct.error):
+        return "its header ends too early"
     return (
         text
         if isinstance(error, OSError | SyntaxError) and text

@@ -133,7 +133,7 @@ class ImageFile:
         """
         if bits is not None and not 8 <= bits <= 16:
             raise DataError(
-                f"data.bits={bits} is not possible: 16-bit files hold 9 to 16 significant bits."
+                f"data.bits={bits} is not possible: 16-bit files hold 8 to 16 significant bits."
             )
         if bits is not None and self.dtype == np.uint16:
             self.layout = Layout(**{**vars(self.layout), "bits": bits})
@@ -172,7 +172,8 @@ class ImageFile:
                 "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
                 "model with data.bands."
             )
-        if self.layout.color in ("bands", "rgb") and colors > 3:
+        told = any("data.bands" in note for note in self._notes)
+        if self.layout.color in ("bands", "rgb") and colors > 3 and not told:
             self._notes.append(
                 f"{self.name} has {colors} bands: bands 0, 1 and 2 are taken for red, green and blue, the others are "
                 "left out. A model of all bands is trained with data.bands."

@@ -69,11 +69,13 @@ def stored_form(path: str | Path) -> Stored:
     with open_stored(path) as image:
         layout, turned = image.layout, image.orientation != 1
         if isinstance(image, PhotoFile):
-            palette = None
-            if image.mode in ("P", "PA"):
-                palette = np.array(image.palette, np.uint8).reshape(-1, 3)
             return Stored(
-                image.format, image.mode, palette, layout.alpha is not None, turned, layout.nodata
+                image.format,
+                image.mode,
+                image.palette,
+                layout.alpha is not None,
+                turned,
+                layout.nodata,
             )
         return Stored(
             *(image.format, _mode(image), layout.palette, layout.alpha is not None, turned),

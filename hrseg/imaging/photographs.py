@@ -16,8 +16,8 @@ from hrseg.imaging.values import grey_to_rgb
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
-_PROGRAMS = {"EPS"}
-"""Formats that other programs have to run."""
+_UNREAD = {"EPS", "BUFR", "GRIB", "HDF5", "WMF"}
+"""Formats that Pillow hands to other programs, or only knows by name."""
 
 
 class PhotoFile(ImageFile):
@@ -63,7 +63,9 @@ class PhotoFile(ImageFile):
         )
         self._clear = not sixteen and (mode in TRANSPARENT or "transparency" in info)
         one = sixteen or mode in ("1", "L", "I", "F")
-        self.count = 1 if one and not self._clear else (2 if mode == "LA" else 3 + self._clear)
+        self.count = (
+            1 if one and not self._clear else (2 if mode in ("LA", "La") else 3 + self._clear)
+        )
         seen = info.get("transparency") if sixteen else None
         self.layout = Layout(
             "photograph" if self._memory else "grey" if self.count == 1 else "rgb",
@@ -98,9 +100,13 @@ class PhotoFile(ImageFile):
         return (self._to_rgb(values) if values.dtype == np.uint8 else _without_depth(values)), seen
 
     @property
-    def palette(self) -> list[int]:
-        """Red, green and blue of each entry of the palette."""
-        return self.image.getpalette("RGB") or []
+    def palette(self) -> np.ndarray | None:
+        """Colors of a palette, uint8 (n, 3); None without one."""
+        if self.mode not in ("P", "PA"):
+            return None
+        with foreign_code(self.name, *self._hint):
+            values = self.image.getpalette("RGB") or []
+        return np.array(values[: len(values) // 3 * 3], np.uint8).reshape(-1, 3)
 
     def close(self) -> None:
         """Close the file, unless it is an image that was given."""
@@ -113,7 +119,7 @@ def opened(source: Path | bytes | Image.Image) -> Image.Image:
     if isinstance(source, Image.Image):
         return source
     Image.init()
-    formats = [name for name in Image.ID if name not in _PROGRAMS]
+    formats = [name for name in Image.ID if name not in _UNREAD]
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
 
 

@@ -37,7 +37,6 @@ _SETTINGS = {
     "GDAL_CACHEMAX": CACHE,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside the image is looked for
     "GDAL_PAM_ENABLED": "NO",  # .aux.xml neither read nor written
-    "GDAL_GEOREF_SOURCES": "INTERNAL",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",  # no address is read
 }
 _LEADING_ELSEWHERE = (

@@ -27,7 +27,7 @@ IMAGE_SUFFIXES = frozenset(
 ARRAY_SUFFIXES = frozenset({".npy"})
 """Files of bands that only `data.bands` reads."""
 LARGE_PHOTOGRAPH = 2**25
-"""Pixels from which PNG and JPEG files are read by rows; the pixels are the same."""
+"""Pixels from which PNG files of plain colors are read by rows."""
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_COLORS = (2, 4, 6)
 """Color types of PNG with several bands, of which Pillow drops the lower byte of 16 bits."""
@@ -222,19 +222,23 @@ def open_stored(
 
 
 def _photograph_by_rows(content: Path | bytes, name: str) -> ImageFile | None:
-    """Open a large PNG or JPEG of plain colors by rows; None where it is to be decoded whole."""
+    """Open a large picture of plain colors by rows; None where it is to be decoded whole.
+
+    A PNG has the same pixels by either way. GDAL smooths the colors of a JPEG in another way than Pillow, so that only
+    a JPEG too large for Pillow is left to it.
+    """
+    turned = 1
     with foreign_code(name):
         try:
             with opened(content) as image:
-                pixels = image.width * image.height
-                plain = image.mode in ("L", "RGB") and "transparency" not in image.info
-                turned = orientation(image) if pixels > LARGE_PHOTOGRAPH else 1
+                large = image.width * image.height > LARGE_PHOTOGRAPH and image.format == "PNG"
+                if not large or image.mode not in ("L", "RGB") or "transparency" in image.info:
+                    return None
+                turned = orientation(image)
         except Image.DecompressionBombError:
-            pixels, plain, turned = LARGE_PHOTOGRAPH + 1, True, 1
+            pass
         except Exception:
             return None  # whoever decodes it whole says what is wrong
-    if pixels <= LARGE_PHOTOGRAPH or not plain:
-        return None
     return RasterFile(content, name, orientation=turned)
 
 

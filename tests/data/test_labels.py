@@ -308,5 +308,5 @@ def test_snap_takes_unknown_values_as_the_nearest_row(tmp_path):
         colors = np.array([[(13, 7, 10), (20, 43, 58)]], np.uint8)
         assert read.encode(colors).tolist() == [[0, 1]]
         for wrong in (np.array([[14]], np.uint8), np.array([[[24, 40, 60]]], np.uint8)):
-            with pytest.raises(DataError, match="14|24"):
+            with pytest.raises(DataError, match=r"14|24"):
                 read.encode(wrong)

@@ -25,9 +25,9 @@ from hrseg.data.convert.parts import (
     Record,
     Source,
     each,
-    fault,
     packed,
     problem,
+    reading,
 )
 from hrseg.data.convert.polygons import Patch, Size, place, union
 from hrseg.data.convert.rle import coco_counts, from_coco
@@ -51,7 +51,8 @@ def is_coco(file: Path) -> bool:
     if file.stat().st_size < 1 << 16 and not all(isinstance(v, list) for v in lists.values()):
         return False
     firsts = [(v[0], _PARTS[k]) for k, v in lists.items() if isinstance(v, list) and v]
-    return any(isinstance(row, dict) and word in row for row, word in firsts)
+    rows = [(row, word) for row, word in firsts if isinstance(row, dict)]
+    return any(word in row for row, word in rows) and not any("caption" in row for row, _ in rows)
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
@@ -108,16 +109,12 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [file for file in json_files(path) if is_coco(file)]
     for below in ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json"):
-        found = [
-            file
-            for file in json_files(path, below)
-            if not file.name.startswith(_OTHER_TASKS) and is_coco(file)
-        ]
-        kinds = [
-            [p for p in found if p.name.startswith(kind)] for kind in ("instances_", "panoptic_")
-        ]
+        found = [file for file in json_files(path, below) if is_coco(file)]
+        plain = [file for file in found if not file.name.startswith(_OTHER_TASKS)]
+        for kind in ("instances_", "panoptic_"):
+            plain = [file for file in plain if file.name.startswith(kind)] or plain
         if found:
-            return next((files for files in kinds if files), found)
+            return plain or found
     return []
 
 
@@ -137,13 +134,11 @@ def _categories(content: dict[str, Any], file: Path) -> dict[int, str]:
 
 def _image(row: Any, file: Path) -> tuple[str, Size | None]:
     """Return an image's name and, where the file says it, its size."""
-    try:
+    what = f"image {row.get('id')}" if isinstance(row, dict) else f"image {row!r}"
+    with reading(f"{file.name}, {what}", "Mend it"):
         sides = row.get("height"), row.get("width")
         size = None if None in sides else (int(sides[0]), int(sides[1]))
         return str(row["file_name"]), size
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"image {row.get('id')}" if isinstance(row, dict) else f"image {row!r}"
-        raise problem(f"{file.name}, {what}", fault(error), "Mend it") from error
 
 
 def _by_id(rows: list[Any]) -> dict[Any, Any]:
@@ -172,12 +167,13 @@ def _instances(
         objects = Objects(where, source.aside)
         for row in rows[number]:
             what = f"annotation {row.get('id')}"
+            if not row.get("segmentation"):
+                kind = "objects with a box only" if "bbox" in row else "rows without an outline"
+                source.aside[kind] += 1
+                continue
             category = row.get("category_id")
             if not isinstance(category, int) or category not in names:
                 raise problem(f"{where}, {what}", f"there is no category {category!r}", MEND)
-            if not row.get("segmentation"):
-                source.aside["objects with a box only"] += 1
-                continue
             draw = partial(_region, row["segmentation"], size, objects, what)
             crowd = bool(row.get("iscrowd"))
             objects.add(what, names[category], draw, depth=-crowd, crowd=crowd)
@@ -222,12 +218,10 @@ def _panoptic(
     images = _by_id(content["images"])
 
     def make(row: Any) -> Record:
-        try:
+        with reading(f"{file.name}, an annotation", MEND):
             name, size = _image(images[row["image_id"]], file)
             segments = {int(s["id"]): names[s["category_id"]] for s in row["segments_info"]}
             png = str(row["file_name"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise problem(f"{file.name}, an annotation", fault(error), MEND) from error
         where = f"{file.name}, annotation of '{name}'"
         mask = Images([file.parent / file.stem, file.parent]).find(png, where)
         raster = of_instances(mask, {0: VOID} | segments, where)

@@ -17,7 +17,7 @@ import numpy as np
 
 from hrseg.data.convert.files import Images, json_files, json_start, number, read_json, safe_name
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import LeftOut, Objects, Record, Source, each, fault, problem
+from hrseg.data.convert.parts import LeftOut, Objects, Record, Source, each, problem, reading
 from hrseg.data.convert.polygons import Patch, Ring, Size, box, ellipse, fill, place
 from hrseg.errors import DataError
 
@@ -73,16 +73,14 @@ def _record(file: Path, *, base: Path, finder: Images, aside: LeftOut) -> Record
     if not isinstance(content, dict) or not (content.keys() & {"item", "image"}):
         aside.name("JSON files of something else", where)
         return None
-    try:
+    with reading(where, _STEP):
         item: dict[str, Any] = content.get("item") or content["image"]
         slot: dict[str, Any] = (item.get("slots") or [item])[0]
         size = (int(slot["height"]), int(slot["width"])) if slot.get("height") else None
-        name = str(item.get("name") or item["filename"])
+        name = str(item.get("name") or item.get("filename") or file.stem)
         folder = str(item.get("path") or "").strip("/")
         sources = [str(row["file_name"]) for row in slot.get("source_files") or ()]
         rows = [dict(row) for row in content["annotations"]]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise problem(where, fault(error), _STEP) from error
     if slot.get("type", "image") != "image" or any("frames" in row for row in rows):
         raise problem(where, "it annotates a video or a volume", "Export single images")
     layer = next((row["raster_layer"] for row in rows if "raster_layer" in row), None)

@@ -30,8 +30,8 @@ from hrseg.data.convert.parts import (
     Record,
     Source,
     each,
-    fault,
     problem,
+    reading,
 )
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill
 from hrseg.errors import DataError
@@ -79,13 +79,11 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     records: list[Record] = []
     for file in files:
         content = read_json(file)
-        try:
+        with reading(str(file), _STEP):
             labels = [str(row["name"]) for row in content["categories"]["label"]["labels"]]
             colormap = content["categories"].get("mask", {}).get("colormap", [])
             colours = {row["label_id"]: (row["r"], row["g"], row["b"]) for row in colormap}
             items = list(content["items"])
-        except (AttributeError, KeyError, TypeError) as error:
-            raise problem(str(file), fault(error), _STEP) from error
         for index, name in enumerate(labels):
             found.setdefault(name, colours.get(index))
         make = partial(_record, file=file, labels=labels, finder=finder, aside=source.aside)
@@ -96,22 +94,20 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
 def _record(
     item: Any, *, file: Path, labels: list[str], finder: Images, aside: LeftOut
 ) -> Record | None:
-    try:
+    with reading(f"{file.name}, an item", _STEP):
         name = str(item["id"])
         rows = [dict(row) for row in item.get("annotations") or ()]
         image = item.get("image") or item.get("media") or {}
         size = image.get("size")
         size = (int(size[0]), int(size[1])) if size else None
         file_name = str(image.get("path") or name)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise problem(f"{file.name}, an item", fault(error), _STEP) from error
     where = f"{file.name}, item '{name}'"
     if "video" in item or "video_frame" in item or "point_cloud" in item:
         aside["items that are no images"] += 1
         return None
     objects = Objects(where, aside)
     for index, row in enumerate(rows, start=1):
-        kind, what = str(row.get("type")), f"annotation {row.get('id', index)}"
+        kind, what = str(row.get("type")), f"annotation {index}"
         if kind in _NO_AREA:
             aside[f"{kind} annotations"] += 1
             continue

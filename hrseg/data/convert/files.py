@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -69,6 +69,14 @@ def json_files(path: Path, below: str = "*.json") -> list[Path]:
     if path.is_dir():
         return [file for file in sorted(path.glob(below)) if not file.name.startswith(".")]
     return [path] if path.suffix.lower() == ".json" and path.is_file() else []
+
+
+def of_one_tool(files: Iterable[Path], fits: Callable[[Any], bool]) -> list[Path]:
+    """Return the JSON files of a tool, with broken ones among them, which are to be named; [] where none is its."""
+    starts = {file: json_start(file) for file in files}
+    if not any(map(fits, starts.values())):
+        return []
+    return [file for file, start in starts.items() if start is None or fits(start)]
 
 
 def read_json(path: Path) -> Any:
@@ -202,6 +210,11 @@ class Images:
                         found[name.lower()][path] = None
                         found[path.stem.lower()][path] = None
         return {name: list(paths) for name, paths in found.items()}
+
+    def name(self, image: Path) -> str:
+        """Return the place of an image that was found, below its folder and without suffix."""
+        base = next((folder for folder in self.folders if folder in image.parents), image.parent)
+        return safe_name(image.relative_to(base).as_posix())
 
     def find(self, name: str, place: str, *others: str) -> Path:
         """Find an image by its name, with or without folders and suffix.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hrseg.data.convert.attributes import OBJECT, UNNAMED, class_attribute, class_of
-from hrseg.data.convert.files import json_files, json_start, read_json
+from hrseg.data.convert.files import json_files, of_one_tool, read_json
 from hrseg.data.convert.known import Known
 from hrseg.data.convert.parts import (
     MEND,
@@ -188,8 +188,8 @@ def _name(layer: Layer) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    candidates = [path] if path.is_file() else sorted(path.rglob("*.*json"))
-    return [file for file in candidates if is_geojson(json_start(file))]
+    found = [path] if path.is_file() else sorted(path.rglob("*.*json"))
+    return of_one_tool([p for p in found if p.suffix.lower() in (".json", ".geojson")], is_geojson)
 
 
 def is_geojson(content: Any) -> bool:

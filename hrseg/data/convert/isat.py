@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hrseg.data.convert.attributes import hex_color
-from hrseg.data.convert.files import Images, corners, json_files, json_start, number, read_json
+from hrseg.data.convert.files import Images, corners, json_files, number, of_one_tool, read_json
 from hrseg.data.convert.known import Known
 from hrseg.data.convert.parts import (
     Color,
@@ -65,7 +65,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
 
 
 def _files(path: Path) -> list[Path]:
-    return [file for file in json_files(path, "**/*.json") if is_isat(json_start(file))]
+    return of_one_tool(json_files(path, "**/*.json"), is_isat)
 
 
 def is_isat(content: Any) -> bool:

@@ -18,10 +18,9 @@ from hrseg.data.convert.files import (
     json_start,
     number,
     read_json,
-    safe_name,
 )
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, LeftOut, Objects, Record, Source, each, fault, problem
+from hrseg.data.convert.parts import MEND, LeftOut, Objects, Record, Source, each, problem, reading
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place, turned
 from hrseg.data.convert.rle import from_label_studio
 
@@ -113,13 +112,11 @@ def _record(task: dict[str, Any], where: str, images: Images, aside: LeftOut) ->
                 f"{kind or 'unlabelled'} regions" if kind in _NO_AREA else "regions without a label"
             ] += 1
             continue
-        try:
+        with reading(f"{where}, {what} ('{label}')", MEND):
             size = _size(region, size)
-        except (KeyError, ValueError) as error:
-            raise problem(f"{where}, {what} ('{label}')", fault(error), MEND) from error
         objects.add(what, label, partial(_draw, kind, value))
     image = images.find(address, where, *_without_prefix(address))
-    return Record(safe_name(image.name), image, where, size=size, objects=objects.found)
+    return Record(images.name(image), image, where, size=size, objects=objects.found)
 
 
 def _size(region: dict[str, Any], before: Size | None) -> Size | None:
@@ -172,7 +169,9 @@ def _regions(task: dict[str, Any], where: str, aside: LeftOut) -> list[dict[str,
         return [item for items in lists for item in _dicts(items)]
     valid = [a for a in _dicts(given) if not a.get("was_cancelled")]
     if not valid:
-        predicted = [p for p in _dicts(task.get("predictions")) if p.get("result")]
+        predicted = [
+            p for p in _dicts(task.get("predictions")) if isinstance(p.get("result"), list)
+        ]
         aside[_PREDICTED] += bool(predicted)
         valid = predicted
     if not valid:

@@ -4,7 +4,8 @@ Objects are drawn in order, later ones over earlier ones. Nothing is drawn befor
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,7 +17,7 @@ from hrseg.errors import DataError
 Color = tuple[int, int, int]
 Progress = Callable[[int], Callable[[int], None]]
 """Told how many images there are; gives a function that is told how many more are done."""
-BACKGROUND_NAMES = ("background", "_background_", "__background__")
+BACKGROUND_NAMES = ("background", "_background_", "__background__", "__bg__")
 """What tools call pixels that belong to nothing."""
 IGNORE_NAMES = ("__ignore__", "ignore", "void")
 """What tools call pixels without a class; LabelMe's is the first."""
@@ -119,7 +120,7 @@ class Source:
     background: Literal["class", "ignore"] = "class"
     ignored: frozenset[str] = frozenset()
     covers: bool = False
-    aside: Counter[str] = field(default_factory=LeftOut)
+    aside: LeftOut = field(default_factory=LeftOut)
     broken: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
@@ -194,12 +195,11 @@ class Objects:
         """
         if not isinstance(label, str) or not label:
             raise problem(f"{self.where}, {place}", "it has no label", MEND)
-        try:
-            self._found.append((number(depth), Object(label, draw(), place, crowd)))
-        except NoArea:
-            self.without_area(f"{place} ('{label}')")
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise problem(f"{self.where}, {place} ('{label}')", fault(error), MEND) from error
+        with reading(f"{self.where}, {place} ('{label}')", MEND):
+            try:
+                self._found.append((number(depth), Object(label, draw(), place, crowd)))
+            except NoArea:
+                self.without_area(f"{place} ('{label}')")
 
     def rings(self, parts: Iterable[Any], place: str) -> list[Ring]:
         """Read the outlines of an object of several parts; those without an area are left out and named.
@@ -223,6 +223,21 @@ class Objects:
     def without_area(self, place: str) -> None:
         """Name something that was left out since it has no area."""
         self.aside.name("shapes of too few points", f"{self.where}, {place}")
+
+
+@contextmanager
+def reading(place: str, step: str) -> Iterator[None]:
+    """Turn an error about a part of a tool's file that is missing, or of another kind, into one of ours.
+
+    Raises:
+        DataError: Such an error occurred.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise problem(place, fault(error), step) from error
 
 
 def fault(error: Exception) -> str:

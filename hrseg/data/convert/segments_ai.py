@@ -7,7 +7,7 @@ Source:
     SegmentsDataset and the release file of segments-ai/segments-ai.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from hrseg.data.convert.known import Known, split_name
 from hrseg.data.convert.parts import (
     Color,
     LeftOut,
+    Object,
     Objects,
     Record,
     Source,
     each,
-    fault,
-    problem,
+    reading,
 )
 from hrseg.data.convert.polygons import Patch, box, fill
 from hrseg.errors import DataError
@@ -62,29 +62,27 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     if file.is_dir():
         raise DataError(f"No release file in {path}. Give the .json file that Segments.ai made.")
     content = read_json(file)
-    try:
+    with reading(str(file), _STEP):
         dataset = content["dataset"]
         task = str(dataset["task_type"])
         categories = [dict(row) for row in dataset["task_attributes"]["categories"]]
         names = {row["id"]: str(row["name"]) for row in categories}
         samples = list(dataset["samples"])
         sets = [str(row["name"]) for row in dataset.get("labelsets") or ()]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise problem(str(file), fault(error), _STEP) from error
     if "pointcloud" in task or "sequence" in task:
         raise DataError(
             f"{file} is a release of '{task}'. Images of 'segmentation-bitmap' or 'vector' can be read."
         )
     colours = {str(row["name"]): _color(row.get("color")) for row in categories}
-    reader = _Reader(
+    release = _Release(
         file.name,
         names,
         _GROUND_TRUTH if _GROUND_TRUTH in sets or not sets else sets[0],
         Images([images] if images else [file.parent]),
         LeftOut(),
     )
-    source = Source(colours, [], aside=reader.aside)
-    return replace(source, records=each(enumerate(samples, start=1), reader.record, source.broken))
+    source = Source(colours, [], aside=release.aside)
+    return replace(source, records=each(enumerate(samples, start=1), release.record, source.broken))
 
 
 def _color(value: Any) -> Color | None:
@@ -92,14 +90,23 @@ def _color(value: Any) -> Color | None:
     return (value[0], value[1], value[2]) if fits and len(value) >= 3 else None
 
 
-class _Reader:
-    """Samples of one release to records."""
+@dataclass(frozen=True)
+class _Release:
+    """What every sample of a release needs.
 
-    def __init__(
-        self, file: str, names: dict[Any, str], labels: str, images: Images, aside: LeftOut
-    ) -> None:
-        self.file, self.names, self.labels, self.images = file, names, labels, images
-        self.aside = aside
+    Attributes:
+        file: Name of the release file, for messages.
+        names: Category id → name.
+        labelset: Which labels are read.
+        images: Finds the images and bitmaps.
+        aside: Told what is left out.
+    """
+
+    file: str
+    names: dict[Any, str]
+    labelset: str
+    images: Images
+    aside: LeftOut
 
     def record(self, item: tuple[int, Any]) -> Record | None:
         """Read one sample; None where nobody labelled it.
@@ -109,40 +116,38 @@ class _Reader:
         """
         index, sample = item
         where = f"{self.file}, sample {index}"
-        try:
-            name = str(sample["name"])
-            where = f"{self.file}, sample '{name}'"
-            url = str(sample["attributes"]["image"]["url"])
-            label = (sample.get("labels") or {}).get(self.labels)
-            rows = [dict(row) for row in label["attributes"]["annotations"]] if label else []
-            bitmap = (
-                (label["attributes"].get("segmentation_bitmap") or {}).get("url") if label else ""
-            )
+        with reading(where, _STEP):
+            name, url = str(sample["name"]), str(sample["attributes"]["image"]["url"])
+            label = (sample.get("labels") or {}).get(self.labelset)
             split = split_name(str((sample.get("metadata") or {}).get("split") or ""))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise problem(where, fault(error), _STEP) from error
-        if not label or label.get("label_status") == "SKIPPED":
-            self.aside["samples without a label"] += 1
-            return None
-        image = self.images.find(name, where, unquote(urlsplit(url).path))
-        if bitmap:
-            stored = f"{safe_name(name)}_label_{self.labels}.png"
-            mask = self.images.find(stored, where, unquote(urlsplit(str(bitmap)).path))
-            try:
-                labels = {int(row["id"]): self.names[row["category_id"]] for row in rows}
-            except (KeyError, TypeError, ValueError) as error:
-                raise problem(where, fault(error), _STEP) from error
+            if not label or label.get("label_status") == "SKIPPED":
+                self.aside["samples without a label"] += 1
+                return None
+            image = self.images.find(name, where, _path(url))
+            record = Record(safe_name(name), image, f"{where} ('{name}')", split)
+            rows = list(label["attributes"]["annotations"])
+            bitmap = label["attributes"].get("segmentation_bitmap")
+            if not bitmap:
+                return replace(record, objects=self._objects(rows, where))
+            stored = f"{record.name}_label_{self.labelset}.png"
+            mask = self.images.find(stored, where, _path(str(bitmap.get("url"))))
+            labels = {int(row["id"]): self.names[row["category_id"]] for row in rows}
             # 0 is no class: what belongs to no object
-            raster = of_instances(mask, {0: ""} | labels, where)
-            return Record(safe_name(name), image, where, split, raster=raster)
+            return replace(record, raster=of_instances(mask, {0: ""} | labels, where))
+
+    def _objects(self, rows: list[dict[str, Any]], where: str) -> list[Object]:
         objects = Objects(where, self.aside)
-        for number, row in enumerate(rows, start=1):
+        for index, row in enumerate(rows, start=1):
             if row.get("type") in ("point", "polyline"):
                 self.aside[f"{row['type']}s"] += 1
-                continue
-            label = self.names.get(row.get("category_id"))
-            objects.add(f"annotation {row.get('id', number)}", label, partial(_draw, row))
-        return Record(safe_name(name), image, where, split, objects=objects.found)
+            else:
+                label = self.names.get(row.get("category_id"))
+                objects.add(f"annotation {row.get('id', index)}", label, partial(_draw, row))
+        return objects.found
+
+
+def _path(url: str) -> str:
+    return unquote(urlsplit(url).path)
 
 
 def _draw(row: dict[str, Any]) -> partial[Patch]:

@@ -31,9 +31,8 @@ from hrseg.data.convert.parts import (
     Record,
     Source,
     each,
-    fault,
     packed,
-    problem,
+    reading,
 )
 from hrseg.data.convert.polygons import Patch, Ring, Size, place
 from hrseg.data.layouts.pairs import visible_images
@@ -62,10 +61,8 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         DataError: Something in it is wrong.
     """
     meta = read_json(path / "meta.json")
-    try:
+    with reading(str(path / "meta.json"), _STEP):
         colours = {str(row["title"]): _color(row.get("color")) for row in meta["classes"]}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise problem(str(path / "meta.json"), fault(error), _STEP) from error
     source = Source(colours, [], aside=LeftOut())
     table = {packed(color): name for name, color in colours.items() if color}
     finder = Images([images]) if images else None
@@ -109,12 +106,10 @@ def _color(text: Any) -> Color | None:
 
 def _annotated(file: Path, record: Record, aside: LeftOut) -> Record:
     content = read_json(file)
-    try:
+    with reading(record.place, _STEP):
         content = content.get("annotation", content)
         size = int(content["size"]["height"]), int(content["size"]["width"])
         rows = [dict(row) for row in content["objects"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise problem(record.place, fault(error), _STEP) from error
     objects = Objects(record.place, aside)
     for index, row in enumerate(rows, start=1):
         kind = str(row.get("geometryType") or row.get("shape"))

@@ -46,7 +46,9 @@ def _json(*keys: str, inside: tuple[str, ...] = ()) -> Callable[[Path], bool]:
     def fits(file: Path) -> bool:
         start = json_start(file) if file.suffix.lower() in (".json", ".ndjson", ".jsonl") else None
         row = start[0] if isinstance(start, list) and start else start
-        return _first(row, *keys) and (not inside or _first(row[keys[-1]], *inside))
+        if not isinstance(row, dict) or not _first(row, *keys):
+            return False
+        return not inside or _first(row[keys[-1]], *inside)
 
     return fits
 

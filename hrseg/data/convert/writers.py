@@ -1,8 +1,8 @@
 """From masks to files that annotation tools open, so that predictions can be corrected by hand.
 
 COCO and Datumaro get one run-length object for each class of an image, CVAT a mask object, Label Studio a brush,
-LabelMe a polygon for each connected part. Read back, they give equal pixels. Pixels of the background, or ignored ones where there is no background, are
-what remains when everything else is drawn.
+LabelMe a polygon for each connected part. Read back, they give equal pixels. Pixels of the background, or ignored
+ones where there is no background, are what remains when everything else is drawn.
 
 With a tolerance corners of polygons are left out, and no border moves farther than that.
 """
@@ -25,9 +25,9 @@ from PIL import Image
 
 from hrseg.data.convert.classes import BACKGROUND
 from hrseg.data.convert.files import Images
+from hrseg.data.convert.known import known_split
 from hrseg.data.convert.outlines import Masked, Style, layers, parts
 from hrseg.data.convert.parts import Progress, silent
-from hrseg.data.convert.known import known_split
 from hrseg.data.convert.rle import runs, to_coco, to_label_studio
 from hrseg.data.convert.whole import new_folder, refuse_existing
 from hrseg.data.labels import LabelSet

@@ -14,7 +14,7 @@ import yaml
 
 from hrseg.data.convert.files import corners, read_lines, safe_name
 from hrseg.data.convert.known import Known, find_table, split_name
-from hrseg.data.convert.parts import Object, Record, Source, problem
+from hrseg.data.convert.parts import LeftOut, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, Ring, Size, box, fill
 from hrseg.data.layouts.pairs import visible_images
 from hrseg.errors import DataError
@@ -56,7 +56,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             f"Nothing in {root} says what the numbers of the classes mean. Add data.yaml with 'names', or give "
             "--classes FILE with one name on each line."
         )
-    aside: Counter[str] = Counter()
+    aside = LeftOut()
     records = []
     for split, image, base in _images(config, root, images):
         labels = _labels(image, root)

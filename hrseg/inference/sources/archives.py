@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from hrseg.archived import check_packing
 from hrseg.errors import DataError
 from hrseg.imaging import IMAGE_SUFFIXES
 from hrseg.inference.sources.names import safe_name
 from hrseg.inference.sources.picture import Picture, Source, Wishes
 
-_SMALL = 16 << 20
-"""Bytes up to which it does not matter how well a file was packed."""
 _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
 
 
@@ -80,16 +79,7 @@ def _is_image(entry: zipfile.ZipInfo, inside: str) -> bool:
 
 def _read(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, wishes: Wishes) -> bytes:
     name, limits = f"{packed.filename}/{entry.filename}", wishes.limits
-    if entry.file_size > limits.size:
-        raise DataError(
-            f"{name} would take {entry.file_size:,} bytes, more than the {limits.size:,} that are read of one "
-            "picture. Unpack the archive if this is meant."
-        )
-    if entry.file_size > max(_SMALL, limits.ratio * entry.compress_size):
-        raise DataError(
-            f"{name} is {entry.file_size:,} bytes packed into {entry.compress_size:,}: no picture is, this is made to "
-            "fill the memory. Leave it out, or unpack the archive if it is meant."
-        )
+    check_packing(name, entry, limits.size, limits.ratio)
     try:
         with lock:
             return packed.read(entry)  # never more than it claims

@@ -3,10 +3,14 @@
 The words of the files follow the tools' documentation; the masks were worked out by hand.
 """
 
+import base64
+import io
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from hrseg.imaging import write_image
 
@@ -227,3 +231,143 @@ def cityscapes(root: Path, objects=None, size=(16, 24)) -> Path:
     content = {"imgHeight": size[0], "imgWidth": size[1], "objects": objects}
     save(root / f"gtFine/train/aachen/{stem}_gtFine_polygons.json", content)
     return root
+
+
+def datumaro(root: Path, annotations=None, subset="train", name="a") -> Path:
+    """A dataset of Datumaro's, in the form that its exporter writes."""
+    photo(root / "images" / subset / f"{name}.png")
+    if annotations is None:
+        flat = [value for point in corners(CAR_BOX) for value in point]
+        annotations = [
+            {"id": 0, "type": "polygon", "label_id": 1, "points": flat, "z_order": 1},
+            {"id": 0, "type": "bbox", "label_id": 0, "bbox": [0, 2, 8, 4], "z_order": 0},
+            {"id": 0, "type": "label", "label_id": 0},
+        ]
+    labels = [{"name": name, "parent": "", "attributes": []} for name in (ROAD, CAR)]
+    content = {
+        "dm_format_version": "1.0",
+        "media_type": 2,
+        "infos": {},
+        "categories": {
+            "label": {"labels": labels, "label_groups": [], "attributes": []},
+            "mask": {"colormap": [{"label_id": 1, "r": 0, "g": 0, "b": 142}]},
+        },
+        "items": [
+            {
+                "id": name,
+                "annotations": [{"attributes": {}, "group": 0} | row for row in annotations],
+                "image": {"path": f"{name}.png", "size": list(SIZE)},
+            }
+        ],
+    }
+    save(root / "annotations" / f"{subset}.json", content)
+    return root
+
+
+def bitmap(mask) -> str:
+    """A mask as Supervisely packs it: PNG with a palette, zlib, base64."""
+    image = Image.fromarray(mask.astype(np.uint8))
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    data = io.BytesIO()
+    image.save(data, "PNG", transparency=0)
+    return base64.b64encode(zlib.compress(data.getvalue())).decode()
+
+
+def supervisely(root: Path, objects=None) -> Path:
+    """A project of Supervisely's with one dataset."""
+    photo(root / "ds" / "img" / "a.png")
+    x0, y0, x1, y1 = ROAD_BOX
+    if objects is None:
+        ends = [[x0, y0], [x1 - 1, y1 - 1]]  # pixels that belong to it
+        x0, y0, x1, y1 = CAR_BOX
+        car = np.ones((y1 - y0, x1 - x0), bool)
+        objects = [
+            sly_object(ROAD, "rectangle", points={"exterior": ends, "interior": []}),
+            sly_object(CAR, "bitmap", bitmap={"data": bitmap(car), "origin": [x0, y0]}),
+            sly_object("corner", "point", points={"exterior": [[1, 1]], "interior": []}),
+        ]
+    meta = [
+        (ROAD, "polygon", "#804080"),
+        (CAR, "bitmap", "#00008E"),
+        ("corner", "point", "#FFFFFF"),
+    ]
+    classes = [{"title": title, "shape": shape, "color": color} for title, shape, color in meta]
+    save(root / "meta.json", {"classes": classes[:2], "tags": [], "projectType": "images"})
+    size = {"height": SIZE[0], "width": SIZE[1]}
+    save(
+        root / "ds" / "ann" / "a.png.json",
+        {"description": "", "tags": [], "size": size, "objects": objects},
+    )
+    return root
+
+
+def sly_object(label, kind, **shape):
+    return {"id": 5, "classTitle": label, "geometryType": kind, "tags": [], **shape}
+
+
+def darwin(root: Path, annotations=None) -> Path:
+    """A file of V7 Darwin's, version 2.0, with its image in images/."""
+    photo(root / "images" / "a.png")
+    if annotations is None:
+        x, y, right, bottom = ROAD_BOX
+        rim = {"x": x, "y": y, "w": right - x, "h": bottom - y}
+        annotations = [
+            {"id": "r", "name": ROAD, "bounding_box": rim, "slot_names": ["0"]},
+            {"id": "c", "name": CAR, "polygon": {"paths": [points(CAR_BOX)]}, "slot_names": ["0"]},
+            {"id": "t", "name": "day", "tag": {}, "slot_names": ["0"]},
+        ]
+    slot = {"type": "image", "slot_name": "0", "width": SIZE[1], "height": SIZE[0]}
+    source = {"file_name": "a.png", "url": "https://example.com/a"}
+    return save(
+        root / "a.json",
+        {
+            "version": "2.0",
+            "schema_ref": "https://example.com/darwin_json/2.0/schema.json",
+            "item": {"name": "a.png", "path": "/", "slots": [slot | {"source_files": [source]}]},
+            "annotations": annotations,
+        },
+    )
+
+
+def points(box):
+    return [{"x": x, "y": y} for x, y in corners(box)]
+
+
+def segments_ai(root: Path, annotations=None, bitmap_url=None, **sample) -> Path:
+    """A release file of Segments.ai's."""
+    photo(root / "a.png")
+    if annotations is None:
+        annotations = [
+            {"id": 1, "category_id": 1, "type": "polygon", "points": corners(ROAD_BOX)},
+            {"id": 2, "category_id": 2, "type": "bbox", "points": [[1, 1], [5, 3]]},
+            {"id": 3, "category_id": 2, "type": "point", "points": [[1, 1]]},
+        ]
+    attributes = {"format_version": "0.1", "annotations": annotations}
+    if bitmap_url:
+        attributes["segmentation_bitmap"] = {"url": bitmap_url}
+    label = {"label_status": "LABELED", "attributes": attributes}
+    row = {
+        "uuid": "u",
+        "name": "a.png",
+        "attributes": {"image": {"url": "https://example.com/assets/a.png"}},
+        "metadata": {},
+        "labels": {"ground-truth": label},
+    } | sample
+    categories = [
+        {"id": 1, "name": ROAD, "color": [128, 64, 128]},
+        {"id": 2, "name": CAR, "color": [0, 0, 142]},
+    ]
+    return save(
+        root / "me-street-v1.json",
+        {
+            "name": "v1",
+            "dataset": {
+                "owner": "me",
+                "name": "street",
+                "task_type": "segmentation-bitmap" if bitmap_url else "vector",
+                "task_attributes": {"format_version": "0.1", "categories": categories},
+                "labelsets": [{"name": "ground-truth"}],
+                "samples": [row],
+            },
+        },
+    )

@@ -36,8 +36,10 @@ def test_a_broken_file_is_named_and_the_others_are_done(tmp_path):
     info = {"description": "ISAT", "name": "b.png", "width": 8, "height": 6}
     rows = [{"category": "car", "segmentation": [[0, 0], [1, "x"], [2, 2]], "layer": 1}]
     s.save(tmp_path / "source/b.json", {"info": info, "objects": rows})
+    s.save(tmp_path / "source/c.json", "")
     _, _, report = converted(tmp_path / "source", tmp_path)
     assert report.splits == {"train": 1}
+    assert "c.json cannot be read as JSON" in report.text()
     assert "b.json, object 1 ('car'): its points are not pairs of numbers" in report.text()
 
 

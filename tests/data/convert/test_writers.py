@@ -14,7 +14,8 @@ from hrseg.imaging import read_mask, write_image, write_mask
 
 SIZE = (40, 56)
 WAYS = [("coco", "masks"), ("cvat", "masks"), ("cvat", "polygons"), ("labelme", "polygons")]
-WAYS += [("labelme", "masks")]
+WAYS += [("labelme", "masks"), ("label_studio", "masks"), ("label_studio", "polygons")]
+WAYS += [("datumaro", "masks")]
 
 
 @pytest.fixture
@@ -63,7 +64,8 @@ def test_masks_come_back_equal(to, shapes, table, tmp_path, request):
     labels = request.getfixturevalue(table)
     given = masks(labels.num_classes)
     predicted(tmp_path, given)
-    out = tmp_path / ("parts" if to == "labelme" else f"out.{'xml' if to == 'cvat' else 'json'}")
+    folder = to in ("labelme", "datumaro")
+    out = tmp_path / ("parts" if folder else f"out.{'xml' if to == 'cvat' else 'json'}")
     count = export(
         tmp_path / "predicted", out, to, labels, images=tmp_path / "photos", shapes=shapes
     )

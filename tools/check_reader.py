@@ -1,0 +1,152 @@
+"""The image reader tried on folders of foreign test images: what it reads, what it refuses, and what differs.
+
+    python -m tools.check_reader Pillow/Tests/images image-tiff/tests torchgeo/tests/data > report.txt
+
+RGB is compared with Pillow's, laid on white and turned upright; bands with rasterio's. A difference of one step is
+rounding. Files without an image's suffix are left out, as `hrseg predict` leaves them out of folders.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from PIL import Image, ImageOps
+
+from hrseg.errors import HrsegError
+from hrseg.imaging import IMAGE_SUFFIXES, image_size, load_image, read_bands, read_mask, stored_form
+
+OTHER_SUFFIXES = {".dds", ".tga", ".psd", ".ico", ".avif", ".mpo", ".jpe", ".pbm", ".pcx", ".sgi", ".blp", ".fli",
+                  ".eps", ".j2k", ".jpc", ".hdf", ".h5", ".nc", ".bin", ".dcm", ".img", ".vrt", ".webp"}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; the exit code is the number of tracebacks, at most 100."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folders", nargs="+", type=Path)
+    options = parser.parse_args(arguments)
+    logging.captureWarnings(True)
+    counts: Counter[str] = Counter()
+    details: dict[str, list[str]] = defaultdict(list)
+    for folder in options.folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES:
+                name = str(path.relative_to(folder))
+                for kind, text in _try(path):
+                    counts[kind] += 1
+                    if text:
+                        details[kind].append(f"{name}: {text.replace(str(path), 'FILE')}")
+    for kind, count in sorted(counts.items()):
+        print(f"{count:6d}  {kind}")
+    for kind in sorted(details):
+        print(f"\n## {kind}\n" + "\n".join(details[kind]))
+    return min(100, counts["traceback"])
+
+
+def _try(path: Path) -> list[tuple[str, str]]:
+    """Return kinds of outcome, and a detail of each or an empty text."""
+    found = []
+    for title, function in (("RGB", _rgb), ("bands", _bands), ("mask", _mask)):
+        said: list[str] = []
+        try:
+            found.append(function(path, said))
+        except HrsegError as error:
+            found.append((f"{title} refused", str(error)))
+        except Exception:
+            found.append(("traceback", f"{title}: {traceback.format_exc()}"))
+        found += [("said on the terminal", f"{title}: {line}") for line in said]
+    return found
+
+
+def _rgb(path: Path, said: list[str]) -> tuple[str, str]:
+    with _heard(said):
+        image = load_image(path)
+        size = image_size(path)
+    if image.pixels.shape[:2] != size:
+        return "RGB of another size than said", str(image.pixels.shape)
+    try:
+        expected = _pillow(path)
+    except Exception as error:
+        return "RGB read, Pillow does not", f"{type(error).__name__} {' '.join(image.notes)}"
+    return _compared("RGB", image.pixels, expected, " ".join(image.notes))
+
+
+def _pillow(path: Path) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            image.load()
+            upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
+            if upright.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in upright.info:
+                clear = upright.convert("RGBA")
+                white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+                return np.array(Image.alpha_composite(white, clear).convert("RGB"))
+            if upright.mode.startswith("I"):
+                grey = (np.array(upright).clip(0, 65535) / 257).round().astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.array(upright.convert("RGB"))
+
+
+def _bands(path: Path, said: list[str]) -> tuple[str, str]:
+    with _heard(said):
+        values = read_bands(path)
+    if path.suffix.lower() not in (".tif", ".tiff", ".jp2"):
+        return "bands read", ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with rasterio.open(path) as raster:
+                expected = np.moveaxis(raster.read(), 0, 2)
+    except Exception as error:
+        return "bands read, rasterio does not", type(error).__name__
+    return _compared("bands", values, expected, "")
+
+
+def _compared(title: str, values: np.ndarray, expected: np.ndarray, notes: str) -> tuple[str, str]:
+    if values.shape != expected.shape:
+        return f"{title} differ in shape", f"{values.shape} for {expected.shape} {notes}"
+    with np.errstate(all="ignore"):
+        steps = np.abs(values.astype(np.float64) - expected.astype(np.float64))
+    worst = float(np.nan_to_num(steps).max(initial=0))
+    if worst <= 1:
+        return f"{title} equal" if not worst else f"{title} equal but for rounding", ""
+    share = float((steps > 1).mean())
+    told = "with a note" if notes else "without a note"
+    return f"{title} differ {told}", f"by up to {worst:g} in {share:.1%} {notes}"
+
+
+def _mask(path: Path, said: list[str]) -> tuple[str, str]:
+    with _heard(said):
+        stored_form(path)
+        read_mask(path)
+    return "mask read", ""
+
+
+@contextlib.contextmanager
+def _heard(lines: list[str]) -> Iterator[None]:
+    """Collect what is written to the terminal, by whatever library."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()[:3]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
