@@ -57,7 +57,7 @@ class Predictor:
         std: Per-band standard deviation.
         bands: Bands of an image file that the network sees, as stored; a file brings its own. None reads RGB.
         value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
-        bits: Significant bits of 16-bit files, 9 to 16; a model brings its own, else the file's tag counts, else 16.
+        bits: Significant bits of 16-bit files, 8 to 16; a model brings its own, else the file's tag counts, else 16.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
