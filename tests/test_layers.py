@@ -62,11 +62,11 @@ ROWS = [
     ("viz", 2),
     ("pages", 1),
     ("config", 1),
-    ("archived", 0),
-    ("imaging", 1),
+    ("archived", -1),
+    ("imaging", 0),
     ("data.labels", 1),
     ("data", 2),
-    ("errors", -1),
+    ("errors", -2),
 ]
 
 

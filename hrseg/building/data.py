@@ -15,6 +15,8 @@ def build_data(config: Config) -> SegmentationData:
         layout=config.data.layout,
         root=config.data.root,
         labels=config.data.labels,
+        masks=config.data.masks,
+        unmasked=config.data.unmasked,
         train_split=config.data.train_split,
         val_split=config.data.val_split,
         test_split=config.data.test_split,

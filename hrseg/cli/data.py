@@ -7,7 +7,7 @@ from typing import Any
 
 from hrseg.cli import data_convert
 from hrseg.cli.terminal import OK, YOURS, say, styled
-from hrseg.cli.words import add_group, add_size, add_verb, positive
+from hrseg.cli.words import add_group, add_pattern, add_size, add_verb, positive
 from hrseg.errors import ConfigError, HrsegError
 
 
@@ -45,6 +45,11 @@ def _add_check(nouns: Any) -> None:
     verb.add_argument("--labels", metavar="TABLE", help="hold the masks against this class table")
     text = "what it is, where it is not recognised: cityscapes, ade20k, ..., folder"
     verb.add_argument("--layout", metavar="NAME", help=text)
+    add_pattern(verb)
+    text = "class of images without a mask, such as background; they are left out otherwise"
+    verb.add_argument("--unmasked", metavar="CLASS", help=text)
+    text = "what one split holds whole where there are none: none, folder, or a regular expression"
+    verb.add_argument("--by", metavar="GROUP", help=text)
     text = "save a recipe that trains, and what it needs beside it"
     verb.add_argument("--write", type=Path, metavar="YAML", help=text)
     text = "save one page with pictures of everything found"
@@ -61,9 +66,11 @@ def _data_check(arguments: argparse.Namespace) -> int:
 
     Any tree is welcome: a known dataset, or images and masks in folders of the usual names, with
     splits or without, masks of ids, of colours, of 0 and 255. Nothing in it is changed. The exit
-    status is 2 if something was found that would stop a training.
+    status is 2 if something was found that would stop a training. Names that differ by a constant, and
+    lists of images and masks, are found out; --masks says where else a mask lies.
 
       hrseg data check datasets/mine
+      hrseg data check datasets/mine --masks 'masks/{stem}.jpg.png'
       hrseg data check datasets/mine --write mine.yaml --html mine.html
       hrseg fit --config mine.yaml
     """
@@ -82,6 +89,9 @@ def _data_check(arguments: argparse.Namespace) -> int:
             arguments.root,
             labels=arguments.labels,
             layout=arguments.layout,
+            masks=arguments.masks,
+            unmasked=arguments.unmasked,
+            by=arguments.by,
             start=Start(STARTER_TAG.partition(".")[0], STARTER_TAG),
             workers=arguments.workers or 0,
             val_share=arguments.val / 100,

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.terminal import say
-from hrseg.cli.words import add_verb, add_words, positive
+from hrseg.cli.words import add_pattern, add_verb, add_words, positive
 from hrseg.errors import ConfigError
 
-_TOOLS = ("cvat", "cityscapes", "label_studio", "labelme", "coco", "yolo", "voc", "colours")
-_FORMATS = ("coco", "cvat", "labelme")
+_TOOLS = (
+    *("cvat", "cityscapes", "labelbox", "superannotate", "via", "isat", "geojson", "kaggle"),
+    *("label_studio", "supervisely", "datumaro", "darwin", "segments_ai", "labelme", "coco"),
+    *("yolo", "binary", "voc", "colours"),
+)
+_FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
 
 def add(nouns: Any) -> None:
@@ -75,8 +79,9 @@ def _add_convert(nouns: Any) -> None:
 def _data_convert(arguments: argparse.Namespace) -> int:
     """Turn annotations of other tools into images, masks and labels.yaml, or masks back into theirs.
 
-    Reads CVAT, Label Studio, LabelMe, COCO, VOC, YOLO, Cityscapes, and masks of colours; prints what
-    each class became. The folder appears whole or not at all, and nothing is overwritten.
+    Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
+    SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
+    of colours; prints what each class became. The folder appears whole or not at all, and nothing is overwritten.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
@@ -104,14 +109,15 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     )
     with counting("converting") as progress:
         report = convert(arguments.source, arguments.out, choice, progress)
+    code = 1 if report.source.broken else 0
     if arguments.json:
-        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
+        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code
     step = (
         f"Divide it: hrseg data split {shlex.quote(str(arguments.out))} --val 0.2"
         if "val" not in report.splits
         else f"Train: hrseg fit --config folder_w18 {shlex.quote(f'data.root={arguments.out}')}"
     )
-    return say(f"{report.text()}\n\n{step}")
+    return say(f"{report.text()}\n\n{step}") or code
 
 
 def _convert_back(arguments: argparse.Namespace) -> int:
@@ -149,6 +155,7 @@ def _add_split(nouns: Any) -> None:
         "--val", type=share, default=0.2, metavar="F", help="share that validates (0.2)"
     )
     verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share that tests (0)")
+    add_pattern(verb)
     text = "what stays together: none, folder, or a regular expression on the path (none)"
     verb.add_argument("--by", default="none", metavar="GROUP", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
@@ -180,6 +187,7 @@ def _data_split(arguments: argparse.Namespace) -> int:
             by=arguments.by,
             seed=arguments.seed,
             pool=arguments.pool,
+            masks=arguments.masks,
             progress=progress,
         )
     paths = write_lists(division, arguments.replace)

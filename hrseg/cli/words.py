@@ -97,6 +97,14 @@ def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None
     verb.add_argument("overrides", nargs="*", metavar="key=value", help="options to change")
 
 
+def add_pattern(verb: argparse.ArgumentParser) -> None:
+    """Add the pattern by which images find their masks."""
+    text = (
+        "mask of an image below ROOT, such as 'masks/{stem}.jpg.png'; {name}, {folder} and {1} too"
+    )
+    verb.add_argument("--masks", metavar="PATTERN", help=text)
+
+
 def add_size(
     verb: argparse.ArgumentParser, name: str, default: tuple[int, int] | None, text: str
 ) -> None:

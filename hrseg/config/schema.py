@@ -126,6 +126,17 @@ class DataConfig:
         "file. null takes the layout's, and finds out how the masks are numbered where a dataset is "
         "around in several forms.",
     )
+    masks: str | None = option(
+        None,
+        "Where layout folder finds the mask of an image, below data.root, such as 'masks/{stem}.jpg.png': "
+        "{stem} is the image's name without suffix, {name} with it, {folder} its folders below the root, {1} "
+        "the first of them. null takes the file of the same name.",
+    )
+    unmasked: str | None = option(
+        None,
+        "Class of every pixel of training and validation images without a mask, such as background; layout "
+        "folder. null refuses such images.",
+    )
     train_split: str = option(
         "train",
         "Split to learn from; cityscapes also has trainval and coarse, voc2012 trainval and trainaug.",

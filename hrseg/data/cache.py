@@ -17,12 +17,11 @@ import numpy as np
 from filelock import FileLock
 
 from hrseg.archived import in_archive
-from hrseg.data.bands import read_bands
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
 from hrseg.data.pictures import open_picture, pixels
 from hrseg.errors import DataError
-from hrseg.imaging import write_atomic
+from hrseg.imaging import read_bands, write_atomic
 
 log = logging.getLogger(__name__)
 _HEAD = 4096

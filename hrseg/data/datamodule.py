@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 from hrseg.data.bands import band_statistics
 from hrseg.data.cache import CachedReader
 from hrseg.data.dataset import Read, SegmentationDataset, read_banded, read_ids, read_pair
-from hrseg.data.labels import LabelSet, load_labels
+from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.numbering import settle
 from hrseg.data.pictures import pixels
@@ -45,6 +45,8 @@ class SegmentationData(pl.LightningDataModule):
         layout: A row of LAYOUTS, or "synthetic".
         root: The dataset's folder, or its zip archive.
         labels: Label table or file; None takes the layout's.
+        masks: Pattern of the mask of an image, see `mask_of`; for layout "folder".
+        unmasked: Class of training and validation images without a mask; None refuses them.
         train_split: Split to learn from.
         val_split: Split for validation.
         test_split: Split for tests and predictions; its images need no masks.
@@ -91,6 +93,8 @@ class SegmentationData(pl.LightningDataModule):
         layout: str,
         root: str | Path | None = None,
         labels: str | Path | None = None,
+        masks: str | None = None,
+        unmasked: str | None = None,
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "test",
@@ -129,6 +133,9 @@ class SegmentationData(pl.LightningDataModule):
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.labels = self._load_labels(labels)
         self.labels_chosen = labels is not None
+        self.masks, self.unmasked = masks, unmasked
+        if unmasked is not None and unmasked not in self.labels.names:
+            raise ConfigError(unknown_choice("class of data.unmasked", unmasked, self.labels.names))
         self.recipe = train_recipe(
             crop=crop,
             base_size=base_size,
@@ -186,12 +193,14 @@ class SegmentationData(pl.LightningDataModule):
         split = self.splits[use]
         if self.layout == SYNTHETIC:
             return self._synthetic_pairs(split)
-        pairs = find_pairs(self.layout, self.root, split)
+        background = self.unmasked is not None and use != "test"
+        pairs = find_pairs(self.layout, self.root, split, masks=self.masks, bare=background)
         bare = [pair.name for pair in pairs if pair.mask is None]
-        if bare and use != "test":
+        if bare and use != "test" and not background:
             raise DataError(
                 f"{len(bare)} images of split '{split}' in {self.root} have no mask, such as "
-                f"{', '.join(bare[:5])}. Set data.{use}_split to a split with masks."
+                f"{', '.join(bare[:5])}. Set data.{use}_split to a split with masks, or data.unmasked "
+                "to the class of all their pixels."
             )
         if self.labels.name != LAYOUTS[self.layout].table:
             # A pair's own table belongs to the layout's classes; the user's table replaces both.
@@ -273,7 +282,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load whole images, one at a time."""
-        return self._evaluation_loader(self.val_pairs)
+        return self._evaluation_loader(self.val_pairs, self._unmasked)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Load whole images, one at a time."""
@@ -305,13 +314,22 @@ class SegmentationData(pl.LightningDataModule):
             mean=self.mean,
             std=self.std,
             value_range=self.value_range,
+            unmasked=self._unmasked,
             seed=self.seed,
         )
 
-    def _evaluation_loader(self, pairs: list[Pair]) -> DataLoader[Any]:
+    @property
+    def _unmasked(self) -> int:
+        """The trainId of images without a mask."""
+        return IGNORE_INDEX if self.unmasked is None else self.labels.names.index(self.unmasked)
+
+    def _evaluation_loader(
+        self, pairs: list[Pair], unmasked: int = IGNORE_INDEX
+    ) -> DataLoader[Any]:
         dataset = SegmentationDataset(
             pairs,
             self.labels,
+            unmasked=unmasked,
             read=self._read,
             mean=self.mean,
             std=self.std,

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from hrseg.data.bands import read_bands
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.matlab import read_matlab_mask
 from hrseg.data.pictures import Picture, open_picture, pixels
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_mask, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_mask, to_tensor
 
 
 class Sample(TypedDict):
@@ -89,6 +88,7 @@ class SegmentationDataset(Dataset[Sample]):
         mean: Subtracted from the image in 0..1.
         std: Divided by.
         value_range: The stored value that becomes 1 before that; None takes the type's.
+        unmasked: The trainId of images without a mask.
         seed: With epoch and index it decides the augmentation.
 
     Raises:
@@ -105,6 +105,7 @@ class SegmentationDataset(Dataset[Sample]):
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         value_range: float | None = None,
+        unmasked: int = IGNORE_INDEX,
         seed: int = 0,
     ) -> None:
         self.pairs = pairs
@@ -113,6 +114,7 @@ class SegmentationDataset(Dataset[Sample]):
         self.read = read
         self.mean, self.std = mean, std
         self.value_range = value_range
+        self.unmasked = unmasked
         self.seed = seed
 
     def __len__(self) -> int:
@@ -139,7 +141,7 @@ class SegmentationDataset(Dataset[Sample]):
         }
 
     def read_trainids(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Read image and trainIds of a pair; without a mask all pixels are 255.
+        """Read image and trainIds of a pair; without a mask all pixels are `unmasked`.
 
         Raises:
             DataError: Their sizes differ.
@@ -153,7 +155,7 @@ class SegmentationDataset(Dataset[Sample]):
     def _open(self, pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray]:
         image, ids = self.read(pair)
         if ids is None:
-            return image, np.full(image.shape[:2], IGNORE_INDEX, np.uint8)
+            return image, np.full(image.shape[:2], self.unmasked, np.uint8)
         if ids.shape[:2] != image.shape[:2]:
             raise DataError(
                 f"Image {pair.image} has {image.shape[0]}x{image.shape[1]} pixels (height x width), its mask "

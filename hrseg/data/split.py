@@ -5,8 +5,7 @@ split. Only where a class would be missing from a split, or a split would be emp
 """
 
 import hashlib
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import IGNORE_INDEX
@@ -38,6 +38,7 @@ class Division:
         classes: Split → value of the masks → images that hold it.
         moved: Groups that the hash alone would have put elsewhere → (from, to).
         kept: Split left as it was → images in it.
+        folders: Folders that hold several images each and that the division cuts across.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class Division:
     classes: Mapping[str, Counter[int]]
     moved: Mapping[str, tuple[str, str]]
     kept: Mapping[str, int]
+    folders: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -61,6 +63,7 @@ class Division:
             },
             "moved": {group: list(way) for group, way in self.moved.items()},
             "kept": dict(self.kept),
+            "folders": list(self.folders),
         }
 
     def missing(self) -> dict[str, list[int]]:
@@ -87,6 +90,11 @@ class Division:
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
+        if self.folders:
+            lines.append(
+                f"Images lie in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
+                "patient, a flight or a film, its images belong into one split: --by folder --replace"
+            )
         return "\n".join(lines)
 
 
@@ -98,6 +106,7 @@ def divide(
     by: str = "none",
     seed: int = 0,
     pool: str | None = None,
+    masks: str | None = None,
     progress: Progress = lambda total: lambda count: None,
 ) -> Division:
     """Divide the pairs of a folder.
@@ -110,6 +119,7 @@ def divide(
             first group, or whole match, names the group in the image's path.
         seed: Another seed, another division.
         pool: Split whose images are divided, or "all"; None takes all where there are no splits yet.
+        masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; None goes by names.
         progress: Told about the reading of the masks.
 
     Raises:
@@ -124,16 +134,13 @@ def divide(
         )
     if not root.is_dir():
         raise DataError(f"Folder {root} does not exist. Give the folder of a dataset.")
-    found = pair_any(root).splits
+    found = pair_any(root, masks).splits
     pairs, kept = _pool({split: found[split] for split in found if found[split]}, pool, test, root)
-    names = {pair: _place(pair, root) for pair in pairs}
-    groups = _groups(names, by)
+    names = {pair: pair.image.relative_to(root).with_suffix("").as_posix() for pair in pairs}
+    groups = group_images(names, by)
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
-        raise DataError(
-            f"--by '{by}' makes {len(groups)} group{'s' * (len(groups) != 1)} of {len(pairs)} "
-            f"image{'s' * (len(pairs) != 1)}, too few for {', '.join(wanted)}. Choose another --by."
-        )
+        raise too_few(groups, by, wanted)
     drawn = {group: _drawn(group, seed) for group in groups}
     first = {group: _split_of(drawn[group], val, test) for group in groups}
     held = _values(groups, progress(len(pairs)))
@@ -149,6 +156,7 @@ def divide(
         {s: Counter(v for g in inside[s] for v in held[g].elements()) for s in wanted},
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
         kept,
+        telling_folders(names) if by == "none" else (),
     )
 
 
@@ -186,7 +194,11 @@ def _pool(
     found: Mapping[str, Sequence[Pair]], pool: str | None, test: float, root: Path
 ) -> tuple[list[Pair], dict[str, int]]:
     """Return the pairs to divide, and the splits left alone."""
-    kept = {TEST: len(found[TEST])} if test == 0 and TEST in found and pool != "all" else {}
+    kept = (
+        {TEST: len(found[TEST])}
+        if test == 0 and TEST in found and pool not in ("all", TEST)
+        else {}
+    )
     there = [split for split in found if split not in kept]
     if pool not in (None, "all", *there):
         raise ConfigError(f"{root} has no split '{pool}'. --from takes all, {', '.join(there)}.")
@@ -202,38 +214,6 @@ def _pool(
     if not pairs:
         raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {root}")
     return pairs, kept
-
-
-def _place(pair: Pair, root: Path) -> str:
-    return pair.image.relative_to(root).with_suffix("").as_posix()
-
-
-def _groups(names: Mapping[Pair, str], by: str) -> dict[str, list[Pair]]:
-    groups: dict[str, list[Pair]] = defaultdict(list)
-    try:
-        pattern = re.compile(by)
-    except re.error as error:
-        raise ConfigError(
-            f"--by '{by}' is no regular expression: {error}. Use none, folder, or one such as '^(.*)_[0-9]+$'."
-        ) from error
-    lost = []
-    for pair, name in names.items():
-        if by == "none":
-            groups[name].append(pair)
-        elif by == "folder":
-            groups[name.rpartition("/")[0]].append(pair)
-        elif match := pattern.search(name):
-            groups[next((part for part in match.groups() if part is not None), match[0])].append(
-                pair
-            )
-        else:
-            lost.append(name)
-    if lost:
-        raise DataError(
-            f"--by '{by}' matches {len(names) - len(lost)} of {len(names)} images, but not {', '.join(lost[:3])}. "
-            "Change it so that every image has a group; it is searched in the path below the root, without suffix."
-        )
-    return dict(groups)
 
 
 def _drawn(group: str, seed: int) -> float:

@@ -210,14 +210,10 @@ def _add(numbers: Numbers, look: Look, labels: LabelSet | None) -> None:
 
 
 def _name(value: int, kind: str, labels: LabelSet | None) -> str:
+    row = None if labels is None else labels.find(value, kind == "colours")
+    if row is not None or (kind == "ids" and value == IGNORE_INDEX):
+        return row.name if row and row.train_id != IGNORE_INDEX else "ignored"
     color = (value >> 16, value >> 8 & 255, value & 255)
-    if labels is not None:
-        for row in labels.labels:
-            if (row.color == color) if kind == "colours" else row.id == value:
-                ignored = row.train_id == IGNORE_INDEX
-                return "ignored" if ignored else labels.classes[row.train_id].name
-    if kind == "ids" and value == IGNORE_INDEX:
-        return "ignored"
     shown = f"{color}" if kind == "colours" else f"{value}"
     return shown if labels is None else f"unknown {shown}"
 

@@ -10,14 +10,13 @@ import torch
 from PIL import Image
 
 from hrseg.building.data import build_data
-from hrseg.data.bands import read_bands
 from hrseg.data.datamodule import SegmentationData
 from hrseg.errors import DataError
 from hrseg.explain.ablation import check_branches, switch_off
 from hrseg.explain.field import branch_fields
 from hrseg.explain.page import Inside, page
 from hrseg.explain.probes import PIXELS, Probe, gather_features, probe_branches
-from hrseg.imaging import read_image, read_mask, stretched, to_tensor, write_atomic
+from hrseg.imaging import read_bands, read_image, read_mask, stretched, to_tensor, write_atomic
 from hrseg.inference.opening import OpenedModel, open_model
 from hrseg.train.evaluation import evaluation_config
 

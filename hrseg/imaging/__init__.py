@@ -1,17 +1,22 @@
 """Image and mask files, in and out: the only place where PIL's (width, height) becomes (height, width).
 
-`reading` and `writing` are the edge to the disk, `values` the way from pixels to tensors and back. All others
-import from here.
+`reading` is the one door to image files, `masks` that to the ids of masks, `writing` the way out, `values` that from
+pixels to tensors and back. All others import from here.
 """
 
+from hrseg.imaging.georeference import Georeference
+from hrseg.imaging.image_file import ImageFile
+from hrseg.imaging.masks import NAN_ID, Stored, read_mask, stored_form
 from hrseg.imaging.reading import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
-    Stored,
+    LoadedImage,
     image_size,
+    load_image,
+    open_image,
+    read_bands,
+    read_georeference,
     read_image,
-    read_mask,
-    stored_form,
 )
 from hrseg.imaging.values import (
     IMAGENET_MEAN,
@@ -28,9 +33,17 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "IMAGE_SUFFIXES",
+    "NAN_ID",
+    "Georeference",
+    "ImageFile",
+    "LoadedImage",
     "Stored",
     "denormalise",
     "image_size",
+    "load_image",
+    "open_image",
+    "read_bands",
+    "read_georeference",
     "read_image",
     "read_mask",
     "stored_form",

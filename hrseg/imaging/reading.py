@@ -1,49 +1,110 @@
-"""Image and mask files in: whatever is on disk becomes uint8 RGB, or the plain ids of a mask.
+"""Image and mask files in: one door for every kind, chosen by the first bytes of a file.
 
-Grey, palette, 16 bit, CMYK, transparent, rotated by EXIF: Pillow opens it, and every way in which a file can be
-broken becomes one sentence.
+`open_image` gives an open image whose rows come on demand, `load_image` all of it, `read_image` its RGB alone,
+`read_bands` its bands as stored, `read_mask` the ids of a mask.
 """
 
-import contextlib
-import io
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from hrseg.archived import in_archive, read_bytes
 from hrseg.errors import DataError
-from hrseg.imaging.values import grey_to_rgb
+from hrseg.imaging.arrays import NPY, ArrayFile
+from hrseg.imaging.failures import foreign_code, max_pixels, opening_failed, too_many_pixels
+from hrseg.imaging.georeference import Georeference
+from hrseg.imaging.image_file import ImageFile
+from hrseg.imaging.photographs import PhotoFile, opened, orientation
+from hrseg.imaging.rasters import JPEG_2000, TIFF, RasterFile
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
 )
 ARRAY_SUFFIXES = frozenset({".npy"})
 """Files of bands that only `data.bands` reads."""
-_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
-_ORIENTATION = 0x0112
-# What Pillow's decoders raise on damaged files; several of them are no OSError.
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
-    *(OverflowError, MemoryError, struct.error, zlib.error),
-)
+LARGE_PHOTOGRAPH = 2**25
+"""Pixels from which PNG and JPEG files are read by rows; the pixels are the same."""
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_PNG_COLORS = (2, 4, 6)
+"""Color types of PNG with several bands, of which Pillow drops the lower byte of 16 bits."""
+Source = str | Path | bytes | IO[bytes] | Image.Image
 
 
-def read_image(source: str | Path | IO[bytes] | Image.Image) -> np.ndarray:
-    """Read any image as RGB.
+@dataclass(frozen=True)
+class LoadedImage:
+    """All of an image.
 
-    EXIF rotation is applied, palettes are resolved, 16-bit greys are divided by 257 (unless no value goes beyond
-    255), transparency is laid on white. Of several frames the first is read.
+    Attributes:
+        pixels: As the network sees them, uint8 (H, W, 3), or bands (H, W, B).
+        valid: Where there is data, bool (H, W); None: everywhere.
+        georeference: Where the image lies.
+        notes: Sentences for the user.
+    """
+
+    pixels: np.ndarray
+    valid: np.ndarray | None
+    georeference: Georeference | None
+    notes: tuple[str, ...]
+
+
+def open_image(
+    source: Source,
+    *,
+    bands: Sequence[int] | None = None,
+    bits: int | None = None,
+    page: int = 0,
+    name: str | None = None,
+) -> ImageFile:
+    """Open an image file of any kind.
 
     Args:
-        source: A path, an open binary file, or a PIL image.
+        source: A path, which may lie in a zip archive; the bytes of a file; an open binary file; an image of Pillow.
+        bands: Bands that the network sees, from 0; None: RGB of 8 bits.
+        bits: Significant bits of 16-bit values; None: what the file says, else all 16.
+        page: Which image of a file of several.
+        name: For messages; by default the path.
+
+    Raises:
+        DataError: It is missing, damaged, no image, or cannot become what the network sees.
+    """
+    image = open_stored(source, page=page, stacked=bands is not None, name=name)
+    try:
+        image.prepare(bands, bits)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def load_image(
+    source: Source,
+    *,
+    bands: Sequence[int] | None = None,
+    bits: int | None = None,
+    page: int = 0,
+    name: str | None = None,
+) -> LoadedImage:
+    """Read all of an image; see `open_image`.
+
+    Raises:
+        DataError: Also where it has more pixels than are read at once.
+    """
+    with open_image(source, bands=bands, bits=bits, page=page, name=name) as image:
+        if image.height * image.width > max_pixels():
+            raise DataError(too_many_pixels(image.name))
+        pixels, valid = image.rows(0, image.height)
+        return LoadedImage(pixels, valid, image.georeference, image.notes)
+
+
+def read_image(source: Source) -> np.ndarray:
+    """Read any image as RGB.
+
+    It is turned upright, palettes are resolved, 16 bits become 8, transparency is laid on white. Of several pages
+    the first is read.
 
     Returns:
         uint8 RGB.
@@ -54,181 +115,139 @@ def read_image(source: str | Path | IO[bytes] | Image.Image) -> np.ndarray:
     Shape:
         (H, W, 3)
     """
-    with _opened(source) as image:
-        return _to_rgb(_upright(image))
+    return load_image(source).pixels
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """Read a mask as it is stored: ids stay ids, a palette is not applied, nothing is scaled or turned.
+def read_bands(source: Source, bands: Sequence[int] | None = None) -> np.ndarray:
+    """Read bands of an image, with their values as they are stored.
+
+    Pages of one band and one size are the bands of one image.
+
+    Args:
+        source: TIFF, .npy, PNG or any image file; it may lie in a zip archive.
+        bands: Which ones, from 0; they come in this order. None takes all.
 
     Returns:
-        uint8 or int32 ids; a colour mask comes back as uint8 colours.
+        uint8, uint16 or float32; other types become float32.
 
     Raises:
-        DataError: The file is missing, truncated, not an image, or holds fractions.
+        DataError: The file is missing or damaged, lacks a band, or holds numbers that are not finite.
 
     Shape:
-        (H, W), or (H, W, 3) for a mask of colours
+        (H, W, B)
     """
-    with _opened(path) as image:
-        if image.mode in ("L", "P"):
-            return np.array(image)
-        if image.mode == "1":
-            return np.array(image, dtype=np.uint8)
-        if image.mode in _SIXTEEN_BIT:
-            return np.array(image).astype(np.int32)
-        if image.mode in ("LA", "PA"):
-            return np.array(image.getchannel(0))
-        if image.mode == "F":
-            return _whole(np.array(image), path)
-        return np.array(image.convert("RGB"))
+    if bands is None:
+        with open_stored(source, stacked=True) as image:
+            bands = range(image.count)
+    return load_image(source, bands=bands).pixels
 
 
-def image_size(path: str | Path | IO[bytes]) -> tuple[int, int]:
+def read_georeference(path: str | Path) -> Georeference | None:
+    """Return where an image file lies: from its own tags, an .aux.xml or a world file; None where nothing says it.
+
+    Raises:
+        DataError: The file is missing or not an image.
+    """
+    with open_stored(path) as image:
+        return image.georeference
+
+
+def image_size(source: Source) -> tuple[int, int]:
     """Return (height, width) of what `read_image` gives, without decoding the pixels.
 
     Raises:
-        DataError: The file is missing or not an image.
+        DataError: The file is missing, not an image, or too large to be read at once.
     """
-    with _opened(path, load=False) as image:
-        tags = getattr(
-            image, "tag_v2", None
-        )  # Pillow gives a TIFF's size turned or not, by version
-        width, height = (tags[256], tags[257]) if tags else image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+    with open_stored(source) as image:
+        if image.height * image.width > max_pixels():
+            raise DataError(too_many_pixels(image.name))
+        return image.height, image.width
 
 
-@dataclass(frozen=True)
-class Stored:
-    """How a file keeps its pixels, read from its head.
+def _content(source: Source, name: str | None) -> tuple[Path | bytes | Image.Image, str]:
+    """Return an absolute path, bytes or an image of Pillow, and a name for messages."""
+    if isinstance(source, str | Path):
+        name = name or str(source)
+        path = Path(source)
+        if in_archive(path):
+            return read_bytes(path), name
+        try:
+            path = path.absolute()
+            with path.open("rb"):
+                return path, name
+        except OSError as error:
+            raise opening_failed(name, error) from error
+        except ValueError as error:  # a zero byte in the path
+            raise DataError(f"{name!r} is no path of a file: {error}.") from error
+    if isinstance(source, bytes):
+        return source, name or "The image"
+    named = str(getattr(source, "filename", "") or getattr(source, "name", "") or "The image")
+    if isinstance(source, Image.Image):
+        return source, name or named
+    try:
+        if source.seekable():
+            source.seek(0)
+        return source.read(), name or named
+    except OSError as error:
+        raise opening_failed(name or named, error) from error
 
-    Attributes:
-        format: PNG, JPEG, ...
-        mode: Pillow's word: "1", "L", "P", "I;16", "RGB", "RGBA", ...
-        palette: Colours of a palette file, (n, 3).
-        alpha: Whether there is transparency.
-        turned: Whether EXIF says that the picture is to be turned.
-    """
 
-    format: str
-    mode: str
-    palette: np.ndarray | None
-    alpha: bool
-    turned: bool
+def open_stored(
+    source: Source, *, page: int = 0, stacked: bool = False, name: str | None = None
+) -> ImageFile:
+    """Open a file whatever it holds, such as the ids of a mask; nothing is refused for its type or bands.
 
-
-def stored_form(path: str | Path) -> Stored:
-    """Tell how a file keeps its pixels, without decoding them.
+    Args:
+        source: See `open_image`.
+        page: Which image of a file of several.
+        stacked: Whether pages of one band and one size are the bands of one image.
+        name: For messages.
 
     Raises:
-        DataError: The file is missing or not an image.
+        DataError: It is missing, damaged or no image.
     """
-    with _opened(path, load=False) as image:
-        palette = None
-        if image.mode in ("P", "PA"):
-            palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-        alpha = image.mode in _TRANSPARENT or "transparency" in image.info
-        return Stored(image.format or "", image.mode, palette, alpha, _orientation(image) != 1)
+    content, name = _content(source, name)
+    if isinstance(content, Image.Image):
+        return PhotoFile(content, name, page=page)
+    start = _start(content, name)
+    if start.startswith((*TIFF, *JPEG_2000)):
+        return RasterFile(content, name, page=page, stacked=stacked)
+    if start.startswith(NPY):
+        return ArrayFile(content, name)
+    if start.startswith(_PNG) and start[24:25] == b"\x10" and start[25] in _PNG_COLORS:
+        return RasterFile(content, name, orientation=_orientation(content, name))
+    if start.startswith((_PNG, _JPEG)):
+        return _photograph_by_rows(content, name) or PhotoFile(content, name, page=page)
+    return PhotoFile(content, name, page=page)
 
 
-@contextlib.contextmanager
-def _opened(
-    source: str | Path | IO[bytes] | Image.Image, load: bool = True
-) -> Iterator[Image.Image]:
-    """Open an image and turn every way it can be broken into one sentence."""
-    if isinstance(source, str | Path):
-        name, size = str(source), _size(source)
-    else:
-        name, size = (
-            str(getattr(source, "filename", "") or getattr(source, "name", "The image")),
-            "",
-        )
+def _photograph_by_rows(content: Path | bytes, name: str) -> ImageFile | None:
+    """Open a large PNG or JPEG of plain colors by rows; None where it is to be decoded whole."""
+    with foreign_code(name):
+        try:
+            with opened(content) as image:
+                pixels = image.width * image.height
+                plain = image.mode in ("L", "RGB") and "transparency" not in image.info
+                turned = orientation(image) if pixels > LARGE_PHOTOGRAPH else 1
+        except Image.DecompressionBombError:
+            pixels, plain, turned = LARGE_PHOTOGRAPH + 1, True, 1
+        except Exception:
+            return None  # whoever decodes it whole says what is wrong
+    if pixels <= LARGE_PHOTOGRAPH or not plain:
+        return None
+    return RasterFile(content, name, orientation=turned)
+
+
+def _orientation(content: Path | bytes, name: str) -> int:
+    with foreign_code(name), opened(content) as image:
+        return orientation(image)
+
+
+def _start(content: Path | bytes, name: str) -> bytes:
+    if isinstance(content, bytes):
+        return content[:32]
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images (it refuses huge ones) and of damaged EXIF; neither needs an answer
-            warnings.simplefilter("ignore")
-            if isinstance(source, Image.Image):
-                source.load()
-                yield source
-                return
-            packed = isinstance(source, str | Path) and in_archive(Path(source))
-            with Image.open(io.BytesIO(read_bytes(Path(name))) if packed else source) as image:
-                if load:
-                    image.load()
-                yield image
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(f"No such file: {name}. Check the path.") from error
-    except (IsADirectoryError, PermissionError) as error:
-        raise DataError(
-            f"{name} cannot be opened: {error.strerror}. Give a file to read."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise DataError(f"{name} is not an image that can be read{size}. Replace it.") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{name} claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the most that are read at "
-            "once. Cut it into parts."
-        ) from error
-    except _DAMAGE as error:
-        raise DataError(
-            f"{name} cannot be read: {str(error) or type(error).__name__}. It is probably damaged{size}; "
-            "copy it again."
-        ) from error
-
-
-def _size(path: str | Path) -> str:
-    try:
-        size = Path(path).stat().st_size
-    except (OSError, ValueError):
-        return ""
-    return f" ({size:,} byte{'s' * (size != 1)})"
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 where there is none or it cannot be read; 5 to 8 swap the axes."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1  # Pillow would decode the whole file to look behind the pixels
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except _DAMAGE:
-        return 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    if _orientation(image) == 1:
-        return image
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DAMAGE:  # a tag that can be read and not rewritten
-        return image
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode in _SIXTEEN_BIT:
-        return grey_to_rgb(_sixteen_to_eight(np.array(image)))
-    if image.mode == "F":
-        values = np.nan_to_num(np.array(image))
-        factor = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        return grey_to_rgb((values * factor).round().clip(0, 255).astype(np.uint8))
-    if image.mode in _TRANSPARENT or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
-        return np.array(Image.alpha_composite(white, clear).convert("RGB"))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _whole(values: np.ndarray, path: str | Path) -> np.ndarray:
-    ids = values.astype(np.int32)
-    if (ids != values).any():
-        raise DataError(
-            f"{path} holds fractions; a mask holds whole ids. Save it with integer ids."
-        )
-    return ids
-
-
-def _sixteen_to_eight(values: np.ndarray) -> np.ndarray:
-    if values.max(initial=0) <= 255:  # a 16-bit file that holds 8-bit values
-        return values.clip(0, 255).astype(np.uint8)
-    return (values.clip(0, 65535).astype(np.float32) / 257.0).round().astype(np.uint8)
+        with content.open("rb") as file:
+            return file.read(32)
+    except OSError as error:
+        raise opening_failed(name, error) from error

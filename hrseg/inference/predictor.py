@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from hrseg.data.bands import read_bands
 from hrseg.data.labels import Label, LabelSet, distinct_colors
 from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_image, stretched, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, read_bands, read_image, stretched, to_tensor
 from hrseg.inference.blending import Blend
 from hrseg.inference.engines import open_engine
 from hrseg.inference.opening import open_model

@@ -291,3 +291,22 @@ def test_pascal_context_folds_459_ids_into_60():
     others = ["background", "background"]
     assert found == [*others, "aeroplane", "bag", "person", "sky", "wood", "background"]
     assert load_labels("pascal_context_59_of_459").encode(ids)[0, :2].tolist() == [255, 255]
+
+
+def test_snap_takes_unknown_values_as_the_nearest_row(tmp_path):
+    path = tmp_path / "labels.yaml"
+    path.write_text(
+        "snap: 3\nclasses:\n"
+        "  - {id: 10, name: a, color: [10, 10, 10]}\n  - {id: 20, name: b, color: [20, 40, 60]}\n"
+        "ignore: [-9999]\n"
+    )
+    labels = load_labels(path)
+    ids = np.array([[7, 10, 13, 17, 23, 253, -9998]])
+    for read in (labels, LabelSet.from_dict(labels.to_dict())):
+        assert read.encode(ids.astype(np.int32)).tolist() == [[0, 0, 0, 1, 1, 255, 255]]
+        assert read.encode(ids[:, :5].astype(np.uint8)).tolist() == [[0, 0, 0, 1, 1]]
+        colors = np.array([[(13, 7, 10), (20, 43, 58)]], np.uint8)
+        assert read.encode(colors).tolist() == [[0, 1]]
+        for wrong in (np.array([[14]], np.uint8), np.array([[[24, 40, 60]]], np.uint8)):
+            with pytest.raises(DataError, match="14|24"):
+                read.encode(wrong)

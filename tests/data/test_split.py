@@ -128,3 +128,35 @@ def test_what_cannot_work_is_said(options, words, tmp_path):
     add(tmp_path, names(6))
     with pytest.raises((ConfigError, DataError), match=words):
         divide(tmp_path, **options)
+
+
+def test_folders_of_patients_are_pointed_out_unless_somebody_chose(tmp_path):
+    for patient in "abcd":
+        add(tmp_path, [f"patient_{patient}/{i}" for i in range(3)], split="")
+    division = divide(tmp_path, val=0.4)
+    assert "4 folders such as images/patient_a" in division.text(["train.txt", "val.txt"])
+    assert "--by folder" in division.text(["train.txt", "val.txt"])
+    for by in ("folder", r"patient_(.)"):
+        chosen = divide(tmp_path, val=0.4, by=by)
+        assert "--by folder" not in chosen.text(["train.txt", "val.txt"])
+        assert not chosen.to_dict()["folders"]
+    clips = tmp_path / "clips"
+    add(clips, names(12))  # one folder says nothing
+    assert not divide(clips, val=0.4).folders
+
+
+def test_a_test_is_divided_on_request_only(tmp_path):
+    add(tmp_path, names(10), split="test/")
+    with pytest.raises(DataError, match="no image with a mask"):
+        divide(tmp_path, val=0.3)
+    assert len(where(divide(tmp_path, val=0.3, pool="test"))) == 10
+
+
+def test_a_pattern_says_where_masks_lie(tmp_path):
+    for number in range(8):
+        write_image(tmp_path / f"a/{number}.png", np.zeros((4, 4, 3), np.uint8))
+        write_mask(tmp_path / f"b/q/{number}x.png", np.ones((4, 4), np.uint8))
+    division = divide(tmp_path, val=0.3, masks="b/q/{stem}x.png")
+    pairs = [pair for split in division.splits.values() for pair in split]
+    assert {pair.image.stem + "x" for pair in pairs} == {pair.mask.stem for pair in pairs}
+    assert len(pairs) == 8

@@ -10,10 +10,9 @@ from hrseg import Predictor, create_model
 from hrseg.building.network import build_network
 from hrseg.cli import main
 from hrseg.config import load_config
-from hrseg.data.bands import read_bands
 from hrseg.data.labels import load_labels
 from hrseg.errors import ConfigError, WeightsError
-from hrseg.imaging import write_mask
+from hrseg.imaging import read_bands, write_mask
 from hrseg.train import fit
 from hrseg.train.evaluation import evaluate
 from hrseg.weights import load_weights

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.check.copies import couples_of, exact, joined, near
-from hrseg.data.check.judge import Case, judge
+from hrseg.data.check.judge import Case, judge, learned_pixels
 from hrseg.data.check.names import find_names
 from hrseg.data.check.recognise import Tree, own, recognise
 from hrseg.data.check.result import Finding, Recipe, Result, Seen, named
 from hrseg.data.check.scan import Job, Look, scan
-from hrseg.data.check.suggest import Start, suggest, suggest_crop
-from hrseg.data.check.tables import Guess, guess_table, table_text
+from hrseg.data.check.suggest import Start, part, suggest, suggest_crop
+from hrseg.data.check.tables import Guess, Masks, guess_table, table_text
 from hrseg.data.check.values import class_rows, mean_and_std
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.numbering import settle
-from hrseg.errors import DataError
+from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import write_atomic
 
 __all__ = ["Finding", "Recipe", "Result", "Start", "check", "write_recipe"]
@@ -35,6 +35,9 @@ def check(
     *,
     labels: str | Path | None = None,
     layout: str | None = None,
+    masks: str | None = None,
+    unmasked: str | None = None,
+    by: str | None = None,
     start: Start | None = None,
     workers: int = 0,
     val_share: float = 0.2,
@@ -47,6 +50,10 @@ def check(
         root: Its folder.
         labels: A table that the masks are held against; None finds one or makes one.
         layout: A row of LAYOUTS, where the tree is not recognised as what it is.
+        masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; None goes by names.
+        unmasked: Class of images without a mask; None leaves them out.
+        by: What stays in one split where there are no splits: none, folder, or a regular expression; None keeps
+            folders together that look like patients or flights.
         start: Network and weights of the suggested recipe.
         workers: Processes; 0 is one per core.
         val_share: Part that validates where there are no splits.
@@ -54,12 +61,13 @@ def check(
         progress: Told the number of pairs, gives a function that is told how many more are done.
 
     Raises:
+        ConfigError: `masks`, `unmasked` or `by` cannot be used.
         DataError: No such folder, nothing in it that could be paired, or an unreadable table.
     """
     began = time.perf_counter()
     root = Path(root).expanduser()
     given = load_labels(labels) if labels is not None else None
-    tree = recognise(root, layout)
+    tree = recognise(root, layout, masks, unmasked)
     looks = list(scan(_jobs(tree), workers, progress(sum(map(len, tree.splits.values())))))
     findings: list[Finding] = []
     if given is None and tree.layout != "folder" and layout is None and not _explained(looks, tree):
@@ -68,6 +76,8 @@ def check(
     if given is None:
         table, source, text, told = _table(tree, looks)
         findings += told
+    if unmasked is not None and table is not None and unmasked not in table.names:
+        raise ConfigError(unknown_choice("class", unmasked, table.names))
     tables = {name: load_labels(name) for name in {x.pair.table for x in looks} if name is not None}
     below = Case(tree, looks, table, (), (), ()).below
     rows = class_rows(looks, table, tables, below)
@@ -76,17 +86,28 @@ def check(
     case = Case(tree, looks, table, rows, same, alike)
     findings = [*judge(case), *findings]
     order = ("error", "warning", "note")
-    recipe = suggest(
+    parts = part(
         tree,
         looks,
-        rows,
-        labels=_absolute(source),
-        table_text=text,
-        start=start or Start("hrnet_w18_small_v1", None),
-        couples=_kept_together(len(looks), same, alike),
+        _kept_together(len(looks), same, alike),
         val_share=val_share,
         seed=seed,
+        by=by,
     )
+    recipe = None
+    if table is not None:
+        recipe = suggest(
+            tree,
+            parts,
+            rows,
+            labels=_absolute(source),
+            table_text=text,
+            start=start or Start("hrnet_w18_small_v1", None),
+        )
+    findings += parts.findings
+    if recipe is None and not any(finding.level == "error" for finding in findings):
+        text = "No pair of an image and a mask can be trained on: each is broken, or its mask holds no class."
+        findings.append(Finding("error", "no_recipe", text))
     return Result(
         root=root,
         layout=tree.layout,
@@ -101,7 +122,7 @@ def check(
         ),
         classes=tuple(rows),
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.level))),
-        recipe=None if table is None else recipe,
+        recipe=recipe,
         seconds=time.perf_counter() - began,
         looks=tuple(looks),
     )
@@ -158,23 +179,25 @@ def _jobs(tree: Tree) -> list[Job]:
 
 
 def _explained(looks: Sequence[Look], tree: Tree) -> bool:
-    """Say whether the layout's table knows the values of most masks."""
+    """Say whether the masks are the dataset's: its table knows most of them, and they hold its classes.
+
+    Few ids without a gap, such as 0 to 4, are in everybody's masks, and in Cityscapes they are no class at all.
+    """
     table = load_labels(str(LAYOUTS[tree.layout].table))
     masks = [look for look in looks if look.values]
-    if {value for look in masks for value in look.values or {}} == {0, 255}:
-        return False  # black and white, whatever the table calls 0
-    known = sum(
-        _knows(table if x.pair.table is None else load_labels(x.pair.table), x) for x in masks
-    )
-    return known >= len(masks) / 2
+    seen = {value for look in masks for value in look.values or {}} - {255}
+    without_gap = seen <= set(range(len(seen) + 1))
+    if not masks or (without_gap and 2 * len(seen) <= len(table.classes)):
+        return False
+    tables = [table if x.pair.table is None else load_labels(x.pair.table) for x in masks]
+    known = sum(_knows(table, look) for table, look in zip(tables, masks, strict=True))
+    learned = sum(learned_pixels(look, table) for table, look in zip(tables, masks, strict=True))
+    pixels = sum(sum((look.values or {}).values()) for look in masks)
+    return known >= len(masks) / 2 and learned >= pixels / 3
 
 
 def _knows(table: LabelSet, look: Look) -> bool:
-    if look.kind == "ids":
-        known = {row.id for row in table.labels} | {255}
-    else:
-        known = {r << 16 | g << 8 | b for r, g, b in (row.color for row in table.labels)}
-    return known.issuperset(look.values or {})
+    return all(table.find(value, look.kind == "colours") for value in look.values or {})
 
 
 def _demoted(
@@ -203,9 +226,16 @@ def _table(
         if all(_knows(table, look) for look in looks if look.kind in ("ids", "colours")):
             return table, str(tree.root / name), None, ()
     names = find_names(tree.root)
-    masks = sum(look.kind in ("ids", "colours") for look in looks)
-    ids, colours = _seen(looks, "ids"), _seen(looks, "colours")
-    guess = guess_table(ids, colours, masks, names, _palette(looks))
+    forms = [look.mask_form for look in looks if look.mask_form]
+    masks = Masks(
+        _seen(looks, "ids"),
+        _seen(looks, "colours"),
+        sum(look.kind in ("ids", "colours") for look in looks),
+        _palette(looks),
+        jpeg=any(form.format == "JPEG" for form in forms),
+        nodata=frozenset(form.nodata for form in forms if form.nodata is not None),
+    )
+    guess = guess_table(masks, names)
     if guess.labels is None:
         return None, None, None, _with_paths(guess, tree)
     comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
@@ -230,13 +260,19 @@ def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:
 
 def _seen(looks: Sequence[Look], kind: str) -> dict[int, Seen]:
     seen: dict[int, Seen] = {}
-    for look in looks:
+    for number, look in enumerate(looks):
         if look.kind == kind and look.pair.mask is not None:
             for value, count in (look.values or {}).items():
                 one = seen.setdefault(value, Seen(value, look.pair.mask))
                 one.pixels += count
                 one.images += 1
                 one.by_split[look.split] += count
+                edge = (look.edge or {}).get(value, 0)
+                one.edge += edge
+                one.soft += (look.soft or {}).get(value, 0)
+                one.sharp += look.sharp
+                if edge < count:
+                    one.inside.add(number)
     return seen
 
 
@@ -248,7 +284,7 @@ def _palette(looks: Sequence[Look]) -> np.ndarray | None:
     if not forms or forms[0].palette is None:
         return None
     palette = forms[0].palette
-    used = [v for v in _seen(looks, "ids") if v < len(palette)]
+    used = [v for v in _seen(looks, "ids") if 0 <= v < len(palette)]
     colors = {tuple(palette[value].tolist()) for value in used}
     grey = all(len(set(color)) == 1 for color in colors)
     return None if len(colors) < len(used) or grey else palette
@@ -266,7 +302,7 @@ def _kept_together(
 def _image_facts(looks: Sequence[Look]) -> dict[str, object]:
     good = [look for look in looks if not look.image_error]
     sizes = Counter(look.size for look in good)
-    mean, std = mean_and_std(good)
+    mean, std = mean_and_std(good) if good else ([], [])
     forms = Counter(f"{x.image_form.format} {x.image_form.mode}" for x in good if x.image_form)
     return {
         "count": len(looks),
@@ -287,7 +323,7 @@ def _mask_facts(looks: Sequence[Look], table: str | None) -> dict[str, object]:
         "forms": dict(forms.most_common()),
         "kinds": dict(kinds.most_common()),
         "values": len(values),
-        "binary": bool(values) and values <= {0, 255},
+        "binary": values == {0, 255},
         "table": table,
     }
 

@@ -20,7 +20,6 @@ _BASIC = {
     (0, 255, 255): "cyan",
     (128, 128, 128): "grey",
 }
-MANY = 64  # more values than anybody draws by hand
 _FEW_PIXELS = 0.02
 
 
@@ -33,8 +32,7 @@ def by_colours(draft: Draft, seen: Mapping[int, Seen], masks: int, names: Names 
     for value, one in sorted(seen.items(), key=lambda item: -item[1].pixels):
         told = unpacked(value) in called
         slip = bool(names and names.by_color) or is_stray(one, total, masks)
-        smooth = len(seen) > MANY and one.pixels / total < 1e-3
-        (main if told or not (slip or smooth) else odd).append(value)
+        (main if told or not slip else odd).append(value)
     if source:
         draft.say("note", "names_by_colour", f"Colours are named by {source}.")
     black = seen[0].pixels / total if 0 in seen else 0.0
@@ -66,7 +64,7 @@ def by_colours(draft: Draft, seen: Mapping[int, Seen], masks: int, names: Names 
             "warning",
             "odd_value",
             f"{len(odd):,} odd colours such as {examples} have {percent(pixels / total)} of the pixels, first in "
-            "{first}. They are ignored; were masks smoothed, or saved as JPEG?",
+            "{first}, and are ignored: they are in no class file, or slips of the brush.",
             [str(seen[odd[0]].first)],
         )
     for value in odd:
@@ -88,13 +86,18 @@ def _named_colours(
     voc = [row.color for row in load_labels("voc2012").classes][1:]
     if len(main) < 3 or main == set(voc[: len(main)]):
         return {}, ""  # everybody's tool draws with the first colours of VOC
-    for table in table_names():
+    fits: list[tuple[int, str, dict[Colour, str]]] = []
+    for table in set(table_names()) - {"synthetic"}:  # whose masks are in no file
         labels = load_labels(table)
         known = {row.color: row.name for row in reversed(labels.labels)}
-        if main <= set(known) and len(known) > 3:
-            void = {row.color for row in labels.labels if row.train_id == IGNORE_INDEX}
-            learned = {row.color for row in labels.classes}
-            return {
-                c: "void" if c in void - learned else name for c, name in known.items()
-            }, f"table '{table}'"
-    return {}, ""
+        if main <= set(known) and 10 * len(main) >= len(known):  # else by chance
+            void = {row.color for row in labels.labels} - {row.color for row in labels.classes}
+            fits.append((len(known), table, known | dict.fromkeys(void, "void")))
+    fits = [fit for fit in fits if fit[0] == min(fits)[0]]
+    if not fits or len({tuple(called[color] for color in main) for _, _, called in fits}) > 1:
+        return {}, ""
+    _, table, called = min(fits, key=lambda fit: fit[1])
+    for value, one in seen.items():  # a guess takes no colour away that is common
+        if called.get(unpacked(value)) == "void" and one.pixels >= _FEW_PIXELS * total:
+            del called[unpacked(value)]
+    return called, f"table '{table}'"

@@ -1,16 +1,71 @@
 """Classes of masks that hold numbers: what 255 means, which ids are slips, and where names count from."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from hrseg.data.check.draft import VOID, Draft, is_stray
+from hrseg.data.check.levels import TOPS
 from hrseg.data.check.names import Names
-from hrseg.data.check.result import Seen, percent
-from hrseg.data.labels import Label, distinct_colors
+from hrseg.data.check.result import Seen, percent, value_text
+from hrseg.data.labels import distinct_colors
+from hrseg.imaging import NAN_ID
 
 _RARE_ZERO = 0.2
 """Share of id 0 below which it is "no class" where names count from 1."""
+_RARE_NODATA = 0.05
+"""Share up to which a positive "no data" value of the files is no class."""
+
+
+def set_aside(
+    draft: Draft, seen: Mapping[int, Seen], told: Collection[int], nodata: Collection[float]
+) -> dict[int, Seen]:
+    """Ignore and tell the values that mark missing data; return the others.
+
+    Args:
+        draft: Gets the ignored rows.
+        seen: Ids, with where they stand.
+        told: Ids that a class file names.
+        nodata: Values that the mask files themselves call "no data".
+    """
+    total = sum(one.pixels for one in seen.values()) or 1
+    groups: dict[str, list[int]] = defaultdict(list)
+    rest = [value for value in sorted(seen) if value >= 0 and value not in (*TOPS, *nodata)]
+    for value in sorted(seen):
+        share = seen[value].pixels / total
+        if value == NAN_ID:
+            groups["not numbers"].append(value)
+        elif value < 0:
+            groups["negative"].append(value)
+        elif value in told:
+            continue
+        elif value in nodata and value not in TOPS and (share > _RARE_NODATA or len(rest) < 2):
+            draft.say(
+                "warning",
+                "no_data",
+                f"The files call {value} 'no data', but it has {percent(share)} of the pixels, first in {{first}}, "
+                f"and is taken as a class. If it means none, write ignore: [{value}] into the table.",
+                [str(seen[value].first)],
+            )
+        elif value in nodata:
+            groups["'no data' by the files' own words"].append(value)
+        elif value == 2**31 - 1 or (value == 65535 and not _are_levels(sorted(seen))):
+            groups["the largest of 16 or 32 bits"].append(value)
+    for why, values in groups.items():
+        pixels = sum(seen[value].pixels for value in values)
+        shown = ", ".join(map(value_text, values[:5])) + ", …" * (len(values) > 5)
+        draft.say(
+            "warning" if pixels > _RARE_NODATA * total else "note",
+            "no_data",
+            f"{percent(pixels / total)} of the pixels hold {shown}, first in {{first}}; as {why} they are taken as "
+            "'no label' and are not learned.",
+            [str(seen[values[0]].first)],
+        )
+    aside = {value for values in groups.values() for value in values}
+    for value in aside - {NAN_ID}:
+        draft.ignore(value, "no data", (0, 0, 0))
+    return {value: one for value, one in seen.items() if value not in aside}
 
 
 def by_ids(
@@ -22,25 +77,23 @@ def by_ids(
 ) -> None:
     """Draw a table from ids."""
     total = sum(one.pixels for one in seen.values()) or 1
-    low = sum(one.pixels for value, one in seen.items() if value <= 16)
-    high = sum(one.pixels for value, one in seen.items() if 239 <= value <= 255)
-    if len(seen) > 8 and min(low, high) > 0 and (low + high) / total > 0.9 and max(seen) <= 255:
-        _smoothed(draft, seen, names)
-        return
     told = {row.id: row for row in names.rows if row.id is not None} if names else {}
     stray = [
         v for v, one in seen.items() if is_stray(one, total, masks) and v not in told and v != 255
     ]
-    for value in stray if len(stray) < len(seen) else ():
-        one = seen[value]
+    stray = sorted(stray) if len(stray) < len(seen) else []
+    if stray:
+        odd = [seen[value] for value in stray]
+        shown = ", ".join(map(str, stray[:5])) + ", …" * (len(odd) > 5)
         draft.say(
             "warning",
             "odd_value",
-            f"Id {value} has only {one.pixels:,} pixels in {one.images} of {masks} masks, first in {{first}}. It is "
-            "ignored; a slip of the brush?",
-            [str(one.first)],
+            f"{'Ids' if len(odd) > 1 else 'Id'} {shown} {'have' if len(odd) > 1 else 'has'} only "
+            f"{sum(one.pixels for one in odd):,} pixels in {max(one.images for one in odd)} of {masks} masks, first in "
+            "{first}. Taken as ignored; a slip of the brush?",
+            [str(odd[0].first)],
         )
-    values = sorted(set(seen) - set(stray))
+    values = sorted(set(seen).difference(stray))
     levels = _are_levels(values)
     void = {255} if 255 in values and not levels and 255 not in told else set()
     classes = [value for value in values if value not in void]
@@ -69,7 +122,7 @@ def by_ids(
             )
             continue
         draft.say("note", "unlabelled", text)
-    for value in stray if len(stray) < len(seen) else ():
+    for value in stray:
         draft.ignore(value, f"stray {value}", (0, 0, 0))
     if levels and classes != [0, 255] and len(classes) > 1:
         draft.say(
@@ -80,11 +133,13 @@ def by_ids(
 
 
 def _are_levels(values: Sequence[int]) -> bool:
-    """Say whether 255 is one of several grey levels rather than 'no label': 0 and 255, or 0, 85, 170, 255."""
-    others = [value for value in values if value != 255]
-    if 255 not in values or not others:
+    """Say whether the top value is one of several grey levels rather than 'no label': 0 and 255, or 0, 85, 170, 255."""
+    top = 65535 if max(values, default=0) > 255 else 255
+    others = [value for value in values if value != top]
+    if top not in values or not others:
         return False
-    return others == [0] or (len(others) <= 16 and others[-1] > 4 * len(others) + 10)
+    spread = 4 * others[-1] >= top if top > 255 else others[-1] > 4 * len(others) + 10
+    return others == [0] or (len(others) <= 16 and spread)
 
 
 def _called(
@@ -147,23 +202,3 @@ def _called(
         "names into the table.",
     )
     return called
-
-
-def _smoothed(draft: Draft, seen: Mapping[int, Seen], names: Names | None) -> None:
-    listed = [row.name for row in names.rows] if names else []
-    called = (
-        listed
-        if len(listed) == 2
-        else ["background", listed[0] if len(listed) == 1 else "foreground"]
-    )
-    for value in range(256):
-        train_id = int(value >= 128)
-        draft.rows.append(Label(value, train_id, called[train_id], (255 * train_id,) * 3))
-    some = next(one for value, one in seen.items() if 16 < value < 239)
-    draft.say(
-        "warning",
-        "smoothed",
-        f"Masks are meant to hold 0 and 255 but hold {len(seen)} values, such as {some.value} in {{first}}: they were "
-        "saved as JPEG or resized with smoothing. Values from 128 on are taken as foreground; edges are inexact.",
-        [str(some.first)],
-    )

@@ -53,15 +53,25 @@ def judge(case: Case) -> list[Finding]:
 def _unmatched(case: Case) -> Iterator[Finding]:
     found = case.tree.found
     own = case.tree.layout == "folder"
-    left = " They are left out." if own else " Get them, or move the others away."
+    left = (
+        " They are left out (--unmasked CLASS: they hold nothing else)."
+        if own
+        else " Get them, or move the others away."
+    )
     if found.images_alone:
         files = tuple(map(case.below, found.images_alone))
         text = f"{counted(len(files), 'image')} without a mask: {named(files)}.{left}"
         yield Finding("warning" if own else "error", "image_without_mask", text, files)
     if found.masks_alone:
         files = tuple(map(case.below, found.masks_alone))
+        left = " They are left out." if own else " Get them, or move the others away."
         text = f"{counted(len(files), 'mask')} without an image: {named(files)}.{left}"
         yield Finding("warning" if own else "error", "mask_without_image", text, files)
+    bare = [look for look in case.looks if not look.pair.mask]
+    if bare and case.tree.unmasked is not None:
+        files = case.images(bare)
+        text = f"{counted(len(bare), 'image')} without a mask, taken as {case.tree.unmasked}: {named(files)}."
+        yield Finding("note", "unmasked", text, files)
     for note in found.notes:
         yield Finding("note", "left_aside", note)
     for layout in case.tree.similar:
@@ -144,6 +154,11 @@ def _modes(case: Case) -> Iterator[Finding]:
             f"{counted(len(alpha), 'mask')} with transparency: {named(case.masks(alpha))}. Transparency is not looked "
             "at, colours or ids are."
         )
+        if all(len(look.values or {}) == 1 for look in alpha):
+            text += (
+                " Each holds a single colour, so they seem to be drawn in transparency only: lay them on a background "
+                "of another colour and save them without transparency."
+            )
         yield Finding("note", "mask_alpha", text, case.masks(alpha))
     deep = [look for look, form in forms if form.mode.startswith("I")]
     if deep:
@@ -207,6 +222,11 @@ def _classes(case: Case) -> Iterator[Finding]:
     splits = [
         split for split, pairs in case.tree.splits.items() if any(pair.mask for pair in pairs)
     ]
+    present = {name for name, row in rows.items() if row.pixels} | {case.tree.unmasked} - {None}
+    if len(present) < 2 and any(row.pixels for row in case.rows):
+        what = f"All labeled pixels are {present.pop()}" if present else "No pixel is of any class"
+        text = f"{what}; a network needs two classes to tell apart. Check the masks and the table."
+        yield Finding("error", "one_class", text)
     absent = [name for name in case.labels.names if name not in rows or not rows[name].pixels]
     if absent:
         text = f"Of the table's classes {len(absent)} never appear: {named(absent)}."
@@ -225,7 +245,10 @@ def _classes(case: Case) -> Iterator[Finding]:
     empty = [
         look
         for look in case.looks
-        if look.values and len(case.rows) > 1 and not _learned(look, case.labels)
+        if look.values
+        and len(case.rows) > 1
+        and look.pair.table is None
+        and not learned_pixels(look, case.labels)
     ]
     if empty:
         text = f"{counted(len(empty), 'mask')} with no labelled pixel: {named(case.masks(empty))}."
@@ -274,7 +297,7 @@ def _copies(case: Case) -> Iterator[Finding]:
 
 def _amount(case: Case) -> Iterator[Finding]:
     splits = case.tree.splits
-    if "train" not in splits or "val" not in splits:
+    if not {"train", "val"} <= set(splits) and set(splits) != {"test"}:
         have = ", ".join(name for name in splits if name != "all") or "no split"
         text = f"There is {have}: the recipe divides the images, copies together, the same way each time."
         yield Finding("note", "no_split", text)
@@ -308,15 +331,12 @@ QUESTIONS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
 )
 
 
-def _learned(look: Look, labels: LabelSet) -> bool:
-    if look.kind == "ids":
-        learned = {row.id for row in labels.labels if row.train_id != 255}
-    else:
-        learned = {
-            r << 16 | g << 8 | b
-            for r, g, b in (row.color for row in labels.labels if row.train_id != 255)
-        }
-    return look.pair.table is not None or not learned.isdisjoint(look.values or {})
+def learned_pixels(look: Look, labels: LabelSet) -> int:
+    """Count the pixels of a mask that belong to a class of the table."""
+    rows = (
+        (labels.find(value, look.kind == "colours"), n) for value, n in (look.values or {}).items()
+    )
+    return sum(n for row, n in rows if row is not None and row.train_id != 255)
 
 
 def _couples(case: Case, couples: Sequence[Couple]) -> tuple[str, ...]:

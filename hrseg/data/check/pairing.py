@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_name
+from hrseg.data.check.affixes import constant_affixes, cut_off, twin_affix
+from hrseg.data.check.lists import Lists, read_lists
+from hrseg.data.check.result import counted
+from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_names, spectral_rank
 from hrseg.data.layouts import Pair
+from hrseg.data.layouts.pairs import mask_of
 from hrseg.errors import DataError
-from hrseg.imaging import IMAGE_SUFFIXES, read_mask
+from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES, read_mask
 
 _KEYS: tuple[Callable[[Named], Hashable], ...] = (
     lambda f: (f.split, f.group, f.stem),
@@ -25,10 +29,6 @@ _KEYS: tuple[Callable[[Named], Hashable], ...] = (
     lambda f: re.sub(r"[^a-z0-9]", "", f.stem.lower()) or f.stem,
 )
 """What partners share, strictest first; a key counts where it is single on both sides."""
-_LISTS = re.compile(
-    r"(train|training|val|valid|validation|test|testing)(set|_?list|_?files)?$", re.I
-)
-_SPLIT_OF = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _LOOKS = 3  # files opened per folder where names say nothing
 _FEW = 64  # a mask has fewer values than this
 
@@ -43,6 +43,7 @@ class Found:
         masks_alone: Masks without an image.
         notes: What was left aside, in sentences.
         where: Where images and masks lie, in a few words.
+        bare: Split → images without a mask.
     """
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)
@@ -50,59 +51,207 @@ class Found:
     masks_alone: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     where: str = ""
+    bare: dict[str, list[Path]] = field(default_factory=dict)
+
+    def add_bare(self, root: Path) -> None:
+        """Take the images without a mask into their splits."""
+        for split, paths in self.bare.items():
+            pairs = self.splits.setdefault(split, [])
+            images = [pair.image for pair in pairs] + paths
+            masks = {pair.image: pair.mask for pair in pairs}
+            self.splits[split] = [
+                Pair(image, masks.get(image), name)
+                for image, name in zip(images, _names(images, root), strict=True)
+            ]
+        self.images_alone, self.bare = [], {}
 
 
-def pair_any(root: Path) -> Found:
-    """Pair the images and masks of any tree."""
-    files = [read_name(path, root) for path in image_files(root)]
+def pair_any(root: Path, masks: str | None = None) -> Found:
+    """Pair the images and masks of any tree.
+
+    Args:
+        root: Its folder.
+        masks: Pattern of the mask of an image, as `mask_of` takes it; None goes by names.
+
+    Raises:
+        DataError: The pattern cannot be used, leads nowhere, or leads twice to one mask.
+    """
+    files = read_names(image_files(root), root)
+    lists = read_lists(root, files)
+    partners = lists.partners if masks is None else _by_pattern(files, root, masks)
+    files = _with_roles(files, partners)
     aside = [file for file in files if file.role == OTHER]
     files = [file for file in files if file.role != OTHER]
     if not any(file.role == MASK for file in files):
         files = _by_looking(files)
-    images = [file for file in files if file.role in (IMAGE, "")]
-    masks = [file for file in files if file.role == MASK]
-    found = Found()
-    if aside:
-        found.notes.append(
-            f"{len(aside):,} files such as {aside[0].path.relative_to(root)} look like instances or previews and "
-            "were left aside."
-        )
-    partners, kinds = _best_families(images, masks)
-    for kind, count in kinds[1:]:
-        found.notes.append(
-            f"{count:,} more masks of another kind ({'/'.join(kind)}) were left aside; "
-            f"{'/'.join(kinds[0][0])} was used."
-        )
-    used = {kind for kind, _ in kinds}
-    chosen = {kinds[0][0]} if kinds else set()
-    matched = set(partners.values())
-    found.masks_alone = [
-        m.path for m in masks if m not in matched and (m.family in chosen or m.family not in used)
+    done = {*partners, *partners.values()}
+    loose = [file for file in files if file.path not in done]
+    images, unpaired = _same_groups(
+        [file for file in loose if file.role != MASK], [file for file in loose if file.role == MASK]
+    )
+    images, spare = _one_image_each(images, unpaired, root)
+    matched, kinds = _best_families(images, unpaired) if masks is None else ({}, [])
+    partners |= {image.path: mask.path for image, mask in matched.items()}
+    used = {*partners.values(), *(mask.path for _, others in kinds for mask in others)}
+    found = Found(
+        notes=[*lists.notes, *_left_aside(root, aside, spare, kinds)],
+        where=_where(partners, files, root),
+        masks_alone=[mask.path for mask in unpaired if mask.path not in used],
+    )
+    images = [file for file in files if file.path in partners] + [
+        image for image in images if image.path not in partners
     ]
-    listed = {} if any(image.split for image in images) else _listed(root, images)
-    in_split: dict[str, list[Named]] = defaultdict(list)
-    for image in images:
-        mask = partners.get(image)
-        split = image.split or listed.get(image.path, "") or (mask.split if mask else "") or "all"
-        in_split[split].append(image)
-    for split in sorted(in_split, key=_order):
-        with_mask = [image for image in in_split[split] if image in partners]
-        if with_mask:
-            bare = [image.path for image in in_split[split] if image not in partners]
-            found.images_alone += bare
-            chosen_images = with_mask
-        elif split == "test" and partners:
-            chosen_images = in_split[split]
-        else:
-            found.images_alone += [image.path for image in in_split[split]]
-            continue
-        names = _names([image.path for image in chosen_images], root)
-        found.splits[split] = [
-            Pair(image.path, partners[image].path if image in partners else None, name)
-            for image, name in zip(chosen_images, names, strict=True)
-        ]
-    found.where = _where(partners, root)
+    _divide_by_names(
+        found, sorted(images, key=lambda file: file.path), files, partners, lists, root
+    )
     return found
+
+
+def _left_aside(
+    root: Path,
+    aside: Sequence[Named],
+    spare: Sequence[Named],
+    kinds: Sequence[tuple[tuple[str, ...], list[Named]]],
+) -> list[str]:
+    """Say in sentences which files take no part, though they are neither broken nor alone."""
+    notes = [
+        f"{counted(len(left), 'file')} such as {left[0].path.relative_to(root)} {what}; left aside."
+        for what, left in (
+            ("with instances or previews by the name", aside),
+            ("beside an image of the same name that fits the masks better", spare),
+        )
+        if left
+    ]
+    return notes + [
+        f"{counted(len(others), 'mask')} of another kind ({'/'.join(kind)}), left aside; "
+        f"{'/'.join(kinds[0][0])} is used."
+        for kind, others in kinds[1:]
+        if others
+    ]
+
+
+def _divide_by_names(
+    found: Found,
+    images: Sequence[Named],
+    files: Sequence[Named],
+    partners: dict[Path, Path],
+    lists: Lists,
+    root: Path,
+) -> None:
+    """Put the pairs into the splits that lists and folders tell, and list images without a mask."""
+    of_file = {file.path: file.split for file in files}
+    by_lists = bool(lists.partners) or not any(image.split for image in images)
+    in_split: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        told = lists.splits.get(image.path, "") if by_lists else ""
+        of_mask = of_file[partners[image.path]] if image.path in partners else ""
+        in_split[told or image.split or of_mask or "all"].append(image.path)
+    for split in sorted(in_split, key=_order):
+        taken = [path for path in in_split[split] if path in partners]
+        bare = [path for path in in_split[split] if path not in partners]
+        if not taken and split == "test" and partners:
+            taken, bare = bare, []  # the masks of a test are often kept back
+        if bare:
+            found.images_alone += bare
+            found.bare[split] = bare
+        if taken:
+            names = _names(taken, root)
+            found.splits[split] = [
+                Pair(path, partners.get(path), name)
+                for path, name in zip(taken, names, strict=True)
+            ]
+
+
+def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, Path]:
+    """Pair by a pattern of the user's.
+
+    Raises:
+        DataError: It leads from no image to a file, or from two images to one.
+    """
+    there = {file.path for file in files}
+    partners: dict[Path, Path] = {}
+    expected = [mask_of(pattern, file.path, root) for file in files]
+    for file, mask in zip(files, expected, strict=True):
+        if mask in there and mask != file.path:
+            partners[file.path] = mask
+    # a pattern such as masks/{stem}.png takes the masks themselves for images too
+    masks = set(partners.values())
+    partners = {image: mask for image, mask in partners.items() if image not in masks}
+    if not partners and files:
+        image = next((file for file in files if file.role != MASK), files[0])
+        place = mask_of(pattern, image.path, root)
+        raise DataError(
+            f"--masks '{pattern}' leads to no mask in {root}: for {image.path.relative_to(root)} it gives "
+            f"{place.relative_to(root)}, which does not exist. {{stem}} is the image's name without its suffix, "
+            "{name} with it, {folder} its folders below the root, {1} the first of them."
+        )
+    twice = [mask for mask, count in Counter(partners.values()).items() if count > 1]
+    if twice:
+        both = [image.relative_to(root) for image, mask in partners.items() if mask == twice[0]][:2]
+        raise DataError(
+            f"--masks '{pattern}' gives {both[0]} and {both[1]} the same mask {twice[0].relative_to(root)}. Add what "
+            "tells them apart: {folder} for the image's folders, {1} for the first, or {name} for its whole name."
+        )
+    return partners
+
+
+def _with_roles(files: Sequence[Named], partners: dict[Path, Path]) -> list[Named]:
+    """Give the files of a list or pattern the role that it says, whatever their names."""
+    masks = set(partners.values())
+    return [
+        replace(file, role=IMAGE)
+        if file.path in partners
+        else replace(file, role=MASK)
+        if file.path in masks
+        else file
+        for file in files
+    ]
+
+
+def _one_image_each(
+    images: Sequence[Named], masks: Sequence[Named], root: Path
+) -> tuple[list[Named], list[Named]]:
+    """Of images with one key take RGB rather than infrared, and the folder whose images mostly have masks."""
+    key = _KEYS[0]
+    wanted = {key(mask) for mask in masks}
+    paired = Counter(image.path.parent for image in images if key(image) in wanted)
+    inside = Counter(image.path.parent for image in images)
+    versions: dict[Hashable, list[tuple[tuple[int, bool], Named]]] = defaultdict(list)
+    for image in images:
+        few = 2 * paired[image.path.parent] < inside[image.path.parent]
+        versions[key(image)].append(((spectral_rank(image.path, root), few), image))
+    spare = set()
+    for several in versions.values():
+        best = min(its for its, _ in several)
+        if sum(its == best for its, _ in several) == 1:
+            spare |= {image for its, image in several if its != best}
+    return [image for image in images if image not in spare], sorted(spare, key=str)
+
+
+def _same_groups(
+    images: Sequence[Named], masks: Sequence[Named]
+) -> tuple[list[Named], list[Named]]:
+    """Keep of the groups what both sides share; a mask's other folders name its kind where masks collide."""
+    sides = [{part for file in files for part in file.group} for files in (images, masks)]
+    shared = sides[0] & sides[1]
+    called: list[dict[str, str]] = [{part: part for part in shared} for _ in sides]
+    cuts = constant_affixes(sides[0] - shared, sides[1] - shared)
+    for names, side, cut in zip(called, sides, cuts or (), strict=False):
+        names |= {part: core for part in side - shared if (core := cut_off(part, cut))}
+    kept = [
+        [
+            replace(file, group=tuple(names[part] for part in file.group if part in names))
+            for file in files
+        ]
+        for files, names in zip((images, masks), called, strict=True)
+    ]
+    counts = Counter((mask.family, _KEYS[0](mask)) for mask in kept[1])
+    return kept[0], [
+        replace(mask, family=(*mask.family, *(p for p in old.group if p not in called[1])))
+        if counts[mask.family, _KEYS[0](mask)] > 1
+        else mask
+        for old, mask in zip(masks, kept[1], strict=True)
+    ]
 
 
 def image_files(root: Path) -> list[Path]:
@@ -118,22 +267,41 @@ def image_files(root: Path) -> list[Path]:
         found += [
             Path(place, name)
             for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+            if not name.startswith(".")
+            and Path(name).suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
         ]
     return found
 
 
 def _match(images: Iterable[Named], masks: Iterable[Named]) -> dict[Named, Named]:
-    lonely_images, lonely_masks = list(images), list(masks)
+    """Match by names as they are, and where that fails for most masks, without a constant affix."""
+    images, masks = list(images), list(masks)
+    partners = _match_keys(images, masks)
+    taken = set(partners.values())
+    lonely = [[i for i in images if i not in partners], [m for m in masks if m not in taken]]
+    if 2 * len(lonely[1]) < len(masks):
+        return partners
+    cuts = constant_affixes(*({file.stem for file in files} for files in lonely))
+    if cuts is None:
+        return partners
+    bare = [
+        {replace(file, stem=core): file for file in files if (core := cut_off(file.stem, cut))}
+        for files, cut in zip(lonely, cuts, strict=True)
+    ]
+    found = _match_keys(list(bare[0]), list(bare[1]))
+    return partners | {bare[0][image]: bare[1][mask] for image, mask in found.items()}
+
+
+def _match_keys(images: Sequence[Named], masks: Sequence[Named]) -> dict[Named, Named]:
     partners: dict[Named, Named] = {}
     for key in _KEYS:
-        ours, theirs = _single(lonely_images, key), _single(lonely_masks, key)
+        ours, theirs = _single(images, key), _single(masks, key)
         for value, image in ours.items():
             if value in theirs and not _contradict(image, theirs[value]):
                 partners[image] = theirs[value]
         taken = set(partners.values())
-        lonely_images = [image for image in lonely_images if image not in partners]
-        lonely_masks = [mask for mask in lonely_masks if mask not in taken]
+        images = [image for image in images if image not in partners]
+        masks = [mask for mask in masks if mask not in taken]
     return partners
 
 
@@ -148,8 +316,12 @@ def _single(files: Sequence[Named], key: Callable[[Named], Hashable]) -> dict[Ha
 
 def _best_families(
     images: Sequence[Named], masks: Sequence[Named]
-) -> tuple[dict[Named, Named], list[tuple[tuple[str, ...], int]]]:
-    """Match each kind of masks; the best one counts, others fill what it leaves."""
+) -> tuple[dict[Named, Named], list[tuple[tuple[str, ...], list[Named]]]]:
+    """Match each kind of masks; the best one counts, others fill what it leaves.
+
+    Returns:
+        The pairs, and for each kind, best first, the masks that were left aside.
+    """
     families: dict[tuple[str, ...], list[Named]] = defaultdict(list)
     for mask in masks:
         families[mask.family].append(mask)
@@ -165,10 +337,9 @@ def _best_families(
     aside = []
     for family in order:
         new = {image: mask for image, mask in matches[family].items() if image not in partners}
-        if len(new) < len(matches[family]):
-            aside.append((family, len(matches[family]) - len(new)))
+        aside.append((family, [m for i, m in matches[family].items() if i not in new]))
         partners |= new
-    return partners, [(order[0], len(matches[order[0]])), *aside] if order else []
+    return partners, aside
 
 
 def _by_looking(files: Sequence[Named]) -> list[Named]:
@@ -188,13 +359,32 @@ def _by_looking(files: Sequence[Named]) -> list[Named]:
     folders: dict[Path, list[Named]] = defaultdict(list)
     for file in files:
         folders[file.path.parent].append(file)
+    named = [file for inside in folders.values() for file in _by_twins(inside)]
+    if any(file.role == MASK for file in named):
+        return named
     flat = {place for place, inside in folders.items() if _holds_masks(inside)}
     if not flat or len(flat) == len(folders):
         return list(files)
     return [
-        replace(file, role=MASK, family=("few values",), group=())
-        if file.path.parent in flat
-        else replace(file, group=())
+        replace(file, role=MASK, family=("few values",)) if file.path.parent in flat else file
+        for file in files
+    ]
+
+
+def _by_twins(files: Sequence[Named]) -> list[Named]:
+    """Find masks in a folder where each file comes twice, once with something added to its name."""
+    cut = twin_affix({file.stem for file in files})
+    if cut is None:
+        return list(files)
+    stems = {file.stem for file in files}
+    longer = {file: core for file in files if (core := cut_off(file.stem, cut)) and core in stems}
+    masks = _holds_masks(list(longer)), _holds_masks([f for f in files if f not in longer])
+    if masks[0] == masks[1]:
+        return list(files)
+    return [
+        replace(file, role=MASK, family=cut, stem=longer.get(file, file.stem))
+        if (file in longer) == masks[0]
+        else replace(file, role=IMAGE, stem=longer.get(file, file.stem))
         for file in files
     ]
 
@@ -213,43 +403,6 @@ def _holds_masks(files: Sequence[Named]) -> bool:
     return True
 
 
-def _listed(root: Path, images: Sequence[Named]) -> dict[Path, str]:
-    """Return the split of each image that lists such as train.txt name."""
-    by_name: dict[str, Path | None] = {}
-    for image in images:
-        relative = image.path.relative_to(root)
-        for name in {
-            str(relative),
-            str(relative.with_suffix("")),
-            relative.name,
-            relative.stem,
-            image.stem,
-        }:
-            by_name[name] = None if by_name.get(name, image.path) != image.path else image.path
-    splits: dict[Path, str] = {}
-    for path in sorted(
-        [*root.glob("*.txt"), *root.glob("*/*.txt"), *root.glob("*/*/*.txt"), *root.glob("*.lst")]
-    ):
-        told = _LISTS.fullmatch(path.stem)
-        if not told:
-            continue
-        split = _SPLIT_OF.get(told[1].lower(), told[1].lower())
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
-            continue
-        names = [re.split(r"[\t, ]", line.strip())[0].strip('"') for line in lines if line.strip()]
-        met = [place for name in names if (place := _named(name, by_name)) is not None]
-        if names and len(met) >= 0.8 * len(names):
-            splits |= {place: splits.get(place, split) for place in met}
-    return splits
-
-
-def _named(name: str, by_name: dict[str, Path | None]) -> Path | None:
-    name = name.removeprefix("./")
-    return by_name.get(name) or by_name.get(Path(name).name) or by_name.get(Path(name).stem)
-
-
 def _names(paths: Sequence[Path], root: Path) -> list[str]:
     """Return stable short names: the stem, or more of the path where stems come twice."""
     stems = [path.stem for path in paths]
@@ -263,15 +416,14 @@ def _order(split: str) -> tuple[int, str]:
     return (known.index(split) if split in known else len(known), split)
 
 
-def _where(partners: dict[Named, Named], root: Path) -> str:
-    if not partners:
+def _where(partners: dict[Path, Path], images: Sequence[Named], root: Path) -> str:
+    image = next((image for image in images if image.path in partners), None)
+    if image is None:
         return ""
-    image, mask = next(iter(partners.items()))
+    mask = partners[image.path]
+    tails = [path.stem.rpartition(image.stem or path.stem)[2] for path in (image.path, mask)]
     shown = [
-        (
-            file.path.relative_to(root).parent
-            / f"*{file.path.stem.partition(file.stem)[2]}{file.path.suffix}"
-        ).as_posix()
-        for file in (image, mask)
+        (path.relative_to(root).parent / f"*{tail}{path.suffix}").as_posix()
+        for path, tail in zip((image.path, mask), tails, strict=True)
     ]
     return f"{shown[0]} with {shown[1]}"

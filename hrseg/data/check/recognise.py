@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hrseg.data.check.pairing import Found, pair_any
+from hrseg.data.check.result import counted
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.layouts.pairs import gather_lonely
 from hrseg.errors import DataError, unknown_choice
 
 SIGNS: dict[str, tuple[tuple[tuple[str, ...], ...], str]] = {
-    "cityscapes": ((("leftImg8bit", "gt*"),), r"_leftImg8bit$"),
+    "cityscapes": ((("leftImg8bit", "gt*"), ("*/leftImg8bit", "*/gt*")), r"_leftImg8bit$"),
     "ade20k": ((("images/training", "annotations/training"),), r"^ADE_"),
     "pascal_context": (
         (
@@ -58,7 +59,9 @@ class Tree:
         layout: A row of LAYOUTS; "folder" for one's own files.
         found: Its pairs, and what has no partner.
         similar: Known layouts that it lies like without being one.
-        plain: Whether data.layout and data.root alone give these pairs.
+        plain: Whether data.layout and data.root alone (and the pattern) give these pairs.
+        masks: Pattern of the masks that the user gave.
+        unmasked: Class of the images without a mask that the user gave.
     """
 
     root: Path
@@ -66,30 +69,39 @@ class Tree:
     found: Found
     similar: tuple[str, ...] = ()
     plain: bool = True
+    masks: str | None = None
+    unmasked: str | None = None
     splits: dict[str, list[Pair]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.splits = self.found.splits
 
 
-def recognise(root: Path, layout: str | None = None) -> Tree:
+def recognise(
+    root: Path, layout: str | None = None, masks: str | None = None, unmasked: str | None = None
+) -> Tree:
     """Find out how a tree lies, and pair its files.
 
     Args:
         root: Its folder.
         layout: A row of LAYOUTS, where somebody knows.
+        masks: Pattern of the mask of an image, see `mask_of`; makes it layout "folder".
+        unmasked: Class of images without a mask; makes it layout "folder". None leaves them out.
 
     Raises:
+        ConfigError: The pattern cannot be used.
         DataError: No such folder or layout, or nothing that could be paired.
     """
     if not root.is_dir():
         raise DataError(f"Folder {root} does not exist. Give the folder of a dataset.")
     if layout is not None and layout not in LAYOUTS:
         raise DataError(unknown_choice("layout", layout, LAYOUTS))
-    if layout not in (None, "folder"):
-        return Tree(root, layout, known(root, str(layout)))
+    own_files = layout == "folder" or masks is not None or unmasked is not None
+    if layout is not None and not own_files:
+        found = known(root, layout)
+        return Tree(root, layout, found, plain=_is_whole(found))
     similar = []
-    for name in SIGNS if layout is None else ():
+    for name in SIGNS if not own_files else ():
         if not _lies_like(root, name):
             continue
         try:
@@ -97,21 +109,29 @@ def recognise(root: Path, layout: str | None = None) -> Tree:
         except DataError:
             continue
         if _called_like(root, name, found):
-            return Tree(root, name, found)
+            return Tree(root, name, found, plain=_is_whole(found))
         similar.append(name)
-    return own(root, tuple(similar))
+    return own(root, tuple(similar), masks, unmasked)
 
 
-def own(root: Path, similar: tuple[str, ...] = ()) -> Tree:
+def own(
+    root: Path,
+    similar: tuple[str, ...] = (),
+    masks: str | None = None,
+    unmasked: str | None = None,
+) -> Tree:
     """Take a tree as one's own images and masks.
 
     Raises:
         DataError: No image, or no mask.
     """
-    found = pair_any(root)
+    found = pair_any(root, masks)
     if not any(pair.mask for pairs in found.splits.values() for pair in pairs):
         raise DataError(_nothing(root, found))
-    return Tree(root, "folder", found, similar, plain=_is_plain(root, found))
+    if unmasked is not None:
+        found.add_bare(root)
+    plain = _is_plain(root, found, masks, unmasked is not None)
+    return Tree(root, "folder", found, similar, plain, masks, unmasked)
 
 
 def known(root: Path, layout: str) -> Found:
@@ -160,14 +180,19 @@ def _called_like(root: Path, layout: str, found: Found) -> bool:
     return fitting > len(stems) / 2
 
 
-def _is_plain(root: Path, found: Found) -> bool:
-    """Say whether layout "folder" finds the same pairs in train and val by itself."""
-    if not {"train", "val"} <= set(found.splits) or found.images_alone or found.masks_alone:
+def _is_whole(found: Found) -> bool:
+    """Say whether train and val are there and nothing lacks a partner."""
+    return {"train", "val"} <= set(found.splits) and not found.images_alone + found.masks_alone
+
+
+def _is_plain(root: Path, found: Found, masks: str | None, bare: bool) -> bool:
+    """Say whether layout "folder" finds the same pairs in all splits by itself."""
+    if not _is_whole(found):
         return False
     try:
         for split, pairs in found.splits.items():
-            theirs = {(pair.image, pair.mask) for pair in find_pairs("folder", root, split)}
-            if theirs != {(pair.image, pair.mask) for pair in pairs}:
+            theirs = find_pairs("folder", root, split, masks=masks, bare=bare)
+            if {pair[:2] for pair in theirs} != {pair[:2] for pair in pairs}:
                 return False
     except DataError:
         return False
@@ -175,16 +200,29 @@ def _is_plain(root: Path, found: Found) -> bool:
 
 
 def _nothing(root: Path, found: Found) -> str:
-    alone = len(found.images_alone)
-    if alone:
+    images, masks = found.images_alone, found.masks_alone
+    told = f" {' '.join(found.notes)}" if found.notes else ""
+    if images and masks:
+        image, mask = (paths[0].relative_to(root).as_posix() for paths in (images, masks))
         return (
-            f"{root} holds {alone:,} images and no mask that belongs to one, such as "
-            f"{found.images_alone[0].relative_to(root)}. A mask is a file of the same name in a folder called masks, "
-            "labels or annotations, or NAME_mask.png beside the image. Polygons become masks with: hrseg data convert"
+            f"{root} holds {counted(len(images), 'image')} such as {image}, and {counted(len(masks), 'mask')} such as "
+            f"{mask}, but no name of one fits a name of the other. Call them alike, or say where the mask of an image "
+            f"lies, for example --masks '{_pattern(masks[0].relative_to(root))}'.{told}"
         )
-    if found.masks_alone:
+    if images:
         return (
-            f"{root} holds {len(found.masks_alone):,} masks and no image that belongs to one, such as "
-            f"{found.masks_alone[0].relative_to(root)}. Put the images into a folder called images."
+            f"{root} holds {counted(len(images), 'image')} and no mask that belongs to one, such as "
+            f"{images[0].relative_to(root)}. A mask is a file of the same name in a folder called masks, "
+            "labels or annotations, or NAME_mask.png beside the image; --masks takes a pattern of any other place. "
+            f"Polygons become masks with: hrseg data convert.{told}"
         )
-    return f"{root} holds no image. Give the folder that holds both images and masks; unpack archives first."
+    if masks:
+        return (
+            f"{root} holds {counted(len(masks), 'mask')} and no image that belongs to one, such as "
+            f"{masks[0].relative_to(root)}. Put the images into a folder called images.{told}"
+        )
+    return f"{root} holds no image. Give the folder that holds both images and masks; unpack archives first.{told}"
+
+
+def _pattern(mask: Path) -> str:
+    return (mask.parent / f"{{stem}}{mask.suffix}").as_posix()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hrseg.data.check.scan import Look
+from hrseg.imaging import NAN_ID
 
 Level = Literal["error", "warning", "note"]
 Role = Literal["class", "ignored", "unknown"]
@@ -41,6 +42,11 @@ class Seen:
         pixels: All its pixels.
         images: Masks that hold it.
         by_split: Split → pixels.
+        edge: Pixels of which a neighbour, of eight, has another value.
+        soft: Pixels whose value lies between those of their left and right, or upper and lower, neighbours: what
+            smoothing leaves, and lines of one pixel between two others.
+        sharp: Borders in the masks that hold it, between runs of one value on either side.
+        inside: The masks in which it has areas.
     """
 
     value: int
@@ -48,6 +54,10 @@ class Seen:
     pixels: int = 0
     images: int = 0
     by_split: Counter[str] = field(default_factory=Counter)
+    edge: int = 0
+    soft: int = 0
+    sharp: int = 0
+    inside: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,18 @@ def counted(count: int, noun: str) -> str:
         ('1 mask', '1,200 images')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def value_text(value: int, of_colors: bool = False) -> str:
+    """Write a value of a mask: an id, or the color 0xRRGGBB.
+
+    Example:
+        >>> value_text(7), value_text(0x804080, of_colors=True)
+        ('7', '(128, 64, 128)')
+    """
+    if of_colors:
+        return str((value >> 16, value >> 8 & 255, value & 255))
+    return "NaN" if value == NAN_ID else str(value)
 
 
 def percent(share: float) -> str:

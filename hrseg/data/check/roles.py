@@ -1,12 +1,17 @@
-"""What the name of a file or folder says: image or mask, which split, and what remains to pair by.
+"""Role (image or mask), split and pairing key of a file, read from the names of its folders and its own.
 
-People call their folders in a hundred ways; the words stand in tables here, and nothing is opened.
+Nothing is opened. Words stand in tables; a folder name of several words counts where all of them are known, or where
+a folder of the other kind has the same other words: north_rgb beside north_gt, fire_train beside fire_test.
 """
 
 import re
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+
+from hrseg.imaging import IMAGE_SUFFIXES
 
 IMAGE, MASK, OTHER = "image", "mask", "other"
 
@@ -17,23 +22,24 @@ _WORDS: dict[str, str] = {
             IMAGE,
             "image images img imgs imgdir imagedir jpegimages jpegs jpg png pic pics picture pictures photo "
             "photos rgb input inputs original originals originalimages raw rawimages src source frame frames "
-            "leftimg8bit stillsraw stillsrawfull scans tiles patches x",
+            "leftimg8bit stillsraw stillsrawfull scans tiles patches ortho orthophoto orthophotos irrg rgbir x",
         ),
         (
             MASK,
             "mask masks label labels lbl lbls gt gts gtfine gtcoarse groundtruth groundtruths truth annotation "
             "annotations annot annots anno annos ann anns anndir labeldir maskdir segmentation segmentations "
             "segmentationclass segmentationclassraw segmentationclasspng segmentationclassaug segmentationmasks seg "
-            "segs segmentationmask semantic semanticmasks target targets manual 1stmanual 1stho labelids "
+            "segs msk msks lab parsing parsings categoryids segmentationmask "
+            "semantic semanticmasks semseg target targets manual 1stmanual 1stho labelids "
             "labelsindexed labeledapproved labeledapprovedfull binarymask binarymasks maskpng maskspng masksmachine "
-            "labelpng labelspng labelcol colormask colormasks colourmasks rgbmasks maskrgb masksrgb y",
+            "labelpng labelspng labelcol colormap colormaps colormask colormasks colourmasks rgbmasks maskrgb "
+            "masksrgb segmap segmaps y",
         ),
         (
             OTHER,
             "segmentationobject instance instances instancemask instancemasks overlay overlays vis visual "
-            "visualization "
-            "visualisation preview previews superpixel superpixels edges boundaries fov masksvisual "
-            "maskshuman pseudocolorlabel depth disparity thumbnails thumbs",
+            "visualization visualisation preview previews superpixel superpixels edges boundaries fov masksvisual "
+            "maskshuman pseudocolorlabel depth disparity thumbnails thumbs panoptic panseg insseg bitmasks",
         ),
     )
     for word in words.split()
@@ -43,32 +49,46 @@ _WORDS: dict[str, str] = {
 _SPLITS: dict[str, str] = {
     **dict.fromkeys(("training", "trainset", "train"), "train"),
     **dict.fromkeys(("validation", "validate", "valset", "valid", "val", "dev"), "val"),
-    **dict.fromkeys(("testing", "testset", "test"), "test"),
+    **dict.fromkeys(("evaluation", "eval"), "val"),
+    **dict.fromkeys(("testing", "testset", "test", "holdout", "heldout"), "test"),
 }
+_SHORT_SPLITS = {"tr": "train", "ts": "test"}  # imagesTr, labelsTs; too short to count alone
+_NEUTRAL = frozenset(
+    (
+        *("data", "dataset", "datasets", "set", "dir", "folder", "file", "files", "split", "part"),
+        *("all", "final", "full", "new", "public", "private", "crops", "samples"),
+    )
+)
 
 _ENDS: dict[str, str] = {
     word.lower(): role
     for role, words in (
-        (IMAGE, "leftImg8bit image images img rgb sat photo input training test im x"),
+        (
+            IMAGE,
+            "leftImg8bit image images img rgb irrg rgbir sat photo input training test im x",
+        ),
         (
             MASK,
-            "gtFine_labelIds gtFine_labelTrainIds gtCoarse_labelIds labelIds labelTrainIds groundtruth ground_truth "
-            "ground-truth instance_color_RGB segmentation annotation annotations binary_mask color_mask colour_mask "
-            "mask_color mask_rgb masks mask labels label lbl seg gt anno annot truth target manual1 manual 1stHO lab "
-            "color_labels L",
+            "gtFine_labelIds gtFine_labelTrainIds gtCoarse_labelIds gtFine_color gtCoarse_color gtFine gtCoarse "
+            "labelIds labelTrainIds groundtruth ground_truth ground-truth instance_color_RGB segmentation segmap "
+            "semantic annotation annotations binary_mask color_mask colour_mask mask_color mask_rgb masks mask "
+            "labels label lbl seg gt anno annot truth target manual1 manual 1stHO lab color_labels fuse color L",
         ),
         (
             OTHER,
-            "gtFine_instanceIds gtFine_color gtCoarse_instanceIds gtCoarse_color instanceIds instance overlay preview",
+            "gtFine_instanceIds gtCoarse_instanceIds instanceIds instance instances panoptic overlay preview "
+            "depth disparity save vis",
         ),
     )
     for word in words.split()
 }
 """Word at the end of a file's name → role."""
+_ONLY_IN_MASKS = frozenset(("l", "color"))  # x_color.png is a photo, unless its folder holds masks
 _END = re.compile(
-    rf"(?<=.)[-_. ]({'|'.join(sorted(map(re.escape, _ENDS), key=len, reverse=True))})$", re.I
+    rf"(?<=.)[-_. ]+({'|'.join(sorted(map(re.escape, _ENDS), key=len, reverse=True))})$", re.I
 )
 _START = re.compile(r"^(mask|label|gt|seg|annotation|image|img)s?(?:[-_. ]+|(?=\d))(?=.)", re.I)
+_TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 @dataclass(frozen=True)
@@ -92,27 +112,52 @@ class Named:
     stem: str
 
 
-def read_name(path: Path, root: Path) -> Named:
-    """Read role, split and key of a file from its place below the root."""
+def read_names(paths: Sequence[Path], root: Path) -> list[Named]:
+    """Read role, split and key of each file from its place below the root."""
+    folders = {part for path in paths for part in path.relative_to(root).parts[:-1]}
+    told = {name: (*folder_words(name), "") for name in folders}
+    told |= _told_by_others(name for name in folders if told[name] == ("", "", ""))
+    return _with_splits([_read_name(path, root, told) for path in paths])
+
+
+def _with_splits(files: list[Named]) -> list[Named]:
+    """Read the split from the files' own names, such as train_1.png and test_1.png, if there are several."""
+    told = {file: _split_of(file.path.stem) for file in files if not file.split}
+    if len(set(told.values()) - {""}) < 2:
+        return files
+    return [replace(file, split=told.get(file, "") or file.split) for file in files]
+
+
+def _split_of(stem: str) -> str:
+    words = [word.lower() for word in _TOKEN.findall(stem)] or [""]
+    return next((_SPLITS[word] for word in (words[0], words[-1]) if word in _SPLITS), "")
+
+
+def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) -> Named:
     role, split = "", ""
     family: list[str] = []
     group: list[str] = []
     for part in path.relative_to(root).parts[:-1]:
-        its_role, its_split = folder_words(part)
+        its_role, its_split, its_group = told[part]
         split = its_split or split
         role = its_role or role
         if its_role in (MASK, OTHER):
-            family.append(_squeezed(part) if not its_split else its_role)
-        if not its_role and not its_split:
-            group.append(part)
+            family.append(_squeezed(part) if not its_split and not its_group else its_role)
+        if its_group or not (its_role or its_split):
+            group.append(its_group or part)
     stem, ends = _bare(path.stem)
-    roles = [_ENDS.get(end, IMAGE if end in ("image", "img") else MASK) for end in ends]
+    if not role and len(stem) > 1 and _squeezed(stem) in _WORDS:
+        stem, ends = "", [*ends, stem.lower()]  # image.png and mask.png of one folder
+    if role != MASK:
+        ends = [end for end in ends if end not in _ONLY_IN_MASKS]
+    roles = [_ENDS.get(end) or _WORDS.get(_squeezed(end), MASK) for end in ends]
     telling = next((word for word in (OTHER, MASK, IMAGE) if word in roles), "")
-    if telling in (MASK, OTHER) and role in ("", IMAGE) and not (ends == ["l"] and role != MASK):
-        role = telling
+    if role == MASK:  # labelIds, color and instanceIds of one folder are three kinds
+        family += ends
+    elif telling in (MASK, OTHER) and role != OTHER:
         family += [end for end, its in zip(ends, roles, strict=True) if its == telling]
-    elif not role and telling == IMAGE:
-        role = IMAGE
+    if telling == OTHER or not role or (telling, role) == (MASK, IMAGE):
+        role = telling
     return Named(path, role, split, tuple(family), tuple(group), stem)
 
 
@@ -123,8 +168,10 @@ def folder_words(name: str) -> tuple[str, str]:
     Example:
         >>> folder_words("JPEGImages"), folder_words("trainannot"), folder_words("val_images")
         (('image', ''), ('mask', 'train'), ('image', 'val'))
-        >>> folder_words("testimony")
-        ('', '')
+        >>> folder_words("test_data"), folder_words("masks_png"), folder_words("imagesTs")
+        (('', 'test'), ('mask', ''), ('image', 'test'))
+        >>> folder_words("testimony"), folder_words("train_val"), folder_words("north_rgb")
+        (('', ''), ('', ''), ('', ''))
     """
     word = _squeezed(name)
     for candidate in (word, word.rstrip("0123456789")):
@@ -134,9 +181,45 @@ def folder_words(name: str) -> tuple[str, str]:
             if candidate == start:
                 return "", split
             for rest in (candidate.removeprefix(start), candidate.removesuffix(start)):
-                if rest != candidate and rest.rstrip("0123456789") in _WORDS:
-                    return _WORDS[rest.rstrip("0123456789")], split
-    return "", ""
+                rest = rest.rstrip("0123456789") if rest != candidate else ""
+                if rest in _WORDS or rest in _NEUTRAL:
+                    return _WORDS.get(rest, ""), split
+    role, split, others = _tokens(name)
+    return ("", "") if others else (role, split)
+
+
+def _tokens(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """Return role and split that single words of a name tell, and the words that tell nothing."""
+    words = [word.lower() for word in _TOKEN.findall(name)]
+    roles = {_WORDS[word] for word in words if word in _WORDS and len(word) > 1}
+    splits = _SPLITS | (_SHORT_SPLITS if roles else {})
+    told = {splits[word] for word in words if word in splits}
+    others = tuple(
+        word
+        for word in words
+        if not (word in _NEUTRAL or word.isdigit() or word in splits)
+        and (word not in _WORDS or len(word) == 1)
+    )
+    role = next((role for role in (OTHER, MASK, IMAGE) if role in roles), "")
+    return role, told.pop() if len(told) == 1 else "", others + ("?",) * (len(told) > 1)
+
+
+def _told_by_others(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Return role, split and remaining words of folders that differ by words of a role or a split alone."""
+    alike = defaultdict(list)
+    for name in names:
+        role, split, others = _tokens(name)
+        numbers = tuple(re.findall(r"\d+", name))
+        alike[others, numbers].append((name, role, split))
+    found = {}
+    for (others, numbers), members in alike.items():
+        by_role = {IMAGE, MASK} <= {role for _, role, _ in members}
+        by_split = len({split for _, _, split in members} - {""}) > 1
+        for name, role, split in members:
+            if (by_role and role) or (by_split and split):
+                rest = "-".join(others + numbers)
+                found[name] = (role if by_role else "", split if by_split else "", rest)
+    return found
 
 
 def _squeezed(name: str) -> str:
@@ -144,29 +227,39 @@ def _squeezed(name: str) -> str:
 
 
 def _bare(stem: str) -> tuple[str, list[str]]:
-    """Take the words of a role from both ends of a name."""
+    """Take the words of a role, and the suffix of another image file, from both ends of a name."""
     ends = []
     start = _START.match(stem)
     if start:
         ends.append(start[1].lower())
         stem = stem[start.end() :]
-    while found := _END.search(stem):
-        ends.append(found[1].lower())
-        stem = stem[: found.start()]
-    return stem, ends
+    while True:
+        if Path(stem).suffix.lower() in IMAGE_SUFFIXES:  # a.jpg.png, a.jpg_mask.png
+            stem = Path(stem).stem
+        elif found := _END.search(stem):
+            ends.append(found[1].lower())
+            stem = stem[: found.start()]
+        else:
+            return stem, ends
 
 
 RANKS = (
     *("labelids", "segmentationclassraw", "1stmanual", "manual1", "masksmachine", "labelsindexed"),
     *("segmentationclass", "labels", "label", "masks", "mask", "labeltrainids"),
-    *("colormask", "colormasks", "labelcol", "maskcolor", "color"),
 )
 """Words of masks, best first, where a tree has several kinds of them."""
 
 
-def rank(family: tuple[str, ...]) -> int:
-    """Say how good a kind of masks is: ids before colours, hand work before helpers."""
-    words = [re.sub(r"[^a-z0-9]", "", word) for word in family]
+def rank(family: tuple[str, ...]) -> tuple[bool, bool, int]:
+    """Say how good a kind of masks is: ids before colours, classes before lanes, hand work before helpers."""
+    words = [_squeezed(word) for word in family]
     places = [RANKS.index(word) for word in words if word in RANKS]
-    worse = any("color" in word or "colour" in word or "rgb" in word for word in words)
-    return (max(places) if places else len(RANKS) // 2) + (len(RANKS) if worse else 0)
+    colours = any("color" in word or "colour" in word or "rgb" in word for word in words)
+    # the last known word is the nearest to the file: labels/sem_seg/masks
+    return colours, "semseg" not in words, places[-1] if places else len(RANKS) // 2
+
+
+def spectral_rank(path: Path, root: Path) -> int:
+    """Say how well an image shows visible color, by the words of its path: RGB, unknown, infrared."""
+    words = {word.lower() for word in _TOKEN.findall(str(path.relative_to(root)))}
+    return 2 if words & {"irrg", "rgbir", "nir", "ir", "dsm", "ndsm"} else int("rgb" not in words)

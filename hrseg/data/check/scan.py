@@ -42,6 +42,9 @@ class Look:
         mask_form: How the mask file does; None without a mask and for MATLAB files.
         kind: What the mask holds: "ids", "colours", "photo" (too many colours), or "" where there is none.
         values: Id, or colour as 0xRRGGBB, → pixels.
+        edge: The same of pixels of which a neighbour, of eight, has another value.
+        soft: The same of pixels between two neighbours' values, as smoothing makes them.
+        sharp: Borders between runs of one value on either side, in which smoothing leaves a step.
         sums: Sum of R, G, B over the image, and of their squares.
         digest: Of the decoded image.
         thumb: The image in grey, uint8 (16, 16), to find copies that were saved anew.
@@ -57,6 +60,9 @@ class Look:
     mask_form: Stored | None = None
     kind: str = ""
     values: dict[int, int] | None = None
+    edge: dict[int, int] | None = None
+    soft: dict[int, int] | None = None
+    sharp: int = 0
     sums: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0,) * 3, (0.0,) * 3)
     digest: bytes = b""
     thumb: bytes = b""
@@ -170,22 +176,54 @@ def _of_image(image: np.ndarray) -> dict[str, object]:
 
 def _of_mask(ids: np.ndarray) -> dict[str, object]:
     size = ids.shape[:2]
-    if ids.ndim == 2:
-        return {"mask_size": size, "kind": "ids", "values": _count(ids)}
-    packed = (
-        (ids[..., 0].astype(np.int32) << 16) | (ids[..., 1].astype(np.int32) << 8) | ids[..., 2]
-    )
-    values = _count(packed)
-    if len(values) > MOST_COLOURS:
+    of_colors = ids.ndim == 3
+    if of_colors:
+        wide = ids.astype(np.int32)
+        ids = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    values = _count(ids)
+    if of_colors and len(values) > MOST_COLOURS:
         return {"mask_size": size, "kind": "photo", "values": {}}
-    return {"mask_size": size, "kind": "colours", "values": values}
+    kind = "colours" if of_colors else "ids"
+    return {"mask_size": size, "kind": kind, "values": values} | _borders(ids, of_colors)
+
+
+def _borders(ids: np.ndarray, of_colors: bool) -> dict[str, object]:
+    """Count, of each value, the pixels at borders and those between their neighbours, and the sharp borders."""
+    inner = np.zeros(ids.shape, bool)
+    soft = np.zeros(ids.shape, bool)
+    sharp = 0
+    if min(ids.shape) >= 3:
+        same = [ids[:, 1:] == ids[:, :-1], ids[1:] == ids[:-1]]
+        three = same[0][:, 1:] & same[0][:, :-1]  # in a row
+        middle = same[1][:, 1:-1]
+        inner[1:-1, 1:-1] = three[:-2] & three[1:-1] & three[2:] & middle[1:] & middle[:-1]
+        for across, equal in ((ids, same[0]), (ids.T, same[1].T)):
+            row, column = np.nonzero(~equal[:, 1:] & ~equal[:, :-1])
+            left, value, right = (_channels(across[row, column + i], of_colors) for i in range(3))
+            low, high = np.minimum(left, right), np.maximum(left, right)
+            bent = ((low <= value) & (value <= high)).all(0) & (low < high).any(0)
+            (soft if across is ids else soft.T)[row[bent], column[bent] + 1] = True
+            row, column = np.nonzero(equal[:, :-2] & ~equal[:, 1:-1] & equal[:, 2:])
+            before, after = (_channels(across[row, column + i], of_colors) for i in (1, 2))
+            sharp += int((np.abs(before - after).max(0, initial=0) > 1).sum())
+    return {"edge": _count(ids[~inner]), "soft": _count(ids[soft]), "sharp": sharp}
+
+
+def _channels(values: np.ndarray, of_colors: bool) -> np.ndarray:
+    """Split packed colors. Shape: (N,) → (C, N)."""
+    wide = values.astype(np.int64)
+    return np.stack([wide >> 16, wide >> 8 & 255, wide & 255] if of_colors else [wide])
 
 
 def _count(values: np.ndarray) -> dict[int, int]:
     """Count values; masks have long runs, so it is the runs that are sorted."""
     flat = values.ravel()
     if flat.dtype == np.uint8:
-        counts = np.array(Image.fromarray(values).histogram()) if flat.size else np.zeros(256, int)
+        counts = (
+            np.bincount(flat)
+            if flat.size < 2**18 or values.ndim != 2
+            else np.array(Image.fromarray(values).histogram())
+        )
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]])[: flat.size])
     lengths = np.diff(np.append(starts, flat.size))

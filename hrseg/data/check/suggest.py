@@ -4,15 +4,17 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.copies import Couple, joined
+from hrseg.data.check.copies import Couple, couples_of, joined
+from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.recognise import Tree
-from hrseg.data.check.result import ClassRow, Recipe, counted
+from hrseg.data.check.result import ClassRow, Finding, Recipe, counted, named
 from hrseg.data.check.scan import Look
+from hrseg.data.layouts import LAYOUTS
 
 CROP_AREA = 512 * 1024
 """Pixels of the largest crop that is suggested."""
@@ -71,10 +73,10 @@ def divide(
     wanted = max(1, round(val_share * len(looks)))
     val: set[int] = set()
     for group in order:
-        if len(val) + len(group) <= max(wanted, 1) and len(val) < wanted:
+        if len(val) + len(group) <= min(wanted, len(looks) - 1):
             val |= set(group)
     if not val and len(order) > 1:
-        smallest = min(order, key=len)
+        smallest: list[int] = min(order, key=len)
         val = set(smallest)
     return {
         "train": [look for i, look in enumerate(looks) if i not in val],
@@ -82,60 +84,150 @@ def divide(
     }
 
 
-def suggest(
+@dataclass
+class Parts:
+    """Who is in which split of the recipe.
+
+    Attributes:
+        splits: train, val and test → what can be used of them.
+        by_lists: Whether lists must say so.
+        findings: What is to be told about it.
+    """
+
+    splits: dict[str, list[Look]]
+    by_lists: bool
+    findings: list[Finding] = field(default_factory=list)
+
+
+def part(
     tree: Tree,
     looks: Sequence[Look],
+    couples: Sequence[Couple] = (),
+    *,
+    val_share: float = 0.2,
+    seed: int = 0,
+    by: str | None = None,
+) -> Parts:
+    """Divide what can be used into train and val, unless the tree is divided already; test stays test.
+
+    Args:
+        tree: Where the files lie.
+        looks: What they showed.
+        couples: Images that must stay in one split.
+        val_share: Part that validates where there is no split.
+        seed: Of that division.
+        by: What else stays together, see `group_images`; None keeps folders whole that look like patients or flights.
+
+    Raises:
+        ConfigError: `by` cannot be used.
+        DataError: `by` makes fewer than two groups.
+    """
+    able = [look for look in looks if look.pair.mask or tree.unmasked is not None]
+    good = [look for look in able if look.good]
+    splits: dict[str, list[Look]] = defaultdict(list)
+    for look in good:
+        splits[look.split].append(look)
+    splits["test"] = [x for x in looks if x.split == "test" and x.good]
+    parts = Parts(splits, by_lists=not tree.plain or len(good) < len(able))
+    if splits["train"] and splits["val"]:
+        return parts
+    parts.by_lists = True
+    pool = [look for look in good if look.split != "test"]
+    if not pool:
+        if good:
+            parts.findings.append(Finding("error", "only_test", _ONLY_TEST))
+        return parts
+    names = {look.pair: _place(tree.root, look) for look in pool}
+    folders = telling_folders(names) if by is None else []
+    groups = group_images(names, "folder" if folders else by or "none")
+    if by not in (None, "none") and len(groups) < 2 < len(pool):
+        raise too_few(groups, by, ("train", "val"))
+    place = {look.pair: index for index, look in enumerate(pool)}
+    within = [
+        (place[looks[i].pair], place[looks[j].pair])
+        for i, j in couples
+        if looks[i].pair in place and looks[j].pair in place
+    ]
+    together = [*within, *couples_of([[place[pair] for pair in g] for g in groups.values()])]
+    splits |= divide(pool, together, val_share, seed)
+    if folders:
+        lost = _values(pool) - _values(splits["train"])
+        if lost or not splits["val"]:
+            splits |= divide(pool, within, val_share, seed)
+        parts.findings.append(Finding("note", "folders", _of_folders(folders, len(lost))))
+    if not splits["val"]:
+        splits["val"] = splits["train"][:1]
+        parts.findings.append(Finding("warning", "one_image", _ONE_IMAGE))
+    return parts
+
+
+_ONLY_TEST = (
+    "All pairs lie in split 'test', and no training uses a test. If they are not one, rename the folder or the list, "
+    "or divide them: hrseg data split ROOT --from test"
+)
+_ONE_IMAGE = (
+    "There is one usable image, or copies of one: it is learned and validated alike, so the score says nothing about "
+    "other images. Add images."
+)
+
+
+def _of_folders(folders: Sequence[str], lost: int) -> str:
+    text = f"Images lie in {len(folders)} folders ({named(folders)}): patients, flights or films?"
+    if lost:
+        return (
+            f"{text} Each whole in one split (--by folder) would leave the training without {counted(lost, 'value')} "
+            "of the masks, so single images are divided. Divide by hand if images of a folder look alike."
+        )
+    return f"{text} The recipe keeps each in one split; --by none divides single images."
+
+
+def _values(looks: Sequence[Look]) -> set[int]:
+    return {value for look in looks for value in look.values or ()}
+
+
+def _place(root: Path, look: Look) -> str:
+    path = look.pair.image
+    return (
+        (path.relative_to(root) if path.is_relative_to(root) else path).with_suffix("").as_posix()
+    )
+
+
+def suggest(
+    tree: Tree,
+    parts: Parts,
     rows: Sequence[ClassRow],
     *,
     labels: str | None,
     table_text: str | None,
     start: Start,
-    couples: Sequence[Couple] = (),
-    val_share: float = 0.2,
-    seed: int = 0,
 ) -> Recipe | None:
     """Make the recipe.
 
     Args:
         tree: Where the files lie.
-        looks: What they showed.
+        parts: Who is in which split.
         rows: Classes and their shares.
         labels: Name or path of an existing table; None takes the layout's or `table_text`.
         table_text: A table to be written beside the recipe.
         start: Network and weights to start from.
-        couples: Images that must stay in one split.
-        val_share: Part that validates where there is no split.
-        seed: Of that division.
 
     Returns:
         None where nothing can be learned.
     """
-    good = [look for look in looks if look.good and look.pair.mask]
-    parts = defaultdict(list)
-    for look in good:
-        parts[look.split].append(look)
-    lists: dict[str, str] = {}
-    if tree.layout == "folder" and not (
-        tree.plain and len(good) == sum(bool(x.pair.mask) for x in looks)
-    ):
-        if not (parts["train"] and parts["val"]):
-            pool = parts["train"] + parts["all"] + parts["val"] or good
-            place = {id(look): index for index, look in enumerate(pool)}
-            position = {index: place.get(id(look)) for index, look in enumerate(looks)}
-            inside = [
-                (a, b)
-                for i, j in couples
-                if (a := position[i]) is not None and (b := position[j]) is not None
-            ]
-            parts |= divide(pool, inside, val_share, seed)
-            parts["val"] = parts["val"] or parts["train"][:1]
-        tests = [look for look in looks if look.split == "test" and not look.image_error]
-        lists = {split: _list(tree.root, parts[split]) for split in ("train", "val")}
-        if tests:
-            lists["test"] = _list(tree.root, [look for look in tests if look.good])
-    train = parts["train"] or good
-    if not train or not any(row.role == "class" for row in rows):
+    train = parts.splits["train"]
+    classes = {row.name for row in rows if row.role == "class" and row.pixels} | {tree.unmasked}
+    if not train or len(classes - {None}) < 2:
         return None
+    lists = {}
+    if parts.by_lists:
+        used = [split for split in ("train", "val", "test") if parts.splits[split]]
+        lists = {split: _list(tree.root, parts.splits[split]) for split in used}
+        tables = {look.pair.table or LAYOUTS[tree.layout].table for look in train}
+        if tree.layout != "folder" and labels is None:
+            if len(tables) > 1:
+                return None  # a list cannot say which mask is numbered in which way
+            labels = tables.pop()
+        tree = replace(tree, layout="folder")
     crop = suggest_crop([look.size for look in train])
     batch = _batch(crop, len(train))
     epochs = min(max(math.ceil(STEPS * batch / len(train)), EPOCHS[0]), EPOCHS[1])
@@ -187,6 +279,8 @@ def _template(
         "data:",
         f"  layout: {tree.layout}",
         f"  root: {_quoted(str(tree.root.resolve()))}",
+        *([f"  masks: {_quoted(tree.masks)}"] if tree.masks is not None else []),
+        *([f"  unmasked: {_quoted(tree.unmasked)}"] if tree.unmasked is not None else []),
     ]
     if table_text is not None:
         lines.append("  labels: '{beside}/labels.yaml'")

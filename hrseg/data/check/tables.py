@@ -3,21 +3,19 @@
 Every guess is told as a finding, since a wrong table teaches nonsense without any error.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hrseg.data.check.by_colours import by_colours
-from hrseg.data.check.by_ids import by_ids
+from hrseg.data.check.by_ids import by_ids, set_aside
 from hrseg.data.check.draft import Draft
+from hrseg.data.check.levels import Levels, find_levels
 from hrseg.data.check.names import Names
-from hrseg.data.check.result import Finding, Seen
-from hrseg.data.labels import (
-    IGNORE_INDEX,
-    MAX_CLASSES,
-    LabelSet,
-)
+from hrseg.data.check.result import Finding, Level, Seen, counted, percent, value_text
+from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, LabelSet
+from hrseg.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -28,65 +26,119 @@ class Guess:
     findings: tuple[Finding, ...] = ()
 
 
-def guess_table(
-    ids: Mapping[int, Seen],
-    colours: Mapping[int, Seen],
-    masks: int,
-    names: Names | None = None,
-    palette: np.ndarray | None = None,
-) -> Guess:
+@dataclass(frozen=True)
+class Masks:
+    """What all masks of a dataset hold.
+
+    Attributes:
+        ids: Values of masks of ids.
+        colours: Values of masks of colours, 0xRRGGBB.
+        count: How many masks there are.
+        palette: Colours of palette masks.
+        jpeg: Whether one was saved as JPEG.
+        nodata: Values that the files themselves call "no data".
+    """
+
+    ids: Mapping[int, Seen]
+    colours: Mapping[int, Seen] = field(default_factory=dict)
+    count: int = 1
+    palette: np.ndarray | None = None
+    jpeg: bool = False
+    nodata: frozenset[float] = frozenset()
+
+
+def guess_table(masks: Masks, names: Names | None = None) -> Guess:
     """Make a table for the values that masks hold.
 
     Args:
-        ids: Values of masks of ids.
-        colours: Values of masks of colours, 0xRRGGBB.
-        masks: How many masks there are.
+        masks: The values.
         names: Class names found beside them.
-        palette: Colours of palette masks.
 
     Example:
         >>> from pathlib import Path
         >>> seen = {value: Seen(value, Path("a.png"), 50, 1) for value in (0, 255)}
-        >>> guess_table(seen, {}, 1).labels.names
+        >>> guess_table(Masks(seen)).labels.names
         ['background', 'foreground']
     """
     draft = Draft()
-    if sum(seen.pixels for seen in colours.values()) > sum(seen.pixels for seen in ids.values()):
-        grey = {
-            v & 255: replace(s, value=v & 255)
-            for v, s in colours.items()
-            if v == (v & 255) * 0x010101
-        }
-        if len(grey) == len(colours):
-            by_ids(draft, grey, masks, names, None)
-            draft.rows = [replace(row, color=(row.id,) * 3) for row in draft.rows]
-            draft.say(
-                "note",
-                "grey_rgb",
-                "Masks hold ids as grey RGB, three equal channels. They are read by their grey; one channel would be "
-                "smaller.",
-            )
-        else:
-            by_colours(draft, colours, masks, names)
-    elif ids:
-        by_ids(draft, ids, masks, names, palette)
-    learned = [row for row in draft.rows if row.train_id != IGNORE_INDEX]
-    if not learned or draft.learned > MAX_CLASSES:
-        count = len(ids) + len(colours)
+    by_color = _pixels(masks.colours) > _pixels(masks.ids)
+    seen = masks.colours if by_color else masks.ids
+    grey = by_color and all(value == (value & 255) * 0x010101 for value in seen)
+    if grey:
+        seen = {value & 255: replace(one, value=value & 255) for value, one in seen.items()}
+    of_colors = by_color and not grey
+    rows = names.rows if names else ()
+    packed = {r.color[0] << 16 | r.color[1] << 8 | r.color[2] for r in rows if r.color}
+    told = seen.keys() & (packed if of_colors else {row.id for row in rows if row.id is not None})
+    if not of_colors:
+        seen = set_aside(draft, seen, told, masks.nodata)
+    levels = find_levels(seen, of_colors, told, masks.jpeg)
+    if levels.odd:
+        _tell_odd(draft, seen, levels, of_colors)
+        if not levels.snap:
+            return Guess(None, tuple(draft.findings))
+    main = {value: seen[value] for value in levels.main}
+    if of_colors:
+        by_colours(draft, main, masks.count, names)
+    else:
+        by_ids(draft, main, masks.count, names, None if grey else masks.palette)
+    if grey:
+        draft.rows = [replace(row, color=(row.id,) * 3) for row in draft.rows]
+        draft.say(
+            "note",
+            "grey_rgb",
+            "Masks hold ids as grey RGB, three equal channels. They are read by their grey; one channel would be "
+            "smaller.",
+        )
+    try:
+        return Guess(LabelSet("labels", tuple(draft.rows), levels.snap), tuple(draft.findings))
+    except DataError:
         draft.say(
             "error",
             "no_table",
-            f"Masks hold {count:,} different values, of which no table of 1 to {MAX_CLASSES} classes can be made. Are "
-            "they instance numbers or photos? Give a table: --labels FILE.",
+            f"Masks hold {counted(len(seen), 'value')}{_extent(seen, of_colors)}, of which no table of 1 to "
+            f"{MAX_CLASSES} classes with ids up to 65535 can be made. Are they instance numbers or photos? Give a "
+            "table: --labels FILE.",
         )
         return Guess(None, tuple(draft.findings))
-    if len({row.train_id for row in learned}) == 1:
-        draft.say(
-            "error",
-            "one_class",
-            f"All labelled pixels are {learned[0].name}; a network needs two classes to tell apart.",
+
+
+def _pixels(seen: Mapping[int, Seen]) -> int:
+    return sum(one.pixels for one in seen.values())
+
+
+def _extent(seen: Mapping[int, Seen], of_colors: bool) -> str:
+    if of_colors or not seen:
+        return ""
+    return f" from {min(seen)} to {max(seen)}"
+
+
+def _tell_odd(draft: Draft, seen: Mapping[int, Seen], levels: Levels, of_colors: bool) -> None:
+    """Tell which values are not meant, and what is done about them."""
+
+    def shown(values: Sequence[int]) -> str:
+        texts = [value_text(value, of_colors) for value in values[:6]]
+        return ", ".join(texts) + ", …" * (len(values) > 6)
+
+    pixels = sum(seen[value].pixels for value in levels.odd)
+    start = (
+        f"Masks seem to be meant to hold {shown(sorted(levels.main))}, but {counted(pixels, 'pixel')} "
+        f"({percent(pixels / _pixels(seen))}) hold {counted(len(levels.odd), 'other value')} between or beside them, "
+        f"such as {shown(levels.odd)}, first in {{first}}: they were saved as JPEG, smoothed, or resized with "
+        "interpolation. "
+    )
+    if levels.snap:
+        end = (
+            f"Each is taken as the nearest of these, up to {levels.snap} away ('snap' in the class table); edges are "
+            "inexact. Better export the masks anew as PNG."
         )
-    return Guess(LabelSet("labels", tuple(draft.rows)), tuple(draft.findings))
+    else:
+        end = (
+            "Which classes they belong to cannot be told. Export the masks anew as PNG, without smoothing and with "
+            "nearest-neighbor resizing; or, if these values are classes, name them in a table: --labels FILE."
+        )
+    level: Level = "warning" if levels.snap else "error"
+    draft.say(level, "smoothed", start + end, [str(seen[levels.odd[0]].first)])
 
 
 def table_text(labels: LabelSet, comment: str) -> str:
@@ -94,7 +146,12 @@ def table_text(labels: LabelSet, comment: str) -> str:
     merged = len({row.train_id for row in labels.labels if row.train_id != IGNORE_INDEX}) < sum(
         row.train_id != IGNORE_INDEX for row in labels.labels
     )
-    lines = [f"# {line}" for line in comment.splitlines()] + ["classes:"]
+    lines = [f"# {line}" for line in comment.splitlines()]
+    if labels.snap:
+        lines.append(
+            f"snap: {labels.snap}   # values up to so far from a class's are taken as the nearest class"
+        )
+    lines.append("classes:")
     for row in labels.labels:
         train_id = f"train_id: {row.train_id}, " if merged or row.train_id == IGNORE_INDEX else ""
         name = "'" + row.name.replace("'", "''") + "'"

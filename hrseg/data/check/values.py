@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.result import ClassRow, Role
+from hrseg.data.check.result import ClassRow, Role, value_text
 from hrseg.data.check.scan import Look
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
 
@@ -41,7 +41,7 @@ def class_rows(
     for kind, value in sorted(first_in):
         key = (kind, value)
         role, name, color = _meaning(kind, value, tables_of[key])
-        text = str(value) if kind == "ids" else str((value >> 16, value >> 8 & 255, value & 255))
+        text = value_text(value, kind == "colours")
         shares = {split: count / totals[split] for split, count in by_split[key].items()}
         place = (role, name if role == "class" else text)
         before = rows.get(place)
@@ -80,21 +80,9 @@ def _meaning(
 ) -> tuple[Role, str, tuple[int, int, int]]:
     if table is None:
         return "unknown", "", (128, 128, 128)
-    if kind == "ids":
-        found = [row for row in table.labels if row.id == value]
-    else:
-        color = (value >> 16, value >> 8 & 255, value & 255)
-        found = sorted(
-            (row for row in table.labels if row.color == color), key=lambda row: row.train_id
-        )
-    if found:
-        row = found[0]
-        if row.train_id == IGNORE_INDEX:
-            return "ignored", row.name, row.color
-        shown = table.classes[row.train_id]
-        return "class", shown.name, shown.color
-    if kind == "ids" and value == 255:
-        return "ignored", "no label", (0, 0, 0)
+    row = table.find(value, kind == "colours")
+    if row is not None:
+        return "ignored" if row.train_id == IGNORE_INDEX else "class", row.name, row.color
     return "unknown", "", (255, 0, 128)
 
 

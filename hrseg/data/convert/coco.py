@@ -8,173 +8,203 @@ Source:
     differ from ours by a pixel.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hrseg.data.convert.files import Images, corners, head, read_json, safe_name
-from hrseg.data.convert.known import Known, split_name
-from hrseg.data.convert.parts import MEND, Object, Order, Raster, Record, Source, packed, problem
+from hrseg.data.convert.files import Images, json_files, json_start, read_json, safe_name
+from hrseg.data.convert.known import Known, known_split
+from hrseg.data.convert.parts import (
+    MEND,
+    LeftOut,
+    Objects,
+    Order,
+    Raster,
+    Record,
+    Source,
+    each,
+    fault,
+    packed,
+    problem,
+)
 from hrseg.data.convert.polygons import Patch, Size, place, union
 from hrseg.data.convert.rle import coco_counts, from_coco
 from hrseg.errors import DataError
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_")
+_PARTS = {"images": "file_name", "annotations": "image_id", "categories": "name"}
+"""The lists of a COCO file, and what each of their rows has."""
 VOID = "void"
 
 
 def recognises(path: Path) -> bool:
     """Say whether this is a COCO file, or a folder with some."""
-    for file in _files(path):
-        start = head(file)
-        return any(word in start for word in (b'"images"', b'"annotations"', b'"categories"'))
-    return False
+    return bool(_files(path))
+
+
+def is_coco(file: Path) -> bool:
+    """Say whether a file begins as COCO's do: with lists, and in their rows what COCO's rows have."""
+    start = json_start(file)
+    lists = {k: start.get(k) for k in _PARTS} if isinstance(start, dict) else {}
+    if file.stat().st_size < 1 << 16 and not all(isinstance(v, list) for v in lists.values()):
+        return False
+    firsts = [(v[0], _PARTS[k]) for k, v in lists.items() if isinstance(v, list) and v]
+    return any(isinstance(row, dict) and word in row for row, word in firsts)
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
     """Read COCO files.
 
     Args:
-        path: A JSON file, or a folder with annotations/*.json.
+        path: A JSON file; or a folder with annotations/*.json, or with one in each split's folder.
         images: Folder of the images; None looks around the file.
         classes: Not needed; COCO names its categories.
 
     Raises:
         DataError: Something in it is wrong.
     """
-    files = _files(path)
+    files = json_files(path) if path.is_file() else _files(path)
     if not files:
         raise DataError(
-            f"No COCO file in {path}. Give the .json file, or a folder with annotations/."
+            f"No COCO file in {path}. Give the .json file, or a folder with annotations/ or "
+            "train/_annotations.coco.json."
         )
-    names: dict[str, int] = {}
+    found: dict[str, int] = {}
     records: list[Record] = []
-    aside: Counter[str] = Counter()
+    source = Source({}, records, aside=LeftOut())
     panoptic = False
     for file in files:
         content = read_json(file)
-        parts = ("images", "annotations", "categories")
-        if not isinstance(content, dict) or any(
-            not isinstance(content.get(k), list) for k in parts
-        ):
-            raise problem(
-                str(file), "it lacks 'images', 'annotations' or 'categories'", "Export it again"
-            )
-        categories = _categories(content["categories"], file)
-        names |= {name: number for number, name in categories.items()}
-        split = "" if len(files) == 1 and not _split(file) else _split(file)
-        bases = [
-            file.parent / "images",
-            file.parent.parent / "images",
-            file.parent,
-            file.parent.parent,
-        ]
-        named = [base / file.stem.rpartition("_")[2] for base in bases]  # such as train2017
-        around = [*named, *bases]
-        finder = Images([images] if images else around)
+        lacks = [k for k in _PARTS if not isinstance(content, dict) or k not in content]
+        if lacks or any(not isinstance(content[k], list) for k in _PARTS):
+            what = f"it lacks '{lacks[0]}'" if lacks else "'images' or the like is no list"
+            raise problem(str(file), f"{what}, so it is no COCO file", "Give another to --from")
+        names = _categories(content, file)
+        found |= {name: number for number, name in names.items() if name not in found}
+        bases = [file.parent, file.parent.parent]
+        around = [bases[0], *(base / "images" for base in bases), bases[1]]
+        named = [base / file.stem.rpartition("_")[2] for base in around]  # such as train2017
+        finder = Images([images] if images else [*named, *around])
         panoptic = any(
             "segments_info" in a for a in content["annotations"][:1] if isinstance(a, dict)
         )
         make = _panoptic if panoptic else _instances
-        records += make(content, categories, file, split, finder, aside)
-    ordered = sorted(names, key=lambda name: names[name])
+        found_here = make(content, names, file, finder, source)
+        below = file.relative_to(path).parts[:-1] if path.is_dir() else ()
+        split = known_split(file.stem.rpartition("_")[2], *below)
+        records += [replace(record, split=split) for record in found_here]
+    ordered = sorted(found, key=lambda name: found[name])
     order: Order = "file" if panoptic else "area"
-    ignored = frozenset({VOID} - set(names) if panoptic else ())
-    return Source(
-        dict.fromkeys(ordered), records, order, ignored=ignored, covers=panoptic, aside=aside
+    ignored = frozenset({VOID} - set(found) if panoptic else ())
+    return replace(
+        source, classes=dict.fromkeys(ordered), order=order, ignored=ignored, covers=panoptic
     )
 
 
 def _files(path: Path) -> list[Path]:
+    """Find COCO files: a file, or those in annotations/, in the folder, or in the folders of splits."""
     if path.is_file():
-        return [path] if path.suffix.lower() == ".json" else []
-    folder = path / "annotations" if (path / "annotations").is_dir() else path
-    found = [p for p in sorted(folder.glob("*.json")) if not p.name.startswith(_OTHER_TASKS)]
-    kinds = [[p for p in found if p.name.startswith(kind)] for kind in ("instances_", "panoptic_")]
-    return next((files for files in kinds if files), found)
+        return [file for file in json_files(path) if is_coco(file)]
+    for below in ("annotations/*.json", "*.json", "*/*.json", "*/annotations/*.json"):
+        found = [
+            file
+            for file in json_files(path, below)
+            if not file.name.startswith(_OTHER_TASKS) and is_coco(file)
+        ]
+        kinds = [
+            [p for p in found if p.name.startswith(kind)] for kind in ("instances_", "panoptic_")
+        ]
+        if found:
+            return next((files for files in kinds if files), found)
+    return []
 
 
-def _split(file: Path) -> str:
-    word = split_name(file.stem.rpartition("_")[2])
-    return word if word in ("train", "val", "test") else ""
-
-
-def _categories(rows: list[Any], file: Path) -> dict[int, str]:
+def _categories(content: dict[str, Any], file: Path) -> dict[int, str]:
+    """Return id → name. Rows that only head the others, as Roboflow's first, are no classes."""
     found: dict[int, str] = {}
-    for row in rows:
+    for row in content["categories"]:
         if not isinstance(row, dict) or not isinstance(row.get("id"), int) or not row.get("name"):
             raise problem(f"{file.name}, category {row!r}", "it has no id and name", "Mend it")
-        if row["id"] in found or str(row["name"]) in found.values():
-            raise problem(
-                f"{file.name}, category {row['id']}", "its id or name stands twice", "Mend it"
-            )
-        found[row["id"]] = str(row["name"])
-    return found
+        if found.setdefault(row["id"], str(row["name"])) != str(row["name"]):
+            raise problem(f"{file.name}, category {row['id']}", "its id stands twice", "Mend it")
+    rows = [a for a in content["annotations"] if isinstance(a, dict)]
+    used = {a["category_id"] for a in rows if isinstance(a.get("category_id"), int)}
+    heads = {str(r.get("supercategory")) for r in content["categories"] if r["id"] in used}
+    return {i: name for i, name in found.items() if i in used or name not in heads}
 
 
-def _images(content: dict[str, Any], file: Path) -> dict[int, tuple[str, Size]]:
-    found = {}
-    for row in content["images"]:
-        try:
-            found[row["id"]] = (str(row["file_name"]), (int(row["height"]), int(row["width"])))
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"image {row.get('id')}" if isinstance(row, dict) else "an image"
-            raise problem(
-                f"{file.name}, {what}", f"{error!r} is missing or wrong", "Mend it"
-            ) from error
-    return found
+def _image(row: Any, file: Path) -> tuple[str, Size | None]:
+    """Return an image's name and, where the file says it, its size."""
+    try:
+        sides = row.get("height"), row.get("width")
+        size = None if None in sides else (int(sides[0]), int(sides[1]))
+        return str(row["file_name"]), size
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"image {row.get('id')}" if isinstance(row, dict) else f"image {row!r}"
+        raise problem(f"{file.name}, {what}", fault(error), "Mend it") from error
+
+
+def _by_id(rows: list[Any]) -> dict[Any, Any]:
+    return {
+        row["id"] if isinstance(row, dict) and isinstance(row.get("id"), int | str) else -i: row
+        for i, row in enumerate(rows, start=1)
+    }
 
 
 def _instances(
-    content: dict[str, Any],
-    categories: dict[int, str],
-    file: Path,
-    split: str,
-    finder: Images,
-    aside: Counter[str],
+    content: dict[str, Any], names: dict[int, str], file: Path, finder: Images, source: Source
 ) -> list[Record]:
-    images = _images(content, file)
-    objects: dict[int, list[Object]] = defaultdict(list)
-    for row in content["annotations"]:
-        where = f"annotation {row.get('id')}" if isinstance(row, dict) else "an annotation"
-        try:
-            if row["image_id"] not in images:
-                raise ValueError(f"there is no image {row['image_id']}")
-            if row["category_id"] not in categories:
-                raise ValueError(f"there is no category {row['category_id']}")
+    images = _by_id(content["images"])
+    rows: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for index, row in enumerate(content["annotations"], start=1):
+        number = row.get("image_id") if isinstance(row, dict) else None
+        if isinstance(number, int | str) and number in images:
+            rows[number].append(row)
+        else:
+            what = row.get("id") if isinstance(row, dict) else f"in place {index}"
+            source.aside.name("annotations of no image", f"{file.name}, annotation {what}")
+
+    def make(number: Any) -> Record:
+        name, size = _image(images[number], file)
+        where = f"{file.name}, image '{name}'"
+        objects = Objects(where, source.aside)
+        for row in rows[number]:
+            what = f"annotation {row.get('id')}"
+            category = row.get("category_id")
+            if not isinstance(category, int) or category not in names:
+                raise problem(f"{where}, {what}", f"there is no category {category!r}", MEND)
             if not row.get("segmentation"):
-                aside["objects with a box only"] += 1
+                source.aside["objects with a box only"] += 1
                 continue
-            size = images[row["image_id"]][1]
-            draw = _region(row["segmentation"], size)
-        except (KeyError, TypeError, ValueError) as error:
-            text = str(error) if isinstance(error, ValueError) else f"{error!r} is missing or wrong"
-            raise problem(f"{file.name}, {where}", text, MEND) from error
-        label = categories[row["category_id"]]
-        objects[row["image_id"]].append(Object(label, draw, where, crowd=bool(row.get("iscrowd"))))
-    return [
-        Record(
-            safe_name(name),
-            finder.find(name, f"{file.name}, image {number}"),
-            f"{file.name}, image '{name}'",
-            split,
-            size,
-            sorted(objects[number], key=lambda item: not item.crowd),
-        )
-        for number, (name, size) in images.items()
-    ]
+            draw = partial(_region, row["segmentation"], size, objects, what)
+            crowd = bool(row.get("iscrowd"))
+            objects.add(what, names[category], draw, depth=-crowd, crowd=crowd)
+        image = finder.find(name, f"{file.name}, image {number}")
+        return Record(safe_name(name), image, where, size=size, objects=objects.found)
+
+    return each(images, make, source.broken)
 
 
-def _region(segmentation: Any, size: Size) -> partial[Patch]:
+def _region(segmentation: Any, size: Size | None, objects: Objects, what: str) -> partial[Patch]:
     if isinstance(segmentation, list):
-        return partial(union, [corners(part) for part in segmentation])
-    if not isinstance(segmentation, dict):
+        return partial(union, objects.rings(segmentation, what))
+    return run_lengths(segmentation, size)
+
+
+def run_lengths(rle: Any, size: Size | None = None) -> partial[Patch]:
+    """Read an object of COCO's run lengths, with counts as a string or a list.
+
+    Raises:
+        ValueError: It is damaged, or for another size than the image's.
+    """
+    if not isinstance(rle, dict):
         raise ValueError("its segmentation is neither polygons nor run lengths")
-    said = segmentation.get("size")
-    if list(said or ()) != list(size):
+    said = rle.get("size")
+    if size is not None and (not isinstance(said, list) or said != list(size)):
         raise ValueError(f"its run lengths are for size {said}, and its image has {list(size)}")
-    counts = segmentation.get("counts")
+    counts = rle.get("counts")
     if isinstance(counts, str):
         coco_counts(counts)  # a damaged string is named now, with its annotation
     elif not isinstance(counts, list) or not all(isinstance(count, int) for count in counts):
@@ -187,31 +217,29 @@ def _decoded(counts: str | list[int], size: Size) -> Patch:
 
 
 def _panoptic(
-    content: dict[str, Any],
-    categories: dict[int, str],
-    file: Path,
-    split: str,
-    finder: Images,
-    aside: Counter[str],
+    content: dict[str, Any], names: dict[int, str], file: Path, finder: Images, source: Source
 ) -> list[Record]:
-    images = _images(content, file)
-    records = []
-    for row in content["annotations"]:
+    images = _by_id(content["images"])
+
+    def make(row: Any) -> Record:
         try:
-            name, size = images[row["image_id"]]
-            segments = {int(s["id"]): categories[s["category_id"]] for s in row["segments_info"]}
+            name, size = _image(images[row["image_id"]], file)
+            segments = {int(s["id"]): names[s["category_id"]] for s in row["segments_info"]}
             png = str(row["file_name"])
         except (KeyError, TypeError, ValueError) as error:
-            raise problem(
-                f"{file.name}, an annotation", f"{error!r} is missing or wrong", MEND
-            ) from error
+            raise problem(f"{file.name}, an annotation", fault(error), MEND) from error
         where = f"{file.name}, annotation of '{name}'"
         mask = Images([file.parent / file.stem, file.parent]).find(png, where)
-        by_color = {
-            packed((n & 255, n >> 8 & 255, n >> 16)): label for n, label in segments.items()
-        }
-        raster = Raster(mask, {0: VOID} | segments, {0: VOID} | by_color, where)
+        raster = of_instances(mask, {0: VOID} | segments, where)
         image = finder.find(name, where)
-        records.append(Record(safe_name(name), image, where, split, size, raster=raster))
-    aside["images without an annotation"] += len(images) - len(records)
+        return Record(safe_name(name), image, where, size=size, raster=raster)
+
+    records = each(content["annotations"], make, source.broken)
+    source.aside["images without an annotation"] += len(images) - len(content["annotations"])
     return records
+
+
+def of_instances(mask: Path, labels: dict[int, str], where: str) -> Raster:
+    """Return a mask of object numbers to be read: of one channel, or R + 256 G + 65536 B."""
+    by_color = {packed((n & 255, n >> 8 & 255, n >> 16)): label for n, label in labels.items()}
+    return Raster(mask, labels, by_color, where)

@@ -7,7 +7,8 @@ Source:
     The XML format of CVAT's documentation; run lengths of <mask> go along the rows of its box, unset pixels first.
 """
 
-from collections import Counter
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -15,8 +16,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from hrseg.data.convert.files import Images, corners, head, number, read_xml, safe_name
-from hrseg.data.convert.known import Known, find_table, split_name
-from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
+from hrseg.data.convert.known import Known, find_table, known_split, split_name
+from hrseg.data.convert.parts import Color, LeftOut, Object, Objects, Record, Source, each, problem
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place
 from hrseg.data.convert.rle import pixels
 from hrseg.data.convert.voc import masks_of_devkit
@@ -33,99 +34,94 @@ _NO_AREA = {
 
 def recognises(path: Path) -> bool:
     """Say whether this is CVAT's: an XML of annotations, or masks with a labelmap.txt."""
-    if path.is_dir():
-        masks = (path / "labelmap.txt").is_file() and (path / "SegmentationClass").is_dir()
-        return masks or (path / "annotations.xml").is_file()
-    if path.suffix.lower() != ".xml" or not path.is_file():
-        return False
-    return b"<annotations" in head(path)
+    masks = (path / "labelmap.txt").is_file() and (path / "SegmentationClass").is_dir()
+    return masks or bool(_xml_files(path))
+
+
+def _xml_files(path: Path) -> list[Path]:
+    """Return the XML files of CVAT's, by their root element: a file, or those in a folder."""
+    files = (
+        sorted(path.glob("*.xml")) if path.is_dir() else [path] * (path.suffix.lower() == ".xml")
+    )
+    return [file for file in files if re.search(rb"<annotations[\s>/]", head(file))]
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
     """Read an export of CVAT.
 
     Args:
-        path: annotations.xml, or the unpacked folder.
+        path: An XML file of any name, or the unpacked folder.
         images: Folder of the images; None looks beside the annotations.
         classes: Classes of the masks; None takes labelmap.txt.
 
     Raises:
         DataError: Something in it is wrong.
     """
-    xml = path / "annotations.xml" if path.is_dir() else path
-    if xml.is_file():
-        return _read_xml(xml, Images([images] if images else [xml.parent / "images", xml.parent]))
+    files = [path] if path.is_file() else _xml_files(path)
+    if files:
+        finder = Images([images] if images else [files[0].parent / "images", files[0].parent])
+        return _read_xml(files, finder)
     table = classes or find_table(path)
     if table is None:
         raise DataError(
-            f"{path} holds neither annotations.xml nor labelmap.txt. Export 'CVAT for images 1.1' or "
+            f"{path} holds neither an XML file of CVAT nor labelmap.txt. Export 'CVAT for images 1.1' or "
             "'Segmentation mask 1.1', and unpack the zip file."
         )
     return masks_of_devkit(path, images, table)
 
 
-def _read_xml(path: Path, images: Images) -> Source:
-    root = read_xml(path)
-    if root.tag != "annotations":
-        raise DataError(
-            f"{path} holds <{root.tag}>; an export of CVAT holds <annotations>. Choose another --from, or export "
-            "'CVAT for images 1.1'."
-        )
-    if root.find("track") is not None:
-        raise DataError(
-            f"{path} is 'CVAT for video', which interpolates between frames. Export it as 'CVAT for images 1.1'."
-        )
+def _read_xml(files: list[Path], images: Images) -> Source:
     found: dict[str, Color | None] = {}
-    for label in root.iterfind("./meta//label"):
-        name = label.findtext("name")
-        if name and label.findtext("type") not in ("points", "polyline", "tag", "skeleton"):
-            found.setdefault(name, _color(label.findtext("color")))
-    aside: Counter[str] = Counter()
-    records: list[Record] = []
-    for element in root.iterfind("image"):
-        name = element.get("name")
-        if not name:
-            raise problem(str(path), f"image {len(records) + 1} has no name", "Export it again")
-        where = f"{path.name}, image '{name}'"
-        records.append(
-            Record(
-                name=safe_name(name),
-                image=images.find(name, where),
-                place=where,
-                split=split_name(element.get("subset", "")),
-                size=_size(element, where),
-                objects=_objects(element, where, aside),
+    source = Source(found, [], aside=LeftOut())
+    elements: list[tuple[Path, Element]] = []
+    for path in files:
+        root = read_xml(path)
+        if root.tag != "annotations":
+            raise DataError(
+                f"{path} holds <{root.tag}>; an export of CVAT holds <annotations>. Choose another --from, or export "
+                "'CVAT for images 1.1'."
             )
-        )
+        if root.find("track") is not None:
+            raise DataError(
+                f"{path} is 'CVAT for video', which interpolates between frames. Export it as 'CVAT for images 1.1'."
+            )
+        for label in root.iterfind("./meta//label"):
+            name = label.findtext("name")
+            if name and label.findtext("type") not in ("points", "polyline", "tag", "skeleton"):
+                found.setdefault(name, _color(label.findtext("color")))
+        elements += [(path, element) for element in root.iterfind("image")]
+
+    def make(item: tuple[Path, Element]) -> Record:
+        path, element = item
+        name, subset = element.get("name"), element.get("subset", "")
+        if not name:
+            raise problem(str(path), f"image {element.get('id')} has no name", "Add it")
+        where = f"{path.name}, image '{name}'"
+        # a project's images lie in images/<subset>, and names come again in other subsets
+        image = images.find(f"{subset}/{name}" if subset else name, where)
+        objects = _objects(element, where, source.aside)
+        split = split_name(subset) or known_split(path.stem)
+        return Record(safe_name(name), image, where, split, _size(element, where), objects)
+
+    records = each(elements, make, source.broken)
     for record in records:
         for item in record.objects:
             found.setdefault(item.label, None)
-    return Source(
-        found,
-        records,
-        aside=aside,
-        notes=("Before that, a higher z_order lies on top of a lower one.",),
-    )
+    note = "Before that, a higher z_order lies on top of a lower one."
+    return replace(source, records=records, notes=(note,))
 
 
-def _objects(image: Element, where: str, aside: Counter[str]) -> list[Object]:
-    layers = []
+def _objects(image: Element, where: str, aside: LeftOut) -> list[Object]:
+    objects = Objects(where, aside)
     for index, shape in enumerate(image, start=1):
         if shape.tag in _NO_AREA:
             aside[_NO_AREA[shape.tag]] += 1
         elif shape.tag in _DRAW:
-            what = f"{shape.tag} {index}"
-            label = shape.get("label")
-            if not label:
-                raise problem(f"{where}, {what}", "it has no label", MEND)
-            try:
-                depth = number(shape.get("z_order", "0"))
-                layers.append((depth, Object(label, _DRAW[shape.tag](shape), what)))
-            except ValueError as error:
-                raise problem(f"{where}, {what} ('{label}')", str(error), MEND) from error
+            label, depth = shape.get("label"), shape.get("z_order", "0")
+            objects.add(f"{shape.tag} {index}", label, partial(_DRAW[shape.tag], shape), depth)
         else:
             aside[f"<{shape.tag}> elements"] += 1
-    return [item for _, item in sorted(layers, key=lambda layer: layer[0])]
+    return objects.found
 
 
 def _polygon(shape: Element) -> partial[Patch]:

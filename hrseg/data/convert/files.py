@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
@@ -28,6 +29,48 @@ def head(path: Path) -> bytes:
         return b""
 
 
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},"]')
+_CLOSING = {"{": "}", "[": "]"}
+
+
+def json_start(path: Path) -> Any:
+    """Read what the first 64 KiB of a JSON file hold, to tell what it is; None where it is no JSON.
+
+    A file that begins with [{"id": 1, "data": {}}, {"id": 2, "da gives [{"id": 1, "data": {}}, {"id": 2}].
+    """
+    text = head(path).decode("utf-8", errors="replace")
+    for candidate in (text, _closed(text)):
+        try:
+            return json.JSONDecoder().raw_decode(candidate)[0]
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _closed(text: str) -> str:
+    """Cut a JSON text at its last comma outside of strings, and close what is open there."""
+    brackets: list[str] = []
+    end, closing = 0, ""
+    for token in _TOKENS.finditer(text):
+        sign = token[0]
+        if sign == '"':  # the text ends in this string
+            break
+        if sign in _CLOSING:
+            brackets.append(_CLOSING[sign])
+        elif sign in ("}", "]") and brackets:
+            brackets.pop()
+        elif sign == ",":
+            end, closing = token.start(), "".join(reversed(brackets))
+    return text[:end] + closing
+
+
+def json_files(path: Path, below: str = "*.json") -> list[Path]:
+    """Return a JSON file, or those of a folder."""
+    if path.is_dir():
+        return [file for file in sorted(path.glob(below)) if not file.name.startswith(".")]
+    return [path] if path.suffix.lower() == ".json" and path.is_file() else []
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -38,7 +81,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} cannot be read as JSON: {error}. Export it again, or copy it again if it was cut short."
+            f"{path} cannot be read as JSON: {error}. Copy it again, or export it again if it was cut short there."
         ) from error
 
 
@@ -76,6 +119,10 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+class NoArea(ValueError):
+    """A shape of too few points: it has no area, so nothing is lost when it is left out."""
+
+
 def corners(points: Any, least: int = 3) -> Ring:
     """Read the corners of a polygon.
 
@@ -84,6 +131,7 @@ def corners(points: Any, least: int = 3) -> Ring:
         least: How many there must be.
 
     Raises:
+        NoArea: There are fewer.
         ValueError: They are something else.
     """
     try:
@@ -96,7 +144,7 @@ def corners(points: Any, least: int = 3) -> Ring:
             raise
         raise ValueError("its points are not pairs of numbers x, y") from error
     if len(ring) < least:
-        raise ValueError(f"it has {len(ring)} points, and at least {least} are needed")
+        raise NoArea(f"it has {len(ring)} points, and at least {least} are needed")
     if not np.isfinite(ring).all() or np.abs(ring).max() > _FARTHEST:
         raise ValueError("a coordinate of it is no number of pixels")
     return ring

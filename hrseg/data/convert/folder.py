@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.convert.classes import Background, Plan, plan_classes, read_merge, to_yaml
-from hrseg.data.convert.known import known_classes, split_name
+from hrseg.data.convert.known import known_classes, known_split
 from hrseg.data.convert.parts import (
     Order,
     Progress,
@@ -24,7 +24,7 @@ from hrseg.data.convert.parts import (
     silent,
 )
 from hrseg.data.convert.polygons import Size
-from hrseg.data.convert.report import Report, Tally
+from hrseg.data.convert.report import Report, Tally, listed
 from hrseg.data.convert.table import read, recognise
 from hrseg.data.convert.whole import new_folder, refuse_existing
 from hrseg.data.labels import LabelSet
@@ -87,22 +87,56 @@ def convert(
     classes = known_classes(choice.classes) if choice.classes else None
     tool = choice.tool or recognise(path)
     source = read(tool, path, choice.images, classes)
+    refuse_without_area(path, source)
     plan = plan_classes(source, rules, choice.background, choice.labels)
     source = replace(source, records=[_with_split(record) for record in source.records])
     painter = Painter(source, plan, choice.order or source.order)
     places = _places(source.records, choice.split)
     with new_folder(out) as folder:
         advance = progress(len(places))
+        done: Counter[str] = Counter()
+        failed = []
         for record, split in zip(source.records, places, strict=True):
-            image = _bring(record, folder / "images" / split, choice.link)
-            mask = painter.paint(record, image_size(image))
-            write_mask(
-                folder / "masks" / split / f"{record.name}.png", mask, plan.labels.id_palette()
-            )
+            try:
+                mask = painter.paint(record, _size_of(record))
+            except DataError as error:
+                failed.append(str(error))
+            else:
+                _bring(record, folder / "images" / split, choice.link)
+                file = folder / "masks" / split / f"{record.name}.png"
+                write_mask(file, mask, plan.labels.id_palette())
+                done[split] += 1
             advance(1)
+        if failed and not done:
+            raise DataError(failed[0])
+        source.broken.extend(failed)
         comment = f"Classes of {path.name}, by hrseg data convert."
         (folder / "labels.yaml").write_text(to_yaml(plan.labels, comment), encoding="utf-8")
-    return Report(tool, path, out, source, plan, painter.order, Counter(places), painter.tally)
+    return Report(tool, path, out, source, plan, painter.order, done, painter.tally)
+
+
+def refuse_without_area(path: Path, source: Source) -> None:
+    """Raise where nothing was drawn in any image: its masks would be background everywhere.
+
+    Raises:
+        DataError: No object has an area.
+    """
+    if all(not record.objects and record.raster is None for record in source.records):
+        aside = listed(source.aside)
+        raise DataError(
+            f"{path} holds no object with an area{f', only {aside}' if aside else ''}. Semantic segmentation learns "
+            "from outlines or masks: draw polygons or brushes, and export these."
+        )
+
+
+def _size_of(record: Record) -> Size:
+    if isinstance(record.image, Path):
+        return image_size(record.image)
+    try:
+        return image_size(io.BytesIO(record.image))
+    except DataError as error:
+        text = f"the image inside it cannot be read: {error}"
+        raise problem(record.place, text, "Name the images with --images") from error
 
 
 @dataclass
@@ -237,8 +271,8 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
 def _with_split(record: Record) -> Record:
     """Take the first folder of an image's name as its split, where the tool knows none and it is one."""
     first, slash, rest = record.name.partition("/")
-    known = bool(slash) and not record.split and split_name(first) in ("train", "val", "test")
-    return replace(record, split=split_name(first), name=rest) if known else record
+    split = "" if record.split or not slash else known_split(first)
+    return replace(record, split=split, name=rest) if split else record
 
 
 def _places(records: Sequence[Record], split: str) -> list[str]:
@@ -246,7 +280,15 @@ def _places(records: Sequence[Record], split: str) -> list[str]:
     if not records:
         raise DataError("The source holds no image. Give the right file or folder.")
     seen: dict[tuple[str, str], str] = {}
+    files: dict[Path, str] = {}
     for record in records:
+        if isinstance(record.image, Path):
+            other = files.setdefault(record.image, record.split)
+            if other != record.split:
+                raise DataError(
+                    f"{record.image} was found for images of two splits, '{other}' and '{record.split}' "
+                    f"({record.place}). Give the folder above those of the splits with --images."
+                )
         key = record.split or split, record.name
         other = seen.setdefault(key, record.place)
         if other is not record.place:
@@ -257,7 +299,7 @@ def _places(records: Sequence[Record], split: str) -> list[str]:
     return [split for split, _ in seen]
 
 
-def _bring(record: Record, folder: Path, link: bool) -> Path:
+def _bring(record: Record, folder: Path, link: bool) -> None:
     """Copy, link or write an image below its split."""
     if isinstance(record.image, bytes):
         suffix = next((s for m, s in _MAGIC.items() if record.image.startswith(m)), "")
@@ -267,11 +309,10 @@ def _bring(record: Record, folder: Path, link: bool) -> Path:
             target.write_bytes(record.image)
         else:
             write_image(target, read_image(io.BytesIO(record.image)))
-        return target
+        return
     target = folder / f"{record.name}{record.image.suffix.lower()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         os.symlink(record.image.resolve(), target)
     else:
         shutil.copyfile(record.image, target)
-    return target

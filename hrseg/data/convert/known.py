@@ -109,6 +109,16 @@ def split_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", _SPLITS.get(word, word)).strip(".")
 
 
+def known_split(*words: str) -> str:
+    """Return the first word that is train, val or test by any usual name, or "".
+
+    Example:
+        >>> known_split("instances", "train2017"), known_split("aachen")
+        ('train', '')
+    """
+    return next((s for s in map(split_name, words) if s in ("train", "val", "test")), "")
+
+
 def _of_labels(source: str | Path) -> Known:
     labels = load_labels(source)
     ids = {row.id: row.name for row in labels.labels}

@@ -5,21 +5,29 @@ ones. Of several annotations of a task the ground truth counts, else the last on
 count only where nobody annotated, which is said.
 """
 
-from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hrseg.data.convert.files import Images, corners, head, number, read_json, safe_name
+from hrseg.data.convert.files import (
+    Images,
+    corners,
+    json_files,
+    json_start,
+    number,
+    read_json,
+    safe_name,
+)
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Object, Record, Source, problem
+from hrseg.data.convert.parts import MEND, LeftOut, Objects, Record, Source, each, fault, problem
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place, turned
 from hrseg.data.convert.rle import from_label_studio
 
 _STEP = "Export it as 'JSON' from Label Studio"
 _PREDICTED = "predicted"
-_WORDS = (b'"annotations"', b'"completions"', b'"image"')
+_LISTS = ("annotations", "completions", "predictions")
 _NO_AREA = (
     "keypointlabels",
     "keypoint",
@@ -33,11 +41,23 @@ _NO_AREA = (
 
 
 def recognises(path: Path) -> bool:
-    """Say whether this is a list of Label Studio's tasks."""
-    if path.suffix.lower() != ".json" or not path.is_file():
+    """Say whether this is a list of Label Studio's tasks, or a folder with one."""
+    return len(_files(path)) == 1
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in json_files(path) if is_tasks(json_start(file))]
+
+
+def is_tasks(content: Any) -> bool:
+    """Say whether a file's content is a list of tasks: with data and annotations, or JSON-MIN."""
+    task = content[0] if isinstance(content, list) and content else None
+    if not isinstance(task, dict):
         return False
-    start = head(path)
-    return start.startswith(b"[") and any(word in start for word in _WORDS)
+    if isinstance(task.get("data"), dict):
+        return any(isinstance(task.get(key), list) for key in _LISTS)
+    regions = [row for value in task.values() if isinstance(value, list) for row in value[:1]]
+    return any(isinstance(row, dict) and "original_width" in row for row in regions)
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
@@ -51,37 +71,41 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     Raises:
         DataError: Something in it is wrong.
     """
+    path = next(iter(_files(path)), path)
     tasks = read_json(path)
     if not isinstance(tasks, list) or not tasks:
         raise problem(str(path), "it is no list of tasks", _STEP)
     finder = Images([images] if images else [path.parent / "images", path.parent])
-    aside: Counter[str] = Counter()
-    records = []
-    for index, task in enumerate(tasks, start=1):
+    aside = LeftOut()
+    source = Source({}, [], aside=aside)
+
+    def make(item: tuple[int, Any]) -> Record | None:
+        index, task = item
         if not isinstance(task, dict):
             raise problem(f"{path.name}, task {index}", "it is no task", _STEP)
-        record = _record(task, f"{path.name}, task {task.get('id', index)}", finder, aside)
-        if record is not None:
-            records.append(record)
+        return _record(task, f"{path.name}, task {task.get('id', index)}", finder, aside)
+
+    records = each(enumerate(tasks, start=1), make, source.broken)
     if not records:
         raise problem(str(path), "no task in it was annotated", "Annotate some images first")
     found = sorted({item.label for record in records for item in record.objects})
     classes_found = dict.fromkeys([*(classes.names if classes else ()), *found])
     predicted = aside.pop(_PREDICTED, 0)
-    said = f"Of {predicted:,} images that nobody annotated the predictions were taken."
-    return Source(classes_found, records, aside=aside, notes=(said,) * (predicted > 0))
+    images_ = "image" if predicted == 1 else "images"
+    said = f"Of {predicted:,} {images_} that nobody annotated the predictions were taken."
+    return replace(source, classes=classes_found, records=records, notes=(said,) * (predicted > 0))
 
 
-def _record(task: dict[str, Any], where: str, images: Images, aside: Counter[str]) -> Record | None:
+def _record(task: dict[str, Any], where: str, images: Images, aside: LeftOut) -> Record | None:
     address = _address(task, where)
     regions = _regions(task, where, aside)
     if regions is None:
         aside["tasks that nobody annotated"] += 1
         return None
     size: Size | None = None
-    objects = []
+    objects = Objects(where, aside)
     for index, region in enumerate(regions, start=1):
-        what = f"{where}, region {region.get('id', index)}"
+        what = f"region {region.get('id', index)}"
         kind, value = str(region.get("type", "")).lower(), region.get("value", region)
         label = _label(region, value)
         if kind in _NO_AREA or label is None:
@@ -90,25 +114,31 @@ def _record(task: dict[str, Any], where: str, images: Images, aside: Counter[str
             ] += 1
             continue
         try:
-            if number(region.get("image_rotation") or 0):
-                raise ValueError(
-                    "its image was rotated in Label Studio, so that its place is unclear"
-                )
-            if region.get("original_width") is not None:
-                height, width = (
-                    int(number(region[f"original_{side}"])) for side in ("height", "width")
-                )
-                if size not in (None, (height, width)):
-                    raise ValueError(f"its image has {height}x{width} pixels, and {size} before")
-                size = height, width
-            draw = next((make for key, make in _DRAW.items() if key in value), None)
-            if draw is None:
-                raise ValueError(f"its type '{kind}' has no area that is known here")
-            objects.append(Object(label, draw(value), f"region {region.get('id', index)}"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise problem(f"{what} ('{label}')", str(error), MEND) from error
+            size = _size(region, size)
+        except (KeyError, ValueError) as error:
+            raise problem(f"{where}, {what} ('{label}')", fault(error), MEND) from error
+        objects.add(what, label, partial(_draw, kind, value))
     image = images.find(address, where, *_without_prefix(address))
-    return Record(safe_name(image.name), image, where, size=size, objects=objects)
+    return Record(safe_name(image.name), image, where, size=size, objects=objects.found)
+
+
+def _size(region: dict[str, Any], before: Size | None) -> Size | None:
+    """Return the image's size, which every region repeats."""
+    if number(region.get("image_rotation") or 0):
+        raise ValueError("its image was rotated in Label Studio, so that its place is unclear")
+    if region.get("original_width") is None:
+        return before
+    height, width = (int(number(region[f"original_{side}"])) for side in ("height", "width"))
+    if before not in (None, (height, width)):
+        raise ValueError(f"its image has {height}x{width} pixels, and {before} before")
+    return height, width
+
+
+def _draw(kind: str, value: dict[str, Any]) -> partial[Patch]:
+    make = next((make for key, make in _DRAW.items() if key in value), None)
+    if make is None:
+        raise ValueError(f"its type '{kind}' has no area that is known here")
+    return make(value)
 
 
 def _address(task: dict[str, Any], where: str) -> str:
@@ -135,7 +165,7 @@ def _without_prefix(address: str) -> list[str]:
     return [rest] if dash and rest and len(prefix) == 8 else []
 
 
-def _regions(task: dict[str, Any], where: str, aside: Counter[str]) -> list[dict[str, Any]] | None:
+def _regions(task: dict[str, Any], where: str, aside: LeftOut) -> list[dict[str, Any]] | None:
     given = task.get("annotations", task.get("completions"))
     if given is None and "data" not in task:  # JSON-MIN keeps regions under the names of the tools
         lists = [value for value in task.values() if isinstance(value, list)]

@@ -8,27 +8,33 @@ background, as in LabelMe's examples.
 import base64
 import binascii
 import io
-from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hrseg.data.convert.files import Images, corners, head, read_json
+from hrseg.data.convert.files import Images, corners, json_files, json_start, read_json
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Color, Object, Record, Source, problem
+from hrseg.data.convert.parts import MEND, Color, LeftOut, Objects, Record, Source, each, problem
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill, place
 from hrseg.errors import DataError
-from hrseg.imaging import read_image
+from hrseg.imaging import image_size, read_image
 
 _NO_AREA = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
 
 
 def recognises(path: Path) -> bool:
     """Say whether this is a file of LabelMe, or a folder of them."""
-    file = next(iter(_files(path)), None)
-    return file is not None and head(file).startswith(b"{") and b'"shapes"' in head(file)
+    return any(is_labelme(json_start(file)) for file in json_files(path, "**/*.json")[:9])
+
+
+def is_labelme(content: Any) -> bool:
+    """Say whether a file's content is LabelMe's: a list of shapes of points."""
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    first = shapes[0] if isinstance(shapes, list) and shapes else {"label": "", "points": []}
+    return isinstance(shapes, list) and isinstance(first, dict) and {"label", "points"} <= {*first}
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
@@ -43,48 +49,46 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         DataError: Something in it is wrong.
     """
     base = path if path.is_dir() else path.parent
-    aside: Counter[str] = Counter()
-    records = [_record(file, base, images, aside) for file in _files(path)]
-    if not records:
+    files = json_files(path, "**/*.json")
+    if not files:
         raise DataError(f"No .json files in {path}. Give the folder where LabelMe saved them.")
+    source = Source({}, [], aside=LeftOut())
+    records = each(files, lambda file: _record(file, base, images, source.aside), source.broken)
     found = sorted({item.label for record in records for item in record.objects})
     colours: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
-    return Source(colours | dict.fromkeys(found), records, aside=aside)
+    return replace(source, classes=colours | dict.fromkeys(found), records=records)
 
 
-def _files(path: Path) -> list[Path]:
-    return (
-        sorted(path.rglob("*.json")) if path.is_dir() else [path] if path.suffix == ".json" else []
-    )
-
-
-def _record(file: Path, base: Path, images: Path | None, aside: Counter[str]) -> Record:
+def _record(file: Path, base: Path, images: Path | None, aside: LeftOut) -> Record | None:
     where = file.relative_to(base).as_posix()
     content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        if file.parent != base or len(json_files(base)) > 1:
+            aside.name("JSON files without 'shapes'", where)
+            return None
         raise problem(str(file), "it has no list 'shapes', as LabelMe's files have", "Move it away")
-    objects = []
+    objects = Objects(where, aside)
     for index, shape in enumerate(content["shapes"], start=1):
-        what = f"shape {index}"
-        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-            raise problem(f"{where}, {what}", "it has no label", MEND)
+        if not isinstance(shape, dict):
+            raise problem(f"{where}, shape {index}", "it is no shape", MEND)
         kind = str(shape.get("shape_type") or "polygon")
         if kind in _NO_AREA:
             aside[_NO_AREA[kind]] += 1
             continue
-        try:
-            if kind not in _DRAW:
-                raise ValueError(f"its shape_type '{kind}' is unknown here")
-            objects.append(Object(shape["label"], _DRAW[kind](shape), what))
-        except ValueError as error:
-            raise problem(f"{where}, {what} ('{shape['label']}')", str(error), MEND) from error
+        objects.add(f"shape {index}", shape.get("label"), partial(_draw, kind, shape))
     return Record(
         name=Path(where).with_suffix("").as_posix(),
         image=_image(content, file, images, where),
         place=where,
         size=_whole(content),
-        objects=objects,
+        objects=objects.found,
     )
+
+
+def _draw(kind: str, shape: dict[str, Any]) -> partial[Patch]:
+    if kind not in _DRAW:
+        raise ValueError(f"its shape_type '{kind}' is unknown here")
+    return _DRAW[kind](shape)
 
 
 def _whole(content: dict[str, Any]) -> tuple[int, int] | None:
@@ -96,9 +100,9 @@ def _image(content: dict[str, Any], file: Path, images: Path | None, where: str)
     name = content.get("imagePath")
     named = name.replace("\\", "/") if isinstance(name, str) and name else file.stem
     direct = file.parent / named
-    if images is None and direct.is_file():
-        return direct
     data = content.get("imageData")
+    if images is None and direct.is_file() and not (data and _unreadable(direct)):
+        return direct
     if images is None and isinstance(data, str):
         try:
             return base64.b64decode(data, validate=True)
@@ -109,7 +113,17 @@ def _image(content: dict[str, Any], file: Path, images: Path | None, where: str)
     return Images([images] if images else [file.parent]).find(named, where, file.stem)
 
 
+def _unreadable(path: Path) -> bool:
+    try:
+        image_size(path)
+    except DataError:
+        return True
+    return False
+
+
 def _rectangle(shape: dict[str, Any]) -> partial[Patch]:
+    if len(shape.get("points") or ()) == 4:  # all corners, as later versions and others write them
+        return _polygon(shape)
     (x0, y0), (x1, y1) = _points(shape, 2)
     return partial(fill, [box(x0, y0, x1, y1)])
 
@@ -144,6 +158,8 @@ def _polygon(shape: dict[str, Any]) -> partial[Patch]:
 _DRAW = {
     "polygon": _polygon,
     "oriented_rectangle": _polygon,
+    "rotation": _polygon,  # X-AnyLabeling's turned rectangle
+    "quadrilateral": _polygon,
     "rectangle": _rectangle,
     "circle": _circle,
     "mask": _mask,

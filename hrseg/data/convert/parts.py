@@ -4,21 +4,37 @@ Objects are drawn in order, later ones over earlier ones. Nothing is drawn befor
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from hrseg.data.convert.polygons import Patch, Size
+from hrseg.data.convert.files import NoArea, corners, number
+from hrseg.data.convert.polygons import Patch, Ring, Size
 from hrseg.errors import DataError
 
 Color = tuple[int, int, int]
 Progress = Callable[[int], Callable[[int], None]]
 """Told how many images there are; gives a function that is told how many more are done."""
-BACKGROUND_NAMES = ("background", "_background_")
+BACKGROUND_NAMES = ("background", "_background_", "__background__")
 """What tools call pixels that belong to nothing."""
 IGNORE_NAMES = ("__ignore__", "ignore", "void")
 """What tools call pixels without a class; LabelMe's is the first."""
+
+
+class LeftOut(Counter[str]):
+    """What was left out → how often, in words; `places` holds where the first few of some kinds stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, list[str]] = {}
+
+    def name(self, what: str, place: str) -> None:
+        """Count something that the user shall be able to find."""
+        self[what] += 1
+        shown = self.places.setdefault(what, [])
+        if len(shown) < 3:
+            shown.append(place)
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,7 @@ class Source:
         ignored: Classes whose pixels are ignored unless somebody decides.
         covers: Every pixel has a class, so that there is no need of a background.
         aside: What was left out → how often, in words.
+        broken: Why images that could not be read were left out, one text for each.
         notes: What else is good to know.
     """
 
@@ -102,8 +119,117 @@ class Source:
     background: Literal["class", "ignore"] = "class"
     ignored: frozenset[str] = frozenset()
     covers: bool = False
-    aside: Counter[str] = field(default_factory=Counter)
+    aside: Counter[str] = field(default_factory=LeftOut)
+    broken: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def each(
+    items: Iterable[Item], make: Callable[[Item], Made | None], broken: list[str]
+) -> list[Made]:
+    """Make the record of each image; one that cannot be read is named in `broken`, and the others are done.
+
+    Args:
+        items: What the tool has for each image.
+        make: Makes a record, or None where the image is left out.
+        broken: Gets the reasons.
+
+    Raises:
+        DataError: None can be read.
+    """
+    records, failed = [], 0
+    for item in items:
+        try:
+            records.append(make(item))
+        except DataError as error:
+            failed += 1
+            broken.append(str(error))
+    found = [record for record in records if record is not None]
+    if failed and not found:
+        raise DataError(broken[-failed] + f" No image of {failed:,} can be read." * (failed > 1))
+    return found
+
+
+@dataclass
+class Objects:
+    """The objects of one image while they are read.
+
+    Attributes:
+        where: The image, for messages.
+        aside: Told what is left out.
+    """
+
+    where: str
+    aside: LeftOut
+    _found: list[tuple[float, Object]] = field(default_factory=list)
+
+    @property
+    def found(self) -> list[Object]:
+        """The objects that have an area, the deepest first, and in the order of the file."""
+        return [item for _, item in sorted(self._found, key=lambda pair: pair[0])]
+
+    def add(
+        self,
+        place: str,
+        label: Any,
+        draw: Callable[[], Callable[[Size], Patch]],
+        depth: Any = 0,
+        crowd: bool = False,
+    ) -> None:
+        """Read one object; one without an area is left out and named.
+
+        Args:
+            place: Which object it is: "shape 3".
+            label: Its class, as the file has it.
+            draw: Reads its shape.
+            depth: Objects of a higher number lie on top.
+            crowd: As in `Object`.
+
+        Raises:
+            DataError: It has no label, or its shape is damaged.
+        """
+        if not isinstance(label, str) or not label:
+            raise problem(f"{self.where}, {place}", "it has no label", MEND)
+        try:
+            self._found.append((number(depth), Object(label, draw(), place, crowd)))
+        except NoArea:
+            self.without_area(f"{place} ('{label}')")
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise problem(f"{self.where}, {place} ('{label}')", fault(error), MEND) from error
+
+    def rings(self, parts: Iterable[Any], place: str) -> list[Ring]:
+        """Read the outlines of an object of several parts; those without an area are left out and named.
+
+        Raises:
+            ValueError: One is damaged, or (NoArea) none has an area.
+        """
+        rings: list[Ring] = []
+        flat = 0
+        for part in parts:
+            try:
+                rings.append(corners(part))
+            except NoArea:
+                flat += 1
+        if not rings:
+            raise NoArea("it has no outline")
+        for _ in range(flat):
+            self.without_area(f"a part of {place}")
+        return rings
+
+    def without_area(self, place: str) -> None:
+        """Name something that was left out since it has no area."""
+        self.aside.name("shapes of too few points", f"{self.where}, {place}")
+
+
+def fault(error: Exception) -> str:
+    """Say what a reader found wrong in a tool's file."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) if isinstance(error, ValueError) else f"it is not as it should be: {error}"
 
 
 def problem(place: str, what: str, step: str) -> DataError:

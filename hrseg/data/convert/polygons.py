@@ -71,7 +71,11 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
 
 def union(parts: Sequence[Ring], size: Size) -> Patch:
     """Find the pixels inside any of some polygons."""
-    patches = [fill([ring], size) for ring in parts]
+    return joined(fill([ring], size) for ring in parts)
+
+
+def joined(patches: Iterable[Patch]) -> Patch:
+    """Return the pixels of any of some patches."""
     patches = [patch for patch in patches if patch.pixels.size]
     if not patches:
         return nothing()

@@ -78,6 +78,7 @@ class Report:
             ],
             "labels": self.plan.labels.to_dict(),
             "left_out": dict(+self.source.aside),
+            "broken": self.source.broken,
             "empty_objects": self.tally.empty,
         }
 
@@ -89,13 +90,17 @@ class Report:
         lines.append("")
         if not self._drawn_nothing:
             lines.append(_ORDERS[self.order])
-        aside = +self.source.aside
+        aside = self.source.aside
         if self.tally.empty:
             aside["objects without a pixel, outside the image or too small"] = self.tally.empty
-        if aside:
-            left = ", ".join(f"{what} ({count:,})" for what, count in sorted(aside.items()))
-            lines.append(f"Left out: {left}.")
-        return "\n".join(lines + list(self.source.notes))
+        if +aside:
+            lines.append(f"Left out: {listed(aside)}.")
+        lines += self.source.notes
+        if broken := self.source.broken:
+            lines += ["", f"{len(broken):,} image{'s' * (len(broken) != 1)} could not be read:"]
+            lines += [f"  {text}" for text in broken[:9]]
+            lines += [f"  and {len(broken) - 9:,} more (--json lists them all)"] * (len(broken) > 9)
+        return "\n".join(lines)
 
     @property
     def _drawn_nothing(self) -> bool:
@@ -143,6 +148,16 @@ class Report:
         if number == IGNORE_INDEX and target in (BACKGROUND, IGNORE, DROP):
             return "ignored"
         return next((row.name for row in self.plan.labels.labels if row.id == number), target)
+
+
+def listed(aside: Counter[str]) -> str:
+    """Say what was left out, how often, and where the first ones of some kinds are."""
+    places = getattr(aside, "places", {})
+    return ", ".join(
+        f"{what} ({count:,}{': ' * (what in places)}{'; '.join(places.get(what, ()))}"
+        f"{', …' * (count > len(places.get(what, [''] * count)))})"
+        for what, count in sorted((+aside).items())
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -121,6 +121,33 @@ def from_label_studio(data: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     return values.reshape(*size, 4)[..., 3] > 0
 
 
+def to_label_studio(mask: np.ndarray) -> list[int]:
+    """Write a mask as a brush of Label Studio: white and opaque where it is set. Shape: bool (H, W).
+
+    Example:
+        >>> from_label_studio(to_label_studio(np.array([[True, False, True]])), (1, 3)).tolist()
+        [[True, False, True]]
+
+    Source:
+        As in `from_label_studio`; every block repeats one word.
+    """
+    bits = [f"{mask.size * 4:032b}{8 - 1:05b}", *(f"{size - 1:04b}" for size in _COUNT_SIZES)]
+    for index, count in enumerate(runs(mask.ravel())):
+        left = count * 4  # red, green, blue and opacity are equal
+        while left:
+            length = min(left, 1 << _COUNT_SIZES[-1])
+            which = next(i for i, size in enumerate(_COUNT_SIZES) if length <= 1 << size)
+            bits.append(f"1{which:02b}{length - 1:0{_COUNT_SIZES[which]}b}{255 * (index % 2):08b}")
+            left -= length
+    text = "".join(bits)
+    count = -(-len(text) // 8)
+    return list(int(text.ljust(count * 8, "0"), 2).to_bytes(count, "big"))
+
+
+_COUNT_SIZES = (3, 4, 8, 16)
+"""Bits of the counts that Label Studio itself writes."""
+
+
 def unpack(data: Sequence[int], total: int) -> np.ndarray:
     """Unpack rle-pack bytes into words.
 

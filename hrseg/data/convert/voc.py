@@ -3,11 +3,12 @@
 Palette masks hold ids, and colour masks the colours of the table; 255 and VOC's cream border are ignored.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from hrseg.data.convert.files import Images, read_lines
 from hrseg.data.convert.known import Known, find_table, known_classes, split_name
-from hrseg.data.convert.parts import Raster, Record, Source, packed
+from hrseg.data.convert.parts import LeftOut, Raster, Record, Source, each, packed
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError
 
@@ -17,7 +18,7 @@ VOID = "void"
 
 def recognises(path: Path) -> bool:
     """Say whether this is a VOC tree."""
-    return (path / "SegmentationClass").is_dir()
+    return bool(visible_images(path / "SegmentationClass", "**/*"))
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
@@ -49,17 +50,25 @@ def masks_of_devkit(path: Path, images: Path | None, table: Known) -> Source:
     if images is None and len(finder.folders) > 1:
         finder.folders = finder.folders[:1]  # not the masks themselves
     wanted = splits or dict.fromkeys(masks, "")
-    records = []
-    for name, split in wanted.items():
-        if name not in masks:
-            raise DataError(
-                f"{path / 'ImageSets/Segmentation'} lists '{name}', but {folder} has no such mask. Add it, or take "
-                "the name off the list."
-            )
-        raster = raster_of(masks[name], table, {packed(_BORDER): VOID})
+    if not wanted.keys() & masks:
+        raise DataError(
+            f"{path / 'ImageSets/Segmentation'} lists '{next(iter(wanted))}' and others, but {folder} has none of "
+            "these masks. Add them, or take the lists away."
+        )
+    more = {packed(_BORDER): VOID}
+
+    def make(name: str) -> Record:
         place = masks[name].relative_to(path).as_posix()
-        records.append(Record(name, finder.find(name, place), place, split, raster=raster))
-    return of_table(table, records, left=len(masks) - len(records))
+        raster = raster_of(masks[name], table, more)
+        return Record(name, finder.find(name, place), place, wanted[name], raster=raster)
+
+    source = Source({}, [], aside=LeftOut())
+    records = each((name for name in wanted if name in masks), make, source.broken)
+    for name in wanted:
+        if name not in masks:  # such as those of test.txt, whose masks VOC keeps for itself
+            source.aside.name("listed images without a mask", name)
+    source.aside["masks that no list names"] += len(masks.keys() - wanted.keys())
+    return of_table(table, records, source)
 
 
 def raster_of(mask: Path, table: Known, more: dict[int, str] | None = None) -> Raster:
@@ -67,17 +76,15 @@ def raster_of(mask: Path, table: Known, more: dict[int, str] | None = None) -> R
     return Raster(mask, {255: VOID} | table.ids, (more or {}) | table.by_colour, table.place)
 
 
-def of_table(table: Known, records: list[Record], left: int = 0) -> Source:
+def of_table(table: Known, records: list[Record], source: Source | None = None) -> Source:
     """Return the source of mask files with a table."""
-    source = Source(
-        {name: table.colours.get(name) for name in table.names},
-        records,
+    return replace(
+        source or Source({}, []),
+        classes={name: table.colours.get(name) for name in table.names},
+        records=records,
         ignored=table.ignored | {VOID} - set(table.names),
         covers=True,
     )
-    if left:
-        source.aside["masks that no list names"] = left
-    return source
 
 
 def _lists(path: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """From masks to files that annotation tools open, so that predictions can be corrected by hand.
 
-COCO gets one run-length object for each class of an image, CVAT a mask object, LabelMe a polygon for each connected
-part. Read back, they give equal pixels. Pixels of the background, or ignored ones where there is no background, are
+COCO and Datumaro get one run-length object for each class of an image, CVAT a mask object, Label Studio a brush,
+LabelMe a polygon for each connected part. Read back, they give equal pixels. Pixels of the background, or ignored ones where there is no background, are
 what remains when everything else is drawn.
 
 With a tolerance corners of polygons are left out, and no border moves farther than that.
@@ -11,10 +11,13 @@ import base64
 import io
 import json
 import os
+import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -24,7 +27,8 @@ from hrseg.data.convert.classes import BACKGROUND
 from hrseg.data.convert.files import Images
 from hrseg.data.convert.outlines import Masked, Style, layers, parts
 from hrseg.data.convert.parts import Progress, silent
-from hrseg.data.convert.rle import runs, to_coco
+from hrseg.data.convert.known import known_split
+from hrseg.data.convert.rle import runs, to_coco, to_label_studio
 from hrseg.data.convert.whole import new_folder, refuse_existing
 from hrseg.data.labels import LabelSet
 from hrseg.data.layouts.pairs import name_of, visible_images
@@ -68,7 +72,7 @@ def export(
 
     Args:
         masks: Folder of masks of ids; NAME_mask.png of `hrseg predict` belongs to image NAME.
-        out: The file, or the folder for LabelMe. It must not exist.
+        out: The file, or the folder for LabelMe and Datumaro. It must not exist.
         to: A row of WRITERS.
         labels: What the ids mean.
         images: Folder of the images; None looks for images/ beside the masks.
@@ -282,11 +286,115 @@ def _labelme_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
     return shapes
 
 
+def _write_label_studio(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
+    tasks = []
+    for read in lazy:
+        masked = read()
+        height, width = masked.size
+        common = {
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+        }
+        result = [
+            {"id": f"r{number}", **common, **shape}
+            for number, shape in enumerate(_studio_shapes(masked, style), start=1)
+        ]
+        tasks.append(
+            {
+                "data": {"image": f"/data/local-files/?d={quote(masked.name)}"},
+                "predictions": [{"model_version": "hrseg", "result": result}],
+            }
+        )
+    out.write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
+
+
+def _studio_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
+    if style.shapes == "polygons":
+        percent = 100 / np.array(masked.size[::-1])
+        return [
+            {
+                "type": "polygonlabels",
+                "value": {
+                    "points": (ring * percent).tolist(),
+                    "closed": True,
+                    "polygonlabels": [name],
+                },
+            }
+            for name, ring in parts(masked.mask, style)
+        ]
+    return [
+        {
+            "type": "brushlabels",
+            "value": {
+                "format": "rle",
+                "rle": to_label_studio(pixels),
+                "brushlabels": [style.name(train_id)],
+            },
+        }
+        for train_id, pixels in layers(masked, style)
+    ]
+
+
+def _write_datumaro(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
+    colours = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
+    numbers = {name: number for number, name in enumerate(style.names)}
+    rows = [{"name": name, "parent": "", "attributes": []} for name in numbers]
+    colormap = [
+        {"label_id": number, **dict(zip("rgb", colours.get(name, [0, 0, 0]), strict=True))}
+        for name, number in numbers.items()
+    ]
+    categories = {
+        "label": {"labels": rows, "label_groups": [], "attributes": []},
+        "mask": {"colormap": colormap},
+    }
+    subsets: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for read in lazy:
+        masked = read()
+        first, slash, rest = masked.name.partition("/")
+        subset, name = (first, rest) if slash and known_split(first) else ("default", masked.name)
+        annotations = [
+            {
+                "id": number,
+                "type": "mask",
+                "attributes": {},
+                "group": 0,
+                "label_id": numbers[style.name(train_id)],
+                "rle": {"counts": to_coco(pixels), "size": list(masked.size)},
+                "z_order": 0,
+            }
+            for number, (train_id, pixels) in enumerate(layers(masked, style))
+        ]
+        image = {"path": name, "size": list(masked.size)}
+        item = {"id": os.path.splitext(name)[0], "annotations": annotations, "image": image}
+        subsets[subset].append(item)
+        copy = out / "images" / subset / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(masked.image, copy)
+    (out / "annotations").mkdir()
+    for subset, items in subsets.items():
+        content = {
+            "dm_format_version": "1.0",
+            "media_type": 2,
+            "infos": {},
+            "categories": categories,
+            "items": items,
+        }
+        text = json.dumps(content, ensure_ascii=False)
+        (out / "annotations" / f"{subset}.json").write_text(text, encoding="utf-8")
+
+
 WRITERS: dict[str, Writer] = {
     "coco": Writer(_write_coco, ("masks",), False, "COCO JSON with run lengths"),
     "cvat": Writer(_write_cvat, ("masks", "polygons"), False, "CVAT for images 1.1 (XML)"),
     "labelme": Writer(
         _write_labelme, ("polygons", "masks"), True, "a folder of LabelMe JSON files"
     ),
+    "label_studio": Writer(
+        _write_label_studio, ("masks", "polygons"), False, "Label Studio tasks with predictions"
+    ),
+    "datumaro": Writer(_write_datumaro, ("masks",), True, "a Datumaro dataset, images included"),
 }
 """Name → writer."""

@@ -4,7 +4,13 @@ Tables are CSV files in `data/tables/`; a user's own classes come from a CSV or 
 mask holds trainIds 0 … K-1 and 255 for pixels without a class.
 """
 
-from hrseg.data.labels.label_set import IGNORE_INDEX, MAX_CLASSES, Label, LabelSet
+from hrseg.data.labels.label_set import (
+    IGNORE_INDEX,
+    MAX_CLASSES,
+    Label,
+    LabelSet,
+    channel_distances,
+)
 from hrseg.data.labels.tables import distinct_colors, load_labels, table_names
 
 __all__ = [
@@ -12,6 +18,7 @@ __all__ = [
     "MAX_CLASSES",
     "Label",
     "LabelSet",
+    "channel_distances",
     "distinct_colors",
     "load_labels",
     "table_names",

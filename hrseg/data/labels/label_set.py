@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from hrseg.errors import DataError
+from hrseg.imaging import NAN_ID
 
 IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
@@ -41,6 +42,8 @@ class LabelSet:
     Args:
         name: For messages; the table's name.
         labels: All rows; several ids may share a trainId.
+        snap: A value that no row has is taken as the nearest row's, up to this distance: of ids, or of the channel
+            in which two colors differ most. For masks that were saved as JPEG or smoothed; 0 refuses such values.
 
     Raises:
         DataError: An id stands twice, a number is out of range, or the trainIds are not 0 … K-1.
@@ -56,6 +59,7 @@ class LabelSet:
 
     name: str
     labels: tuple[Label, ...] = field(repr=False)
+    snap: int = 0
 
     def __post_init__(self) -> None:
         ids = [label.id for label in self.labels]
@@ -69,10 +73,11 @@ class LabelSet:
                 f"at most {MAX_CLASSES} of them, and 255 for ignored ids."
             )
         for row in self.labels:
-            if not -32768 <= row.id <= 65535 or (row.id < 0 and row.train_id != IGNORE_INDEX):
+            lowest, highest = (-(2**31), 2**31 - 1) if row.train_id == IGNORE_INDEX else (0, 65535)
+            if not lowest <= row.id <= highest:
                 raise DataError(
                     f"Table '{self.name}' gives '{row.name}' the id {row.id}; a mask file holds 0 to 65535, and "
-                    "only ignored ids may be negative. Change the id."
+                    "only ignored ids may be negative or larger. Change the id."
                 )
             if len(row.color) != 3 or not all(0 <= value <= 255 for value in row.color):
                 raise DataError(
@@ -147,20 +152,29 @@ class LabelSet:
         Shape:
             (H, W) or (H, W, 3) → (H, W)
         """
-        if ids.ndim == 3:
-            return self._encode_colors(ids, source)
-        low, table, known = self._id_table
-        if ids.dtype == np.uint8:  # no id can lie outside
-            place, table, known = ids, table[-low:], known[-low:]
-            if ids.size and known[:256].take(_values(ids)).all():
-                return cv2.LUT(ids, table[:256])
-            right = known.take(place)
+        of_colors = ids.ndim == 3
+        values = _pack(ids) if of_colors else ids
+        table, in_table = self._low_ids
+        if of_colors or not ids.size or ids.min() < 0 or ids.max() >= len(table):
+            train_ids, known = self._look_up(values, of_colors)
+        elif ids.dtype == np.uint8 and in_table.take(_values(ids)).all():
+            return cv2.LUT(ids, table[:256])
         else:
-            place = (ids.astype(np.int64) - low).clip(0, len(table) - 1)
-            right = known.take(place) & (place + low == ids)
-        if not right.all():
-            self._refuse(np.unique(ids[~right]).tolist(), source)
-        return table.take(place)
+            train_ids, known = table.take(ids), in_table.take(ids)
+        if not known.all():
+            self._refuse(np.unique(values[~known]).tolist(), source, of_colors)
+        return train_ids
+
+    def find(self, value: int, of_colors: bool = False) -> Label | None:
+        """Return the row that a value of a mask, an id or 0xRRGGBB, is taken as; None where the table has none."""
+        train_ids, known = self._look_up(np.array([value]), of_colors)
+        if not known[0]:
+            return None
+        if train_ids[0] != IGNORE_INDEX:
+            return self.classes[train_ids[0]]
+        same = (row for row in self.labels if _value(row, of_colors) == value)
+        name = "NaN" if value == NAN_ID else "no label"
+        return next(same, Label(value, IGNORE_INDEX, name, (0, 0, 0)))
 
     def decode(self, mask: np.ndarray) -> np.ndarray:
         """Turn trainIds into the dataset's ids; 255 becomes an ignored id of the table, or stays 255.
@@ -188,7 +202,8 @@ class LabelSet:
         """Return plain types that `from_dict` reads back, for checkpoints and cards."""
         rows = [[row.id, row.train_id, row.name, *row.color] for row in self.labels]
         mirrored = {str(row.id): row.mirror for row in self.labels if row.mirror is not None}
-        return {"name": self.name, "labels": rows} | ({"mirror": mirrored} if mirrored else {})
+        more = {"mirror": mirrored, "snap": self.snap}
+        return {"name": self.name, "labels": rows} | {key: v for key, v in more.items() if v}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "LabelSet":
@@ -203,7 +218,7 @@ class LabelSet:
                 Label(int(i), int(t), str(name), (int(r), int(g), int(b)), mirrored.get(int(i)))
                 for i, t, name, r, g, b in content["labels"]
             )
-            return cls(str(content["name"]), rows)
+            return cls(str(content["name"]), rows, int(content.get("snap", 0)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
@@ -219,51 +234,53 @@ class LabelSet:
         return ignored[0] if ignored else IGNORE_INDEX
 
     @cached_property
-    def _id_table(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """Return the lowest id, trainIds by id from there on, and which of these ids the table knows."""
-        low = min(0, *(label.id for label in self.labels))
-        count = max(IGNORE_INDEX, *(label.id for label in self.labels)) - low + 1
-        table = np.full(count, IGNORE_INDEX, dtype=np.uint8)
-        known = np.zeros(count, dtype=bool)
-        known[IGNORE_INDEX - low] = True  # 255 means "no label" wherever no class claims it
-        for label in self.labels:
-            table[label.id - low] = label.train_id
-            known[label.id - low] = True
-        return low, table, known
+    def _low_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the trainIds of the ids 0 to 65535, and which of these the table knows: a quicker way to both."""
+        return self._look_up(np.arange(65536), of_colors=False)
+
+    @cached_property
+    def _id_table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids in order, and their trainIds; 255 and NaN mean "no label" wherever no row claims them."""
+        train_ids = {NAN_ID: IGNORE_INDEX, IGNORE_INDEX: IGNORE_INDEX}
+        train_ids |= {row.id: row.train_id for row in self.labels}
+        return _in_order(train_ids)
 
     @cached_property
     def _color_table(self) -> tuple[np.ndarray, np.ndarray]:
         """Return packed colours in order, and their trainIds; a class beats an ignored row of its colour."""
         train_ids: dict[int, int] = {}
         for row in sorted(self.labels, key=lambda row: row.train_id == IGNORE_INDEX):
-            color = int(_pack(np.array(row.color)))
-            before = train_ids.setdefault(color, row.train_id)
+            before = train_ids.setdefault(_value(row, of_colors=True), row.train_id)
             if before != row.train_id != IGNORE_INDEX:
                 raise DataError(
                     f"Table '{self.name}' gives {row.color} to '{self.names[before]}' and '{row.name}', so masks of "
                     "colours cannot be told apart. Give each class its own colour, or use masks of ids."
                 )
-        known = np.array(sorted(train_ids), dtype=np.int32)
-        return known, np.array([train_ids[int(color)] for color in known], dtype=np.uint8)
+        return _in_order(train_ids)
 
-    def _encode_colors(self, colors: np.ndarray, source: str) -> np.ndarray:
-        known, train_ids = self._color_table
-        packed = _pack(colors)
-        place = np.searchsorted(known, packed)
-        place[place == len(known)] = 0
-        wrong = known[place] != packed
-        if wrong.any():
-            values = np.unique(packed[wrong]).tolist()
-            rgb = [(value >> 16, value >> 8 & 255, value & 255) for value in values]
-            self._refuse(rgb, source, "colour")
-        encoded: np.ndarray = train_ids[place]
-        return encoded
+    def _look_up(self, values: np.ndarray, of_colors: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the trainIds of ids or packed colors, and which of them the table knows."""
+        known, train_ids = self._color_table if of_colors else self._id_table
+        place = np.searchsorted(known, values).clip(max=len(known) - 1)
+        right = known[place] == values
+        if self.snap and not right.all():
+            found, which = np.unique(values[~right], return_inverse=True)
+            nearest, near = np.empty(len(found), np.int64), np.empty(len(found), bool)
+            for start in range(0, len(found), 4096):  # in parts of bounded memory
+                part = slice(start, start + 4096)
+                apart = channel_distances(found[part], known, of_colors)
+                nearest[part], near[part] = apart.argmin(axis=1), apart.min(axis=1) <= self.snap
+            place[~right], right[~right] = nearest[which], near[which]
+        return train_ids[place], right
 
-    def _refuse(self, values: list[Any], source: str, kind: str = "id") -> None:
+    def _refuse(self, values: list[Any], source: str, of_colors: bool) -> None:
+        if of_colors:
+            values = [(value >> 16, value >> 8 & 255, value & 255) for value in values]
+        kind = "colour" if of_colors else "id"
         shown = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
         many = len(values) > 1
         ids = sorted(label.id for label in self.labels)
-        if kind == "colour":
+        if of_colors:
             known = f"{len(self.labels)} colours"
         else:
             known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
@@ -273,7 +290,7 @@ class LabelSet:
         )
         if Path(source).suffix.lower() in (".jpg", ".jpeg"):
             step = "JPEG changes ids when it is saved: export the masks as PNG."
-        elif kind == "colour" and all(r == g == b for r, g, b in values):
+        elif of_colors and all(r == g == b for r, g, b in values):
             step = "These look like ids saved as grey RGB: save the masks with one channel."
         raise DataError(
             f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' knows {known}. {step}"
@@ -286,6 +303,28 @@ def _values(ids: np.ndarray) -> np.ndarray:
         return np.unique(ids)
     counts = cv2.calcHist([np.ascontiguousarray(ids)], [0], None, [256], [0, 256])
     return np.flatnonzero(counts)
+
+
+def channel_distances(values: np.ndarray, others: np.ndarray, of_colors: bool) -> np.ndarray:
+    """Return how far ids, or packed colors in their most different channel, lie apart.
+
+    Shape:
+        (N,), (M,) → (N, M)
+    """
+    shifts = np.array([16, 8, 0] if of_colors else [0])
+    mask = 255 if of_colors else -1
+    one, other = (array.astype(np.int64)[:, None] >> shifts & mask for array in (values, others))
+    apart: np.ndarray = np.abs(one[:, None] - other[None]).max(axis=-1)
+    return apart
+
+
+def _value(row: Label, of_colors: bool) -> int:
+    return int(_pack(np.array(row.color))) if of_colors else row.id
+
+
+def _in_order(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    known = np.array(sorted(train_ids), dtype=np.int32)
+    return known, np.array([train_ids[int(value)] for value in known], dtype=np.uint8)
 
 
 def _pack(colors: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import colorsys
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def _from_yaml(path: Path) -> LabelSet:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
         raise ValueError("it has no list under 'classes'")
-    _check_keys(content, ("classes", "ignore"))
+    _check_keys(content, ("classes", "ignore", "snap"))
     rows = []
     for entry in content["classes"]:
         row = dict(entry) if isinstance(entry, dict) else {"name": entry}
@@ -98,7 +99,8 @@ def _from_yaml(path: Path) -> LabelSet:
         if "color" in row:
             row["r"], row["g"], row["b"] = row.pop("color")
         rows.append(row)
-    return _from_rows(path.stem, rows, content.get("ignore") or [])
+    table = _from_rows(path.stem, rows, content.get("ignore") or [])
+    return replace(table, snap=int(content.get("snap", 0)))
 
 
 def _from_rows(name: str, rows: Sequence[dict[str, Any]], ignore: Iterable[int]) -> LabelSet:

@@ -15,7 +15,7 @@ from hrseg.data.layouts.own import folder
 from hrseg.data.layouts.pairs import Pair
 from hrseg.data.layouts.scenes import ade20k, coco_stuff, lip
 from hrseg.data.layouts.streets import camvid, cityscapes
-from hrseg.errors import DataError, unknown_choice
+from hrseg.errors import ConfigError, DataError, unknown_choice
 
 __all__ = ["LAYOUTS", "Layout", "Pair", "find_pairs"]
 
@@ -35,15 +35,25 @@ class Layout:
     splits: tuple[str, ...] | None
 
 
-def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
+def find_pairs(
+    layout: str,
+    root: str | Path | None,
+    split: str,
+    *,
+    masks: str | None = None,
+    bare: bool = False,
+) -> list[Pair]:
     """Find the images and masks of one split, in name order.
 
     Args:
         layout: A row of LAYOUTS.
         root: The dataset's folder; it may hold zip archives instead of what is in them, or be one.
         split: "train", "val", "test", or what else the layout knows.
+        masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; for layout "folder".
+        bare: Whether images of layout "folder" may lack a mask.
 
     Raises:
+        ConfigError: A pattern for a layout that knows its masks.
         DataError: Unknown layout or split, missing folder, empty split, or files without a partner.
     """
     if layout not in LAYOUTS:
@@ -63,7 +73,16 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
         raise DataError(
             f"Dataset folder {root} does not exist{_nearest(root)}. Set data.root to the folder of the dataset."
         )
-    pairs = sorted(row.find(root, split), key=lambda pair: pair.name)
+    if layout == "folder":
+        found = folder(root, split, masks, bare)
+    elif masks is not None:
+        raise ConfigError(
+            f"data.masks is '{masks}', but layout '{layout}' knows where its masks are. Remove it, or set "
+            "data.layout=folder."
+        )
+    else:
+        found = row.find(root, split)
+    pairs = sorted(found, key=lambda pair: pair.name)
     if isinstance(root, ArchivedPath):
         pairs = [
             pair._replace(image=located(pair.image), mask=pair.mask and located(pair.mask))

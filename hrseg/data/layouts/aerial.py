@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hrseg.data.layouts.pairs import Pair, list_images, name_of, pair_by_stem, refuse_lonely
+from hrseg.data.layouts.pairs import Pair, list_images, name_of, pair_by_stem, pair_found
 
 _HINT = "Run mmsegmentation's converter of this dataset"
 
@@ -22,10 +22,8 @@ def isaid(root: Path, split: str) -> list[Pair]:
     if split == "test":
         return [Pair(image, None, image.stem) for image in images]
     place = root / "ann_dir" / split
-    masks = [place / f"{image.stem}_instance_color_RGB.png" for image in images]
-    bare = [image.name for image, mask in zip(images, masks, strict=True) if not mask.is_file()]
-    refuse_lonely(
-        bare, "image", images[0].parent, "mask", f"Put NAME_instance_color_RGB.png into {place}"
+    masks = {image: place / f"{image.stem}_instance_color_RGB.png" for image in images}
+    found = {image: mask if mask.is_file() else None for image, mask in masks.items()}
+    return pair_found(
+        found, images[0].parent, f"Put NAME_instance_color_RGB.png into {place}", False
     )
-    found = zip(images, masks, strict=True)
-    return [Pair(image, mask, image.stem) for image, mask in found if mask.is_file()]

@@ -2,29 +2,49 @@
 
 from pathlib import Path
 
-from hrseg.data.layouts.pairs import Pair, list_images, listing, name_of, pair_by_stem
+from hrseg.data.layouts.pairs import (
+    Pair,
+    list_images,
+    list_words,
+    listing,
+    mask_of,
+    name_of,
+    pair_by_stem,
+    pair_found,
+)
 from hrseg.errors import DataError
 
 
-def folder(root: Path, split: str) -> list[Pair]:
+def folder(root: Path, split: str, pattern: str | None = None, bare: bool = False) -> list[Pair]:
     """Pair a user's own files.
 
     In this order: a list file SPLIT.txt with "image mask" on each line (mask left out: none), or
     images/SPLIT/ with masks/SPLIT/, or SPLIT/images/ with SPLIT/masks/. Partners share a stem; subfolders
-    are followed.
+    are followed, or the mask is where `pattern` says.
+
+    Args:
+        root: The dataset's folder.
+        split: Name of the list or folder.
+        pattern: See `mask_of`; it tells the mask where a list does not.
+        bare: Whether images without a mask are welcome in the folders of any split, not of "test" alone.
     """
     listed = root / f"{split}.txt"
     if listed.is_file():
-        return _from_list(listed, root)
+        return _from_list(listed, root, pattern)
     for images, masks in (
         (root / "images" / split, root / "masks" / split),
         (root / split / "images", root / split / "masks"),
     ):
         if images.is_dir():
             found = list_images(images, "**/*", root, "Put images there")
+            if pattern is not None:
+                named = {image: mask_of(pattern, image, root) for image in found}
+                there = {image: mask if mask.is_file() else None for image, mask in named.items()}
+                step = f"Mend data.masks, which is '{pattern}'"
+                return pair_found(there, images, step, bare or split == "test")
             if split == "test" and not masks.is_dir():
                 return [Pair(image, None, name_of(image, images)) for image in found]
-            return pair_by_stem(found, masks, root, images)
+            return pair_by_stem(found, masks, root, images, bare)
     if Path(split).is_absolute():
         raise DataError(
             f"The list {listed} does not exist, and the recipe divides the images by it. hrseg data check {root} "
@@ -43,17 +63,16 @@ def _option(split: str) -> str:
     return f"data.{split}_split" if split in known else "data.train_split or data.val_split"
 
 
-def _from_list(listed: Path, root: Path) -> list[Pair]:
+def _from_list(listed: Path, root: Path, pattern: str | None) -> list[Pair]:
     try:
         lines = listed.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{listed} cannot be read: {error}. Save it as UTF-8 text.") from error
     pairs: dict[str, Pair] = {}
     for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+        words = list_words(line)
+        if not words:
             continue
-        words = [word.strip() for word in (line.split("\t") if "\t" in line else line.split())]
-        words = [word for word in words if word]  # a tab after the image alone: no mask
         if len(words) > 2:
             raise DataError(
                 f"{listed}, line {number} has {len(words)} words; it should be 'image mask'. Separate them by a tab "
@@ -66,6 +85,8 @@ def _from_list(listed: Path, root: Path) -> list[Pair]:
                     f"{listed}, line {number}: no such file {path}. Mend the line or add the file."
                 )
         image, mask = paths[0], paths[1] if len(paths) == 2 else None
+        if mask is None and pattern is not None and mask_of(pattern, image, root).is_file():
+            mask = mask_of(pattern, image, root)
         # a name is a place below an output folder, so nothing in it may lead out
         parts = Path(words[0]).with_suffix("").parts
         name = "/".join(part for part in parts if part not in ("..", Path(words[0]).anchor))

@@ -1,12 +1,14 @@
 """One image and its mask, and what every layout needs to find them and to name whatever has no partner."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-from hrseg.errors import DataError
+from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 
 
@@ -85,7 +87,7 @@ def visible_images(
 
 
 def pair_by_stem(
-    images: list[Path], masks: Path, root: Path, base: Path | None = None
+    images: list[Path], masks: Path, root: Path, base: Path | None = None, bare: bool = False
 ) -> list[Pair]:
     """Pair images with the masks of the same stem, subfolders followed.
 
@@ -94,6 +96,7 @@ def pair_by_stem(
         masks: Folder of the masks.
         root: The dataset's folder, for the message.
         base: Folder that the images' names count from; None is the first one's.
+        bare: Whether images without a mask are welcome.
 
     Raises:
         DataError: An image or a mask without partner, or a name that comes twice.
@@ -104,18 +107,36 @@ def pair_by_stem(
             f"No mask folder {masks}; {root} holds {listing(root)}. Put a mask there for each image in {base}."
         )
     available: dict[str, Path] = {}
-    for path in visible_images(masks, "**/*"):
+    for path in visible_images(masks, "**/*", IMAGE_SUFFIXES | ARRAY_SUFFIXES):
         twin = available.setdefault(name_of(path, masks), path)
         if twin != path:
             raise DataError(f"Two masks for one image: {twin} and {path}. Keep one of them.")
-    names = [name_of(image, base) for image in images]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    names = {name_of(image, base) for image in images}
+    if len(names) != len(images):
+        counts = Counter(name_of(image, base) for image in images)
+        twice = counts.most_common(1)[0][0]
         raise DataError(f"Two images in {base} are called {twice}. Give each its own name.")
-    bare = [path.name for path, name in zip(images, names, strict=True) if name not in available]
-    refuse_lonely(bare, "image", base, "mask", f"Put masks of the same name into {masks}")
-    refuse_lonely(set(available) - set(names), "mask", masks, "image", f"Put images into {base}")
-    return [Pair(i, available[n], n) for i, n in zip(images, names, strict=True) if n in available]
+    refuse_lonely(set(available) - names, "mask", masks, "image", f"Put images into {base}")
+    found = {image: available.get(name_of(image, base)) for image in images}
+    return pair_found(found, base, f"Put masks of the same name into {masks}", bare)
+
+
+def pair_found(found: dict[Path, Path | None], base: Path, step: str, bare: bool) -> list[Pair]:
+    """Pair images with the masks found for them.
+
+    Args:
+        found: Image → mask, or None.
+        base: Folder that the images' names count from.
+        step: What to do about an image without a mask.
+        bare: Whether such images are welcome.
+
+    Raises:
+        DataError: An image without a mask.
+    """
+    lonely = [image.relative_to(base).as_posix() for image, mask in found.items() if mask is None]
+    if not bare:
+        refuse_lonely(lonely, "image", base, "mask", step)
+    return [Pair(i, mask, name_of(i, base)) for i, mask in found.items() if mask or bare]
 
 
 def pair_by_list(
@@ -163,6 +184,54 @@ def read_list(path: Path, hint: str) -> list[str]:
     if not names:
         raise DataError(f"The list {path} names no image. {hint}.")
     return names
+
+
+def list_words(line: str) -> list[str]:
+    """Return the paths on a line of a list: by tabs, else by spaces or a comma between two file names.
+
+    Example:
+        >>> list_words("a b.png\\tm.png"), list_words("a.png m.png"), list_words("a.png,m.png")
+        (['a b.png', 'm.png'], ['a.png', 'm.png'], ['a.png', 'm.png'])
+        >>> list_words("a.png\\t"), list_words("# comment")
+        (['a.png'], [])
+    """
+    if line.lstrip().startswith("#"):
+        return []
+    words = line.split("\t") if "\t" in line else line.split()
+    if len(words) == 1 and (both := re.fullmatch(r"(.+\.\w+),(.+\.\w+)", words[0])):
+        words = list(both.groups())
+    return [word for word in (word.strip().strip('"') for word in words) if word]
+
+
+def mask_of(pattern: str, image: Path, root: Path) -> Path:
+    """Return the place where a pattern says that the mask of an image lies.
+
+    Args:
+        pattern: Path below the root. {stem} is the image's name without suffix, {name} with it, {folder} its folders
+            below the root, {1} the first of them, {2} the second.
+        image: The image.
+        root: The dataset's folder.
+
+    Raises:
+        ConfigError: The pattern names something else.
+
+    Example:
+        >>> mask_of("{1}/masks/{stem}.jpg.png", Path("d/train/images/a.jpg"), Path("d")).as_posix()
+        'd/train/masks/a.jpg.png'
+    """
+    inside = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
+    folders = inside.parts[:-1]
+    # an image that lies less deep has no {3}; its mask then is nowhere
+    numbered = ["", *folders, *[""] * 9]
+    names = {"stem": image.stem, "name": image.name, "folder": "/".join(folders)}
+    try:
+        place = pattern.format(*numbered, **names)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"The pattern of masks '{pattern}' cannot be used ({error}). It may hold {{stem}}, {{name}}, {{folder}}, "
+            "{1}, {2}, …, such as 'masks/{stem}.jpg.png'."
+        ) from error
+    return root / place.lstrip("/")
 
 
 def refuse_lonely(names: Iterable[str], kind: str, place: Path, partner: str, step: str) -> None:

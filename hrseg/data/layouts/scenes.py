@@ -9,6 +9,7 @@ from hrseg.data.layouts.pairs import (
     name_of,
     pair_by_list,
     pair_by_stem,
+    pair_found,
     read_list,
     refuse_lonely,
     visible_images,
@@ -68,12 +69,9 @@ def _by_annotations(root: Path, year: str) -> list[Pair]:
         stem = mask.stem.removesuffix("_labelTrainIds")
         if mask.stem == stem or stem not in masks:
             masks[stem] = mask
-    names = [name_of(image, root / "images" / year) for image in images]
-    bare = [name for name in names if name not in masks]
-    refuse_lonely(bare, "image", root / "images" / year, "mask", f"Put their masks into {place}")
-    refuse_lonely(set(masks) - set(names), "mask", place, "image", _GET_COCO_STUFF)
-    found = zip(images, names, strict=True)
-    return [Pair(image, masks[name], name) for image, name in found if name in masks]
+    found = {image: masks.get(image.stem) for image in images}
+    refuse_lonely(set(masks) - {i.stem for i in images}, "mask", place, "image", _GET_COCO_STUFF)
+    return pair_found(found, root / "images" / year, f"Put their masks into {place}", False)
 
 
 _GET_COCO_STUFF = "Unpack cocostuff-10k there"

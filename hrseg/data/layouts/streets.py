@@ -20,13 +20,13 @@ def cityscapes(root: Path, split: str) -> list[Pair]:
     coarse = split in ("train_extra", "coarse_train", "coarse_val")
     truth = "gtCoarse" if coarse else "gtFine"
     folder = split.removeprefix("coarse_")
-    images = list_images(
-        root / "leftImg8bit" / folder, "*/*_leftImg8bit.*", root, _UNPACK_CITYSCAPES
-    )
+    place = _inside(root, "leftImg8bit") / folder
+    masks = _inside(root, truth)
+    images = list_images(place, "*/*_leftImg8bit.*", root, _UNPACK_CITYSCAPES)
     pairs, lacking, met = [], [], set()
     for image in images:
         stem = image.stem.removesuffix("_leftImg8bit")
-        place = root / truth / folder / image.parent.name
+        place = masks / folder / image.parent.name
         ids = place / f"{stem}_{truth}_labelIds.png"
         train_ids = place / f"{stem}_{truth}_labelTrainIds.png"
         name = f"{image.parent.name}/{stem}"
@@ -42,10 +42,16 @@ def cityscapes(root: Path, split: str) -> list[Pair]:
     archive = "gtCoarse.zip" if coarse else "gtFine_trainvaltest.zip"
     refuse_lonely(lacking, "image", root, "mask", f"Unpack {archive} there")
     if split != "test":
-        masks = (root / truth / folder).glob(f"*/*_{truth}_label*Ids.png")
-        names = {f"{mask.parent.name}/{mask.name.split(f'_{truth}_')[0]}" for mask in masks}
-        refuse_lonely(names - met, "mask", root / truth, "image", _UNPACK_CITYSCAPES)
+        there = (masks / folder).glob(f"*/*_{truth}_label*Ids.png")
+        names = {f"{mask.parent.name}/{mask.name.split(f'_{truth}_')[0]}" for mask in there}
+        refuse_lonely(names - met, "mask", masks, "image", _UNPACK_CITYSCAPES)
     return pairs
+
+
+def _inside(root: Path, name: str) -> Path:
+    """Return a folder below the root, or below the folder of the archive it was unpacked from."""
+    place = root / name
+    return place if place.is_dir() else next(iter(sorted(root.glob(f"*/{name}"))), place)
 
 
 def camvid(root: Path, split: str) -> list[Pair]:

@@ -11,9 +11,8 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from hrseg.data.bands import read_bands
 from hrseg.errors import DataError, HrsegError
-from hrseg.imaging import image_size, read_image, stored_form
+from hrseg.imaging import image_size, read_bands, read_image, stored_form
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY = b"\x93NUMPY"

@@ -11,7 +11,6 @@ from hrseg.data.check.copies import joined
 from hrseg.data.check.page import page
 from hrseg.data.check.report import report
 from hrseg.data.check.scan import _count, scan
-from hrseg.data.check.suggest import suggest_crop
 from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import DataError
@@ -189,13 +188,6 @@ def test_counting_by_runs_is_counting(tmp_path):
     )
     assert _count(values) == want
     assert _count((values // 1000).astype(np.uint8)) == {key // 1000: n for key, n in want.items()}
-
-
-def test_crops_fit_the_images():
-    assert suggest_crop([(1024, 2048)]) == (512, 1024)
-    assert suggest_crop([(5000, 5000)]) == (704, 704)
-    assert suggest_crop([(375, 500), (500, 375)] * 5) == (352, 352) or True
-    assert suggest_crop([(512, 512)]) == (512, 512)
 
 
 def test_chains_hang_together():

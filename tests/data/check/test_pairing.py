@@ -170,10 +170,10 @@ def test_trees_without_pairs_are_explained(tmp_path):
     with pytest.raises(DataError, match="holds no image"):
         recognise(tmp_path)
     put(tmp_path / "images" / "a.png", picture(0))
-    with pytest.raises(DataError, match=r"1 images and no mask.*convert"):
+    with pytest.raises(DataError, match=r"1 image and no mask.*convert"):
         recognise(tmp_path)
     shutil.move(tmp_path / "images", tmp_path / "masks")
-    with pytest.raises(DataError, match="1 masks and no image"):
+    with pytest.raises(DataError, match="1 mask and no image"):
         recognise(tmp_path)
     with pytest.raises(DataError, match="Did you mean 'camvid'"):
         recognise(tmp_path, "camvit")

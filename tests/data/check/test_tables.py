@@ -106,7 +106,7 @@ def test_first_colours_of_voc_name_nothing(tmp_path):
 
 def test_a_few_pixels_of_another_colour_are_ignored_and_told(tmp_path):
     masks = [squares([(0, 0, 0), (200, 0, 0)], (400, 480)) for _ in range(6)]
-    masks[2][3, 4] = (199, 0, 1)
+    masks[2][3, 4] = (0, 90, 130)
     result = look_at(tree(tmp_path / "set", masks))
     assert "first in masks/p02.png" in kinds(result)["odd_value"]
     assert table_of(result, tmp_path).encode(masks[2])[3, 4] == 255

@@ -237,6 +237,7 @@ def test_coco_splits_come_from_the_names_of_the_files(tmp_path):
     s.coco(tmp_path / "source")
     s.coco(tmp_path / "source", file="instances_val2017.json")
     s.coco(tmp_path / "source", file="captions_val2017.json")
+    s.photo(tmp_path / "source" / "val2017" / "000000000001.png")
     out = tmp_path / "out"
     report = convert(tmp_path / "source", out)
     assert report.splits == {"train": 1, "val": 1}
@@ -398,7 +399,7 @@ BROKEN = {
     ),
     "cvat two points": (
         xml('<polygon label="car" points="1,1;2,2" z_order="0"/>'),
-        ["polygon 1 ('car')", "2 points"],
+        ["polygon 1 ('car')", "too few points", "no object with an area"],
     ),
     "cvat rle": (
         xml('<mask label="car" rle="1, 3" left="2" top="1" width="3" height="2"/>'),
@@ -431,7 +432,7 @@ BROKEN = {
     ),
     "coco category": (
         lambda root: s.coco(root, [s.coco_object(9, 77, [[0, 0, 1, 0, 1, 1]])]),
-        ["instances_train2017.json, annotation 9", "no category 77"],
+        ["instances_train2017.json, image", "annotation 9", "no category 77"],
     ),
     "coco odd": (
         lambda root: s.coco(root, [s.coco_object(9, 3, [[0, 0, 1, 0, 1, 1, 5]])]),
@@ -506,4 +507,4 @@ def test_label_studio_predictions_count_where_nobody_annotated(tmp_path):
     tasks[0]["annotations"] = []
     mask, _, report = converted(s.save(path, tasks), tmp_path)
     assert (mask == 1).sum() == 8
-    assert "Of 1 images that nobody annotated the predictions were taken." in report.text()
+    assert "Of 1 image that nobody annotated the predictions were taken." in report.text()

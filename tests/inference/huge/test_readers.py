@@ -70,7 +70,7 @@ def test_arrays_are_mapped(tmp_path, first):
 def stored_pictures(folder):
     """The same scene as other programs store it."""
     rgb = Image.fromarray(picture())
-    opacity = Image.fromarray(picture()[..., 0])
+    opacity = Image.fromarray(picture()[..., 0]).point(lambda value: 255 * (value > 99))
     clear = rgb.copy()
     clear.putalpha(opacity)
     yield "rgb", rgb

@@ -1,0 +1,273 @@
+"""An open image of any format: its facts at once, its rows on demand, as the network sees them.
+
+What differs between formats, how values come from the file, is in `rasters`, `photographs` and `arrays`; how
+values become pixels is here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from hrseg.errors import DataError
+from hrseg.imaging.georeference import Georeference
+
+KEPT_TYPES = ("uint8", "uint16", "float32")
+"""Types of bands that stay; others become float32."""
+DARK = 2**14
+"""16-bit values that all stay below this, a quarter of the range, make a nearly black picture."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the values of a file mean.
+
+    Attributes:
+        color: "grey", "rgb", "palette", "cmyk", "lab", or "bands": numbers without a color.
+        bits: Significant bits of a value.
+        inverted: Whether 0 is white.
+        palette: Colors that the values stand for, uint8 (n, 3).
+        alpha: Which band is opacity.
+        premultiplied: Whether colors were multiplied with it.
+        nodata: The value of pixels without data.
+    """
+
+    color: str
+    bits: int = 8
+    inverted: bool = False
+    palette: np.ndarray | None = None
+    alpha: int | None = None
+    premultiplied: bool = False
+    nodata: float | None = None
+
+
+class ImageFile:
+    """An open image; a context manager.
+
+    Attributes:
+        name: For messages.
+        height: Rows of the upright image.
+        width: Columns of the upright image.
+        count: Bands stored, opacity included.
+        dtype: As stored.
+        pages: Images in the file.
+        block: Rows that are decoded together; the height for formats that are decoded whole.
+        georeference: Where the image lies, None where nothing says it.
+        layout: What the values mean.
+        bands: Bands that the network sees, None for RGB.
+        format: PNG, TIFF, ...
+        orientation: EXIF's, 1 to 8; it is undone already.
+    """
+
+    name: str
+    height: int
+    width: int
+    count: int
+    dtype: np.dtype[Any]
+    pages: int = 1
+    block: int
+    georeference: Georeference | None = None
+    layout: Layout
+    bands: tuple[int, ...] | None = None
+    format: str = ""
+    orientation: int = 1
+    _masked = False
+
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+        self._brightest = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user; some are known only after all rows were read."""
+        return (*self._notes, *self._note_of_range())
+
+    @property
+    def marks_nodata(self) -> bool:
+        """Whether the file can say which pixels have no data."""
+        return self._masked or self.layout.nodata is not None or self.layout.alpha is not None
+
+    def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return pixels as the network sees them, and where they are valid; None: everywhere.
+
+        Raises:
+            DataError: The file is damaged, or holds numbers that are not finite where there is data.
+
+        Shape:
+            uint8 (rows, W, 3), or with bands uint8, uint16 or float32 (rows, W, bands); bool (rows, W)
+        """
+        values, mask = self.read(top, bottom)
+        valid = self._valid(values, mask)
+        if self.bands is not None:
+            return self._banded(values, valid), valid
+        return self._to_rgb(values), valid
+
+    def read(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return values as stored but upright, and the file's own mask of valid pixels, if it has one.
+
+        Shape:
+            (rows, W, count), bool (rows, W)
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def prepare(self, bands: Sequence[int] | None, bits: int | None) -> None:
+        """Choose what the network sees, and refuse what cannot become that before anything is read.
+
+        Args:
+            bands: Bands, from 0; None: RGB.
+            bits: Significant bits of 16-bit values; None: what the file says.
+
+        Raises:
+            DataError: A type or a number of bands that does not fit.
+        """
+        if bits is not None and not 8 <= bits <= 16:
+            raise DataError(
+                f"data.bits={bits} is not possible: 16-bit files hold 9 to 16 significant bits."
+            )
+        if bits is not None and self.dtype == np.uint16:
+            self.layout = Layout(**{**vars(self.layout), "bits": bits})
+        if self.dtype.kind not in "buif":
+            raise DataError(
+                f"{self.name} holds {self.stored_type} numbers, and networks see real ones. Save what is to be seen, "
+                "such as the magnitude, as float32."
+            )
+        if bands is None:
+            self._check_rgb()
+            return
+        missing = [band for band in bands if band >= self.count]
+        if missing:
+            raise DataError(
+                f"{self.name} has {self.count} bands (0 to {self.count - 1}), data.bands asks for {missing[0]}. Change "
+                "data.bands, or give a file with these bands."
+            )
+        self.bands = tuple(bands)
+
+    @property
+    def stored_type(self) -> str:
+        """The type of values in words."""
+        return self.dtype.name
+
+    def _check_rgb(self) -> None:
+        if self.dtype.name not in ("uint8", "uint16", "bool") and self.layout.color != "photograph":
+            raise DataError(
+                f"{self.name} holds {self.stored_type} numbers, and this model sees RGB of 8 bits. Convert it "
+                "(gdal_translate -ot Byte -scale MIN MAX, the same MIN and MAX for all images), or train a model with "
+                "data.bands."
+            )
+        colors = self.count - (self.layout.alpha is not None)
+        if self.layout.color == "bands" and colors > 4:
+            raise DataError(
+                f"{self.name} has {colors} bands of {self.stored_type} and does not say which are red, green and blue, "
+                "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
+                "model with data.bands."
+            )
+        if self.layout.color in ("bands", "rgb") and colors > 3:
+            self._notes.append(
+                f"{self.name} has {colors} bands: bands 0, 1 and 2 are taken for red, green and blue, the others are "
+                "left out. A model of all bands is trained with data.bands."
+            )
+
+    def _valid(self, values: np.ndarray, mask: np.ndarray | None) -> np.ndarray | None:
+        if mask is not None:
+            return mask
+        layout = self.layout
+        if layout.alpha is not None:
+            opaque: np.ndarray = values[..., layout.alpha] != 0
+            return opaque
+        if layout.nodata is None:
+            return None
+        empty = np.isnan(values) if np.isnan(layout.nodata) else values == layout.nodata
+        return ~empty.all(axis=2)
+
+    def _banded(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+        chosen = np.ascontiguousarray(values[..., list(self.bands or ())])
+        if chosen.dtype.name not in KEPT_TYPES:
+            chosen = chosen.astype(np.uint8 if chosen.dtype == np.bool_ else np.float32)
+        if chosen.dtype.kind != "f":
+            return chosen
+        if valid is not None:
+            # what stands for "no data" is often a number that nothing else comes near
+            chosen[~valid] = 0
+        wrong = chosen.size - np.count_nonzero(np.isfinite(chosen))
+        if wrong:
+            raise DataError(
+                f"{self.name} holds {wrong:,} values that are not finite numbers. Replace them, or say in the file "
+                "that they are nodata, and give these pixels an ignored id in the mask."
+            )
+        return chosen
+
+    def _to_rgb(self, values: np.ndarray) -> np.ndarray:
+        layout = self.layout
+        if layout.palette is not None:
+            colors: np.ndarray = layout.palette[np.minimum(values[..., 0], len(layout.palette) - 1)]
+            return colors
+        if values.dtype == np.uint16:
+            self._brightest = max(self._brightest, int(values.max(initial=0)))
+        values = to_eight_bits(values, layout.bits)
+        opacity = None if layout.alpha is None else values[..., layout.alpha]
+        rest = [band for band in range(values.shape[2]) if band != layout.alpha]
+        if layout.color in ("cmyk", "lab"):
+            mode = layout.color.upper()
+            packed = np.ascontiguousarray(values[..., rest]).tobytes()
+            picture = np.array(Image.frombytes(mode, values.shape[1::-1], packed).convert("RGB"))
+        else:
+            picture = np.ascontiguousarray(
+                values[..., rest[:3] if len(rest) >= 3 else rest[:1] * 3]
+            )
+        if layout.inverted:
+            picture = 255 - picture
+        return on_white(picture, opacity, layout.premultiplied)
+
+    def _note_of_range(self) -> list[str]:
+        bits = self.layout.bits
+        if self._brightest > 2**bits - 1:
+            return [
+                f"{self.name} holds values to {self._brightest}, beyond the {bits} bits it is said to have; these "
+                f"became white. Set data.bits (--bits) to {self._brightest.bit_length()}."
+            ]
+        if bits < 16 or not 0 < self._brightest < DARK:
+            return []
+        share, used = 100 * self._brightest / 65535, max(8, self._brightest.bit_length())
+        return [
+            f"{self.name} has 16 bits and its values end at {self._brightest}, {share:.2g} % of the range, so the "
+            f"model sees it nearly black. If its values have {used} bits, say so: data.bits={used} (--bits {used})."
+        ]
+
+
+def to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Scale values with this many significant bits to 0 to 255."""
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8)
+    if values.dtype == np.uint8 and bits == 8:
+        return values
+    top = 2**bits - 1
+    steps = np.minimum(np.arange(2 ** (8 * values.dtype.itemsize), dtype=np.int64), top)
+    table = ((2 * 255 * steps + top) // (2 * top)).astype(np.uint8)
+    scaled: np.ndarray = table[values]
+    return scaled
+
+
+def on_white(
+    picture: np.ndarray, opacity: np.ndarray | None, premultiplied: bool = False
+) -> np.ndarray:
+    """Lay a transparent picture on white. Shape: uint8 (H, W, 3), (H, W) → (H, W, 3)."""
+    if opacity is None or (opacity == 255).all():
+        return picture
+    stacked = np.dstack([picture, opacity])
+    size = stacked.shape[1::-1]
+    clear = Image.frombytes(
+        "RGBA", size, stacked.tobytes(), "raw", "RGBa" if premultiplied else "RGBA"
+    )
+    white = Image.new("RGBA", size, (255, 255, 255, 255))
+    return np.array(Image.alpha_composite(white, clear).convert("RGB"))

@@ -1,0 +1,194 @@
+"""Photographs through Pillow: PNG, JPEG, WebP, GIF, BMP and its other formats, decoded whole."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hrseg.errors import DataError
+from hrseg.imaging.failures import file_size, foreign_code
+from hrseg.imaging.georeference import beside
+from hrseg.imaging.image_file import ImageFile, Layout
+from hrseg.imaging.values import grey_to_rgb
+
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+_ORIENTATION = 0x0112
+_PROGRAMS = {"EPS"}
+"""Formats that other programs have to run."""
+
+
+class PhotoFile(ImageFile):
+    """A file that Pillow reads, or an image of Pillow.
+
+    Args:
+        source: An absolute path, the bytes of a file, or an image of Pillow.
+        name: For messages.
+        page: Which frame.
+
+    Raises:
+        DataError: It is no image, damaged, or of a kind that Pillow does not decode.
+    """
+
+    def __init__(self, source: Path | bytes | Image.Image, name: str, *, page: int = 0) -> None:
+        super().__init__()
+        self.name = name
+        self._memory = isinstance(source, Image.Image)
+        self._hint = _start_and_size(source)
+        with foreign_code(name, *self._hint):
+            self.image = opened(source)
+            several = self.image.format != "MPO"  # a camera's picture with its preview
+            self.pages = int(getattr(self.image, "n_frames", 1)) if several else 1
+            if 0 < page < self.pages:
+                self.image.seek(page)
+            self.orientation = orientation(self.image, source)
+        if not 0 <= page < self.pages:
+            raise DataError(
+                f"{name} has {self.pages} frames (0 to {self.pages - 1}); there is no {page}."
+            )
+        if self.pages > 1:
+            self._notes.append(
+                f"{name} has {self.pages} frames; frame {page} is read and the others are left out."
+            )
+        width, height = self.image.size
+        self.format, self.mode = self.image.format or "", self.image.mode
+        self.height, self.width = (width, height) if self.orientation >= 5 else (height, width)
+        self.block = self.height
+        mode, info = self.image.mode, self.image.info
+        sixteen = mode in SIXTEEN_BIT or (mode == "I" and not self._memory)
+        self.dtype = np.dtype(
+            "uint16" if sixteen else {"I": "int32", "F": "float32"}.get(mode, "uint8")
+        )
+        self._clear = not sixteen and (mode in TRANSPARENT or "transparency" in info)
+        one = sixteen or mode in ("1", "L", "I", "F")
+        self.count = 1 if one and not self._clear else (2 if mode == "LA" else 3 + self._clear)
+        seen = info.get("transparency") if sixteen else None
+        self.layout = Layout(
+            "photograph" if self._memory else "grey" if self.count == 1 else "rgb",
+            bits=16 if sixteen else 8,
+            nodata=seen if isinstance(seen, int) else None,
+            alpha=self.count - 1 if self._clear else None,
+        )
+        self._pixels: np.ndarray | None = None
+        self._seen: np.ndarray | None = None
+        if isinstance(source, Path):
+            self.georeference = beside(source)
+            if self.georeference is not None:
+                self.georeference = self.georeference.turned(self.orientation, height, width)
+
+    def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return rows of the image, which is decoded whole at the first call."""
+        if self._pixels is None:
+            self._pixels, self._seen = self._decode()
+        return self._pixels[top:bottom], None if self._seen is None else self._seen[top:bottom]
+
+    def _decode(self) -> tuple[np.ndarray, np.ndarray | None]:
+        with foreign_code(self.name, *self._hint):
+            self.image.load()
+            image = upright(self.image, self.orientation)
+            values = np.atleast_3d(np.array(_stored(image, self._clear)))
+        seen = self._valid(values, None)
+        seen = None if seen is None or seen.all() else seen
+        if self.bands is not None:
+            return self._banded(values, seen), seen
+        if self.dtype == np.uint16:
+            return self._to_rgb(values.clip(0, 65535).astype(np.uint16)), seen
+        return (self._to_rgb(values) if values.dtype == np.uint8 else _without_depth(values)), seen
+
+    @property
+    def palette(self) -> list[int]:
+        """Red, green and blue of each entry of the palette."""
+        return self.image.getpalette("RGB") or []
+
+    def close(self) -> None:
+        """Close the file, unless it is an image that was given."""
+        if not self._memory:
+            self.image.close()
+
+
+def opened(source: Path | bytes | Image.Image) -> Image.Image:
+    """Open with Pillow, without formats that are programs."""
+    if isinstance(source, Image.Image):
+        return source
+    Image.init()
+    formats = [name for name in Image.ID if name not in _PROGRAMS]
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
+
+
+def orientation(image: Image.Image, source: object = None) -> int:
+    """Return the orientation in EXIF, XMP or a PNG's texts, 1 where there is none or it cannot be read.
+
+    5 to 8 swap the axes.
+    """
+    try:
+        if image.format == "PNG" and not isinstance(source, Image.Image) and _late_texts(image):
+            image.load()  # what stands behind the pixels
+        found = int(Image.Image.getexif(image).get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF raises nearly every type, and the pixels may be whole
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
+def _late_texts(image: Image.Image) -> bool:
+    """Tell whether a PNG has EXIF or texts behind its pixels, from the heads of its chunks."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return False
+    place = file.tell()
+    file.seek(8)
+    behind = found = False
+    while not found and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        behind = behind or kind == b"IDAT"
+        found = behind and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+        file.seek(length + 4, 1)
+    file.seek(place)
+    return found
+
+
+def upright(image: Image.Image, turned: int) -> Image.Image:
+    """Undo the orientation."""
+    methods = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    return image.transpose(methods[turned]) if turned in methods else image
+
+
+def _stored(image: Image.Image, clear: bool) -> Image.Image:
+    """Return an image whose bands are grey, RGB or numbers, with opacity last where there is some."""
+    mode = image.mode
+    if clear:
+        if mode == "La":
+            return image.convert("LA")
+        return image if mode in ("LA", "RGBA") else image.convert("RGBA")
+    if mode in (*SIXTEEN_BIT, "I", "F", "L", "RGB"):
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
+
+
+def _without_depth(values: np.ndarray) -> np.ndarray:
+    """Show numbers given in Python, which come as 0 to 1, 0 to 255 or 0 to 65535. Shape: (H, W, 1) → (H, W, 3)."""
+    numbers: np.ndarray = np.nan_to_num(values[..., 0].astype(np.float32))
+    top = numbers.max(initial=0.0)
+    if values.dtype.kind == "f":
+        numbers = numbers * (255.0 if top <= 1.0 else 1.0)
+    elif top > 255:
+        numbers = numbers.clip(0, 65535) / 257.0
+    return grey_to_rgb(numbers.round().clip(0, 255).astype(np.uint8))
+
+
+def _start_and_size(source: Path | bytes | Image.Image) -> tuple[bytes, int | None]:
+    if isinstance(source, bytes):
+        return source[:512], len(source)
+    if isinstance(source, Image.Image):
+        return b"", None
+    with source.open("rb") as file:
+        return file.read(512), file_size(source)
