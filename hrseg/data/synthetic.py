@@ -12,8 +12,7 @@ import numpy as np
 from hrseg.data.figures import PARTS, figure
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS
-from hrseg.data.street import scene
-from hrseg.data.street.camera import NAMES
+from hrseg.data.street import NAMES, scene
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.imaging import write_atomic, write_image, write_mask
 
