@@ -4,7 +4,6 @@ best.ckpt has the highest mIoU on the validation split, last.ckpt the newest wei
 before them. All hold tensors and plain types only, so `torch.load(..., weights_only=True)` opens them.
 """
 
-import hashlib
 import math
 import os
 import shutil
@@ -174,18 +173,3 @@ def _rewind_validation(loops: dict[str, Any], due: bool) -> None:
         count["completed"] = count["processed"]
     begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
     loops["epoch_loop.val_loop.batch_progress"].update(total=begun, current=dict(begun))
-
-
-def digest(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return a sha256 of named tensors, to compare two runs with.
-
-    Example:
-        >>> digest({"w": torch.zeros(2)})[:12]
-        '22c348e12499'
-    """
-    total = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        values = tensor.detach().cpu().contiguous()
-        total.update(f"{name} {values.dtype} {tuple(values.shape)} ".encode())
-        total.update(values.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

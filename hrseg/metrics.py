@@ -12,6 +12,7 @@ import torch
 from torchmetrics import Metric
 
 from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.shares import score
 
 AbsentRule = Literal["skip", "zero", "one"]
 ABSENT_VALUES: dict[str, float] = {"skip": float("nan"), "zero": 0.0, "one": 1.0}
@@ -190,7 +191,7 @@ def table(result: Scores, names: Sequence[str]) -> str:
             f"{len(names)} class names for {len(columns[0])} classes. "
             "Give the label set of the scored data."
         )
-    rows = [[name, *map(_percent, values)] for name, *values in zip(names, *columns, strict=True)]
+    rows = [[name, *map(score, values)] for name, *values in zip(names, *columns, strict=True)]
     rows.insert(0, ["class", *_COLUMNS.values()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -200,9 +201,9 @@ def table(result: Scores, names: Sequence[str]) -> str:
     counted = len(names) - (len(absent) if rule == "skip" else 0)
     lines += [
         "",
-        f"mIoU {_percent(result['miou'])} % over {counted} of {len(names)} classes, "
-        f"pixel accuracy {_percent(result['pixel_accuracy'])} %, "
-        f"mean accuracy {_percent(result['mean_accuracy'])} %",
+        f"mIoU {score(result['miou'])} % over {counted} of {len(names)} classes, "
+        f"pixel accuracy {score(result['pixel_accuracy'])} %, "
+        f"mean accuracy {score(result['mean_accuracy'])} %",
     ]
     if absent:
         fate = "left out of the mean" if rule == "skip" else f"counted as {rule}"
@@ -239,7 +240,3 @@ def known_mean(values: np.ndarray) -> float:
 
 def _mean(values: torch.Tensor) -> float:
     return float(values.nanmean())
-
-
-def _percent(fraction: float) -> str:
-    return "-" if fraction != fraction else f"{100 * fraction:.2f}"

@@ -63,6 +63,8 @@ ROWS = [
     ("pages", 1),
     ("config", 1),
     ("archived", -1),
+    ("shares", 0),
+    ("digests", 0),
     ("imaging", 0),
     ("data.labels", 1),
     ("data", 2),

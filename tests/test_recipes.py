@@ -1,11 +1,13 @@
 """Every number of the published recipes, as their own files give it, against what ours resolve to."""
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
+from hrseg.building.data import build_data
 from hrseg.config import PACKAGED_CONFIGS, Config, config_to_dict, list_recipes, load_config
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
@@ -274,8 +276,12 @@ def test_baseline_differs_from_camvid_in_the_network_only() -> None:
     assert {key for key in one if one[key] != other[key]} <= {"model", "run", "published"}
 
 
-def test_class_table_of_the_folder_recipe_follows_its_root() -> None:
-    assert load_config("folder_w18", ["data.root=/mine"]).data.labels == "/mine/labels.yaml"
+def test_class_table_of_the_folder_recipe_follows_its_root(tmp_path: Path) -> None:
+    (tmp_path / "labelmap.txt").write_text("road:1,2,3::\ncar:4,5,6::\n")
+    assert build_data(load_config("folder_w18", [f"data.root={tmp_path}"])).labels.names == [
+        "road",
+        "car",
+    ]
 
 
 def test_the_page_of_recipes_is_current() -> None:

@@ -124,11 +124,10 @@ def _data_convert(arguments: argparse.Namespace) -> int:
 def _convert_back(arguments: argparse.Namespace) -> int:
     from hrseg.cli.progress import counting
     from hrseg.data.convert.writers import export
-    from hrseg.data.labels import load_labels
+    from hrseg.data.labels import find_classes, read_classes
 
-    beside = arguments.source / "labels.yaml"
-    labels = arguments.labels or (beside if beside.is_file() else None)
-    if labels is None:
+    found = read_classes(arguments.labels) if arguments.labels else find_classes(arguments.source)
+    if found is None:
         raise ConfigError(
             f"Nothing in {arguments.source} says what its ids mean. Give the table of the model or dataset: --labels "
             "camvid, or a .yaml or .csv."
@@ -138,7 +137,7 @@ def _convert_back(arguments: argparse.Namespace) -> int:
             arguments.source,
             arguments.out,
             arguments.to,
-            load_labels(labels),
+            found.labels,
             images=arguments.images,
             shapes=arguments.shapes,
             tolerance=arguments.tolerance,
@@ -233,10 +232,12 @@ def _data_browse(arguments: argparse.Namespace) -> int:
     from hrseg.building.data import build_data
     from hrseg.config import load_config
     from hrseg.data.browse import recipe_facts, write_samples
+    from hrseg.data.labels import find_classes
 
     words = [] if arguments.root is None else ["data.layout=folder", f"data.root={arguments.root}"]
-    if arguments.root is not None and arguments.config:
-        words.append(f"data.labels={arguments.root / 'labels.yaml'}")
+    table = None if arguments.root is None else find_classes(arguments.root)
+    if table is not None:
+        words.append(f"data.labels={table.path}")
     name = arguments.config or "folder_w18"
     config = load_config(name, [*words, *arguments.overrides])
     data = build_data(config)

@@ -91,8 +91,8 @@ def add_model(verb: argparse.ArgumentParser) -> None:
 
 def add_bits(verb: argparse.ArgumentParser) -> None:
     """Add --bits."""
-    text = "significant bits of 16-bit files, 9 to 16 (what the model or the file says, else 16)"
-    verb.add_argument("--bits", type=int, choices=range(9, 17), metavar="N", help=text)
+    text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"
+    verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
 
 
 def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None:

@@ -122,9 +122,9 @@ class DataConfig:
     )
     labels: str | None = option(
         None,
-        "Class table: a name (cityscapes, ade20k, pascal_context_60, ...) or your own CSV or YAML "
-        "file. null takes the layout's, and finds out how the masks are numbered where a dataset is "
-        "around in several forms.",
+        "Class table: a name (cityscapes, ade20k, pascal_context_60, ...) or a file of classes. null takes "
+        "the layout's, and finds out how the masks are numbered where a dataset is around in several "
+        "forms; with layout folder it takes the file of classes that lies in the root.",
     )
     masks: str | None = option(
         None,

@@ -19,6 +19,7 @@ from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import ConfigError
 from hrseg.imaging import denormalise, write_atomic
 from hrseg.pages import image_uri, resource, whole_page
+from hrseg.shares import percent
 
 SIDE = 560
 """Longest side of a picture on the page, in pixels."""
@@ -162,22 +163,17 @@ def _legend(dataset: SegmentationDataset, seen: np.ndarray) -> str:
     items.sort(key=lambda item: -item[0])
     buttons = [
         f'<button type="button" data-class="{i}"{" class=absent" if not count else ""}>'
-        f'<i class="swatch" style="background:{color}"></i>{html.escape(name)}<small>{_share(count / total)}</small>'
+        f'<i class="swatch" style="background:{color}"></i>{html.escape(name)}'
+        f"<small>{html.escape(percent(count / total))}</small>"
         "</button>"
         for count, i, name, color in items
     ]
     if seen[IGNORE_INDEX]:
         buttons.append(
             f'<button type="button" data-class="{IGNORE_INDEX}"><i class="swatch hatched"></i>ignored'
-            f"<small>{_share(seen[IGNORE_INDEX] / total)}</small></button>"
+            f"<small>{html.escape(percent(seen[IGNORE_INDEX] / total))}</small></button>"
         )
     return "".join(buttons)
-
-
-def _share(share: float) -> str:
-    if share == 0:
-        return "none"
-    return f"{100 * share:.1f} %" if share >= 0.001 else "&lt; 0.1 %"
 
 
 def recipe_facts(name: str, data: DataConfig) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 from hrseg.data.bands import band_statistics
 from hrseg.data.cache import CachedReader
 from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
-from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
+from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.numbering import settle
 from hrseg.data.pictures import pixels
@@ -44,7 +44,7 @@ class SegmentationData(pl.LightningDataModule):
     Args:
         layout: A row of LAYOUTS, or "synthetic".
         root: The dataset's folder, or its zip archive.
-        labels: Label table or file; None takes the layout's.
+        labels: Label table or file; None takes the layout's, or the one that lies in the folder.
         masks: Pattern of the mask of an image, see `mask_of`; for layout "folder".
         unmasked: Class of training and validation images without a mask; None refuses them.
         train_split: Split to learn from.
@@ -168,12 +168,15 @@ class SegmentationData(pl.LightningDataModule):
 
     def _load_labels(self, source: str | Path | None) -> LabelSet:
         own = SYNTHETIC if self.layout == SYNTHETIC else LAYOUTS[self.layout].table
-        if source is None and own is None:
+        if source is not None or own is not None:
+            return load_labels(source if source is not None else str(own))
+        table = find_classes(Path(self.root)) if self.root is not None else None
+        if table is None:
             raise ConfigError(
-                f"data.labels is not set. Layout '{self.layout}' has no classes of its own: give a .csv or .yaml "
-                "of classes, or the name of a table, data.labels=PATH."
+                f"data.labels is not set. Layout '{self.layout}' has no classes of its own, and {self.root} holds no "
+                "file of them: write labels.yaml there, or give any table of classes, data.labels=PATH."
             )
-        return load_labels(source if source is not None else str(own))
+        return table.labels
 
     # Pairs
 

@@ -17,10 +17,11 @@ import numpy as np
 from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import IGNORE_INDEX
+from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes
 from hrseg.data.layouts import Pair
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_atomic
+from hrseg.shares import percent
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _WHOLE = 2**64
@@ -36,6 +37,7 @@ class Division:
         splits: Split → its pairs, in name order.
         groups: Split → its groups.
         classes: Split → value of the masks → images that hold it.
+        names: Value → class, where a file of classes names all of them.
         moved: Groups that the hash alone would have put elsewhere → (from, to).
         kept: Split left as it was → images in it.
         folders: Folders that hold several images each and that the division cuts across.
@@ -47,6 +49,7 @@ class Division:
     classes: Mapping[str, Counter[int]]
     moved: Mapping[str, tuple[str, str]]
     kept: Mapping[str, int]
+    names: Mapping[int, str]
     folders: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,14 +82,16 @@ class Division:
         lines = []
         for path, (split, pairs) in zip(written, self.splits.items(), strict=True):
             groups = "" if alone else f" in {len(self.groups[split]):,} groups"
-            share = f"{100 * len(pairs) / total:.1f} %"
+            share = percent(len(pairs) / total)
             lines.append(f"  {split:<5} {len(pairs):>7,} images{groups}  {share:>7}  {path}")
         for group, (old, new) in list(self.moved.items())[:5]:
             lines.append(f"Moved from {old} to {new}, so that no split lacks a class: {group}")
         if len(self.moved) > 5:
             lines.append(f"and {len(self.moved) - 5} more.")
         for split, values in self.missing().items():
-            shown = ", ".join(map(str, values[:8])) + ", …" * (len(values) > 8)
+            shown = ", ".join(self.names.get(v, str(v)) for v in values[:8]) + ", …" * (
+                len(values) > 8
+            )
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
@@ -143,7 +148,11 @@ def divide(
         raise too_few(groups, by, wanted)
     drawn = {group: _drawn(group, seed) for group in groups}
     first = {group: _split_of(drawn[group], val, test) for group in groups}
+    table = find_classes(root)  # an unreadable one is refused before the masks are read
     held = _values(groups, progress(len(pairs)))
+    learned = _learned(table, set().union(*held.values()))
+    if learned:
+        held = {g: Counter({v: n for v, n in held[g].items() if v in learned}) for g in held}
     final = _repaired(first, drawn, held, wanted)
     inside = {split: sorted(g for g in groups if final[g] == split) for split in wanted}
     return Division(
@@ -156,6 +165,7 @@ def divide(
         {s: Counter(v for g in inside[s] for v in held[g].elements()) for s in wanted},
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
         kept,
+        learned,
         telling_folders(names) if by == "none" else (),
     )
 
@@ -241,6 +251,16 @@ def _values(
             held[group].update(value for value in values if value != IGNORE_INDEX)
             advance(1)
     return held
+
+
+def _learned(table: ClassTable | None, values: set[int]) -> dict[int, str]:
+    """Return value → class, of ids or colors 0xRRGGBB; nothing where the table lacks one of the values."""
+    rows = table.labels.labels if table else ()
+    packed = {row.color[0] << 16 | row.color[1] << 8 | row.color[2]: row for row in rows}
+    for known in ({row.id: row for row in rows}, packed):
+        if values <= set(known):
+            return {v: row.name for v, row in known.items() if row.train_id != IGNORE_INDEX}
+    return {}
 
 
 def _repaired(

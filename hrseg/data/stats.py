@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hrseg.data.check import table_of
 from hrseg.data.check.recognise import recognise
 from hrseg.data.check.scan import Look, scan
-from hrseg.data.convert.known import find_table
-from hrseg.data.labels import IGNORE_INDEX, LabelSet, load_labels
+from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
-from hrseg.errors import DataError
+from hrseg.shares import percent
 
 Progress = Callable[[int], Callable[[int], None]]
 
@@ -128,7 +128,7 @@ class Stats:
             row = [name]
             for numbers in self.splits.values():
                 share = numbers.pixels[name] / max(1, numbers.pixels.total())
-                row += [_percent(share), f"{numbers.holding[name]:,}"]
+                row += [percent(share), f"{numbers.holding[name]:,}"]
             rows.append(row)
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         return [
@@ -163,29 +163,17 @@ def stats(
     """
     root = Path(root).expanduser()
     tree = recognise(root, layout)
-    table = _labels(root, tree.layout, labels)
+    given = load_labels(labels) if labels is not None else None
+    known = (
+        given or LAYOUTS[tree.layout].table or find_classes(root)
+    )  # an unreadable one stops here
     jobs = [(split, pair) for split, pairs in tree.found.splits.items() for pair in pairs]
+    looks = list(scan(jobs, workers, progress(len(jobs))))
+    table = given or (table_of(tree, looks)[0] if known else None)
     splits: dict[str, Numbers] = {}
-    for look in scan(jobs, workers, progress(len(jobs))):
+    for look in looks:
         _add(splits.setdefault(look.split, Numbers()), look, table)
     return Stats(root, tree.layout, table, splits)
-
-
-def _labels(root: Path, layout: str, labels: str | None) -> LabelSet | None:
-    if labels is not None:
-        return load_labels(labels)
-    if LAYOUTS[layout].table is not None:
-        return load_labels(str(LAYOUTS[layout].table))
-    for name in ("labels.yaml", "labels.csv", "classes.csv"):
-        if (root / name).is_file():
-            return load_labels(root / name)
-    known = find_table(root)
-    if known is None or not known.colours:
-        return None
-    try:
-        return load_labels(known.place)
-    except DataError:
-        return None  # a text of a tool, which load_labels does not read
 
 
 def _add(numbers: Numbers, look: Look, labels: LabelSet | None) -> None:
@@ -229,9 +217,3 @@ def _names(labels: LabelSet | None, splits: Sequence[Numbers]) -> list[str]:
 
 def _row(values: Sequence[float]) -> str:
     return " ".join(f"{value:.4f}" for value in values)
-
-
-def _percent(share: float) -> str:
-    if share == 0:
-        return "0 %"
-    return f"{100 * share:.2f} %" if share >= 0.0001 else "< 0.01 %"

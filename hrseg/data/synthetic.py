@@ -12,8 +12,7 @@ import numpy as np
 from hrseg.data.figures import PARTS, figure
 from hrseg.data.labels import LabelSet, load_labels
 from hrseg.data.layouts import LAYOUTS
-from hrseg.data.street import scene
-from hrseg.data.street.camera import NAMES
+from hrseg.data.street import NAMES, scene
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.imaging import write_atomic, write_image, write_mask
 
@@ -86,7 +85,7 @@ def write_scenes(
         if layout in _LISTS:
             _write_text(root / _LISTS[layout].format(split), "".join(f"{stem}\n" for stem in stems))
     if layout == "folder":
-        _write_text(root / "labels.yaml", _yaml(labels))
+        _write_text(root / "labels.yaml", labels.to_yaml("Classes of the synthetic street."))
 
 
 def _cityscapes_place(split: str, number: int) -> tuple[str, str]:
@@ -142,11 +141,6 @@ def _translation(layout: str, names: tuple[str, ...], labels: LabelSet) -> np.nd
     """Return a table from our ids to the layout's. Shape: (number of names,)."""
     by_name = {label.name: label.id for label in labels.labels}
     return np.array([by_name[SYNONYMS[layout].get(name, name)] for name in names], dtype=np.uint8)
-
-
-def _yaml(labels: LabelSet) -> str:
-    rows = [f"  - {{id: {x.id}, name: {x.name}, color: {list(x.color)}}}" for x in labels.labels]
-    return "\n".join(["# Classes of the synthetic street.", "classes:", *rows]) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:

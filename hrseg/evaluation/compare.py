@@ -14,6 +14,7 @@ import numpy as np
 
 from hrseg.errors import DataError
 from hrseg.evaluation.ledger import Ledger, parts
+from hrseg.shares import score
 
 DRAWS = 2000
 
@@ -171,8 +172,8 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
     header = ["model", "images", "mIoU", "95 % interval"]
     lines = [header + (["to the first", "95 % interval", "p"] if compared else [])]
     for row in rows:
-        line = [str(row["model"]), str(row["images"]), _percent(row["miou"])]
-        line.append(f"{_percent(row['low'])} to {_percent(row['high'])}")
+        line = [str(row["model"]), str(row["images"]), score(row["miou"])]
+        line.append(f"{score(row['low'])} to {score(row['high'])}")
         if "difference" in row:
             ends = (row["difference_low"], row["difference_high"])
             line.append(_signed(row["difference"]))
@@ -189,10 +190,6 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
         listed = ", ".join(f"{name} {_signed(value)}" for name, value in changes[:6])
         said += ["", f"Classes that changed most: {listed}"]
     return "\n".join(said)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}"
 
 
 def _signed(fraction: float) -> str:

@@ -13,6 +13,7 @@ from hrseg.evaluation.exhibits import Exhibit
 from hrseg.evaluation.results import Results
 from hrseg.metrics import known_mean
 from hrseg.pages import data_uri, resource, whole_page
+from hrseg.shares import score
 from hrseg.viz.charts import DENSE_UP_TO
 from hrseg.viz.masks import colourise
 
@@ -61,16 +62,16 @@ def _tiles(found: Results) -> list[tuple[str, str, str]]:
     rulers, scores, mending = found.evidence.rulers, found.scores, found.mending
     middle = len(rulers.distances) // 2
     return [
-        ("mIoU", f"{100 * scores['miou']:.2f}", f"95 % of draws: {_percent(found.low)} to {_percent(found.high)}"),
-        ("Pixel accuracy", _percent(scores["pixel_accuracy"]), "of all labelled pixels"),
-        ("Boundary IoU", _percent(known_mean(found.boundary[0])), f"width {100 * rulers.ratio:g} % of the diagonal"),
+        ("mIoU", f"{100 * scores['miou']:.2f}", f"95 % of draws: {score(found.low, 1)} to {score(found.high, 1)}"),
+        ("Pixel accuracy", score(scores["pixel_accuracy"], 1), "of all labelled pixels"),
+        ("Boundary IoU", score(known_mean(found.boundary[0]), 1), f"width {100 * rulers.ratio:g} % of the diagonal"),
         (
             "Boundary F",
-            _percent(known_mean(found.contour_f[middle])),
+            score(known_mean(found.contour_f[middle]), 1),
             f"contours met within {rulers.distances[middle]} px",
         ),
-        ("Mean image", _percent(known_mean(found.image_scores)), f"worst tenth {_percent(found.mean_of_worst())}"),
-        ("Calibration error", _percent(found.ece), f"{rulers.bins} bins, {_percent(mending.ece_after)} with T"),
+        ("Mean image", score(known_mean(found.image_scores), 1), f"worst tenth {score(found.mean_of_worst(), 1)}"),
+        ("Calibration error", score(found.ece, 1), f"{rulers.bins} bins, {score(mending.ece_after, 1)} with T"),
         ("Temperature T", f"{mending.temperature:.2f}", _sureness(mending.temperature)),
     ]  # fmt: skip
 
@@ -91,13 +92,13 @@ def _classes(found: Results) -> str:
         width = 0 if math.isnan(iou) else 100 * iou
         gap = found.gaps[k]
         cells = [
-            f'<span class="track"><i style="width:{width:.1f}%;background:{color}"></i></span>{_percent(iou)}',
-            _percent(found.boundary[0, k]),
-            _percent(found.contour_f[middle, k]),
-            _percent(float(scores["precision"][k])),
-            _percent(float(scores["recall"][k])),
+            f'<span class="track"><i style="width:{width:.1f}%;background:{color}"></i></span>{score(iou, 1)}',
+            score(found.boundary[0, k], 1),
+            score(found.contour_f[middle, k], 1),
+            score(float(scores["precision"][k]), 1),
+            score(float(scores["recall"][k]), 1),
             "–" if math.isnan(gap) else f"{100 * gap:+.1f}",
-            _percent(float(scores["share"][k])),
+            score(float(scores["share"][k]), 1),
         ]
         name = html.escape(evidence.ledger.classes[k])
         swatch = f'<i class="swatch" style="background:{color}"></i>'
@@ -119,7 +120,7 @@ def _classes(found: Results) -> str:
 
 def _confusions(found: Results) -> str:
     listed = [
-        f"{_percent(share)} % of <b>{html.escape(true)}</b> is called <b>{html.escape(chosen)}</b>"
+        f"{score(share, 1)} % of <b>{html.escape(true)}</b> is called <b>{html.escape(chosen)}</b>"
         for true, chosen, share in found.confusions(5)
     ]
     return f"<p>{', '.join(listed)}.</p>" if listed else ""
@@ -136,7 +137,7 @@ def _boundaries(found: Results) -> str:
     }
     head = "".join(f'<th class="n">{name}</th>' for name in heads)
     body = "".join(
-        f"<tr><td>{name}</td>" + "".join(f'<td class="n">{_percent(v)}</td>' for v in row) + "</tr>"
+        f"<tr><td>{name}</td>" + "".join(f'<td class="n">{score(v, 1)}</td>' for v in row) + "</tr>"
         for name, row in rows.items()
     )
     return (
@@ -149,11 +150,11 @@ def _calibration(found: Results) -> str:
     mending = found.mending
     halves = " and ".join(f"{value:.2f}" for value in mending.halves)
     return (
-        f"<p>Over all pixels the calibration error is <b>{_percent(found.ece)} %</b>, the mean negative log-likelihood "
+        f"<p>Over all pixels the calibration error is <b>{score(found.ece, 1)} %</b>, the mean negative log-likelihood "
         f"<b>{found.nll:.3f}</b>. Dividing all logits by <b>T = {mending.temperature:.2f}</b> makes the true classes "
         f"likeliest. Measured on {mending.pixels:,} pixels, each half of the images with the temperature of the other "
         f"({halves}): log-likelihood {mending.nll_before:.3f} → <b>{mending.nll_after:.3f}</b>, calibration error "
-        f"{_percent(mending.ece_before)} → <b>{_percent(mending.ece_after)} %</b>. The classes stay as they are.</p>"
+        f"{score(mending.ece_before, 1)} → <b>{score(mending.ece_after, 1)} %</b>. The classes stay as they are.</p>"
     )
 
 
@@ -166,7 +167,7 @@ def _bins(found: Results) -> str:
             continue
         values = (sure / count, right / count)
         gap = f"{100 * (values[0] - values[1]):+.1f}"
-        cells = [_percent(count / total), *map(_percent, values), gap]
+        cells = [score(count / total, 1), *(score(v, 1) for v in values), gap]
         limits = f"{100 * index / bins:.0f} to {100 * (index + 1) / bins:.0f} %"
         row = "".join(f'<td class="n">{c}</td>' for c in cells)
         rows.append(f"<tr><td>{limits}</td>{row}</tr>")
@@ -197,7 +198,7 @@ def _case(found: Results, exhibit: Exhibit, rank: int) -> str:
     present = [int(k) for k in np.argsort(ious, kind="stable") if truth[k]]
     chips = "".join(
         f'<span><i class="swatch" style="background:{_rgb(colors[k])}"></i>{html.escape(ledger.classes[k])} '
-        f"{_percent(ious[k])}<small>{_percent(truth[k] / truth.sum())} % of it</small></span>"
+        f"{score(ious[k], 1)}<small>{score(truth[k] / truth.sum(), 1)} % of it</small></span>"
         for k in present[:14]
     )
     pictures = (
@@ -212,7 +213,7 @@ def _case(found: Results, exhibit: Exhibit, rank: int) -> str:
     )
     return (
         f'<article class="case"><div class="row"><h3>{rank}. {html.escape(exhibit.name)}</h3>'
-        f'<b>{_percent(exhibit.score)}</b></div><div class="film">{film}</div><div class="chips">{chips}</div>'
+        f'<b>{score(exhibit.score, 1)}</b></div><div class="film">{film}</div><div class="chips">{chips}</div>'
         "</article>"
     )
 
@@ -261,7 +262,3 @@ def _figure(picture: np.ndarray, name: str, classes: int) -> str:
 
 def _rgb(color: np.ndarray) -> str:
     return "rgb({},{},{})".format(*(int(value) for value in color))
-
-
-def _percent(fraction: float) -> str:
-    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"

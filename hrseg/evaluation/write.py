@@ -24,6 +24,7 @@ from hrseg.evaluation.results import Results, results
 from hrseg.gather import KeepEvidence
 from hrseg.imaging import write_atomic, write_image
 from hrseg.metrics import known_mean
+from hrseg.shares import score
 from hrseg.train.evaluation import evaluate
 
 FIGURES = {
@@ -54,18 +55,18 @@ class Report:
         found = self.results
         rulers, mending = found.evidence.rulers, found.mending
         widths = [f"{100 * rulers.ratio:g} %", *(f"{k} px" for k in rulers.distances)]
-        images = _percent(known_mean(found.image_scores))
+        images = score(known_mean(found.image_scores))
         rows = [
-            ("mIoU", f"{_percent(found.scores['miou'])}  ({_percent(found.low)} to {_percent(found.high)})"),
-            ("pixel accuracy", _percent(found.scores["pixel_accuracy"])),
-            ("mean image", f"{images}, worst tenth {_percent(found.mean_of_worst())}"),
+            ("mIoU", f"{score(found.scores['miou'])}  ({score(found.low)} to {score(found.high)})"),
+            ("pixel accuracy", score(found.scores["pixel_accuracy"])),
+            ("mean image", f"{images}, worst tenth {score(found.mean_of_worst())}"),
             ("boundary IoU", _listed(widths, found.boundary)),
             ("boundary F", _listed(widths[1:], found.contour_f)),
             ("trimap mIoU", _listed([f"{r} px" for r in rulers.bands], found.band_iou)),
-            ("calibration", f"error {_percent(found.ece)} in {rulers.bins} bins, NLL {found.nll:.3f}"),
+            ("calibration", f"error {score(found.ece)} in {rulers.bins} bins, NLL {found.nll:.3f}"),
             (
                 "temperature",
-                f"{mending.temperature:.2f}: error {_percent(mending.ece_before)} → {_percent(mending.ece_after)}, "
+                f"{mending.temperature:.2f}: error {score(mending.ece_before)} → {score(mending.ece_after)}, "
                 f"NLL {mending.nll_before:.3f} → {mending.nll_after:.3f}",
             ),
         ]  # fmt: skip
@@ -155,9 +156,5 @@ def _with_bins(evidence: Evidence, rulers: Rulers | None) -> Evidence:
 
 
 def _listed(names: Sequence[str], rows: np.ndarray) -> str:
-    values = (_percent(known_mean(row)) for row in rows)
+    values = (score(known_mean(row)) for row in rows)
     return ", ".join(f"{value} at {name}" for name, value in zip(names, values, strict=True))
-
-
-def _percent(fraction: float) -> str:
-    return "-" if fraction != fraction else f"{100 * fraction:.2f}"

@@ -1,6 +1,5 @@
 """From a trained model to a certified file: what `hrseg export` does, for Python too."""
 
-import hashlib
 import importlib.util
 import json
 import re
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from hrseg.data.labels import LabelSet
+from hrseg.digests import file_digest
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.export.card import KEY, OUTPUTS, Facts, make_card
 from hrseg.export.certificate import TOLERANCE, Certificate, certify
@@ -246,7 +246,7 @@ def _told(
     return {
         "model": Path(opened.name).name,
         "to": to,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": file_digest(file),
         "images": "drawn streets" if drawn else "given",
         **({"calibration_images": calibration} if calibration else {}),
         "versions": {name: found for name in packages if (found := _version(name))},

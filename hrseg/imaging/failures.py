@@ -60,7 +60,7 @@ _BEGINNINGS = {
 _BROKEN = re.compile(
     r"truncat|overrun|broken|corrupt|damaged|end of|too early|premature|incomplete|not enough|short read|crc|checksum"
     r"|bad (marker|header|block)|invalid (block|distance|code)|inflate|bogus|unrecognized data stream|read error"
-    r"|readencoded|i/o error",
+    r"|readencoded|incorrect count|directory \d+ not found|read_header|i/o error",
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(

@@ -4,6 +4,7 @@
 `read_bands` its bands as stored, `read_mask` the ids of a mask.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,8 +211,15 @@ def open_stored(
     if isinstance(content, Image.Image):
         return PhotoFile(content, name, page=page)
     start = _start(content, name)
-    if start.startswith((*TIFF, *JPEG_2000)):
+    if start.startswith(TIFF):
         return RasterFile(content, name, page=page, stacked=stacked)
+    if start.startswith(JPEG_2000):
+        try:
+            return RasterFile(content, name)
+        except DataError as error:  # small ones and bare streams that only Pillow takes
+            with contextlib.suppress(DataError):
+                return PhotoFile(content, name, page=page)
+            raise error
     if start.startswith(NPY):
         return ArrayFile(content, name)
     if start.startswith(_PNG) and start[24:25] == b"\x10" and start[25] in _PNG_COLORS:

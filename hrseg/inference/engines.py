@@ -5,7 +5,6 @@ docs/decisions/0011-engines.md says why. An engine that is asked for and cannot 
 with one sentence, OpenVINO is refused where it does not apply.
 """
 
-import hashlib
 import importlib.util
 import json
 import logging
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hrseg.digests import weights_digest
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.export.graph import quiet
 from hrseg.export.openvino import load_openvino, openvino_core
@@ -244,11 +244,8 @@ def _keep(openvino: Any, model: Any, path: Path) -> None:
 def digest(network: nn.Module) -> str:
     """Return digits that change with the weights, the network's form and OpenVINO's version."""
     spec = json.dumps(getattr(network, "spec", {}), sort_keys=True, default=str)
-    found = hashlib.sha256(f"{_LAYOUT} {load_openvino().__version__} {spec}".encode())
-    for name, value in network.state_dict().items():
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return found.hexdigest()[:32]
+    spec = f"{_LAYOUT} {load_openvino().__version__} {spec}"
+    return weights_digest(network.state_dict(), spec)[:32]
 
 
 class _Coarse(nn.Module):

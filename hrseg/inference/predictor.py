@@ -3,7 +3,6 @@
 It knows tensors and labels, no config and no command line.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from hrseg.data.labels import Label, LabelSet, distinct_colors
+from hrseg.digests import file_digest, weights_digest
 from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
 from hrseg.imaging import (
     IMAGENET_MEAN,
@@ -57,7 +57,7 @@ class Predictor:
         std: Per-band standard deviation.
         bands: Bands of an image file that the network sees, as stored; a file brings its own. None reads RGB.
         value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
-        bits: Significant bits of 16-bit files, 9 to 16; a model brings its own, else the file's tag counts, else 16.
+        bits: Significant bits of 16-bit files, 8 to 16; a model brings its own, else the file's tag counts, else 16.
         device: "auto", "cpu" or "cuda".
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
@@ -313,17 +313,10 @@ def _trained_ids(names: Sequence[str], labels: LabelSet) -> tuple[int, ...]:
 
 def _digest(network: nn.Module, source: Path | None) -> str:
     """Hash the weights; of an exported file, which holds them itself, the file."""
-    state = network.state_dict()
-    digest = hashlib.sha256(repr(getattr(network, "spec", "")).encode())
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
-    if not state and source is not None:
-        for file in sorted({source, source.with_suffix(".bin")}):
-            if file.is_file():
-                digest.update(file.read_bytes())
-    return digest.hexdigest()
+    state, spec = network.state_dict(), repr(getattr(network, "spec", ""))
+    files = [source, source.with_suffix(".bin")] if source is not None and not state else []
+    held = [file_digest(file) for file in dict.fromkeys(files) if file.is_file()]
+    return weights_digest(state, "".join([spec, *held]))
 
 
 def _numbered(network: nn.Module) -> LabelSet:

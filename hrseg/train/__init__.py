@@ -14,9 +14,10 @@ import lightning.pytorch as pl
 
 from hrseg.building import build_run
 from hrseg.building.data import settle_statistics
-from hrseg.checkpoints import LAST, PREVIOUS, digest
+from hrseg.checkpoints import LAST, PREVIOUS
 from hrseg.config import Config, config_to_dict, to_yaml
 from hrseg.data.labels import LabelSet
+from hrseg.digests import weights_digest
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.runs import MetricsFile, find_checkpoint, new_run_folder
 from hrseg.train.trouble import clear_errors, stoppable
@@ -70,7 +71,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     file = folder / "per_class.txt"
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
     weights = run.task.evaluated.state_dict()
-    return FitResult(folder, run.keeper.best or 0.0, text, digest(weights))
+    return FitResult(folder, run.keeper.best or 0.0, text, weights_digest(weights))
 
 
 def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:

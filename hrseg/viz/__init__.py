@@ -5,7 +5,7 @@ here needs a screen or a plotting library.
 """
 
 from hrseg.viz.features import feature_grid, heat, mean_map, pca_rgb, top_channels
-from hrseg.viz.masks import Share, class_shares, colourise, overlay, percent
+from hrseg.viz.masks import Share, class_shares, colourise, overlay
 from hrseg.viz.panels import grid
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "mean_map",
     "overlay",
     "pca_rgb",
-    "percent",
     "top_channels",
 ]

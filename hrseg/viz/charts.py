@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hrseg.shares import percent
 from hrseg.viz.canvas import BLUE, GREEN, ORANGE, Canvas
 from hrseg.viz.lettering import HAIRLINE, INK, PAPER, QUIET, Color
 
@@ -105,7 +106,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
         sheet.text((left - 10, y + cell / 2), name, letters, INK, "rm", room=longest)
         sheet.text((x + cell / 2, top - 8), name, letters, INK, room=longest, upward=True)
         share = totals[k] / max(1, totals.sum())
-        sheet.text((left + side + 10, y + cell / 2), _share(share), min(12, letters), QUIET)
+        sheet.text((left + side + 10, y + cell / 2), percent(share), min(12, letters), QUIET)
         for other in range(classes):
             _cell(sheet, left + other * cell, y, cell, rows[k, other], other == k)
     step = 1 if cell >= 24 else 10  # small cells: every tenth line, to follow a row with the eye
@@ -138,12 +139,6 @@ def _blend(stops: Sequence[Color], place: float) -> Color:
         for one, other in zip(stops[first], stops[first + 1], strict=True)
     )
     return red, green, blue
-
-
-def _share(share: float) -> str:
-    if share == 0:
-        return "none"
-    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

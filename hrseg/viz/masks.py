@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hrseg.data.labels import LabelSet
 from hrseg.errors import DataError
+from hrseg.shares import percent
 from hrseg.viz.lettering import (
     HAIRLINE,
     INK,
@@ -126,16 +127,6 @@ def class_shares(mask: np.ndarray, labels: LabelSet) -> list[Share]:
     shares = [Share(labels.names[i], _color(labels.palette[i]), counts[i] / total) for i in present]
     without = int(counts[labels.num_classes :].sum())
     return [*shares, Share("no class", None, without / total)] if without else shares
-
-
-def percent(share: float) -> str:
-    """Say a share in per cent; what is there is never called nothing.
-
-    Example:
-        >>> percent(0.25), percent(0.0001), percent(0)
-        ('25.0 %', '< 0.1 %', '0.0 %')
-    """
-    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
 
 
 def _blend(image: np.ndarray, mask: np.ndarray, labels: LabelSet, alpha: float) -> np.ndarray:

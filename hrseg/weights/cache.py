@@ -4,7 +4,6 @@ A tag has a folder of its own, and a file keeps the name it has at its source, s
 put in its place. Beside each file lies NAME.receipt.json with what was found when it was checked.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hrseg.digests import file_digest
 from hrseg.errors import WeightsError
 from hrseg.imaging import write_atomic
 
@@ -112,12 +112,6 @@ def offline(environment: Mapping[str, str] | None = None) -> str:
     return next((name for name in names if env.get(name, "").strip().lower() in _TRUE), "")
 
 
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's content in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def cached(remote: Remote) -> Receipt | None:
     """Return the receipt of a file that is here and was checked, without reading the file again."""
     receipt = receipt_of(remote.path)
@@ -151,7 +145,7 @@ def check(remote: Remote, path: Path, named: str = "", named_by: str = "server")
     Raises:
         WeightsError: The file is another one.
     """
-    size, digest = path.stat().st_size, sha256_of(path)
+    size, digest = path.stat().st_size, file_digest(path)
     wanted = remote.sha256 or named
     if not digest.startswith(wanted):
         raise WeightsError(

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from hrseg.data.labels import LabelSet, load_labels
+from hrseg.digests import file_digest
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.models import BACKBONES, create_model
-from hrseg.weights.cache import sha256_of
 from hrseg.weights.catalog import resolve_all, row_of
 from hrseg.weights.classes import name_classes
 from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign
@@ -136,7 +136,7 @@ def import_weights(
         "std": list(foreign.std),
         "origin": {
             "source": foreign.source,
-            "files": {path.name: sha256_of(path) for path in files},
+            "files": {path.name: file_digest(path) for path in files},
             "resize": foreign.policy_reason,
             "notes": list(report.notes),
             "new": list(report.new),

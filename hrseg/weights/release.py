@@ -4,7 +4,6 @@ The card carries what predict needs (network, classes, colours, mean and std, re
 needs (recipe, commit, score, terms of the data). Both files appear whole or not at all.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib import resources
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from hrseg.digests import file_digest
 from hrseg.errors import WeightsError
 from hrseg.imaging import write_atomic
 from hrseg.weights.files import read_checkpoint
@@ -54,7 +54,7 @@ def write_release(
         )  # save_file puts a file of its own there, readable by nobody else
         save_file(tensors, temporary)
         temporary.chmod(mode)
-        full = {**card, "sha256": _sha256(temporary)}
+        full = {**card, "sha256": file_digest(temporary)}
     with write_atomic(path.with_suffix(".json")) as temporary:
         temporary.write_text(
             json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -100,14 +100,9 @@ def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
             f"{beside} lacks {', '.join(lacking)}; a card of hrseg holds {', '.join(REQUIRED)}. Write the "
             "model again with hrseg.weights.release.write_release."
         )
-    if card["sha256"] != _sha256(path):
+    if card["sha256"] != file_digest(path):
         raise WeightsError(
             f"{path} is not the file its card describes (the sha256 differs). Copy both files again from the same "
             "place."
         )
     return state, card
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

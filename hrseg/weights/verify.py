@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from hrseg.digests import file_digest
 from hrseg.errors import WeightsError
-from hrseg.weights.cache import Remote, check, keep, receipt_of, sha256_of
+from hrseg.weights.cache import Remote, check, keep, receipt_of
 from hrseg.weights.catalog import Row, is_tag, looks_like_tag, row_of, rows
 from hrseg.weights.release import packaged_models, read_release
 
@@ -81,7 +82,7 @@ def _again(remote: Remote) -> str:
 
 def _recognised(path: Path) -> str:
     """Say whether a file is one of the catalogue, by its digest and its name."""
-    digest, size = sha256_of(path), path.stat().st_size
+    digest, size = file_digest(path), path.stat().st_size
     for row in rows():
         for remote in row.remotes():
             if remote.sha256 and digest.startswith(remote.sha256):

@@ -33,7 +33,9 @@ def unpacked(monkeypatch) -> list[Path]:
     """Note each file that is decoded."""
     seen: list[Path] = []
     opener = cache.open_picture
-    monkeypatch.setattr(cache, "open_picture", lambda path: seen.append(path) or opener(path))
+    monkeypatch.setattr(
+        cache, "open_picture", lambda path, *how: seen.append(path) or opener(path, *how)
+    )
     return seen
 
 

@@ -139,9 +139,9 @@ def test_trees_on_disk(tmp_path: Path, layout: str):
 
 
 def test_own_folder_with_own_classes(tmp_path: Path):
-    write_scenes(tmp_path, "folder", {"train": 2, "val": 1}, (32, 48))
     with pytest.raises(ConfigError, match=r"data\.labels is not set. Layout 'folder' .*PATH"):
         SegmentationData(layout="folder", root=tmp_path)
+    write_scenes(tmp_path, "folder", {"train": 2, "val": 1}, (32, 48))
     data = SegmentationData(
         layout="folder", root=tmp_path, labels=tmp_path / "labels.yaml", crop=(16, 16), batch_size=2
     )

@@ -44,7 +44,7 @@ def test_json_and_text(root):
     assert "train: 2 images, 4x6" in text
     assert "mean 0.5000 0.5000 0.0000  std 0.5000 0.5000 0.0000" in text
     (row,) = (line for line in text.splitlines() if line.strip().startswith("car"))
-    assert row.split() == ["car", "12.50", "%", "1", "0", "%", "0"]
+    assert row.split() == ["car", "12.5", "%", "1", "0", "%", "0"]
 
 
 def test_values_stand_for_themselves_without_a_table(root):

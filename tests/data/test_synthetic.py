@@ -4,8 +4,18 @@ import pytest
 from hrseg.data.figures import PARTS, figure
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS, find_pairs
-from hrseg.data.street import scene
-from hrseg.data.street.camera import BUILDING, CAR, NAMES, PAVEMENT, PERSON, ROAD, SKY, TREE, Street
+from hrseg.data.street import (
+    BUILDING,
+    CAR,
+    NAMES,
+    PAVEMENT,
+    PERSON,
+    ROAD,
+    SKY,
+    TREE,
+    _Street,
+    scene,
+)
 from hrseg.data.synthetic import SYNONYMS, write_scenes
 from hrseg.errors import ConfigError
 from hrseg.imaging import read_image, read_mask
@@ -47,15 +57,12 @@ def test_odd_sizes_work_and_tiny_ones_are_refused():
         write_scenes("unused", "vok")
 
 
-@pytest.mark.parametrize("brush", ["polygon", "box", "disc"])
-def test_a_brush_touches_the_same_pixels_of_image_and_mask(brush):
-    street = Street(np.random.RandomState(0), (40, 60))
-    where = {
-        "polygon": ([(3.4, 2.6), (50.5, 9.1), (20.7, 38.2)],),
-        "box": ((30.6, 12.4), (9.5, 33.5)),
-        "disc": ((22.3, 18.8), 9.7, 6.2),
-    }[brush]
-    getattr(street, brush)(*where, (1, 2, 3), PERSON)
+@pytest.mark.parametrize(
+    "corners", [((3.4, 2.6), (50.5, 9.1), (20.7, 38.2)), ((12.6, 9.6), (32, 25))]
+)
+def test_a_shape_covers_the_same_pixels_of_image_and_mask(corners):
+    street = _Street(np.random.RandomState(0), (40, 60))
+    street.paint(PERSON, (1, 2, 3), *corners)
     painted = (np.array(street.image) == (1, 2, 3)).all(axis=2)
     assert painted.any()
     assert (painted == (np.array(street.mask) == PERSON)).all()

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from hrseg.digests import file_digest
 from hrseg.errors import WeightsError
 from hrseg.weights import fetch as fetching
 from hrseg.weights import transfer
-from hrseg.weights.cache import Remote, cache_dir, cached, check, keep, receipt_of, sha256_of
+from hrseg.weights.cache import Remote, cache_dir, cached, check, keep, receipt_of
 from hrseg.weights.fetch import fetch
 from hrseg.weights.watch import LogWatcher, Watcher
 from tests.weights import server as serve
@@ -307,6 +308,7 @@ def test_a_disk_that_fills_up_keeps_what_came(server, remote, monkeypatch):
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from hrseg.digests import file_digest
 from hrseg.weights.cache import Remote
 from hrseg.weights.fetch import fetch
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
@@ -334,6 +336,7 @@ def test_a_folder_that_cannot_be_written_names_the_variable(remote, tmp_path):
 PULL = """
 import logging, sys
 from pathlib import Path
+from hrseg.digests import file_digest
 from hrseg.weights.cache import Remote
 from hrseg.weights.fetch import fetch
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -458,7 +461,7 @@ def test_a_damaged_receipt_is_no_receipt(remote):
     remote.path.with_name("w.pth.receipt.json").write_text("{")
     assert receipt_of(remote.path) is None
     assert cached(remote) is None
-    assert sha256_of(remote.path) == remote.sha256
+    assert file_digest(remote.path) == remote.sha256
 
 
 def test_the_log_says_a_line_for_each_tenth(caplog):

@@ -13,15 +13,14 @@ import numpy as np
 
 from hrseg.data.check.copies import couples_of, exact, joined, near
 from hrseg.data.check.judge import Case, judge, learned_pixels
-from hrseg.data.check.names import find_names
 from hrseg.data.check.recognise import Tree, own, recognise
 from hrseg.data.check.result import Finding, Recipe, Result, Seen, named
 from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.check.suggest import Start, part, suggest, suggest_crop
-from hrseg.data.check.tables import Guess, Masks, guess_table, table_text
+from hrseg.data.check.tables import Guess, Masks, guess_table
 from hrseg.data.check.values import class_rows, mean_and_std
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import LabelSet, load_labels
+from hrseg.data.labels import LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.numbering import settle
 from hrseg.errors import ConfigError, DataError, unknown_choice
@@ -74,7 +73,7 @@ def check(
         tree, looks = _demoted(tree, looks, workers, progress)
     table, source, text = given, None if labels is None else str(labels), None
     if given is None:
-        table, source, text, told = _table(tree, looks)
+        table, source, text, told = table_of(tree, looks)
         findings += told
     if unmasked is not None and table is not None and unmasked not in table.names:
         raise ConfigError(unknown_choice("class", unmasked, table.names))
@@ -212,20 +211,21 @@ def _demoted(
     return other, list(scan(jobs, workers, progress(len(jobs))))
 
 
-def _table(
+def table_of(
     tree: Tree, looks: Sequence[Look]
 ) -> tuple[LabelSet | None, str | None, str | None, Sequence[Finding]]:
     """Return the table, the name or path it has already, or the text it is to be written with."""
     if tree.layout != "folder":
         return load_labels(str(LAYOUTS[tree.layout].table)), None, None, ()
-    for name in ("labels.yaml", "labels.csv"):
-        try:
-            table = load_labels(tree.root / name)
-        except DataError:
-            continue
-        if all(_knows(table, look) for look in looks if look.kind in ("ids", "colours")):
-            return table, str(tree.root / name), None, ()
-    names = find_names(tree.root)
+    unread = []
+    try:
+        names = find_classes(tree.root)
+    except DataError as error:  # the rest is told all the same
+        names, unread = None, [Finding("error", "class_file", str(error))]
+    if names and names.explicit:
+        known = [_knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
+        if all(known):
+            return names.labels, str(names.path), None, ()
     forms = [look.mask_form for look in looks if look.mask_form]
     masks = Masks(
         _seen(looks, "ids"),
@@ -237,11 +237,11 @@ def _table(
     )
     guess = guess_table(masks, names)
     if guess.labels is None:
-        return None, None, None, _with_paths(guess, tree)
+        return None, None, None, [*unread, *_with_paths(guess, tree)]
     comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
     if names:
         comment += f"\nNames are from {names.path.name}."
-    return guess.labels, None, table_text(guess.labels, comment), _with_paths(guess, tree)
+    return guess.labels, None, guess.labels.to_yaml(comment), [*unread, *_with_paths(guess, tree)]
 
 
 def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:

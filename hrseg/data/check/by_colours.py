@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hrseg.data.check.draft import STRAY, VOID, Draft, is_stray, unpacked
-from hrseg.data.check.names import Colour, Names
-from hrseg.data.check.result import Seen, percent
-from hrseg.data.labels import IGNORE_INDEX, load_labels, table_names
+from hrseg.data.check.draft import STRAY, Draft, is_stray, unpacked
+from hrseg.data.check.result import Seen
+from hrseg.data.labels import IGNORE_INDEX, VOID, ClassTable, Color, load_labels, table_names
+from hrseg.shares import percent
 
 _BORDER = (224, 224, 192)  # VOC's line around things
 _BASIC = {
@@ -23,7 +23,9 @@ _BASIC = {
 _FEW_PIXELS = 0.02
 
 
-def by_colours(draft: Draft, seen: Mapping[int, Seen], masks: int, names: Names | None) -> None:
+def by_colours(
+    draft: Draft, seen: Mapping[int, Seen], masks: int, names: ClassTable | None
+) -> None:
     """Draw a table from colours."""
     total = sum(one.pixels for one in seen.values()) or 1
     called, source = _named_colours(seen, total, names)
@@ -75,8 +77,8 @@ def by_colours(draft: Draft, seen: Mapping[int, Seen], masks: int, names: Names 
 
 
 def _named_colours(
-    seen: Mapping[int, Seen], total: int, names: Names | None
-) -> tuple[dict[Colour, str], str]:
+    seen: Mapping[int, Seen], total: int, names: ClassTable | None
+) -> tuple[dict[Color, str], str]:
     if names and names.by_color:
         return dict(names.by_color), names.path.name
     main = {unpacked(v) for v, one in seen.items() if one.pixels / total > STRAY} - {
@@ -86,7 +88,7 @@ def _named_colours(
     voc = [row.color for row in load_labels("voc2012").classes][1:]
     if len(main) < 3 or main == set(voc[: len(main)]):
         return {}, ""  # everybody's tool draws with the first colours of VOC
-    fits: list[tuple[int, str, dict[Colour, str]]] = []
+    fits: list[tuple[int, str, dict[Color, str]]] = []
     for table in set(table_names()) - {"synthetic"}:  # whose masks are in no file
         labels = load_labels(table)
         known = {row.color: row.name for row in reversed(labels.labels)}

@@ -5,12 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from hrseg.data.check.draft import VOID, Draft, is_stray
+from hrseg.data.check.draft import Draft, is_stray
 from hrseg.data.check.levels import TOPS
-from hrseg.data.check.names import Names
-from hrseg.data.check.result import Seen, percent, value_text
-from hrseg.data.labels import distinct_colors
+from hrseg.data.check.result import Seen, value_text
+from hrseg.data.labels import VOID, ClassTable, distinct_colors
 from hrseg.imaging import NAN_ID
+from hrseg.shares import percent
 
 _RARE_ZERO = 0.2
 """Share of id 0 below which it is "no class" where names count from 1."""
@@ -72,7 +72,7 @@ def by_ids(
     draft: Draft,
     seen: Mapping[int, Seen],
     masks: int,
-    names: Names | None,
+    names: ClassTable | None,
     palette: np.ndarray | None,
 ) -> None:
     """Draw a table from ids."""
@@ -143,7 +143,7 @@ def _are_levels(values: Sequence[int]) -> bool:
 
 
 def _called(
-    draft: Draft, values: Sequence[int], zero: float, names: Names | None, levels: bool
+    draft: Draft, values: Sequence[int], zero: float, names: ClassTable | None, levels: bool
 ) -> dict[int, str]:
     """Name each value."""
     called = {value: "background" if value == 0 else f"class {value}" for value in values}

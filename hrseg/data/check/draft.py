@@ -2,15 +2,9 @@
 
 from collections.abc import Sequence
 
-from hrseg.data.check.names import Colour
 from hrseg.data.check.result import Finding, Level, Seen
-from hrseg.data.labels import IGNORE_INDEX, Label
+from hrseg.data.labels import IGNORE_INDEX, Color, Label
 
-VOID = frozenset(
-    {"void", "ignore", "ignored", "unlabelled", "unlabeled", "unknown", "border", "boundary"}
-    | {"none", "no_label", "dontcare"}
-)
-"""Names that mean no class."""
 STRAY = 1e-5
 """Share of the pixels below which a value that stands in a hundredth of the masks is a slip."""
 
@@ -27,17 +21,17 @@ class Draft:
         """Tell something."""
         self.findings.append(Finding(level, kind, text, tuple(files)))
 
-    def learn(self, value: int, name: str, color: Colour) -> None:
+    def learn(self, value: int, name: str, color: Color) -> None:
         """Add a class."""
         self.rows.append(Label(value, self.learned, name, color))
         self.learned += 1
 
-    def ignore(self, value: int, name: str, color: Colour) -> None:
+    def ignore(self, value: int, name: str, color: Color) -> None:
         """Add a value without class."""
         self.rows.append(Label(value, IGNORE_INDEX, name, color))
 
 
-def unpacked(value: int) -> Colour:
+def unpacked(value: int) -> Color:
     """Return the colour of 0xRRGGBB."""
     return value >> 16, value >> 8 & 255, value & 255
 

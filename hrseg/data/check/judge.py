@@ -7,9 +7,10 @@ from pathlib import Path
 
 from hrseg.data.check.copies import Couple, across
 from hrseg.data.check.recognise import Tree
-from hrseg.data.check.result import ClassRow, Finding, counted, named, percent
+from hrseg.data.check.result import ClassRow, Finding, counted, named
 from hrseg.data.check.scan import Look
 from hrseg.data.labels import LabelSet
+from hrseg.shares import percent
 
 RARE = 0.001
 """Share of the pixels below which a class is called rare."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hrseg.data.check.result import ClassRow, Result, counted, percent
+from hrseg.data.check.result import ClassRow, Result, counted
+from hrseg.shares import percent
 
 MOST_ROWS = 40
 """Values shown in a table on the terminal; the page and JSON have all."""

@@ -179,15 +179,3 @@ def value_text(value: int, of_colors: bool = False) -> str:
     if of_colors:
         return str((value >> 16, value >> 8 & 255, value & 255))
     return "NaN" if value == NAN_ID else str(value)
-
-
-def percent(share: float) -> str:
-    """Write a share so that a rare class does not look absent.
-
-    Example:
-        >>> percent(0.4567), percent(0.00012), percent(0)
-        ('45.7 %', '0.012 %', '0 %')
-    """
-    if share == 0:
-        return "0 %"
-    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"

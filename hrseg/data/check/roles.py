@@ -47,7 +47,7 @@ _WORDS: dict[str, str] = {
 """Folder name in small letters and figures → role."""
 
 _SPLITS: dict[str, str] = {
-    **dict.fromkeys(("training", "trainset", "train"), "train"),
+    **dict.fromkeys(("training", "trainset", "train", "trn"), "train"),
     **dict.fromkeys(("validation", "validate", "valset", "valid", "val", "dev"), "val"),
     **dict.fromkeys(("evaluation", "eval"), "val"),
     **dict.fromkeys(("testing", "testset", "test", "holdout", "heldout"), "test"),

@@ -12,10 +12,10 @@ from hrseg.data.check.by_colours import by_colours
 from hrseg.data.check.by_ids import by_ids, set_aside
 from hrseg.data.check.draft import Draft
 from hrseg.data.check.levels import Levels, find_levels
-from hrseg.data.check.names import Names
-from hrseg.data.check.result import Finding, Level, Seen, counted, percent, value_text
-from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, LabelSet
+from hrseg.data.check.result import Finding, Level, Seen, counted, value_text
+from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, LabelSet
 from hrseg.errors import DataError
+from hrseg.shares import percent
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Masks:
     nodata: frozenset[float] = frozenset()
 
 
-def guess_table(masks: Masks, names: Names | None = None) -> Guess:
+def guess_table(masks: Masks, names: ClassTable | None = None) -> Guess:
     """Make a table for the values that masks hold.
 
     Args:
@@ -91,7 +91,8 @@ def guess_table(masks: Masks, names: Names | None = None) -> Guess:
             "smaller.",
         )
     try:
-        return Guess(LabelSet("labels", tuple(draft.rows), levels.snap), tuple(draft.findings))
+        guess = LabelSet("labels", tuple(draft.rows), levels.snap)
+        return Guess(_whole(guess, names), tuple(draft.findings))
     except DataError:
         draft.say(
             "error",
@@ -141,24 +142,19 @@ def _tell_odd(draft: Draft, seen: Mapping[int, Seen], levels: Levels, of_colors:
     draft.say(level, "smoothed", start + end, [str(seen[levels.odd[0]].first)])
 
 
-def table_text(labels: LabelSet, comment: str) -> str:
-    """Write a table as the YAML that `load_labels` reads."""
-    merged = len({row.train_id for row in labels.labels if row.train_id != IGNORE_INDEX}) < sum(
-        row.train_id != IGNORE_INDEX for row in labels.labels
-    )
-    lines = [f"# {line}" for line in comment.splitlines()]
-    if labels.snap:
-        lines.append(
-            f"snap: {labels.snap}   # values up to so far from a class's are taken as the nearest class"
-        )
-    lines.append("classes:")
-    for row in labels.labels:
-        train_id = f"train_id: {row.train_id}, " if merged or row.train_id == IGNORE_INDEX else ""
-        name = "'" + row.name.replace("'", "''") + "'"
-        plain = row.name.replace("_", "").replace(" ", "").isalpha() and row.name.isascii()
-        shown = row.name if plain and row.name.lower() not in _YAML_WORDS else name
-        lines.append(f"  - {{id: {row.id}, {train_id}name: {shown}, color: {list(row.color)}}}")
-    return "\n".join(lines) + "\n"
+def _whole(guess: LabelSet, names: ClassTable | None) -> LabelSet:
+    """Return the table that names the classes instead of its part that was seen, where both say the same."""
+    told = names.labels if names else guess
+    by_id = {row.id: row for row in told.labels}
+    by_color = {row.color: row for row in told.labels} if names and names.by_color else {}
 
-
-_YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"))
+    pairs = [(row, by_color.get(row.color) or by_id.get(row.id)) for row in guess.labels]
+    ignored = {row for row in guess.labels if row.train_id == IGNORE_INDEX}
+    for row, found in pairs:
+        void = found is None or found.train_id == IGNORE_INDEX
+        if void != (row in ignored) or (found and not void and found.name != row.name):
+            return guess
+    more = [row for row, found in pairs if found is None]
+    if by_color:  # ids of colors are of no matter, but each has its own
+        more = [replace(row, id=max(by_id) + n) for n, row in enumerate(more, start=1)]
+    return replace(told, labels=(*told.labels, *more), snap=guess.snap)

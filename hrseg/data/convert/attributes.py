@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import Color, Record, problem
+from hrseg.data.convert.parts import Record, problem
+from hrseg.data.labels import Color
 from hrseg.errors import DataError
 
 OBJECT = "object"

@@ -1,16 +1,22 @@
 """Which source class gets which id: merging, renaming, dropping, and what the pixels of no object become."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
-from hrseg.data.convert.parts import BACKGROUND_NAMES, IGNORE_NAMES, Color, Source
-from hrseg.data.labels import IGNORE_INDEX, Label, LabelSet, distinct_colors
+from hrseg.data.convert.parts import BACKGROUND_NAMES, Source
+from hrseg.data.labels import (
+    IGNORE_INDEX,
+    VOID,
+    Color,
+    Label,
+    LabelSet,
+    class_name,
+    distinct_colors,
+)
+from hrseg.data.labels.text import read_text, read_yaml
 from hrseg.errors import ConfigError, DataError, did_you_mean
 
 BACKGROUND, IGNORE, DROP = "background", "ignore", "drop"
@@ -54,6 +60,8 @@ def plan_classes(
     Raises:
         DataError: A class that does not exist is merged, or one has no place in the given table.
     """
+    for name in source.classes:
+        class_name(name, "The source")
     for name in merge:
         if name != OTHERS and name not in source.classes:
             raise DataError(
@@ -109,25 +117,12 @@ def read_merge(words: Sequence[str]) -> dict[str, str]:
     return rules
 
 
-def to_yaml(labels: LabelSet, comment: str) -> str:
-    """Write classes in the form that `load_labels` reads."""
-    rows = []
-    for row in labels.labels:
-        learned = f", train_id: {row.train_id}" * (row.train_id == IGNORE_INDEX)
-        mirror = f", mirror: {row.mirror}" * (row.mirror is not None)
-        name = json.dumps(row.name, ensure_ascii=False)
-        rows.append(
-            f"  - {{id: {row.id}{learned}, name: {name}, color: {list(row.color)}{mirror}}}"
-        )
-    return "\n".join([f"# {comment}", "classes:", *rows]) + "\n"
-
-
 def _target(name: str, merge: Mapping[str, str], source: Source) -> str:
     if name in merge:
         return merge[name]
     if name.lower() in BACKGROUND_NAMES:
         return BACKGROUND
-    if name.lower() in IGNORE_NAMES or name in source.ignored:
+    if name.lower() in VOID or name in source.ignored:
         return IGNORE
     return merge.get(OTHERS, name)
 
@@ -170,14 +165,14 @@ def _of_word(word: str) -> list[tuple[str, str]]:
 def _of_file(path: Path) -> list[tuple[str, str]]:
     try:
         if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = csv.DictReader(file, skipinitialspace=True)
-                return [(row["source"].strip(), row["target"].strip()) for row in rows]
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        groups = {t: names if isinstance(names, list) else [names] for t, names in content.items()}
-        return [(str(name), str(target)) for target, names in groups.items() for name in names]
-    except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+            rows = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+            return [(row["source"].strip(), row["target"].strip()) for row in rows]
+        groups = {
+            t: names if isinstance(names, list) else [names] for t, names in read_yaml(path).items()
+        }
+        return [(f"{name:s}", str(target)) for target, names in groups.items() for name in names]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--merge {path} cannot be read: {error!r}. A YAML holds 'vehicle: [car, truck]'; a CSV has the columns "
+            f"--merge {path} cannot be read: {error}. A YAML holds 'vehicle: [car, truck]'; a CSV has the columns "
             "source and target."
         ) from error

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.convert.files import Images
-from hrseg.data.convert.known import TABLES, Known, find_table, split_name
+from hrseg.data.convert.known import Known, find_table, split_name
 from hrseg.data.convert.parts import Record, Source
 from hrseg.data.convert.voc import of_table, raster_of
+from hrseg.data.labels.tables import CLASS_FILES, DATA_YAML
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError
 
 
 def recognises(path: Path) -> bool:
     """Say whether a table of classes lies beside the masks."""
-    return path.is_dir() and find_table(path) is not None
+    table = find_table(path) if path.is_dir() else None
+    return table is not None and Path(table.place).name.lower() not in DATA_YAML  # of YOLO
 
 
 def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
@@ -34,7 +36,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     if table is None:
         raise DataError(
             f"Nothing in {path} says which colour is which class. Put 'name r g b' lines into {path / 'colours.txt'}, "
-            f"or give --classes FILE. Names that are found: {', '.join(TABLES)}."
+            f"or give --classes FILE. Names that are found: {', '.join(CLASS_FILES)}."
         )
     found = pair_any(path) if images is None else None
     if found is None:

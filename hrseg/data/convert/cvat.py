@@ -17,10 +17,11 @@ import numpy as np
 
 from hrseg.data.convert.files import Images, corners, head, number, read_xml, safe_name
 from hrseg.data.convert.known import Known, find_table, known_split, split_name
-from hrseg.data.convert.parts import Color, LeftOut, Object, Objects, Record, Source, each, problem
+from hrseg.data.convert.parts import LeftOut, Object, Objects, Record, Source, each, problem
 from hrseg.data.convert.polygons import Patch, Size, box, ellipse, fill, place
 from hrseg.data.convert.rle import pixels
 from hrseg.data.convert.voc import masks_of_devkit
+from hrseg.data.labels import Color
 from hrseg.errors import DataError
 
 _NO_AREA = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.convert.classes import Background, Plan, plan_classes, read_merge, to_yaml
+from hrseg.data.convert.classes import Background, Plan, plan_classes, read_merge
 from hrseg.data.convert.known import known_classes, known_split
 from hrseg.data.convert.parts import (
     Order,
@@ -111,7 +111,7 @@ def convert(
             raise DataError(failed[0])
         source.broken.extend(failed)
         comment = f"Classes of {path.name}, by hrseg data convert."
-        (folder / "labels.yaml").write_text(to_yaml(plan.labels, comment), encoding="utf-8")
+        (folder / "labels.yaml").write_text(plan.labels.to_yaml(comment), encoding="utf-8")
     return Report(tool, path, out, source, plan, painter.order, done, painter.tally)
 
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from hrseg.data.convert.files import Images, corners, json_files, json_start, read_json
 from hrseg.data.convert.known import Known
-from hrseg.data.convert.parts import MEND, Color, LeftOut, Objects, Record, Source, each, problem
+from hrseg.data.convert.parts import MEND, LeftOut, Objects, Record, Source, each, problem
 from hrseg.data.convert.polygons import Patch, box, ellipse, fill, place
+from hrseg.data.labels import Color
 from hrseg.errors import DataError
 from hrseg.imaging import image_size, read_image
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.convert.classes import BACKGROUND
-from hrseg.data.convert.parts import BACKGROUND_NAMES, IGNORE_NAMES
+from hrseg.data.convert.parts import BACKGROUND_NAMES
 from hrseg.data.convert.polygons import Ring, Size, area, fill, simplify, trace
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
 
-IGNORED = IGNORE_NAMES[0]
+IGNORED = "__ignore__"
 """What ignored pixels are called in a tool, where the background has a class of its own."""
 
 

@@ -12,15 +12,13 @@ from typing import Any, Literal, TypeVar
 
 from hrseg.data.convert.files import NoArea, corners, number
 from hrseg.data.convert.polygons import Patch, Ring, Size
+from hrseg.data.labels import Color
 from hrseg.errors import DataError
 
-Color = tuple[int, int, int]
 Progress = Callable[[int], Callable[[int], None]]
 """Told how many images there are; gives a function that is told how many more are done."""
 BACKGROUND_NAMES = ("background", "_background_", "__background__", "__bg__")
 """What tools call pixels that belong to nothing."""
-IGNORE_NAMES = ("__ignore__", "ignore", "void")
-"""What tools call pixels without a class; LabelMe's is the first."""
 
 
 class LeftOut(Counter[str]):

@@ -8,6 +8,7 @@ from typing import Any
 from hrseg.data.convert.classes import BACKGROUND, DROP, IGNORE, Plan
 from hrseg.data.convert.parts import Order, Source
 from hrseg.data.labels import IGNORE_INDEX
+from hrseg.shares import percent
 
 _ORDERS = {
     "file": "Where objects overlap, the one that comes later in the file lies on top.",
@@ -124,7 +125,7 @@ class Report:
                     *shown,
                     objects,
                     f"{pixels:,}",
-                    _percent(pixels / total),
+                    percent(pixels / total),
                     f"{self.tally.images[name]:,}",
                 )
             )
@@ -138,7 +139,7 @@ class Report:
                     becomes,
                     "",
                     f"{bare:,}",
-                    _percent(bare / total),
+                    percent(bare / total),
                     "",
                 )
             )
@@ -171,7 +172,3 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %" if share >= 0.0001 or not share else "< 0.01 %"

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from hrseg.data.convert.files import corners, read_lines, safe_name
-from hrseg.data.convert.known import Known, find_table, split_name
+from hrseg.data.convert.known import Known, find_table, known_classes, split_name
 from hrseg.data.convert.parts import LeftOut, Object, Record, Source, problem
 from hrseg.data.convert.polygons import Patch, Ring, Size, box, fill
+from hrseg.data.labels.text import NULLS, read_yaml
 from hrseg.data.layouts.pairs import visible_images
 from hrseg.errors import DataError
 
@@ -47,15 +47,14 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     )
     root = path.parent if path.is_file() else path
     config = _config(file) if file else {}
-    names = dict(enumerate(classes.names)) if classes else _names(config, file)
-    if not names:
-        table = find_table(root) or find_table(root / "labels")
-        names = dict(enumerate(table.names)) if table else {}
-    if not names:
+    if classes is None:
+        classes = known_classes(file) if file and "names" in config else find_table(root)
+    if classes is None:
         raise DataError(
             f"Nothing in {root} says what the numbers of the classes mean. Add data.yaml with 'names', or give "
             "--classes FILE with one name on each line."
         )
+    names = classes.ids
     aside = LeftOut()
     records = []
     for split, image, base in _images(config, root, images):
@@ -77,23 +76,10 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
 
 
 def _config(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{file} cannot be read: {error}. Mend it, or give --classes.") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _names(config: dict[str, Any], file: Path | None) -> dict[int, str]:
-    names = config.get("names") or {}
-    rows = names if isinstance(names, dict) else dict(enumerate(names))
-    try:
-        found = {int(number): str(name) for number, name in rows.items()}
-    except (TypeError, ValueError) as error:
-        raise problem(str(file), f"its names are no table: {error}", "Write 0: person") from error
-    if len(set(found.values())) != len(found):
-        raise problem(str(file), "two numbers have one name", "Give each class its own name")
-    return found
+    """Read the options of a data.yaml that are set."""
+    content = read_yaml(file)
+    options = content if isinstance(content, dict) else {}
+    return {k: v for k, v in options.items() if not isinstance(v, str) or v not in NULLS}
 
 
 def _images(

@@ -7,19 +7,37 @@ mask holds trainIds 0 … K-1 and 255 for pixels without a class.
 from hrseg.data.labels.label_set import (
     IGNORE_INDEX,
     MAX_CLASSES,
+    Color,
     Label,
     LabelSet,
     channel_distances,
 )
-from hrseg.data.labels.tables import distinct_colors, load_labels, table_names
+from hrseg.data.labels.tables import (
+    VOID,
+    ClassTable,
+    TableRow,
+    class_name,
+    distinct_colors,
+    find_classes,
+    load_labels,
+    read_classes,
+    table_names,
+)
 
 __all__ = [
     "IGNORE_INDEX",
     "MAX_CLASSES",
+    "VOID",
+    "ClassTable",
+    "Color",
     "Label",
     "LabelSet",
+    "TableRow",
     "channel_distances",
+    "class_name",
     "distinct_colors",
+    "find_classes",
     "load_labels",
+    "read_classes",
     "table_names",
 ]

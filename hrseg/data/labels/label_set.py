@@ -1,5 +1,7 @@
 """The classes of a dataset, and the way between its ids (or colours) and the trainIds of a network."""
 
+import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +13,12 @@ import numpy as np
 from hrseg.errors import DataError
 from hrseg.imaging import NAN_ID
 
+Color = tuple[int, int, int]
 IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
 MAX_CLASSES = 255
+_YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"))
+"""Names that other readers of YAML take for something else."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Label:
     id: int
     train_id: int
     name: str
-    color: tuple[int, int, int]
+    color: Color
     mirror: int | None = None
 
 
@@ -204,6 +209,26 @@ class LabelSet:
         mirrored = {str(row.id): row.mirror for row in self.labels if row.mirror is not None}
         more = {"mirror": mirrored, "snap": self.snap}
         return {"name": self.name, "labels": rows} | {key: v for key, v in more.items() if v}
+
+    def to_yaml(self, comment: str) -> str:
+        """Return the text of a labels.yaml that `load_labels` reads back."""
+        learned = [row.train_id for row in self.labels if row.train_id != IGNORE_INDEX]
+        told = learned != list(range(len(learned)))  # rows that share a class, or another order
+        lines = [f"# {line}" for line in comment.splitlines()]
+        if self.snap:
+            why = "values up to so far from a class's are taken as the nearest class"
+            lines.append(f"snap: {self.snap}   # {why}")
+        lines.append("classes:")
+        for row in self.labels:
+            train_id = f"train_id: {row.train_id}, " * (told or row.train_id == IGNORE_INDEX)
+            plain = re.fullmatch("[A-Za-z][A-Za-z_ ]*[A-Za-z]", row.name)
+            word = row.name.lower() not in _YAML_WORDS if plain else False
+            name = row.name if word else json.dumps(row.name, ensure_ascii=False)
+            mirror = f", mirror: {row.mirror}" * (row.mirror is not None)
+            lines.append(
+                f"  - {{id: {row.id}, {train_id}name: {name}, color: {list(row.color)}{mirror}}}"
+            )
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "LabelSet":

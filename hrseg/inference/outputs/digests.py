@@ -8,9 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from hrseg.digests import file_digest
 from hrseg.errors import HrsegError
-
-_BLOCK = 2**20
 
 
 class Asked(Protocol):
@@ -51,7 +50,7 @@ def source_digest(picture: A) -> tuple[A, str | None]:
     What had to be fetched for it comes back with the picture, so that it is fetched once.
     """
     if picture.path is not None:
-        return picture, file_digest(Path(picture.path))
+        return picture, readable_digest(Path(picture.path))
     if picture.pixels is not None:
         pixels = np.ascontiguousarray(picture.pixels)
         digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
@@ -67,13 +66,9 @@ def source_digest(picture: A) -> tuple[A, str | None]:
     return kept, hashlib.sha256(content).hexdigest()
 
 
-def file_digest(path: Path) -> str | None:
+def readable_digest(path: Path) -> str | None:
     """Hash a file; None where it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        return file_digest(path)
     except OSError:
         return None
-    return digest.hexdigest()

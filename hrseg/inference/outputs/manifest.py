@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from hrseg.errors import DataError, HrsegError, elsewhere
 from hrseg.inference.outputs import possible_paths
-from hrseg.inference.outputs.digests import Asked, file_digest, source_digest
+from hrseg.inference.outputs.digests import Asked, readable_digest, source_digest
 from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.shards import Shard
 from hrseg.inference.outputs.unfinished import Unfinished
@@ -224,7 +224,7 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
 
 def _entry(path: Path, out: Path) -> dict[str, Any]:
     place = path.relative_to(out).as_posix()
-    return {"path": place, "bytes": path.stat().st_size, "sha256": file_digest(path)}
+    return {"path": place, "bytes": path.stat().st_size, "sha256": readable_digest(path)}
 
 
 def _is(path: Path, entry: Mapping[str, Any]) -> bool:
@@ -232,7 +232,7 @@ def _is(path: Path, entry: Mapping[str, Any]) -> bool:
         same = path.stat().st_size == entry["bytes"]
     except OSError:
         return False
-    return same and file_digest(path) == entry["sha256"]
+    return same and readable_digest(path) == entry["sha256"]
 
 
 def _last_byte(path: Path) -> bytes:

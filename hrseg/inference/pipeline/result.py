@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.errors import HrsegError
+from hrseg.shares import percent
 from hrseg.text import path_text, printable
-from hrseg.viz import percent
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 import pytest
 
-from hrseg.data.convert.classes import plan_classes, read_merge, to_yaml
+from hrseg.data.convert.classes import plan_classes, read_merge
 from hrseg.data.convert.folder import Choice, convert
 from hrseg.data.convert.known import known_classes
 from hrseg.data.convert.parts import Source
@@ -99,7 +99,7 @@ def test_a_merged_class_that_does_not_exist_is_named_with_the_nearest():
 def test_yaml_survives_odd_names(tmp_path):
     source = Source({"no": None, "a: b": (1, 2, 3), "Straße, nass": None}, [])
     labels = plan_classes(source, {}).labels
-    (tmp_path / "labels.yaml").write_text(to_yaml(labels, "x"), encoding="utf-8")
+    (tmp_path / "labels.yaml").write_text(labels.to_yaml("x"), encoding="utf-8")
     assert load_labels(tmp_path / "labels.yaml").labels == labels.labels
 
 
@@ -141,7 +141,7 @@ def test_two_images_of_one_name_are_refused(tmp_path):
     ("text", "words"),
     [
         ("road 1 2 3\nroad 4 5 6\n", "twice"),
-        ("road 1 2 333\n", "no colour"),
+        ("road 1 2 333\n", "no color"),
         ("road:1,2\n", "is no class"),
         ("\n", "no class"),
     ],

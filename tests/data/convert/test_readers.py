@@ -62,9 +62,9 @@ def test_the_report_says_what_became_of_each_class(tmp_path):
     assert "z_order" in text
     assert [line.split() for line in text.splitlines()[2:6]] == [
         ["source", "class", "id", "becomes", "objects", "pixels", "share", "images"],
-        ["road", "1", "road", "1", "28", "58.33", "%", "1"],
-        ["car", "2", "vehicle", "1", "8", "16.67", "%", "1"],
-        ["(no", "object)", "0", "background", "12", "25.00", "%"],
+        ["road", "1", "road", "1", "28", "58.3", "%", "1"],
+        ["car", "2", "vehicle", "1", "8", "16.7", "%", "1"],
+        ["(no", "object)", "0", "background", "12", "25.0", "%"],
     ]
     assert report.to_dict()["classes"][1]["becomes"] == "vehicle"
 
