@@ -141,13 +141,13 @@ def agree(source: Path, model: str | None, precision: str) -> None:
     predictor = Predictor(model, device="cpu", precision=precision)
     image = mosaic(source) if source.is_dir() else enlarged(read_image(source))
     tensor = to_tensor(image, predictor.mean, predictor.std)[None]
-    run, source = predictor.logits_fn, TensorSource(tensor)
+    run, cut = predictor.logits_fn, TensorSource(tensor)
     whole = run(tensor)[0].argmax(dim=0).numpy()
     print("| window | apart | blend | same class, % | another, % near borders | elsewhere |")
     print("| --- | --: | --- | --: | --: | --: |", flush=True)
     for (side, overlap), blend in ((w, b) for w in WINDOWS for b in BLENDS):
-        grid = plan_windows(source.size, (side, side), overlap, blend=blend)
-        logits = whole_map(window_blocks(run, source, grid), source.size)
+        grid = plan_windows(cut.size, (side, side), overlap, blend=blend)
+        logits = whole_map(window_blocks(run, cut, grid), cut.size)
         mask = logits[0].argmax(dim=0).numpy()
         wrong, near = mask != whole, borders(grid)
         print(

@@ -38,7 +38,7 @@ Block = Callable[[], None]
 def blocks(predictor: Predictor, folder: Path, kinds: list[str], batch: int) -> dict[str, Block]:
     """Return the four ways, each a call that works through the folder once."""
     paths = [one.path for one in open_sources([folder]) if one.path is not None]
-    pixels = [predictor.read(path) for path in paths]
+    pixels = [predictor.load(path).pixels for path in paths]
     tensors = [to_tensor(one, predictor.mean, predictor.std) for one in pixels]
     groups = [range(first, min(first + batch, len(paths))) for first in range(0, len(paths), batch)]
     if len({one.shape for one in pixels}) > 1:
