@@ -140,9 +140,14 @@ def default_window(pixels: float) -> Size:
 
 
 def _spans(length: int, window: int, step: int, grid: int) -> tuple[Span, ...]:
-    """Return windows along one side; the last begins on the grid and ends with the image."""
-    last = -(-(length - window) // grid) * grid
-    return (*((start, window) for start in range(0, last, step)), (last, length - last))
+    """Return windows along one side; all begin on the grid, and the last ends with the image."""
+    last = -(-(length - window) // grid)  # in steps of the grid
+    if grid == 1:
+        starts = [*range(0, last, step), last]
+    else:  # evenly, so that no two share so many rows that their logits fill the memory
+        count = max(1, -(-last * grid // step))
+        starts = sorted({grid * (i * last // count) for i in range(count + 1)})
+    return (*((start, window) for start in starts[:-1]), (starts[-1], length - starts[-1]))
 
 
 def check_window(
