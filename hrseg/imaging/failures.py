@@ -124,6 +124,9 @@ def not_an_image(name: str, start: bytes, size: int | None) -> str:
     )
 
 
+_LIBRARIES = re.compile(r"(PIL|rasterio)\b")
+
+
 @contextlib.contextmanager
 def silent_libraries() -> Iterator[None]:
     """Keep warnings and log lines of Pillow and rasterio from the terminal; errors still come as exceptions."""
@@ -131,9 +134,10 @@ def silent_libraries() -> Iterator[None]:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:  # nobody asked to hear it
             logger.setLevel(logging.CRITICAL + 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    # `catch_warnings` would be undone by another thread that reads an image meanwhile, or undo that thread's
+    if ("ignore", None, Warning, _LIBRARIES, 0) not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_LIBRARIES.pattern)
+    yield
 
 
 def _sentence(error: Exception, start: bytes, size: int | None) -> str:

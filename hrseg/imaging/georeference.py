@@ -9,7 +9,6 @@ Source:
 
 import functools
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,8 +234,7 @@ def _units(crs: str | None) -> tuple[float | None, bool]:
         return None, False
     from rasterio.crs import CRS
 
-    with silent_libraries(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silent_libraries():
         try:
             system = CRS.from_wkt(crs) if "[" in crs else CRS.from_user_input(crs)
             name, factor = system.units_factor
