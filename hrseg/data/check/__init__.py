@@ -86,12 +86,7 @@ def check(
     findings = [*judge(case), *findings]
     order = ("error", "warning", "note")
     parts = part(
-        tree,
-        looks,
-        _kept_together(len(looks), same, alike),
-        val_share=val_share,
-        seed=seed,
-        by=by,
+        tree, looks, _kept_together(len(looks), same, alike), val_share=val_share, seed=seed, by=by
     )
     recipe = None
     if table is not None:

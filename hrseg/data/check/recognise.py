@@ -115,10 +115,7 @@ def recognise(
 
 
 def own(
-    root: Path,
-    similar: tuple[str, ...] = (),
-    masks: str | None = None,
-    unmasked: str | None = None,
+    root: Path, similar: tuple[str, ...] = (), masks: str | None = None, unmasked: str | None = None
 ) -> Tree:
     """Take a tree as one's own images and masks.
 

@@ -63,10 +63,7 @@ _NEUTRAL = frozenset(
 _ENDS: dict[str, str] = {
     word.lower(): role
     for role, words in (
-        (
-            IMAGE,
-            "leftImg8bit image images img rgb irrg rgbir sat photo input training test im x",
-        ),
+        (IMAGE, "leftImg8bit image images img rgb irrg rgbir sat photo input training test im x"),
         (
             MASK,
             "gtFine_labelIds gtFine_labelTrainIds gtCoarse_labelIds gtFine_color gtCoarse_color gtFine gtCoarse "
