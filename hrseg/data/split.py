@@ -19,6 +19,7 @@ from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes
 from hrseg.data.layouts import Pair
+from hrseg.data.layouts.pairs import list_text, name_of, write_list
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_atomic
 from hrseg.shares import percent
@@ -141,7 +142,7 @@ def divide(
         raise DataError(f"Folder {root} does not exist. Give the folder of a dataset.")
     found = pair_any(root, masks).splits
     pairs, kept = _pool({split: found[split] for split in found if found[split]}, pool, test, root)
-    names = {pair: pair.image.relative_to(root).with_suffix("").as_posix() for pair in pairs}
+    names = {pair: name_of(pair.image, root) for pair in pairs}
     groups = group_images(names, by)
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
@@ -189,14 +190,8 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
         )
     with ExitStack() as stack:  # all are written before the first gets its name
         for split, path in paths.items():
-            lines = [
-                "\t".join(
-                    p.relative_to(division.root).as_posix() for p in (pair.image, pair.mask) if p
-                )
-                for pair in division.splits[split]
-            ]
-            temporary = stack.enter_context(write_atomic(path))
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            text = list_text(division.splits[split], division.root)
+            write_list(stack.enter_context(write_atomic(path)), text)
     return list(paths.values())
 
 
@@ -228,7 +223,7 @@ def _pool(
 
 def _drawn(group: str, seed: int) -> float:
     """Return a number from 0 to 1 that belongs to a group's name."""
-    digest = hashlib.sha256(f"{seed}\n{group}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\n{group}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / _WHOLE
 
 

@@ -22,9 +22,11 @@ from hrseg.data.check.values import class_rows, mean_and_std
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
+from hrseg.data.layouts.pairs import write_list
 from hrseg.data.numbering import settle
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import write_atomic
+from hrseg.text import path_text
 
 __all__ = ["Finding", "Recipe", "Result", "Start", "check", "write_recipe"]
 
@@ -90,14 +92,13 @@ def check(
     )
     recipe = None
     if table is not None:
-        recipe = suggest(
-            tree,
-            parts,
-            rows,
-            labels=_absolute(source),
-            table_text=text,
-            start=start or Start("hrnet_w18_small_v1", None),
-        )
+        start = start or Start("hrnet_w18_small_v1", None)
+        try:
+            recipe = suggest(
+                tree, parts, rows, labels=_absolute(source), table_text=text, start=start
+            )
+        except DataError as error:  # a name that no list can hold
+            findings.append(Finding("error", "odd_name", str(error)))
     findings += parts.findings
     if recipe is None and not any(finding.level == "error" for finding in findings):
         text = "No pair of an image and a mask can be trained on: each is broken, or its mask holds no class."
@@ -132,6 +133,13 @@ def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
         DataError: A file cannot be written, or one that is there holds something else; then none is touched.
     """
     files = recipe.files(Path(path))
+    for place, text in files.items():
+        if place.suffix != ".txt" and path_text(text) != text:
+            odd = next(line for line in text.splitlines() if path_text(line) != line)
+            raise DataError(
+                f"{path_text(place)} would hold the line '{path_text(odd.strip())}', of which \\x.. are no UTF-8, and "
+                "no YAML can hold them. Rename that folder or file."
+            )
     changed = [place for place, text in files.items() if _differs(place, text)]
     if changed:
         tables = [place for place in changed if place.name == "labels.yaml"]
@@ -142,14 +150,14 @@ def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
         )
     for place, text in files.items():
         with write_atomic(place) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            write_list(temporary, text)
     return list(files)
 
 
 def _differs(place: Path, text: str) -> bool:
     """Say whether a file is there and holds another text."""
     try:
-        return place.read_bytes() != text.encode()
+        return place.read_bytes() != text.encode(errors="surrogateescape")
     except FileNotFoundError:
         return False
     except OSError as error:

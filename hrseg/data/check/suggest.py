@@ -5,6 +5,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hrseg.data.check.recognise import Tree
 from hrseg.data.check.result import ClassRow, Finding, Recipe, counted, named
 from hrseg.data.check.scan import Look
 from hrseg.data.layouts import LAYOUTS
+from hrseg.data.layouts.pairs import list_text, name_of
 
 CROP_AREA = 512 * 1024
 """Pixels of the largest crop that is suggested."""
@@ -67,7 +69,7 @@ def divide(
     order: list[list[int]] = sorted(
         groups.values(),
         key=lambda group: hashlib.sha256(
-            f"{seed}/{looks[group[0]].pair.name}".encode()
+            f"{seed}/{looks[group[0]].pair.name}".encode(errors="surrogateescape")
         ).hexdigest(),
     )
     wanted = max(1, round(val_share * len(looks)))
@@ -187,9 +189,7 @@ def _values(looks: Sequence[Look]) -> set[int]:
 
 def _place(root: Path, look: Look) -> str:
     path = look.pair.image
-    return (
-        (path.relative_to(root) if path.is_relative_to(root) else path).with_suffix("").as_posix()
-    )
+    return name_of(path, root if path.is_relative_to(root) else Path(path.anchor))
 
 
 def suggest(
@@ -221,7 +221,12 @@ def suggest(
     lists = {}
     if parts.by_lists:
         used = [split for split in ("train", "val", "test") if parts.splits[split]]
-        lists = {split: _list(tree.root, parts.splits[split]) for split in used}
+        lists = {
+            split: list_text(
+                sorted((x.pair for x in parts.splits[split]), key=attrgetter("name")), tree.root
+            )
+            for split in used
+        }
         tables = {look.pair.table or LAYOUTS[tree.layout].table for look in train}
         if tree.layout != "folder" and labels is None:
             if len(tables) > 1:
@@ -323,16 +328,6 @@ def _template(
         "run:",
         "  name: {stem}",
     ]
-    return "\n".join(lines) + "\n"
-
-
-def _list(root: Path, looks: Sequence[Look]) -> str:
-    lines = []
-    for look in sorted(looks, key=lambda look: look.pair.name):
-        words = [
-            path.relative_to(root).as_posix() for path in (look.pair.image, look.pair.mask) if path
-        ]
-        lines.append("\t".join(words) if len(words) > 1 else f"{words[0]}\t")
     return "\n".join(lines) + "\n"
 
 
