@@ -58,11 +58,6 @@ def near(looks: Sequence[Look]) -> list[Couple]:
     return couples
 
 
-def across(looks: Sequence[Look], couples: Sequence[Couple]) -> list[Couple]:
-    """Return the couples whose images lie in different splits."""
-    return [(i, j) for i, j in couples if looks[i].split != looks[j].split]
-
-
 def couples_of(groups: Sequence[Sequence[int]]) -> Iterator[Couple]:
     """Couple the first of each group with the others."""
     for group in groups:

@@ -47,6 +47,7 @@ class Seen:
             smoothing leaves, and lines of one pixel between two others.
         sharp: Borders in the masks that hold it, between runs of one value on either side.
         inside: The masks in which it has areas.
+        table: Label table of the first file, where it is not the layout's own.
     """
 
     value: int
@@ -58,6 +59,7 @@ class Seen:
     soft: int = 0
     sharp: int = 0
     inside: set[int] = field(default_factory=set)
+    table: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,11 @@ class Recipe:
         if self.labels is not None:
             files[beside / "labels.yaml"] = self.labels
         return files | {path: self.text(path.stem, path.parent)}
+
+
+def below(path: Path, root: Path) -> str:
+    """Name a file below the root, or wherever it is."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def named(files: Iterable[str]) -> str:

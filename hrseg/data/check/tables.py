@@ -5,6 +5,7 @@ Every guess is told as a finding, since a wrong table teaches nonsense without a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +13,19 @@ from hrseg.data.check.by_colours import by_colours
 from hrseg.data.check.by_ids import by_ids, set_aside
 from hrseg.data.check.draft import Draft
 from hrseg.data.check.levels import Levels, find_levels
-from hrseg.data.check.result import Finding, Level, Seen, counted, value_text
-from hrseg.data.labels import IGNORE_INDEX, MAX_CLASSES, ClassTable, LabelSet
+from hrseg.data.check.recognise import Tree
+from hrseg.data.check.result import Finding, Level, Seen, below, counted, value_text
+from hrseg.data.check.scan import Look
+from hrseg.data.check.values import seen_values
+from hrseg.data.labels import (
+    IGNORE_INDEX,
+    MAX_CLASSES,
+    ClassTable,
+    LabelSet,
+    find_classes,
+    load_labels,
+)
+from hrseg.data.layouts import LAYOUTS
 from hrseg.errors import DataError
 from hrseg.shares import percent
 
@@ -45,6 +57,67 @@ class Masks:
     palette: np.ndarray | None = None
     jpeg: bool = False
     nodata: frozenset[float] = frozenset()
+
+
+def table_of(
+    tree: Tree, looks: Sequence[Look]
+) -> tuple[LabelSet | None, str | None, str | None, Sequence[Finding]]:
+    """Return the table, the name or path it has already, or the text it is to be written with."""
+    if tree.layout != "folder":
+        return load_labels(str(LAYOUTS[tree.layout].table)), None, None, ()
+    unread = []
+    try:
+        names = find_classes(tree.root)
+    except DataError as error:  # the rest is told all the same
+        names, unread = None, [Finding("error", "class_file", str(error))]
+    if names and names.explicit:
+        known = [knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
+        if all(known):
+            return names.labels, str(names.path), None, ()
+    forms = [look.mask_form for look in looks if look.mask_form]
+    masks = Masks(
+        seen_values(looks, "ids"),
+        seen_values(looks, "colours"),
+        sum(look.kind in ("ids", "colours") for look in looks),
+        _palette(looks),
+        jpeg=any(form.format == "JPEG" for form in forms),
+        nodata=frozenset(form.nodata for form in forms if form.nodata is not None),
+    )
+    guess = guess_table(masks, names)
+    if guess.labels is None:
+        return None, None, None, [*unread, *_with_paths(guess, tree)]
+    comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
+    if names:
+        comment += f"\nNames are from {names.path.name}."
+    return guess.labels, None, guess.labels.to_yaml(comment), [*unread, *_with_paths(guess, tree)]
+
+
+def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:
+    findings = []
+    for finding in guess.findings:
+        files = tuple(below(Path(file), tree.root) for file in finding.files)
+        text = finding.text.replace("{first}", files[0]) if files else finding.text
+        findings.append(replace(finding, text=text, files=files))
+    return findings
+
+
+def _palette(looks: Sequence[Look]) -> np.ndarray | None:
+    """Return the palette of palette masks, if it tells the used ids apart."""
+    forms = [
+        look.mask_form for look in looks if look.mask_form and look.mask_form.palette is not None
+    ]
+    if not forms or forms[0].palette is None:
+        return None
+    palette = forms[0].palette
+    used = [v for v in seen_values(looks, "ids") if 0 <= v < len(palette)]
+    colors = {tuple(palette[value].tolist()) for value in used}
+    grey = all(len(set(color)) == 1 for color in colors)
+    return None if len(colors) < len(used) or grey else palette
+
+
+def knows(table: LabelSet, look: Look) -> bool:
+    """Say whether a table has every value of a mask."""
+    return all(table.find(value, look.kind == "colours") for value in look.values or {})
 
 
 def guess_table(masks: Masks, names: ClassTable | None = None) -> Guess:

@@ -1,14 +1,34 @@
 """What the files hold in all: pixels of every value of the masks, mean and deviation of the images."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.result import ClassRow, Role, value_text
+from hrseg.data.check.result import ClassRow, Role, Seen, value_text
 from hrseg.data.check.scan import Look
 from hrseg.data.labels import IGNORE_INDEX, LabelSet
+
+
+def seen_values(looks: Sequence[Look], kind: str) -> dict[int, Seen]:
+    """Count every value of the masks of a kind, "ids" or "colours"."""
+    seen: dict[int, Seen] = {}
+    for number, look in enumerate(looks):
+        if look.kind == kind and look.pair.mask is not None:
+            for value, count in (look.values or {}).items():
+                one = seen.setdefault(value, Seen(value, look.pair.mask, table=look.pair.table))
+                one.pixels += count
+                one.images += 1
+                one.by_split[look.split] += count
+                edge = (look.edge or {}).get(value, 0)
+                one.edge += edge
+                one.soft += (look.soft or {}).get(value, 0)
+                one.sharp += look.sharp
+                if edge < count:
+                    one.inside.add(number)
+    return seen
 
 
 def class_rows(
@@ -17,80 +37,52 @@ def class_rows(
     tables: Mapping[str, LabelSet],
     below: Callable[[Path], str],
 ) -> list[ClassRow]:
-    """Count every value of the masks, named by the table; values of one name in one kind share a row."""
-    first_in: dict[tuple[str, int], Path] = {}
-    by_split: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-    pixels: Counter[tuple[str, int]] = Counter()
-    images: Counter[tuple[str, int]] = Counter()
-    tables_of: dict[tuple[str, int], LabelSet | None] = {}
-    totals: Counter[str] = Counter()
-    for look in looks:
-        if look.kind not in ("ids", "colours"):
-            continue
-        table = labels if look.pair.table is None else tables[look.pair.table]
-        for value, count in (look.values or {}).items():
-            key = (look.kind, value)
-            first_in.setdefault(key, look.pair.mask or look.pair.image)
-            tables_of.setdefault(key, table)
-            by_split[key][look.split] += count
-            pixels[key] += count
-            images[key] += 1
-            totals[look.split] += count
-    whole = sum(totals.values()) or 1
+    """Name every value of the masks by the table; values of one name in one kind share a row."""
+    seen = [
+        (k, one) for k in ("colours", "ids") for _, one in sorted(seen_values(looks, k).items())
+    ]
+    totals = sum((one.by_split for _, one in seen), Counter[str]())
     rows: dict[tuple[str, str], ClassRow] = {}
-    for kind, value in sorted(first_in):
-        key = (kind, value)
-        role, name, color = _meaning(kind, value, tables_of[key])
-        text = value_text(value, kind == "colours")
-        shares = {split: count / totals[split] for split, count in by_split[key].items()}
+    for kind, one in seen:
+        of_colors = kind == "colours"
+        table = labels if one.table is None else tables[one.table]
+        role, name, color = _meaning(one.value, of_colors, table)
+        text = value_text(one.value, of_colors)
+        share = one.pixels / totals.total()
+        shares = {split: count / totals[split] for split, count in one.by_split.items()}
+        first = below(one.first)
+        row = ClassRow(text, name, color, role, one.pixels, share, one.images, first, shares)
         place = (role, name if role == "class" else text)
         before = rows.get(place)
-        if before:  # several ids of one class
-            merged = {
-                s: before.by_split.get(s, 0) + shares.get(s, 0) for s in {*before.by_split, *shares}
-            }
-            rows[place] = ClassRow(
-                f"{before.value.partition('-')[0]}-{text}",
-                name,
-                color,
-                role,
-                before.pixels + pixels[key],
-                before.share + pixels[key] / whole,
-                max(before.images, images[key]),
-                before.first,
-                merged,
-            )
-            continue
-        rows[place] = ClassRow(
-            text,
-            name,
-            color,
-            role,
-            pixels[key],
-            pixels[key] / whole,
-            images[key],
-            below(first_in[key]),
-            shares,
-        )
+        rows[place] = _joined(before, row) if before else row
     return list(rows.values())
 
 
+def _joined(before: ClassRow, row: ClassRow) -> ClassRow:
+    """Join the rows of several ids of one class."""
+    splits = {**before.by_split, **row.by_split}
+    return replace(
+        row,
+        value=f"{before.value.partition('-')[0]}-{row.value}",
+        pixels=before.pixels + row.pixels,
+        share=before.share + row.share,
+        images=max(before.images, row.images),
+        first=before.first,
+        by_split={s: before.by_split.get(s, 0) + row.by_split.get(s, 0) for s in splits},
+    )
+
+
 def _meaning(
-    kind: str, value: int, table: LabelSet | None
+    value: int, of_colors: bool, table: LabelSet | None
 ) -> tuple[Role, str, tuple[int, int, int]]:
-    if table is None:
-        return "unknown", "", (128, 128, 128)
-    row = table.find(value, kind == "colours")
-    if row is not None:
-        return "ignored" if row.train_id == IGNORE_INDEX else "class", row.name, row.color
-    return "unknown", "", (255, 0, 128)
+    row = table.find(value, of_colors) if table else None
+    if row is None:
+        return "unknown", "", (255, 0, 128) if table else (128, 128, 128)
+    return "ignored" if row.train_id == IGNORE_INDEX else "class", row.name, row.color
 
 
 def mean_and_std(looks: Sequence[Look]) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of R, G, B in 0..1 over all pixels."""
     pixels = sum(look.size[0] * look.size[1] for look in looks if not look.image_error) or 1
-    sums = np.array([look.sums[0] for look in looks]).sum(axis=0)
-    squares = np.array([look.sums[1] for look in looks]).sum(axis=0)
-    mean = sums / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
-    return [round(float(v), 4) for v in mean], [round(float(v), 4) for v in std]
+    mean, squares = np.array([look.sums for look in looks]).sum(axis=0) / pixels
+    return mean.tolist(), np.sqrt(np.maximum(squares - mean**2, 0)).tolist()
