@@ -17,7 +17,7 @@ import numpy as np
 from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes
+from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import list_text, name_of, write_list
 from hrseg.errors import ConfigError, DataError
@@ -241,7 +241,7 @@ def _values(
         for pair in pairs:
             ids = read_ids(pair)
             if ids is not None and ids.ndim == 3:
-                ids = ids.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
+                ids = pack_colors(ids)
             values = [] if ids is None else np.unique(ids).tolist()
             held[group].update(value for value in values if value != IGNORE_INDEX)
             advance(1)
@@ -251,7 +251,7 @@ def _values(
 def _learned(table: ClassTable | None, values: set[int]) -> dict[int, str]:
     """Return value → class, of ids or colors 0xRRGGBB; nothing where the table lacks one of the values."""
     rows = table.labels.labels if table else ()
-    packed = {row.color[0] << 16 | row.color[1] << 8 | row.color[2]: row for row in rows}
+    packed = {int(pack_colors(np.array(row.color))): row for row in rows}
     for known in ({row.id: row for row in rows}, packed):
         if values <= set(known):
             return {v: row.name for v, row in known.items() if row.train_id != IGNORE_INDEX}

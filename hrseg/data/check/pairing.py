@@ -12,10 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.affixes import constant_affixes, cut_off, twin_affix
 from hrseg.data.check.lists import Lists, read_lists
 from hrseg.data.check.result import counted
-from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_names, spectral_rank
+from hrseg.data.check.roles import (
+    IMAGE,
+    MASK,
+    OTHER,
+    Named,
+    constant_affixes,
+    cut_off,
+    rank,
+    read_names,
+    spectral_rank,
+    twin_affix,
+)
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import mask_of
 from hrseg.errors import DataError

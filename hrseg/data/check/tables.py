@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.by_colours import by_colours
-from hrseg.data.check.by_ids import by_ids, set_aside
-from hrseg.data.check.draft import Draft
+from hrseg.data.check.draft import Draft, by_colours, by_ids, set_aside
 from hrseg.data.check.levels import Levels, find_levels
 from hrseg.data.check.recognise import Tree
 from hrseg.data.check.result import Finding, Level, Seen, below, counted, value_text
