@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.data.check.recognise import recognise
+from hrseg.data.check.report import columns
 from hrseg.data.check.result import value_text
 from hrseg.data.check.scan import Look, scan
 from hrseg.data.check.tables import table_of
@@ -117,15 +118,7 @@ class Stats:
                 share = numbers.pixels[name] / max(1, numbers.pixels.total())
                 row += [percent(share), f"{numbers.holding[name]:,}"]
             rows.append(row)
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        return [
-            "  "
-            + "  ".join(
-                c.rjust(w) if i else c.ljust(w)
-                for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        return columns(rows)
 
 
 def stats(

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hrseg.data.check.levels import TOPS
-from hrseg.data.check.result import Finding, Level, Seen, value_text
+from hrseg.data.check.result import Finding, Level, Seen, values_text
 from hrseg.data.labels import (
     IGNORE_INDEX,
     VOID,
@@ -72,11 +72,7 @@ def set_aside(
 ) -> dict[int, Seen]:
     """Ignore and tell the values that mark missing data; return the others.
 
-    Args:
-        draft: Gets the ignored rows.
-        seen: Ids, with where they stand.
-        told: Ids that a class file names.
-        nodata: Values that the mask files themselves call "no data".
+    Those that a class file names, `told`, stay; `nodata` is what the files themselves call "no data".
     """
     total = sum(one.pixels for one in seen.values()) or 1
     groups: dict[str, list[int]] = defaultdict(list)
@@ -103,12 +99,11 @@ def set_aside(
             groups["the largest of 16 or 32 bits"].append(value)
     for why, values in groups.items():
         pixels = sum(seen[value].pixels for value in values)
-        shown = ", ".join(map(value_text, values[:5])) + ", …" * (len(values) > 5)
         draft.say(
             "warning" if pixels > _RARE_NODATA * total else "note",
             "no_data",
-            f"{percent(pixels / total)} of the pixels hold {shown}, first in {{first}}; as {why} they are taken as "
-            "'no label' and are not learned.",
+            f"{percent(pixels / total)} of the pixels hold {values_text(values)}, first in {{first}}; as {why} they "
+            "are taken as 'no label' and are not learned.",
             [str(seen[values[0]].first)],
         )
     aside = {value for values in groups.values() for value in values}
@@ -133,11 +128,10 @@ def by_ids(
     stray = sorted(stray) if len(stray) < len(seen) else []
     if stray:
         odd = [seen[value] for value in stray]
-        shown = ", ".join(map(str, stray[:5])) + ", …" * (len(odd) > 5)
         draft.say(
             "warning",
             "odd_value",
-            f"{'Ids' if len(odd) > 1 else 'Id'} {shown} {'have' if len(odd) > 1 else 'has'} only "
+            f"{'Ids' if len(odd) > 1 else 'Id'} {values_text(stray)} {'have' if len(odd) > 1 else 'has'} only "
             f"{sum(one.pixels for one in odd):,} pixels in {max(one.images for one in odd)} of {masks} masks, first in "
             "{first}. Taken as ignored; a slip of the brush?",
             [str(odd[0].first)],

@@ -28,11 +28,6 @@ _LEVELS = {"error": "stops a training", "warning": "wants a look", "note": "good
 def write_page(result: Result, path: str | Path, name: str = "mine") -> None:
     """Write the page.
 
-    Args:
-        result: What was found.
-        path: The .html file.
-        name: What the recipe on it is called.
-
     Raises:
         DataError: The file cannot be written.
     """

@@ -201,10 +201,11 @@ def _nothing(root: Path, found: Found) -> str:
     told = f" {' '.join(found.notes)}" if found.notes else ""
     if images and masks:
         image, mask = (paths[0].relative_to(root).as_posix() for paths in (images, masks))
+        pattern = Path(mask).with_name(f"{{stem}}{masks[0].suffix}").as_posix()
         return (
             f"{root} holds {counted(len(images), 'image')} such as {image}, and {counted(len(masks), 'mask')} such as "
             f"{mask}, but no name of one fits a name of the other. Call them alike, or say where the mask of an image "
-            f"lies, for example --masks '{_pattern(masks[0].relative_to(root))}'.{told}"
+            f"lies, for example --masks '{pattern}'.{told}"
         )
     if images:
         return (
@@ -219,7 +220,3 @@ def _nothing(root: Path, found: Found) -> str:
             f"{masks[0].relative_to(root)}. Put the images into a folder called images.{told}"
         )
     return f"{root} holds no image. Give the folder that holds both images and masks; unpack archives first.{told}"
-
-
-def _pattern(mask: Path) -> str:
-    return (mask.parent / f"{{stem}}{mask.suffix}").as_posix()

@@ -1,7 +1,7 @@
 """What a check has to say, as plain data: the terminal, JSON and the page all read it from here."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -174,6 +174,12 @@ def counted(count: int, noun: str) -> str:
         ('1 mask', '1,200 images')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def values_text(values: Sequence[int], of_colors: bool = False, most: int = 5) -> str:
+    """Write the first of some values of masks."""
+    shown = (value_text(value, of_colors) for value in values[:most])
+    return ", ".join(shown) + ", …" * (len(values) > most)
 
 
 def value_text(value: int, of_colors: bool = False) -> str:

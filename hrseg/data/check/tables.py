@@ -12,7 +12,7 @@ import numpy as np
 from hrseg.data.check.draft import Draft, by_colours, by_ids, set_aside
 from hrseg.data.check.levels import Levels, find_levels
 from hrseg.data.check.recognise import Tree
-from hrseg.data.check.result import Finding, Level, Seen, below, counted, value_text
+from hrseg.data.check.result import Finding, Level, Seen, below, counted, values_text
 from hrseg.data.check.scan import Look
 from hrseg.data.check.values import seen_values
 from hrseg.data.labels import (
@@ -121,10 +121,6 @@ def knows(table: LabelSet, look: Look) -> bool:
 def guess_table(masks: Masks, names: ClassTable | None = None) -> Guess:
     """Make a table for the values that masks hold.
 
-    Args:
-        masks: The values.
-        names: Class names found beside them.
-
     Example:
         >>> from pathlib import Path
         >>> seen = {value: Seen(value, Path("a.png"), 50, 1) for value in (0, 255)}
@@ -187,16 +183,12 @@ def _extent(seen: Mapping[int, Seen], of_colors: bool) -> str:
 
 def _tell_odd(draft: Draft, seen: Mapping[int, Seen], levels: Levels, of_colors: bool) -> None:
     """Tell which values are not meant, and what is done about them."""
-
-    def shown(values: Sequence[int]) -> str:
-        texts = [value_text(value, of_colors) for value in values[:6]]
-        return ", ".join(texts) + ", …" * (len(values) > 6)
-
+    main, odd = (values_text(v, of_colors, 6) for v in (sorted(levels.main), levels.odd))
     pixels = sum(seen[value].pixels for value in levels.odd)
     start = (
-        f"Masks seem to be meant to hold {shown(sorted(levels.main))}, but {counted(pixels, 'pixel')} "
+        f"Masks seem to be meant to hold {main}, but {counted(pixels, 'pixel')} "
         f"({percent(pixels / _pixels(seen))}) hold {counted(len(levels.odd), 'other value')} between or beside them, "
-        f"such as {shown(levels.odd)}, first in {{first}}: they were saved as JPEG, smoothed, or resized with "
+        f"such as {odd}, first in {{first}}: they were saved as JPEG, smoothed, or resized with "
         "interpolation. "
     )
     if levels.snap:
