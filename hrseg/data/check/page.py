@@ -159,20 +159,20 @@ def _sheet(result: Result) -> str:
     )
 
 
-def chosen(looks: Sequence[Look], rows: Iterable[ClassRow], count: int = SHEET) -> list[Look]:
+def chosen(looks: Sequence[Look], rows: Iterable[ClassRow]) -> list[Look]:
     """Choose pairs to show: one for each rare or unknown value, then evenly from all splits."""
     readable = [look for look in looks if look.kind in ("ids", "colours") and not look.image_error]
     picked: dict[int, Look] = {}
     firsts = [
         row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))
     ]
-    for first in firsts[: count // 3]:
+    for first in firsts[: SHEET // 3]:
         found = next((look for look in readable if str(look.pair.mask).endswith(first)), None)
         if found:
             picked[id(found)] = found
-    step = max(1, len(readable) // max(1, count - len(picked)))
+    step = max(1, len(readable) // max(1, SHEET - len(picked)))
     for look in readable[::step]:
-        if len(picked) < count:
+        if len(picked) < SHEET:
             picked.setdefault(id(look), look)
     return [look for look in readable if id(look) in picked]
 

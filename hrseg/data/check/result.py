@@ -42,10 +42,7 @@ class Seen:
         pixels: All its pixels.
         images: Masks that hold it.
         by_split: Split → pixels.
-        edge: Pixels of which a neighbour, of eight, has another value.
-        soft: Pixels whose value lies between those of their left and right, or upper and lower, neighbours: what
-            smoothing leaves, and lines of one pixel between two others.
-        sharp: Borders in the masks that hold it, between runs of one value on either side.
+        edge, soft, sharp: Sums of those of `Look`.
         inside: The masks in which it has areas.
         table: Label table of the first file, where it is not the layout's own.
     """

@@ -4,7 +4,7 @@ Every guess is told as a finding, since a wrong table teaches nonsense without a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,39 +22,11 @@ from hrseg.data.labels import (
     LabelSet,
     find_classes,
     load_labels,
+    pack_colors,
 )
 from hrseg.data.layouts import LAYOUTS
 from hrseg.errors import DataError
 from hrseg.shares import percent
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A table, or the reason why there is none."""
-
-    labels: LabelSet | None
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True)
-class Masks:
-    """What all masks of a dataset hold.
-
-    Attributes:
-        ids: Values of masks of ids.
-        colours: Values of masks of colours, 0xRRGGBB.
-        count: How many masks there are.
-        palette: Colours of palette masks.
-        jpeg: Whether one was saved as JPEG.
-        nodata: Values that the files themselves call "no data".
-    """
-
-    ids: Mapping[int, Seen]
-    colours: Mapping[int, Seen] = field(default_factory=dict)
-    count: int = 1
-    palette: np.ndarray | None = None
-    jpeg: bool = False
-    nodata: frozenset[float] = frozenset()
 
 
 def table_of(
@@ -72,42 +44,30 @@ def table_of(
         known = [knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
         if all(known):
             return names.labels, str(names.path), None, ()
-    forms = [look.mask_form for look in looks if look.mask_form]
-    masks = Masks(
-        seen_values(looks, "ids"),
-        seen_values(looks, "colours"),
-        sum(look.kind in ("ids", "colours") for look in looks),
-        _palette(looks),
-        jpeg=any(form.format == "JPEG" for form in forms),
-        nodata=frozenset(form.nodata for form in forms if form.nodata is not None),
-    )
-    guess = guess_table(masks, names)
-    if guess.labels is None:
-        return None, None, None, [*unread, *_with_paths(guess, tree)]
+    draft = Draft()
+    guess = _guessed(draft, looks, names)
+    findings = [*unread, *(_with_paths(finding, tree.root) for finding in draft.findings)]
+    if guess is None:
+        return None, None, None, findings
     comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
     if names:
         comment += f"\nNames are from {names.path.name}."
-    return guess.labels, None, guess.labels.to_yaml(comment), [*unread, *_with_paths(guess, tree)]
+    return guess, None, guess.to_yaml(comment), findings
 
 
-def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:
-    findings = []
-    for finding in guess.findings:
-        files = tuple(below(Path(file), tree.root) for file in finding.files)
-        text = finding.text.replace("{first}", files[0]) if files else finding.text
-        findings.append(replace(finding, text=text, files=files))
-    return findings
+def _with_paths(finding: Finding, root: Path) -> Finding:
+    files = tuple(below(Path(file), root) for file in finding.files)
+    text = finding.text.replace("{first}", files[0]) if files else finding.text
+    return replace(finding, text=text, files=files)
 
 
-def _palette(looks: Sequence[Look]) -> np.ndarray | None:
+def _palette(looks: Sequence[Look], ids: Mapping[int, Seen]) -> np.ndarray | None:
     """Return the palette of palette masks, if it tells the used ids apart."""
-    forms = [
-        look.mask_form for look in looks if look.mask_form and look.mask_form.palette is not None
-    ]
-    if not forms or forms[0].palette is None:
+    palettes = (look.mask_form.palette for look in looks if look.mask_form)
+    palette = next((palette for palette in palettes if palette is not None), None)
+    if palette is None:
         return None
-    palette = forms[0].palette
-    used = [v for v in seen_values(looks, "ids") if 0 <= v < len(palette)]
+    used = [value for value in ids if 0 <= value < len(palette)]
     colors = {tuple(palette[value].tolist()) for value in used}
     grey = all(len(set(color)) == 1 for color in colors)
     return None if len(colors) < len(used) or grey else palette
@@ -118,37 +78,34 @@ def knows(table: LabelSet, look: Look) -> bool:
     return all(table.find(value, look.kind == "colours") for value in look.values or {})
 
 
-def guess_table(masks: Masks, names: ClassTable | None = None) -> Guess:
-    """Make a table for the values that masks hold.
-
-    Example:
-        >>> from pathlib import Path
-        >>> seen = {value: Seen(value, Path("a.png"), 50, 1) for value in (0, 255)}
-        >>> guess_table(Masks(seen)).labels.names
-        ['background', 'foreground']
-    """
-    draft = Draft()
-    by_color = _pixels(masks.colours) > _pixels(masks.ids)
-    seen = masks.colours if by_color else masks.ids
+def _guessed(draft: Draft, looks: Sequence[Look], names: ClassTable | None) -> LabelSet | None:
+    """Make a table for the values that masks hold."""
+    ids, colors = seen_values(looks, "ids"), seen_values(looks, "colours")
+    count = sum(look.kind in ("ids", "colours") for look in looks)
+    forms = [look.mask_form for look in looks if look.mask_form]
+    by_color = _pixels(colors) > _pixels(ids)
+    seen = colors if by_color else ids
     grey = by_color and all(value == (value & 255) * 0x010101 for value in seen)
     if grey:
         seen = {value & 255: replace(one, value=value & 255) for value, one in seen.items()}
     of_colors = by_color and not grey
     rows = names.rows if names else ()
-    packed = {r.color[0] << 16 | r.color[1] << 8 | r.color[2] for r in rows if r.color}
+    packed = {int(pack_colors(np.array(row.color))) for row in rows if row.color}
     told = seen.keys() & (packed if of_colors else {row.id for row in rows if row.id is not None})
     if not of_colors:
-        seen = set_aside(draft, seen, told, masks.nodata)
-    levels = find_levels(seen, of_colors, told, masks.jpeg)
+        seen = set_aside(
+            draft, seen, told, {form.nodata for form in forms if form.nodata is not None}
+        )
+    levels = find_levels(seen, of_colors, told, any(form.format == "JPEG" for form in forms))
     if levels.odd:
         _tell_odd(draft, seen, levels, of_colors)
         if not levels.snap:
-            return Guess(None, tuple(draft.findings))
+            return None
     main = {value: seen[value] for value in levels.main}
     if of_colors:
-        by_colours(draft, main, masks.count, names)
+        by_colours(draft, main, count, names)
     else:
-        by_ids(draft, main, masks.count, names, None if grey else masks.palette)
+        by_ids(draft, main, count, names, None if grey else _palette(looks, ids))
     if grey:
         draft.rows = [replace(row, color=(row.id,) * 3) for row in draft.rows]
         draft.say(
@@ -158,8 +115,7 @@ def guess_table(masks: Masks, names: ClassTable | None = None) -> Guess:
             "smaller.",
         )
     try:
-        guess = LabelSet("labels", tuple(draft.rows), levels.snap)
-        return Guess(_whole(guess, names), tuple(draft.findings))
+        return _whole(LabelSet("labels", tuple(draft.rows), levels.snap), names)
     except DataError:
         draft.say(
             "error",
@@ -168,7 +124,7 @@ def guess_table(masks: Masks, names: ClassTable | None = None) -> Guess:
             f"{MAX_CLASSES} classes with ids up to 65535 can be made. Are they instance numbers or photos? Give a "
             "table: --labels FILE.",
         )
-        return Guess(None, tuple(draft.findings))
+        return None
 
 
 def _pixels(seen: Mapping[int, Seen]) -> int:
