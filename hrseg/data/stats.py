@@ -131,13 +131,6 @@ def stats(
 ) -> Stats:
     """Count a dataset.
 
-    Args:
-        root: Its folder.
-        layout: A row of LAYOUTS; None finds out.
-        labels: Its class table; None takes the layout's, or the one that lies in the folder.
-        workers: Processes; 0 is one per core.
-        progress: Told the number of images, gives a function that is told how many more are done.
-
     Raises:
         DataError: No such folder, or nothing in it.
     """

@@ -1,6 +1,6 @@
 """`hrseg data check`: look at any tree of images and masks, say what is wrong, and suggest a recipe that trains.
 
-roles and pairing read names, recognise finds the layout, scan opens files, copies finds duplicates, tables guesses
+roles and pairing read names, recognise finds the layout, scan opens files, groups finds duplicates, tables guesses
 classes, judge asks the questions, suggest writes the recipe; report and page show the result.
 """
 
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hrseg.data.check.copies import couples_of, exact, joined, near
+from hrseg.data.check.groups import couples_of, exact, joined, near
 from hrseg.data.check.judge import Case, judge, learned_pixels
 from hrseg.data.check.recognise import Tree, own, recognise
 from hrseg.data.check.result import Finding, Recipe, Result, named

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrseg.data.check.copies import Couple
+from hrseg.data.check.groups import Couple
 from hrseg.data.check.recognise import Tree
 from hrseg.data.check.result import ClassRow, Finding, Level, below, counted, named
 from hrseg.data.check.scan import Look

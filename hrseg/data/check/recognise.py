@@ -82,11 +82,7 @@ def recognise(
 ) -> Tree:
     """Find out how a tree lies, and pair its files.
 
-    Args:
-        root: Its folder.
-        layout: A row of LAYOUTS, where somebody knows.
-        masks: Pattern of the mask of an image, see `mask_of`; makes it layout "folder".
-        unmasked: Class of images without a mask; makes it layout "folder". None leaves them out.
+    A pattern of masks (see `mask_of`) or a class of the images without a mask makes it layout "folder".
 
     Raises:
         ConfigError: The pattern cannot be used.

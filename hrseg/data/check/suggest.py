@@ -10,8 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.copies import Couple, couples_of, joined
-from hrseg.data.check.groups import group_images, telling_folders, too_few
+from hrseg.data.check.groups import (
+    Couple,
+    couples_of,
+    group_images,
+    joined,
+    telling_folders,
+    too_few,
+)
 from hrseg.data.check.recognise import Tree
 from hrseg.data.check.result import ClassRow, Finding, Recipe, counted, named
 from hrseg.data.check.scan import Look
