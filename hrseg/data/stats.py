@@ -10,8 +10,7 @@ from hrseg.data.check.recognise import recognise
 from hrseg.data.check.report import columns
 from hrseg.data.check.result import value_text
 from hrseg.data.check.scan import Look, scan
-from hrseg.data.check.tables import table_of
-from hrseg.data.check.values import mean_and_std
+from hrseg.data.check.tables import mean_and_std, table_of
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.shares import percent

@@ -15,8 +15,7 @@ from hrseg.data.check.recognise import Tree, own, recognise
 from hrseg.data.check.result import Finding, Recipe, Result, named
 from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.check.suggest import Start, part, suggest, suggest_crop
-from hrseg.data.check.tables import knows, table_of
-from hrseg.data.check.values import class_rows, mean_and_std
+from hrseg.data.check.tables import class_rows, knows, mean_and_std, table_of
 from hrseg.data.dataset import read_ids
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS

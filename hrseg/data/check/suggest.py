@@ -77,7 +77,8 @@ def divide(
         if len(val) + len(group) <= min(wanted, len(looks) - 1):
             val |= set(group)
     if not val and len(order) > 1:
-        val.update(min(order, key=len))
+        smallest: list[int] = min(order, key=len)
+        val = set(smallest)
     return {
         "train": [look for i, look in enumerate(looks) if i not in val],
         "val": [look for i, look in enumerate(looks) if i in val],
