@@ -37,14 +37,7 @@ def write_samples(
 ) -> None:
     """Write the page.
 
-    Args:
-        dataset: The training samples of a run.
-        path: The .html file.
-        images: How many of its images are shown, evenly over the dataset.
-        variants: How often each is augmented.
-        seed: Shifts which images are shown.
-        title: Headline.
-        facts: (name, value) of the recipe, for the head of the page.
+    `images` are spread evenly over the dataset, each is augmented `variants` times; `facts` stand in its head.
 
     Raises:
         ConfigError: Nothing would be shown.

@@ -17,8 +17,9 @@ import numpy as np
 from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes
+from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 from hrseg.data.layouts import Pair
+from hrseg.data.layouts.pairs import list_text, name_of, write_list
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_atomic
 from hrseg.shares import percent
@@ -141,7 +142,7 @@ def divide(
         raise DataError(f"Folder {root} does not exist. Give the folder of a dataset.")
     found = pair_any(root, masks).splits
     pairs, kept = _pool({split: found[split] for split in found if found[split]}, pool, test, root)
-    names = {pair: pair.image.relative_to(root).with_suffix("").as_posix() for pair in pairs}
+    names = {pair: name_of(pair.image, root) for pair in pairs}
     groups = group_images(names, by)
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
@@ -189,14 +190,8 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
         )
     with ExitStack() as stack:  # all are written before the first gets its name
         for split, path in paths.items():
-            lines = [
-                "\t".join(
-                    p.relative_to(division.root).as_posix() for p in (pair.image, pair.mask) if p
-                )
-                for pair in division.splits[split]
-            ]
-            temporary = stack.enter_context(write_atomic(path))
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            text = list_text(division.splits[split], division.root)
+            write_list(stack.enter_context(write_atomic(path)), text)
     return list(paths.values())
 
 
@@ -228,7 +223,7 @@ def _pool(
 
 def _drawn(group: str, seed: int) -> float:
     """Return a number from 0 to 1 that belongs to a group's name."""
-    digest = hashlib.sha256(f"{seed}\n{group}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\n{group}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / _WHOLE
 
 
@@ -246,7 +241,7 @@ def _values(
         for pair in pairs:
             ids = read_ids(pair)
             if ids is not None and ids.ndim == 3:
-                ids = ids.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
+                ids = pack_colors(ids)
             values = [] if ids is None else np.unique(ids).tolist()
             held[group].update(value for value in values if value != IGNORE_INDEX)
             advance(1)
@@ -256,7 +251,7 @@ def _values(
 def _learned(table: ClassTable | None, values: set[int]) -> dict[int, str]:
     """Return value → class, of ids or colors 0xRRGGBB; nothing where the table lacks one of the values."""
     rows = table.labels.labels if table else ()
-    packed = {row.color[0] << 16 | row.color[1] << 8 | row.color[2]: row for row in rows}
+    packed = {int(pack_colors(np.array(row.color))): row for row in rows}
     for known in ({row.id: row for row in rows}, packed):
         if values <= set(known):
             return {v: row.name for v, row in known.items() if row.train_id != IGNORE_INDEX}

@@ -1,16 +1,16 @@
 """Numbers of a dataset: sizes, mean and deviation of each band, and how much there is of each class."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hrseg.data.check import table_of
 from hrseg.data.check.recognise import recognise
+from hrseg.data.check.report import columns
+from hrseg.data.check.result import value_text
 from hrseg.data.check.scan import Look, scan
+from hrseg.data.check.tables import mean_and_std, table_of
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.shares import percent
@@ -28,32 +28,19 @@ class Numbers:
         sizes: (height, width) → images.
         pixels: Class, "ignored", or "unknown VALUE" → pixels.
         holding: The same → images.
-        count: Pixels of the images.
-        sums: Of each band in 0 … 1.
-        squares: Of their squares.
+        mean: Of each band, in 0 … 1.
+        std: Of each band, in 0 … 1.
         broken: Files that cannot be read.
     """
 
-    images: int = 0
-    without_mask: int = 0
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    pixels: Counter[str] = field(default_factory=Counter)
-    holding: Counter[str] = field(default_factory=Counter)
-    count: int = 0
-    sums: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    squares: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    broken: list[str] = field(default_factory=list)
-
-    @property
-    def mean(self) -> list[float]:
-        """Of each band, in 0 … 1."""
-        return (self.sums / max(1, self.count)).tolist()
-
-    @property
-    def std(self) -> list[float]:
-        """Of each band, in 0 … 1."""
-        mean = self.sums / max(1, self.count)
-        return np.sqrt((self.squares / max(1, self.count) - mean**2).clip(0)).tolist()
+    images: int
+    without_mask: int
+    sizes: Counter[tuple[int, int]]
+    pixels: Counter[str]
+    holding: Counter[str]
+    mean: list[float]
+    std: list[float]
+    broken: list[str]
 
 
 @dataclass(frozen=True)
@@ -130,15 +117,7 @@ class Stats:
                 share = numbers.pixels[name] / max(1, numbers.pixels.total())
                 row += [percent(share), f"{numbers.holding[name]:,}"]
             rows.append(row)
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        return [
-            "  "
-            + "  ".join(
-                c.rjust(w) if i else c.ljust(w)
-                for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        return columns(rows)
 
 
 def stats(
@@ -150,13 +129,6 @@ def stats(
     progress: Progress = lambda total: lambda count: None,
 ) -> Stats:
     """Count a dataset.
-
-    Args:
-        root: Its folder.
-        layout: A row of LAYOUTS; None finds out.
-        labels: Its class table; None takes the layout's, or the one that lies in the folder.
-        workers: Processes; 0 is one per core.
-        progress: Told the number of images, gives a function that is told how many more are done.
 
     Raises:
         DataError: No such folder, or nothing in it.
@@ -170,39 +142,41 @@ def stats(
     jobs = [(split, pair) for split, pairs in tree.found.splits.items() for pair in pairs]
     looks = list(scan(jobs, workers, progress(len(jobs))))
     table = given or (table_of(tree, looks)[0] if known else None)
-    splits: dict[str, Numbers] = {}
+    splits: dict[str, list[Look]] = defaultdict(list)
     for look in looks:
-        _add(splits.setdefault(look.split, Numbers()), look, table)
-    return Stats(root, tree.layout, table, splits)
+        splits[look.split].append(look)
+    numbers = {split: _numbers(inside, table) for split, inside in splits.items()}
+    return Stats(root, tree.layout, table, numbers)
 
 
-def _add(numbers: Numbers, look: Look, labels: LabelSet | None) -> None:
-    numbers.images += 1
-    for path, error in ((look.pair.image, look.image_error), (look.pair.mask, look.mask_error)):
-        if error:
-            numbers.broken.append(str(path))
-    if not look.image_error:
-        numbers.sizes[look.size] += 1
-        numbers.count += look.size[0] * look.size[1]
-        sums, squares = (np.asarray(values, dtype=np.float64) for values in look.sums)
-        if len(sums) != len(numbers.sums):
-            numbers.sums, numbers.squares = np.zeros(len(sums)), np.zeros(len(sums))
-        numbers.sums = numbers.sums + sums
-        numbers.squares = numbers.squares + squares
-    numbers.without_mask += look.pair.mask is None
-    names: Counter[str] = Counter()
-    for value, count in (look.values or {}).items():
-        names[_name(value, look.kind, labels)] += count
-    numbers.pixels += names
-    numbers.holding.update(names.keys())
+def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> Numbers:
+    pixels, holding = Counter[str](), Counter[str]()
+    for look in looks:
+        names = Counter[str]()
+        for value, count in (look.values or {}).items():
+            names[_name(value, look.kind, labels)] += count
+        pixels += names
+        holding.update(names.keys())
+    files = (
+        ((x.pair.image, x.image_error) for x in looks),
+        ((x.pair.mask, x.mask_error) for x in looks),
+    )
+    return Numbers(
+        len(looks),
+        sum(look.pair.mask is None for look in looks),
+        Counter(look.size for look in looks if not look.image_error),
+        pixels,
+        holding,
+        *mean_and_std(looks),
+        [str(path) for both in zip(*files, strict=True) for path, error in both if error],
+    )
 
 
 def _name(value: int, kind: str, labels: LabelSet | None) -> str:
     row = None if labels is None else labels.find(value, kind == "colours")
     if row is not None or (kind == "ids" and value == IGNORE_INDEX):
         return row.name if row and row.train_id != IGNORE_INDEX else "ignored"
-    color = (value >> 16, value >> 8 & 255, value & 255)
-    shown = f"{color}" if kind == "colours" else f"{value}"
+    shown = value_text(value, kind == "colours")
     return shown if labels is None else f"unknown {shown}"
 
 

@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -160,3 +162,27 @@ def test_a_pattern_says_where_masks_lie(tmp_path):
     pairs = [pair for split in division.splits.values() for pair in split]
     assert {pair.image.stem + "x" for pair in pairs} == {pair.mask.stem for pair in pairs}
     assert len(pairs) == 8
+
+
+ODD = os.fsdecode(b"caf\xe9")  # as Latin-1 wrote it; no UTF-8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_names_that_are_no_utf8_are_listed_and_found_again(tmp_path):
+    add(tmp_path, [*names(12), ODD, f"{ODD}2"], split="")
+    division = divide(tmp_path, val=0.3)
+    write_lists(division)
+    for split, pairs in division.splits.items():
+        read = find_pairs("folder", tmp_path, split)
+        assert {pair[:2] for pair in read} == {pair[:2] for pair in pairs}
+    again = divide(tmp_path, val=0.3)  # the lists are read
+    assert sum(map(len, again.splits.values())) == 14
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\rb"])
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_names_that_no_list_can_hold_are_refused_and_named(tmp_path, name):
+    add(tmp_path, [*names(6), name], split="")
+    with pytest.raises(DataError, match=r"images/a.*b\.png.*cannot stand in a list"):
+        write_lists(divide(tmp_path, val=0.3))
+    assert not list(tmp_path.glob("*.txt"))

@@ -1,6 +1,6 @@
 """`hrseg data check`: look at any tree of images and masks, say what is wrong, and suggest a recipe that trains.
 
-roles and pairing read names, recognise finds the layout, scan opens files, copies finds duplicates, tables guesses
+roles and pairing read names, recognise finds the layout, scan opens files, groups finds duplicates, tables guesses
 classes, judge asks the questions, suggest writes the recipe; report and page show the result.
 """
 
@@ -9,22 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from hrseg.data.check.copies import couples_of, exact, joined, near
+from hrseg.data.check.groups import couples_of, exact, joined, near
 from hrseg.data.check.judge import Case, judge, learned_pixels
 from hrseg.data.check.recognise import Tree, own, recognise
-from hrseg.data.check.result import Finding, Recipe, Result, Seen, named
+from hrseg.data.check.result import Finding, Recipe, Result, named
 from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.check.suggest import Start, part, suggest, suggest_crop
-from hrseg.data.check.tables import Guess, Masks, guess_table
-from hrseg.data.check.values import class_rows, mean_and_std
+from hrseg.data.check.tables import class_rows, knows, mean_and_std, table_of
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import LabelSet, find_classes, load_labels
+from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
+from hrseg.data.layouts.pairs import write_list
 from hrseg.data.numbering import settle
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import write_atomic
+from hrseg.text import path_text
 
 __all__ = ["Finding", "Recipe", "Result", "Start", "check", "write_recipe"]
 
@@ -86,23 +85,17 @@ def check(
     findings = [*judge(case), *findings]
     order = ("error", "warning", "note")
     parts = part(
-        tree,
-        looks,
-        _kept_together(len(looks), same, alike),
-        val_share=val_share,
-        seed=seed,
-        by=by,
+        tree, looks, _kept_together(len(looks), same, alike), val_share=val_share, seed=seed, by=by
     )
     recipe = None
     if table is not None:
-        recipe = suggest(
-            tree,
-            parts,
-            rows,
-            labels=_absolute(source),
-            table_text=text,
-            start=start or Start("hrnet_w18_small_v1", None),
-        )
+        start = start or Start("hrnet_w18_small_v1", None)
+        try:
+            recipe = suggest(
+                tree, parts, rows, labels=_absolute(source), table_text=text, start=start
+            )
+        except DataError as error:  # a name that no list can hold
+            findings.append(Finding("error", "odd_name", str(error)))
     findings += parts.findings
     if recipe is None and not any(finding.level == "error" for finding in findings):
         text = "No pair of an image and a mask can be trained on: each is broken, or its mask holds no class."
@@ -137,6 +130,13 @@ def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
         DataError: A file cannot be written, or one that is there holds something else; then none is touched.
     """
     files = recipe.files(Path(path))
+    for place, text in files.items():
+        if place.suffix != ".txt" and path_text(text) != text:
+            odd = next(line for line in text.splitlines() if path_text(line) != line)
+            raise DataError(
+                f"{path_text(place)} would hold the line '{path_text(odd.strip())}', of which \\x.. are no UTF-8, and "
+                "no YAML can hold them. Rename that folder or file."
+            )
     changed = [place for place, text in files.items() if _differs(place, text)]
     if changed:
         tables = [place for place in changed if place.name == "labels.yaml"]
@@ -147,14 +147,14 @@ def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
         )
     for place, text in files.items():
         with write_atomic(place) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            write_list(temporary, text)
     return list(files)
 
 
 def _differs(place: Path, text: str) -> bool:
     """Say whether a file is there and holds another text."""
     try:
-        return place.read_bytes() != text.encode()
+        return place.read_bytes() != text.encode(errors="surrogateescape")
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -189,14 +189,10 @@ def _explained(looks: Sequence[Look], tree: Tree) -> bool:
     if not masks or (without_gap and 2 * len(seen) <= len(table.classes)):
         return False
     tables = [table if x.pair.table is None else load_labels(x.pair.table) for x in masks]
-    known = sum(_knows(table, look) for table, look in zip(tables, masks, strict=True))
+    known = sum(knows(table, look) for table, look in zip(tables, masks, strict=True))
     learned = sum(learned_pixels(look, table) for table, look in zip(tables, masks, strict=True))
     pixels = sum(sum((look.values or {}).values()) for look in masks)
     return known >= len(masks) / 2 and learned >= pixels / 3
-
-
-def _knows(table: LabelSet, look: Look) -> bool:
-    return all(table.find(value, look.kind == "colours") for value in look.values or {})
 
 
 def _demoted(
@@ -209,85 +205,6 @@ def _demoted(
         return tree, looks
     jobs = _jobs(other)
     return other, list(scan(jobs, workers, progress(len(jobs))))
-
-
-def table_of(
-    tree: Tree, looks: Sequence[Look]
-) -> tuple[LabelSet | None, str | None, str | None, Sequence[Finding]]:
-    """Return the table, the name or path it has already, or the text it is to be written with."""
-    if tree.layout != "folder":
-        return load_labels(str(LAYOUTS[tree.layout].table)), None, None, ()
-    unread = []
-    try:
-        names = find_classes(tree.root)
-    except DataError as error:  # the rest is told all the same
-        names, unread = None, [Finding("error", "class_file", str(error))]
-    if names and names.explicit:
-        known = [_knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
-        if all(known):
-            return names.labels, str(names.path), None, ()
-    forms = [look.mask_form for look in looks if look.mask_form]
-    masks = Masks(
-        _seen(looks, "ids"),
-        _seen(looks, "colours"),
-        sum(look.kind in ("ids", "colours") for look in looks),
-        _palette(looks),
-        jpeg=any(form.format == "JPEG" for form in forms),
-        nodata=frozenset(form.nodata for form in forms if form.nodata is not None),
-    )
-    guess = guess_table(masks, names)
-    if guess.labels is None:
-        return None, None, None, [*unread, *_with_paths(guess, tree)]
-    comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
-    if names:
-        comment += f"\nNames are from {names.path.name}."
-    return guess.labels, None, guess.labels.to_yaml(comment), [*unread, *_with_paths(guess, tree)]
-
-
-def _with_paths(guess: Guess, tree: Tree) -> list[Finding]:
-    findings = []
-    for finding in guess.findings:
-        files = tuple(
-            Path(file).relative_to(tree.root).as_posix()
-            if Path(file).is_relative_to(tree.root)
-            else file
-            for file in finding.files
-        )
-        text = finding.text.replace("{first}", files[0]) if files else finding.text
-        findings.append(Finding(finding.level, finding.kind, text, files))
-    return findings
-
-
-def _seen(looks: Sequence[Look], kind: str) -> dict[int, Seen]:
-    seen: dict[int, Seen] = {}
-    for number, look in enumerate(looks):
-        if look.kind == kind and look.pair.mask is not None:
-            for value, count in (look.values or {}).items():
-                one = seen.setdefault(value, Seen(value, look.pair.mask))
-                one.pixels += count
-                one.images += 1
-                one.by_split[look.split] += count
-                edge = (look.edge or {}).get(value, 0)
-                one.edge += edge
-                one.soft += (look.soft or {}).get(value, 0)
-                one.sharp += look.sharp
-                if edge < count:
-                    one.inside.add(number)
-    return seen
-
-
-def _palette(looks: Sequence[Look]) -> np.ndarray | None:
-    """Return the palette of palette masks, if it tells the used ids apart."""
-    forms = [
-        look.mask_form for look in looks if look.mask_form and look.mask_form.palette is not None
-    ]
-    if not forms or forms[0].palette is None:
-        return None
-    palette = forms[0].palette
-    used = [v for v in _seen(looks, "ids") if 0 <= v < len(palette)]
-    colors = {tuple(palette[value].tolist()) for value in used}
-    grey = all(len(set(color)) == 1 for color in colors)
-    return None if len(colors) < len(used) or grey else palette
 
 
 def _kept_together(
@@ -308,8 +225,8 @@ def _image_facts(looks: Sequence[Look]) -> dict[str, object]:
         "count": len(looks),
         "sizes": [{"height": h, "width": w, "count": n} for (h, w), n in sizes.most_common()],
         "forms": dict(forms.most_common()),
-        "mean": mean,
-        "std": std,
+        "mean": [round(value, 4) for value in mean],
+        "std": [round(value, 4) for value in std],
         "crop": list(suggest_crop([look.size for look in good])) if good else None,
     }
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrseg.data.check.copies import Couple, across
+from hrseg.data.check.groups import Couple
 from hrseg.data.check.recognise import Tree
-from hrseg.data.check.result import ClassRow, Finding, counted, named
+from hrseg.data.check.result import ClassRow, Finding, Level, below, counted, named
 from hrseg.data.check.scan import Look
 from hrseg.data.labels import LabelSet
 from hrseg.shares import percent
@@ -29,13 +29,7 @@ class Case:
 
     def below(self, path: Path | None) -> str:
         """Name a file below the root."""
-        if path is None:
-            return ""
-        return (
-            path.relative_to(self.tree.root).as_posix()
-            if path.is_relative_to(self.tree.root)
-            else str(path)
-        )
+        return "" if path is None else below(path, self.tree.root)
 
     def images(self, looks: Iterable[Look]) -> tuple[str, ...]:
         """Name the images of some looks."""
@@ -45,34 +39,45 @@ class Case:
         """Name the masks of some looks."""
         return tuple(self.below(look.pair.mask) for look in looks)
 
+    def couples(self, couples: Iterable[Couple]) -> tuple[str, ...]:
+        """Name both images of each couple."""
+        pairs = (self.images((self.looks[i], self.looks[j])) for i, j in couples)
+        return tuple(" = ".join(pair) for pair in pairs)
+
+    def parted(self, couples: Sequence[Couple], parted: bool = True) -> list[Couple]:
+        """Return the couples whose images lie in different splits, or those in the same."""
+        looks = self.looks
+        return [(i, j) for i, j in couples if (looks[i].split != looks[j].split) == parted]
+
 
 def judge(case: Case) -> list[Finding]:
     """Ask all questions."""
     return [finding for question in QUESTIONS for finding in question(case)]
 
 
+def _told(level: Level, kind: str, noun: str, files: Sequence[str], text: str) -> Iterator[Finding]:
+    """Tell something of files, if there are any: how many, and for {files} the first of them."""
+    if files:
+        text = f"{counted(len(files), noun)} {text.replace('{files}', named(files))}"
+        yield Finding(level, kind, text, tuple(files))
+
+
 def _unmatched(case: Case) -> Iterator[Finding]:
     found = case.tree.found
     own = case.tree.layout == "folder"
-    left = (
-        " They are left out (--unmasked CLASS: they hold nothing else)."
-        if own
-        else " Get them, or move the others away."
-    )
-    if found.images_alone:
-        files = tuple(map(case.below, found.images_alone))
-        text = f"{counted(len(files), 'image')} without a mask: {named(files)}.{left}"
-        yield Finding("warning" if own else "error", "image_without_mask", text, files)
-    if found.masks_alone:
-        files = tuple(map(case.below, found.masks_alone))
-        left = " They are left out." if own else " Get them, or move the others away."
-        text = f"{counted(len(files), 'mask')} without an image: {named(files)}.{left}"
-        yield Finding("warning" if own else "error", "mask_without_image", text, files)
-    bare = [look for look in case.looks if not look.pair.mask]
-    if bare and case.tree.unmasked is not None:
-        files = case.images(bare)
-        text = f"{counted(len(bare), 'image')} without a mask, taken as {case.tree.unmasked}: {named(files)}."
-        yield Finding("note", "unmasked", text, files)
+    level: Level = "warning" if own else "error"
+    for noun, other, paths, hint in (
+        ("image", "a mask", found.images_alone, " (--unmasked CLASS: they hold nothing else)"),
+        ("mask", "an image", found.masks_alone, ""),
+    ):
+        step = f"They are left out{hint}." if own else "Get them, or move the others away."
+        files = tuple(map(case.below, paths))
+        kind = f"{noun}_without_{other.split()[1]}"
+        yield from _told(level, kind, noun, files, f"without {other}: {{files}}. {step}")
+    if case.tree.unmasked is not None:
+        files = case.images(look for look in case.looks if not look.pair.mask)
+        text = f"without a mask, taken as {case.tree.unmasked}: {{files}}."
+        yield from _told("note", "unmasked", "image", files, text)
     for note in found.notes:
         yield Finding("note", "left_aside", note)
     for layout in case.tree.similar:
@@ -85,93 +90,67 @@ def _unmatched(case: Case) -> Iterator[Finding]:
 
 
 def _unreadable(case: Case) -> Iterator[Finding]:
-    for kind, files, errors in (
-        ("image", case.images, [look for look in case.looks if look.image_error]),
-        ("mask", case.masks, [look for look in case.looks if look.mask_error]),
-    ):
-        if errors:
-            first = errors[0].image_error if kind == "image" else errors[0].mask_error
-            text = f"{counted(len(errors), kind)} cannot be read: {named(files(errors))}. {first}"
-            yield Finding("error", f"unreadable_{kind}", text, files(errors))
+    for noun, named_by in (("image", case.images), ("mask", case.masks)):
+        bad = [look for look in case.looks if getattr(look, f"{noun}_error")]
+        why = getattr(bad[0], f"{noun}_error") if bad else ""
+        text = f"cannot be read: {{files}}. {why}"
+        yield from _told("error", f"unreadable_{noun}", noun, named_by(bad), text)
     photos = [look for look in case.looks if look.kind == "photo"]
-    if photos:
-        jpeg = any(look.mask_form and look.mask_form.format == "JPEG" for look in photos)
-        why = (
-            "JPEG changes colours when it is saved; export the masks as PNG."
-            if jpeg
-            else "They are photos, or masks that were smoothed; export them again without smoothing."
-        )
-        text = f"{counted(len(photos), 'mask')} with more than a thousand colours: {named(case.masks(photos))}. {why}"
-        yield Finding("error", "mask_is_photo", text, case.masks(photos))
+    jpeg = any(look.mask_form and look.mask_form.format == "JPEG" for look in photos)
+    why = (
+        "JPEG changes colours when it is saved; export the masks as PNG."
+        if jpeg
+        else "They are photos, or masks that were smoothed; export them again without smoothing."
+    )
+    text = f"with more than a thousand colours: {{files}}. {why}"
+    yield from _told("error", "mask_is_photo", "mask", case.masks(photos), text)
 
 
 def _sizes(case: Case) -> Iterator[Finding]:
-    wrong = [
-        look
-        for look in case.looks
-        if look.pair.mask
-        and not look.image_error
-        and not look.mask_error
-        and look.size != look.mask_size
-    ]
+    read = [x for x in case.looks if x.pair.mask and not x.image_error and not x.mask_error]
+    wrong = [look for look in read if look.size != look.mask_size]
     turned = [look for look in wrong if look.size == look.mask_size[::-1]]
     exif = [look for look in turned if look.image_form and look.image_form.turned]
     if wrong:
-        first = wrong[0]
         text = (
-            f"{counted(len(wrong), 'mask')} of another size than the image: {named(case.masks(wrong))}. The first "
-            f"image has {_by(first.size)} pixels (height x width), its mask {_by(first.mask_size)}."
+            f"of another size than the image: {{files}}. The first image has {_by(wrong[0].size)} pixels "
+            f"(height x width), its mask {_by(wrong[0].mask_size)}."
         )
         if exif:
             text += f" {len(exif)} of these images are turned by EXIF and their masks are not: turn the masks."
         elif turned:
             text += f" {len(turned)} lie on their side."
-        yield Finding("error", "size_mismatch", text, case.masks(wrong))
-    hidden = [
-        look
-        for look in case.looks
-        if look.image_form and look.image_form.turned and look not in wrong
-    ]
-    if hidden:
-        text = (
-            f"{counted(len(hidden), 'image')} turned by EXIF: {named(case.images(hidden))}. They are read upright; "
-            "make sure that their masks were drawn on the upright picture."
-        )
-        yield Finding("warning", "exif", text, case.images(hidden))
+        yield from _told("error", "size_mismatch", "mask", case.masks(wrong), text)
+    hidden = [x for x in case.looks if x.image_form and x.image_form.turned and x not in wrong]
+    text = (
+        "turned by EXIF: {files}. They are read upright; make sure that their masks were drawn on the upright "
+        "picture."
+    )
+    yield from _told("warning", "exif", "image", case.images(hidden), text)
 
 
 def _modes(case: Case) -> Iterator[Finding]:
     forms = [(look, look.mask_form) for look in case.looks if look.mask_form]
-    jpeg = [look for look, form in forms if form.format == "JPEG"]
-    if jpeg:
-        text = (
-            f"{counted(len(jpeg), 'mask')} saved as JPEG, which changes values near edges: {named(case.masks(jpeg))}. "
-            "Export them as PNG."
-        )
-        yield Finding("warning", "mask_jpeg", text, case.masks(jpeg))
+    jpeg = case.masks(look for look, form in forms if form.format == "JPEG")
+    text = "saved as JPEG, which changes values near edges: {files}. Export them as PNG."
+    yield from _told("warning", "mask_jpeg", "mask", jpeg, text)
     alpha = [look for look, form in forms if form.alpha]
-    if alpha:
-        text = (
-            f"{counted(len(alpha), 'mask')} with transparency: {named(case.masks(alpha))}. Transparency is not looked "
-            "at, colours or ids are."
+    text = "with transparency: {files}. Transparency is not looked at, colours or ids are."
+    if all(len(look.values or {}) == 1 for look in alpha):
+        text += (
+            " Each holds a single colour, so they seem to be drawn in transparency only: lay them on a background "
+            "of another colour and save them without transparency."
         )
-        if all(len(look.values or {}) == 1 for look in alpha):
-            text += (
-                " Each holds a single colour, so they seem to be drawn in transparency only: lay them on a background "
-                "of another colour and save them without transparency."
-            )
-        yield Finding("note", "mask_alpha", text, case.masks(alpha))
-    deep = [look for look, form in forms if form.mode.startswith("I")]
-    if deep:
-        text = f"{counted(len(deep), 'mask')} with 16 bits or more: {named(case.masks(deep))}. Larger ids are fine."
-        yield Finding("note", "mask_16_bit", text, case.masks(deep))
+    yield from _told("note", "mask_alpha", "mask", case.masks(alpha), text)
+    deep = case.masks(look for look, form in forms if form.mode.startswith("I"))
+    text = "with 16 bits or more: {files}. Larger ids are fine."
+    yield from _told("note", "mask_16_bit", "mask", deep, text)
     kinds: dict[str, list[Look]] = defaultdict(list)
     for look in case.looks:
         if look.kind in ("ids", "colours"):
             kinds[look.kind].append(look)
     if len(kinds) == 2:
-        few = min(kinds.values(), key=len)
-        many = max(kinds.values(), key=len)
+        few, many = min(kinds.values(), key=len), max(kinds.values(), key=len)
         text = (
             f"Masks are of two kinds: {len(many)} hold {many[0].kind}, {len(few)} hold {few[0].kind}, such as "
             f"{named(case.masks(few))}. Save them all in one way."
@@ -184,9 +163,8 @@ def _values(case: Case) -> Iterator[Finding]:
     if not unknown or case.labels is None:
         return
     files = tuple(dict.fromkeys(row.first for row in unknown))
-    told = ", ".join(f"{row.value} ({row.first}, {row.pixels:,} pixels)" for row in unknown[:5])
-    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-    text = f"Table '{case.labels.name}' does not know {told}{more}; a training would stop there."
+    told = named([f"{row.value} ({row.first}, {row.pixels:,} pixels)" for row in unknown])
+    text = f"Table '{case.labels.name}' does not know {told}; a training would stop there."
     yield Finding("error", "unknown_id", text, files)
     ids = {row.id for row in case.labels.labels}
     seen = {int(row.value) for row in case.rows if row.value.isdecimal() and row.pixels}
@@ -217,24 +195,23 @@ def _shifted_already(case: Case) -> Iterator[Finding]:
 
 
 def _classes(case: Case) -> Iterator[Finding]:
-    if case.labels is None:
+    labels = case.labels
+    if labels is None:
         return
     rows = {row.name: row for row in case.rows if row.role == "class"}
-    splits = [
-        split for split, pairs in case.tree.splits.items() if any(pair.mask for pair in pairs)
-    ]
     present = {name for name, row in rows.items() if row.pixels} | {case.tree.unmasked} - {None}
     if len(present) < 2 and any(row.pixels for row in case.rows):
         what = f"All labeled pixels are {present.pop()}" if present else "No pixel is of any class"
         text = f"{what}; a network needs two classes to tell apart. Check the masks and the table."
         yield Finding("error", "one_class", text)
-    absent = [name for name in case.labels.names if name not in rows or not rows[name].pixels]
+    absent = [name for name in labels.names if name not in rows or not rows[name].pixels]
     if absent:
         text = f"Of the table's classes {len(absent)} never appear: {named(absent)}."
         yield Finding("note", "absent_class", text)
-    for split in splits if len(splits) > 1 else ():
+    splits = [s for s, pairs in case.tree.splits.items() if any(pair.mask for pair in pairs)]
+    for split in ("train", "val") if len(splits) > 1 else ():
         missing = [name for name, row in rows.items() if row.pixels and not row.by_split.get(split)]
-        if missing and split in ("train", "val"):
+        if missing and split in splits:
             why = "nothing can be learned of them" if split == "train" else "their score is unknown"
             text = f"No pixel in {split} of {named(missing)}: {why}."
             yield Finding("warning", "absent_in_split", text)
@@ -243,57 +220,34 @@ def _classes(case: Case) -> Iterator[Finding]:
         told = named([f"{row.name} ({percent(row.share)})" for row in rare])
         text = f"Rare classes: {told}. data.sampling=rare shows them more often."
         yield Finding("note", "rare_class", text)
-    empty = [
-        look
-        for look in case.looks
-        if look.values
-        and len(case.rows) > 1
-        and look.pair.table is None
-        and not learned_pixels(look, case.labels)
-    ]
-    if empty:
-        text = f"{counted(len(empty), 'mask')} with no labelled pixel: {named(case.masks(empty))}."
-        yield Finding("warning", "empty_mask", text, case.masks(empty))
+    held = [x for x in case.looks if x.values and x.pair.table is None and len(case.rows) > 1]
+    empty = case.masks(look for look in held if not learned_pixels(look, labels))
+    yield from _told("warning", "empty_mask", "mask", empty, "with no labelled pixel: {files}.")
 
 
 def _copies(case: Case) -> Iterator[Finding]:
-    for level, kind, couples, what in (
-        ("error", "leak", across(case.looks, case.same), "in two splits"),
-        ("warning", "near_leak", across(case.looks, case.alike), "in two splits, almost the same"),
-    ):
-        if couples:
-            files = _couples(case, couples)
-            splits = " and ".join(
-                sorted({case.looks[i].split for couple in couples for i in couple})
-            )
-            text = (
-                f"{counted(len(couples), 'picture')} {what} ({splits}): {named(files)}. A score on images from the "
-                "training says nothing; keep each in one split."
-            )
-            yield Finding(level, kind, text, files)  # type: ignore[arg-type]
-    inside = [
-        couple for couple in case.same if case.looks[couple[0]].split == case.looks[couple[1]].split
-    ]
-    if inside:
-        masks = [
-            couple
-            for couple in inside
-            if case.looks[couple[0]].values != case.looks[couple[1]].values
-        ]
-        files = _couples(case, inside)
-        text = f"{counted(len(inside), 'picture')} twice within a split: {named(files)}."
-        if masks:
-            text += f" {len(masks)} of them with another mask."
-        yield Finding("warning" if masks else "note", "duplicate", text, files)
-    near = [
-        couple
-        for couple in case.alike
-        if case.looks[couple[0]].split == case.looks[couple[1]].split
-    ]
-    if near:
-        files = _couples(case, near)
-        text = f"{counted(len(near), 'couple')} of images look alike, as frames of one film do: {named(files)}."
-        yield Finding("note", "near_duplicate", text, files)
+    leaks: tuple[tuple[Level, str, Sequence[Couple], str], ...] = (
+        ("error", "leak", case.same, ""),
+        ("warning", "near_leak", case.alike, ", almost the same"),
+    )
+    for level, kind, couples, how in leaks:
+        parted = case.parted(couples)
+        splits = " and ".join(sorted({case.looks[i].split for couple in parted for i in couple}))
+        text = (
+            f"in two splits{how} ({splits}): {{files}}. A score on images from the training says nothing; keep each "
+            "in one split."
+        )
+        yield from _told(level, kind, "picture", case.couples(parted), text)
+    inside = case.parted(case.same, False)
+    masks = [(i, j) for i, j in inside if case.looks[i].values != case.looks[j].values]
+    text = "twice within a split: {files}." + f" {len(masks)} of them with another mask." * any(
+        masks
+    )
+    level = "warning" if masks else "note"
+    yield from _told(level, "duplicate", "picture", case.couples(inside), text)
+    near = case.couples(case.parted(case.alike, False))
+    text = "of images look alike, as frames of one film do: {files}."
+    yield from _told("note", "near_duplicate", "couple", near, text)
 
 
 def _amount(case: Case) -> Iterator[Finding]:
@@ -306,22 +260,18 @@ def _amount(case: Case) -> Iterator[Finding]:
     if count < 20:
         text = f"Only {counted(count, 'pair')}; expect little until there are a hundred or so."
         yield Finding("warning", "few_images", text)
-    sizes = Counter(look.size for look in case.looks if not look.image_error)
-    small = [size for size in sizes if min(size) < 64]
+    small = {x.size for x in case.looks if not x.image_error and min(x.size) < 64}
     if small:
         text = (
             f"Images down to {_by(min(small))} pixels: HRNet's coarsest branch sees 1/32 of that."
         )
         yield Finding("note", "small_images", text)
-    alphas = [look for look in case.looks if look.image_form and look.image_form.alpha]
-    if alphas:
-        text = f"{counted(len(alphas), 'image')} with transparency, laid on white: {named(case.images(alphas))}."
-        yield Finding("note", "image_alpha", text, case.images(alphas))
-    modes = Counter(look.image_form.mode for look in case.looks if look.image_form)
-    if (
-        len({"RGB" if mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr") else "grey" for mode in modes})
-        > 1
-    ):
+    forms = [(look, look.image_form) for look in case.looks if look.image_form]
+    alphas = case.images(look for look, form in forms if form.alpha)
+    text = "with transparency, laid on white: {files}."
+    yield from _told("note", "image_alpha", "image", alphas, text)
+    modes = Counter(form.mode for _, form in forms)
+    if len({mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr") for mode in modes}) > 1:
         text = f"Grey and coloured images are mixed: {', '.join(f'{n} {m}' for m, n in modes.most_common())}."
         yield Finding("note", "mixed_images", text)
 
@@ -338,13 +288,6 @@ def learned_pixels(look: Look, labels: LabelSet) -> int:
         (labels.find(value, look.kind == "colours"), n) for value, n in (look.values or {}).items()
     )
     return sum(n for row, n in rows if row is not None and row.train_id != 255)
-
-
-def _couples(case: Case, couples: Sequence[Couple]) -> tuple[str, ...]:
-    return tuple(
-        f"{case.below(case.looks[i].pair.image)} = {case.below(case.looks[j].pair.image)}"
-        for i, j in couples
-    )
 
 
 def _by(size: Sequence[int]) -> str:

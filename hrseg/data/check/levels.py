@@ -35,11 +35,7 @@ def find_levels(
 ) -> Levels:
     """Divide the values of masks into those that are meant and those that were made of them.
 
-    Args:
-        seen: The values, with where they stand.
-        of_colors: Whether they are colors.
-        told: Values that a class file names; they are meant.
-        jpeg: Whether a mask was saved as JPEG.
+    Values that a class file names, `told`, are meant; `jpeg` says whether a mask was saved as JPEG.
     """
     values = sorted(seen, key=lambda value: -seen[value].pixels)
     solid = [value for value in values if value in told or _has_areas(seen[value])]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hrseg.data.check.result import counted
 from hrseg.data.check.roles import MASK, Named, folder_words
-from hrseg.data.layouts.pairs import list_words
+from hrseg.data.layouts.pairs import list_lines, list_words
 
 _LISTS = re.compile(
     r"(train|training|val|valid|validation|test|testing)(set|_?list|_?files|_?pairs)?$", re.I
@@ -41,8 +41,8 @@ def read_lists(root: Path, files: Sequence[Named]) -> Lists:
         if not told:
             continue
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = list_lines(path)
+        except OSError:
             continue
         split = folder_words(told[1])[1]
         rows = [words for line in lines if (words := list_words(line))]

@@ -25,28 +25,23 @@ SIDE = 440
 _LEVELS = {"error": "stops a training", "warning": "wants a look", "note": "good to know"}
 
 
-def write_page(result: Result, path: str | Path, name: str = "mine") -> None:
+def write_page(result: Result, path: str | Path) -> None:
     """Write the page.
-
-    Args:
-        result: What was found.
-        path: The .html file.
-        name: What the recipe on it is called.
 
     Raises:
         DataError: The file cannot be written.
     """
     with write_atomic(path) as temporary:
-        temporary.write_text(page(result, name), encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(page(result), encoding="utf-8", errors="backslashreplace")
 
 
-def page(result: Result, name: str = "mine") -> str:
+def page(result: Result) -> str:
     """Return the page as text."""
     body = f"""{_tiles(result)}
 {_findings(result)}
 {_classes(result)}
 {_sheet(result)}
-{_recipe(result, name)}
+{_recipe(result)}
 <footer>{counted(result.images["count"], "pair")} in {result.seconds:.1f} s</footer>"""
     return whole_page(
         "data check",
@@ -164,20 +159,20 @@ def _sheet(result: Result) -> str:
     )
 
 
-def chosen(looks: Sequence[Look], rows: Iterable[ClassRow], count: int = SHEET) -> list[Look]:
+def chosen(looks: Sequence[Look], rows: Iterable[ClassRow]) -> list[Look]:
     """Choose pairs to show: one for each rare or unknown value, then evenly from all splits."""
     readable = [look for look in looks if look.kind in ("ids", "colours") and not look.image_error]
     picked: dict[int, Look] = {}
     firsts = [
         row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))
     ]
-    for first in firsts[: count // 3]:
+    for first in firsts[: SHEET // 3]:
         found = next((look for look in readable if str(look.pair.mask).endswith(first)), None)
         if found:
             picked[id(found)] = found
-    step = max(1, len(readable) // max(1, count - len(picked)))
+    step = max(1, len(readable) // max(1, SHEET - len(picked)))
     for look in readable[::step]:
-        if len(picked) < count:
+        if len(picked) < SHEET:
             picked.setdefault(id(look), look)
     return [look for look in readable if id(look) in picked]
 
@@ -231,18 +226,18 @@ def _is_clear(row: ClassRow) -> bool:
     return row.role == "ignored" or row.name == "background"
 
 
-def _recipe(result: Result, name: str) -> str:
+def _recipe(result: Result) -> str:
     if result.recipe is None:
         return "<section><h2>Recipe</h2><p class='quiet'>None yet: mend what stops a training first.</p></section>"
-    blocks = [(f"{name}.yaml", result.recipe.text(name))]
+    blocks = [("mine.yaml", result.recipe.text("mine"))]
     if result.recipe.labels is not None:
-        blocks.append((f"{name}_data/labels.yaml", result.recipe.labels))
+        blocks.append(("mine_data/labels.yaml", result.recipe.labels))
     shown = "".join(
         f"<div class='code'><div class='row'><h3>{title}</h3><button type='button'>copy</button></div>"
         f"<pre>{html.escape(text)}</pre></div>"
         for title, text in blocks
     )
-    command = f"hrseg data check {result.root} --write {name}.yaml\nhrseg fit --config {name}.yaml"
+    command = f"hrseg data check {result.root} --write mine.yaml\nhrseg fit --config mine.yaml"
     return (
         "<section><h2>The recipe</h2><div class='code'><div class='row'><h3>write it all, and train</h3>"
         f"<button type='button'>copy</button></div><pre>{html.escape(command)}</pre></div>{shown}</section>"

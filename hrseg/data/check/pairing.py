@@ -12,12 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.affixes import constant_affixes, cut_off, twin_affix
 from hrseg.data.check.lists import Lists, read_lists
 from hrseg.data.check.result import counted
-from hrseg.data.check.roles import IMAGE, MASK, OTHER, Named, rank, read_names, spectral_rank
+from hrseg.data.check.roles import (
+    IMAGE,
+    MASK,
+    OTHER,
+    Named,
+    constant_affixes,
+    cut_off,
+    rank,
+    read_names,
+    spectral_rank,
+    twin_affix,
+)
 from hrseg.data.layouts import Pair
-from hrseg.data.layouts.pairs import mask_of
+from hrseg.data.layouts.pairs import mask_of, name_of
 from hrseg.errors import DataError
 from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES, read_mask
 
@@ -197,15 +207,8 @@ def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, 
 
 def _with_roles(files: Sequence[Named], partners: dict[Path, Path]) -> list[Named]:
     """Give the files of a list or pattern the role that it says, whatever their names."""
-    masks = set(partners.values())
-    return [
-        replace(file, role=IMAGE)
-        if file.path in partners
-        else replace(file, role=MASK)
-        if file.path in masks
-        else file
-        for file in files
-    ]
+    roles = dict.fromkeys(partners.values(), MASK) | dict.fromkeys(partners, IMAGE)
+    return [replace(file, role=roles.get(file.path, file.role)) for file in files]
 
 
 def _one_image_each(
@@ -297,16 +300,13 @@ def _match_keys(images: Sequence[Named], masks: Sequence[Named]) -> dict[Named, 
     for key in _KEYS:
         ours, theirs = _single(images, key), _single(masks, key)
         for value, image in ours.items():
-            if value in theirs and not _contradict(image, theirs[value]):
-                partners[image] = theirs[value]
+            mask = theirs.get(value)
+            if mask and (not image.split or mask.split in ("", image.split)):
+                partners[image] = mask
         taken = set(partners.values())
         images = [image for image in images if image not in partners]
         masks = [mask for mask in masks if mask not in taken]
     return partners
-
-
-def _contradict(image: Named, mask: Named) -> bool:
-    return bool(image.split and mask.split and image.split != mask.split)
 
 
 def _single(files: Sequence[Named], key: Callable[[Named], Hashable]) -> dict[Hashable, Named]:
@@ -406,9 +406,7 @@ def _holds_masks(files: Sequence[Named]) -> bool:
 def _names(paths: Sequence[Path], root: Path) -> list[str]:
     """Return stable short names: the stem, or more of the path where stems come twice."""
     stems = [path.stem for path in paths]
-    if len(set(stems)) == len(stems):
-        return stems
-    return [path.relative_to(root).with_suffix("").as_posix() for path in paths]
+    return stems if len(set(stems)) == len(stems) else [name_of(path, root) for path in paths]
 
 
 def _order(split: str) -> tuple[int, str]:

@@ -82,11 +82,7 @@ def recognise(
 ) -> Tree:
     """Find out how a tree lies, and pair its files.
 
-    Args:
-        root: Its folder.
-        layout: A row of LAYOUTS, where somebody knows.
-        masks: Pattern of the mask of an image, see `mask_of`; makes it layout "folder".
-        unmasked: Class of images without a mask; makes it layout "folder". None leaves them out.
+    A pattern of masks (see `mask_of`) or a class of the images without a mask makes it layout "folder".
 
     Raises:
         ConfigError: The pattern cannot be used.
@@ -115,10 +111,7 @@ def recognise(
 
 
 def own(
-    root: Path,
-    similar: tuple[str, ...] = (),
-    masks: str | None = None,
-    unmasked: str | None = None,
+    root: Path, similar: tuple[str, ...] = (), masks: str | None = None, unmasked: str | None = None
 ) -> Tree:
     """Take a tree as one's own images and masks.
 
@@ -204,10 +197,11 @@ def _nothing(root: Path, found: Found) -> str:
     told = f" {' '.join(found.notes)}" if found.notes else ""
     if images and masks:
         image, mask = (paths[0].relative_to(root).as_posix() for paths in (images, masks))
+        pattern = Path(mask).with_name(f"{{stem}}{masks[0].suffix}").as_posix()
         return (
             f"{root} holds {counted(len(images), 'image')} such as {image}, and {counted(len(masks), 'mask')} such as "
             f"{mask}, but no name of one fits a name of the other. Call them alike, or say where the mask of an image "
-            f"lies, for example --masks '{_pattern(masks[0].relative_to(root))}'.{told}"
+            f"lies, for example --masks '{pattern}'.{told}"
         )
     if images:
         return (
@@ -222,7 +216,3 @@ def _nothing(root: Path, found: Found) -> str:
             f"{masks[0].relative_to(root)}. Put the images into a folder called images.{told}"
         )
     return f"{root} holds no image. Give the folder that holds both images and masks; unpack archives first.{told}"
-
-
-def _pattern(mask: Path) -> str:
-    return (mask.parent / f"{{stem}}{mask.suffix}").as_posix()

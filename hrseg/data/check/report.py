@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,7 @@ Style = Callable[[str, str], str]
 def report(
     result: Result, written: Path | None = None, style: Style = lambda text, code: text
 ) -> str:
-    """Write the report.
-
-    Args:
-        result: What was found.
-        written: Where the recipe was saved, if it was.
-        style: (text, terminal code) → text.
-    """
+    """Write the report."""
     parts = [
         _head(result, style),
         _classes(result, style),
@@ -68,18 +62,24 @@ def _classes(result: Result, style: Style) -> str:
         name = one.name if one.role == "class" else f"({one.name or one.role})"
         shares = [percent(one.by_split.get(split, 0)) for split in by_split]
         rows.append((one.value, name, percent(one.share), *shares, f"{one.images:,}", one.first))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [
-            text.ljust(width) if i == 1 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=False))
-        ]
-        line = f"  {'  '.join(cells)}  {row[-1]}"
-        lines.append(style(line, "2") if number == 0 else line)
+    lines = columns(rows, left=(1, len(rows[0]) - 1))
+    lines[0] = style(lines[0], "2")
     if len(result.classes) > MOST_ROWS:
         lines.append(f"  … {len(result.classes) - MOST_ROWS} more (--json or --html shows all)")
     return "\n".join([style("Values of the masks", "1"), *lines])
+
+
+def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Set cells below each other: these columns to the left, the others to the right."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = (
+            c.ljust(w) if i in left else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append(f"  {'  '.join(cells)}".rstrip())
+    return lines
 
 
 def _chosen(rows: tuple[ClassRow, ...]) -> list[ClassRow]:

@@ -1,7 +1,7 @@
 """What a check has to say, as plain data: the terminal, JSON and the page all read it from here."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,11 +42,9 @@ class Seen:
         pixels: All its pixels.
         images: Masks that hold it.
         by_split: Split → pixels.
-        edge: Pixels of which a neighbour, of eight, has another value.
-        soft: Pixels whose value lies between those of their left and right, or upper and lower, neighbours: what
-            smoothing leaves, and lines of one pixel between two others.
-        sharp: Borders in the masks that hold it, between runs of one value on either side.
+        edge, soft, sharp: Sums of those of `Look`.
         inside: The masks in which it has areas.
+        table: Label table of the first file, where it is not the layout's own.
     """
 
     value: int
@@ -58,6 +56,7 @@ class Seen:
     soft: int = 0
     sharp: int = 0
     inside: set[int] = field(default_factory=set)
+    table: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,11 @@ class Recipe:
         return files | {path: self.text(path.stem, path.parent)}
 
 
+def below(path: Path, root: Path) -> str:
+    """Name a file below the root, or wherever it is."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
 def named(files: Iterable[str]) -> str:
     """Name the first of some files.
 
@@ -167,6 +171,12 @@ def counted(count: int, noun: str) -> str:
         ('1 mask', '1,200 images')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def values_text(values: Sequence[int], of_colors: bool = False, most: int = 5) -> str:
+    """Write the first of some values of masks."""
+    shown = (value_text(value, of_colors) for value in values[:most])
+    return ", ".join(shown) + ", …" * (len(values) > most)
 
 
 def value_text(value: int, of_colors: bool = False) -> str:

@@ -1,12 +1,14 @@
 """Role (image or mask), split and pairing key of a file, read from the names of its folders and its own.
 
 Nothing is opened. Words stand in tables; a folder name of several words counts where all of them are known, or where
-a folder of the other kind has the same other words: north_rgb beside north_gt, fire_train beside fire_test.
+a folder of the other kind has the same other words: north_rgb beside north_gt, fire_train beside fire_test. Where no
+word is known, affixes are found from the names themselves: shared by more than half of a side, and what remains is
+equal on both sides, as in img(1) and target(1), a and a_15label, cam_rgb and cam_gt.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -63,10 +65,7 @@ _NEUTRAL = frozenset(
 _ENDS: dict[str, str] = {
     word.lower(): role
     for role, words in (
-        (
-            IMAGE,
-            "leftImg8bit image images img rgb irrg rgbir sat photo input training test im x",
-        ),
+        (IMAGE, "leftImg8bit image images img rgb irrg rgbir sat photo input training test im x"),
         (
             MASK,
             "gtFine_labelIds gtFine_labelTrainIds gtCoarse_labelIds gtFine_color gtCoarse_color gtFine gtCoarse "
@@ -263,3 +262,86 @@ def spectral_rank(path: Path, root: Path) -> int:
     """Say how well an image shows visible color, by the words of its path: RGB, unknown, infrared."""
     words = {word.lower() for word in _TOKEN.findall(str(path.relative_to(root)))}
     return 2 if words & {"irrg", "rgbir", "nir", "ir", "dsm", "ndsm"} else int("rgb" not in words)
+
+
+Cut = tuple[str, str]
+"""Prefix and suffix that are taken away."""
+
+_PIECE = re.compile(rf"{_TOKEN.pattern}|.", re.S)
+_SAMPLE = 200  # names that are asked for their affixes
+
+
+def constant_affixes(ours: Collection[str], theirs: Collection[str]) -> tuple[Cut, Cut] | None:
+    """Return what to cut off on both sides so that most names are equal, or None.
+
+    Example:
+        >>> constant_affixes(["img(1)", "img(2)"], ["target(1)", "target(2)", "target(7)"])
+        (('img', ''), ('target', ''))
+        >>> constant_affixes(["a", "b"], ["a_15label", "b_15label"])
+        (('', ''), ('', '_15label'))
+        >>> constant_affixes(["p1", "q1"], ["p7", "q7"]) is None
+        True
+    """
+    cores = [
+        {cut: {core for name in names if (core := cut_off(name, cut))} for cut in _cuts(names)}
+        for names in (ours, theirs)
+    ]
+    found = [
+        (len(left & right), -len("".join(cut + other)), cut, other)
+        for cut, left in cores[0].items()
+        for other, right in cores[1].items()
+        if not _numbers_differ(cut, other)
+    ]
+    count, _, cut, other = max(found, default=(0, 0, ("", ""), ("", "")))
+    few = min(len(ours), len(theirs))
+    # a single pair proves nothing, unless one name is the other with something added
+    enough = 2 if few > 1 or ("", "") not in (cut, other) else 1
+    return (cut, other) if count >= enough and 2 * count >= few else None
+
+
+def _numbers_differ(cut: Cut, other: Cut) -> bool:
+    """Say whether two affixes are of different numbers, as a_2019 and a_2020: other days, not partners."""
+    numbers = [re.findall(r"\d+", "/".join(affix)) for affix in (cut, other)]
+    return bool(numbers[0] and numbers[1] and numbers[0] != numbers[1])
+
+
+def cut_off(name: str, cut: Cut) -> str:
+    """Take prefix and suffix away; "" where the name lacks them or holds nothing else."""
+    prefix, suffix = cut
+    if len(name) <= len(prefix + suffix) or not name.startswith(prefix):
+        return ""
+    return name[len(prefix) : len(name) - len(suffix)] if name.endswith(suffix) else ""
+
+
+def twin_affix(names: Collection[str]) -> Cut | None:
+    """Return the affix by which two in five of the names are other names of the same folder with something added.
+
+    Example:
+        >>> twin_affix(["a", "a_segmap", "b", "b_segmap"])
+        ('', '_segmap')
+    """
+    there = set(names)
+    counts = Counter(
+        cut
+        for name in there
+        for cut in _cuts_of(name)
+        if cut != ("", "") and cut_off(name, cut) in there
+    )
+    cut, count = max(counts.items(), key=lambda item: item[1], default=(("", ""), 0))
+    return cut if 5 * count >= 2 * len(there) else None
+
+
+def _cuts(names: Collection[str]) -> list[Cut]:
+    """Return the affixes that more than half of the names have."""
+    some = list(names)[:: max(1, len(names) // _SAMPLE)]
+    counts = Counter(cut for name in some for cut in _cuts_of(name))
+    return [cut for cut, count in counts.items() if 2 * count > len(some)]
+
+
+def _cuts_of(name: str) -> Iterable[Cut]:
+    edges = [0, *(token.end() for token in _PIECE.finditer(name))]
+    return (
+        (name[:first], name[last:])
+        for place, first in enumerate(edges)
+        for last in edges[place + 1 :]
+    )

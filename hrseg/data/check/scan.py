@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.data.dataset import read_ids
+from hrseg.data.labels import pack_colors
 from hrseg.data.layouts import Pair
 from hrseg.errors import DataError
 from hrseg.imaging import Stored, read_image, stored_form
@@ -178,8 +179,7 @@ def _of_mask(ids: np.ndarray) -> dict[str, object]:
     size = ids.shape[:2]
     of_colors = ids.ndim == 3
     if of_colors:
-        wide = ids.astype(np.int32)
-        ids = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+        ids = pack_colors(ids)
     values = _count(ids)
     if of_colors and len(values) > MOST_COLOURS:
         return {"mask_size": size, "kind": "photo", "values": {}}

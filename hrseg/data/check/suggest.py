@@ -5,16 +5,24 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.copies import Couple, couples_of, joined
-from hrseg.data.check.groups import group_images, telling_folders, too_few
+from hrseg.data.check.groups import (
+    Couple,
+    couples_of,
+    group_images,
+    joined,
+    telling_folders,
+    too_few,
+)
 from hrseg.data.check.recognise import Tree
 from hrseg.data.check.result import ClassRow, Finding, Recipe, counted, named
 from hrseg.data.check.scan import Look
 from hrseg.data.layouts import LAYOUTS
+from hrseg.data.layouts.pairs import list_text, name_of
 
 CROP_AREA = 512 * 1024
 """Pixels of the largest crop that is suggested."""
@@ -52,14 +60,7 @@ def suggest_crop(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def divide(
     looks: Sequence[Look], couples: Sequence[Couple], val_share: float, seed: int
 ) -> dict[str, list[Look]]:
-    """Divide images into train and val: copies together, and the same way each time.
-
-    Args:
-        looks: All that may be used.
-        couples: Positions of images that belong together.
-        val_share: Part of the images for val.
-        seed: Another seed, another division.
-    """
+    """Divide images into train and val: copies together, and the same way each time."""
     groups: dict[int, list[int]] = defaultdict(list)
     for index, first in enumerate(joined(len(looks), couples)):
         groups[first].append(index)
@@ -67,7 +68,7 @@ def divide(
     order: list[list[int]] = sorted(
         groups.values(),
         key=lambda group: hashlib.sha256(
-            f"{seed}/{looks[group[0]].pair.name}".encode()
+            f"{seed}/{looks[group[0]].pair.name}".encode(errors="surrogateescape")
         ).hexdigest(),
     )
     wanted = max(1, round(val_share * len(looks)))
@@ -110,13 +111,8 @@ def part(
 ) -> Parts:
     """Divide what can be used into train and val, unless the tree is divided already; test stays test.
 
-    Args:
-        tree: Where the files lie.
-        looks: What they showed.
-        couples: Images that must stay in one split.
-        val_share: Part that validates where there is no split.
-        seed: Of that division.
-        by: What else stays together, see `group_images`; None keeps folders whole that look like patients or flights.
+    Couples stay in one split, and so does what `by` groups, see `group_images`; None keeps folders whole that look like
+    patients or flights.
 
     Raises:
         ConfigError: `by` cannot be used.
@@ -187,9 +183,7 @@ def _values(looks: Sequence[Look]) -> set[int]:
 
 def _place(root: Path, look: Look) -> str:
     path = look.pair.image
-    return (
-        (path.relative_to(root) if path.is_relative_to(root) else path).with_suffix("").as_posix()
-    )
+    return name_of(path, root if path.is_relative_to(root) else Path(path.anchor))
 
 
 def suggest(
@@ -201,18 +195,9 @@ def suggest(
     table_text: str | None,
     start: Start,
 ) -> Recipe | None:
-    """Make the recipe.
+    """Make the recipe, or return None where nothing can be learned.
 
-    Args:
-        tree: Where the files lie.
-        parts: Who is in which split.
-        rows: Classes and their shares.
-        labels: Name or path of an existing table; None takes the layout's or `table_text`.
-        table_text: A table to be written beside the recipe.
-        start: Network and weights to start from.
-
-    Returns:
-        None where nothing can be learned.
+    `labels` names an existing table, `table_text` is one to be written beside the recipe.
     """
     train = parts.splits["train"]
     classes = {row.name for row in rows if row.role == "class" and row.pixels} | {tree.unmasked}
@@ -221,7 +206,12 @@ def suggest(
     lists = {}
     if parts.by_lists:
         used = [split for split in ("train", "val", "test") if parts.splits[split]]
-        lists = {split: _list(tree.root, parts.splits[split]) for split in used}
+        lists = {
+            split: list_text(
+                sorted((x.pair for x in parts.splits[split]), key=attrgetter("name")), tree.root
+            )
+            for split in used
+        }
         tables = {look.pair.table or LAYOUTS[tree.layout].table for look in train}
         if tree.layout != "folder" and labels is None:
             if len(tables) > 1:
@@ -250,16 +240,20 @@ def _template(
     batch: int,
     epochs: int,
 ) -> str:
-    warmup = min(
-        100, len(train) // batch - 1
-    )  # within the first epoch, so that a short try runs too
+    warmup = min(100, len(train) // batch - 1)  # within the first epoch: a short try runs too
     classes = [row for row in rows if row.role == "class"]
     rare = [row.name for row in classes if row.share < 0.02]
+    hardly = any(row.share < 0.001 for row in classes) and len(train) >= 50
     sizes = Counter(look.size for look in train)
     (height, width), _ = sizes.most_common(1)[0]
-    shape = (
-        f"{height}x{width}" if len(sizes) == 1 else f"{len(sizes)} sizes, often {height}x{width}"
-    )
+    shape = f"{len(sizes)} sizes, often " * (len(sizes) > 1) + f"{height}x{width}"
+    options = {
+        "masks": tree.masks,
+        "unmasked": tree.unmasked,
+        "labels": "{beside}/labels.yaml" if table_text is not None else labels,
+    }
+    given = [f"  {key}: {_quoted(value)}" for key, value in options.items() if value is not None]
+    told = [f"  {s}_split: '{{beside}}/{s}'   # the list {s}.txt there" for s in lists]
     lines = [
         f"# {tree.root.resolve().name}: {counted(len(train), 'training image')} ({shape}), {len(classes)} classes.",
         "#",
@@ -268,37 +262,22 @@ def _template(
         "",
         "model:",
         f"  backbone: {start.backbone}",
-    ]
-    if start.weights:
-        lines += [
+        *[
             f"  weights: {start.weights}   # is on this machine; larger networks have hrnet_w18.ms_in1k and others",
             "  new_head: true",
-        ]
-    lines += [
+        ][: 2 * bool(start.weights)],
         "",
         "data:",
         f"  layout: {tree.layout}",
         f"  root: {_quoted(str(tree.root.resolve()))}",
-        *([f"  masks: {_quoted(tree.masks)}"] if tree.masks is not None else []),
-        *([f"  unmasked: {_quoted(tree.unmasked)}"] if tree.unmasked is not None else []),
-    ]
-    if table_text is not None:
-        lines.append("  labels: '{beside}/labels.yaml'")
-    elif labels is not None:
-        lines.append(f"  labels: {_quoted(labels)}")
-    for split in lists:
-        lines.append(f"  {split}_split: '{{beside}}/{split}'   # the list {split}.txt there")
-    lines += [
+        *given,
+        *told,
         f"  crop: [{crop[0]}, {crop[1]}]",
         "  scale_min: 0.5",
         "  scale_max: 2.0",
         "  photometric: 0.3",
-    ]
-    if any(row.share < 0.001 for row in classes) and len(train) >= 50:
-        lines.append(
-            "  sampling: rare                # a class has less than a thousandth of the pixels"
-        )
-    lines += [
+        *["  sampling: rare                # a class has less than a thousandth of the pixels"]
+        * hardly,
         f"  batch_size: {batch}",
         "",
         "optim:",
@@ -306,16 +285,13 @@ def _template(
         "  lr: 0.001",
         "  weight_decay: 0.01",
         "  no_decay_norms: true",
-        *([f"  warmup_steps: {warmup}"] if warmup else []),
+        *[f"  warmup_steps: {warmup}"] * bool(warmup),
         "",
-    ]
-    if rare:
-        lines += [
+        *[
             "loss:",
             f"  terms: {{cross_entropy: 1.0, dice: 1.0}}   # dice, since few pixels are {', '.join(rare[:3])}",
             "",
-        ]
-    lines += [
+        ][: 3 * bool(rare)],
         "trainer:",
         f"  max_epochs: {epochs}",
         f"  val_every_epochs: {max(1, epochs // 20)}",
@@ -323,16 +299,6 @@ def _template(
         "run:",
         "  name: {stem}",
     ]
-    return "\n".join(lines) + "\n"
-
-
-def _list(root: Path, looks: Sequence[Look]) -> str:
-    lines = []
-    for look in sorted(looks, key=lambda look: look.pair.name):
-        words = [
-            path.relative_to(root).as_posix() for path in (look.pair.image, look.pair.mask) if path
-        ]
-        lines.append("\t".join(words) if len(words) > 1 else f"{words[0]}\t")
     return "\n".join(lines) + "\n"
 
 

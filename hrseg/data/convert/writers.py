@@ -34,6 +34,7 @@ from hrseg.data.labels import LabelSet
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import image_size, read_mask, write_atomic
+from hrseg.text import path_text
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,13 @@ def export(
         )
     refuse_existing(out)
     pairs = _pairs(masks, images)
+    for _, image, base in pairs:
+        written = image if to == "labelme" else image.relative_to(base)
+        if path_text(written) != str(written):
+            raise DataError(
+                f"{path_text(image)} has a name that is no UTF-8, and {to} files cannot hold it. Rename the image and "
+                "its mask."
+            )
     advance = progress(len(pairs))
 
     def reader(index: int) -> Lazy:

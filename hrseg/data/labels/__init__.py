@@ -11,6 +11,7 @@ from hrseg.data.labels.label_set import (
     Label,
     LabelSet,
     channel_distances,
+    pack_colors,
 )
 from hrseg.data.labels.tables import (
     VOID,
@@ -38,6 +39,7 @@ __all__ = [
     "distinct_colors",
     "find_classes",
     "load_labels",
+    "pack_colors",
     "read_classes",
     "table_names",
 ]

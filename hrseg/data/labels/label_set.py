@@ -158,7 +158,7 @@ class LabelSet:
             (H, W) or (H, W, 3) → (H, W)
         """
         of_colors = ids.ndim == 3
-        values = _pack(ids) if of_colors else ids
+        values = pack_colors(ids) if of_colors else ids
         table, in_table = self._low_ids
         if of_colors or not ids.size or ids.min() < 0 or ids.max() >= len(table):
             train_ids, known = self._look_up(values, of_colors)
@@ -344,7 +344,7 @@ def channel_distances(values: np.ndarray, others: np.ndarray, of_colors: bool) -
 
 
 def _value(row: Label, of_colors: bool) -> int:
-    return int(_pack(np.array(row.color))) if of_colors else row.id
+    return int(pack_colors(np.array(row.color))) if of_colors else row.id
 
 
 def _in_order(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -352,7 +352,8 @@ def _in_order(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return known, np.array([train_ids[int(value)] for value in known], dtype=np.uint8)
 
 
-def _pack(colors: np.ndarray) -> np.ndarray:
+def pack_colors(colors: np.ndarray) -> np.ndarray:
+    """Return colors as 0xRRGGBB. Shape: (..., 3) → (...)."""
     wide = colors.astype(np.int32)
     packed: np.ndarray = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     return packed

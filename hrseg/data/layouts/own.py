@@ -5,6 +5,7 @@ from pathlib import Path
 from hrseg.data.layouts.pairs import (
     Pair,
     list_images,
+    list_lines,
     list_words,
     listing,
     mask_of,
@@ -13,6 +14,7 @@ from hrseg.data.layouts.pairs import (
     pair_found,
 )
 from hrseg.errors import DataError
+from hrseg.text import path_text, printable
 
 
 def folder(root: Path, split: str, pattern: str | None = None, bare: bool = False) -> list[Pair]:
@@ -65,9 +67,9 @@ def _option(split: str) -> str:
 
 def _from_list(listed: Path, root: Path, pattern: str | None) -> list[Pair]:
     try:
-        lines = listed.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listed} cannot be read: {error}. Save it as UTF-8 text.") from error
+        lines = list_lines(listed)
+    except OSError as error:
+        raise DataError(f"{listed} cannot be read: {error}. Allow it, or name another.") from error
     pairs: dict[str, Pair] = {}
     for number, line in enumerate(lines, start=1):
         words = list_words(line)
@@ -80,9 +82,10 @@ def _from_list(listed: Path, root: Path, pattern: str | None) -> list[Pair]:
             )
         paths = [root / word for word in words]
         for path in paths:
-            if not path.is_file():
+            if "\0" in line or not path.is_file():
+                step = "Save it as UTF-8 text" if path_text(path) != str(path) else "Mend the line"
                 raise DataError(
-                    f"{listed}, line {number}: no such file {path}. Mend the line or add the file."
+                    f"{listed}, line {number}: no such file {printable(path)}. {step} or add the file."
                 )
         image, mask = paths[0], paths[1] if len(paths) == 2 else None
         if mask is None and pattern is not None and mask_of(pattern, image, root).is_file():

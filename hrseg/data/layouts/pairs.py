@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
+from hrseg.text import printable
 
 
 class Pair(NamedTuple):
@@ -177,13 +178,47 @@ def read_list(path: Path, hint: str) -> list[str]:
         DataError: No such file, or nothing in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = list_lines(path)
+    except OSError as error:
         raise DataError(f"The list {path} cannot be read: {error}. {hint}.") from error
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DataError(f"The list {path} names no image. {hint}.")
     return names
+
+
+def list_lines(path: Path) -> list[str]:
+    """Read the lines of a list; bytes that are not UTF-8 stay what they are in the names of files.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def write_list(path: Path, text: str) -> None:
+    """Write a list so that `list_lines` reads the same names."""
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def list_text(pairs: Iterable[Pair], root: Path) -> str:
+    """Return the list of pairs below a folder that layout "folder" reads.
+
+    Raises:
+        DataError: A name that would be read back as another, such as one with a tab.
+    """
+    lines = []
+    for pair in pairs:
+        words = [file.relative_to(root).as_posix() for file in (pair.image, pair.mask) if file]
+        line = "\t".join(words) + "\t" * (len(words) == 1)
+        if list_words(line) != words or re.search("[\r\n]", line):
+            raise DataError(
+                f"{printable(line)} cannot stand in a list: tabs, line breaks, quotes or blanks around a name, "
+                "or a # before it, mean something else there. Give the file another name."
+            )
+        lines.append(f"{line}\n")
+    return "".join(lines)
 
 
 def list_words(line: str) -> list[str]:

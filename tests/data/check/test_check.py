@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hrseg.data.check import check, write_recipe
-from hrseg.data.check.copies import joined
+from hrseg.data.check.groups import joined
 from hrseg.data.check.page import page
 from hrseg.data.check.report import report
 from hrseg.data.check.scan import _count, scan

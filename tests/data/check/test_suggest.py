@@ -1,5 +1,8 @@
 """A written recipe runs, whatever the tree: one image, broken pairs, no val, folders, images without a mask."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from hrseg.building.data import build_data
 from hrseg.config import load_config
 from hrseg.data.check import check, write_recipe
 from hrseg.data.check.suggest import suggest_crop
+from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError, DataError
 from tests.data.check.trees import SIZE, kinds, look_at, picture, put, squares, tree
@@ -263,3 +267,23 @@ def test_crops_fit_the_images():
 def test_options_are_checked_before_files_are(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         check(tmp_path / "gone", masks="masks/{stem}.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_the_lists_of_a_recipe_hold_names_that_are_no_utf8(tmp_path):
+    root = tree(tmp_path / "d", [squares([0, 1])] * 6)
+    for kind in ("images", "masks"):
+        (root / kind / "p00.png").rename(root / kind / os.fsdecode(b"caf\xe9.png"))
+    files = write_recipe(look_at(root).recipe, tmp_path / "mine.yaml")
+    lists = [file for file in files if file.suffix == ".txt"]
+    read = [p for file in lists for p in find_pairs("folder", root, str(file.with_suffix("")))]
+    assert len(read) == 6
+    assert all(pair.mask.stem == pair.image.stem for pair in read)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_recipe_in_a_folder_that_is_no_utf8_is_refused(tmp_path):
+    root = tree(tmp_path / os.fsdecode(b"caf\xe9"), [squares([0, 1])] * 6)
+    with pytest.raises(DataError, match=r"caf\\xe9.*no YAML can hold"):
+        write_recipe(look_at(root).recipe, tmp_path / "mine.yaml")
+    assert [file.name for file in tmp_path.iterdir()] == [root.name]

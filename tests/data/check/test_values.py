@@ -154,9 +154,9 @@ def test_colours_that_several_tables_name_otherwise_stay_unnamed(tmp_path, monke
         one: LabelSet(one, tuple(Label(i, i, f"{one} {i}", c) for i, c in enumerate(colors)))
         for one in ("first", "second")
     }
-    monkeypatch.setattr("hrseg.data.check.by_colours.table_names", lambda: list(tables))
+    monkeypatch.setattr("hrseg.data.check.draft.table_names", lambda: list(tables))
     monkeypatch.setattr(
-        "hrseg.data.check.by_colours.load_labels",
+        "hrseg.data.check.draft.load_labels",
         lambda name: tables.get(name) or load_labels(name),
     )
     result = look_at(tree(tmp_path, [squares(colors)] * 3))

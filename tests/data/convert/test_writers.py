@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from pycocotools.coco import COCO
 
 from hrseg.data.convert.folder import Choice, convert
 from hrseg.data.convert.outlines import Style, parts
-from hrseg.data.convert.writers import export
+from hrseg.data.convert.writers import WRITERS, export
 from hrseg.data.labels import load_labels
 from hrseg.data.layouts import find_pairs
 from hrseg.errors import ConfigError, DataError
@@ -174,3 +176,12 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path, without):
     with pytest.raises(DataError, match="exists already"):
         export(tmp_path / "predicted", out, "coco", without, images=photos)
     assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_name_that_is_no_utf8_is_refused_and_named(tmp_path, without, to):
+    predicted(tmp_path, {os.fsdecode(b"caf\xe9"): np.ones((4, 5), np.uint8)})
+    with pytest.raises(DataError, match=r"caf\\xe9\.png has a name that is no UTF-8"):
+        export(tmp_path / "predicted", tmp_path / "out", to, without, images=tmp_path / "photos")
+    assert not (tmp_path / "out").exists()
