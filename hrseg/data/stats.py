@@ -11,6 +11,7 @@ import numpy as np
 from hrseg.data.check import table_of
 from hrseg.data.check.recognise import recognise
 from hrseg.data.check.scan import Look, scan
+from hrseg.data.convert.report import unread
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.shares import percent
@@ -31,7 +32,7 @@ class Numbers:
         count: Pixels of the images.
         sums: Of each band in 0 … 1.
         squares: Of their squares.
-        broken: Files that cannot be read.
+        broken: Why files cannot be read.
     """
 
     images: int = 0
@@ -71,6 +72,11 @@ class Stats:
     layout: str
     labels: LabelSet | None
     splits: dict[str, Numbers]
+
+    @property
+    def broken(self) -> list[str]:
+        """Why files cannot be read."""
+        return [reason for numbers in self.splits.values() for reason in numbers.broken]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -118,7 +124,7 @@ class Stats:
                 f"  {split}: {numbers.images:,} images{bare}{broken}, {shown}{more}",
                 f"  {' ' * len(split)}  mean {_row(numbers.mean)}  std {_row(numbers.std)}",
             ]
-        return "\n".join([*lines, "", *self._table()])
+        return "\n".join([*lines, "", *self._table(), *unread(self.broken)])
 
     def _table(self) -> list[str]:
         names = _names(self.labels, list(self.splits.values()))
@@ -178,9 +184,9 @@ def stats(
 
 def _add(numbers: Numbers, look: Look, labels: LabelSet | None) -> None:
     numbers.images += 1
-    for path, error in ((look.pair.image, look.image_error), (look.pair.mask, look.mask_error)):
+    for error in (look.image_error, look.mask_error):
         if error:
-            numbers.broken.append(str(path))
+            numbers.broken.append(error)
     if not look.image_error:
         numbers.sizes[look.size] += 1
         numbers.count += look.size[0] * look.size[1]
