@@ -117,7 +117,8 @@ def _rgb(path: Path, said: list[str]) -> tuple[str, str]:
     if image.pixels.shape[:2] != size:
         return "of another size than said", str(image.pixels.shape)
     try:
-        expected = _pillow(path)
+        with _heard([]):
+            expected = _pillow(path)
     except Exception as error:
         return "read, the reference does not", f"{type(error).__name__} {' '.join(image.notes)}"
     return _compared(image.pixels, expected, " ".join(image.notes))
@@ -134,9 +135,22 @@ def _pillow(path: Path) -> np.ndarray:
                 white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
                 return np.array(Image.alpha_composite(white, clear).convert("RGB"))
             if upright.mode.startswith("I"):
-                grey = (np.array(upright).clip(0, 65535) / 257).round().astype(np.uint8)
+                grey = _eight_bits(np.array(upright).clip(0, 65535), _significant(image))
                 return np.repeat(grey[..., None], 3, axis=2)
             return np.array(upright.convert("RGB"))
+
+
+def _significant(image: Image.Image) -> int:
+    """Return the bits of 16-bit grey that count."""
+    sizes = getattr(image, "tag_v2", {}).get(258, (16,))
+    return sizes[0] if 8 < sizes[0] < 16 else 16
+
+
+def _eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Scale to 8 bits; Pillow has shifted some 12-bit values to 16 bits."""
+    if values.max(initial=0) >= 2**bits:
+        values = values >> (16 - bits)
+    return (values * 255 / (2**bits - 1)).round().astype(np.uint8)
 
 
 def _bands(path: Path, said: list[str]) -> tuple[str, str]:
@@ -145,10 +159,10 @@ def _bands(path: Path, said: list[str]) -> tuple[str, str]:
     if path.suffix.lower() not in (".tif", ".tiff", ".jp2"):
         return "read", ""
     try:
-        with warnings.catch_warnings():
+        with _heard([]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with rasterio.open(path) as raster:
-                expected = np.moveaxis(raster.read(), 0, 2)
+                expected = np.moveaxis(raster.read(), 0, 2).astype(values.dtype)
     except Exception as error:
         return "read, the reference does not", type(error).__name__
     return _compared(values, expected, "")

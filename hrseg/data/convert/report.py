@@ -148,7 +148,6 @@ class Report:
         return next((row.name for row in self.plan.labels.labels if row.id == number), target)
 
 
-
 def unread(broken: Sequence[str]) -> list[str]:
     """Return lines that say which files could not be read."""
     if not broken:
