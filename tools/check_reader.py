@@ -8,8 +8,11 @@ rounding. Files without an image's suffix are left out, as `hrseg predict` leave
 
 import argparse
 import contextlib
+import functools
 import logging
 import os
+import re
+import signal
 import sys
 import tempfile
 import traceback
@@ -17,6 +20,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -27,6 +31,14 @@ from hrseg.imaging import IMAGE_SUFFIXES, image_size, load_image, read_bands, re
 
 OTHER_SUFFIXES = {".dds", ".tga", ".psd", ".ico", ".avif", ".mpo", ".jpe", ".pbm", ".pcx", ".sgi", ".blp", ".fli",
                   ".eps", ".j2k", ".jpc", ".hdf", ".h5", ".nc", ".bin", ".dcm", ".img", ".vrt", ".webp"}  # fmt: skip
+SECONDS = 20
+"""For each file and way of reading."""
+PIXELS = 2**24
+"""The most that are compared."""
+
+
+class _TooLong(BaseException):
+    """Not an Exception, which the reader would take for a failure of the image library."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,36 +47,67 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", type=Path)
     options = parser.parse_args(arguments)
     logging.captureWarnings(True)
-    counts: Counter[str] = Counter()
+    signal.signal(signal.SIGALRM, _stop)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     details: dict[str, list[str]] = defaultdict(list)
     for folder in options.folders:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES:
-                name = str(path.relative_to(folder))
-                for kind, text in _try(path):
-                    counts[kind] += 1
+                for title, kind, text in _try(path):
+                    counts[kind][title] += 1
                     if text:
-                        details[kind].append(f"{name}: {text.replace(str(path), 'FILE')}")
-    for kind, count in sorted(counts.items()):
-        print(f"{count:6d}  {kind}")
+                        details[f"{title} {kind}"].append(f"{path.relative_to(folder)}: {text}")
+    print("| kind | RGB | bands | mask |\n|---|--:|--:|--:|")
+    for kind, by_title in sorted(counts.items()):
+        print(
+            f"| {kind} | {' | '.join(str(by_title[title]) for title in ('RGB', 'bands', 'mask'))} |"
+        )
     for kind in sorted(details):
         print(f"\n## {kind}\n" + "\n".join(details[kind]))
-    return min(100, counts["traceback"])
+    return min(100, counts["traceback"].total())
 
 
-def _try(path: Path) -> list[tuple[str, str]]:
-    """Return kinds of outcome, and a detail of each or an empty text."""
+def _stop(*_: Any) -> None:
+    raise _TooLong
+
+
+def _try(path: Path) -> list[tuple[str, str, str]]:
+    """Return the way of reading, the kind of outcome, and a detail or an empty text."""
     found = []
     for title, function in (("RGB", _rgb), ("bands", _bands), ("mask", _mask)):
         said: list[str] = []
+        signal.alarm(SECONDS)
         try:
-            found.append(function(path, said))
+            height, width = _size(path)
+            if height * width > PIXELS:
+                found.append((title, "not compared: many pixels", ""))
+            else:
+                found.append((title, *function(path, said)))
         except HrsegError as error:
-            found.append((f"{title} refused", str(error)))
+            text = str(error).replace(str(path), "FILE")
+            found.append((title, f"refused: {_kind_of(text)}", text))
+        except _TooLong:
+            found.append((title, f"longer than {SECONDS} s", "stopped"))
         except Exception:
-            found.append(("traceback", f"{title}: {traceback.format_exc()}"))
-        found += [("said on the terminal", f"{title}: {line}") for line in said]
+            found.append((title, "traceback", traceback.format_exc()))
+        finally:
+            signal.alarm(0)
+        found += [(title, "said on the terminal", line) for line in said]
     return found
+
+
+@functools.lru_cache(1)
+def _size(path: Path) -> tuple[int, int]:
+    """Return the size, (0, 0) where the file is refused: the ways of reading say why."""
+    try:
+        return image_size(path)
+    except HrsegError:
+        return 0, 0
+
+
+def _kind_of(text: str) -> str:
+    """Return what messages of one kind have in common: what stands before numbers, lists and reasons."""
+    return re.split(r"[:;,.(]|\d", text.removeprefix("FILE "))[0].strip()
 
 
 def _rgb(path: Path, said: list[str]) -> tuple[str, str]:
@@ -72,12 +115,13 @@ def _rgb(path: Path, said: list[str]) -> tuple[str, str]:
         image = load_image(path)
         size = image_size(path)
     if image.pixels.shape[:2] != size:
-        return "RGB of another size than said", str(image.pixels.shape)
+        return "of another size than said", str(image.pixels.shape)
     try:
-        expected = _pillow(path)
+        with _heard([]):
+            expected = _pillow(path)
     except Exception as error:
-        return "RGB read, Pillow does not", f"{type(error).__name__} {' '.join(image.notes)}"
-    return _compared("RGB", image.pixels, expected, " ".join(image.notes))
+        return "read, the reference does not", f"{type(error).__name__} {' '.join(image.notes)}"
+    return _compared(image.pixels, expected, " ".join(image.notes))
 
 
 def _pillow(path: Path) -> np.ndarray:
@@ -91,44 +135,57 @@ def _pillow(path: Path) -> np.ndarray:
                 white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
                 return np.array(Image.alpha_composite(white, clear).convert("RGB"))
             if upright.mode.startswith("I"):
-                grey = (np.array(upright).clip(0, 65535) / 257).round().astype(np.uint8)
+                grey = _eight_bits(np.array(upright).clip(0, 65535), _significant(image))
                 return np.repeat(grey[..., None], 3, axis=2)
             return np.array(upright.convert("RGB"))
+
+
+def _significant(image: Image.Image) -> int:
+    """Return the bits of 16-bit grey that count."""
+    sizes = getattr(image, "tag_v2", {}).get(258, (16,))
+    return sizes[0] if 8 < sizes[0] < 16 else 16
+
+
+def _eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
+    """Scale to 8 bits; Pillow has shifted some 12-bit values to 16 bits."""
+    if values.max(initial=0) >= 2**bits:
+        values = values >> (16 - bits)
+    return (values * 255 / (2**bits - 1)).round().astype(np.uint8)
 
 
 def _bands(path: Path, said: list[str]) -> tuple[str, str]:
     with _heard(said):
         values = read_bands(path)
     if path.suffix.lower() not in (".tif", ".tiff", ".jp2"):
-        return "bands read", ""
+        return "read", ""
     try:
-        with warnings.catch_warnings():
+        with _heard([]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with rasterio.open(path) as raster:
-                expected = np.moveaxis(raster.read(), 0, 2)
+                expected = np.moveaxis(raster.read(), 0, 2).astype(values.dtype)
     except Exception as error:
-        return "bands read, rasterio does not", type(error).__name__
-    return _compared("bands", values, expected, "")
+        return "read, the reference does not", type(error).__name__
+    return _compared(values, expected, "")
 
 
-def _compared(title: str, values: np.ndarray, expected: np.ndarray, notes: str) -> tuple[str, str]:
+def _compared(values: np.ndarray, expected: np.ndarray, notes: str) -> tuple[str, str]:
     if values.shape != expected.shape:
-        return f"{title} differ in shape", f"{values.shape} for {expected.shape} {notes}"
+        return "differs in shape", f"{values.shape} for {expected.shape} {notes}"
     with np.errstate(all="ignore"):
         steps = np.abs(values.astype(np.float64) - expected.astype(np.float64))
     worst = float(np.nan_to_num(steps).max(initial=0))
     if worst <= 1:
-        return f"{title} equal" if not worst else f"{title} equal but for rounding", ""
+        return "equal" if not worst else "equal but for rounding", ""
     share = float((steps > 1).mean())
     told = "with a note" if notes else "without a note"
-    return f"{title} differ {told}", f"by up to {worst:g} in {share:.1%} {notes}"
+    return f"differs {told}", f"by up to {worst:g} in {share:.1%} {notes}"
 
 
 def _mask(path: Path, said: list[str]) -> tuple[str, str]:
     with _heard(said):
         stored_form(path)
         read_mask(path)
-    return "mask read", ""
+    return "read", ""
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "with polygons: leave out parts with fewer pixels (1)"
     verb.add_argument("--smallest", type=positive, default=1, metavar="PIXELS", help=text)
-    verb.add_argument("--json", action="store_true", help="print the mapping as JSON")
+    verb.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
 def _data_convert(arguments: argparse.Namespace) -> int:
@@ -123,6 +123,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
 
 def _convert_back(arguments: argparse.Namespace) -> int:
     from hrseg.cli.progress import counting
+    from hrseg.data.convert.report import unread
     from hrseg.data.convert.writers import export
     from hrseg.data.labels import find_classes, read_classes
 
@@ -133,7 +134,7 @@ def _convert_back(arguments: argparse.Namespace) -> int:
             "camvid, or a .yaml or .csv."
         )
     with counting("converting") as progress:
-        count = export(
+        count, broken = export(
             arguments.source,
             arguments.out,
             arguments.to,
@@ -144,7 +145,12 @@ def _convert_back(arguments: argparse.Namespace) -> int:
             smallest=arguments.smallest,
             progress=progress,
         )
-    return say(f"{count:,} image{'s' * (count != 1)} as {arguments.to} in {arguments.out}")
+    text = f"{count:,} image{'s' * (count != 1)} as {arguments.to} in {arguments.out}"
+    if arguments.json:
+        text = json.dumps({"images": count, "broken": broken}, indent=1, ensure_ascii=False)
+    else:
+        text = "\n".join([text, *unread(broken)])
+    return say(text) or int(bool(broken))
 
 
 def _add_split(nouns: Any) -> None:
@@ -200,7 +206,8 @@ def _data_stats(arguments: argparse.Namespace) -> int:
     """Count a dataset: sizes, mean and deviation of each band, pixels and images of each class.
 
     Mean and deviation are in 0 to 1, as data.mean and data.std take them. A share is of all pixels of
-    the split's masks, ignored ones included.
+    the split's masks, ignored ones included. Files that cannot be read are named, and the exit code is
+    1 then.
 
       hrseg data stats datasets/mine
       hrseg data stats datasets/mine --json | jq .splits.train.mean
@@ -216,7 +223,8 @@ def _data_stats(arguments: argparse.Namespace) -> int:
             workers=arguments.workers or 0,
             progress=progress,
         )
-    return say(json.dumps(found.to_dict(), indent=1) if arguments.json else found.text())
+    text = json.dumps(found.to_dict(), indent=1) if arguments.json else found.text()
+    return say(text) or int(bool(found.broken))
 
 
 def _data_browse(arguments: argparse.Namespace) -> int:

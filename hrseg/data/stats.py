@@ -11,6 +11,7 @@ from hrseg.data.check.report import columns
 from hrseg.data.check.result import value_text
 from hrseg.data.check.scan import Look, scan
 from hrseg.data.check.tables import mean_and_std, table_of
+from hrseg.data.convert.report import unread
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.shares import percent
@@ -30,7 +31,7 @@ class Numbers:
         holding: The same → images.
         mean: Of each band, in 0 … 1.
         std: Of each band, in 0 … 1.
-        broken: Files that cannot be read.
+        broken: Why files cannot be read.
     """
 
     images: int
@@ -58,6 +59,11 @@ class Stats:
     layout: str
     labels: LabelSet | None
     splits: dict[str, Numbers]
+
+    @property
+    def broken(self) -> list[str]:
+        """Why files cannot be read."""
+        return [reason for numbers in self.splits.values() for reason in numbers.broken]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -105,7 +111,7 @@ class Stats:
                 f"  {split}: {numbers.images:,} images{bare}{broken}, {shown}{more}",
                 f"  {' ' * len(split)}  mean {_row(numbers.mean)}  std {_row(numbers.std)}",
             ]
-        return "\n".join([*lines, "", *self._table()])
+        return "\n".join([*lines, "", *self._table(), *unread(self.broken)])
 
     def _table(self) -> list[str]:
         names = _names(self.labels, list(self.splits.values()))
@@ -157,10 +163,6 @@ def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> Numbers:
             names[_name(value, look.kind, labels)] += count
         pixels += names
         holding.update(names.keys())
-    files = (
-        ((x.pair.image, x.image_error) for x in looks),
-        ((x.pair.mask, x.mask_error) for x in looks),
-    )
     return Numbers(
         len(looks),
         sum(look.pair.mask is None for look in looks),
@@ -168,7 +170,7 @@ def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> Numbers:
         pixels,
         holding,
         *mean_and_std(looks),
-        [str(path) for both in zip(*files, strict=True) for path, error in both if error],
+        [error for look in looks for error in (look.image_error, look.mask_error) if error],
     )
 
 

@@ -54,7 +54,15 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
 
 _BEGINNINGS = {
     **{b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"},
-    **{b"II*\0": "TIFF", b"MM\0*": "TIFF", b"DDS ": "DDS", b"8BPS": "Photoshop"},
+    **{
+        b"P4": "PBM",
+        b"P5": "PGM",
+        b"P6": "PPM",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+        b"DDS ": "DDS",
+        b"8BPS": "Photoshop",
+    },
 }
 """First bytes of images that are read, if the rest is whole."""
 _BROKEN = re.compile(

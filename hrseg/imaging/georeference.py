@@ -128,7 +128,8 @@ def from_points(gcps: Sequence[Sequence[float]], crs: str | None) -> Georeferenc
     """Return the georeference that ground control points, (row, column, x, y, z) each, give."""
     points = np.array([g[:4] for g in gcps], float)
     pixels = np.column_stack([points[:, 1], points[:, 0], np.ones(len(points))])
-    if np.linalg.matrix_rank(pixels) < 3:  # fewer than three points, or all in a line
+    if not np.isfinite(points).all() or np.linalg.matrix_rank(pixels) < 3:
+        # damaged, fewer than three points, or all in a line
         return None
     fit, *_ = np.linalg.lstsq(pixels, points[:, 2:4], rcond=None)
     transform: Any = tuple(fit.T.ravel().tolist())

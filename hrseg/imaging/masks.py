@@ -113,8 +113,12 @@ def _of_photograph(image: PhotoFile) -> np.ndarray:
 
 
 def _of_raster(image: ImageFile) -> np.ndarray:
-    values, _ = image.read(0, image.height)
     layout = image.layout
+    if image.dtype.kind not in "buif":
+        raise DataError(
+            f"{image.name} holds {image.stored_type} numbers, and a mask holds whole ids. Save it with integer ids."
+        )
+    values, _ = image.read(0, image.height)
     if layout.inverted:
         values = values.dtype.type(2**layout.bits - 1) - values
     bands = [band for band in range(image.count) if band != layout.alpha]

@@ -141,8 +141,9 @@ class RasterFile(ImageFile):
         numbers = numbers if stacked and self.pages > 1 else numbers[page : page + 1]
         try:
             self._files = self._open(source, driver, numbers, tags)
-            self._describe(tags, int(tags.get(_ORIENTATION, orientation)))
-            self._find_place(source)
+            with gdal_settings():  # without them GDAL speaks on the terminal
+                self._describe(tags, int(tags.get(_ORIENTATION, orientation)))
+                self._find_place(source)
         except BaseException:
             self._stack.close()
             raise
@@ -198,10 +199,8 @@ class RasterFile(ImageFile):
 
     def _layout(self, tags: dict[int, Any]) -> Layout:
         first = self._files[0]
-        with gdal_settings():
-            bits = int(first.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0))
-            color, palette, alpha = self._color(tags)
-            nodata = first.nodata
+        bits = int(first.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 0))
+        color, palette, alpha = self._color(tags)
         depth = 8 * self.dtype.itemsize
         top = _first(tags.get(_MAX_SAMPLE), 0)
         if not bits and depth == 16 and top in [2**n - 1 for n in range(9, 16)]:
@@ -213,7 +212,7 @@ class RasterFile(ImageFile):
             palette=palette,
             alpha=alpha,
             premultiplied=alpha is not None and _first(tags.get(_EXTRA), 2) == 1,
-            nodata=nodata,
+            nodata=first.nodata,
         )
 
     def _color(self, tags: dict[int, Any]) -> tuple[str, np.ndarray | None, int | None]:
@@ -356,8 +355,10 @@ def _pages(source: Path | bytes, name: str) -> tuple[dict[int, Any], list[int]]:
     first: dict[int, Any] = {}
     with foreign_code(name), _stream(source) as file:
         header = file.read(8)
-        header += file.read(8) if 43 in header[2:4] else b""
-        directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+        big = 43 in header[2:4]
+        # Pillow knows BigTIFF by this head only, and takes the order of bytes apart from it
+        head = b"II+\0" + header[4:] + file.read(8) if big else header
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head, header[:2])
         seen: set[int] = set()
         while directory.next and directory.next not in seen and len(seen) < _MAX_PAGES:
             seen.add(directory.next)

@@ -1,6 +1,7 @@
 """What a conversion did, to be read: each source class, what it became, and how much there is of it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,7 @@ class Report:
         if +aside:
             lines.append(f"Left out: {listed(aside)}.")
         lines += self.source.notes
-        if broken := self.source.broken:
-            lines += ["", f"{len(broken):,} image{'s' * (len(broken) != 1)} could not be read:"]
-            lines += [f"  {text}" for text in broken[:9]]
-            lines += [f"  and {len(broken) - 9:,} more (--json lists them all)"] * (len(broken) > 9)
-        return "\n".join(lines)
+        return "\n".join([*lines, *unread(self.source.broken)])
 
     @property
     def _drawn_nothing(self) -> bool:
@@ -149,6 +146,15 @@ class Report:
         if number == IGNORE_INDEX and target in (BACKGROUND, IGNORE, DROP):
             return "ignored"
         return next((row.name for row in self.plan.labels.labels if row.id == number), target)
+
+
+def unread(broken: Sequence[str]) -> list[str]:
+    """Return lines that say which files could not be read."""
+    if not broken:
+        return []
+    head = f"{len(broken):,} file{'s' * (len(broken) != 1)} could not be read:"
+    more = [f"  and {len(broken) - 9:,} more (--json lists them all)"] * (len(broken) > 9)
+    return ["", head, *(f"  {text}" for text in broken[:9]), *more]
 
 
 def listed(aside: Counter[str]) -> str:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,10 @@ class Writer:
         text: For the help page.
     """
 
-    write: Callable[[Sequence["Lazy"], Style, Path], None]
+    write: Callable[[Iterable[Masked], Style, Path], None]
     shapes: tuple[str, ...]
     folder: bool
     text: str
-
-
-Lazy = Callable[[], Masked]
-"""Reads one mask when it is its turn."""
 
 
 def export(
@@ -68,7 +64,7 @@ def export(
     tolerance: float = 0.0,
     smallest: int = 1,
     progress: Progress = silent,
-) -> int:
+) -> tuple[int, list[str]]:
     """Write a folder of masks for an annotation tool.
 
     Args:
@@ -83,11 +79,11 @@ def export(
         progress: Told about the progress.
 
     Returns:
-        How many images there are.
+        How many images were written, and why others could not be read.
 
     Raises:
         ConfigError: The tool or its shapes are unknown.
-        DataError: A mask without image, of another size, or with an unknown id; nothing was written then.
+        DataError: A mask without image, or no mask that can be read and is as large as its image; nothing was written.
     """
     if to not in WRITERS:
         raise ConfigError(unknown_choice("format", to, WRITERS))
@@ -109,25 +105,29 @@ def export(
                 f"{path_text(image)} has a name that is no UTF-8, and {to} files cannot hold it. Rename the image and "
                 "its mask."
             )
-    advance = progress(len(pairs))
-
-    def reader(index: int) -> Lazy:
-        def read() -> Masked:
-            masked = _read(*pairs[index], labels)
-            advance(1)
-            return masked
-
-        return read
-
-    lazy = [reader(index) for index in range(len(pairs))]
+    broken: list[str] = []
+    masked = _each(pairs, labels, broken, progress(len(pairs)))
     style = Style(labels, shapes, tolerance, smallest)
-    if writer.folder:
-        with new_folder(out) as folder:
-            writer.write(lazy, style, folder)
-    else:
-        with write_atomic(out) as temporary:
-            writer.write(lazy, style, temporary)
-    return len(pairs)
+    with new_folder(out) if writer.folder else write_atomic(out) as place:
+        writer.write(masked, style, place)
+        if len(broken) == len(pairs):
+            raise DataError(broken[0])
+    return len(pairs) - len(broken), broken
+
+
+def _each(
+    pairs: Sequence[tuple[Path, Path, Path]],
+    labels: LabelSet,
+    broken: list[str],
+    advance: Callable[[int], None],
+) -> Iterator[Masked]:
+    """Read masks in turn; one that cannot be read is named in `broken`."""
+    for pair in pairs:
+        try:
+            yield _read(*pair, labels)
+        except DataError as error:
+            broken.append(str(error))
+        advance(1)
 
 
 def _pairs(masks: Path, images: Path | None) -> list[tuple[Path, Path, Path]]:
@@ -167,12 +167,11 @@ def _read(mask: Path, image: Path, base: Path, labels: LabelSet) -> Masked:
     return Masked(image, image.relative_to(base).as_posix(), labels.encode(ids, str(mask)))
 
 
-def _write_coco(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
+def _write_coco(masks: Iterable[Masked], style: Style, out: Path) -> None:
     numbers = {name: number for number, name in enumerate(style.names, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, read in enumerate(lazy, start=1):
-        masked = read()
+    for number, masked in enumerate(masks, start=1):
         height, width = masked.size
         images.append({"id": number, "file_name": masked.name, "height": height, "width": width})
         for train_id, pixels in layers(masked, style):
@@ -194,7 +193,7 @@ def _write_coco(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
     out.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def _write_cvat(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
+def _write_cvat(masks: Iterable[Masked], style: Style, out: Path) -> None:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     labels = ElementTree.SubElement(
@@ -207,8 +206,7 @@ def _write_cvat(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
         ElementTree.SubElement(label, "name").text = name
         color = colours.get(name, [0, 0, 0])
         ElementTree.SubElement(label, "color").text = "#" + "".join(f"{v:02x}" for v in color)
-    for number, read in enumerate(lazy):
-        masked = read()
+    for number, masked in enumerate(masks):
         height, width = masked.size
         said = {"id": str(number), "name": masked.name, "width": str(width), "height": str(height)}
         image = ElementTree.SubElement(root, "image", said)
@@ -238,9 +236,8 @@ def _cvat_shapes(masked: Masked, style: Style) -> list[tuple[str, dict[str, str]
     return shapes
 
 
-def _write_labelme(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
-    for read in lazy:
-        masked = read()
+def _write_labelme(masks: Iterable[Masked], style: Style, out: Path) -> None:
+    for masked in masks:
         height, width = masked.size
         file = out / Path(masked.name).with_suffix(".json")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -294,10 +291,9 @@ def _labelme_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
     return shapes
 
 
-def _write_label_studio(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
+def _write_label_studio(masks: Iterable[Masked], style: Style, out: Path) -> None:
     tasks = []
-    for read in lazy:
-        masked = read()
+    for masked in masks:
         height, width = masked.size
         common = {
             "from_name": "label",
@@ -346,7 +342,7 @@ def _studio_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
     ]
 
 
-def _write_datumaro(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
+def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
     colours = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
     numbers = {name: number for number, name in enumerate(style.names)}
     rows = [{"name": name, "parent": "", "attributes": []} for name in numbers]
@@ -359,8 +355,7 @@ def _write_datumaro(lazy: Sequence[Lazy], style: Style, out: Path) -> None:
         "mask": {"colormap": colormap},
     }
     subsets: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for read in lazy:
-        masked = read()
+    for masked in masks:
         first, slash, rest = masked.name.partition("/")
         subset, name = (first, rest) if slash and known_split(first) else ("default", masked.name)
         annotations = [

@@ -218,7 +218,7 @@ def test_a_broken_image_is_named_and_the_others_are_done(fault, tmp_path, capsys
     two_images(tmp_path / "source", fault)
     assert main(["data", "convert", "source", "--out", "out"]) == 1
     said = capsys.readouterr().out
-    assert "1 image could not be read:" in said
+    assert "1 file could not be read:" in said
     assert "b.json" in said
     assert [path.name for path in sorted((tmp_path / "out").rglob("*.png"))] == ["a.png"] * 2
 
