@@ -124,7 +124,9 @@ def test_window_is_used(tmp_path, monkeypatch):
         layout="synthetic", scenes=4, scene_size=(32, 64), crop=(8, 8), batch_size=1, workers=0
     )
     build_trainer(small(tmp_path), None, []).validate(module, datamodule=wide, verbose=False)
-    assert seen == [(3, 3, 32, 32)]
+    assert (
+        seen == [(1, 3, 32, 32)] * 3
+    )  # one after the other on a CPU, which gains nothing by batches
 
 
 def test_lost_loss_names_images_and_advice(tmp_path):

@@ -80,9 +80,9 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     """Turn annotations of other tools into images, masks and labels.yaml, or masks back into theirs.
 
     Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
-    SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and masks
-    of colours; prints what each class became. The folder appears whole or not at all, and nothing is
-    overwritten. Images that cannot be read are named, and the exit code is 1 then.
+    SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and
+    masks of colors; prints what each class became. The folder appears whole or not at all, and
+    nothing is overwritten. Images that cannot be read are named, and the exit code is 1 then.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'

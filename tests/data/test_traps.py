@@ -143,7 +143,6 @@ KINDS = {
     "one bit": lambda: Image.new("1", (48, 40), 1),
     "16 bits": lambda: Image.fromarray(np.full((40, 48), 90 * 257, np.uint16)),
     "cmyk.jpg": lambda: Image.new("CMYK", (48, 40), (0, 0, 0, 165)),
-    "float.tif": lambda: Image.new("F", (48, 40), 90.0),
     "ユニコード é mit Leerzeichen": lambda: Image.new("RGB", (48, 40), (90, 90, 90)),
     "a'b #1 {x} $HOME": lambda: Image.new("RGB", (48, 40), (90, 90, 90)),
 }
