@@ -119,14 +119,13 @@ def test_window_is_used(tmp_path, monkeypatch):
         Colours, "forward", lambda self, x: (seen.append(tuple(x.shape)), original(self, x))[1]
     )
     module = task()
-    module.evaluation = EvaluationConfig(window=(32, 32), overlap=0.5, precision="fp32")
+    module.evaluation = EvaluationConfig(window=(64, 64), overlap=0.5, precision="fp32")
     wide = SegmentationData(
-        layout="synthetic", scenes=4, scene_size=(32, 64), crop=(8, 8), batch_size=1, workers=0
+        layout="synthetic", scenes=4, scene_size=(64, 128), crop=(8, 8), batch_size=1, workers=0
     )
     build_trainer(small(tmp_path), None, []).validate(module, datamodule=wide, verbose=False)
-    assert (
-        seen == [(1, 3, 32, 32)] * 3
-    )  # one after the other on a CPU, which gains nothing by batches
+    # starts at 0, 32 and 64; one after the other, since a CPU gains nothing by batches
+    assert seen == [(1, 3, 64, 64)] * 3
 
 
 def test_lost_loss_names_images_and_advice(tmp_path):
