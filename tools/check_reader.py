@@ -150,7 +150,7 @@ def _eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """Scale to 8 bits; Pillow has shifted some 12-bit values to 16 bits."""
     if values.max(initial=0) >= 2**bits:
         values = values >> (16 - bits)
-    return (values * 255 / (2**bits - 1)).round().astype(np.uint8)
+    return (values.astype(np.float64) * 255 / (2**bits - 1)).round().astype(np.uint8)
 
 
 def _bands(path: Path, said: list[str]) -> tuple[str, str]:
