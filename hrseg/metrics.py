@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
+from hrseg import text
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.shares import score
 
@@ -193,10 +194,7 @@ def table(result: Scores, names: Sequence[str]) -> str:
         )
     rows = [[name, *map(score, values)] for name, *values in zip(names, *columns, strict=True)]
     rows.insert(0, ["class", *_COLUMNS.values()])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    lines = text.columns(rows)
     absent, rule = result["absent"], result["absent_rule"]
     counted = len(names) - (len(absent) if rule == "skip" else 0)
     lines += [

@@ -15,6 +15,7 @@ import numpy as np
 from hrseg.errors import DataError
 from hrseg.evaluation.ledger import Ledger, parts
 from hrseg.shares import score
+from hrseg.text import columns
 
 DRAWS = 2000
 
@@ -180,11 +181,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
             line.append(" to ".join(_signed(end) for end in ends))
             line.append("< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}")
         lines.append(line + [""] * (len(lines[0]) - len(line)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    said = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    ]
+    said = columns(lines)
     if len(rows) == 2:
         changes = sorted(rows[1]["classes"].items(), key=lambda item: -abs(item[1]))
         listed = ", ".join(f"{name} {_signed(value)}" for name, value in changes[:6])
