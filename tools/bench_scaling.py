@@ -210,12 +210,15 @@ def main() -> None:
     parser.add_argument("--note", default="", help="added to the headline")
     words = parser.parse_args()
     sweep = SWEEPS[words.sweep]
+    xs = [x for x in sweep.xs if x <= words.most]
+    if len(xs) < 2:
+        parser.error(f"--most {words.most:g} leaves {len(xs)} of {sweep.xs}; growth takes two")
     warnings.filterwarnings("ignore", message=".*worker processes in total")
     threads = settle_threads()
     load = os.getloadavg()[0]
     print(f"{sweep.x_title},seconds,bytes  ({threads} threads, load before {load:.1f})", flush=True)
     points = []
-    for point in sweep.points(words, [x for x in sweep.xs if x <= words.most]):
+    for point in sweep.points(words, xs):
         points.append(point)
         print(f"{point.x:g},{point.seconds:.5f},{point.memory}", flush=True)
     words.out.mkdir(parents=True, exist_ok=True)

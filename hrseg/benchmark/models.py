@@ -12,14 +12,14 @@ from torch import nn
 from hrseg.benchmark import results, timing
 from hrseg.config import list_recipes, load_config
 from hrseg.data.street import scene
-from hrseg.errors import ConfigError, HrsegError
+from hrseg.errors import ConfigError, HrsegError, unknown_choice
 from hrseg.export.network import ExportedNetwork, as_logits
 from hrseg.imaging import to_tensor
 from hrseg.inference.engines import ENGINES
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.prepare import PRECISIONS
 from hrseg.inference.threads import settle_threads
-from hrseg.models import BACKBONES, create_model, summary
+from hrseg.models import BACKBONES, HEADS, create_model, summary
 
 Size = tuple[int, int]
 CLASSES = 19
@@ -172,6 +172,9 @@ def open_timed(choice: Choice, settings: Settings = Settings()) -> TimedModel:
         options |= {"mean": (0.5,) * count, "std": (0.25,) * count, "bands": bands}
     elif kind == "architecture":
         backbone, _, head = word.partition("/")
+        pixels = [n for n, row in HEADS.items() if (row.family, row.gives) == ("hrnet", "pixels")]
+        if head and head not in pixels:
+            raise ConfigError(unknown_choice("head", head, pixels))
         model = random_network(backbone, head or "v2", settings.classes)
     predictor = Predictor(model, keep=(), device=settings.device, **options)
     engine = "" if choice.engine == "auto" else f" by {choice.engine}"

@@ -3,7 +3,6 @@
 The fields of `Row`, `Report` and `Comparison` are those of the JSON.
 """
 
-import math
 import platform
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from hrseg.errors import ConfigError
+from hrseg.shares import seconds_text, three_digits
 from hrseg.text import columns
 
 UNTIL = {
@@ -90,26 +90,6 @@ def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
     return Ratio(float(np.median(ratios)), float(low), float(high), len(ratios))
 
 
-def seconds_text(seconds: float) -> str:
-    """Write a duration with three digits.
-
-    Example:
-        >>> seconds_text(0.0234), seconds_text(0.2), seconds_text(1.6), seconds_text(75)
-        ('23.4 ms', '200 ms', '1.60 s', '75.0 s')
-    """
-    return f"{three_digits(seconds)} s" if seconds >= 1 else f"{three_digits(1000 * seconds)} ms"
-
-
-def three_digits(value: float) -> str:
-    """Write a number with three digits and no exponent.
-
-    Example:
-        >>> [three_digits(value) for value in (0.01234, 1.2345, 12.345, 123.45, 1234.5)]
-        ['0.0123', '1.23', '12.3', '123', '1,234']
-    """
-    return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
-
-
 @dataclass(frozen=True)
 class Row:
     """One model at one size, times in seconds for a batch; docs/benchmark.md says what the numbers mean."""
@@ -164,8 +144,8 @@ def summarize(
     found = np.quantile(taken, list(PERCENTILES.values())).tolist()
     latency = dict(zip(PERCENTILES, found, strict=True))
     rate = batch * len(taken) / sum(taken)
-    numbers = (len(taken), first, latency, rate, rate * height * width / 1e6, memory)
-    return Row(*model, height, width, batch, *numbers)
+    sizes, megapixels = (height, width, batch, len(taken)), rate * height * width / 1e6
+    return Row(*model, *sizes, first, latency, rate, megapixels, memory)
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,11 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from hrseg.benchmark.results import Comparison, Report
 
     given = (arguments.precision, arguments.engine)
-    named = {None: arguments.model}  # its words may be of any kind
-    named |= {"config": arguments.config, "architecture": arguments.architecture}
+    named: dict[str | None, list[str] | None] = {
+        None: arguments.model,  # its words may be of any kind
+        "config": arguments.config,
+        "architecture": arguments.architecture,
+    }
     choices = [Choice(word, kind, *given) for kind, words in named.items() for word in words or ()]
     choices = choices or [Choice(None, None, *given)]
     settings = Settings(**{one.name: getattr(arguments, one.name) for one in fields(Settings)})
