@@ -1,5 +1,6 @@
 """Models to time, and the timing of them: each alone at several sizes, or two in turns."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from hrseg.inference.threads import settle_threads
 from hrseg.models import BACKBONES, HEADS, create_model, summary
 
 Size = tuple[int, int]
-CLASSES = 19
 
 
 class Choice(NamedTuple):
@@ -50,7 +50,7 @@ class Settings:
     until: str = "labels"
     threads: int | None = None
     seconds: float = 5.0
-    classes: int = CLASSES
+    classes: int = 19
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class TimedModel:
 
     def multiply_adds(self, size: Size, batch: int = 1) -> int | None:
         """Count those of some whole images by the plain network, whatever computes it."""
-        return batch * summary(self.network, size).multiply_adds if self.network else None
+        return (
+            batch * summary(self.network, size).multiply_adds if self.network is not None else None
+        )
 
     def run_on(self, images: np.ndarray) -> Callable[[], Any]:
         """Return the work on some images."""
@@ -92,7 +94,7 @@ def benchmark(
     """Time models one after the other, each at all sizes (height, width) from small to large.
 
     Raises:
-        ConfigError: See `open_timed`, as for WeightsError.
+        ConfigError, WeightsError: See `open_timed`.
     """
     settle_threads(settings.threads)
     rows, device = [], torch.device("cpu")
@@ -103,10 +105,8 @@ def benchmark(
         counts = {size: model.multiply_adds(size, settings.batch) for size in sizes}
         timing.hand_back()  # what counting took is not the network's
         base = timing.resident()
-        found = {
-            size: measure(model, size, settings, base)
-            for size in sorted(sizes, key=lambda size: size[0] * size[1])
-        }
+        order = sorted(sizes, key=math.prod)
+        found = {size: measure(model, size, settings, base) for size in order}
         after = timing.matrix_ceiling(device, model.precision)
         ceiling = None if before is None or after is None else max(before, after)
         rows += [found[size].against(counts[size], ceiling) for size in sizes]
@@ -167,8 +167,15 @@ def open_timed(choice: Choice, settings: Settings = Settings()) -> TimedModel:
     model: Any = choice.word
     options: dict[str, Any] = {"precision": choice.precision, "engine": choice.engine}
     if kind == "config":
-        model, bands = _recipe(word)
-        count = len(bands or "RGB")
+        from hrseg.building.data import build_data  # brings lightning; nothing else here needs it
+        from hrseg.building.network import build_network
+
+        config = load_config(word)
+        classes, bands = build_data(config).labels, config.data.bands
+        model, count = (
+            _seeded(lambda: build_network(config, classes, load=False)),
+            len(bands or "RGB"),
+        )
         options |= {"mean": (0.5,) * count, "std": (0.25,) * count, "bands": bands}
     elif kind == "architecture":
         backbone, _, head = word.partition("/")
@@ -211,25 +218,13 @@ def _inside(spec: dict[str, Any]) -> nn.Module | None:
     """Build the network that a file was exported from, to count it; nothing is loaded."""
     try:
         with torch.device("meta"):
-            built: nn.Module = create_model(**{**spec, "encoder_weights": None})
-            return built
+            return create_model(**{**spec, "encoder_weights": None})
     except (HrsegError, TypeError):
         return None
 
 
-def _recipe(word: str) -> tuple[nn.Module, list[int] | None]:
-    from hrseg.building.data import build_data  # brings lightning; nothing else here needs it
-    from hrseg.building.network import build_network
-
-    config = load_config(word)
-    labels = build_data(config).labels
-    return _seeded(lambda: build_network(config, labels, load=False)), config.data.bands
-
-
 def split_word(word: str, base: Choice) -> Choice:
-    """Read a word of --compare: a model, a precision, an engine, or some of them joined by "+", the model first.
-
-    What is left out is the base's.
+    """Read a word of --compare: a model, a precision, an engine, or some of them joined by "+"; the rest is the base's.
 
     Example:
         >>> tuple(split_word("fp32", Choice("a.ckpt")))
@@ -256,7 +251,7 @@ def pictures(size: Size, batch: int = 1, bands: int = 3) -> np.ndarray:
     return np.ascontiguousarray(wide[:batch, : size[0], : size[1], :bands])
 
 
-def random_network(backbone: str, head: str = "v2", classes: int = CLASSES) -> nn.Module:
+def random_network(backbone: str, head: str = "v2", classes: int = 19) -> nn.Module:
     """Build a network with random weights, the same every time."""
     return _seeded(lambda: create_model(backbone, head, classes))
 

@@ -60,9 +60,8 @@ def test_a_gpu_in_use_is_waited_for_before_and_after(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_ceiling_counts_two_operations_for_each_multiply_add(monkeypatch, precision):
-    monkeypatch.setitem(timing.SIDES, "cpu", 64)
     monkeypatch.setattr(timing, "take_turns", lambda works, *_, **__: {"mm": [4.0, 2.0]})
-    assert matrix_ceiling(torch.device("cpu"), precision) == 64**3
+    assert matrix_ceiling(torch.device("cpu"), precision) == 2048**3
 
 
 def test_no_ceiling_for_what_torch_does_not_multiply_in():
