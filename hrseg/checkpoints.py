@@ -75,15 +75,11 @@ class KeepBestAndLast(Checkpoint):
 
     Args:
         folder: The run's folder.
-        monitor: Name of the logged score; higher is better.
         every_steps: Write last.ckpt also after each this many optimiser steps.
     """
 
-    def __init__(
-        self, folder: Path, monitor: str = "val/miou", every_steps: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path, every_steps: int | None = None) -> None:
         self.folder = folder
-        self.monitor = monitor
         self.every_steps = every_steps
         self._saved_step: int | None = None
         self.best: float | None = None
@@ -104,7 +100,7 @@ class KeepBestAndLast(Checkpoint):
         """Write best.ckpt if the score is a new best."""
         if trainer.sanity_checking:
             return
-        score = float(trainer.callback_metrics[self.monitor])
+        score = float(trainer.callback_metrics["val/miou"])
         self.scored_step = trainer.global_step
         if not math.isnan(score) and (self.best is None or score > self.best):
             self.best, self.best_epoch = score, trainer.current_epoch

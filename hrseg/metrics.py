@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.shares import score
+from hrseg.text import columns
 
 AbsentRule = Literal["skip", "zero", "one"]
 ABSENT_VALUES: dict[str, float] = {"skip": float("nan"), "zero": 0.0, "one": 1.0}
@@ -185,18 +186,15 @@ def table(result: Scores, names: Sequence[str]) -> str:
         mIoU 77.50 % over 2 of 3 classes, pixel accuracy 87.50 %, mean accuracy 87.50 %
         In neither mask nor prediction, left out of the mean: train
     """
-    columns = [result[key].reshape(-1).tolist() for key in _COLUMNS]  # type: ignore[literal-required]
-    if len(names) != len(columns[0]):
+    numbers = [result[key].reshape(-1).tolist() for key in _COLUMNS]  # type: ignore[literal-required]
+    if len(names) != len(numbers[0]):
         raise DataError(
-            f"{len(names)} class names for {len(columns[0])} classes. "
+            f"{len(names)} class names for {len(numbers[0])} classes. "
             "Give the label set of the scored data."
         )
-    rows = [[name, *map(score, values)] for name, *values in zip(names, *columns, strict=True)]
+    rows = [[name, *map(score, values)] for name, *values in zip(names, *numbers, strict=True)]
     rows.insert(0, ["class", *_COLUMNS.values()])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    lines = columns(rows)
     absent, rule = result["absent"], result["absent_rule"]
     counted = len(names) - (len(absent) if rule == "skip" else 0)
     lines += [

@@ -115,13 +115,16 @@ def build_optimizer(
     return torch.optim.SGD(list(groups), lr=lr, momentum=momentum, fused=fused)
 
 
+WARMUP_START = 0.001
+"""Factor of the first warm-up step."""
+
+
 def poly_factor(
     step: int,
     max_steps: int,
     power: float = 0.9,
     warmup_steps: int = 0,
     min_factor: float = 0.0,
-    warmup_start: float = 0.001,
     lag_steps: int = 0,
 ) -> float:
     """Return the learning rate as a share of the base rate: linear warm-up, then a power's fall.
@@ -131,9 +134,8 @@ def poly_factor(
             warm-up.
         max_steps: Steps of the whole run, warm-up included.
         power: 0.9 in the official recipes; 1 is a straight line.
-        warmup_steps: Steps of the linear rise from `warmup_start` to 1.
+        warmup_steps: Steps of the linear rise from WARMUP_START to 1.
         min_factor: Reached at `max_steps` and kept afterwards.
-        warmup_start: Factor of the first warm-up step.
         lag_steps: The schedule comes so many steps late, and the first of them repeats.
 
     Source: the official code, which adjusts the rate after a step: lag_steps=1. The floor is as in
@@ -147,7 +149,7 @@ def poly_factor(
     """
     step = max(0, step - lag_steps)
     if step < warmup_steps:
-        return warmup_start + (1 - warmup_start) * step / warmup_steps
+        return WARMUP_START + (1 - WARMUP_START) * step / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
     return min_factor + (1 - min_factor) * float(1 - progress) ** power
 

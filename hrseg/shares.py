@@ -1,4 +1,4 @@
-"""Shares and scores as text, for every table, page and message."""
+"""Shares, scores and durations as text, for every table, page and message."""
 
 import math
 
@@ -23,3 +23,23 @@ def score(fraction: float, digits: int = 2) -> str:
         ('80.91', '-', '50.0')
     """
     return "-" if math.isnan(fraction) else f"{100 * fraction:.{digits}f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration with three digits.
+
+    Example:
+        >>> seconds_text(0.0234), seconds_text(0.2), seconds_text(1.6), seconds_text(75)
+        ('23.4 ms', '200 ms', '1.60 s', '75.0 s')
+    """
+    return f"{three_digits(seconds)} s" if seconds >= 1 else f"{three_digits(1000 * seconds)} ms"
+
+
+def three_digits(value: float) -> str:
+    """Write a number with three digits and no exponent.
+
+    Example:
+        >>> [three_digits(value) for value in (0.01234, 1.2345, 12.345, 123.45, 1234.5)]
+        ['0.0123', '1.23', '12.3', '123', '1,234']
+    """
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"

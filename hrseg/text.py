@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 
 _UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file name that are not UTF-8
 _CONTROL = re.compile(
@@ -37,6 +38,24 @@ def printable(text: object, lines: bool = False) -> str:
     """
     escaped = _CONTROL.sub(_escape, str(text))
     return escaped if lines else escaped.replace("\n", "\\u000a").replace("\t", " ")
+
+
+def columns(
+    rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = ""
+) -> list[str]:
+    """Set cells below each other, these columns to the left, the others to the right; return the lines.
+
+    Example:
+        >>> columns([["class", "IoU"], ["sky", "80.0"]])
+        ['class   IoU', 'sky    80.0']
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        pairs = enumerate(zip(row, widths, strict=True))
+        cells = [cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in pairs]
+        lines.append(indent + "  ".join(cells).rstrip())
+    return lines
 
 
 def _escape(match: re.Match[str]) -> str:

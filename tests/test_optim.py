@@ -158,11 +158,11 @@ def test_poly_by_hand(step, expected):
 
 
 @pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.1), (1, 0.325), (2, 0.55), (4, 1.0), (7, 0.5), (10, 0.0)]
+    ("step", "expected"), [(0, 0.001), (1, 0.25075), (2, 0.5005), (4, 1.0), (7, 0.5), (10, 0.0)]
 )
 def test_warm_up_by_hand(step, expected):
-    # 0.1 to 1 in four steps, then a straight line over the six that are left
-    factor = poly_factor(step, max_steps=10, power=1.0, warmup_steps=4, warmup_start=0.1)
+    # 0.001 to 1 in four steps, then a straight line over the six that are left
+    factor = poly_factor(step, max_steps=10, power=1.0, warmup_steps=4)
     assert factor == pytest.approx(expected)
 
 

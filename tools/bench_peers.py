@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from hrseg.benchmark.ceiling import matrix_ceiling
-from hrseg.benchmark.machine import describe
-from hrseg.benchmark.ratios import paired_ratio, percentile, seconds_text
-from hrseg.benchmark.subjects import pictures
+from hrseg.benchmark.models import pictures
+from hrseg.benchmark.results import describe, paired_ratio
+from hrseg.benchmark.timing import matrix_ceiling
 from hrseg.imaging import write_atomic
 from hrseg.inference.prepare import resolve_device
 from hrseg.inference.threads import usable_cores
 from hrseg.models import create_model
+from hrseg.shares import seconds_text
 from tests.reference.seeded import seeded_state
 from tools.peers import CLASSES, Job
 
@@ -161,7 +161,7 @@ def main() -> None:
         else ""
     )
     rounds = max((len(one.seconds) for one in found), default=0)
-    note = f"{cells}; {describe(device).line()}; {rounds} rounds.{busy}"
+    note = f"{cells}; {describe(device)}; {rounds} rounds.{busy}"
     page = "\n".join([note, "", *lines])
     print(page)
     if words.write:
@@ -313,7 +313,7 @@ def table(found: list[Found]) -> list[str]:
         precision = {"auto": "default"}.get(one.job.precision, one.job.precision)
         lines.append(
             f"| {one.job.name} | {precision} | {one.facts['version']} "
-            f"| {seconds_text(percentile(one.seconds, 0.5))} | {ratio.median:.2f} "
+            f"| {seconds_text(float(np.median(one.seconds)))} | {ratio.median:.2f} "
             f"| {ratio.low:.2f} to {ratio.high:.2f} "
             f"| {'' if memory is None else f'{memory / 1e6:,.0f} MB'} | {100 * one.agreement:.2f} % |"
         )

@@ -22,10 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from hrseg.benchmark.measure import measure
-from hrseg.benchmark.memory import hand_back, resident, status_bytes
-from hrseg.benchmark.ratios import exponent
-from hrseg.benchmark.subjects import Choice, Subject, open_subject, pictures, random_network
+from hrseg.benchmark.models import (
+    Choice,
+    Settings,
+    TimedModel,
+    measure,
+    open_timed,
+    pictures,
+    random_network,
+)
+from hrseg.benchmark.timing import hand_back, resident
 from hrseg.imaging import to_tensor, write_atomic, write_image
 from hrseg.inference.prepare import prepare, resolve_device
 from hrseg.inference.protocols import choose_protocol
@@ -63,22 +69,23 @@ class Sweep(NamedTuple):
 
 
 def _images(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
-    subject = open_subject(Choice(words.model))
+    model, settings = open_timed(Choice(words.model)), Settings(seconds=words.seconds)
     hand_back()
     base = resident()
     for half_megapixels in xs:
         height = round(512 * half_megapixels**0.5 / 32) * 32
-        row = measure(subject, (height, 2 * height), 1, words.seconds, base, words.least)
-        yield Point(2 * height**2 / 1e6, row.latency["p50"], row.memory or 0)
+        row = measure(model, (height, 2 * height), settings, base, words.least)
+        yield Point(2 * height**2 / 1e6, row.seconds["p50"], row.peak_memory_bytes or 0)
 
 
 def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
-    subject = open_subject(Choice(words.model))
+    model = open_timed(Choice(words.model))
     hand_back()
     base = resident()
     for batch in xs:
-        row = measure(subject, (256, 512), batch, words.seconds, base, words.least)
-        yield Point(batch, row.latency["p50"], row.memory or 0)
+        settings = Settings(batch=batch, seconds=words.seconds)
+        row = measure(model, (256, 512), settings, base, words.least)
+        yield Point(batch, row.seconds["p50"], row.peak_memory_bytes or 0)
 
 
 def _labelled(scorer: Scorer, batch: Any) -> Any:
@@ -91,14 +98,15 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     for classes in xs:
         network = _calmed(random_network("hrnet_w18_small_v1", classes=classes))
         scorer = Scorer(prepare(network, device), choose_protocol("whole"))
-        subject = Subject(
+        model = TimedModel(
             *(f"{classes} classes", "auto", device, _normalised),
             functools.partial(_labelled, scorer),
-            *(np.asarray, 3, None, classes),
+            *(3, None, classes),
         )
         hand_back()
-        row = measure(subject, (512, 512), 1, words.seconds, resident(), words.least)
-        yield Point(classes, row.latency["p50"], row.memory or 0)
+        settings = Settings(seconds=words.seconds)
+        row = measure(model, (512, 512), settings, resident(), words.least)
+        yield Point(classes, row.seconds["p50"], row.peak_memory_bytes or 0)
 
 
 def _calmed(network: Any) -> Any:
@@ -150,10 +158,7 @@ def _workers(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
 
 def _held(pid: int) -> int:
     """Return the bytes of a process, those that it shares counted in parts."""
-    try:
-        return status_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss") or 0
-    except OSError:
-        return 0
+    return resident("Pss", f"/proc/{pid}/smaps_rollup") or 0
 
 
 SWEEPS = {
@@ -205,12 +210,15 @@ def main() -> None:
     parser.add_argument("--note", default="", help="added to the headline")
     words = parser.parse_args()
     sweep = SWEEPS[words.sweep]
+    xs = [x for x in sweep.xs if x <= words.most]
+    if len(xs) < 2:
+        parser.error(f"--most {words.most:g} leaves {len(xs)} of {sweep.xs}; growth takes two")
     warnings.filterwarnings("ignore", message=".*worker processes in total")
     threads = settle_threads()
     load = os.getloadavg()[0]
     print(f"{sweep.x_title},seconds,bytes  ({threads} threads, load before {load:.1f})", flush=True)
     points = []
-    for point in sweep.points(words, [x for x in sweep.xs if x <= words.most]):
+    for point in sweep.points(words, xs):
         points.append(point)
         print(f"{point.x:g},{point.seconds:.5f},{point.memory}", flush=True)
     words.out.mkdir(parents=True, exist_ok=True)
@@ -237,7 +245,8 @@ def draw(sweep: Sweep, title: str, points: Sequence[Point]) -> tuple[np.ndarray,
     }
     panels, notes = [], []
     for name, (values, slope) in curves.items():
-        note = f"exponent {exponent(xs, values):.2f}"
+        exponent, _ = np.polyfit(np.log(xs), np.log(values), 1)
+        note = f"exponent {exponent:.2f}"
         if sweep.logarithmic:
             middle = np.exp(np.mean(np.log(values)) - slope * np.mean(np.log(xs)))
             line = [float(middle * x**slope) for x in xs]

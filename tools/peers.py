@@ -19,8 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hrseg.benchmark.clock import seconds_of, waiter
-from hrseg.benchmark.memory import Peak, hand_back, resident
+from hrseg.benchmark.timing import hand_back, peak_memory, resident, seconds_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 19
@@ -291,8 +290,6 @@ def main() -> None:
     """Build, answer, say ready, then run for each line."""
     job = Job(**json.loads(sys.argv[1]))
     torch.set_num_threads(job.threads)
-    device = torch.device(job.device)
-    wait = waiter(device)
     with quiet():
         peer = PEERS[job.name](job)
         hand_back()
@@ -302,12 +299,11 @@ def main() -> None:
         if peer.expected is not None:
             found["expected"] = peer.expected.float().cpu().numpy()
         np.savez(Path(job.folder) / f"{job.title}.npz", allow_pickle=False, **found)
-        with Peak(device, base) as peak:
-            peer.run()
-    print("ready", json.dumps({"version": peer.version, "memory": peak.bytes}), flush=True)
+        memory = peak_memory(peer.run, torch.device(job.device), base)
+    print("ready", json.dumps({"version": peer.version, "memory": memory}), flush=True)
     for _ in sys.stdin:
         with quiet():
-            seconds = seconds_of(peer.run, wait)
+            seconds = seconds_of(peer.run)
         print(json.dumps(seconds), flush=True)
 
 

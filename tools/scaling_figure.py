@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrseg.benchmark.ratios import three_digits
+from hrseg.shares import three_digits
 from hrseg.viz.canvas import BLUE, ORANGE, Canvas
 from hrseg.viz.lettering import HAIRLINE, QUIET, Color
 

@@ -4,7 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 from hrseg.imaging import write_atomic
-from hrseg.weights.catalog import ELSEWHERE, Row, rows
+from hrseg.weights.catalog import Row, rows
 
 PAGE = Path(__file__).parents[1] / "docs" / "weights.md"
 SOURCES = {
@@ -61,8 +61,10 @@ def page() -> str:
         parts.append("| --- | --- | --: | --- | --: | --- | --- |\n")
         parts += [_line(row) for row in group]
         parts.append("\n")
-    parts.append(f"## Elsewhere\n\n{ELSEWHERE}\n\n")
     parts.append(
+        "## Elsewhere\n\nCheckpoints that exist on OneDrive, Baidu or Google Drive only (the files of the official "
+        "master and pytorch-v1.1 branches, most official ImageNet files) have no stable address and no row: fetch them "
+        "by hand and import the file.\n\n"
         "The official page links its 60-class PASCAL-Context network with OCR to the file of the 59-class network "
         "without it, so that one has no row either. PaddleSeg's backbone archives hold the `ssld` weights that timm "
         "and the official page offer as plain files.\n\n## Terms\n\n"

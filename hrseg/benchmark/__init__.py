@@ -1,5 +1,4 @@
-"""How fast, how much memory, how near the limit: any model timed on this machine, alone or against another one.
+"""Speed and memory of any model on this machine, alone or against another one.
 
-`clock` takes times, `ratios` reduces them, `ceiling` measures what the machine could do, `memory` what was held;
-`subjects` makes one thing to time of any model, `measure` puts all of it together, and `rows` tell it.
+`timing` takes times and memory, `models` opens what is timed and runs it, `results` reduces and prints what was found.
 """

@@ -24,16 +24,13 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our word → Lightning's."""
 
 
-def build_trainer(
-    config: Config, folder: Path | None, callbacks: list[pl.Callback], *, logging: bool = True
-) -> pl.Trainer:
+def build_trainer(config: Config, folder: Path | None, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Build Lightning's Trainer.
 
     Args:
         config: The run.
         folder: The run's folder; None where nothing is written.
         callbacks: All of them; Lightning adds none.
-        logging: Whether the loggers of the config are set up.
 
     Raises:
         ConfigError: Devices this machine lacks, or options Lightning does not know.
@@ -66,7 +63,7 @@ def build_trainer(
         "log_every_n_steps": trainer.log_every_steps,
         "deterministic": trainer.deterministic,
         "default_root_dir": folder,
-        "logger": build_loggers(config, folder) if logging and folder else False,
+        "logger": build_loggers(config, folder) if folder else False,
         "callbacks": callbacks,
         "plugins": [AtomicCheckpointIO()],
         "enable_checkpointing": any(isinstance(c, KeepBestAndLast) for c in callbacks),

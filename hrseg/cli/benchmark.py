@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict, fields
 from typing import Any
 
 from hrseg.cli.terminal import say
@@ -65,24 +66,21 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             "1024 2048"
         )
     sizes = list(zip(heights, widths, strict=True))
-    from hrseg.benchmark.measure import benchmark, compare
-    from hrseg.benchmark.rows import Comparison, Report
-    from hrseg.benchmark.subjects import KINDS, Choice, split_word
+    from hrseg.benchmark.models import Choice, Settings, benchmark, compare, split_word
+    from hrseg.benchmark.results import Comparison, Report
 
     given = (arguments.precision, arguments.engine)
-    named = (arguments.model, arguments.config, arguments.architecture)
-    choices = [
-        Choice(word, None if kind == "model" else kind, *given)
-        for kind, words in zip(KINDS, named, strict=True)
-        for word in words or ()
-    ] or [Choice(None, None, *given)]
-    options: dict[str, Any] = {
-        name: getattr(arguments, name)
-        for name in ("batch", "device", "until", "threads", "seconds", "classes")
+    named: dict[str | None, list[str] | None] = {
+        None: arguments.model,  # its words may be of any kind
+        "config": arguments.config,
+        "architecture": arguments.architecture,
     }
+    choices = [Choice(word, kind, *given) for kind, words in named.items() for word in words or ()]
+    choices = choices or [Choice(None, None, *given)]
+    settings = Settings(**{one.name: getattr(arguments, one.name) for one in fields(Settings)})
     done: Report | Comparison
     if arguments.compare is None:
-        done = benchmark(choices, sizes, **options)
+        done = benchmark(choices, sizes, settings)
     elif len(choices) > 1 or len(sizes) > 1:
         raise ConfigError(
             "--compare takes one model that its words change, and one size. Such as: hrseg benchmark --architecture "
@@ -90,8 +88,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         )
     else:
         one, other = (split_word(word, choices[0]) for word in arguments.compare)
-        done = compare((one, other), sizes[0], **options)
-    return say(json.dumps(done.to_dict(), indent=2) if arguments.json else done.text())
+        done = compare((one, other), sizes[0], settings)
+    return say(json.dumps(asdict(done), indent=2) if arguments.json else str(done))
 
 
 def _seconds(text: str) -> float:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.data.check.recognise import recognise
-from hrseg.data.check.report import columns
 from hrseg.data.check.result import value_text
 from hrseg.data.check.scan import Look, scan
 from hrseg.data.check.tables import mean_and_std, table_of
@@ -15,6 +14,7 @@ from hrseg.data.convert.report import unread
 from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.shares import percent
+from hrseg.text import columns
 
 Progress = Callable[[int], Callable[[int], None]]
 
@@ -123,7 +123,7 @@ class Stats:
                 share = numbers.pixels[name] / max(1, numbers.pixels.total())
                 row += [percent(share), f"{numbers.holding[name]:,}"]
             rows.append(row)
-        return columns(rows)
+        return columns(rows, indent="  ")
 
 
 def stats(

@@ -15,6 +15,7 @@ import numpy as np
 from hrseg.errors import DataError
 from hrseg.evaluation.ledger import Ledger, parts
 from hrseg.shares import score
+from hrseg.text import columns
 
 DRAWS = 2000
 
@@ -37,20 +38,14 @@ class Difference:
     p: float
     classes: np.ndarray
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
 
-
-def compare(model: Ledger, other: Ledger, *, draws: int = DRAWS, seed: int = 0) -> Difference:
+def compare(model: Ledger, other: Ledger, *, draws: int = DRAWS) -> Difference:
     """Compare two models on the images they share.
 
     Args:
         model: Of the model that may be better.
         other: Of the one it is compared with.
         draws: Bootstrap samples.
-        seed: Decides the draws.
 
     Raises:
         DataError: Other classes, other pixels of an image's mask, or no common image.
@@ -60,11 +55,11 @@ def compare(model: Ledger, other: Ledger, *, draws: int = DRAWS, seed: int = 0) 
         >>> good = Ledger(("a", "b"), ("x", "y"), np.array([[[9, 1], [1, 9]]] * 2))
         >>> bad = Ledger(("a", "b"), ("x", "y"), np.array([[[5, 5], [5, 5]]] * 2))
         >>> result = compare(good, bad)
-        >>> round(result.miou, 3), result.is_clear
+        >>> round(result.miou, 3), result.low > 0
         (0.485, True)
     """
     model, other = pair(model, other)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     count = len(model.names)
     weights = generator.multinomial(count, np.full(count, 1 / count), size=draws)  # (draws, N)
     differences = _mious(model, weights) - _mious(other, weights)
@@ -80,9 +75,9 @@ def compare(model: Ledger, other: Ledger, *, draws: int = DRAWS, seed: int = 0) 
     )
 
 
-def interval(model: Ledger, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+def interval(model: Ledger, *, draws: int = DRAWS) -> tuple[float, float]:
     """Return the 95 % interval of one model's mIoU over the draw of the images."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     count = len(model.names)
     weights = generator.multinomial(count, np.full(count, 1 / count), size=draws)
     low, high = np.quantile(_mious(model, weights), [0.025, 0.975])
@@ -116,15 +111,12 @@ def pair(model: Ledger, other: Ledger) -> tuple[Ledger, Ledger]:
     return model, other
 
 
-def table(
-    ledgers: Sequence[Ledger], *, draws: int = DRAWS, seed: int = 0
-) -> list[dict[str, object]]:
+def table(ledgers: Sequence[Ledger], *, draws: int = DRAWS) -> list[dict[str, object]]:
     """Return one row per model: mIoU with its interval, and the difference to the first model.
 
     Args:
         ledgers: The first one is what the others are compared with.
         draws: Bootstrap samples.
-        seed: Decides the draws.
 
     Raises:
         DataError: As for `compare`.
@@ -133,7 +125,7 @@ def table(
     names = [n for n in ledgers[0].names if all(n in set(ledger.names) for ledger in ledgers[1:])]
     for index, ledger in enumerate(ledgers):
         ledger = ledger.take(names) if names else ledger
-        low, high = interval(ledger, draws=draws, seed=seed)
+        low, high = interval(ledger, draws=draws)
         row: dict[str, object] = {
             "model": ledger.model,
             "images": len(ledger.names),
@@ -142,7 +134,7 @@ def table(
             "high": high,
         }
         if index:
-            result = compare(ledger, ledgers[0], draws=draws, seed=seed)
+            result = compare(ledger, ledgers[0], draws=draws)
             row |= {
                 "difference": result.miou,
                 "difference_low": result.low,
@@ -180,11 +172,7 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
             line.append(" to ".join(_signed(end) for end in ends))
             line.append("< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}")
         lines.append(line + [""] * (len(lines[0]) - len(line)))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    said = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    ]
+    said = columns(lines)
     if len(rows) == 2:
         changes = sorted(rows[1]["classes"].items(), key=lambda item: -abs(item[1]))
         listed = ", ".join(f"{name} {_signed(value)}" for name, value in changes[:6])

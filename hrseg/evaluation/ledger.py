@@ -53,12 +53,6 @@ class Ledger:
         """Return the scores of all images together."""
         return scores(torch.from_numpy(self.matrices.sum(axis=0)))
 
-    def image_ious(self) -> np.ndarray:
-        """Return the IoU of each class in each image; nan where an image has neither. Shape: (N, K)."""
-        hits, truth, found = parts(self.matrices)
-        union = truth + found - hits
-        return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
-
     def take(self, names: Sequence[str]) -> "Ledger":
         """Return the ledger of some images, in the given order."""
         place = {name: index for index, name in enumerate(self.names)}

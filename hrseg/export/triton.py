@@ -12,7 +12,7 @@ _TYPES: dict[str, tuple[str, str]] = {
 }
 
 
-def config_text(name: str, outputs: Sequence[str], labels: LabelSet, batch: int = 8) -> str:
+def config_text(name: str, outputs: Sequence[str], labels: LabelSet) -> str:
     """Write config.pbtxt.
 
     Requests with images of one size are batched by the server; sizes may differ between requests.
@@ -21,7 +21,6 @@ def config_text(name: str, outputs: Sequence[str], labels: LabelSet, batch: int 
         name: Of the model, and of its folder.
         outputs: What the file gives.
         labels: The classes; their names go into labels.txt.
-        batch: Images that the server may run together.
     """
     rows = []
     for output in outputs:
@@ -32,7 +31,7 @@ def config_text(name: str, outputs: Sequence[str], labels: LabelSet, batch: int 
         (
             f'name: "{name}"',
             'backend: "onnxruntime"',
-            f"max_batch_size: {batch}",
+            "max_batch_size: 8",
             f'input [\n  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }}\n]',
             "output [\n" + ",\n".join(rows) + "\n]",
             "dynamic_batching { max_queue_delay_microseconds: 2000 }",

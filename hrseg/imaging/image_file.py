@@ -73,7 +73,6 @@ class ImageFile:
     bands: tuple[int, ...] | None = None
     format: str = ""
     orientation: int = 1
-    _masked = False
 
     def __init__(self) -> None:
         self._notes: list[str] = []
@@ -83,11 +82,6 @@ class ImageFile:
     def notes(self) -> tuple[str, ...]:
         """Sentences for the user; some are known only after all rows were read."""
         return (*self._notes, *self._note_of_range())
-
-    @property
-    def marks_nodata(self) -> bool:
-        """Whether the file can say which pixels have no data."""
-        return self._masked or self.layout.nodata is not None or self.layout.alpha is not None
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return pixels as the network sees them, and where they are valid; None: everywhere.

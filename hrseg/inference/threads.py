@@ -9,12 +9,14 @@ _CPUS = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def settle_threads() -> int:
-    """Let torch use the physical cores, unless OMP_NUM_THREADS says how many; return the number of threads.
+def settle_threads(threads: int | None = None) -> int:
+    """Let torch use so many threads, else as OMP_NUM_THREADS says, else the physical cores; return the number.
 
     Two threads on one core share its arithmetic and get in each other's way; a container's quota is kept.
     """
-    if not os.environ.get("OMP_NUM_THREADS"):
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif not os.environ.get("OMP_NUM_THREADS"):
         wanted = usable_cores()
         if wanted < torch.get_num_threads():
             torch.set_num_threads(wanted)

@@ -13,8 +13,8 @@ import torch
 
 from hrseg.errors import DataError
 from hrseg.imaging import to_tensor
-from hrseg.inference.blending import Blend, blend_weights
-from hrseg.inference.grid import OVERLAP, Grid, Size, Span, plan_windows
+from hrseg.inference.blending import blend_weights
+from hrseg.inference.grid import Grid, Size, Span
 from hrseg.inference.prepare import LogitsFunction
 
 Block = tuple[int, int, torch.Tensor]
@@ -86,41 +86,6 @@ def _checked(size: Size) -> Size:
     if not size[0] * size[1]:
         raise DataError(f"The image is {size[0]} x {size[1]}; it has no pixels to label.")
     return size
-
-
-def sliding_window(
-    logits_fn: LogitsFunction,
-    image: torch.Tensor,
-    window: Size,
-    overlap: float = OVERLAP,
-    batch: int | None = None,
-    *,
-    stride: Size | None = None,
-    blend: Blend = "gaussian",
-) -> torch.Tensor:
-    """Blend the logits of overlapping windows into one map.
-
-    Args:
-        logits_fn: Any callable mapping (n, bands, h, w) to (n, K, h, w).
-        image: Normalised.
-        window: See `grid.plan_windows`, as all that follow.
-        overlap: Shared fraction of neighbouring windows.
-        batch: Windows run at once.
-        stride: (height, width) between windows in pixels.
-        blend: How windows share a pixel.
-
-    Shape:
-        image (N, bands, H, W) → (N, K, H, W)
-
-    Raises:
-        ConfigError: A window, overlap or stride that cannot work.
-        DataError: The image has no pixels.
-
-    Source: the official multi-scale inference averages overlaps equally; other blends are ours.
-    """
-    source = TensorSource(image)
-    grid = plan_windows(source.size, window, overlap, stride=stride, blend=blend, batch=batch)
-    return whole_map(window_blocks(logits_fn, source, grid), source.size)
 
 
 def whole_map(blocks: Iterable[Block], size: Size) -> torch.Tensor:

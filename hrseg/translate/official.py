@@ -16,8 +16,6 @@ from hrseg.translate.entries import Entries
 from hrseg.translate.networks import Stage, backbone_of
 from hrseg.translate.recipe import Recipe
 
-NAME = "an official HRNet yaml"
-
 DATASETS = {
     "cityscapes": ("cityscapes", "none"),
     "pascal_ctx": ("pascal_context", "short_side"),

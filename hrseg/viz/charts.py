@@ -24,7 +24,6 @@ def curves(
     title: str,
     x_title: str,
     note: str = "",
-    size: tuple[float, float] = (640, 380),
 ) -> np.ndarray:
     """Draw curves in per cent, each named at its end.
 
@@ -34,12 +33,11 @@ def curves(
         title: Headline.
         x_title: What the places are.
         note: A second line under the headline.
-        size: (width, height) in a page's pixels.
 
     Shape:
         → uint8 (H, W, 3)
     """
-    width, height = size
+    width, height = 640.0, 380.0
     sheet = Canvas(width, height, texts=[title, x_title, *series, *ticks])
     names = max(sheet.width_of(name) for name in series)
     left, right, top, bottom = 52.0, width - names - 64, 64.0, height - 52

@@ -38,10 +38,6 @@ COLUMNS = (
     ),
     *("score", "protocol", "url", "sha256", "size", "licence", "data_terms", "reference"),
 )
-ELSEWHERE = (
-    "Checkpoints that exist on OneDrive, Baidu or Google Drive only (the files of the official master and pytorch-v1.1 "
-    "branches, most official ImageNet files) have no stable address and no row: fetch them by hand and import the file."
-)
 
 
 @dataclass(frozen=True)

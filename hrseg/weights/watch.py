@@ -39,16 +39,15 @@ class Watcher:
 class LogWatcher(Watcher):
     """Plain lines in the log: the start, each tenth or half minute, the end."""
 
-    def __init__(self, every: float = 30.0) -> None:
-        self._every = every
+    def __init__(self) -> None:
         self._name, self._done, self._total = "", 0, 0
-        self._tenth, self._spoken, self._began = 0, 0.0, 0.0
+        self._tenth, self._spoken = 0, 0.0
 
     def start(self, name: str, done: int, total: int | None) -> None:
         """Say what is fetched and how much it is."""
         self._name, self._done, self._total = name, done, total or 0
         self._tenth = 10 * done // self._total if self._total else 0
-        self._began = self._spoken = time.monotonic()
+        self._spoken = time.monotonic()
         of = f" of {megabytes(self._total)}" if self._total else ""
         what = f"going on after {megabytes(done)}{of}" if done else f"fetching{of[3:]}"
         log.info("%s: %s", name, what)
@@ -58,7 +57,7 @@ class LogWatcher(Watcher):
         self._done += count
         tenth = 10 * self._done // self._total if self._total else self._tenth
         now = time.monotonic()
-        if tenth > self._tenth or now - self._spoken > self._every:
+        if tenth > self._tenth or now - self._spoken > 30:
             self._tenth, self._spoken = tenth, now
             part = f" ({100 * self._done // self._total} %)" if self._total else ""
             log.info("%s: %s%s", self._name, megabytes(self._done), part)

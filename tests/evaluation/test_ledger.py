@@ -13,13 +13,6 @@ def test_scores_are_those_of_the_sum():
     assert LEDGER.scores()["iou"].tolist() == pytest.approx([5 / 6, 4 / 5])
 
 
-def test_ious_of_an_image_leave_out_what_it_lacks():
-    ious = LEDGER.image_ious()
-    assert ious[0].tolist() == pytest.approx([3 / 4, 4 / 5])
-    assert ious[1, 0] == 1
-    assert np.isnan(ious[1, 1])
-
-
 def test_a_ledger_comes_back_from_its_file(tmp_path):
     LEDGER.save(tmp_path / "l.npz")
     back = read_ledger(tmp_path / "l.npz")

@@ -255,8 +255,6 @@ def test_pixels_without_data_are_told_however_the_file_says_it(tmp_path, way, dt
     assert np.array_equal(found.valid, valid)
     assert np.array_equal(by_rows(path)[1], valid)
     assert np.array_equal(load_image(path, bands=(2, 0)).valid, valid)
-    with open_image(path) as opened:
-        assert opened.marks_nodata
     content = path.read_bytes()
     if way not in ("sidecar mask", "aux.xml"):
         assert np.array_equal(load_image(content).valid, valid)
@@ -265,8 +263,6 @@ def test_pixels_without_data_are_told_however_the_file_says_it(tmp_path, way, dt
 def test_without_a_word_all_pixels_are_valid(tmp_path):
     path = raster(tmp_path / "a.tif", half_empty()[0])
     assert load_image(path).valid is None
-    with open_image(path) as opened:
-        assert not opened.marks_nodata
 
 
 def test_near_infrared_marked_as_opacity_is_a_band_and_feathered_edges_are_opacity(tmp_path):

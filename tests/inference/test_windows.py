@@ -4,14 +4,19 @@ import torch
 
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import to_tensor
-from hrseg.inference.grid import plan_windows
+from hrseg.inference.grid import OVERLAP, plan_windows
 from hrseg.inference.windows import (
     PixelSource,
     TensorSource,
-    sliding_window,
     whole_map,
     window_blocks,
 )
+
+
+def sliding_window(logits_fn, image, window, overlap=OVERLAP, batch=None, **options):
+    source = TensorSource(image)
+    grid = plan_windows(source.size, window, overlap, batch=batch, **options)
+    return whole_map(window_blocks(logits_fn, source, grid), source.size)
 
 
 def identity(image):

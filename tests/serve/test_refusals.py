@@ -15,6 +15,7 @@ from PIL import Image
 from hrseg.errors import ConfigError
 from hrseg.serve.limits import Limits
 from hrseg.serve.token import VARIABLE, read_token
+from tests.imaging.test_rasters import ITSELF, SIDECARS, Server, hostile
 from tests.serve.conftest import Served, file_of, picture
 
 
@@ -320,3 +321,17 @@ def test_other_kinds_of_images_are_taken(served: Served) -> None:
     ):
         assert served.predict(content).status_code == 200
     assert served.predict(file_of(np.zeros((1, 1), np.uint8))).status_code == 200
+
+
+@pytest.mark.parametrize("kind", [*SIDECARS, *ITSELF])
+def test_a_raster_that_names_addresses_makes_the_server_ask_nobody(served, tmp_path, kind):
+    with Server() as server:
+        address = f"/vsicurl/{server.address}/a.tif"
+        path = tmp_path / "x.tif"
+        if kind in ITSELF:
+            path.write_text(ITSELF[kind](address))
+        else:
+            hostile(tmp_path, kind, address)
+        answer = served.predict(path.read_bytes())
+        assert answer.status_code == (415 if kind in ITSELF else 200)
+        assert server.asked == []

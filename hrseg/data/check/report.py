@@ -2,12 +2,13 @@
 
 import shlex
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hrseg.data.check.result import ClassRow, Result, counted
 from hrseg.shares import percent
+from hrseg.text import columns
 
 MOST_ROWS = 40
 """Values shown in a table on the terminal; the page and JSON have all."""
@@ -62,24 +63,11 @@ def _classes(result: Result, style: Style) -> str:
         name = one.name if one.role == "class" else f"({one.name or one.role})"
         shares = [percent(one.by_split.get(split, 0)) for split in by_split]
         rows.append((one.value, name, percent(one.share), *shares, f"{one.images:,}", one.first))
-    lines = columns(rows, left=(1, len(rows[0]) - 1))
+    lines = columns(rows, left=(1, len(rows[0]) - 1), indent="  ")
     lines[0] = style(lines[0], "2")
     if len(result.classes) > MOST_ROWS:
         lines.append(f"  … {len(result.classes) - MOST_ROWS} more (--json or --html shows all)")
     return "\n".join([style("Values of the masks", "1"), *lines])
-
-
-def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
-    """Set cells below each other: these columns to the left, the others to the right."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = (
-            c.ljust(w) if i in left else c.rjust(w)
-            for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append(f"  {'  '.join(cells)}".rstrip())
-    return lines
 
 
 def _chosen(rows: tuple[ClassRow, ...]) -> list[ClassRow]:

@@ -10,6 +10,7 @@ from hrseg.data.convert.classes import BACKGROUND, DROP, IGNORE, Plan
 from hrseg.data.convert.parts import Order, Source
 from hrseg.data.labels import IGNORE_INDEX
 from hrseg.shares import percent
+from hrseg.text import columns
 
 _ORDERS = {
     "file": "Where objects overlap, the one that comes later in the file lies on top.",
@@ -88,7 +89,7 @@ class Report:
         """Return the screen that says it."""
         splits = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
         lines = [f"{self.path} ({self.tool}) → {self.out}: {splits}", ""]
-        lines += _table(self._rows())
+        lines += columns(self._rows(), left=(0, 2), indent="  ")
         lines.append("")
         if not self._drawn_nothing:
             lines.append(_ORDERS[self.order])
@@ -165,16 +166,3 @@ def listed(aside: Counter[str]) -> str:
         f"{', …' * (count > len(places.get(what, [''] * count)))})"
         for what, count in sorted((+aside).items())
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = (0, 2)
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

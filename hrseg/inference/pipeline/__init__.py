@@ -67,8 +67,6 @@ class Pipeline:
         options: What their writers may be told.
         video: Whether the overlays of each clip become one video.
         batch: Pictures of one size that share a pass; None takes what suits the device.
-        readers: Threads that decode; None takes half as many as there are cores.
-        writers: Threads that write; likewise.
         covers: Tells whether a file is one of the pictures, which no result may overwrite.
         max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
         huge: Does that; `huge.segment_huge` with options.
@@ -83,8 +81,6 @@ class Pipeline:
         *,
         video: bool = False,
         batch: int | None = None,
-        readers: int | None = None,
-        writers: int | None = None,
         covers: Callable[[Path], bool] = lambda path: False,
         max_memory: int | None = None,
         huge: Callable[..., HugeResult] = segment_huge,
@@ -94,7 +90,7 @@ class Pipeline:
         self._used = used_memory()  # before any picture
         self.chosen = batch
         self.batch = batch or AT_ONCE.get(predictor.device.type, 1)
-        self._counts = readers or helpers(), writers or helpers()
+        self._threads = helpers()  # that decode, and as many that write
         self._films = Films(out) if video else None
 
     def run(self, pictures: Iterable[Picture]) -> Iterator[FileResult]:
@@ -105,12 +101,10 @@ class Pipeline:
         Raises:
             DataError: A result would overwrite a picture, or the folder cannot be written.
         """
-        self._line: Line[Waiting | BaseException | None] = Line(
-            self._counts[0] + max(2, self.batch)
-        )
+        self._line: Line[Waiting | BaseException | None] = Line(self._threads + max(2, self.batch))
         self._budget, self._broken = Budget(HELD_PIXELS if self.max_memory is None else 0), False
-        self._readers = Pool(self._counts[0], "hrseg-read")
-        self._writers = Pool(self._counts[1], "hrseg-write")
+        self._readers = Pool(self._threads, "hrseg-read")
+        self._writers = Pool(self._threads, "hrseg-write")
         self._failure: BaseException | None = None
         feeder = Pool(1, "hrseg-feed")
         feeder.submit(self._feed, pictures)
@@ -119,7 +113,7 @@ class Pipeline:
         try:
             for block in self._blocks():
                 pending.extend(self._look(block))
-                most = 2 * (self._counts[1] + self.batch)
+                most = 2 * (self._threads + self.batch)
                 while pending and (
                     pending[0].done() or len(pending) > most or self._budget.over or self._broken
                 ):
