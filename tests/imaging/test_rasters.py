@@ -165,6 +165,28 @@ def test_sixteen_bit_rgb_equals_its_eight_bit_twin(tmp_path, kind):
     assert load_image(path).notes == ()
 
 
+def test_sixteen_bit_cmyk_is_within_two_of_its_eight_bit_twin(tmp_path):
+    image = np.dstack([rgb(), rgb()[..., :1] // 3])
+    Image.fromarray(image, "CMYK").save(tmp_path / "8.tif")
+    path = raster(tmp_path / "a.tif", image.astype(np.uint16) * 257, photometric="CMYK")
+    expected = read_image(tmp_path / "8.tif").astype(int)
+    assert np.abs(read_image(path) - expected).max() <= 2
+    assert np.abs(by_rows(path)[0] - expected).max() <= 2
+
+
+def test_jpeg_inside_a_tiff_has_pillows_brightness(tmp_path):
+    """GDAL's libjpeg and Pillow's enlarge halved colors in two ways; brightness is not halved."""
+    image = np.array(Image.fromarray(rgb()).resize((160, 128), Image.Resampling.BICUBIC))
+    path = tmp_path / "a.tif"
+    Image.fromarray(image).convert("YCbCr").save(path, compression="jpeg", quality=90)
+    with Image.open(path) as file:
+        expected = file.convert("RGB")
+    found = Image.fromarray(read_image(path))
+    luma = [np.array(one.convert("L"), int) for one in (found, expected)]
+    assert np.abs(luma[0] - luma[1]).max() <= 3
+    assert np.array_equal(by_rows(path)[0], found)
+
+
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("bits", [9, 10, 12, 14])
 def test_bits_come_from_the_file_or_the_option_and_else_a_note_says_it(tmp_path, bits, bands):

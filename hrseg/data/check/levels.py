@@ -39,6 +39,10 @@ def find_levels(
     """
     values = sorted(seen, key=lambda value: -seen[value].pixels)
     solid = [value for value in values if value in told or _has_areas(seen[value])]
+    if (
+        solid and not of_colors
+    ):  # a top value salted with its neighbor has no areas left, and is meant
+        solid += [top for top in TOPS if top in seen and top not in solid and top - 1 in seen]
     if len(values) <= _MOST:
         solid = [v for v in solid if v in told or not _is_step_off(v, solid, seen, of_colors)]
         solid = solid or _commonest(seen, values, of_colors)

@@ -42,7 +42,8 @@ def read_lists(root: Path, files: Sequence[Named]) -> Lists:
             continue
         try:
             lines = list_lines(path)
-        except OSError:
+        except OSError as error:
+            found.notes.append(f"{path.relative_to(root)} cannot be read: {error.strerror}.")
             continue
         split = folder_words(told[1])[1]
         rows = [words for line in lines if (words := list_words(line))]

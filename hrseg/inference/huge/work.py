@@ -90,7 +90,6 @@ def segment_huge(
     Raises:
         ConfigError: A kind that large images do not have, or a protocol that needs the image whole.
         DataError: The image cannot be read, does not fit the limit, or a result cannot be written.
-        MissingExtraError: A package that reads or writes this format is not installed.
     """
     start = time.perf_counter()
     path, target = Path(path), Path(target)

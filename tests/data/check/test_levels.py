@@ -51,6 +51,7 @@ DAMAGES = {
     **{f"resized {f}": lambda image, f=f: resized(image, f) for f in (0.5, 1.5)},
     **{f"JPEG {q}": lambda image, q=q: saved_as_jpeg(image, q) for q in (75, 95, 100)},
     "noise": lambda image: noisy(image, 0.05),
+    "much noise": lambda image: noisy(image, 0.6),
 }
 LEVELS = {
     "0 255": [0, 255],
