@@ -35,7 +35,7 @@ def hrseg_pretrained(model: str | None = None) -> Any:
     Args:
         model: A checkpoint, a release, a tag, hf:org/name, or None for the model that ships.
     """
-    from hrseg.inference.opening import open_model
+    from hrseg.inference.load_model import open_model
 
     return open_model(model).network
 

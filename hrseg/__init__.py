@@ -10,20 +10,20 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Config": "hrseg.config",
-    "ConfusionMatrix": "hrseg.metrics",
+    "ConfusionMatrix": "hrseg.metrics.confusion",
     "HrsegError": "hrseg.errors",
-    "LabelSet": "hrseg.data.labels",
+    "LabelSet": "hrseg.labels",
     "Prediction": "hrseg.inference.predictor",
     "Predictor": "hrseg.inference.predictor",
     "SegmentationData": "hrseg.data.datamodule",
-    "SegmentationTask": "hrseg.task",
+    "SegmentationTask": "hrseg.training.task",
     "create_model": "hrseg.models",
-    "from_pretrained": "hrseg.runtime",
+    "from_pretrained": "hrseg.inference.predict_files",
     "list_models": "hrseg.models",
     "list_weights": "hrseg.weights.catalog",
     "load_config": "hrseg.config",
     "load_weights": "hrseg.weights",
-    "open_predictor": "hrseg.runtime",
+    "open_predictor": "hrseg.inference.predict_files",
     "overlay": "hrseg.viz",
 }
 """Promised name → the module that holds it."""
@@ -33,13 +33,13 @@ __all__ = sorted([*_HOME, "__version__"])
 if TYPE_CHECKING:
     from hrseg.config import Config, load_config
     from hrseg.data.datamodule import SegmentationData
-    from hrseg.data.labels import LabelSet
     from hrseg.errors import HrsegError
+    from hrseg.inference.predict_files import from_pretrained, open_predictor
     from hrseg.inference.predictor import Prediction, Predictor
-    from hrseg.metrics import ConfusionMatrix
+    from hrseg.labels import LabelSet
+    from hrseg.metrics.confusion import ConfusionMatrix
     from hrseg.models import create_model, list_models
-    from hrseg.runtime import from_pretrained, open_predictor
-    from hrseg.task import SegmentationTask
+    from hrseg.training.task import SegmentationTask
     from hrseg.viz import overlay
     from hrseg.weights import load_weights
     from hrseg.weights.catalog import list_weights

@@ -7,7 +7,10 @@ prints it as one paragraph and exits with 2; any other exception is a bug of our
 import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class HrsegError(Exception):
@@ -117,3 +120,113 @@ def _of_library(error: BaseException) -> bool:
     while trace is not None:
         where, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
     return not _LIBRARIES.isdisjoint({module.partition(".")[0], where.partition(".")[0]})
+
+
+_UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file name that are not UTF-8
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as text that every file can hold; bytes that are not UTF-8 are escaped.
+
+    Example:
+        >>> path_text("a/ü.png"), path_text("a/\udcff.png")
+        ('a/ü.png', 'a/\\xff.png')
+    """
+    return _UNWRITABLE.sub(_escape, os.fspath(path))
+
+
+def name_text(name: str) -> str:
+    """Return a name for results in which "_" stands for each such byte and each control character."""
+    return re.sub(r"[\n\t]", "_", _CONTROL.sub("_", name))
+
+
+def printable(text: object, lines: bool = False) -> str:
+    r"""Escape what would move the cursor, color, reorder or end a terminal's line.
+
+    Args:
+        text: With names from archives, tables or files of others.
+        lines: Whether line breaks are meant.
+
+    Example:
+        >>> printable("a\x1b[31m\nb"), printable("x\ny", lines=True)
+        ('a\\u001b[31m\\u000ab', 'x\ny')
+    """
+    escaped = _CONTROL.sub(_escape, str(text))
+    return escaped if lines else escaped.replace("\n", "\\u000a").replace("\t", " ")
+
+
+def columns(
+    rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = ""
+) -> list[str]:
+    """Set cells below each other, these columns to the left, the others to the right; return the lines.
+
+    Example:
+        >>> columns([["class", "IoU"], ["sky", "80.0"]])
+        ['class   IoU', 'sky    80.0']
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        pairs = enumerate(zip(row, widths, strict=True))
+        cells = [cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in pairs]
+        lines.append(indent + "  ".join(cells).rstrip())
+    return lines
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def percent(share: float) -> str:
+    """Write a share so that what is rare does not look absent.
+
+    Example:
+        >>> percent(0.4567), percent(0.00012), percent(1e-7), percent(0)
+        ('45.7 %', '0.012 %', '< 0.001 %', '0 %')
+    """
+    if 0 < share < 1e-5:
+        return "< 0.001 %"
+    return f"{100 * share:.1f} %" if share >= 0.001 else f"{100 * share:.2g} %"
+
+
+def score(fraction: float, digits: int = 2) -> str:
+    """Write a score in per cent without the sign; "-" where it is not defined.
+
+    Example:
+        >>> score(0.80912), score(float("nan")), score(0.5, 1)
+        ('80.91', '-', '50.0')
+    """
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.{digits}f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration with three digits.
+
+    Example:
+        >>> seconds_text(0.0234), seconds_text(0.2), seconds_text(1.6), seconds_text(75)
+        ('23.4 ms', '200 ms', '1.60 s', '75.0 s')
+    """
+    return f"{three_digits(seconds)} s" if seconds >= 1 else f"{three_digits(1000 * seconds)} ms"
+
+
+def three_digits(value: float) -> str:
+    """Write a number with three digits and no exponent.
+
+    Example:
+        >>> [three_digits(value) for value in (0.01234, 1.2345, 12.345, 123.45, 1234.5)]
+        ['0.0123', '1.23', '12.3', '123', '1,234']
+    """
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+
+
+def list_unreadable(broken: Sequence[str]) -> list[str]:
+    """Return lines that say which files could not be read."""
+    if not broken:
+        return []
+    head = f"{len(broken):,} file{'s' * (len(broken) != 1)} could not be read:"
+    more = [f"  and {len(broken) - 9:,} more (--json lists them all)"] * (len(broken) > 9)
+    return ["", head, *(f"  {text}" for text in broken[:9]), *more]

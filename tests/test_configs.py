@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hrseg.building import build_run
-from hrseg.building.network import build_network
 from hrseg.config import PACKAGED_CONFIGS, load_config
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.synthetic import write_scenes
+from hrseg.labels import load_labels
+from hrseg.training.build import build_network, build_run
 
 RECIPES = sorted(path.stem for path in PACKAGED_CONFIGS.glob("*.yaml"))
 SMALL = "hrnet_w18_small_v1"

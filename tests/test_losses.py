@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from hrseg.errors import ConfigError, DataError
-from hrseg.losses import WeightedSum
-from hrseg.losses.class_weights import CITYSCAPES_WEIGHTS, class_weights_from_counts
+from hrseg.losses import CITYSCAPES_WEIGHTS, WeightedSum, class_weights_from_counts
 from hrseg.losses.terms import LOSSES, cross_entropy, dice, focal, lovasz, ohem
 
 NAMES = sorted(LOSSES)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from hrseg.building.data import build_data
 from hrseg.config import PACKAGED_CONFIGS, Config, config_to_dict, list_recipes, load_config
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.transforms import scales
 from hrseg.inference.protocols import PROTOCOLS
+from hrseg.labels import load_labels
+from hrseg.training.build import build_data
 from hrseg.weights.catalog import rows
 from tools.recipes_page import PAGE, page
 

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from hrseg.text import name_text, path_text, printable
+from hrseg.errors import name_text, path_text, printable
 
 CONTROLS = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Zl", "Zp")]
 TURNING = [chr(i) for i in range(0x202A, 0x202F)] + [chr(i) for i in range(0x2066, 0x206A)]

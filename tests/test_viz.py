@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.data.labels import Label, LabelSet, load_labels
 from hrseg.errors import DataError
+from hrseg.labels import Label, LabelSet, load_labels
 from hrseg.viz import (
     class_shares,
     colourise,

@@ -15,7 +15,7 @@ NEEDED = (
     "hrseg/py.typed",
     "hrseg/configs/base/optim_sgd_poly.yaml",
     "hrseg/configs/studies/family.yaml",
-    "hrseg/data/tables/cityscapes.csv",
+    "hrseg/labels/builtin/cityscapes.csv",
     "hrseg/export/examples/segment.cpp",
     "hrseg/export/examples/segment.mjs",
     "hrseg/serve/page/index.html",

@@ -35,10 +35,10 @@ Sample = Callable[[Path, Path], Any]
 def ours(colours: bool, cache: str | None = None) -> Sample:
     """Make hrseg's pipeline: what its loader processes do, to the normalised float32 tensor."""
     from hrseg.data.dataset import SegmentationDataset, read_pair
-    from hrseg.data.labels import load_labels
     from hrseg.data.layouts import Pair
+    from hrseg.data.sampling import prepare_worker
     from hrseg.data.transforms import train_recipe
-    from hrseg.data.workers import prepare_worker
+    from hrseg.labels import load_labels
 
     prepare_worker()
     read: Any = read_pair
@@ -69,7 +69,7 @@ def plain(colours: bool) -> Sample:
     from albumentations.pytorch import ToTensorV2
     from PIL import Image
 
-    from hrseg.data.labels import load_labels
+    from hrseg.labels import load_labels
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from hrseg.inference.prepare import prepare
-from hrseg.kernels.head import using
-from hrseg.kernels.labels import labels_from_logits
 from hrseg.losses import WeightedSum
 from hrseg.models import create_model
 from hrseg.models.blocks import resize_logits
+from hrseg.ops.argmax import labels_from_logits
+from hrseg.ops.fused_head import using
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Pair = tuple[str, Callable[[], Any], Callable[[], Any]]

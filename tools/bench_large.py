@@ -1,4 +1,4 @@
-"""Time and peak memory of `hrseg.inference.huge` against the size of the image, each size in a process of its own.
+"""Time and peak memory of `hrseg.inference.large` against the size of the image, each size in a process of its own.
 
     python -m tools.bench_large --sizes 5000 10000 20000 --max-memory 1.5G > table.md
     python -m tools.bench_large --sizes 5000 10000 20000 --width 5000 --max-memory 1.5G
@@ -81,7 +81,7 @@ def measure(image: Path, model: str | None, max_memory: str, out: Path) -> dict[
     """Segment one image in this process."""
     import torch
 
-    from hrseg.inference.huge import parse_size, segment_huge
+    from hrseg.inference.large import parse_size, segment_huge
     from hrseg.inference.predictor import Predictor
 
     torch.set_num_threads(1)
@@ -133,9 +133,8 @@ def bench(
 def agree(source: Path, model: str | None, precision: str) -> None:
     """Print how much of a mask stays as it is in one piece."""
     from hrseg.imaging import read_image, to_tensor
-    from hrseg.inference.blending import BLENDS
-    from hrseg.inference.grid import plan_windows
     from hrseg.inference.predictor import Predictor
+    from hrseg.inference.window_grid import BLENDS, plan_windows
     from hrseg.inference.windows import TensorSource, whole_map, window_blocks
 
     predictor = Predictor(model, device="cpu", precision=precision)

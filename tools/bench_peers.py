@@ -25,11 +25,11 @@ import torch
 from hrseg.benchmark.models import pictures
 from hrseg.benchmark.results import describe, paired_ratio
 from hrseg.benchmark.timing import matrix_ceiling
+from hrseg.errors import seconds_text
 from hrseg.imaging import write_atomic
+from hrseg.inference.backends import usable_cores
 from hrseg.inference.prepare import resolve_device
-from hrseg.inference.threads import usable_cores
 from hrseg.models import create_model
-from hrseg.shares import seconds_text
 from tests.reference.seeded import seeded_state
 from tools.peers import CLASSES, Job
 

@@ -28,9 +28,9 @@ from hrseg.data.street import scene
 from hrseg.imaging import to_tensor, write_image
 from hrseg.inference.outputs import needed_maps, write_all
 from hrseg.inference.pipeline import AT_ONCE
+from hrseg.inference.predict_files import open_predictor, predict_files
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.sources import open_sources
-from hrseg.runtime import open_predictor, predict_files
 
 Block = Callable[[], None]
 

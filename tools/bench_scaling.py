@@ -33,9 +33,9 @@ from hrseg.benchmark.models import (
 )
 from hrseg.benchmark.timing import hand_back, resident
 from hrseg.imaging import to_tensor, write_atomic, write_image
+from hrseg.inference.backends import settle_threads
 from hrseg.inference.prepare import prepare, resolve_device
 from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.threads import settle_threads
 from hrseg.inference.tta import Scorer
 from tools.scaling_figure import Panel, figure
 
@@ -126,8 +126,8 @@ def _workers(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     from torch.utils.data import DataLoader
 
     from hrseg.data.datamodule import SegmentationData
+    from hrseg.data.sampling import prepare_worker
     from hrseg.data.synthetic import write_scenes
-    from hrseg.data.workers import prepare_worker
 
     with tempfile.TemporaryDirectory(prefix="hrseg-scaling-") as root:
         write_scenes(root, "cityscapes", {"train": 16, "val": 1}, (512, 1024))

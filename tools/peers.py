@@ -140,7 +140,7 @@ def _timm(job: Job) -> Peer:
     """Run timm's branches, whose fusions enlarge by repeating pixels, under our head in its plain form."""
     import timm
 
-    from hrseg.kernels.head import using
+    from hrseg.ops.fused_head import using
     from tools.references.timm_hub import NAMES
 
     nearest = ours(job, "nearest").to(job.device)
@@ -170,7 +170,7 @@ def _torch() -> str:
 
 
 def _eager(job: Job) -> Peer:
-    from hrseg.kernels.head import using
+    from hrseg.ops.fused_head import using
 
     network = ours(job).to(job.device)
 
@@ -217,7 +217,7 @@ def _labels_only(job: Job) -> None:
 def _onnxruntime(job: Job) -> Peer:
     import onnxruntime
 
-    from hrseg.export.runtimes import OnnxRunner
+    from hrseg.inference.exported import OnnxRunner
 
     _labels_only(job)
     runner = OnnxRunner(_file(job), cpu=job.device == "cpu")

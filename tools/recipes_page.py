@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hrseg.config import PACKAGED_CONFIGS, Config, load_config
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.imaging import write_atomic
+from hrseg.labels import load_labels
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 SOURCES = {

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hrseg.inference.opening import open_model
-from hrseg.train.evaluation import evaluate
+from hrseg.evaluation.validate import evaluate
+from hrseg.inference.load_model import open_model
 from hrseg.weights import write_release
 
 PACKAGED = Path(__file__).parents[1] / "hrseg" / "weights" / "packaged"

@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.building.network import build_network
 from hrseg.config import load_config
-from hrseg.data.labels import load_labels
 from hrseg.imaging import write_atomic
+from hrseg.labels import load_labels
 from hrseg.models import create_model
+from hrseg.training.build import build_network
 from hrseg.weights import load_weights
-from hrseg.weights.importer import Foreign, read_foreign
+from hrseg.weights.convert import Foreign, read_foreign
 from hrseg.weights.load import load_translated
 from tests.reference.seeded import NUM_CLASSES, SIZES, seeded_image, seeded_state
 from tools.references.cases import SOURCES, Case, cases

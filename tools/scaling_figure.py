@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hrseg.shares import three_digits
+from hrseg.errors import three_digits
 from hrseg.viz.canvas import BLUE, ORANGE, Canvas
-from hrseg.viz.lettering import HAIRLINE, QUIET, Color
+from hrseg.viz.text import HAIRLINE, QUIET, Color
 
 WIDTH, HEIGHT = 860, 340
 TOP, BOTTOM = 92.0, 286.0

@@ -61,14 +61,13 @@ def ours(job: Job, batches: Batches) -> None:
     import lightning.pytorch as pl
     import torch
 
-    from hrseg.building.quiet import quiet_lightning
-    from hrseg.building.trainer import build_trainer
-    from hrseg.callbacks import ProgressLines
     from hrseg.config import OptimConfig, load_config
-    from hrseg.data.labels import load_labels
+    from hrseg.labels import load_labels
     from hrseg.losses import WeightedSum
     from hrseg.models import create_model
-    from hrseg.task import SegmentationTask
+    from hrseg.training.callbacks import ProgressLines
+    from hrseg.training.task import SegmentationTask
+    from hrseg.training.trainer import build_trainer, quiet_lightning
 
     class Given(torch.utils.data.Dataset[dict[str, Any]]):
         """A million batches: whoever knows the end does not read ahead. The iterator's end ends the epoch."""
@@ -117,9 +116,9 @@ def plain(job: Job, batches: Batches) -> None:
     import torch
     import torch.nn.functional as F
 
-    from hrseg.kernels.head import using
     from hrseg.losses.terms import LOSSES
     from hrseg.models import create_model
+    from hrseg.ops.fused_head import using
 
     network: Any = create_model(job.backbone, num_classes=job.classes).to(job.device).train()
 

@@ -14,12 +14,11 @@ from hrseg.benchmark import results, timing
 from hrseg.config import list_recipes, load_config
 from hrseg.data.street import scene
 from hrseg.errors import ConfigError, HrsegError, unknown_choice
-from hrseg.export.network import ExportedNetwork, as_logits
 from hrseg.imaging import to_tensor
-from hrseg.inference.engines import ENGINES
+from hrseg.inference.backends import ENGINES, settle_threads
+from hrseg.inference.exported import ExportedNetwork, as_logits
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.prepare import PRECISIONS
-from hrseg.inference.threads import settle_threads
 from hrseg.models import BACKBONES, HEADS, create_model, summary
 
 Size = tuple[int, int]
@@ -167,8 +166,10 @@ def open_timed(choice: Choice, settings: Settings = Settings()) -> TimedModel:
     model: Any = choice.word
     options: dict[str, Any] = {"precision": choice.precision, "engine": choice.engine}
     if kind == "config":
-        from hrseg.building.data import build_data  # brings lightning; nothing else here needs it
-        from hrseg.building.network import build_network
+        from hrseg.training.build import (
+            build_data,  # brings lightning; nothing else here needs it
+            build_network,
+        )
 
         config = load_config(word)
         classes, bands = build_data(config).labels, config.data.bands

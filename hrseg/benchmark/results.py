@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.errors import ConfigError
-from hrseg.shares import seconds_text, three_digits
-from hrseg.text import columns
+from hrseg.errors import ConfigError, columns, seconds_text, three_digits
 
 UNTIL = {
     "labels": "uint8 images in, label maps out: what predict does for masks and overlays, but the files",

@@ -1,13 +1,14 @@
 """Datasets."""
 
 import argparse
+import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli import data_convert
-from hrseg.cli.terminal import OK, YOURS, say, styled
-from hrseg.cli.words import add_group, add_pattern, add_size, add_verb, positive
+from hrseg.cli.args import add_group, add_pattern, add_size, add_verb, add_words, positive
+from hrseg.cli.console import OK, YOURS, say, styled
 from hrseg.errors import ConfigError, HrsegError
 
 
@@ -15,7 +16,7 @@ def add(verbs: Any) -> None:
     """Add the verbs of this page."""
     nouns = add_group(verbs, "data", "Look at datasets, and make one to try things on.")
     _add_check(nouns)
-    data_convert.add(nouns)
+    add_data_convert(nouns)
     verb = add_verb(nouns, "demo", _data_demo)
     verb.add_argument("out", type=Path, metavar="OUT", help="the folder to create")
     layouts = (
@@ -140,3 +141,263 @@ def _data_demo(arguments: argparse.Namespace) -> int:
         f"{arguments.train} train and {arguments.val} val scenes are in {arguments.out}\n"
         f"Train on them: hrseg fit --config demo {shlex.join(words)}"
     )
+
+
+_TOOLS = (
+    *("cvat", "cityscapes", "labelbox", "superannotate", "via", "isat", "geojson", "kaggle"),
+    *("label_studio", "supervisely", "datumaro", "darwin", "segments_ai", "labelme", "coco"),
+    *("yolo", "binary", "voc", "colours"),
+)
+_FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
+
+
+def add_data_convert(nouns: Any) -> None:
+    """Add the verbs of this page."""
+    _add_convert(nouns)
+    _add_split(nouns)
+    verb = add_verb(nouns, "stats", _data_stats)
+    verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of the dataset")
+    verb.add_argument(
+        "--labels", metavar="TABLE", help="its class table (the one that belongs to it)"
+    )
+    verb.add_argument("--layout", metavar="NAME", help="how it lies, where it is not recognised")
+    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
+    verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
+    verb = add_verb(nouns, "browse", _data_browse)
+    text = "a folder with images/, masks/ and labels.yaml (what the recipe says)"
+    verb.add_argument("root", type=Path, nargs="?", metavar="ROOT", help=text)
+    verb.add_argument("--config", metavar="RECIPE", help="a recipe (folder_w18)")
+    out, text = Path("samples.html"), "the page (samples.html)"
+    verb.add_argument("-o", "--out", type=Path, default=out, metavar="FILE.html", help=text)
+    verb.add_argument("--images", type=positive, default=8, metavar="N", help="images shown (8)")
+    text = "augmented samples of each (3)"
+    verb.add_argument("--variants", type=positive, default=3, metavar="N", help=text)
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="other images (0)")
+    add_words(verb)
+
+
+def _add_convert(nouns: Any) -> None:
+    verb = add_verb(nouns, "convert", _data_convert)
+    text = "an export of a tool, or its folder; with --to a folder of masks"
+    verb.add_argument("source", type=Path, metavar="SOURCE", help=text)
+    text = "the folder to make; with --to the file"
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help=text)
+    text = f"what SOURCE is, where it is not recognised: {', '.join(_TOOLS)}"
+    verb.add_argument("--from", dest="tool", choices=_TOOLS, metavar="TOOL", help=text)
+    text = f"the other way, for correction by hand: {', '.join(_FORMATS)}"
+    verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
+    verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")
+    text = "what the masks' colours or numbers mean: a table's name, .csv, .yaml, or text"
+    verb.add_argument("--classes", metavar="TABLE", help=text)
+    text = "our classes and their ids, such as the labels.yaml of another conversion"
+    verb.add_argument("--labels", metavar="TABLE", help=text)
+    text = "rules such as 'car,truck=vehicle', 'sky=ignore', '*=drop', or a .yaml or .csv of them"
+    verb.add_argument("--merge", nargs="+", default=[], metavar="RULE", help=text)
+    text = "what pixels of no object become (class, with id 0; ignore for Cityscapes)"
+    verb.add_argument("--background", choices=("class", "ignore"), help=text)
+    text = "what lies on top: the later object, or the smaller one (as the tool means it)"
+    verb.add_argument("--order", choices=("file", "area"), help=text)
+    text = "split of images whose tool knows none (train)"
+    verb.add_argument("--split", default="train", metavar="NAME", help=text)
+    verb.add_argument("--link", action="store_true", help="link the images instead of copying them")
+    verb.add_argument("--shapes", choices=("masks", "polygons"), help="how --to writes them")
+    text = "with polygons: leave out corners, moving no border farther than this (0, exact)"
+    verb.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
+    text = "with polygons: leave out parts with fewer pixels (1)"
+    verb.add_argument("--smallest", type=positive, default=1, metavar="PIXELS", help=text)
+    verb.add_argument("--json", action="store_true", help="print what was done as JSON")
+
+
+def _data_convert(arguments: argparse.Namespace) -> int:
+    """Turn annotations of other tools into images, masks and labels.yaml, or masks back into theirs.
+
+    Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
+    SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and
+    masks of colors; prints what each class became. The folder appears whole or not at all, and
+    nothing is overwritten. Images that cannot be read are named, and the exit code is 1 then.
+
+      hrseg data convert export/annotations.xml --images photos --out datasets/mine
+      hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
+      hrseg data convert hrseg_out --to cvat --images photos --labels camvid --out correct.xml
+    """
+    from hrseg.cli.progress import counting
+    from hrseg.convert.convert import Choice, convert
+    from hrseg.labels import load_labels
+
+    if arguments.to is not None:
+        return _convert_back(arguments)
+    for name, usual in (("shapes", None), ("tolerance", 0), ("smallest", 1)):
+        if getattr(arguments, name) != usual:
+            raise ConfigError(f"--{name} belongs to --to, which writes masks for another tool.")
+    choice = Choice(
+        tool=arguments.tool,
+        images=arguments.images,
+        classes=arguments.classes,
+        labels=load_labels(arguments.labels) if arguments.labels else None,
+        merge=arguments.merge,
+        background=arguments.background,
+        order=arguments.order,
+        split=arguments.split,
+        link=arguments.link,
+    )
+    with counting("converting") as progress:
+        report = convert(arguments.source, arguments.out, choice, progress)
+    code = 1 if report.source.broken else 0
+    if arguments.json:
+        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code
+    step = (
+        f"Divide it: hrseg data split {shlex.quote(str(arguments.out))} --val 0.2"
+        if "val" not in report.splits
+        else f"Train: hrseg fit --config folder_w18 {shlex.quote(f'data.root={arguments.out}')}"
+    )
+    return say(f"{report.text()}\n\n{step}") or code
+
+
+def _convert_back(arguments: argparse.Namespace) -> int:
+    from hrseg.cli.progress import counting
+    from hrseg.convert.writers import export
+    from hrseg.errors import list_unreadable
+    from hrseg.labels import find_classes, read_classes
+
+    found = read_classes(arguments.labels) if arguments.labels else find_classes(arguments.source)
+    if found is None:
+        raise ConfigError(
+            f"Nothing in {arguments.source} says what its ids mean. Give the table of the model or dataset: --labels "
+            "camvid, or a .yaml or .csv."
+        )
+    with counting("converting") as progress:
+        count, broken = export(
+            arguments.source,
+            arguments.out,
+            arguments.to,
+            found.labels,
+            images=arguments.images,
+            shapes=arguments.shapes,
+            tolerance=arguments.tolerance,
+            smallest=arguments.smallest,
+            progress=progress,
+        )
+    text = f"{count:,} image{'s' * (count != 1)} as {arguments.to} in {arguments.out}"
+    if arguments.json:
+        text = json.dumps({"images": count, "broken": broken}, indent=1, ensure_ascii=False)
+    else:
+        text = "\n".join([text, *list_unreadable(broken)])
+    return say(text) or int(bool(broken))
+
+
+def _add_split(nouns: Any) -> None:
+    verb = add_verb(nouns, "split", _data_split)
+    verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of images and masks")
+    share: Callable[[str], float] = _share
+    verb.add_argument(
+        "--val", type=share, default=0.2, metavar="F", help="share that validates (0.2)"
+    )
+    verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share that tests (0)")
+    add_pattern(verb)
+    text = "what stays together: none, folder, or a regular expression on the path (none)"
+    verb.add_argument("--by", default="none", metavar="GROUP", help=text)
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
+    text = "what is divided where there are splits already: train, ..., all"
+    verb.add_argument("--from", dest="pool", metavar="SPLIT", help=text)
+    verb.add_argument("--replace", action="store_true", help="replace lists that are there")
+    verb.add_argument("--json", action="store_true", help="print the division as JSON")
+
+
+def _data_split(arguments: argparse.Namespace) -> int:
+    """Divide images into train, val and test: lists that layout folder reads.
+
+    A group goes where the hash of its name says, so images that are added later change nobody else's
+    split. Images of one video or place belong together, or the score is of images half seen in
+    training: name the group with --by. A class that a split would lack moves as few groups as needed.
+
+      hrseg data split datasets/mine --val 0.2
+      hrseg data split datasets/mine --val 0.2 --test 0.1 --by '([^/]+)_[0-9]+$'
+      hrseg data split datasets/mine --by folder --seed 3 --replace
+    """
+    from hrseg.cli.progress import counting
+    from hrseg.data.split import divide, write_lists
+
+    with counting("reading masks") as progress:
+        division = divide(
+            arguments.root,
+            val=arguments.val,
+            test=arguments.test,
+            by=arguments.by,
+            seed=arguments.seed,
+            pool=arguments.pool,
+            masks=arguments.masks,
+            progress=progress,
+        )
+    paths = write_lists(division, arguments.replace)
+    if arguments.json:
+        return say(json.dumps(division.to_dict(), indent=1, ensure_ascii=False))
+    return say(division.text(paths))
+
+
+def _data_stats(arguments: argparse.Namespace) -> int:
+    """Count a dataset: sizes, mean and deviation of each band, pixels and images of each class.
+
+    Mean and deviation are in 0 to 1, as data.mean and data.std take them. A share is of all pixels of
+    the split's masks, ignored ones included. Files that cannot be read are named, and the exit code is
+    1 then.
+
+      hrseg data stats datasets/mine
+      hrseg data stats datasets/mine --json | jq .splits.train.mean
+    """
+    from hrseg.cli.progress import counting
+    from hrseg.data.stats import stats
+
+    with counting("counting") as progress:
+        found = stats(
+            arguments.root,
+            layout=arguments.layout,
+            labels=arguments.labels,
+            workers=arguments.workers or 0,
+            progress=progress,
+        )
+    text = json.dumps(found.to_dict(), indent=1) if arguments.json else found.text()
+    return say(text) or int(bool(found.broken))
+
+
+def _data_browse(arguments: argparse.Namespace) -> int:
+    """Show training samples with their masks on one page, as the network would see them.
+
+    Each image is shown whole, and several times through the recipe's own augmentation. Masks fade,
+    classes can be seen alone, and pointing at a pixel names its class.
+
+      hrseg data browse datasets/mine --out samples.html
+      hrseg data browse --config cityscapes_w48 data.root=datasets/cityscapes
+      hrseg data browse --config demo data.photometric=1 --images 4 --variants 6
+    """
+    from hrseg.config import load_config
+    from hrseg.data.browse import recipe_facts, write_samples
+    from hrseg.labels import find_classes
+    from hrseg.training.build import build_data
+
+    words = [] if arguments.root is None else ["data.layout=folder", f"data.root={arguments.root}"]
+    table = None if arguments.root is None else find_classes(arguments.root)
+    if table is not None:
+        words.append(f"data.labels={table.path}")
+    name = arguments.config or "folder_w18"
+    config = load_config(name, [*words, *arguments.overrides])
+    data = build_data(config)
+    write_samples(
+        data.train_set,
+        arguments.out,
+        images=arguments.images,
+        variants=arguments.variants,
+        seed=arguments.seed,
+        title=Path(config.data.root).name if config.data.root else config.data.layout,
+        facts=recipe_facts(Path(name).stem, config.data),
+    )
+    return say(f"Open {arguments.out} in a browser.")
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no share from 0 to 1")
+    return value

@@ -1,11 +1,19 @@
 """All there is to say about a model's predictions: hrseg evaluate."""
 
 import argparse
+import json
+import shutil
+import sys
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.terminal import OK, say
-from hrseg.cli.words import WORDS, add_verb, add_words, positive
+from hrseg.cli.args import WORDS, add_model, add_size, add_verb, add_words, positive
+from hrseg.cli.console import BOLD, OK, OURS, say, styled
+from hrseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hrseg.evaluation.published import Plan
 
 
 def add(verbs: Any) -> None:
@@ -44,8 +52,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
       hrseg evaluate hrnet_w48.official_cityscapes --config cityscapes_w48 --pixels 1 3 5
       hrseg evaluate report/ledger.npz --out again --bins 10
     """
-    from hrseg.evaluation.evidence import Rulers
-    from hrseg.evaluation.write import evaluate_model
+    from hrseg.evaluation.report import evaluate_model
+    from hrseg.metrics.statistics import Rulers
 
     given: dict[str, Any] = {"ratio": arguments.ratio, "bins": arguments.bins}
     given |= {"distances": tuple(arguments.pixels)} if arguments.pixels else {}
@@ -64,3 +72,190 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _count(text: str) -> int:
     return 0 if text == "0" else positive(text)
+
+
+def add_compare(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "compare", _compare, WORDS)
+    text = "a checkpoint, a run's folder, a tag, or a ledger of hrseg validate"
+    verb.add_argument("models", nargs="*", metavar="MODEL", help=text)
+    verb.add_argument("--split", choices=("val", "test"), default="val", help="(val)")
+    text = "bootstrap samples (2000)"
+    verb.add_argument("--draws", type=positive, default=2000, metavar="N", help=text)
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+    text = "also keep the ledgers here, one for each model"
+    verb.add_argument("--out", "-o", type=Path, metavar="DIR", help=text)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Compare models on the same images, and say how sure the difference is.
+
+    Every model is scored on the split, then images are drawn anew with replacement, the same ones
+    for all: the interval holds 95 % of the draws, and p is the chance that the sign of the
+    difference to the first model is luck. Where the interval leaves out 0, the difference is real
+    for images like these; runs with other seeds may differ by more.
+
+      hrseg compare runs/demo runs/demo-2
+      hrseg compare first.npz second.npz --json
+    """
+    from hrseg.metrics.bootstrap import table, text
+
+    if len(arguments.models) < 2:
+        raise ConfigError(
+            f"A comparison needs two models or more, {len(arguments.models)} given. Such as: "
+            "hrseg compare runs/a runs/b"
+        )
+    ledgers = [_ledger(model, arguments.split, arguments.overrides) for model in arguments.models]
+    if arguments.out is not None:
+        for number, ledger in enumerate(ledgers, start=1):
+            stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in ledger.model)
+            ledger.save(arguments.out / f"{number}_{stem}.npz")
+    rows = table(ledgers, draws=arguments.draws)
+    return say(json.dumps(rows, ensure_ascii=False) if arguments.json else text(rows))
+
+
+def _ledger(model: str, split: str, words: list[str]) -> Any:
+    from hrseg.metrics.records import read_ledger
+
+    if model.endswith(".npz"):
+        return read_ledger(model)
+    from hrseg.evaluation.validate import evaluate
+
+    return evaluate(model, split, words).ledger
+
+
+_SERVERS = ("cityscapes", "ade20k")
+
+
+def add_submit(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "submit", _submit)
+    verb.add_argument("server", choices=_SERVERS, help="whose archive")
+    verb.add_argument("--root", type=Path, metavar="DIR", help="folder of the dataset")
+    add_model(verb)
+    text = "a folder of PNG files instead of a model, such as one of hrseg predict"
+    verb.add_argument("--predictions", type=Path, metavar="DIR", help=text)
+    text = "test, or val to see the score first (test)"
+    verb.add_argument("--split", choices=("test", "val", "train"), default="test", help=text)
+    text = "the archive (SERVER_SPLIT.zip)"
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE", help=text)
+    text = "the files hold trainIds instead of the dataset's ids"
+    verb.add_argument("--trainids", action="store_true", help=text)
+    text = "take a split that lacks images"
+    verb.add_argument("--partial", action="store_true", help=text)
+    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
+    verb.add_argument("--device", choices=devices, default="auto", help=text)
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    text = "a named way to look, such as official_cityscapes_ms (whole)"
+    verb.add_argument("--protocol", metavar="NAME", default="whole", help=text)
+    add_size(verb, "--window", None, "slide a window of this size over the image")
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    """Write the archive that an evaluation server takes.
+
+    Cityscapes takes labelIds, ADE20K ids from 1 to 150, both as PNG files in a zip. Names, sizes,
+    ids and number are checked against the split's images; the archive is written whole or not at
+    all. Where the split has masks, as val has, the score is printed too.
+
+      hrseg submit cityscapes --root /data/cityscapes --model hrnet_w48.official_cityscapes
+      hrseg submit cityscapes --root /data/cityscapes --predictions hrseg_out --split val
+      hrseg submit ade20k --root /data/ADEChallengeData2016 --model runs/ade/best.ckpt -o ade.zip
+    """
+    if arguments.root is None:
+        raise ConfigError("No dataset named. Give its folder: --root /data/" + arguments.server)
+    if (arguments.model is None) == (arguments.predictions is None):
+        raise ConfigError("Give either --model, which predicts, or --predictions, a folder.")
+    from hrseg.evaluation.submission import submit
+    from hrseg.inference.predict_files import open_predictor
+
+    predictor = None
+    if arguments.model is not None:
+        predictor = open_predictor(
+            arguments.model,
+            device=arguments.device,
+            precision=arguments.precision,
+            protocol=arguments.protocol,
+            window=arguments.window and tuple(arguments.window),
+        )
+    done = submit(
+        arguments.server,
+        arguments.root,
+        arguments.out or Path(f"{arguments.server}_{arguments.split}.zip"),
+        predictor=predictor,
+        predictions=arguments.predictions,
+        split=arguments.split,
+        train_ids=arguments.trainids,
+        partial=arguments.partial,
+        tell=_tell if sys.stderr.isatty() else None,
+    )
+    return say(done.text())
+
+
+def _tell(done: int, count: int) -> None:
+    print(f"\r{done} of {count}", end="\n" if done == count else "", file=sys.stderr, flush=True)
+
+
+def add_reproduce(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "reproduce", _reproduce, WORDS)
+    verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a YAML file or a recipe's name")
+    text = "which of the recipe's scores (the first)"
+    verb.add_argument("--protocol", metavar="NAME", help=text)
+    text = "your own checkpoint or tag instead of the published weights"
+    verb.add_argument("-m", "--model", metavar="MODEL", help=text)
+    verb.add_argument("--plan", action="store_true", help="only say what it would do")
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+    add_words(verb)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    """Measure a published score again.
+
+    Prints the published number, its protocol, the weights, the data and their terms, the cost and the
+    command. Where the data are there, it fetches the weights once, runs, and prints expected beside
+    got; the exit code is 1 if they differ by more than the recipe allows. Without the data it says
+    which archives go where, and the exit code is 0.
+
+      hrseg reproduce camvid_w18_small_v1 data.root=/data/camvid
+      hrseg reproduce ade20k_w48_ohem --protocol official_ade20k_ms --plan
+      hrseg reproduce cityscapes_w48 --model runs/cityscapes_w48/best.ckpt
+    """
+    if arguments.recipe is None:
+        from hrseg.config import published_recipes
+
+        names = ", ".join(published_recipes())
+        raise ConfigError(f"No recipe given. Recipes with a published score: {names}.")
+    from hrseg.evaluation.published import plan_reproduction, reproduce
+
+    plan = plan_reproduction(
+        arguments.recipe, arguments.overrides, protocol=arguments.protocol, model=arguments.model
+    )
+    if not arguments.json:
+        say(_text(plan))
+    if arguments.plan or plan.missing is not None:
+        if arguments.json:
+            return say(json.dumps(plan.to_dict(), ensure_ascii=False))
+        return say(f"\n{_wrapped(plan.missing)}") if plan.missing else OK
+    outcome = reproduce(plan)
+    if arguments.json:
+        say(json.dumps(outcome.to_dict(), ensure_ascii=False))
+    else:
+        say(f"\n{outcome.result.text}\n\n{styled(outcome.text(), BOLD)}")
+    return OK if outcome.close else OURS
+
+
+def _text(plan: "Plan") -> str:
+    lines = [styled(f"{plan.recipe}: {plan.title}" if plan.title else plan.recipe, BOLD)]
+    for name, value in plan.facts():
+        for i, part in enumerate([value] if name == "command" else _wrapped(value, 13).split("\n")):
+            lines.append(f"  {'' if i else name:<10} {part}")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: int = 0) -> str:
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
+    return textwrap.fill(
+        text, max(40, width - indent), break_long_words=False, break_on_hyphens=False
+    )

@@ -11,43 +11,27 @@ import re
 import sys
 from collections.abc import Sequence
 
-from hrseg.cli import (
-    benchmark,
-    compare,
-    config,
-    data,
-    evaluate,
-    explain,
-    export,
-    models,
-    predict,
-    reproduce,
-    run,
-    serve,
-    study,
-    submit,
-    weights,
-)
-from hrseg.cli.terminal import INTERRUPTED, OK, YOURS, LogFormatter, complain, say
-from hrseg.cli.words import LOOK, Parser, add_verb
+from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
+from hrseg.cli.args import LOOK, Parser, add_verb
+from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, complain, say
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
-PAGES = (
-    run,
-    study,
-    evaluate,
-    compare,
-    explain,
-    predict,
-    submit,
-    export,
-    benchmark,
-    serve,
-    reproduce,
-    config,
-    models,
-    weights,
-    data,
+VERBS = (
+    train.add,
+    study.add,
+    evaluate.add,
+    evaluate.add_compare,
+    train.add_explain,
+    predict.add,
+    evaluate.add_submit,
+    export.add,
+    export.add_benchmark,
+    serve.add,
+    evaluate.add_reproduce,
+    config.add,
+    export.add_models,
+    weights.add,
+    data.add,
 )
 """In the order in which `hrseg --help` lists their verbs."""
 
@@ -103,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "print versions and stop"
     parser.add_argument("--version", action="store_const", const=_version, dest="run", help=text)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for page in PAGES:
-        page.add(verbs)
+    for add in VERBS:
+        add(verbs)
     verb = add_verb(verbs, "completion", _completion)
     verb.add_argument("shell", choices=("bash", "zsh", "fish"))
     add_verb(verbs, "version", _version)
@@ -120,7 +104,7 @@ def _completion(arguments: argparse.Namespace) -> int:
       hrseg completion zsh > ~/.zfunc/_hrseg     with ~/.zfunc in fpath
       hrseg completion fish > ~/.config/fish/completions/hrseg.fish
     """
-    from hrseg.completion import script
+    from hrseg.cli.config import script
 
     return say(script(_parser(), arguments.shell))
 

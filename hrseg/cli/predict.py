@@ -6,10 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.terminal import OK, OURS, complain, show
-from hrseg.cli.words import add_bits, add_model, add_size, add_verb, positive
-from hrseg.errors import ConfigError
-from hrseg.text import printable
+from hrseg.cli.args import add_bits, add_model, add_size, add_verb, positive
+from hrseg.cli.console import OK, OURS, complain, show
+from hrseg.errors import ConfigError, printable
 
 KINDS = (
     *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
@@ -132,13 +131,13 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
     from hrseg.cli.progress import rows_done
-    from hrseg.inference.huge import parse_size
+    from hrseg.inference.backends import settle_threads
+    from hrseg.inference.large import parse_size
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
-    from hrseg.inference.outputs.job import Job
-    from hrseg.inference.outputs.shards import read_shard
+    from hrseg.inference.outputs.manifest import Job
+    from hrseg.inference.outputs.options import read_shard
+    from hrseg.inference.predict_files import open_predictor, predict_files
     from hrseg.inference.sources import Every, open_sources
-    from hrseg.inference.threads import settle_threads
-    from hrseg.runtime import open_predictor, predict_files
 
     kinds = arguments.save or DEFAULT_KINDS
     options = Options(arguments.pixel_size, arguments.tolerance, arguments.min_area)

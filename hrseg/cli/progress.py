@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hrseg.text import printable
-from hrseg.weights.watch import LogWatcher, Watcher
+from hrseg.errors import printable
+from hrseg.weights.download import LogWatcher, Watcher
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

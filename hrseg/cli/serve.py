@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from hrseg.cli.terminal import OK, show
-from hrseg.cli.words import add_bits, add_model, add_verb, positive
+from hrseg.cli.args import add_bits, add_model, add_verb, positive
+from hrseg.cli.console import OK, show
 from hrseg.errors import MissingExtraError
 
 
@@ -60,10 +60,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             f"The server needs {error.name}, which is not installed. Run: pip install 'hrseg[serve]'"
         ) from error
     del fastapi, python_multipart, uvicorn
-    from hrseg.runtime import open_predictor
-    from hrseg.serve.limits import Limits
+    from hrseg.inference.predict_files import open_predictor
+    from hrseg.serve.middleware import read_token
+    from hrseg.serve.requests import Limits
     from hrseg.serve.server import listen, model_name
-    from hrseg.serve.token import read_token
     from hrseg.weights import DEFAULT_TAG
 
     limits = Limits(

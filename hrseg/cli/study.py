@@ -4,8 +4,8 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from hrseg.cli.terminal import OK, OURS, complain, say
-from hrseg.cli.words import WORDS, add_verb, add_words
+from hrseg.cli.args import WORDS, add_verb, add_words
+from hrseg.cli.console import OK, OURS, complain, say
 from hrseg.errors import ConfigError
 
 
@@ -33,9 +33,9 @@ def _study(arguments: argparse.Namespace) -> int:
       hrseg study exchange --seeds 0,1,2 --dry-run
       hrseg study demo --variant plain --variant 'unet model.backbone=resnet18 model.head=unet'
     """
-    from hrseg.building.quiet import quiet_lightning
     from hrseg.config import find_config
     from hrseg.study import Study, plan_study, read_study, train_study, variants_from_words
+    from hrseg.training.trainer import quiet_lightning
 
     if arguments.variant:
         recipe = find_config(arguments.study)

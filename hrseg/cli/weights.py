@@ -9,8 +9,8 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.terminal import BOLD, DIM, OK, OURS, complain, say, styled
-from hrseg.cli.words import add_group, add_verb
+from hrseg.cli.args import add_group, add_verb
+from hrseg.cli.console import BOLD, DIM, OK, OURS, complain, say, styled
 
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
@@ -130,7 +130,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _facts(row: "Row") -> list[tuple[str, str]]:
     from hrseg.weights.cache import FULL, cached
-    from hrseg.weights.watch import megabytes
+    from hrseg.weights.download import megabytes
 
     digest = row.sha256 if len(row.sha256) == FULL else f"begins with {row.sha256}"
     facts = [
@@ -199,7 +199,7 @@ def _import(arguments: argparse.Namespace) -> int:
       hrseg weights import encoder_epoch_30.pth decoder_epoch_30.pth --out c1.safetensors
       hrseg weights import ade20k_ocr.pth --out ocr.safetensors --resize bilinear_aligned
     """
-    from hrseg.weights.importer import import_weights
+    from hrseg.weights.convert import import_weights
 
     report = import_weights(
         arguments.files[0] if len(arguments.files) == 1 else arguments.files,
@@ -225,7 +225,7 @@ def _push(arguments: argparse.Namespace) -> int:
       hrseg weights push hrnet_w48.mine.safetensors --to me/mine --private
       hrseg weights push runs/demo --to me/demo --dry-run
     """
-    from hrseg.sharing import push_model
+    from hrseg.export.push_to_hub import push_model
 
     shared = push_model(
         arguments.model,
@@ -254,7 +254,7 @@ def _verify(arguments: argparse.Namespace) -> int:
       hrseg weights verify ~/Downloads/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth
     """
     from hrseg.errors import WeightsError
-    from hrseg.weights.verify import here, known, verify
+    from hrseg.weights.catalog import here, known, verify
 
     targets = [known(target) for target in arguments.targets] or here()
     if not targets:

@@ -12,8 +12,8 @@ from typing import Any
 
 from hrseg.errors import ConfigError, HrsegError
 from hrseg.inference.outputs import Options
+from hrseg.inference.predict_files import FileResult
 from hrseg.inference.sources import Picture
-from hrseg.runtime import FileResult
 
 LARGEST = 64
 """Pictures in one errand at most: so many are begun again when a worker dies."""

@@ -26,11 +26,9 @@ from hrseg.inference.outputs import (
     needed_maps,
     possible_paths,
 )
-from hrseg.inference.outputs.job import Job
-from hrseg.inference.outputs.manifest import Manifest, read_manifests
-from hrseg.inference.outputs.unfinished import Unfinished
+from hrseg.inference.outputs.manifest import Job, Manifest, Unfinished, read_manifests
+from hrseg.inference.predict_files import FileResult
 from hrseg.inference.sources import Picture, Sources
-from hrseg.runtime import FileResult
 
 log = logging.getLogger(__name__)
 

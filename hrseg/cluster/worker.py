@@ -11,9 +11,9 @@ import numpy as np
 
 from hrseg.cluster.errands import Answer, Errand, Plan, shown
 from hrseg.errors import HrsegError
+from hrseg.inference.backends import settle_threads
 from hrseg.inference.outputs.manifest import Manifest, dependencies
-from hrseg.inference.threads import settle_threads
-from hrseg.runtime import open_predictor, predict_files
+from hrseg.inference.predict_files import open_predictor, predict_files
 
 
 class Worker:

@@ -2,13 +2,17 @@
 
 from hrseg.config.checks import check_trainer_options
 from hrseg.config.load import (
+    PACKAGED_CONFIGS,
     config_from_dict,
     config_to_dict,
+    find_config,
+    find_yaml,
+    list_recipes,
+    list_titles,
     load_config,
     load_config_with_origins,
     published_recipes,
 )
-from hrseg.config.recipes import PACKAGED_CONFIGS, find_config, find_yaml, list_recipes, list_titles
 from hrseg.config.schema import (
     OPTIONS,
     SECTIONS,

@@ -15,11 +15,10 @@ from PIL import Image
 
 from hrseg.config.schema import DataConfig
 from hrseg.data.dataset import Draw, Sample, SegmentationDataset
-from hrseg.data.labels import IGNORE_INDEX
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, percent
 from hrseg.imaging import denormalise, write_atomic
-from hrseg.pages import image_uri, resource, whole_page
-from hrseg.shares import percent
+from hrseg.labels import IGNORE_INDEX
+from hrseg.viz.reports import image_uri, resource, whole_page
 
 SIDE = 560
 """Longest side of a picture on the page, in pixels."""

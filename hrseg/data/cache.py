@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from hrseg.archived import in_archive
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
-from hrseg.data.pictures import open_picture, pixels
 from hrseg.errors import DataError
 from hrseg.imaging import write_atomic
+from hrseg.imaging.archives import in_archive
+from hrseg.imaging.png_rows import open_picture, pixels
 
 log = logging.getLogger(__name__)
 _HEAD = 4096

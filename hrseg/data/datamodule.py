@@ -15,19 +15,18 @@ import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import DataLoader, default_collate
 
-from hrseg.data.bands import band_statistics
 from hrseg.data.cache import CachedReader
 from hrseg.data.dataset import Read, SegmentationDataset, read_ids, read_pair
-from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
-from hrseg.data.numbering import settle
-from hrseg.data.pictures import pixels
-from hrseg.data.sampling import ShardSampler, pixels_by_image
+from hrseg.data.mask_encoding import settle
+from hrseg.data.sampling import ShardSampler, default_workers, pixels_by_image, prepare_worker
 from hrseg.data.street import scene
 from hrseg.data.transforms import train_recipe
-from hrseg.data.workers import default_workers, prepare_worker
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
+from hrseg.imaging.bands import band_statistics
+from hrseg.imaging.png_rows import pixels
+from hrseg.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 
 log = logging.getLogger(__name__)
 

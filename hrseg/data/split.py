@@ -17,12 +17,11 @@ import numpy as np
 from hrseg.data.check.groups import group_images, telling_folders, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import list_text, name_of, write_list
-from hrseg.errors import ConfigError, DataError
+from hrseg.errors import ConfigError, DataError, percent
 from hrseg.imaging import write_atomic
-from hrseg.shares import percent
+from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
 TRAIN, VAL, TEST = "train", "val", "test"
 _WHOLE = 2**64

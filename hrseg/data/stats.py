@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hrseg.data.check.recognise import recognise
-from hrseg.data.check.result import value_text
+from hrseg.data.check.classes import mean_and_std, table_of
+from hrseg.data.check.findings import value_text
+from hrseg.data.check.layout import recognise
 from hrseg.data.check.scan import Look, scan
-from hrseg.data.check.tables import mean_and_std, table_of
-from hrseg.data.convert.report import unread
-from hrseg.data.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 from hrseg.data.layouts import LAYOUTS
-from hrseg.shares import percent
-from hrseg.text import columns
+from hrseg.errors import columns, list_unreadable, percent
+from hrseg.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 
 Progress = Callable[[int], Callable[[int], None]]
 
@@ -111,7 +109,7 @@ class Stats:
                 f"  {split}: {numbers.images:,} images{bare}{broken}, {shown}{more}",
                 f"  {' ' * len(split)}  mean {_row(numbers.mean)}  std {_row(numbers.std)}",
             ]
-        return "\n".join([*lines, "", *self._table(), *unread(self.broken)])
+        return "\n".join([*lines, "", *self._table(), *list_unreadable(self.broken)])
 
     def _table(self) -> list[str]:
         names = _names(self.labels, list(self.splits.values()))

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import ConfigError, DataError
-from hrseg.metrics import scores
+from hrseg.labels import IGNORE_INDEX
+from hrseg.metrics.confusion import scores
 
 
 @dataclass(frozen=True)

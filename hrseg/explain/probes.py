@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hrseg.data.labels import IGNORE_INDEX
 from hrseg.errors import DataError
 from hrseg.explain.ablation import check_branches
-from hrseg.metrics import scores
+from hrseg.labels import IGNORE_INDEX
+from hrseg.metrics.confusion import scores
 
 PIXELS = 800
 """Pixels of each image."""

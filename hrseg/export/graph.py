@@ -4,20 +4,15 @@ What `predict` does around a network in Python is part of the module here, so th
 has nothing left to get wrong.
 """
 
-import contextlib
 import copy
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from hrseg.errors import ExportError
-
-INPUT = "image"
-SMALLEST = 33
-"""torch.export proves its sizes from here up; ONNX and OpenVINO files take any."""
+from hrseg.inference.model_card import INPUT, quiet
 
 
 class Pipeline(nn.Module):
@@ -91,14 +86,6 @@ def trace(pipeline: Pipeline) -> Any:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines and folders of this machine, kept in every file
     return program
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what exporters warn of in their own code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _first_line(error: Exception) -> str:

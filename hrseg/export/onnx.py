@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from hrseg.errors import ExportError, MissingExtraError
-from hrseg.export.card import KEY
-from hrseg.export.graph import INPUT, quiet
+from hrseg.inference.model_card import INPUT, KEY, quiet
 
 OPSET = 18
 """Old enough for TensorRT 8.6 and OpenVINO 2023, new enough for everything a network here does."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hrseg.errors import ExportError
-from hrseg.export.graph import INPUT, quiet
 from hrseg.export.onnx import load_onnx
+from hrseg.inference.model_card import INPUT, quiet
 
 _HALF = {
     *("Conv", "Relu", "LeakyRelu", "Add", "Concat", "Resize", "MaxPool", "AveragePool"),

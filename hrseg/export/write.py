@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,22 +14,32 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from hrseg.data.labels import LabelSet
-from hrseg.digests import file_digest
 from hrseg.errors import ConfigError, DataError, unknown_choice
-from hrseg.export.card import KEY, OUTPUTS, Facts, make_card
-from hrseg.export.certificate import TOLERANCE, Certificate, certify
-from hrseg.export.graph import SMALLEST, Pipeline, quiet, trace
-from hrseg.export.looks import Look, choose_looks, read_calibration
-from hrseg.export.network import ExportedNetwork
+from hrseg.export.graph import Pipeline, trace
 from hrseg.export.onnx import keep_outputs, load_onnx, save, to_onnx
-from hrseg.export.openvino import load_openvino, to_openvino
 from hrseg.export.precision import quantise, to_half
-from hrseg.export.runtimes import OnnxRunner, OpenVinoRunner, Runner, TorchRunner
-from hrseg.export.triton import config_text, repository
+from hrseg.export.verify import (
+    TOLERANCE,
+    Certificate,
+    Look,
+    certify,
+    choose_looks,
+    read_calibration,
+)
 from hrseg.imaging import write_atomic
-from hrseg.inference.opening import OpenedModel, open_model
+from hrseg.inference.exported import (
+    ExportedNetwork,
+    OnnxRunner,
+    OpenVinoRunner,
+    Runner,
+    TorchRunner,
+)
+from hrseg.inference.load_model import OpenedModel, open_model
+from hrseg.inference.model_card import INPUT, KEY, OUTPUTS, SMALLEST, Facts, make_card, quiet
+from hrseg.inference.openvino import load_openvino, to_openvino
 from hrseg.inference.prepare import prepare
+from hrseg.labels import LabelSet
+from hrseg.weights.checkpoint_io import file_digest
 
 
 class Target(NamedTuple):
@@ -295,3 +305,47 @@ def _bytes(content: bytes) -> Callable[[Path], object]:
 
 def _copy(file: Path) -> Callable[[Path], object]:
     return lambda path: shutil.copyfile(file, path)
+
+
+_TYPES: dict[str, tuple[str, str]] = {
+    "labels": ("TYPE_UINT8", "[ -1, -1 ]"),
+    "logits": ("TYPE_FP32", "[ {classes}, -1, -1 ]"),
+    "probability": ("TYPE_FP32", "[ -1, -1 ]"),
+}
+
+
+def config_text(name: str, outputs: Sequence[str], labels: LabelSet) -> str:
+    """Write config.pbtxt.
+
+    Requests with images of one size are batched by the server; sizes may differ between requests.
+
+    Args:
+        name: Of the model, and of its folder.
+        outputs: What the file gives.
+        labels: The classes; their names go into labels.txt.
+    """
+    rows = []
+    for output in outputs:
+        kind, dims = _TYPES[output]
+        dims = dims.format(classes=labels.num_classes)
+        rows.append(f'  {{ name: "{output}" data_type: {kind} dims: {dims} }}')
+    return "\n".join(
+        (
+            f'name: "{name}"',
+            'backend: "onnxruntime"',
+            "max_batch_size: 8",
+            f'input [\n  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }}\n]',
+            "output [\n" + ",\n".join(rows) + "\n]",
+            "dynamic_batching { max_queue_delay_microseconds: 2000 }",
+            "",
+        )
+    )
+
+
+def repository(model: bytes, config: str, labels: LabelSet) -> Mapping[str, bytes]:
+    """Return the files of the model's folder: config.pbtxt, labels.txt and 1/model.onnx."""
+    return {
+        "1/model.onnx": model,
+        "labels.txt": "".join(f"{name}\n" for name in labels.names).encode(),
+        "config.pbtxt": config.encode(),  # last: a server that polls begins with it
+    }

@@ -13,9 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from hrseg.data.labels import Label, LabelSet, distinct_colors
-from hrseg.digests import file_digest, weights_digest
-from hrseg.errors import ConfigError, DataError, did_you_mean, unknown_choice
+from hrseg.errors import ConfigError, DataError, did_you_mean, name_text, path_text, unknown_choice
 from hrseg.imaging import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -24,18 +22,16 @@ from hrseg.imaging import (
     stretched,
     to_tensor,
 )
-from hrseg.inference.blending import Blend
-from hrseg.inference.engines import open_engine
-from hrseg.inference.opening import open_model
-from hrseg.inference.prediction import MAPS, Prediction
+from hrseg.inference.backends import Home, open_engine
+from hrseg.inference.load_model import open_model
+from hrseg.inference.prediction import MAPS, Prediction, Reduction
 from hrseg.inference.prepare import precision_of, resolve_device
-from hrseg.inference.processes import Home
-from hrseg.inference.protocol import Protocol
-from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.reduction import Reduction
+from hrseg.inference.protocols import Protocol, choose_protocol
 from hrseg.inference.tta import Scorer, aligns, input_scale
+from hrseg.inference.window_grid import Blend
 from hrseg.inference.windows import PixelSource
-from hrseg.text import name_text, path_text
+from hrseg.labels import Label, LabelSet, distinct_colors
+from hrseg.weights.checkpoint_io import file_digest, weights_digest
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -325,7 +321,7 @@ def _numbered(network: nn.Module) -> LabelSet:
     if not isinstance(count, int):
         raise ConfigError(
             f"This {type(network).__name__} does not say how many classes it tells apart. Pass labels=, such as "
-            'hrseg.data.labels.load_labels("cityscapes").'
+            'hrseg.labels.load_labels("cityscapes").'
         )
     colors = enumerate(distinct_colors(count))
     return LabelSet("numbered", tuple(Label(i, i, f"class {i}", color) for i, color in colors))

@@ -3,13 +3,172 @@
 A score means something only with its protocol: scales, mirror, windows, and what is averaged.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.inference.blending import Blend
-from hrseg.inference.protocol import Protocol, Size
+from hrseg.inference.window_grid import BLENDS, OVERLAP, WHOLE_PIXELS, Blend, Size, check_window
+
+MERGES = ("logits", "softmax", "exp")
+LARGEST_SCALE = 8.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one image is looked at.
+
+    Attributes:
+        name: Its row.
+        title: What it is, in one line.
+        scales: Sizes at which the image is shown, relative to scale 1.
+        flip: Whether each scale is shown mirrored too.
+        merge: What is averaged: "logits"; "softmax", the probabilities of each scale and mirror; or "exp", the
+            exp of logits whose mirrors were averaged before, pass by pass.
+        window: Sliding window, in pixels of the scaled image; None shows it whole, up to whole_pixels.
+        whole_pixels: Pixels, as the network sees them, above which an image without window is cut all the same.
+        overlap: Shared fraction of neighbouring windows, where there is no stride.
+        stride: Distance between windows: (height, width) in pixels, or a fraction of the window, cut to pixels.
+        blend: "ramp", "cosine" and "gaussian" fade windows into one another, "equal" counts each the same.
+        edge: "shift" moves the last window inside the image, "pad" adds black to the right and below.
+        whole_up_to: Scales up to this one are shown whole in spite of the window.
+        base_size: Long side at scale 1; None keeps the image's own.
+        base_short_side: Short side at scale 1; with base_size the image fits into both.
+        first_resize: Before anything else, "short_side" brings the short side to base_size, "squash" makes the
+            image as large as the window whatever its shape.
+        first_multiple: After that resize, the mean colour is added up to a multiple of this.
+        keep_border: Whether that border stays in the result, which is then squeezed to the image's size.
+        rounded: Whether scaled images are rounded to 8 bits again, and their sides as mmsegmentation does.
+        absent: What a class in neither masks nor predictions does to mIoU, "skip" or "zero".
+    """
+
+    name: str
+    title: str
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    merge: str = "softmax"
+    window: Size | None = None
+    whole_pixels: int = WHOLE_PIXELS
+    overlap: float = OVERLAP
+    stride: Size | float | None = None
+    blend: Blend = "gaussian"
+    edge: Literal["shift", "pad"] = "shift"
+    whole_up_to: float = 0.0
+    base_size: int | None = None
+    base_short_side: int | None = None
+    first_resize: Literal["none", "short_side", "squash"] = "none"
+    first_multiple: int = 1
+    keep_border: bool = False
+    rounded: bool = False
+    absent: Literal["skip", "zero"] = "skip"
+
+    @property
+    def views(self) -> int:
+        """How many times the image is looked at."""
+        return len(self.scales) * (1 + self.flip)
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the size that the network sees is fixed, so that parts of an image would look unlike it."""
+        return bool(self.base_size or self.base_short_side or self.first_resize != "none")
+
+    @property
+    def plain(self) -> bool:
+        """Whether one look at the image as it is makes the result: nothing is scaled, mirrored or merged."""
+        merged = self.merge == "exp" and self.window is not None
+        return self.views == 1 and self.scales == (1.0,) and not self.absolute and not merged
+
+    def size_at(self, scale: float, height: int, width: int) -> Size:
+        """Return an image's size at a scale, rounded as the official code and mmsegmentation round.
+
+        Example:
+            >>> Protocol("", "", base_size=520).size_at(0.5, 300, 400)
+            (195, 260)
+            >>> Protocol("", "", base_size=2048, base_short_side=512).size_at(1.0, 300, 400)
+            (512, 683)
+        """
+        long, short = max(height, width), min(height, width)
+        if bool(self.base_size) != bool(self.base_short_side):  # the official rule
+            fixed = long if self.base_size else short
+            side = int((self.base_size or self.base_short_side or 0) * scale + 0.5)
+            sides = [side if x == fixed else int(x * side / fixed + 0.5) for x in (height, width)]
+        else:
+            factor = scale
+            if self.base_size and self.base_short_side:
+                factor *= min(self.base_size / long, self.base_short_side / short)
+            elif self.rounded:  # mmsegmentation fits the image into its rounded size
+                factor = min(int(x * scale + 0.5) / x for x in (height, width))
+            sides = [int(x * factor + 0.5) for x in (height, width)]
+        return max(1, sides[0]), max(1, sides[1])
+
+    def stride_of(self, window: Size) -> Size | None:
+        """Return the stride in pixels; None leaves it to the overlap."""
+        if isinstance(self.stride, tuple) or self.stride is None:
+            return self.stride
+        return int(window[0] * self.stride), int(window[1] * self.stride)
+
+    def says(self) -> str:
+        """Say what it does, in one line.
+
+        Example:
+            >>> Protocol("", "", scales=(0.5, 1.0), flip=True, base_size=520).says()
+            'scales 0.5 1, mirrored too, probabilities averaged, long side 520'
+        """
+        parts = []
+        if self.first_resize == "squash" and self.window:
+            parts.append(f"squashed to {_x(self.window)}")
+        if self.scales != (1.0,):
+            parts.append(f"scales {' '.join(f'{scale:g}' for scale in self.scales)}")
+        if self.flip:
+            parts.append("mirrored too")
+        if self.views > 1:
+            what = {"logits": "logits", "softmax": "probabilities", "exp": "exp of logits"}[
+                self.merge
+            ]
+            parts.append(f"{what} averaged")
+        sliding = self.first_resize != "squash" and max(self.scales) > self.whole_up_to
+        if self.window and sliding:
+            stride = self.stride_of(self.window)
+            step = f" every {_x(stride)}" if stride and stride != self.window else ""
+            above = f" above scale {self.whole_up_to:g}" if self.whole_up_to else ""
+            parts.append(f"windows {_x(self.window)}{step}{above}")
+        if self.first_resize == "short_side":
+            parts.append(f"short side {self.base_size} first")
+        if self.base_size and self.first_resize != "squash":
+            parts.append(f"long side {self.base_size}")
+        if self.base_short_side:
+            parts.append(f"short side {self.base_short_side}")
+        return ", ".join(parts) or "whole image, one pass"
+
+    def check(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ConfigError: An unknown merge, or scales, windows or strides out of range.
+        """
+        if self.merge not in MERGES:
+            raise ConfigError(unknown_choice("merge", self.merge, MERGES))
+        if self.blend not in BLENDS:
+            raise ConfigError(unknown_choice("blend", self.blend, BLENDS))
+        wrong = [
+            scale
+            for scale in self.scales
+            if not (math.isfinite(scale) and 0 < scale <= LARGEST_SCALE)
+        ]
+        if wrong:
+            raise ConfigError(
+                f"Scale {wrong[0]:g} cannot be used. Scales are numbers above 0 and up to {LARGEST_SCALE:g}, such as "
+                "0.75 1 1.25."
+            )
+        if self.window is None:
+            return
+        check_window(self.window, self.overlap, self.stride_of(self.window), self.blend)
+
+
+def _x(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
 
 _MS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 _CITYSCAPES = Protocol(

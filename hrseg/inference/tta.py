@@ -13,11 +13,17 @@ from torch.nn import functional as F
 
 from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
-from hrseg.inference.grid import BATCH_PIXELS, WINDOW_PIXELS, Grid, default_window, plan_windows
 from hrseg.inference.prepare import LogitsFunction
-from hrseg.inference.protocol import Protocol, Size
+from hrseg.inference.protocols import Protocol, Size
+from hrseg.inference.window_grid import (
+    BATCH_PIXELS,
+    WINDOW_PIXELS,
+    Grid,
+    default_window,
+    plan_windows,
+)
 from hrseg.inference.windows import Block, Source, TensorSource, whole_map, window_blocks
-from hrseg.kernels.labels import LabelBand, labels_from_logits, logit_rows, reduce_blocks
+from hrseg.ops.argmax import LabelBand, labels_from_logits, logit_rows, reduce_blocks
 
 VIEW_PIXELS = 2**23
 """Pixels of a scaled view, as the network sees them, that are run in one pass."""

@@ -13,9 +13,8 @@ import torch
 
 from hrseg.errors import DataError
 from hrseg.imaging import to_tensor
-from hrseg.inference.blending import blend_weights
-from hrseg.inference.grid import Grid, Size, Span
 from hrseg.inference.prepare import LogitsFunction
+from hrseg.inference.window_grid import Grid, Size, Span, blend_weights
 
 Block = tuple[int, int, torch.Tensor]
 """First row, first column, and logits (N, K, rows, columns)."""

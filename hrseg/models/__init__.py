@@ -11,17 +11,17 @@ from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
 from hrseg.models.blocks import (
+    INITS,
     RESIZE_POLICIES,
     Activation,
     Downsample,
     Padding,
     ResizePolicy,
     Style,
+    initialise,
 )
-from hrseg.models.features import ClassificationHead, HeadV2p, Reader
-from hrseg.models.heads import HeadC1, HeadV1, HeadV2
+from hrseg.models.heads import ClassificationHead, HeadC1, HeadV1, HeadV2, HeadV2p, Reader
 from hrseg.models.hrnet import VARIANTS, Exchange, HRNet
-from hrseg.models.initialise import INITS, initialise
 from hrseg.models.ocr import HeadOCR
 from hrseg.models.segmenter import Segmenter
 from hrseg.models.summary import Summary, summary

@@ -10,14 +10,153 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from hrseg.models.blocks import resize_logits
-from hrseg.models.encoders import Encoder, cannot_build, check_encoder, pad
-from hrseg.models.initialise import initialise
-from hrseg.models.pyramid import HeadCascadedPyramid
+from hrseg.errors import ConfigError, did_you_mean
+from hrseg.models.blocks import Bottleneck, conv_bn, initialise, resize, resize_logits
 from hrseg.models.segmenter import Segmenter
-from hrseg.models.simple import HeadSimple
+
+CHANNELS = 256
+
+
+class GlobalNet(nn.Module):
+    """A feature pyramid whose every level also guesses the classes.
+
+    Each map passes a lateral 1x1 convolution; the next coarser level is resized, passes another 1x1
+    convolution and is added.
+
+    Args:
+        branch_channels: Channels of each map, finest first.
+        num_classes: K.
+        resize_policy: Interpolation, see `blocks.resize`.
+
+    Shape:
+        maps (N, C_i, H_i, W_i) → levels (N, 256, H_i, W_i) and guesses (N, K, H_i, W_i), finest first
+    """
+
+    def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:
+        super().__init__()
+        self.resize_policy = resize_policy
+        self.laterals = nn.ModuleList(conv_bn(inside, CHANNELS, 1) for inside in branch_channels)
+        self.downs = nn.ModuleList(
+            conv_bn(CHANNELS, CHANNELS, 1, relu=False) for _ in branch_channels[1:]
+        )
+        self.guesses = nn.ModuleList(
+            nn.Sequential(
+                conv_bn(CHANNELS, CHANNELS, 1), nn.Conv2d(CHANNELS, num_classes, 3, padding=1)
+            )
+            for _ in branch_channels
+        )
+
+    def forward(self, maps: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return levels and guesses. Shape: as the class says."""
+        sides = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        levels = [sides.pop()]  # the coarsest has nothing above it
+        for side, down in zip(reversed(sides), reversed(self.downs), strict=True):
+            size = (side.shape[-2], side.shape[-1])
+            levels.insert(0, side + down(resize(levels[0], size, self.resize_policy)))
+        return levels, [guess(x) for guess, x in zip(self.guesses, levels, strict=True)]
+
+
+class RefineNet(nn.Module):
+    """Bottlenecks on each level, none on the finest and three on the coarsest; then all are joined.
+
+    Args:
+        levels: How many there are.
+        num_classes: K.
+        resize_policy: Interpolation, see `blocks.resize`.
+
+    Shape:
+        levels (N, 256, H_i, W_i) → logits (N, K, H_0, W_0)
+    """
+
+    def __init__(self, levels: int, num_classes: int, resize_policy: str) -> None:
+        super().__init__()
+        self.resize_policy = resize_policy
+        inner = CHANNELS // Bottleneck.expansion
+        self.cascade = nn.ModuleList(
+            nn.Sequential(*(Bottleneck(CHANNELS, inner) for _ in range(blocks)))
+            for blocks in range(levels)
+        )
+        self.join = Bottleneck(levels * CHANNELS, inner)
+        self.classifier = nn.Conv2d(CHANNELS, num_classes, 3, padding=1)
+
+    def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """Return logits at the finest level's size. Shape: as the class says."""
+        size = (levels[0].shape[-2], levels[0].shape[-1])
+        worked = [blocks(x) for blocks, x in zip(self.cascade, levels, strict=True)]
+        maps = torch.cat(
+            [resize(x, size, self.resize_policy) for x in worked], dim=1
+        )  # (N, 1024, …)
+        logits: torch.Tensor = self.classifier(self.join(maps))
+        return logits
+
+
+class HeadCascadedPyramid(nn.Module):
+    """GlobalNet, whose guesses are the auxiliary logits, and RefineNet, which gives the main ones.
+
+    Args:
+        branch_channels: Channels of each map, finest first.
+        num_classes: K.
+        resize_policy: Interpolation, see `blocks.resize`.
+
+    Shape:
+        maps (N, C_i, H/4 ... H/32, …) → {"main": (N, K, H/4, W/4), "aux": the same shape}
+
+    Source: arXiv:1711.07319. For classes in place of joints: logits for heat maps, and "aux" is the mean of
+        the guesses of all levels, which gets plain cross-entropy. The main loss is the recipe's; loss.terms={ohem: 1}
+        mines hard pixels as the paper mines hard joints.
+    """
+
+    def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:
+        super().__init__()
+        self.resize_policy = resize_policy
+        self.globalnet = GlobalNet(branch_channels, num_classes, resize_policy)
+        self.refinenet = RefineNet(len(branch_channels), num_classes, resize_policy)
+
+    def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return main and auxiliary logits at stride 4. Shape: as the class says."""
+        size = (branches[0].shape[-2], branches[0].shape[-1])
+        levels, guesses = self.globalnet(branches)
+        aux = torch.stack([resize(x, size, self.resize_policy) for x in guesses]).mean(dim=0)
+        return {"main": self.refinenet(levels), "aux": aux}
+
+
+STEPS = 3  # from stride 32 to stride 4
+
+
+class HeadSimple(nn.Module):
+    """Three 4x4 stride-2 transposed convolutions of 256 channels, then a 1x1 classifier.
+
+    Args:
+        branch_channels: Channels of each map, finest first; only the last one is read.
+        num_classes: K.
+        resize_policy: Unused, there is no fixed interpolation inside.
+
+    Shape:
+        maps (N, C_i, H/4 ... H/32, …) → {"main": (N, K, H/4, W/4)}
+
+    Source: arXiv:1804.06208, with one logit map per class in place of one heat map per joint.
+    """
+
+    def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inside = branch_channels[-1]
+        for _ in range(STEPS):
+            up = nn.ConvTranspose2d(inside, CHANNELS, 4, stride=2, padding=1, bias=False)
+            layers += [up, nn.BatchNorm2d(CHANNELS), nn.ReLU(inplace=True)]
+            inside = CHANNELS
+        self.deconv_layers = nn.Sequential(*layers)
+        self.final_layer = nn.Conv2d(CHANNELS, num_classes, 1)
+
+    def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return {"main": logits at stride 4}. Shape: as the class says."""
+        height, width = branches[0].shape[-2:]
+        maps = self.deconv_layers(branches[-1])  # (N, 256, 8 * ceil(H/32), 8 * ceil(W/32))
+        return {"main": self.final_layer(maps[..., :height, :width])}
+
 
 DECODERS: dict[str, type[nn.Module]] = {
     "unet": smp.Unet,
@@ -118,3 +257,87 @@ class Baseline(nn.Module):
         """Yield the parameters of the decoder and its classifier."""
         yield from self.network.decoder.parameters()
         yield from self.network.segmentation_head.parameters()
+
+
+STRIDE = 32  # of the coarsest map; images are padded up to a multiple
+
+
+class Encoder(nn.Module):
+    """The four coarsest maps of an smp encoder, at the sizes an HRNet's branches have.
+
+    Args:
+        name: A name of `encoder_names()`, or tu-<timm name>.
+        in_channels: Bands of the image.
+        weights: None, or a name smp knows ("imagenet"), which downloads.
+
+    Shape:
+        image (N, bands, H, W) → maps (N, C_i, ceil(H / s), ceil(W / s)) for s = 4, 8, 16, 32
+
+    Raises:
+        ConfigError: The encoder cannot be built.
+    """
+
+    def __init__(self, name: str, in_channels: int, weights: str | None = None) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about names
+            try:
+                self.encoder: nn.Module = smp.encoders.get_encoder(
+                    name, in_channels=in_channels, depth=5, weights=weights
+                )
+            except (KeyError, ValueError, RuntimeError) as error:
+                raise cannot_build(name, error) from error
+        channels: list[int] = list(self.encoder.out_channels)
+        self.out_channels = channels[-4:]
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return four maps, finest first. Shape: as the class says."""
+        padded = pad(image)
+        maps: list[torch.Tensor] = self.encoder(padded)
+        return [_cut(x, image, padded.shape[-1] // x.shape[-1]) for x in maps[-4:]]
+
+
+def pad(image: torch.Tensor) -> torch.Tensor:
+    """Add zeros below and at the right up to a multiple of STRIDE, as encoders and decoders want."""
+    height, width = image.shape[-2:]
+    return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
+
+
+def _cut(maps: torch.Tensor, image: torch.Tensor, stride: int) -> torch.Tensor:
+    height, width = image.shape[-2:]
+    # Rounded up by an addition: ONNX divides negative numbers towards zero.
+    return maps[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride]
+
+
+def encoder_names() -> list[str]:
+    """Return the smp encoders that may be combined with a decoder."""
+    return sorted(name for name in smp.encoders.get_encoder_names() if "hrnet" not in name)
+
+
+def check_encoder(name: str, head: str) -> None:
+    """Raise if an encoder cannot stand under the head of a baseline.
+
+    Raises:
+        ConfigError: The name is unknown, or is an HRNet.
+    """
+    names = encoder_names()
+    if name in names or (name.startswith("tu-") and "hrnet" not in name):
+        return
+    if "hrnet" in name:
+        raise ConfigError(
+            f"Head '{head}' takes an smp encoder, '{name}' is an HRNet. Use head 'v2' with it, or an "
+            "encoder such as 'resnet18'."
+        )
+    raise ConfigError(
+        f"Unknown encoder '{name}' for head '{head}'. smp offers {len(names)}, such as resnet18, "
+        f"resnet50, efficientnet-b0, mit_b0, or tu-<timm name>.{did_you_mean(name, names)}"
+    )
+
+
+def cannot_build(name: str, error: Exception) -> ConfigError:
+    """Say in one paragraph why smp or timm refused an encoder."""
+    reason = str(error.args[0] if error.args else error).strip().rstrip(".!")
+    return ConfigError(
+        f"Encoder '{name}' cannot be built here: {reason}. It must give maps at strides 4 to 32 (deeplabv3: at "
+        "stride 8 with dilation); resnet18, resnet50 and mobilenet_v2 fit every baseline."
+    )

@@ -197,3 +197,31 @@ class Bottleneck(nn.Module):
         y = self.bn3(self.conv3(y))
         shortcut = x if self.downsample is None else self.downsample(x)
         return self.relu(y + shortcut)
+
+
+Init = Literal["kaiming", "official"]
+INITS: tuple[str, ...] = get_args(Init)
+_LEFT = ("cls", "aux", "ocr")
+"""Parts of names that the official rule passes over."""
+
+
+def initialise(network: nn.Module, init: str) -> None:
+    """Set convolutions by the named rule, norms to weight 1 and bias 0, in place.
+
+    Args:
+        network: Any module.
+        init: "kaiming" (normal, fan out) for training from scratch, or "official" (normal, std 0.001).
+    """
+    for name, module in network.named_modules():
+        if init == "official" and any(part in name for part in _LEFT):
+            continue
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            if init == "official":
+                nn.init.normal_(module.weight, std=0.001)
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hrseg.models.blocks import resize_logits
-from hrseg.models.fast import rewrite
+from hrseg.models.folded import rewrite
 
 
 class Segmenter(nn.Module):

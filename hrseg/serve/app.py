@@ -15,12 +15,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from hrseg.inference.predictor import Prediction, Predictor
-from hrseg.serve import answers
-from hrseg.serve.body import FIELD
-from hrseg.serve.gate import Gate
-from hrseg.serve.limits import Limits, Refusal
-from hrseg.serve.service import Service
-from hrseg.serve.work import most_together
+from hrseg.serve import responses
+from hrseg.serve.batching import Service, most_together
+from hrseg.serve.middleware import Gate
+from hrseg.serve.requests import FIELD, Limits, Refusal
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -110,7 +108,7 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
     refusals = _refusals(locked, *(status for status in _WHY if status != 401))
     pictures = {"image/png": {"schema": _BINARY}}
     good: Responses = {
-        200: {"description": "The answer.", "model": answers.Answer, "content": pictures}
+        200: {"description": "The answer.", "model": responses.Answer, "content": pictures}
     }
 
     @app.post(
@@ -139,15 +137,15 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
         future = service.queue.submit("segment", image, form, most)
         prediction = await service.turn(request, future, start + service.limits.timeout)
         if output == "mask":
-            return _png(await service.aside(answers.mask_png, prediction))
+            return _png(await service.aside(responses.mask_png, prediction))
         if output == "overlay":
             return _png(await service.aside(_overlay, prediction, alpha, legend))
         seconds = loop.time() - start
-        found = await service.aside(answers.answer, prediction, service.model, seconds, maps)
+        found = await service.aside(responses.answer, prediction, service.model, seconds, maps)
         return Response(found.model_dump_json(exclude_none=True), media_type="application/json")
 
     @app.post("/features", responses=refusals | _CANNOT, openapi_extra=_BODY)
-    async def features(request: Request) -> answers.Features:
+    async def features(request: Request) -> responses.Features:
         """Show what every branch of the network sees in one image."""
         if not service.work.shows_branches:
             raise Refusal(
@@ -158,32 +156,32 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
         image = await service.image(request)
         future = service.queue.submit("branches", image)
         views = await service.turn(request, future, start + service.limits.timeout)
-        return await service.aside(answers.features, views, service.model)
+        return await service.aside(responses.features, views, service.model)
 
 
 def _add_facts(app: FastAPI, service: Service, locked: bool) -> None:
     """Add the paths that say how things are."""
 
     @app.get("/labels", responses=_refusals(locked))
-    async def labels() -> answers.Labels:
+    async def labels() -> responses.Labels:
         """Return the classes of the model, and what the server takes."""
-        return answers.Labels(
+        return responses.Labels(
             model=service.model,
             name=service.labels.name,
-            classes=answers.class_entries(service.labels),
+            classes=responses.class_entries(service.labels),
             branches=service.work.shows_branches,
             max_bytes=service.limits.max_bytes,
             max_pixels=service.limits.max_pixels,
         )
 
-    down: Responses = {503: {"description": "The worker has ended.", "model": answers.Problem}}
+    down: Responses = {503: {"description": "The worker has ended.", "model": responses.Problem}}
 
     @app.get("/healthz", responses=down)
-    async def healthz() -> answers.Health:
+    async def healthz() -> responses.Health:
         """Tell whether images can be segmented."""
         if not service.queue.alive:
             raise Refusal(503, "The worker has ended; start the server again.")
-        return answers.Health(status="ok", model=service.model, queue=service.queue.length)
+        return responses.Health(status="ok", model=service.model, queue=service.queue.length)
 
     @app.get("/metrics", responses=_refusals(locked), response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
@@ -213,17 +211,17 @@ _ROUTER = {
     405: "This path takes another method; /openapi.json names it.",
 }
 _CANNOT: Responses = {
-    409: {"description": "An exported file shows no branches.", "model": answers.Problem}
+    409: {"description": "An exported file shows no branches.", "model": responses.Problem}
 }
 
 
 def _refusals(locked: bool, *statuses: int) -> Responses:
     chosen = ((401,) if locked else ()) + statuses
-    return {i: {"description": _WHY[i], "model": answers.Problem} for i in chosen}
+    return {i: {"description": _WHY[i], "model": responses.Problem} for i in chosen}
 
 
 def _overlay(prediction: Prediction, alpha: float, legend: bool) -> bytes:
-    return answers.png(prediction.overlay(alpha, legend))
+    return responses.png(prediction.overlay(alpha, legend))
 
 
 def _png(content: bytes) -> Response:

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from hrseg.errors import ConfigError
 from hrseg.inference.predictor import Predictor
 from hrseg.serve.app import create_app
-from hrseg.serve.limits import Limits
+from hrseg.serve.requests import Limits
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,17 @@
 same score alone and inside a study, and takes no other with it when it fails.
 """
 
-from hrseg.study.definition import Study, find_study, list_studies, read_study, variants_from_words
-from hrseg.study.runs import Plan, plan_study
+from hrseg.study.study import (
+    Plan,
+    Study,
+    find_study,
+    list_studies,
+    plan_study,
+    read_study,
+    variants_from_words,
+)
 from hrseg.study.table import Table
-from hrseg.study.training import train_study
+from hrseg.study.train import train_study
 
 __all__ = [
     "Plan",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.imaging import write_atomic
-from hrseg.study.runs import Plan, Record
+from hrseg.study.study import Plan, Record
 
 HEADINGS = ("variant", "parameters", "multiply-adds", "mIoU", "minutes")
 

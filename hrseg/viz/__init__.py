@@ -5,8 +5,7 @@ here needs a screen or a plotting library.
 """
 
 from hrseg.viz.features import feature_grid, heat, mean_map, pca_rgb, top_channels
-from hrseg.viz.masks import Share, class_shares, colourise, overlay
-from hrseg.viz.panels import grid
+from hrseg.viz.masks import Share, class_shares, colourise, grid, overlay
 
 __all__ = [
     "Share",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hrseg.viz.lettering import INK, PAPER, Color, letters_of, load_font, shortened, writable
+from hrseg.viz.text import INK, PAPER, Color, letters_of, load_font, shortened, writable
 
 Point = tuple[float, float]
 BLUE: Color = (38, 98, 184)

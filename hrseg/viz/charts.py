@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hrseg.shares import percent
+from hrseg.errors import percent
 from hrseg.viz.canvas import BLUE, GREEN, ORANGE, Canvas
-from hrseg.viz.lettering import HAIRLINE, INK, PAPER, QUIET, Color
+from hrseg.viz.text import HAIRLINE, INK, PAPER, QUIET, Color
 
 SERIES = (BLUE, ORANGE, GREEN, (122, 80, 170))
 DENSE_UP_TO = 40

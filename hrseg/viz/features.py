@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from hrseg.errors import DataError
-from hrseg.viz.lettering import PAPER
-from hrseg.viz.panels import grid
+from hrseg.viz.masks import grid
+from hrseg.viz.text import PAPER
 
 _HEAT = ((9, 9, 30), (67, 18, 112), (152, 39, 124), (224, 74, 85), (251, 150, 60), (252, 246, 190))
 

@@ -1,6 +1,6 @@
 """Weight files: reading them safely, loading them with a receipt, releasing our own."""
 
-from hrseg.weights.files import read_checkpoint
+from hrseg.weights.checkpoint_io import read_checkpoint
 from hrseg.weights.foreign import state_dict_of
 from hrseg.weights.load import LoadReport, load_weights
 from hrseg.weights.release import (

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hrseg.digests import file_digest
 from hrseg.errors import WeightsError
 from hrseg.imaging import write_atomic
+from hrseg.weights.checkpoint_io import file_digest
 
 _TRUE = {"1", "on", "yes", "true"}
 FULL = 64

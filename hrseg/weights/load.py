@@ -16,10 +16,9 @@ from torch import nn
 
 from hrseg.errors import WeightsError
 from hrseg.weights.catalog import check_backbone, is_tag, looks_like_tag, resolve
-from hrseg.weights.files import read_checkpoint
+from hrseg.weights.checkpoint_io import read_checkpoint
 from hrseg.weights.foreign import DEFAULTS, Translated, open_foreign, state_dict_of
-from hrseg.weights.formats import CLASSIFIERS, HRSEG, head_of
-from hrseg.weights.keymaps import WRAPPERS, rename
+from hrseg.weights.formats import CLASSIFIERS, HRSEG, WRAPPERS, head_of, rename
 
 
 @dataclass(frozen=True)

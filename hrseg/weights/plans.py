@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.weights.refusals import Damaged, Forbidden, TooLarge
+from hrseg.weights.errors import Damaged, Forbidden, TooLarge
 
 MAX_DEPTH = 64
 """Nesting of containers."""

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from hrseg.digests import file_digest
 from hrseg.errors import WeightsError
 from hrseg.imaging import write_atomic
-from hrseg.weights.files import read_checkpoint
+from hrseg.weights.checkpoint_io import file_digest, read_checkpoint
 
 DEFAULT_TAG = "hrnet_w18_small_v2.camvid"
 """The model that `hrseg predict` uses when none is named."""

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 
 import torch
 
-from hrseg.weights.admitted import STORAGES
-from hrseg.weights.pickles import Machine
+from hrseg.weights.allowed_globals import STORAGES
+from hrseg.weights.errors import Damaged, Forbidden, NoCheckpoint, TooLarge
 from hrseg.weights.plans import Budget, Storage, Symbol, TensorPlan, finish
-from hrseg.weights.refusals import Damaged, Forbidden, NoCheckpoint, TooLarge
+from hrseg.weights.safe_unpickler import Machine
 
 MAX_PICKLE = 64 << 20
 """Bytes of the pickle inside a torch file, which holds names and shapes, no numbers."""

@@ -16,11 +16,11 @@ from hrseg.benchmark.models import (
     timed,
 )
 from hrseg.cli import OK, YOURS, main
-from hrseg.data.labels import Label, LabelSet
 from hrseg.errors import ConfigError, WeightsError
-from hrseg.export.card import Facts
-from hrseg.export.network import ExportedNetwork
+from hrseg.inference.exported import ExportedNetwork
+from hrseg.inference.model_card import Facts
 from hrseg.inference.predictor import Predictor
+from hrseg.labels import Label, LabelSet
 
 SMALL = "hrnet_w18_small_v1"
 QUICK = Settings(seconds=0.001)

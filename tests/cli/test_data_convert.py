@@ -8,7 +8,7 @@ from hrseg.cli import OK, YOURS, main
 from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
 from hrseg.imaging import read_mask, write_image, write_mask
-from tests.data.convert import sources as s
+from tests.convert import sources as s
 
 
 @pytest.fixture(autouse=True)

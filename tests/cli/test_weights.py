@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hrseg.cli import OK, OURS, YOURS, main
-from hrseg.weights import catalog, fetch
+from hrseg.weights import catalog, download
 from hrseg.weights.catalog import row_of
 from tests.weights import server as serve
 from tools.weights_page import PAGE, page
@@ -25,7 +25,7 @@ def cache(tmp_path, monkeypatch):
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HRSEG_CACHE", str(tmp_path))
-    monkeypatch.setattr(fetch, "WAITS", (0.01,) * 4)
+    monkeypatch.setattr(download, "WAITS", (0.01,) * 4)
     return tmp_path / "weights"
 
 
@@ -36,7 +36,7 @@ def published(monkeypatch):
         row = replace(row_of(TAG), urls=(f"{server.url}/w48.pth",), sha256=server.sha256[:8])
         everything = tuple(row if other.tag == TAG else other for other in catalog.rows())
         monkeypatch.setattr(catalog, "rows", lambda: everything)
-        monkeypatch.setattr("hrseg.weights.verify.rows", lambda: everything)
+        monkeypatch.setattr("hrseg.weights.catalog.rows", lambda: everything)
         yield server
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hrseg.data.labels import Label, LabelSet
+from hrseg.labels import Label, LabelSet
 from hrseg.weights import write_release
 
 LABELS = LabelSet("own", tuple(Label(10 * i, i, f"c{i}", (i, 9 * i, i)) for i in range(3)))

@@ -14,11 +14,10 @@ from hrseg.cluster import RayJob
 from hrseg.cluster.errands import Answer
 from hrseg.cluster.worker import Worker
 from hrseg.errors import ConfigError, DataError, WeightsError
-from hrseg.inference.outputs.areas import read_table
-from hrseg.inference.outputs.job import Job
-from hrseg.inference.outputs.manifest import read_manifests
+from hrseg.inference.outputs.class_areas import read_table
+from hrseg.inference.outputs.manifest import Job, read_manifests
+from hrseg.inference.predict_files import open_predictor, predict_files
 from hrseg.inference.sources import open_sources
-from hrseg.runtime import open_predictor, predict_files
 from tests.cluster.models import PLAIN, content, write_model, write_photos
 
 KINDS = ("mask", "areas")

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from hrseg.cluster import RayJob
-from hrseg.inference.outputs.job import Job
-from hrseg.inference.outputs.manifest import read_manifests
+from hrseg.inference.outputs.manifest import Job, read_manifests
+from hrseg.inference.predict_files import open_predictor, predict_files
 from hrseg.inference.sources import open_sources
-from hrseg.runtime import open_predictor, predict_files
 from tests.cluster.models import PLAIN, content, write_model, write_photos
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'hrseg[ray]'")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hrseg.building.data import build_data
 from hrseg.config import load_config
 from hrseg.data.browse import recipe_facts, write_samples
 from hrseg.data.dataset import Draw
 from hrseg.errors import ConfigError
+from hrseg.training.build import build_data
 
 
 @pytest.fixture

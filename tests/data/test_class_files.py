@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from hrseg.building.data import build_data
 from hrseg.cli.main import main
 from hrseg.config import load_config
 from hrseg.data.check import check, write_recipe
@@ -16,6 +15,7 @@ from hrseg.data.split import divide
 from hrseg.data.stats import stats
 from hrseg.errors import DataError
 from hrseg.imaging import read_mask, write_image, write_mask
+from hrseg.training.build import build_data
 from tests.data.class_files import BROKEN, FORMS, NAMES
 
 SEEN = ("background", "road")  # the third is in no mask

@@ -9,12 +9,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from hrseg.data.dataset import Draw, SegmentationDataset
-from hrseg.data.labels import IGNORE_INDEX, load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.sampling import ShardSampler
 from hrseg.data.transforms import limit_threads, train_recipe
 from hrseg.errors import DataError
 from hrseg.imaging import denormalise, write_image, write_mask
+from hrseg.labels import IGNORE_INDEX, load_labels
 
 LABELS = load_labels("cityscapes")
 

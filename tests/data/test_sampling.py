@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.sampling import (
     ShardSampler,
@@ -16,6 +15,7 @@ from hrseg.data.sampling import (
 )
 from hrseg.data.transforms import NO_CLASS
 from hrseg.errors import DataError
+from hrseg.labels import load_labels
 
 
 def indexes(sampler: ShardSampler) -> list[int]:

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-from hrseg.data.figures import PARTS, figure
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS, find_pairs
 from hrseg.data.street import (
     BUILDING,
@@ -16,9 +14,10 @@ from hrseg.data.street import (
     _Street,
     scene,
 )
-from hrseg.data.synthetic import SYNONYMS, write_scenes
+from hrseg.data.synthetic import PARTS, SYNONYMS, figure, write_scenes
 from hrseg.errors import ConfigError
 from hrseg.imaging import read_image, read_mask
+from hrseg.labels import load_labels
 
 
 def test_a_scene_is_a_function_of_its_number():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrseg.data.geometry import CROP_RETRIES
+from hrseg.data.crop import CROP_RETRIES
 from hrseg.data.transforms import scales, train_recipe
 from hrseg.errors import ConfigError
 
@@ -180,7 +180,7 @@ def test_no_class_fills_the_crop():
 @pytest.mark.parametrize(("limit", "judged"), [(1.0, 0), (0.5, 1 + CROP_RETRIES)])
 def test_a_hopeless_crop_is_drawn_again_ten_times(monkeypatch, limit, judged):
     seen = []
-    monkeypatch.setattr("hrseg.data.geometry._largest_share", lambda mask: seen.append(1) or 1.0)
+    monkeypatch.setattr("hrseg.data.crop._largest_share", lambda mask: seen.append(1) or 1.0)
     image, mask = numbered(40, 40)
     train_recipe(crop=(16, 16), max_class_share=limit, **PLAIN)(image, mask, seed=0)
     assert len(seen) == judged
@@ -319,7 +319,7 @@ def test_brightness_shifts_half_of_the_images_by_whole_steps():
 
 
 def test_distortion_of_mmsegmentation_by_hand(monkeypatch):
-    from hrseg.data.colours import Distortion
+    from hrseg.data.transforms import Distortion
 
     step = Distortion(1.0)
     image = np.array([[[200, 100, 50]]], np.uint8)
@@ -343,7 +343,7 @@ def test_distortion_of_mmsegmentation_by_hand(monkeypatch):
 
 
 def test_distortion_draws_each_change_by_its_own_coin():
-    from hrseg.data.colours import Distortion
+    from hrseg.data.transforms import Distortion
 
     step = Distortion(1.0)
     draws = [step.get_params() for _ in range(2000)]

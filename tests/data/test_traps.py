@@ -13,12 +13,12 @@ from PIL import Image
 
 from hrseg.data.check.scan import _count
 from hrseg.data.dataset import SegmentationDataset
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import Pair
 from hrseg.data.transforms import train_recipe
 from hrseg.imaging import write_mask
+from hrseg.labels import load_labels
 from hrseg.losses import WeightedSum
-from hrseg.metrics import ConfusionMatrix
+from hrseg.metrics.confusion import ConfusionMatrix
 
 TESTS = Path(__file__).parents[1]
 TRAPS: dict[str, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-from hrseg.data.workers import MAX_WORKERS, default_workers, keep_memory
+from hrseg.data.sampling import MAX_WORKERS, default_workers, keep_memory
 
 
 def test_workers_by_machine(monkeypatch):

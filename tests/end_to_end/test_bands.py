@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from hrseg import Predictor, create_model
-from hrseg.building.network import build_network
 from hrseg.cli import main
 from hrseg.config import load_config
-from hrseg.data.labels import load_labels
 from hrseg.errors import ConfigError, WeightsError
+from hrseg.evaluation.validate import evaluate
 from hrseg.imaging import read_bands, write_mask
-from hrseg.train import fit
-from hrseg.train.evaluation import evaluate
+from hrseg.labels import load_labels
+from hrseg.training.build import build_network
+from hrseg.training.fit import fit
 from hrseg.weights import load_weights
 from hrseg.weights.release import write_release
 

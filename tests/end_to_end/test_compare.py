@@ -3,7 +3,7 @@
 import json
 
 from hrseg.cli import OK, YOURS, main
-from hrseg.train import fit
+from hrseg.training.fit import fit
 from tests.small import small
 
 

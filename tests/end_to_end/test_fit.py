@@ -12,10 +12,10 @@ import pytest
 import hrseg
 from hrseg.config import load_config
 from hrseg.data.synthetic import write_scenes
+from hrseg.evaluation.validate import evaluate
 from hrseg.imaging import read_mask
 from hrseg.inference.predictor import Predictor
-from hrseg.train import fit
-from hrseg.train.evaluation import evaluate
+from hrseg.training.fit import fit
 
 SIZE = (48, 64)
 
@@ -68,7 +68,7 @@ def test_validate_equals_a_script_over_predicted_masks(run, tree, tmp_path):
 def test_two_processes_score_like_one(run, tree, tmp_path):
     """Five images on two processes: one of them counts a filler, which must count nowhere."""
     code = (
-        "from hrseg.train.evaluation import evaluate\n"
+        "from hrseg.evaluation.validate import evaluate\n"
         f"r = evaluate({str(run.run_dir / 'best.ckpt')!r}, overrides=['trainer.devices=2', "
         "'trainer.strategy=ddp', 'trainer.accelerator=cpu', 'data.workers=0'])\n"
         "said = (r.metrics['matrix'].sum().item(), r.metrics['miou'])\n"
@@ -85,7 +85,7 @@ def test_two_processes_train_and_leave_one_run(tree, tmp_path):
         *("trainer.val_every_epochs=1", "trainer.loggers=[csv]"),
     ]
     code = (
-        "from hrseg.config import load_config\nfrom hrseg.train import fit\n"
+        "from hrseg.config import load_config\nfrom hrseg.training.fit import fit\n"
         f"r = fit(load_config('demo', {words!r}))\nsaid = (str(r.run_dir), r.best_score)\n"
     )
     ((folder, score),) = set(python(code, tmp_path))

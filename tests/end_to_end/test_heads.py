@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hrseg.inference.opening import open_model
+from hrseg.inference.load_model import open_model
 from hrseg.inference.predictor import Predictor
-from hrseg.train import fit
+from hrseg.training.fit import fit
 from tests.small import small
 
 WORDS = {

@@ -47,7 +47,7 @@ def attempt(folder, kill=None, resume=None):
                 die()
 
         if moment == "writing":
-            original = hrseg.checkpoints.torch.save
+            original = hrseg.training.checkpoints.torch.save
 
             def half(content, file):
                 original(content, file)
@@ -55,11 +55,11 @@ def attempt(folder, kill=None, resume=None):
                     file.truncate(file.tell() // 2)
                 count()
 
-            hrseg.checkpoints.torch.save = half
+            hrseg.training.checkpoints.torch.save = half
         else:
             Kill = type("Kill", (pl.Callback,), {moment: count})
-            build = hrseg.building.build_callbacks
-            hrseg.building.build_callbacks = lambda *a: [*build(*a), Kill()]
+            build = hrseg.training.build.build_callbacks
+            hrseg.training.build.build_callbacks = lambda *a: [*build(*a), Kill()]
     result = fit(small(folder, *WORDS), resume=resume)
     (folder / "digest").write_text(result.digest)
     os._exit(0)

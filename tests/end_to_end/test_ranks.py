@@ -20,7 +20,7 @@ from tests.small import WORDS
 import hrseg.task
 
 Path(f"pid{os.environ.get('LOCAL_RANK', 0)}").write_text(str(os.getpid()))
-learn = hrseg.task.SegmentationTask.training_step
+learn = hrseg.training.task.SegmentationTask.training_step
 
 
 def step(self, batch, index):
@@ -31,7 +31,7 @@ def step(self, batch, index):
     return learn(self, batch, index)
 
 
-hrseg.task.SegmentationTask.training_step = step
+hrseg.training.task.SegmentationTask.training_step = step
 sys.exit(main(["fit", "--config", "demo", *WORDS, *sys.argv[1:], "data.scenes=10", "run.dir=runs",
                "optim.warmup_steps=0", "trainer.strategy=ddp", "trainer.deterministic=true"]))
 """

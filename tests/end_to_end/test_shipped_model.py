@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hrseg.inference.predict_files import predict_files
 from hrseg.inference.predictor import Predictor
-from hrseg.runtime import predict_files
 from hrseg.weights import DEFAULT_TAG, STARTER_TAG, packaged_models, read_release
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from hrseg.cli import OURS, YOURS, main
-from hrseg.data.labels import Label, LabelSet
 from hrseg.imaging import write_mask
+from hrseg.labels import Label, LabelSet
 from hrseg.weights import write_release
 from tests.imaging.test_photographs import dds
 from tests.imaging.test_rasters import ITSELF, SIDECARS, Server, hostile, raster

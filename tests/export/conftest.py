@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hrseg.data.labels import load_labels
+from hrseg.labels import load_labels
 from hrseg.models import create_model
 from hrseg.weights import write_release
 

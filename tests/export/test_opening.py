@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from hrseg.errors import DataError, WeightsError
-from hrseg.export.network import as_logits, to_pixels
-from hrseg.export.programs import check_program
+from hrseg.evaluation.validate import evaluate
 from hrseg.imaging import to_tensor
-from hrseg.inference.opening import open_model
+from hrseg.inference.exported import as_logits, check_program, to_pixels
+from hrseg.inference.load_model import open_model
 from hrseg.inference.predictor import Predictor
-from hrseg.train.evaluation import evaluate
 
 
 def test_pixels_come_back_exactly_from_what_normalisation_made_of_them():

@@ -10,8 +10,8 @@ from PIL import Image
 from hrseg.cli import OK, YOURS, main
 from hrseg.data.street import scene
 from hrseg.errors import ConfigError, ExportError, MissingExtraError
-from hrseg.export import certificate, write
-from hrseg.export.certificate import Agreement, Certificate
+from hrseg.export import verify, write
+from hrseg.export.verify import Agreement, Certificate
 from hrseg.inference.predictor import Predictor
 
 SIZES = [(64, 96), (97, 101), (33, 50)]
@@ -31,7 +31,7 @@ def test_an_exported_file_gives_the_mask_of_its_checkpoint(files, release, suffi
 
 
 def test_images_below_the_coarsest_stride_and_batches_are_answered(files, release):
-    from hrseg.export.runtimes import OnnxRunner
+    from hrseg.inference.exported import OnnxRunner
 
     runner = OnnxRunner(files[".onnx"], cpu=True)
     images = np.stack([scene(i, (17, 20))[0] for i in range(3)])[:, :5, :7]
@@ -136,7 +136,7 @@ def test_disagreement_is_counted_by_hand():
     import torch
 
     look = write.Look(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]]))
-    found = certificate.certify(
+    found = verify.certify(
         lambda _: torch.from_numpy(logits),
         ((0.5,) * 3, (0.5,) * 3),
         {"x": [runner]},

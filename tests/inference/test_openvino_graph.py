@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from hrseg.export.openvino import openvino_core
-from hrseg.inference.openvino_graph import can_write, write_graph
+from hrseg.inference.openvino import can_write, openvino_core, write_graph
 from hrseg.models import create_model
 
 pytest.importorskip("openvino")

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from hrseg.data.labels import Label, LabelSet, load_labels
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image, read_mask
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.protocols import choose_protocol
+from hrseg.labels import Label, LabelSet, load_labels
 from hrseg.models import create_model
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hrseg.errors import ConfigError
-from hrseg.inference import processes
+from hrseg.inference import backends
 from hrseg.inference.predictor import Predictor
 from hrseg.models import create_model
 
@@ -47,7 +47,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def several(monkeypatch):
     """Several threads, and nothing opened before."""
-    monkeypatch.setattr(processes, "_first", None)
+    monkeypatch.setattr(backends, "_first", None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     return monkeypatch
 
@@ -68,27 +68,27 @@ def test_a_forked_child_is_told_instead_of_waiting_for_ever():
 
 
 def test_a_process_may_open_and_use_as_many_as_it_likes(several):
-    for home in [processes.Home(CPU), processes.Home(CPU)]:
+    for home in [backends.Home(CPU), backends.Home(CPU)]:
         home.check("torch")
 
 
 def test_only_threads_that_are_left_behind_are_refused(several):
-    home = processes.Home(CPU)
+    home = backends.Home(CPU)
     several.setattr(os, "getpid", lambda: -1)
     with pytest.raises(ConfigError, match="gunicorn without --preload"):
         home.check("torch")
     several.setattr(torch, "get_num_threads", lambda: 1)
     home.check("torch")
-    processes.Home(CPU).check("openvino")  # its own, of one thread
+    backends.Home(CPU).check("openvino")  # its own, of one thread
     with pytest.raises(ConfigError):
         home.check("openvino")
     with pytest.raises(ConfigError):
-        processes.Home(torch.device("cuda"))
+        backends.Home(torch.device("cuda"))
 
 
 def test_a_child_whose_parent_opened_nothing_opens_its_own(several):
     several.setattr(os, "getpid", lambda: -1)
-    processes.Home(CPU).check("openvino")
+    backends.Home(CPU).check("openvino")
 
 
 def test_pickling_and_copying_say_what_to_send_instead():

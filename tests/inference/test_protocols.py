@@ -9,10 +9,9 @@ import torch
 
 from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, to_tensor
-from hrseg.inference.protocol import Protocol
-from hrseg.inference.protocols import PROTOCOLS, choose_protocol
+from hrseg.inference.protocols import PROTOCOLS, Protocol, choose_protocol
 from hrseg.inference.tta import Scorer
-from hrseg.metrics import ConfusionMatrix
+from hrseg.metrics.confusion import ConfusionMatrix
 from tests.reference.toy import MMSEG, OFFICIAL, toy_images, toy_logits
 
 FOLDER = Path(__file__).parents[1] / "reference"

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from hrseg.inference.reduction import Reduction
+from hrseg.inference.prediction import Reduction
 
 KEEP = ("confidence", "probabilities", "entropy", "margin")
 

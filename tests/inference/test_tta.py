@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from hrseg.inference.prepare import prepare
-from hrseg.inference.protocol import MERGES, Protocol
-from hrseg.inference.protocols import PROTOCOLS, choose_protocol
+from hrseg.inference.protocols import MERGES, PROTOCOLS, Protocol, choose_protocol
 from hrseg.inference.tta import MERGE_RULES, Scorer, aligns, mirrored
 from hrseg.inference.windows import whole_map
 

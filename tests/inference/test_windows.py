@@ -4,7 +4,7 @@ import torch
 
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import to_tensor
-from hrseg.inference.grid import OVERLAP, plan_windows
+from hrseg.inference.window_grid import OVERLAP, plan_windows
 from hrseg.inference.windows import (
     PixelSource,
     TensorSource,

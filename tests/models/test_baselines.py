@@ -4,10 +4,14 @@ from torch import nn
 
 from hrseg.errors import ConfigError
 from hrseg.models import BASELINE_HEADS, HEADS, create_model
-from hrseg.models.baselines import DECODERS, PLAIN_HEADS
-from hrseg.models.encoders import Encoder
-from hrseg.models.pyramid import GlobalNet, HeadCascadedPyramid
-from hrseg.models.simple import HeadSimple
+from hrseg.models.baselines import (
+    DECODERS,
+    PLAIN_HEADS,
+    Encoder,
+    GlobalNet,
+    HeadCascadedPyramid,
+    HeadSimple,
+)
 
 CHANNELS = [8, 16, 32, 64]
 SIZES = [(25, 26), (13, 13), (7, 7), (4, 4)]  # a 97x101 image at strides 4, 8, 16 and 32

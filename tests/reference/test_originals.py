@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.building.network import build_network
 from hrseg.config import load_config
-from hrseg.data.labels import load_labels
+from hrseg.labels import load_labels
 from hrseg.models import create_model
+from hrseg.training.build import build_network
 from hrseg.weights.foreign import translate
 from hrseg.weights.load import load_translated
 from tests.reference.one_network import as_mmseg, as_paddle

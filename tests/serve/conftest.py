@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg.data.labels import load_labels
 from hrseg.inference.predictor import Predictor
+from hrseg.labels import load_labels
 from hrseg.models import create_model
 
 httpx = pytest.importorskip("httpx", reason="needs the extra 'test'")

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from hrseg.errors import ConfigError
-from hrseg.serve.limits import Limits
-from hrseg.serve.token import VARIABLE, read_token
+from hrseg.serve.middleware import VARIABLE, read_token
+from hrseg.serve.requests import Limits
 from tests.imaging.test_rasters import ITSELF, SIDECARS, Server, hostile
 from tests.serve.conftest import Served, file_of, picture
 

@@ -1,4 +1,4 @@
-"""Our names → those of other code bases, written from their modules and apart from `hrseg.weights.keymaps`.
+"""Our names → those of other code bases, written from their modules and apart from `hrseg.weights.formats`.
 
 Each function walks a name's parts, as the other code base's constructors would have made them; none shares a line
 with the rename rules under test.

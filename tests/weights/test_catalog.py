@@ -8,14 +8,24 @@ import pytest
 import torch
 
 import hrseg
-from hrseg.data.labels import load_labels, table_names
 from hrseg.errors import WeightsError
-from hrseg.inference.opening import open_model
+from hrseg.inference.load_model import open_model
+from hrseg.labels import load_labels, table_names
 from hrseg.models import BACKBONES, create_model
 from hrseg.weights import catalog
-from hrseg.weights.catalog import COLUMNS, find, list_weights, resolve, resolve_all, row_of, rows
+from hrseg.weights.catalog import (
+    COLUMNS,
+    find,
+    here,
+    known,
+    list_weights,
+    resolve,
+    resolve_all,
+    row_of,
+    rows,
+    verify,
+)
 from hrseg.weights.formats import FORMATS
-from hrseg.weights.verify import here, known, verify
 from tests.weights import server as serve
 from tests.weights import spellings
 
@@ -170,7 +180,7 @@ def published(monkeypatch):
     with serve.serving(buffer.getvalue()) as server:
         row = replace(row_of(MMSEG), urls=(f"{server.url}/w.pth",), sha256=server.sha256[:8])
         monkeypatch.setattr(catalog, "rows", lambda: (row,))
-        monkeypatch.setattr("hrseg.weights.verify.rows", lambda: (row,))
+        monkeypatch.setattr("hrseg.weights.catalog.rows", lambda: (row,))
         yield server, network
 
 

@@ -10,8 +10,17 @@ import torch
 from hrseg.errors import WeightsError
 from hrseg.models import create_model
 from hrseg.weights.foreign import translate
-from hrseg.weights.formats import FORMATS, head_of, recognise
-from hrseg.weights.keymaps import MMSEG, OFFICIAL, PADDLE, SMP, WRAPPERS, rename
+from hrseg.weights.formats import (
+    FORMATS,
+    MMSEG,
+    OFFICIAL,
+    PADDLE,
+    SMP,
+    WRAPPERS,
+    head_of,
+    recognise,
+    rename,
+)
 from tests.weights import spellings
 
 NAMES = Path(__file__).parents[1] / "reference" / "names.json.xz"

@@ -13,12 +13,12 @@ from safetensors.torch import load, save
 
 import hrseg
 from hrseg.errors import MissingExtraError, WeightsError
-from hrseg.inference.opening import open_model
-from hrseg.runtime import from_pretrained
-from hrseg.sharing import _without_paths, push_model
+from hrseg.export.push_to_hub import _without_paths, push_model
+from hrseg.inference.load_model import open_model
+from hrseg.inference.predict_files import from_pretrained
 from hrseg.weights import hub as client
 from hrseg.weights import read_release, write_release
-from hrseg.weights.page import check_terms, page
+from hrseg.weights.hub import check_terms, page
 from tests.weights.hub_server import TOKEN, Hub, serving
 
 pytest.importorskip("huggingface_hub")
@@ -164,7 +164,7 @@ def test_without_a_connection_the_cache_answers_or_says_what_to_bring(pushed, tm
             home,
             "logits(hrseg.from_pretrained('org/camvid'))",
             "logits(hrseg.from_pretrained('org/absent'))",
-            f"__import__('hrseg.sharing').sharing.push_model('{SHIPPED}', 'org/x')",
+            f"__import__('hrseg.export.push_to_hub').sharing.push_model('{SHIPPED}', 'org/x')",
             **{variable: "1"},
         )
         assert here == online
@@ -271,7 +271,7 @@ def test_a_run_becomes_a_release_with_its_own_scores(tmp_path):
         return f"https://hub/{to}"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hrseg.sharing.push", keep)
+        patch.setattr("hrseg.export.push_to_hub.push", keep)
         shared = push_model(tmp_path, "org/mine", licence="mit", data_terms="mine")
     assert shared.url == "https://hub/hf:org/mine"
     assert "| road | 75.00 |" in shared.page
@@ -317,7 +317,7 @@ def test_weights_of_another_library_load_without_a_card(tmp_path, monkeypatch):
     }
     (tmp_path / "model.safetensors").write_bytes(save(trunk))
     (tmp_path / "config.json").write_text('{"architecture": "hrnet_w18_small"}')
-    for module in ("hrseg.weights.foreign", "hrseg.weights.catalog", "hrseg.inference.opening"):
+    for module in ("hrseg.weights.foreign", "hrseg.weights.catalog", "hrseg.inference.load_model"):
         monkeypatch.setattr(f"{module}.pull", lambda _: tmp_path / "model.safetensors")
     target = hrseg.create_model("hrnet_w18_small_v1", num_classes=2)
     hrseg.load_weights(target, "hf:timm/hrnet_w18_small")

@@ -9,21 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hrseg.data.check.classes import class_rows, knows, mean_and_std, table_of
+from hrseg.data.check.findings import Finding, Recipe, Result, named
 from hrseg.data.check.groups import couples_of, exact, joined, near
-from hrseg.data.check.judge import Case, judge, learned_pixels
-from hrseg.data.check.recognise import Tree, own, recognise
-from hrseg.data.check.result import Finding, Recipe, Result, named
+from hrseg.data.check.layout import Tree, own, recognise
+from hrseg.data.check.recipe import Start, part, suggest, suggest_crop
+from hrseg.data.check.rules import Case, judge, learned_pixels
 from hrseg.data.check.scan import Job, Look, scan
-from hrseg.data.check.suggest import Start, part, suggest, suggest_crop
-from hrseg.data.check.tables import class_rows, knows, mean_and_std, table_of
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import load_labels
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.layouts.pairs import write_list
-from hrseg.data.numbering import settle
-from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.data.mask_encoding import settle
+from hrseg.errors import ConfigError, DataError, path_text, unknown_choice
 from hrseg.imaging import write_atomic
-from hrseg.text import path_text
+from hrseg.labels import load_labels
 
 __all__ = ["Finding", "Recipe", "Result", "Start", "check", "write_recipe"]
 

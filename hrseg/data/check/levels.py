@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrseg.data.check.result import Seen
-from hrseg.data.labels import channel_distances
+from hrseg.data.check.findings import Seen
+from hrseg.labels import channel_distances
 
 TOPS = (255, 65535)
 """Largest values of 8 and 16 bits, which often mean "no label"."""

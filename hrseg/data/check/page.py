@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hrseg.data.check.result import ClassRow, Result, counted
+from hrseg.data.check.findings import ClassRow, Result, counted
 from hrseg.data.check.scan import Look
 from hrseg.data.dataset import read_ids
-from hrseg.errors import DataError
+from hrseg.errors import DataError, percent
 from hrseg.imaging import read_image, write_atomic
-from hrseg.pages import image_uri, whole_page
-from hrseg.shares import percent
+from hrseg.viz.reports import image_uri, whole_page
 
 SHEET = 24
 """Pairs on the contact sheet."""

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.lists import Lists, read_lists
-from hrseg.data.check.result import counted
+from hrseg.data.check.findings import counted
 from hrseg.data.check.roles import (
     IMAGE,
     MASK,
     OTHER,
+    Lists,
     Named,
     constant_affixes,
     cut_off,
     rank,
+    read_lists,
     read_names,
     spectral_rank,
     twin_affix,

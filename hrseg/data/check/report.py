@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hrseg.data.check.result import ClassRow, Result, counted
-from hrseg.shares import percent
-from hrseg.text import columns
+from hrseg.data.check.findings import ClassRow, Result, counted
+from hrseg.errors import columns, percent
 
 MOST_ROWS = 40
 """Values shown in a table on the terminal; the page and JSON have all."""

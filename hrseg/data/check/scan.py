@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from hrseg.data.dataset import read_ids
-from hrseg.data.labels import pack_colors
 from hrseg.data.layouts import Pair
 from hrseg.errors import DataError
 from hrseg.imaging import Stored, read_image, stored_form
+from hrseg.labels import pack_colors
 
 MOST_COLOURS = 1024
 """A mask with more colours than this is a photo, or was saved as JPEG."""

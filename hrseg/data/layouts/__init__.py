@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrseg.archived import ArchivedPath, archived_root, located
 from hrseg.data.layouts.aerial import isaid, tiles
 from hrseg.data.layouts.devkit import pascal_context, voc2012
 from hrseg.data.layouts.own import folder
@@ -16,6 +15,7 @@ from hrseg.data.layouts.pairs import Pair
 from hrseg.data.layouts.scenes import ade20k, coco_stuff, lip
 from hrseg.data.layouts.streets import camvid, cityscapes
 from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.imaging.archives import ArchivedPath, archived_root, located
 
 __all__ = ["LAYOUTS", "Layout", "Pair", "find_pairs"]
 

@@ -13,8 +13,7 @@ from hrseg.data.layouts.pairs import (
     pair_by_stem,
     pair_found,
 )
-from hrseg.errors import DataError
-from hrseg.text import path_text, printable
+from hrseg.errors import DataError, path_text, printable
 
 
 def folder(root: Path, split: str, pattern: str | None = None, bare: bool = False) -> list[Pair]:

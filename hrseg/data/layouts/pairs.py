@@ -8,9 +8,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-from hrseg.errors import ConfigError, DataError
+from hrseg.errors import ConfigError, DataError, printable
 from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
-from hrseg.text import printable
 
 
 class Pair(NamedTuple):

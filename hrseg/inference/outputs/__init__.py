@@ -6,21 +6,25 @@ A writer takes a prediction, the file and the options, and writes the file whole
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.inference.outputs.areas import write_areas
-from hrseg.inference.outputs.coco import write_coco
-from hrseg.inference.outputs.geojson import write_geojson
+from hrseg.inference.outputs.class_areas import write_areas
 from hrseg.inference.outputs.options import Options
-from hrseg.inference.outputs.pictures import (
+from hrseg.inference.outputs.rasters import (
+    map_writer,
+    write_bands,
     write_colour,
     write_ids,
+    write_maps,
     write_overlay,
+    write_probabilities,
     write_train_ids,
 )
-from hrseg.inference.outputs.probabilities import write_bands, write_probabilities
-from hrseg.inference.outputs.scores import map_writer, write_maps
-from hrseg.inference.prediction import DEFAULT_KINDS, Prediction
+from hrseg.inference.outputs.vectors import write_coco, write_geojson
+
+if TYPE_CHECKING:
+    from hrseg.inference.prediction import Prediction
 
 __all__ = [
     "DEFAULT_KINDS",
@@ -33,6 +37,9 @@ __all__ = [
     "result_paths",
     "write_all",
 ]
+
+
+DEFAULT_KINDS = ("mask", "overlay")
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Output:
     """
 
     suffix: str
-    write: Callable[[Prediction, Path, Options], None]
+    write: Callable[["Prediction", Path, Options], None]
     title: str
     needs: tuple[str, ...] = ()
     placed: bool = False
@@ -165,7 +172,7 @@ def possible_paths(out: str | Path, name: str, kinds: Iterable[str]) -> list[Pat
 
 
 def write_all(
-    prediction: Prediction,
+    prediction: "Prediction",
     out: str | Path,
     name: str,
     kinds: Sequence[str] = DEFAULT_KINDS,

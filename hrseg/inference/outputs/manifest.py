@@ -6,21 +6,87 @@ Lines are appended and forced to disk one by one; a line cut off by a crash coun
 done again. Every shard has a manifest of its own, and all those in a folder are read.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from hrseg.errors import DataError, HrsegError, elsewhere
 from hrseg.inference.outputs import possible_paths
-from hrseg.inference.outputs.digests import Asked, readable_digest, source_digest
-from hrseg.inference.outputs.options import Options
-from hrseg.inference.outputs.shards import Shard
-from hrseg.inference.outputs.unfinished import Unfinished
+from hrseg.inference.outputs.class_areas import read_table, total, write_table
+from hrseg.inference.outputs.options import Options, Shard
+from hrseg.weights.checkpoint_io import file_digest
+
+
+class Asked(Protocol):
+    """What is to be segmented: `inference.sources.Picture` is one."""
+
+    @property
+    def origin(self) -> str:
+        """What a person would call it."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What its results are called."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Its file."""
+        ...
+
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """Its pixels, where it has no file."""
+        ...
+
+    @property
+    def fetch(self) -> Callable[[], bytes] | None:
+        """Gives the bytes of its file, where that is not on disk."""
+        ...
+
+
+A = TypeVar("A", bound=Asked)
+
+
+def source_digest(picture: A) -> tuple[A, str | None]:
+    """Hash an image's file, or its pixels where it has none; None where it cannot be read.
+
+    What had to be fetched for it comes back with the picture, so that it is fetched once.
+    """
+    if picture.path is not None:
+        return picture, readable_digest(Path(picture.path))
+    if picture.pixels is not None:
+        pixels = np.ascontiguousarray(picture.pixels)
+        digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
+        digest.update(pixels.data)
+        return picture, digest.hexdigest()
+    if picture.fetch is None:
+        return picture, None
+    try:
+        content = picture.fetch()
+    except HrsegError:
+        return picture, None  # whoever decodes it will say why
+    kept: Any = replace(picture, fetch=lambda: content)  # type: ignore[type-var]
+    return kept, hashlib.sha256(content).hexdigest()
+
+
+def readable_digest(path: Path) -> str | None:
+    """Hash a file; None where it cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return None
 
 
 class Done(Protocol):
@@ -46,7 +112,6 @@ class Done(Protocol):
         ...
 
 
-A = TypeVar("A", bound=Asked)
 D = TypeVar("D", bound=Done)
 
 
@@ -239,3 +304,125 @@ def _last_byte(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1)
+
+
+log = logging.getLogger(__name__)
+
+TOTALS = {"areas": "areas.json", "areas_csv": "areas.csv"}
+"""Kind of table → file of its total, beside the results."""
+
+
+class Job:
+    """One run over many images, or one machine's part of it.
+
+    Args:
+        out: Folder of the results.
+        kinds: Kinds of results.
+        options: What their writers are told.
+        shard: Which part of the images this machine has.
+        facts: Of the predictor; with them a manifest is kept, and what is done and intact is left as it is.
+
+    Raises:
+        DataError: A manifest cannot be read.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        kinds: Sequence[str],
+        options: Options | None = None,
+        shard: Shard | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.out = Path(out)
+        self.kinds = tuple(kinds)
+        self.shard = shard or Shard()
+        self.manifest: Manifest | None = None
+        if facts is not None:
+            about = dependencies(facts, options or Options())
+            self.manifest = Manifest(self.out, about, kinds, self.shard)
+
+    def pictures(self, pictures: Iterable[A]) -> Iterator[A]:
+        """Yield what is to be done here, in order."""
+        mine = self.shard.take(pictures)
+        return self._replacing(mine) if self.manifest is None else self.manifest.missing(mine)
+
+    def _replacing(self, pictures: Iterable[A]) -> Iterator[A]:
+        """Hand pictures on, and say once that results of an earlier run are replaced."""
+        told = not self.kinds
+        for picture in pictures:
+            older = None if told else _first_there(self.out, picture.name, self.kinds)
+            if older is not None:
+                told = True
+                log.warning(
+                    "%s is replaced: an earlier run wrote it, perhaps of another image of that name. Other results in "
+                    "%s are replaced as well. --out names another folder, --resume keeps what is done.",
+                    *(older.name, self.out),
+                )
+            yield picture
+
+    def results(self, results: Iterable[D]) -> Iterator[D]:
+        """Hand results on as they come, write them down, and after the last one write the totals.
+
+        Raises:
+            DataError: The manifest or a total cannot be written.
+        """
+        return self.summed(results if self.manifest is None else self.manifest.record(results))
+
+    def summed(self, results: Iterable[D]) -> Iterator[D]:
+        """Hand results on that others write down, and after the last one write the totals.
+
+        Raises:
+            DataError: A total cannot be written.
+        """
+        tables: dict[str, list[Path]] = {kind: [] for kind in TOTALS if kind in self.kinds}
+        for result in results:
+            for kind, found in tables.items():
+                if kind in result.files:
+                    found.append(result.files[kind])
+            yield result
+        for kind, found in tables.items():
+            found += [files[kind] for files in self._found if kind in files]
+            if found:
+                place = Path(TOTALS[kind])
+                target = self.out / f"{self.shard.named(place.stem)}{place.suffix}"
+                write_table(target, total(read_table(path) for path in sorted(found)))
+
+    @property
+    def summary(self) -> str:
+        """What was found done, in one sentence; empty where nothing was."""
+        return "" if self.manifest is None else self.manifest.summary()
+
+    @property
+    def _found(self) -> list[dict[str, Path]]:
+        return [] if self.manifest is None else self.manifest.found
+
+
+def _first_there(out: Path, name: str, kinds: Iterable[str]) -> Path | None:
+    return next((path for path in possible_paths(out, name, kinds) if path.exists()), None)
+
+
+_NAME = re.compile(r"\.(.{1,40})-[0-9a-f]{12}(\.\w+)")
+"""Name of a file that `imaging.write_atomic` has not renamed yet."""
+
+
+class Unfinished:
+    """The files in a folder that nobody finished, as they were at one moment.
+
+    Args:
+        out: Folder of the results.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._found: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+        for path in out.rglob(".*"):
+            match = _NAME.fullmatch(path.name)
+            if match:
+                self._found[path.parent, match[1], match[2]].append(path)
+
+    def remove(self, targets: Iterable[Path]) -> None:
+        """Remove what was to become these files; nobody else may be writing them."""
+        for target in targets if self._found else ():
+            for path in self._found.pop((target.parent, target.stem[:40], target.suffix), []):
+                with contextlib.suppress(OSError):
+                    path.unlink()

@@ -1,12 +1,16 @@
 """What the writers of results may be told, in one record."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from hrseg.errors import ConfigError
-from hrseg.inference.prediction import Prediction
+
+if TYPE_CHECKING:
+    from hrseg.inference.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,61 @@ class Options:
                     f"{name} {value:g} is below 0 or no number. Give pixels, 0 or more."
                 )
 
-    def pixel_areas(self, prediction: Prediction) -> np.ndarray | None:
+    def pixel_areas(self, prediction: "Prediction") -> np.ndarray | None:
         """Return the square metres of pixels, or None where they cannot be known. Shape: (H, W), or (H, 1)."""
         height, width = prediction.size
         if self.pixel_size is not None:
             return np.full((height, 1), self.pixel_size**2)
         place = prediction.georeference
         return None if place is None else place.pixel_areas(height, width)
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every count-th image, beginning with the number-th.
+
+    All machines have to be given the same images in the same words: which ones a shard takes follows from their order.
+
+    Attributes:
+        number: From 1 to count.
+        count: How many shards there are.
+
+    Example:
+        >>> [list(Shard(number, 2).take("abcde")) for number in (1, 2)]
+        [['a', 'c', 'e'], ['b', 'd']]
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def take(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield what belongs to this shard, in order."""
+        return (item for index, item in enumerate(items) if index % self.count == self.number - 1)
+
+    def named(self, stem: str) -> str:
+        """Give a file of this shard a name of its own; that of the only one stays plain.
+
+        Example:
+            >>> Shard(2, 8).named("manifest"), Shard().named("manifest")
+            ('manifest-2-of-8', 'manifest')
+        """
+        return stem if self.count == 1 else f"{stem}-{self.number}-of-{self.count}"
+
+
+def read_shard(word: str | None) -> Shard:
+    """Read "2/8"; None is everything.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if word is None:
+        return Shard()
+    number, _, count = word.partition("/")
+    if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return Shard(int(number), int(count))
+    raise ConfigError(
+        f"Shard '{word}' is none. Of 8 shards the first is 1/8 and the last 8/8; each machine gets its own."
+    )

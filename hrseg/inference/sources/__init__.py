@@ -10,16 +10,32 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hrseg.errors import HrsegError, guarded
-from hrseg.inference.sources.archives import archive_of, open_archive
-from hrseg.inference.sources.clips import is_camera, is_video, open_camera, open_video
-from hrseg.inference.sources.cloud import is_cloud, open_cloud
-from hrseg.inference.sources.files import expand, glob_root, open_path
-from hrseg.inference.sources.lists import is_list, open_list, open_stdin
-from hrseg.inference.sources.names import Namer, common_folder, digest, result_names, safe_name
-from hrseg.inference.sources.picture import Clip, Every, Limits, Picture, Source, Wishes
-from hrseg.inference.sources.web import is_address, open_address
-from hrseg.text import path_text
+from hrseg.errors import HrsegError, guarded, path_text
+from hrseg.inference.sources.base import (
+    Clip,
+    Every,
+    Limits,
+    Namer,
+    Picture,
+    Source,
+    Wishes,
+    common_folder,
+    digest,
+    result_names,
+    safe_name,
+)
+from hrseg.inference.sources.files import (
+    archive_of,
+    expand,
+    glob_root,
+    is_list,
+    open_archive,
+    open_list,
+    open_path,
+    open_stdin,
+)
+from hrseg.inference.sources.remote import is_address, is_cloud, open_address, open_cloud
+from hrseg.inference.sources.video import is_camera, is_video, open_camera, open_video
 
 __all__ = [
     "KINDS",

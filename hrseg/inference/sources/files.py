@@ -3,13 +3,28 @@
 import glob
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import stat
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
-from hrseg.errors import DataError, did_you_mean
+from hrseg.errors import DataError, HrsegError, did_you_mean, guarded
 from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
-from hrseg.inference.sources.names import digest, stems_of
-from hrseg.inference.sources.picture import Picture, Source, Wishes
+from hrseg.imaging.archives import check_packing
+from hrseg.inference.sources.base import (
+    Limits,
+    Picture,
+    Source,
+    Wishes,
+    common_folder,
+    digest,
+    safe_name,
+    stems_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -213,3 +228,199 @@ def _near(path: Path) -> str:
 
 def _joined(inside: str, name: str) -> str:
     return f"{inside}/{name}" if inside else name
+
+
+_CHUNK = 1 << 16
+
+
+def is_list(word: str) -> bool:
+    """Tell whether a word is "@" and a file; a file that is itself called so is no list."""
+    return word.startswith("@") and len(word) > 1 and not Path(word).exists()
+
+
+def open_list(word: str, wishes: Wishes, opened: Callable[[str, Wishes], Source]) -> Source:
+    """Open what the lines of a file mean: empty ones and those that begin with # are left out.
+
+    Relative paths are those of the command line. Files are named by their place below the folder that all files
+    of the list share. A line that means nothing is reported like a broken image.
+
+    Args:
+        word: "@" and the file.
+        wishes: What is asked for.
+        opened: What opens a word.
+
+    Raises:
+        DataError: The file cannot be read, or is empty.
+    """
+    path = Path(word[1:]).expanduser()
+    known: set[bytes] = set()
+
+    def files() -> Iterator[Path]:
+        for line in _lines(path):
+            if _is_file(line):
+                full = Path(os.path.abspath(Path(line).expanduser()))
+                known.add(digest(os.path.realpath(full)))
+                yield full
+
+    root = common_folder(files())
+    if next(_lines(path), None) is None:
+        raise DataError(f"The list {path} is empty. Write one image a line.")
+
+    def pictures() -> Iterator[Picture]:
+        for line in _lines(path):
+            if _is_file(line):
+                file = Path(line).expanduser()
+                full = Path(os.path.abspath(file))
+                name = full.relative_to(root) if root in full.parents else Path(full.name)  # type: ignore[arg-type]
+                yield Picture(str(file), name.with_suffix("").as_posix(), file)
+                continue
+            try:
+                if line == "-" or is_list(line):
+                    raise DataError(
+                        f"'{line}' in {path} is not an image; lists do not nest, and standard input has one place."
+                    )
+                with guarded(line):
+                    yield from opened(line, wishes).pictures()
+            except HrsegError as error:
+                yield Picture(line, "line", error=error)
+
+    return Source(pictures, lambda other: digest(os.path.realpath(other)) in known)
+
+
+def open_stdin(word: str, wishes: Wishes) -> Source:
+    """Open the one image that comes through standard input; its results are called stdin.
+
+    Raises:
+        DataError: Standard input is a terminal.
+    """
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise DataError(
+            "'-' reads an image from standard input, and nothing is connected to it. Such as: cat street.png | hrseg "
+            "predict -"
+        )
+    return Source(
+        lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(wishes.limits))])
+    )
+
+
+def _read_stdin(limits: Limits) -> bytes:
+    """Read by the descriptor: a thread that waits in sys.stdin could not be left behind when the user stops."""
+    taken = bytearray()
+    while chunk := os.read(sys.stdin.fileno(), _CHUNK):
+        taken += chunk
+        if len(taken) > limits.size:
+            raise DataError(
+                f"Standard input gave more than {limits.size:,} bytes, the most that one picture may have. Write it "
+                "to a file and name that."
+            )
+    if not taken:
+        raise DataError(
+            "Standard input was empty; '-' expects one image, such as from cat street.png."
+        )
+    return bytes(taken)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"The list {path} is no file; it is read twice. Write one first.")
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                text = line.rstrip("\r\n").strip()
+                if text and not text.startswith("#"):
+                    yield text
+    except OSError as error:
+        raise DataError(
+            f"The list {path} cannot be read: {error.strerror}. '@' is followed by a file with one image a line."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"The list {path} is no text in UTF-8. '@' is followed by a text file with one image a line."
+        ) from error
+
+
+def _is_file(line: str) -> bool:
+    """Images by their suffix, there or not: what is missing is told when its turn comes."""
+    path = Path(line)
+    return path.suffix.lower() in IMAGE_SUFFIXES and "://" not in line and not _magic(line)
+
+
+def _magic(line: str) -> bool:
+    return any(letter in line for letter in "*?[") and not Path(line).exists()
+
+
+_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+
+
+def archive_of(word: str) -> tuple[Path, str] | None:
+    """Split "a.zip/inner" into the archive and the place in it; None where no part is an archive.
+
+    Example:
+        >>> archive_of("nowhere/b.png") is None
+        True
+    """
+    path = Path(word).expanduser()
+    for above in (path, *path.parents):
+        if above.suffix.lower() == ".zip" and above.is_file():
+            inside = path.relative_to(above).as_posix()
+            return above, "" if inside == "." else inside
+    return None
+
+
+def open_archive(word: str, wishes: Wishes) -> Source:
+    """Open the images in an archive, in a folder of it, or one of them.
+
+    Results are named as the files inside, below the archive's own name.
+
+    Raises:
+        DataError: It is damaged, or holds no image.
+    """
+    found = archive_of(word)
+    if found is None:
+        raise DataError(f"No such archive: {word}. Check the path.")
+    archive, inside = found
+    try:
+        # open until the last picture is read: its list is read once, and stays in memory
+        packed = zipfile.ZipFile(archive)
+    except _DAMAGE as error:
+        raise DataError(
+            f"{archive} is not a whole zip archive ({error}). Fetch it again, or unpack what can be had of it."
+        ) from error
+    members = [entry for entry in packed.infolist() if _is_image(entry, inside)]
+    if not members:
+        where = f"{archive}/{inside}" if inside else str(archive)
+        raise DataError(
+            f"{where} holds no images. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; videos and archives in "
+            "archives have to be unpacked."
+        )
+    lock = Lock()  # an archive has one place where it reads
+
+    def pictures() -> Iterator[Picture]:
+        for entry in members:
+            yield Picture(
+                f"{archive}/{entry.filename}",
+                f"{archive.stem}/{safe_name(entry.filename)}",
+                fetch=partial(_read, packed, entry, lock, wishes),
+            )
+
+    return Source(pictures, lambda path: False)
+
+
+def _is_image(entry: zipfile.ZipInfo, inside: str) -> bool:
+    path = Path(entry.filename)
+    hidden = any((p.startswith(".") and p.strip(".")) or p == "__MACOSX" for p in path.parts)
+    within = not inside or entry.filename == inside or entry.filename.startswith(f"{inside}/")
+    return within and not entry.is_dir() and not hidden and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _read(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, wishes: Wishes) -> bytes:
+    name, limits = f"{packed.filename}/{entry.filename}", wishes.limits
+    check_packing(name, entry, limits.size, limits.ratio)
+    try:
+        with lock:
+            return packed.read(entry)  # never more than it claims
+    except _DAMAGE as error:
+        text = "it is encrypted" if "password" in str(error) else str(error) or "it ends too early"
+        raise DataError(
+            f"{name} cannot be read: {text}. Fetch or pack the archive again."
+        ) from error

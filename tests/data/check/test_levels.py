@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from hrseg.data.labels import load_labels
+from hrseg.labels import load_labels
 from tests.data.check.trees import kinds, look_at, picture, put, tree
 
 SHAPE = (96, 128)

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from hrseg.data.check.layout import recognise
 from hrseg.data.check.pairing import pair_any
-from hrseg.data.check.recognise import recognise
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import DataError
 from tests.data.check.trees import look_at, picture, put, squares, tree

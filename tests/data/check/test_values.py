@@ -5,9 +5,9 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from hrseg.data.check.report import report
-from hrseg.data.labels import Label, LabelSet, load_labels
 from hrseg.errors import DataError
 from hrseg.imaging import NAN_ID, read_mask
+from hrseg.labels import Label, LabelSet, load_labels
 from tests.data.check.trees import SIZE, kinds, look_at, picture, put, squares, tree
 
 
@@ -154,9 +154,9 @@ def test_colours_that_several_tables_name_otherwise_stay_unnamed(tmp_path, monke
         one: LabelSet(one, tuple(Label(i, i, f"{one} {i}", c) for i, c in enumerate(colors)))
         for one in ("first", "second")
     }
-    monkeypatch.setattr("hrseg.data.check.draft.table_names", lambda: list(tables))
+    monkeypatch.setattr("hrseg.data.check.guess_classes.table_names", lambda: list(tables))
     monkeypatch.setattr(
-        "hrseg.data.check.draft.load_labels",
+        "hrseg.data.check.guess_classes.load_labels",
         lambda name: tables.get(name) or load_labels(name),
     )
     result = look_at(tree(tmp_path, [squares(colors)] * 3))

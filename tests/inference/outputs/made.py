@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.labels import Label, LabelSet
 from hrseg.inference.prediction import Prediction
+from hrseg.labels import Label, LabelSet
 
 LABELS = LabelSet(
     "street",

@@ -12,10 +12,9 @@ import pytest
 
 from hrseg.errors import ConfigError, DataError
 from hrseg.inference.outputs import Options, write_all
-from hrseg.inference.outputs.areas import read_table
-from hrseg.inference.outputs.job import Job
-from hrseg.inference.outputs.manifest import Manifest, read_manifests
-from hrseg.inference.outputs.shards import Shard, read_shard
+from hrseg.inference.outputs.class_areas import read_table
+from hrseg.inference.outputs.manifest import Job, Manifest, read_manifests
+from hrseg.inference.outputs.options import Shard, read_shard
 from tests.inference.outputs.made import prediction
 
 FACTS = {"model": "m", "precision": "fp32"}

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from hrseg.errors import ConfigError
 from hrseg.imaging import Georeference, read_image, read_mask
 from hrseg.inference.outputs import OUTPUTS, Options, needed_maps, result_paths, write_all
-from hrseg.inference.outputs.areas import read_table, total
+from hrseg.inference.outputs.class_areas import read_table, total
 from tests.inference.outputs.made import LABELS, prediction
 
 MADE = prediction()

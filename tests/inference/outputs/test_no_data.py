@@ -9,9 +9,9 @@ import rasterio
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from hrseg.data.labels import Label, LabelSet
 from hrseg.imaging import Georeference
 from hrseg.inference.outputs import OUTPUTS, Options, possible_paths, write_all
+from hrseg.labels import Label, LabelSet
 from tests.inference.outputs.made import LABELS, prediction
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

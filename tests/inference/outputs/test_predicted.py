@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from hrseg.cli import OK, OURS, main
-from hrseg.data.labels import Label, LabelSet
 from hrseg.inference.outputs import OUTPUTS
-from hrseg.inference.outputs.areas import read_table
+from hrseg.inference.outputs.class_areas import read_table
 from hrseg.inference.outputs.manifest import read_manifests
+from hrseg.labels import Label, LabelSet
 from hrseg.weights import write_release
 
 LABELS = LabelSet("own", tuple(Label(10 * i, i, f"c{i}", (i, 9 * i, i)) for i in range(3)))

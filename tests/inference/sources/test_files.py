@@ -4,8 +4,8 @@ import pytest
 
 from hrseg.errors import DataError
 from hrseg.inference.sources import expand, result_names
+from hrseg.inference.sources.base import Wishes
 from hrseg.inference.sources.files import open_path
-from hrseg.inference.sources.picture import Wishes
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from PIL import Image
 
 from hrseg.errors import ConfigError, DataError, MissingExtraError
 from hrseg.inference.sources import Every, Limits, Picture, open_sources
-from hrseg.inference.sources.archives import open_archive
-from hrseg.inference.sources.names import Namer
-from hrseg.inference.sources.picture import Wishes
+from hrseg.inference.sources.base import Namer, Wishes
+from hrseg.inference.sources.files import open_archive
 
 
 def png(shade: int = 0, size: tuple[int, int] = (4, 6)) -> bytes:

@@ -1,0 +1,126 @@
+"""How words are read: the parser, and the pieces that verbs share.
+
+A verb is one function; its docstring is its help page.
+"""
+
+import argparse
+import inspect
+import re
+import shutil
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from hrseg.cli.console import BOLD, say, styled
+from hrseg.errors import ConfigError, did_you_mean, unknown_choice
+
+WORDS = """
+key=value words set options of the recipe, anywhere after the verb; the last one wins:
+  data.batch_size=2   data.crop=[512,512]   'loss.terms={ohem: 1, dice: 0.5}'
+--data.batch_size=2 and --data.batch_size 2 mean the same. A value such as ${data.batch_size} links
+to another option. All options: hrseg config explain
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that complains like the rest of hrseg."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError with a suggestion."""
+        choice = re.fullmatch(
+            r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message
+        )
+        if choice:
+            name, names = choice[1].split("/")[-1], re.findall(r"[\w.-]+", choice[3])
+            message = (
+                f"{name} does not take '{choice[2]}'. It takes: {', '.join(names)}.{did_you_mean(choice[2], names)}"
+                if name.startswith("-")
+                else unknown_choice(name.lower(), choice[2], names)
+            )
+        end = "" if message.endswith((".", "?")) else "."
+        raise ConfigError(f"{message[:1].upper()}{message[1:]}{end} See: {self.prog} --help")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Bold headings on a terminal, and room for the words of an option."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        columns = min(100, shutil.get_terminal_size().columns)
+        super().__init__(prog, max_help_position=30, width=columns, **options)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Leave room for indented verbs."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += 2  # argparse forgets that verbs are indented once more
+
+    def start_section(self, heading: str | None) -> None:
+        """Open a section with a bold heading."""
+        super().start_section(heading and styled(heading, BOLD))
+
+
+LOOK: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
+
+
+def add_verb(
+    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], epilog: str = ""
+) -> argparse.ArgumentParser:
+    """Add a verb whose docstring is its help."""
+    doc = inspect.getdoc(run) or name
+    title = doc.partition("\n")[0].rstrip(".")
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name, help=title[0].lower() + title[1:], description=doc, epilog=epilog.strip(), **LOOK
+    )
+    verb.set_defaults(run=run, parser=verb)
+    verb._positionals.title = "arguments"
+    return verb
+
+
+def add_group(verbs: Any, name: str, title: str) -> Any:
+    """Add a noun that has verbs of its own, and prints its help when alone."""
+    summary = title[0].lower() + title[1:].rstrip(".")
+    noun = verbs.add_parser(name, help=summary, description=title, **LOOK)
+    noun.set_defaults(run=lambda _: say(noun.format_help()), parser=noun)
+    return noun.add_subparsers(title="verbs", metavar="VERB")
+
+
+def add_model(verb: argparse.ArgumentParser) -> None:
+    """Add --model."""
+    text = "a checkpoint, a .safetensors file or a tag (the model that ships)"
+    verb.add_argument("-m", "--model", metavar="MODEL", help=text)
+
+
+def add_bits(verb: argparse.ArgumentParser) -> None:
+    """Add --bits."""
+    text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"
+    verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
+
+
+def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
+    """Let key=value words follow, and --print-config where asked."""
+    if print_config:
+        text = "print the resolved config and stop"
+        verb.add_argument("--print-config", action="store_true", help=text)
+    verb.add_argument("overrides", nargs="*", metavar="key=value", help="options to change")
+
+
+def add_pattern(verb: argparse.ArgumentParser) -> None:
+    """Add the pattern by which images find their masks."""
+    text = (
+        "mask of an image below ROOT, such as 'masks/{stem}.jpg.png'; {name}, {folder} and {1} too"
+    )
+    verb.add_argument("--masks", metavar="PATTERN", help=text)
+
+
+def add_size(
+    verb: argparse.ArgumentParser, name: str, default: tuple[int, int] | None, text: str
+) -> None:
+    """Add an option of two numbers, height and width."""
+    shown = f"{text} ({default[0]} {default[1]})" if default else text
+    verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)

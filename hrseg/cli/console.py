@@ -1,0 +1,71 @@
+"""What people see: text on stdout, complaints on stderr, style where there is a terminal."""
+
+import logging
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from hrseg.errors import printable
+
+OK, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
+BOLD, DIM = "1", "2"
+
+
+def say(text: str) -> int:
+    """Print to stdout, once even where several processes train together."""
+    rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
+    if rank == "0":
+        show(text.rstrip("\n"))
+    return OK
+
+
+def show(text: str) -> None:
+    """Print to stdout at once; of what would steer a terminal only our own styles."""
+    parts = _STYLE.split(text) if sys.stdout.isatty() else [text]
+    parts[::2] = [printable(part, lines=True) for part in parts[::2]]  # between the styles
+    print("".join(parts), flush=True)
+
+
+_STYLE = re.compile(r"(\x1b\[[012]m)")
+_RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+"""Where torchrun, SLURM and Lightning say which process this is."""
+
+
+def complain(text: str) -> None:
+    """Print to stderr as one wrapped paragraph, colored on a terminal."""
+    text = printable(text, lines=True)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console(stderr=True).print(Text.assemble(("hrseg: ", "bold red"), text))
+        return
+    for line in f"hrseg: {text}".splitlines():
+        print(
+            textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False),
+            file=sys.stderr,
+        )
+
+
+class LogFormatter(logging.Formatter):
+    """Log messages for a terminal: names in them cannot steer it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, escaped."""
+        return printable(super().format(record), lines=True)
+
+
+def styled(text: str, code: str) -> str:
+    """Wrap text in a terminal style, unless the output is a file or NO_COLOR is set."""
+    plain = "NO_COLOR" in os.environ or not sys.stdout.isatty()
+    return text if plain else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def paragraph(title: str, names: Sequence[str]) -> str:
+    """Lay names out under a bold title."""
+    text = textwrap.fill(
+        ", ".join(names) or "none", 96, initial_indent="  ", subsequent_indent="  "
+    )
+    return f"{styled(title, BOLD)}\n{text}"

@@ -1,0 +1,180 @@
+"""Training and measuring: fit, validate, test."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hrseg.cli.args import WORDS, add_model, add_verb, add_words, positive
+from hrseg.cli.console import say
+from hrseg.errors import ConfigError
+
+
+def add(verbs: Any) -> None:
+    """Add the verbs of this page."""
+    verb = add_verb(verbs, "fit", _fit, WORDS)
+    verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
+    verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
+    text = "repeat to the bit, and end with a hash of the weights"
+    verb.add_argument("--deterministic", action="store_true", help=text)
+    verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
+    add_words(verb, print_config=True)
+
+    verb = add_verb(verbs, "validate", _validate, WORDS)
+    add_model(verb)
+    _add_recipe(verb)
+    _add_ledger(verb)
+    add_words(verb, print_config=True)
+    verb.set_defaults(split="val", out=None)
+
+    verb = add_verb(verbs, "test", _test, WORDS)
+    add_model(verb)
+    _add_recipe(verb)
+    _add_ledger(verb)
+    verb.add_argument("-o", "--out", type=Path, metavar="DIR", help="also write masks here")
+    add_words(verb, print_config=True)
+    verb.set_defaults(split="test")
+
+
+def _add_recipe(verb: argparse.ArgumentParser) -> None:
+    text = "data and options of this recipe instead of the model's own"
+    verb.add_argument("-c", "--config", metavar="FILE", help=text)
+
+
+def _add_ledger(verb: argparse.ArgumentParser) -> None:
+    text = "also keep the confusion matrix of each image, for hrseg compare"
+    verb.add_argument("--ledger", type=Path, metavar="FILE.npz", help=text)
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    """Train a network by a recipe.
+
+    The run folder (runs/NAME) keeps the best and the last checkpoint, the resolved config, scores and
+    pictures. A recipe is a YAML file or the name of one that ships; `hrseg config list` shows them.
+
+      hrseg fit --config camvid_w18_small_v2 data.root=/data/camvid
+      hrseg fit --config my.yaml trainer.devices=2 trainer.strategy=ddp
+      hrseg fit --config my.yaml --resume last
+    """
+    from hrseg.config import list_recipes, load_config_with_origins, to_yaml
+
+    if arguments.config is None:
+        raise ConfigError(
+            "No recipe given, try: hrseg fit --config demo. A file of your own does as well; hrseg data check FOLDER "
+            f"--write mine.yaml makes one. All {len(list_recipes())} recipes that ship: hrseg config list"
+        )
+    words = ["trainer.deterministic=true"] if arguments.deterministic else []
+    config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
+    if arguments.print_config:
+        return say(to_yaml(config))
+    if arguments.dry_run:
+        from hrseg.training.dry_run import plan
+
+        return say(plan(config).text())
+    from hrseg.training.fit import fit
+
+    text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
+    result = fit(config, resume=arguments.resume, config_text=text)
+    use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
+    best = f"{100 * result.best_score:.2f} %"
+    text = f"{result.table}\nThe table is of the best weights, mIoU {best}. To use them: {use}"
+    if config.trainer.deterministic:
+        text += f"\nWeights sha256 {result.digest}"
+    return say(text)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    """Measure a model on the validation split.
+
+    Prints mIoU, the IoU of each class and pixel accuracy, at the size the masks have on disk. Data and
+    options come from the model's own config; words change them.
+
+      hrseg validate --model runs/demo/best.ckpt
+      hrseg validate data.root=/data/camvid evaluation.window=[256,320]
+      hrseg validate data.root=/data/camvid evaluation.protocol=tta
+      hrseg validate --model hrnet_w48.official_cityscapes --config cityscapes_w48
+    """
+    from hrseg.config import to_yaml
+    from hrseg.evaluation.validate import evaluate, evaluation_config
+
+    if arguments.print_config:
+        config = evaluation_config(arguments.model, arguments.overrides, arguments.config)
+        return say(to_yaml(config))
+    result = evaluate(
+        arguments.model,
+        arguments.split,
+        arguments.overrides,
+        arguments.out,
+        arguments.config,
+    )
+    if arguments.ledger is not None:
+        result.ledger.save(arguments.ledger)
+    return say(result.text)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    """Measure a model on the test split, or write masks for a benchmark.
+
+    Like validate, on data.test_split. With --out it also writes every mask as a PNG of dataset ids,
+    as benchmark servers want them; images without masks are predicted and not scored.
+
+      hrseg test --model runs/cityscapes_w48/best.ckpt --out submission
+    """
+    return _validate(arguments)
+
+
+def add_explain(verbs: Any) -> None:
+    """Add the verb of this page."""
+    verb = add_verb(verbs, "explain", _explain, WORDS)
+    verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to look at")
+    add_model(verb)
+    text = "the page (IMAGE_inside.html, in this folder)"
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE.html", help=text)
+    text = "the image's mask in dataset ids: changes of IoU too"
+    verb.add_argument("--mask", type=Path, metavar="FILE", help=text)
+    text = "folder of the model's data: how much each branch knows alone"
+    verb.add_argument("--data", metavar="ROOT", help=text)
+    text = "take the data from this recipe instead of the model's own config"
+    verb.add_argument("-c", "--config", metavar="FILE", help=text)
+    text = "images for that, and as many to judge (40)"
+    verb.add_argument("--images", type=positive, default=40, metavar="N", help=text)
+    add_words(verb)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    """Look inside a network at one image: one page.
+
+    Shows what every stage leaves on every branch, what the decision loses where a branch is switched
+    off, how far around a pixel the network looks, and, with data, how much each branch knows by itself
+    (a linear classifier on its features). The page needs no other file.
+
+      hrseg explain street.png
+      hrseg explain street.png --mask street_mask.png --model runs/demo
+      hrseg explain street.png --data /data/camvid
+    """
+    from hrseg.explain.field import radius
+    from hrseg.explain.report import explain
+
+    out = arguments.out or Path(f"{arguments.image.stem}_inside.html")
+    inside = explain(
+        arguments.image,
+        out,
+        arguments.model,
+        mask=arguments.mask,
+        data=arguments.data,
+        recipe=arguments.config,
+        overrides=arguments.overrides,
+        images=arguments.images,
+    )
+    changed = inside.ablation.changed_in_all()
+    radii = [radius(field) for field in inside.branch_fields]
+    lines = [
+        f"without branch {i}: {100 * share:.1f} % of the pixels change; it looks {reach:.0f} pixels far"
+        for i, (share, reach) in enumerate(zip(changed, radii, strict=True))
+    ]
+    lines += [
+        f"a linear classifier on {probe.name}: mIoU {100 * probe.miou:.1f}"
+        for probe in inside.probes
+        if probe.channels
+    ]
+    return say("\n".join([*lines, str(out)]))

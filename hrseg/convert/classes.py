@@ -1,0 +1,272 @@
+"""Which source class gets which id: merging, renaming, dropping, and what the pixels of no object become."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hrseg.convert.base import BACKGROUND_NAMES, Source, packed, problem
+from hrseg.data.check.roles import folder_words
+from hrseg.errors import ConfigError, DataError, did_you_mean
+from hrseg.labels import (
+    IGNORE_INDEX,
+    VOID,
+    ClassTable,
+    Color,
+    Label,
+    LabelSet,
+    class_name,
+    distinct_colors,
+    find_classes,
+    read_classes,
+)
+from hrseg.labels.text_tables import read_text, read_yaml
+
+BACKGROUND, IGNORE, DROP = "background", "ignore", "drop"
+"""Targets of --merge that are no classes of their own."""
+OTHERS = "*"
+"""In --merge: every class that is not named."""
+Background = Literal["class", "ignore"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each class of a source.
+
+    Attributes:
+        ids: Source class → id in the masks, 255 where ignored; dropped classes are absent.
+        targets: Source class → our class, or one of BACKGROUND, IGNORE and DROP.
+        blank: Id of pixels that belong to no object.
+        labels: Our classes.
+    """
+
+    ids: Mapping[str, int]
+    targets: Mapping[str, str]
+    blank: int
+    labels: LabelSet
+
+
+def plan_classes(
+    source: Source,
+    merge: Mapping[str, str],
+    background: Background | None = None,
+    labels: LabelSet | None = None,
+) -> Plan:
+    """Give every class of a source its id.
+
+    Args:
+        source: What was read.
+        merge: Source class → our class, "ignore", "drop" or "background"; "*" stands for all others.
+        background: What pixels of no object become; None lets the tool or the table decide.
+        labels: Our classes, where they are fixed; None numbers those that are found.
+
+    Raises:
+        DataError: A class that does not exist is merged, or one has no place in the given table.
+    """
+    for name in source.classes:
+        class_name(name, "The source")
+    for name in merge:
+        if name != OTHERS and name not in source.classes:
+            raise DataError(
+                f"--merge names '{name}', which is no class of the source.{did_you_mean(name, source.classes)} "
+                f"Classes: {', '.join(source.classes) or 'none'}."
+            )
+    targets = {name: _target(name, merge, source) for name in source.classes}
+    ours = list(dict.fromkeys(t for t in targets.values() if t not in (BACKGROUND, IGNORE, DROP)))
+    background = background or (_background_of(labels) if labels else source.background)
+    bare = not source.covers or any(target in (BACKGROUND, DROP) for target in targets.values())
+    has_background = background == "class" and bare
+    if labels is None:
+        labels = _numbered(source, targets, ours, has_background)
+    ids = {label.name: label.id for label in labels.labels}
+    known = next((ids[name] for name in ids if name.lower() in BACKGROUND_NAMES), None)
+    if has_background and known is None:
+        raise DataError(
+            f"Table '{labels.name}' has no class 'background' for the pixels of no object. Add it, or ignore them "
+            "with --background ignore."
+        )
+    blank = IGNORE_INDEX if not has_background or known is None else known
+    lost = next((name for name in ours if name not in ids), None)
+    if lost is not None:
+        raise DataError(
+            f"Class '{lost}' is not in table '{labels.name}'.{did_you_mean(lost, ids)} Say what it becomes with "
+            f"--merge '{lost}=…' (a class of the table, ignore or drop)."
+        )
+    special = {BACKGROUND: blank, IGNORE: IGNORE_INDEX}
+    numbers = {name: special.get(t, ids.get(t, blank)) for name, t in targets.items() if t != DROP}
+    return Plan(numbers, targets, blank, labels)
+
+
+def read_merge(words: Sequence[str]) -> dict[str, str]:
+    """Read rules such as "car,truck,bus=vehicle", or files of them.
+
+    A YAML holds `vehicle: [car, truck, bus]`; a CSV has the columns source and target.
+
+    Example:
+        >>> read_merge(["car, bus=vehicle", "*=ignore"])
+        {'car': 'vehicle', 'bus': 'vehicle', '*': 'ignore'}
+
+    Raises:
+        ConfigError: A rule that cannot be read, or two targets for one class.
+    """
+    rules: dict[str, str] = {}
+    for word in words:
+        is_file = Path(word).suffix.lower() in (".yaml", ".yml", ".csv") and "=" not in word
+        for name, target in _of_file(Path(word)) if is_file else _of_word(word):
+            if rules.setdefault(name, target) != target:
+                raise ConfigError(
+                    f"--merge gives '{name}' to '{rules[name]}' and to '{target}'. Keep one of the rules."
+                )
+    return rules
+
+
+def _target(name: str, merge: Mapping[str, str], source: Source) -> str:
+    if name in merge:
+        return merge[name]
+    if name.lower() in BACKGROUND_NAMES:
+        return BACKGROUND
+    if name.lower() in VOID or name in source.ignored:
+        return IGNORE
+    return merge.get(OTHERS, name)
+
+
+def _background_of(labels: LabelSet) -> Background:
+    learned = [row for row in labels.labels if row.train_id != IGNORE_INDEX]
+    return "class" if any(row.name.lower() in BACKGROUND_NAMES for row in learned) else "ignore"
+
+
+def _numbered(
+    source: Source, targets: Mapping[str, str], ours: list[str], has_background: bool
+) -> LabelSet:
+    names = [BACKGROUND] * has_background + ours
+    if not ours:
+        raise DataError(
+            f"No class is left to learn: {', '.join(f'{n} → {t}' for n, t in targets.items()) or 'none was found'}. "
+            "Change --merge, or look whether the right files were given."
+        )
+    colors: dict[str, Color] = {BACKGROUND: (0, 0, 0)} if has_background else {}
+    for name, target in targets.items():
+        color = source.classes[name]
+        if color is not None and target in ours and (target not in targets or target == name):
+            colors.setdefault(target, color)
+    for name, color in zip(ours, distinct_colors(len(ours)), strict=True):
+        colors.setdefault(name, color)
+    rows = [Label(number, number, name, colors[name]) for number, name in enumerate(names)]
+    return LabelSet("labels", tuple(rows))
+
+
+def _of_word(word: str) -> list[tuple[str, str]]:
+    names, equals, target = word.rpartition("=")
+    found = [name.strip() for name in names.split(",") if name.strip()]
+    if not equals or not found or not target.strip():
+        raise ConfigError(
+            f"--merge '{word}' is no rule. Write 'car,truck=vehicle', or give a .yaml or .csv file."
+        )
+    return [(name, target.strip()) for name in found]
+
+
+def _of_file(path: Path) -> list[tuple[str, str]]:
+    try:
+        if path.suffix.lower() == ".csv":
+            rows = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+            return [(row["source"].strip(), row["target"].strip()) for row in rows]
+        groups = {
+            t: names if isinstance(names, list) else [names] for t, names in read_yaml(path).items()
+        }
+        return [(f"{name:s}", str(target)) for target, names in groups.items() for name in names]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"--merge {path} cannot be read: {error}. A YAML holds 'vehicle: [car, truck]'; a CSV has the columns "
+            "source and target."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Known:
+    """A source's own table.
+
+    Attributes:
+        names: In its order.
+        ids: Id → name, for masks of one channel.
+        colours: Name → colour.
+        ignored: Names without a class.
+        place: Where it stands, for messages.
+    """
+
+    names: tuple[str, ...]
+    ids: dict[int, str]
+    colours: dict[str, Color]
+    ignored: frozenset[str]
+    place: str
+
+    @property
+    def by_colour(self) -> dict[int, str]:
+        """0xRRGGBB → name.
+
+        Raises:
+            DataError: Two classes share a colour.
+        """
+        found: dict[int, str] = {}
+        for name, color in self.colours.items():
+            other = found.setdefault(packed(color), name)
+            if other != name:
+                raise problem(
+                    self.place,
+                    f"'{other}' and '{name}' have the same colour {color}",
+                    "Give each class its own colour",
+                )
+        return found
+
+
+def known_classes(source: str | Path) -> Known:
+    """Read a source's classes: a table's name, such as "voc2012", or any file that `read_classes` takes.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    return _known(read_classes(source))
+
+
+def find_table(folder: Path) -> Known | None:
+    """Read the classes that a folder keeps, or return None.
+
+    Raises:
+        DataError: They are there and cannot be read.
+    """
+    table = find_classes(folder)
+    return None if table is None else _known(table)
+
+
+def split_name(name: str) -> str:
+    """Return our word for a tool's split.
+
+    Example:
+        >>> split_name("Validation"), split_name("train2017"), split_name("default"), split_name("night")
+        ('val', 'train', '', 'night')
+    """
+    word = name.strip().lower()
+    split = folder_words(word)[1]
+    return split or ("" if word == "default" else re.sub(r"[^\w.-]", "_", word).strip("."))
+
+
+def known_split(*words: str) -> str:
+    """Return the first word that is train, val or test by any usual name, or "".
+
+    Example:
+        >>> known_split("instances", "train2017"), known_split("aachen")
+        ('train', '')
+    """
+    return next((s for s in map(split_name, words) if s in ("train", "val", "test")), "")
+
+
+def _known(table: ClassTable) -> Known:
+    labels = table.labels
+    shared = {row.train_id: row.name for row in labels.classes}
+    ids = {row.id: shared.get(row.train_id, row.name) for row in labels.labels}
+    void = [row.name for row in labels.labels if row.train_id == IGNORE_INDEX]
+    ignored = frozenset(void) - set(labels.names)
+    names = (*labels.names, *(name for name in dict.fromkeys(void) if name in ignored))
+    colours = {row.name: row.color for row in table.rows if row.color and row.name in names}
+    return Known(names, ids, colours, ignored, str(table.path))

@@ -1,0 +1,122 @@
+"""How the masks of a dataset are numbered, found out from the ids they hold.
+
+COCO-Stuff is around in four numberings and PASCAL-Context in two, in files that look alike. A wrong guess shifts
+every class without an error, so a numbering counts only if it explains all ids of many masks and no other does.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from hrseg.data.layouts import Pair
+from hrseg.errors import DataError
+from hrseg.labels import IGNORE_INDEX, LabelSet, load_labels
+
+log = logging.getLogger(__name__)
+
+NUMBERINGS: dict[str, tuple[str, ...]] = {
+    "coco_stuff": ("coco_stuff_from_0", "coco_stuff_171", "coco_stuff_171_from_0"),
+    "pascal_context_59": ("pascal_context_59_of_459",),
+    "pascal_context_60": ("pascal_context_60_of_459",),
+}
+"""Table → tables of the same classes under other numbers."""
+_BY_NAME = {".mat": True, "_labelTrainIds.png": False}
+"""Ending of a mask's name → whether COCO-Stuff's numbers have gaps there: released maps do, mmsegmentation's not."""
+LOOKS = (100, 1000)
+"""Masks read: first some, then more if those leave a doubt."""
+
+
+def settle(
+    pairs: Sequence[Pair],
+    labels: LabelSet,
+    read: Callable[[Pair], np.ndarray | None],
+    *,
+    trusted: bool = False,
+) -> list[Pair]:
+    """Give each pair the table whose numbers its mask uses.
+
+    Args:
+        pairs: Of one split; its masks are numbered alike.
+        labels: The table in use; one without other numberings changes nothing.
+        read: Pair → ids.
+        trusted: Whether somebody chose the table by name: in doubt it is right.
+
+    Raises:
+        DataError: Several numberings explain the masks, or none does.
+    """
+    masks = [pair for pair in pairs if pair.mask is not None]
+    if labels.name not in NUMBERINGS or not masks:
+        return list(pairs)
+    tables = {labels.name: labels} | {name: load_labels(name) for name in NUMBERINGS[labels.name]}
+    for ending, gaps in _BY_NAME.items():
+        if any(str(pair.mask).endswith(ending) for pair in masks):
+            tables = {name: table for name, table in tables.items() if ("171" not in name) == gaps}
+    seen: set[int] = set()
+    looked, fitting = 0, list(tables)
+    for most in LOOKS:
+        chosen = masks[:: max(1, -(-len(masks) // most))]  # evenly from all
+        if len(chosen) > looked:
+            seen, looked = seen | _ids(chosen, read), len(chosen)
+        fitting = _explaining(tables, seen)
+        if len(fitting) == 1:
+            break
+    if len(fitting) > 1 and trusted and labels.name in fitting:
+        fitting = [labels.name]
+    if len(fitting) != 1:
+        raise DataError(_doubt(tables, fitting, seen, looked, masks[0]))
+    (found,) = fitting
+    log.info(
+        "masks are numbered as in table '%s' (%s), by the ids of %d",
+        found,
+        _said(tables[found]),
+        looked,
+    )
+    return [pair._replace(table=None if found == labels.name else found) for pair in pairs]
+
+
+def _explaining(tables: dict[str, LabelSet], seen: set[int]) -> list[str]:
+    """Return the tables that know all ids; of two, one within the other, the smaller explains better."""
+    known = {name: {label.id for label in table.labels} for name, table in tables.items()}
+    fitting = [name for name in tables if seen <= known[name]]
+    return [name for name in fitting if not any(known[other] < known[name] for other in fitting)]
+
+
+def _ids(pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray | None]) -> set[int]:
+    def unique(pair: Pair) -> list[int]:
+        ids = read(pair)
+        if ids is None or ids.ndim == 3:
+            raise DataError(
+                f"{pair.mask} is a mask of colours; this dataset has numbers. Choose data.labels."
+            )
+        values: list[int] = np.unique(ids).tolist()
+        return values
+
+    with ThreadPoolExecutor(4) as pool:
+        return {value for values in pool.map(unique, pairs) for value in values}
+
+
+def _said(table: LabelSet) -> str:
+    """Say what tells a numbering from the others: what its first and last numbers mean."""
+    rows = sorted(table.labels, key=lambda label: label.id)
+    void = "" if rows[-1].id != IGNORE_INDEX else f", {IGNORE_INDEX} {rows.pop().name}"
+    return f"0 {rows[0].name}, 1 {rows[1].name}, {rows[-1].id} {rows[-1].name}{void}"
+
+
+def _doubt(
+    tables: dict[str, LabelSet], fitting: list[str], seen: set[int], looked: int, first: Pair
+) -> str:
+    values = sorted(seen)
+    shown = ", ".join(map(str, values[:12])) + (f", … {values[-1]}" if len(values) > 12 else "")
+    listed = "; ".join(f"{name} ({_said(tables[name])})" for name in fitting or tables)
+    start = f"{looked} masks like {first.mask} hold the ids {shown}, "
+    if fitting:
+        return (
+            f"{start}which fits more than one numbering of these classes: {listed}. A wrong one would shift every "
+            "class. Choose it with data.labels=NAME."
+        )
+    return (
+        f"{start}which fits no numbering of these classes: {listed}. Make sure that all masks are in one form, or "
+        "write a table of your own and set data.labels=FILE."
+    )

@@ -1,0 +1,400 @@
+"""An exported file in the place of a network, so that whatever runs checkpoints runs it too.
+
+It takes normalised images, as every logits function does, and hands pixels to the file, which normalises itself.
+"""
+
+import io
+import json
+import logging
+import math
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from hrseg.errors import DataError, MissingExtraError, WeightsError
+from hrseg.inference.model_card import INPUT, KEY, SMALLEST, Facts, quiet, read_card
+from hrseg.inference.openvino import openvino_core
+
+
+class Runner(Protocol):
+    """An exported file, opened. `card` is its JSON text, or None where it has none."""
+
+    card: str | None
+
+    def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+
+
+class OnnxRunner:
+    """An ONNX file under ONNX Runtime, on the GPU where that runtime was built for one.
+
+    Args:
+        path: FILE.onnx.
+        cpu: Stay on the CPU.
+    """
+
+    def __init__(self, path: Path, cpu: bool = False) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError(
+                "ONNX files need onnxruntime, which is not installed. Run: pip install 'hrseg[export]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # it warns of each unused weight
+        there = onnxruntime.get_available_providers()
+        wanted = ("CPUExecutionProvider",) if cpu else _PROVIDERS
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=[name for name in wanted if name in there]
+        )
+        self.names = [output.name for output in self.session.get_outputs()]
+        self.card: str | None = self.session.get_modelmeta().custom_metadata_map.get(KEY)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        answers = self.session.run(self.names, {INPUT: images})
+        return dict(zip(self.names, answers, strict=True))
+
+
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class OpenVinoRunner:
+    """An OpenVINO or ONNX file under OpenVINO, on the CPU, without its default rounding to bf16.
+
+    Args:
+        path: FILE.xml or FILE.onnx.
+        cpu: It stays there either way.
+    """
+
+    def __init__(self, path: Path, cpu: bool = True) -> None:
+        core = openvino_core()
+        model = core.read_model(str(path))
+        told = model.has_rt_info([KEY])
+        self.card: str | None = str(model.get_rt_info([KEY]).value) if told else None
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        self.compiled = core.compile_model(model, "CPU", options)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        answers = self.compiled(images)
+        return {output.get_any_name(): np.array(answers[output]) for output in answers}
+
+
+class TorchRunner:
+    """A torch.export file; it takes images from 33 x 33 pixels up.
+
+    Args:
+        path: FILE.pt2.
+        cpu: It stays there either way.
+    """
+
+    def __init__(self, path: Path, cpu: bool = True) -> None:
+        check_program(path)
+        extra = {f"{KEY}.json": ""}
+        with quiet():
+            self.program: Any = torch.export.load(str(path), extra_files=extra)
+        self.card: str | None = extra[f"{KEY}.json"] or None
+        self.module = self.program.module()
+        names = json.loads(self.card)["outputs"] if self.card else ("labels",)
+        self.names = tuple(names)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        if min(images.shape[1:3]) < SMALLEST:
+            raise DataError(
+                f"An image of {images.shape[1]} x {images.shape[2]} pixels is too small for a torch.export file, "
+                f"which takes {SMALLEST} x {SMALLEST} and more. Use the checkpoint, or export it to ONNX."
+            )
+        with torch.no_grad():
+            answers = self.module(torch.from_numpy(images))
+        return {name: answer.numpy() for name, answer in zip(self.names, answers, strict=True)}
+
+
+RUNTIMES: dict[str, Callable[[Path], Runner]] = {
+    ".onnx": OnnxRunner,
+    ".xml": OpenVinoRunner,
+    ".pt2": TorchRunner,
+}
+"""Suffix of an exported file → what opens it."""
+
+
+def is_exported(path: str | Path) -> bool:
+    """Tell exported files by their suffix.
+
+    Example:
+        >>> is_exported("street.onnx"), is_exported("best.ckpt")
+        (True, False)
+    """
+    return Path(path).suffix in RUNTIMES
+
+
+def open_runner(path: Path) -> Runner:
+    """Open an exported file.
+
+    Raises:
+        WeightsError: It does not exist, or is damaged.
+        MissingExtraError: Its runtime is not installed.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {path}")
+    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+        raise WeightsError(
+            f"{path} lies alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
+        )
+    try:
+        return RUNTIMES[path.suffix](path)
+    except (MissingExtraError, WeightsError):
+        raise
+    except Exception as error:  # each runtime has kinds of its own
+        reason = str(error).splitlines()[0][:160].rstrip(".") if str(error) else type(error)
+        raise WeightsError(
+            f"{path} cannot be opened: {reason}. It is damaged or was cut short; copy or export it again."
+        ) from error
+
+
+log = logging.getLogger(__name__)
+
+_TINY = 1e-7
+
+
+class ExportedNetwork(nn.Module):
+    """Follows the network contract for prediction and validation; there is nothing in it to train.
+
+    A file without logits answers with logits that have the same labels, and the same confidence where it gives
+    probabilities. Windows and test-time augmentation then let its answers vote.
+
+    Args:
+        runner: The opened file.
+        facts: Of its card.
+
+    Shape:
+        normalised image (N, 3, H, W) → logits (N, K, H, W), float32
+    """
+
+    def __init__(self, runner: Runner, facts: Facts) -> None:
+        super().__init__()
+        self.runner = runner
+        self.outputs = facts.outputs
+        self.precision = facts.precision
+        self.num_classes = facts.labels.num_classes
+        self.mean, self.std = facts.mean, facts.std
+        self.spec = dict(facts.network or {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
+        return self  # an open file is not copied, and nothing in it changes
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits at input size. Shape: as the class says."""
+        answers = self.runner(to_pixels(image, self.mean, self.std))
+        return as_logits(answers, self.num_classes).to(image.device)
+
+    def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return {"main": logits}, at input size. Shape: as the class says."""
+        return {"main": self(image)}
+
+
+def open_exported(path: Path) -> tuple[ExportedNetwork, Facts]:
+    """Open an exported file as a network.
+
+    Raises:
+        WeightsError: It is damaged, or was not written by hrseg export.
+        MissingExtraError: Its runtime is not installed.
+    """
+    runner = open_runner(path)
+    facts = read_card(runner.card, path)
+    if facts.outputs == ("labels",):
+        log.info(
+            "%s gives labels only, so every confidence is 1. To have it: hrseg export --outputs labels probability",
+            path,
+        )
+    return ExportedNetwork(runner, facts).eval(), facts
+
+
+def to_pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Undo normalisation, exactly for images that were bytes. Shape: (N, 3, H, W) → uint8 (N, H, W, 3)."""
+    s, m = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (std, mean))
+    values = ((image.detach().float().cpu() * s + m) * 255.0).round().clamp(0, 255)
+    return np.ascontiguousarray(values.to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tensor:
+    """Return a file's logits, or logits that say the same as its labels and probabilities.
+
+    Shape:
+        answers (N, …, H, W) → (N, K, H, W)
+
+    Example:
+        >>> answers = {"labels": np.array([[[1]]]), "probability": np.array([[[0.8]]])}
+        >>> as_logits(answers, 3).softmax(dim=1).flatten().tolist()
+        [0.10000000149011612, 0.800000011920929, 0.10000000149011612]
+    """
+    if "logits" in answers:
+        return torch.from_numpy(np.ascontiguousarray(answers["logits"])).float()
+    labels = torch.from_numpy(answers["labels"].astype(np.int64))[:, None]  # (N, 1, H, W)
+    if "probability" in answers:
+        chosen = torch.from_numpy(answers["probability"].astype(np.float32))[:, None]
+        chosen = chosen.clamp(1 / num_classes, 1 - _TINY)
+    else:
+        chosen = torch.full(labels.shape, 1 - _TINY)
+    others = ((1 - chosen) / max(1, num_classes - 1)).log()
+    logits = others.expand(-1, num_classes, -1, -1).clone()
+    # A hair above, so that the label wins even where all classes are as likely.
+    return logits.scatter_(1, labels, torch.maximum(chosen.log(), others + math.ulp(1.0) * 2**32))
+
+
+_ENTRIES = re.compile(
+    r"[\w.-]+/(data/weights/weight_\d+|data/weights/model_weights_config\.json|data/sample_inputs/model\.pt"
+    r"|data/constants/model_constants_config\.json|models/model\.json|extra/hrseg\.json|archive_format"
+    r"|archive_version|\.data/version|\.data/serialization_id|byteorder)"
+)
+_FUNCTIONS = re.compile(
+    r"torch\.ops\.aten\.\w+\.\w+|_operator\.(add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge|getitem)"
+    r"|torch\.sym_(min|max|ite|float|not)|math\.(ceil|floor|trunc)"
+)
+_PROSE = {"expr_str", "target", "guards_code", "in_spec", "out_spec", "torch_version"}
+_PROSE |= {"stack_trace", "nn_module_stack", "torch_fn"}  # what a traceback shows
+_WORD = re.compile(r"[\w.:-]*")
+_SYMBOL = re.compile(r"Symbol\('\w+'(, (positive|negative|nonnegative|integer|real)=True)*\)")
+_NAMES = {
+    *(
+        "Symbol",
+        "Integer",
+        "Float",
+        "Rational",
+        "Add",
+        "Mul",
+        "Pow",
+        "Max",
+        "Min",
+        "Mod",
+        "PythonMod",
+    ),
+    *(
+        "FloorDiv",
+        "CeilDiv",
+        "ModularIndexing",
+        "Where",
+        "Eq",
+        "Ne",
+        "Gt",
+        "Lt",
+        "Ge",
+        "Le",
+        "Not",
+        "And",
+        "Or",
+    ),
+    *(
+        "IntTrueDiv",
+        "FloatTrueDiv",
+        "ToFloat",
+        "TruncToInt",
+        "FloorToInt",
+        "CeilToInt",
+        "CleanDiv",
+        "int_oo",
+    ),
+    *(
+        "Identity",
+        "GreaterThan",
+        "LessThan",
+        "StrictGreaterThan",
+        "StrictLessThan",
+        "Equality",
+        "Unequality",
+    ),
+    *("precision", "true", "false", "oo"),
+}
+_GUARD = re.compile(
+    r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*"
+)
+
+
+def check_program(path: Path) -> None:
+    """Refuse a file in which something could run besides tensor arithmetic.
+
+    Raises:
+        WeightsError: Naming the first such thing, or the file is no torch.export archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if not _ENTRIES.fullmatch(name):
+                    raise _refused(path, f"entry {name[:80]}")
+                _check_entry(path, name, archive)
+    except (zipfile.BadZipFile, KeyError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} is no file of torch.export ({error}). It is damaged or was cut short; copy or export it again."
+        ) from error
+
+
+def _check_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
+    if name.endswith("config.json"):
+        for row in json.loads(archive.read(name))["config"].values():
+            if row["use_pickle"] is not False:
+                raise _refused(path, "a pickled tensor")
+    elif name.endswith("sample_inputs/model.pt"):
+        try:
+            torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+        except Exception as error:  # unpicklers raise what they like
+            raise _refused(path, "a pickle of objects") from error
+    elif name.endswith("models/model.json"):
+        _check_graph(path, json.loads(archive.read(name)))
+
+
+def _check_graph(path: Path, content: dict[str, Any]) -> None:
+    for key, text in _texts(content):
+        if key == "expr_str" and not _is_size(text):
+            raise _refused(path, f"the size {text[:80]}")
+        if key == "target" and not _FUNCTIONS.fullmatch(text):
+            raise _refused(path, f"the function {text[:80]}")
+        if key == "guards_code" and not _GUARD.fullmatch(text):
+            raise _refused(path, f"the condition {text[:80]}")
+        if key not in _PROSE and not _WORD.fullmatch(text):
+            raise _refused(path, f"the name {text[:80]}")
+
+
+def _texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of all texts, those in lists under their list's key."""
+    if isinstance(content, str):
+        yield key, content
+    elif isinstance(content, dict):
+        for inner, value in content.items():
+            yield "a name", inner  # names become words of the code that torch writes
+            yield from _texts(value, inner)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _texts(value, key)
+
+
+def _is_size(text: str) -> bool:
+    """Tell arithmetic on sizes from any other Python.
+
+    Example:
+        >>> _is_size("Add(FloorDiv(Symbol('s1', integer=True), Integer(2)), Integer(1))")
+        True
+        >>> _is_size("__import__('os').system('ls')")
+        False
+    """
+    rest = _SYMBOL.sub("1", text)
+    return bool(re.fullmatch(r"[\w\s(),=+*/<>-]*(\.\d+)?[\w\s(),=+*/<>-]*", rest)) and (
+        set(re.findall(r"[A-Za-z_]\w*", rest)) <= _NAMES
+    )
+
+
+def _refused(path: Path, what: str) -> WeightsError:
+    return WeightsError(
+        f"{path} was refused unread: it holds {what}, which a file of hrseg export does not, and which may run code. "
+        "Use the checkpoint, or an ONNX file."
+    )

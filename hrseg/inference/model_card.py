@@ -1,0 +1,127 @@
+"""What an exported file says about itself: classes, colours, statistics, size rule, version.
+
+The card is one JSON object. ONNX keeps it in its metadata under "hrseg", OpenVINO under the same name in rt_info,
+torch.export as an extra file. Programs without hrseg read their class names and colours from it.
+"""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hrseg.errors import DataError, WeightsError
+from hrseg.labels import LabelSet
+
+INPUT = "image"
+SMALLEST = 33
+"""torch.export proves its sizes from here up; ONNX and OpenVINO files take any."""
+KEY = "hrseg"
+FORMAT = 1
+OUTPUTS = ("labels", "logits", "probability")
+"""What a file can give; in this order where it gives several."""
+SIZE_RULE = "any batch, height and width; no padding, the answer has the image's size"
+_CONFIG = ("data", "evaluation", "model")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what exporters warn of in their own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class Facts(NamedTuple):
+    """What hrseg needs of a card to run the file.
+
+    Attributes:
+        labels: The classes.
+        mean: Per-band mean, in 0 … 1, that the file subtracts itself.
+        std: Per-band standard deviation.
+        outputs: Names of OUTPUTS.
+        precision: "fp32", "fp16", "bf16" or "int8".
+        config: Recipe of the model, without folders.
+        network: The `create_model` arguments of the network that was exported, where the card names them.
+    """
+
+    labels: LabelSet
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    outputs: tuple[str, ...]
+    precision: str
+    config: dict[str, Any]
+    network: dict[str, Any] | None = None
+
+
+def make_card(
+    name: str,
+    spec: dict[str, Any],
+    facts: Facts,
+) -> dict[str, Any]:
+    """Write down what a file is.
+
+    Args:
+        name: What the model was asked for by.
+        spec: The `create_model` arguments of its network.
+        facts: Classes, statistics, outputs.
+    """
+    kinds = {
+        "labels": "uint8 (N, H, W): class numbers, places in classes and palette",
+        "logits": f"float32 (N, {facts.labels.num_classes}, H, W)",
+        "probability": "float32 (N, H, W): of the chosen class",
+    }
+    config = {section: dict(facts.config.get(section) or {}) for section in _CONFIG}
+    config["evaluation"].pop("precision", None)  # the file has its own
+    config["data"].pop("root", None)  # folders of the machine that trained
+    return {
+        "format": FORMAT,
+        "version": metadata.version("hrseg"),
+        "model": Path(name).name,
+        "network": spec,
+        "precision": facts.precision,
+        "input": "image: uint8 (N, H, W, 3), RGB",
+        "outputs": {output: kinds[output] for output in facts.outputs},
+        "size_rule": SIZE_RULE,
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+        "classes": facts.labels.names,
+        "palette": facts.labels.palette.tolist(),
+        "labels": facts.labels.to_dict(),
+        "config": {section: values for section, values in config.items() if values},
+    }
+
+
+def read_card(text: str | None, path: Path) -> Facts:
+    """Read a card back.
+
+    Raises:
+        WeightsError: There is none, or it is of another program or a newer version.
+    """
+    if not text:
+        raise WeightsError(
+            f"{path} was not written by hrseg export: it says nothing of classes and statistics. Export the "
+            "checkpoint with hrseg export, or run the file by its own runtime."
+        )
+    try:
+        content = json.loads(text)
+        if content["format"] > FORMAT:
+            raise WeightsError(
+                f"{path} was written by hrseg {content['version']}, in a form that this version does not know. "
+                "Update hrseg, or export the checkpoint again."
+            )
+        return Facts(
+            LabelSet.from_dict(content["labels"]),
+            tuple(map(float, content["mean"])),
+            tuple(map(float, content["std"])),
+            tuple(output for output in OUTPUTS if output in content["outputs"]),
+            str(content["precision"]),
+            dict(content.get("config") or {}),
+            dict(content.get("network") or {}),
+        )
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise WeightsError(
+            f"The card of {path} cannot be read ({error}). The file is damaged or was edited; export it again."
+        ) from error

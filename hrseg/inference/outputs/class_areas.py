@@ -1,0 +1,148 @@
+"""How much of each class there is: pixels, per cent and, where a pixel's size is known, square metres.
+
+One table for each image, as JSON or CSV, and one for all images of a run. Every class has its row, so that tables of
+many images can be laid side by side.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hrseg.errors import DataError
+from hrseg.imaging import write_atomic
+from hrseg.inference.outputs.options import Options
+
+if TYPE_CHECKING:
+    from hrseg.inference.prediction import Prediction
+
+COLUMNS = ("class", "id", "pixels", "percent", "square_metres")
+NO_CLASS = "no class"
+
+
+def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
+    """Measure one image; its pixels without data are in no row and no sum."""
+    labels, counts = prediction.labels, prediction.counts().tolist()
+    pixels, known = sum(counts), options.pixel_areas(prediction)
+    metres: list[float] | None = None
+    if known is not None and (known == known[0, 0]).all():
+        metres = [count * float(known[0, 0]) for count in counts]
+    elif known is not None:  # degrees: pixels differ
+        with_data = slice(None) if prediction.valid is None else prediction.valid
+        sizes = np.broadcast_to(known, prediction.size)[with_data]
+        metres = np.bincount(
+            prediction.mask[with_data].ravel(), sizes.ravel(), minlength=256
+        ).tolist()
+    rows = [
+        _row(label.name, label.id, counts[i], pixels, metres[i] if metres else None)
+        for i, label in enumerate(labels.classes)
+    ]
+    without = sum(counts[labels.num_classes :])
+    if without:
+        rest = sum(metres[labels.num_classes :]) if metres else None
+        rows.append(_row(NO_CLASS, None, without, pixels, rest))
+    height, width = prediction.size
+    return {
+        "image": prediction.origin or prediction.name,
+        "height": height,
+        "width": width,
+        "pixels": pixels,
+        "square_metres": None if metres is None else round(sum(metres), 4),
+        "classes": rows,
+    }
+
+
+def write_areas(prediction: "Prediction", target: Path, options: Options) -> None:
+    """Write the table of one image, as the suffix says."""
+    write_table(target, areas(prediction, options))
+
+
+def total(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Add tables up.
+
+    Square metres are given only where all images know theirs.
+
+    Example:
+        >>> one = {"pixels": 4, "square_metres": 1.0, "classes": [_row("road", 7, 3, 4, 0.75)]}
+        >>> total([one, one])["classes"]
+        [{'class': 'road', 'id': 7, 'pixels': 6, 'percent': 75.0, 'square_metres': 1.5}]
+    """
+    images = pixels = 0
+    whole: float | None = 0.0
+    sums: dict[tuple[str, int | None], list[Any]] = {}
+    for table in tables:
+        images += 1
+        pixels += table["pixels"]
+        whole = _plus(whole, table["square_metres"])
+        for row in table["classes"]:
+            entry = sums.setdefault((row["class"], row["id"]), [0, 0.0])
+            entry[0] += row["pixels"]
+            entry[1] = _plus(entry[1], row["square_metres"])
+    ordered = sorted(sums.items(), key=lambda item: item[0][0] == NO_CLASS)
+    rows = [
+        _row(name, number, count, pixels, None if whole is None else metres)
+        for (name, number), (count, metres) in ordered
+    ]
+    square = None if whole is None else round(whole, 4)
+    return {"images": images, "pixels": pixels, "square_metres": square, "classes": rows}
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a table as JSON or CSV, as the suffix says.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            table: dict[str, Any] = json.loads(text)
+            return table
+        rows = [_typed(row) for row in csv.DictReader(text.splitlines())]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"The area table {path} cannot be read: {error}. Predict that image again."
+        ) from error
+    whole: float | None = 0.0
+    for row in rows:
+        whole = _plus(whole, row["square_metres"])
+    pixels = sum(row["pixels"] for row in rows)
+    return {"pixels": pixels, "square_metres": whole, "classes": rows}
+
+
+def write_table(path: Path, table: dict[str, Any]) -> None:
+    """Write a table as JSON or CSV, as the suffix says."""
+    with write_atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".json":
+            json.dump(table, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+            return
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table["classes"])
+
+
+def _row(
+    name: str, number: int | None, pixels: int, of: int, metres: float | None
+) -> dict[str, Any]:
+    share = round(100 * pixels / of, 6) if of else 0.0
+    square = None if metres is None else round(metres, 4)
+    return dict(zip(COLUMNS, (name, number, pixels, share, square), strict=True))
+
+
+def _typed(row: dict[str, str]) -> dict[str, Any]:
+    metres = row["square_metres"]
+    return {
+        "class": row["class"],
+        "id": int(row["id"]) if row["id"] else None,
+        "pixels": int(row["pixels"]),
+        "percent": float(row["percent"]),
+        "square_metres": float(metres) if metres else None,
+    }
+
+
+def _plus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second

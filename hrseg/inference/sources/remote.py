@@ -1,0 +1,206 @@
+"""Images behind http and https addresses: fetched when their turn comes, with limits of size and time."""
+
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from hrseg.errors import DataError, MissingExtraError
+from hrseg.imaging import IMAGE_SUFFIXES
+from hrseg.inference.sources.base import Limits, Picture, Source, Wishes, safe_name, stems_of
+from hrseg.weights.http import TransferError, request
+
+
+def is_address(word: str) -> bool:
+    """Tell whether a word is an http or https address."""
+    return word.lower().startswith(("http://", "https://"))
+
+
+def open_address(word: str, wishes: Wishes) -> Source:
+    """Open one image behind an address; its results are named as the last part of the address.
+
+    Raises:
+        DataError: The address names no host.
+    """
+    parts = urlsplit(word)
+    if not parts.hostname:
+        raise DataError(f"{word} names no host. An address is like https://example.org/street.jpg.")
+    last = PurePosixPath(unquote(parts.path)).name
+    name = safe_name(last or parts.hostname, stem=bool(last))
+
+    def pictures() -> Iterator[Picture]:
+        yield Picture(word, name, fetch=partial(fetch_address, word, wishes.limits))
+
+    return Source(pictures)
+
+
+def fetch_address(address: str, limits: Limits) -> bytes:
+    """Fetch what is behind an address. Redirects are followed, but never from https to less.
+
+    Raises:
+        DataError: There is no answer, it is an error or a web page, or it is too large or too slow.
+    """
+    until = time.monotonic() + limits.seconds
+    taken = bytearray()
+    try:
+        answer = request(_quoted(address), timeout=min(limits.seconds, 30.0))
+        with answer.stream:
+            if (answer.total or 0) > limits.size:
+                raise _too_large(address, answer.total or 0, limits)
+            for chunk in answer.chunks():
+                taken += chunk
+                if len(taken) > limits.size:
+                    raise _too_large(address, len(taken), limits)
+                if time.monotonic() > until:
+                    raise DataError(
+                        f"{address} gave {len(taken):,} bytes in {limits.seconds:g} seconds and was not done. Try "
+                        "again, or fetch it by other means."
+                    )
+    except TransferError as error:
+        raise DataError(
+            f"{address} cannot be fetched: {error}. Check the address in a browser."
+        ) from error
+    if answer.total is not None and len(taken) != answer.total:
+        raise DataError(
+            f"{address} ended after {len(taken):,} of {answer.total:,} bytes. Try again."
+        )
+    return bytes(taken)
+
+
+def _quoted(address: str) -> str:
+    """Write letters that no address may hold as their codes; what is coded already stays."""
+    parts = urlsplit(address)
+    path, query = quote(parts.path, "/%:=&~+!$,;'@()*"), quote(parts.query, "/%:=&~+!$,;'@()*?")
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def _too_large(address: str, size: int, limits: Limits) -> DataError:
+    return DataError(
+        f"{address} is at least {size:,} bytes, more than the {limits.size:,} that are fetched of one picture. Fetch "
+        "it by other means and name the file."
+    )
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_MAGIC = re.compile(r"[*?[]")
+
+
+def is_cloud(word: str) -> bool:
+    """Tell whether a word names another file system.
+
+    Example:
+        >>> is_cloud("s3://bucket/a.png"), is_cloud("C:/a.png"), is_cloud("a.png")
+        (True, False, False)
+    """
+    return _ADDRESS.match(word) is not None
+
+
+def open_cloud(word: str, wishes: Wishes) -> Source:
+    """Open a file, a folder or a glob of another file system. Keys are taken where its driver looks for them.
+
+    Raises:
+        DataError: There is nothing, or no access.
+        MissingExtraError: The driver is not installed.
+    """
+    system, path = _system(word)
+    scheme = word.partition("://")[0].lower()
+    names: list[str] | None
+    if _MAGIC.search(path):
+        found = sorted(str(one) for one in _ask(word, system.glob, path))
+        root = PurePosixPath(path[: _MAGIC.search(path).start()] + "x").parent  # type: ignore[union-attr]
+        names = [name for name in found if _is_image(name)]
+    elif _ask(word, system.isfile, path):
+        root, names = PurePosixPath(path).parent, [path]
+    else:
+        first = next(_walk(word, system, path, wishes.recursive), None)
+        root, names = PurePosixPath(path), None if first else []
+    if names == []:
+        raise DataError(
+            f"No images at {word}. Name a file, a folder with images, or a glob such as {scheme}://bucket/photos/*.jpg."
+        )
+
+    def pictures() -> Iterator[Picture]:
+        if names is None:
+            listed = _walk(word, system, path, wishes.recursive)
+        else:
+            listed = ((name, _below(name.rpartition(".")[0], root)) for name in names)
+        for place, name in listed:
+            yield Picture(
+                f"{scheme}://{place.lstrip('/')}",
+                safe_name(name, stem=False),
+                fetch=partial(_read, word, system, place, wishes.limits),
+            )
+
+    return Source(pictures)
+
+
+def _system(word: str) -> tuple[Any, str]:
+    """Return the file system and the path in it."""
+    import fsspec  # costs a tenth of a second, and comes with torch
+
+    scheme = word.partition("://")[0]
+    try:
+        system, path = fsspec.core.url_to_fs(word)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{scheme}:// needs another package ({error}). For s3:// and gs://: pip install 'hrseg[cloud]'"
+        ) from error
+    except ValueError as error:
+        raise DataError(
+            f"{word} cannot be opened: {error}. Known are s3://, gs:// and the others of fsspec."
+        ) from error
+    return system, str(path)
+
+
+def _walk(word: str, system: Any, folder: str, recursive: bool) -> Iterator[tuple[str, str]]:
+    """Give path and name of the images in a folder and below, one folder's list at a time."""
+    entries = sorted(_ask(word, system.ls, folder, detail=True), key=lambda entry: entry["name"])
+    files = [entry["name"] for entry in entries if entry["type"] == "file"]
+    images = [name for name in files if _is_image(name)]
+    stems = stems_of([PurePosixPath(name).name for name in images])
+    for place, stem in zip(images, stems, strict=True):
+        above = _below(str(PurePosixPath(place).parent), PurePosixPath(folder))
+        inside = "" if above == "." else f"{above}/"
+        yield place, f"{inside}{stem}"
+    for entry in entries:
+        deeper = entry["name"].rstrip("/")
+        if recursive and entry["type"] == "directory" and deeper != folder.rstrip("/"):
+            for place, name in _walk(word, system, deeper, recursive):
+                yield place, f"{PurePosixPath(deeper).name}/{name}"
+
+
+def _read(word: str, system: Any, place: str, limits: Limits) -> bytes:
+    with _ask(word, system.open, place, "rb") as file:
+        data: bytes = _ask(word, file.read, limits.size + 1)
+    if len(data) > limits.size:
+        raise DataError(
+            f"{place} is larger than the {limits.size:,} bytes that are fetched of one picture. Copy it here and name "
+            "the file."
+        )
+    return data
+
+
+def _ask(word: str, call: Any, *words: Any, **options: Any) -> Any:
+    """Call a driver; what it raises is anybody's choice, and all of it means that there is no picture."""
+    try:
+        return call(*words, **options)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no {words[0] if words else word} ({word}). Check it.") from error
+    except Exception as error:  # of boto, google, aiohttp, ...: they share no parent
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{word} cannot be read: {text}. Check the address, the connection and the keys."
+        ) from error
+
+
+def _below(name: str, root: PurePosixPath) -> str:
+    path = PurePosixPath(name)
+    return str(path.relative_to(root)) if root in (path, *path.parents) else path.name
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")

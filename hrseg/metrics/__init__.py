@@ -1,0 +1,1 @@
+"""Measures computed from masks and predictions, without a model."""

@@ -1,0 +1,487 @@
+"""mmsegmentation's HRNet configs (0.x and 1.x) in our words.
+
+Both generations say the same things in different places; `generations` finds them, the rest is common.
+
+Source: the configs, dataset classes and loss functions of mmsegmentation 0.30 and 1.2.2.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from hrseg.errors import ConfigError
+from hrseg.migrate.recipe import Recipe, Stage, backbone_of
+
+
+class Place:
+    """Where a generation of mmsegmentation keeps what a recipe needs."""
+
+    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+        self.content, self.source = content, source
+        self.model: Mapping[str, Any] = content["model"]
+
+    dataset: Mapping[str, Any]
+    batch_size: int
+    workers: int | None
+    mean_std: tuple[Sequence[float], Sequence[float]] | None
+    optimizer: Mapping[str, Any]
+    paramwise: Mapping[str, Any]
+    clip: Mapping[str, Any] | None
+    poly: Mapping[str, Any]
+    warmup_steps: int
+    steps: int | None
+    epochs: int | None
+    interval: int | None
+    half: bool
+    resize_name: str
+    padding: str  # "black" or "mean"
+    lists: Any  # the files that name the training images
+
+    def pipeline(self) -> list[Mapping[str, Any]]:
+        """The training transforms, outermost first."""
+        return [step for step in self.dataset.get("pipeline", ()) if isinstance(step, Mapping)]
+
+    def step(self, name: str) -> Mapping[str, Any] | None:
+        """The training transform of that type, if there is one."""
+        return next((step for step in self.pipeline() if step.get("type") == name), None)
+
+
+class Newer(Place):
+    """mmsegmentation 1.x: train_dataloader, optim_wrapper, param_scheduler."""
+
+    resize_name = "RandomResize"
+
+    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+        super().__init__(content, source)
+        loader = content["train_dataloader"]
+        self.dataset = _innermost(loader.get("dataset", {}))
+        self.lists = _lists(loader.get("dataset", {}))
+        # Images are normalised and padded when batches are made; a step of its own comes before.
+        self.padding = "black" if self.step("Pad") else "mean"
+        self.batch_size = loader.get("batch_size", 1)
+        self.workers = loader.get("num_workers")
+        norm = self.model.get("data_preprocessor") or content.get("data_preprocessor") or {}
+        self.mean_std = (norm["mean"], norm["std"]) if {"mean", "std"} <= norm.keys() else None
+        wrapper = content.get("optim_wrapper", {})
+        self.optimizer = wrapper.get("optimizer") or content.get("optimizer", {})
+        self.paramwise = wrapper.get("paramwise_cfg") or {}
+        self.clip = wrapper.get("clip_grad")
+        self.half = str(wrapper.get("type", "")).startswith("Amp")
+        schedule = content.get("param_scheduler", [])
+        rows = [schedule] if isinstance(schedule, Mapping) else list(schedule)
+        self.poly = next((row for row in rows if row.get("type") == "PolyLR"), {})
+        self.poly = {**self.poly, "min_lr": self.poly.get("eta_min", 0.0)} if self.poly else {}
+        warm = next((row for row in rows if row.get("type") == "LinearLR"), {})
+        self.warmup_steps = int(warm.get("end", 0))
+        loop = content.get("train_cfg", {})
+        self.steps, self.epochs = loop.get("max_iters"), loop.get("max_epochs")
+        self.interval = loop.get("val_interval")
+
+
+class Older(Place):
+    """mmsegmentation 0.x: data, optimizer, lr_config, runner."""
+
+    resize_name = "Resize"
+
+    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+        super().__init__(content, source)
+        data = content.get("data", {})
+        self.dataset = _innermost(data.get("train", {}))
+        self.lists = _lists(data.get("train", {}))
+        kinds = [step.get("type") for step in self.pipeline()]
+        early = "Pad" in kinds and "Normalize" in kinds[kinds.index("Pad") :]
+        self.padding = "black" if early else "mean"
+        self.batch_size = data.get("samples_per_gpu", 1)
+        self.workers = data.get("workers_per_gpu")
+        norm = self.step("Normalize") or content.get("img_norm_cfg") or {}
+        self.mean_std = (norm["mean"], norm["std"]) if {"mean", "std"} <= norm.keys() else None
+        self.optimizer = content.get("optimizer", {})
+        self.paramwise = self.optimizer.get("paramwise_cfg") or {}
+        hooks = content.get("optimizer_config") or {}
+        self.clip = hooks.get("grad_clip")
+        self.half = "fp16" in content or str(hooks.get("type", "")).startswith("Fp16")
+        policy = content.get("lr_config") or {}
+        self.poly = policy if str(policy.get("policy", "")).lower() == "poly" else {}
+        self.warmup_steps = int(policy.get("warmup_iters", 0)) if policy.get("warmup") else 0
+        runner = content.get("runner") or {}
+        self.steps, self.epochs = runner.get("max_iters"), runner.get("max_epochs")
+        self.interval = (content.get("evaluation") or {}).get("interval")
+
+
+def _innermost(dataset: Any) -> Mapping[str, Any]:
+    """Look through RepeatDataset and the like."""
+    while isinstance(dataset, Mapping) and isinstance(dataset.get("dataset"), Mapping):
+        dataset = dataset["dataset"]
+    if (
+        isinstance(dataset, Mapping)
+        and isinstance(dataset.get("datasets"), list)
+        and dataset["datasets"]
+    ):
+        return _innermost(dataset["datasets"][0])
+    return dataset if isinstance(dataset, Mapping) else {}
+
+
+def _lists(dataset: Any) -> list[Any]:
+    """Collect the list files of a dataset and of those inside it."""
+    if isinstance(dataset, (list, tuple)):
+        return [name for part in dataset for name in _lists(part)]
+    if not isinstance(dataset, Mapping):
+        return []
+    inner = [*_lists(dataset.get("dataset")), *_lists(dataset.get("datasets"))]
+    return [*inner, dataset.get("ann_file"), dataset.get("split")]
+
+
+DATASETS = {
+    "CityscapesDataset": ("cityscapes", None),
+    "ADE20KDataset": ("ade20k", None),
+    "PascalContextDataset": ("pascal_context", "pascal_context_60"),
+    "PascalContextDataset59": ("pascal_context", "pascal_context_59"),
+    "PascalVOCDataset": ("voc2012", None),
+    "COCOStuffDataset": ("coco_stuff", None),
+    "LoveDADataset": ("loveda", None),
+    "PotsdamDataset": ("potsdam", None),
+    "ISPRSDataset": ("vaihingen", None),
+    "iSAIDDataset": ("isaid", None),
+}
+"""Their dataset class → our layout and, where it has several, label table."""
+
+_SMALL = {"hrnetv2_w18_small": "hrnet_w18_small_v2"}
+"""Their pretrained file → our backbone, where the names mislead."""
+
+_FREE = {
+    # About logs, processes and files: a run here answers them itself.
+    *("_base_", "default_scope", "env_cfg", "vis_backends", "visualizer", "log_processor"),
+    *("log_level", "resume", "tta_model", "tta_pipeline", "img_ratios", "dist_params", "workflow"),
+    *("cudnn_benchmark", "log_config", "checkpoint_config", "evaluation", "val_cfg", "work_dir"),
+    *("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator", "default_hooks"),
+    *("train_pipeline", "test_pipeline", "img_norm_cfg", "norm_cfg", "data_preprocessor"),
+    *("crop_size", "img_scale", "dataset_type", "data_root", "optimizer", "launcher", "gpu_ids"),
+    *("resume_from", "auto_resume", "seed", "randomness", "device", "opencv_num_threads"),
+    *("mp_start_method", "auto_scale_lr", "find_unused_parameters"),
+}
+_READ = {
+    *("model", "data", "train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg"),
+    *("runner", "lr_config", "optimizer_config", "load_from", "test_cfg", "fp16"),
+}
+
+
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Tell an mmsegmentation config from other mappings."""
+    model = content.get("model")
+    return isinstance(model, Mapping) and "decode_head" in model and "backbone" in model
+
+
+def translate(content: Mapping[str, Any], source: str) -> Recipe:
+    """Write an mmsegmentation HRNet config as a recipe of ours.
+
+    Args:
+        content: The config with its bases merged in.
+        source: Its file name; "4xb2" in it tells devices and batch.
+
+    Raises:
+        ConfigError: The network or a value has no counterpart.
+    """
+    recipe = Recipe(source, "an mmsegmentation config")
+    place: Older | Newer = (
+        Newer(content, source) if "train_dataloader" in content else Older(content, source)
+    )
+    _network(content["model"], place, recipe)
+    _data(place, recipe)
+    _augmentation(place, recipe)
+    _loss(content["model"], recipe)
+    _optim(place, recipe)
+    _trainer(place, recipe)
+    _evaluation(place, recipe)
+    recipe.unknown += [
+        name for name in content if name not in _FREE | _READ and _is_option(content[name])
+    ]
+    return recipe
+
+
+def _is_option(value: Any) -> bool:
+    """Bare helper variables such as `num_classes = 19` were used where they count."""
+    return isinstance(value, (Mapping, list)) and bool(value)
+
+
+def _network(model: Mapping[str, Any], place: Place, recipe: Recipe) -> None:
+    source = place.source
+    backbone = model["backbone"]
+    if backbone.get("type") != "HRNet" or "extra" not in backbone:
+        raise ConfigError(
+            f"{source} has the backbone {backbone.get('type')}; hrseg translates HRNet. For others, start from "
+            "configs/baseline_unet.yaml."
+        )
+    stages = [_stage(backbone["extra"], number, source) for number in (1, 2, 3, 4)]
+    name = backbone_of(stages, source)
+    heads = model["decode_head"]
+    heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
+    kinds = tuple(head.get("type") for head in heads)
+    if kinds not in (("FCNHead",), ("FCNHead", "OCRHead")):
+        raise ConfigError(
+            f"{source} has the heads {', '.join(map(str, kinds))}; HRNet's are FCNHead, or FCNHead and OCRHead."
+        )
+    _check_fcn(heads[0], source)
+    recipe.set("model.backbone", name)
+    recipe.set("model.head", "ocr" if len(heads) == 2 else "v2")
+    recipe.set("model.resize", *_resize(heads[-1]))
+    file = model.get("pretrained") or (backbone.get("init_cfg") or {}).get("checkpoint")
+    if file:
+        recipe.set("model.weights", *_weights(str(file), name))
+    if place.content.get("load_from"):
+        recipe.set("model.weights", str(place.content["load_from"]), "load_from of the source.")
+    recipe.remarks.append(
+        "The first convolution of the source's head has no bias; hrseg's has one, as in the official code. Imported "
+        "weights get a zero there."
+    )
+    if any((head.get("dropout_ratio") or 0) > 0 for head in heads):
+        recipe.remarks.append(
+            "The source drops channels before the classifier (dropout_ratio); hrseg's head does not."
+        )
+
+
+def _stage(extra: Mapping[str, Any], number: int, source: str) -> Stage:
+    try:
+        row = extra[f"stage{number}"]
+        return Stage(row["num_modules"], tuple(row["num_blocks"]), tuple(row["num_channels"]))
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{source}: the backbone's stage{number} is not complete ({error})."
+        ) from error
+
+
+def _check_fcn(head: Mapping[str, Any], source: str) -> None:
+    asked = {
+        "kernel_size": 1,
+        "num_convs": 1,
+        "concat_input": False,
+        "input_transform": "resize_concat",
+    }
+    given = {key: head.get(key) for key in asked}
+    if given != asked:
+        odd = ", ".join(f"{key}={given[key]!r}" for key in asked if given[key] != asked[key])
+        raise ConfigError(
+            f"{source}: the FCNHead has {odd}; HRNetV2's concatenates all branches and has one 1x1 convolution before "
+            "the classifier."
+        )
+
+
+def _resize(head: Mapping[str, Any]) -> tuple[str, str]:
+    if head.get("align_corners"):
+        return "bilinear_aligned", (
+            "The source aligns corners in the head only, its backbone never does; hrseg has one policy for both."
+        )
+    return "bilinear_scaled", (
+        "The source enlarges twice inside its fusions: by the whole factor, then to the size that is wanted. Where 32 "
+        "divides the size that equals bilinear."
+    )
+
+
+def _weights(file: str, backbone: str) -> tuple[str, str]:
+    name = file.rsplit("/", 1)[-1]
+    if file.startswith("open-mmlab://"):
+        ours = _SMALL.get(name, name.replace("hrnetv2_", "hrnet_"))
+        return f"{ours}.ms_in1k", (
+            f"Theirs: {file}, converted from the official ImageNet file; this is the same network at timm."
+        )
+    return file, "A file of the source; hrseg recognises official and mmsegmentation checkpoints."
+
+
+def _data(place: Place, recipe: Recipe) -> None:
+    kind = place.dataset.get("type") or place.content.get("dataset_type")
+    if kind not in DATASETS:
+        recipe.set(
+            "data.layout",
+            "folder",
+            f"The source's {kind} has no layout here; `hrseg config explain data.layout` tells what folder expects.",
+        )
+        recipe.set("data.labels", "labels.yaml", "Write your classes there, or name a table.")
+    else:
+        layout, labels = DATASETS[kind]
+        recipe.set("data.layout", layout)
+        if labels:
+            recipe.set("data.labels", labels)
+        if "aug" in str(place.lists):
+            recipe.set("data.train_split", "trainaug")
+    root = place.dataset.get("data_root") or place.content.get("data_root") or ""
+    recipe.set("data.root", str(root).rstrip("/") or f"datasets/{recipe.values['data.layout']}")
+    load = place.step("LoadAnnotations") or {}
+    if load.get("reduce_zero_label"):
+        recipe.remarks.append(
+            "reduce_zero_label: the label table says which id is ignored and which class each other id is; nothing is "
+            "subtracted here."
+        )
+    recipe.set("data.batch_size", place.batch_size, "Per device.")
+    if place.workers is not None:
+        recipe.set("data.workers", place.workers)
+    if place.mean_std:
+        mean, std = (tuple(round(v / 255, 6) for v in values) for values in place.mean_std)
+        if not (_near(mean, (0.485, 0.456, 0.406)) and _near(std, (0.229, 0.224, 0.225))):
+            recipe.set("data.mean", mean, "In 0..1; the source counts to 255.")
+            recipe.set("data.std", std)
+
+
+def _near(values: Sequence[float], others: Sequence[float]) -> bool:
+    return len(values) == len(others) and all(
+        abs(a - b) < 1e-3 for a, b in zip(values, others, strict=True)
+    )
+
+
+def _augmentation(place: Place, recipe: Recipe) -> None:
+    resize = place.step(place.resize_name)
+    if resize:
+        _scales(resize, recipe)
+    crop = place.step("RandomCrop")
+    if crop:
+        size = crop["crop_size"]
+        recipe.set("data.crop", (size, size) if isinstance(size, int) else tuple(size))
+        recipe.set("data.max_class_share", float(crop.get("cat_max_ratio", 1.0)))
+    flip = place.step("RandomFlip") or {}
+    recipe.set("data.flip", float(flip.get("prob", flip.get("flip_ratio", 0.0)) or 0.0))
+    recipe.set("data.flip_first", True)
+    recipe.set("data.pad", place.padding, "Where the source pads: before or after it normalises.")
+    if place.step("PhotoMetricDistortion"):
+        recipe.set("data.photometric", 1.0)
+        recipe.set("data.photometric_rule", "mmseg", "PhotoMetricDistortion, rule for rule.")
+    known = {
+        *("LoadImageFromFile", "LoadAnnotations", place.resize_name, "RandomCrop", "RandomFlip"),
+        *(
+            "PhotoMetricDistortion",
+            "PackSegInputs",
+            "Normalize",
+            "Pad",
+            "DefaultFormatBundle",
+            "Collect",
+        ),
+    }
+    recipe.unknown += [
+        f"transform {step.get('type')}"
+        for step in place.pipeline()
+        if step.get("type") not in known
+    ]
+
+
+def _scales(resize: Mapping[str, Any], recipe: Recipe) -> None:
+    scale = resize.get("scale", resize.get("img_scale"))
+    low, high = resize.get("ratio_range", (1.0, 1.0))
+    recipe.set("data.scale_min", float(low))
+    recipe.set("data.scale_max", float(high))
+    recipe.set("data.scale_step", 0.0, "The source draws any scale in between, not steps.")
+    if scale:
+        recipe.set("data.base_size", max(scale))
+        if min(scale) != max(scale):
+            recipe.set("data.base_short_side", min(scale), "The image fits into both at scale 1.")
+    if resize.get("keep_ratio") is False:
+        recipe.remarks.append("The source stretches images to the scale (keep_ratio=False).")
+
+
+def _loss(model: Mapping[str, Any], recipe: Recipe) -> None:
+    heads = model["decode_head"]
+    heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
+    main = heads[-1]
+    losses = main.get("loss_decode", {"type": "CrossEntropyLoss"})
+    losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    names = {
+        "CrossEntropyLoss": "cross_entropy",
+        "DiceLoss": "dice",
+        "LovaszLoss": "lovasz",
+        "FocalLoss": "focal",
+    }
+    terms: dict[str, float] = {}
+    for row in losses:
+        kind = row.get("type")
+        if kind not in names:
+            recipe.unknown.append(f"loss {kind}")
+            continue
+        terms[names[kind]] = float(row.get("loss_weight", 1.0))
+        if row.get("class_weight"):
+            recipe.set("loss.class_weight_values", [float(v) for v in row["class_weight"]])
+    sampler = main.get("sampler") or {}
+    if sampler.get("type") == "OHEMPixelSampler" and "cross_entropy" in terms:
+        terms = {
+            ("ohem" if name == "cross_entropy" else name): weight for name, weight in terms.items()
+        }
+        if sampler.get("thresh") is not None:
+            recipe.set("loss.ohem_threshold", float(sampler["thresh"]))
+        recipe.set(
+            "loss.ohem_min_kept",
+            int(sampler.get("min_kept", 100000)),
+            "The source keeps this many for each image of the batch; hrseg counts over the batch.",
+        )
+    recipe.set("loss.terms", terms)
+    if "cross_entropy" in terms and not any(row.get("avg_non_ignore") for row in losses):
+        recipe.set(
+            "loss.average",
+            "all",
+            "The source divides by all pixels, ignored ones as well (avg_non_ignore is false).",
+        )
+    if len(heads) == 2:
+        weight = heads[0].get("loss_decode", {}).get("loss_weight", 1.0)
+        recipe.set("loss.aux_weight", float(weight) / (sum(terms.values()) or 1.0))
+
+
+def _optim(place: Place, recipe: Recipe) -> None:
+    row = place.optimizer
+    kinds = {"SGD": "sgd", "AdamW": "adamw"}
+    if row.get("type") not in kinds:
+        raise ConfigError(
+            f"{place.source} trains with {row.get('type')}; hrseg has {', '.join(kinds)}. Choose one of them there."
+        )
+    recipe.set("optim.name", kinds[row["type"]])
+    recipe.set("optim.lr", float(row["lr"]))
+    if row["type"] == "SGD":
+        recipe.set("optim.momentum", float(row.get("momentum", 0.0)))
+        if row.get("nesterov"):
+            recipe.remarks.append(
+                "The source uses Nesterov momentum; hrseg's SGD has plain momentum."
+            )
+    recipe.set("optim.weight_decay", float(row.get("weight_decay", 0.0)))
+    if not place.poly:
+        recipe.remarks.append(
+            "The source's learning rate is not polynomial; hrseg's is. Look at optim.poly_power."
+        )
+    recipe.set("optim.poly_power", float(place.poly.get("power", 1.0 if place.poly else 0.9)))
+    recipe.set("optim.min_lr", float(place.poly.get("min_lr", 0.0)))
+    recipe.set("optim.warmup_steps", place.warmup_steps)
+    head = (place.paramwise.get("custom_keys") or {}).get("head") or {}
+    if head.get("lr_mult"):
+        recipe.set("optim.head_lr_factor", float(head["lr_mult"]))
+    if place.paramwise.get("norm_decay_mult") == 0:
+        recipe.set("optim.no_decay_norms", True)
+
+
+def _trainer(place: Place, recipe: Recipe) -> None:
+    if place.steps:
+        recipe.set("trainer.max_steps", int(place.steps))
+    elif place.epochs:
+        recipe.set("trainer.max_epochs", int(place.epochs))
+    else:
+        raise ConfigError(
+            f"{place.source} says neither max_iters nor max_epochs. Give the whole config, with its schedule."
+        )
+    found = re.search(r"(\d+)xb(\d+)", PurePosixPath(place.source).name)
+    devices = int(found[1]) if found else 4
+    total = devices * place.batch_size
+    recipe.set(
+        "trainer.devices",
+        devices,
+        f"{'From the file name' if found else 'The usual number; the file does not say'}: {total} images a step.",
+    )
+    if devices > 1:
+        recipe.set("trainer.strategy", "ddp")
+    recipe.set("trainer.precision", "fp16" if place.half else "fp32")
+    if place.clip:
+        recipe.set("trainer.clip_norm", float(place.clip.get("max_norm", 1.0)))
+
+
+def _evaluation(place: Place, recipe: Recipe) -> None:
+    test = place.model.get("test_cfg") or place.content.get("test_cfg") or {}
+    if test.get("mode") == "slide":
+        recipe.set("evaluation.protocol", "mmseg_slide")
+        window, stride = tuple(test["crop_size"]), tuple(test["stride"])
+        if (window, stride) != ((480, 480), (320, 320)):
+            recipe.set("evaluation.window", window)
+            recipe.set("evaluation.stride", stride)
+        return
+    sides = (recipe.values.get("data.base_size"), recipe.values.get("data.base_short_side"))
+    recipe.set("evaluation.protocol", "mmseg_short512" if sides == (2048, 512) else "mmseg_whole")

@@ -1,0 +1,423 @@
+"""Official HRNet yaml files (branches master, pytorch-v1.1 and HRNet-OCR) in our words.
+
+Much of what such a file means stands only in the code that reads it: class weights that are always on for
+Cityscapes, a default that differs between branches, keys that nothing reads. Those become comments.
+
+Source: lib/config/default.py, lib/datasets and tools/train.py of HRNet-Semantic-Segmentation.
+"""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from hrseg.errors import ConfigError
+from hrseg.inference.protocols import PROTOCOLS as NAMED
+from hrseg.migrate.recipe import Recipe, Stage, backbone_of
+
+READ_NOWHERE = {
+    "LOSS.CLASS_BALANCE",
+    "TRAIN.FREEZE_LAYERS",
+    "TRAIN.FREEZE_EPOCHS",
+    "TRAIN.LR_FACTOR",
+    "TRAIN.LR_STEP",
+    "AUTO_RESUME",
+    "MODEL.EXTRA.PRETRAINED_LAYERS",
+    "MODEL.EXTRA.WITH_HEAD",
+    "MODEL.EXTRA.STEM_INPLANES",
+    "MODEL.OCR.DROPOUT",
+    "MODEL.OCR.SCALE",
+    "DEBUG",
+}
+"""Keys that the official code never looks at."""
+
+WITHOUT_EFFECT = {
+    # About files, logs and speed: a run here answers them itself.
+    *("OUTPUT_DIR", "LOG_DIR", "PRINT_FREQ", "PIN_MEMORY", "RANK"),
+    *("CUDNN.BENCHMARK", "CUDNN.ENABLED", "TRAIN.RESUME", "TRAIN.BEGIN_EPOCH", "TRAIN.SHUFFLE"),
+    *("TEST.BATCH_SIZE_PER_GPU", "TEST.MODEL_FILE", "TEST.NUM_SAMPLES", "TEST.OUTPUT_INDEX"),
+    *("MODEL.NUM_OUTPUTS", "TRAIN.DOWNSAMPLERATE", "TRAIN.NUM_SAMPLES", "DATASET.TEST_SET"),
+}
+
+DEFAULTS: dict[str, Any] = {
+    "MODEL.NAME": "seg_hrnet",
+    "TRAIN.IMAGE_SIZE": [1024, 512],
+    "TEST.IMAGE_SIZE": [2048, 1024],
+    "TRAIN.BASE_SIZE": 2048,
+    "TRAIN.SCALE_FACTOR": 16,
+    "TRAIN.MULTI_SCALE": True,
+    "TRAIN.FLIP": True,
+    "TRAIN.END_EPOCH": 484,
+    "TRAIN.BATCH_SIZE_PER_GPU": 32,
+    "TRAIN.LR": 0.01,
+    "TRAIN.WD": 1e-4,
+    "TRAIN.MOMENTUM": 0.9,
+    "TRAIN.IGNORE_LABEL": -1,
+    "TRAIN.OPTIMIZER": "sgd",
+    "TRAIN.NONBACKBONE_MULT": 10,
+    "LOSS.OHEMTHRES": 0.9,
+    "LOSS.OHEMKEEP": 100000,
+    "DATASET.DATASET": "cityscapes",
+    "DATASET.TRAIN_SET": "train",
+}
+"""What the official code assumes where the file is silent."""
+
+
+class Entries:
+    """The file's entries by dotted name, which remembers the ones that were asked for."""
+
+    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+        self.source = source
+        self._values = dict(_flat(content, ""))
+        self._asked: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry, or what the official code assumes."""
+        self._asked.add(name)
+        return self._values.get(name, DEFAULTS.get(name, default))
+
+    def need(self, name: str) -> Any:
+        """Return an entry that must be there.
+
+        Raises:
+            ConfigError: It is not.
+        """
+        if name not in self._values:
+            raise ConfigError(f"{self.source} has no {name}. Give a whole official yaml.")
+        return self.get(name)
+
+    def number(self, name: str) -> Any:
+        """Return an entry that must be a number.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        value = self.get(name)
+        if isinstance(value, str):  # yaml reads 1e-4 as text
+            try:
+                return float(value)
+            except ValueError:
+                pass
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(f"{self.source}: {name} is '{value}'; it must be a number.")
+        return value
+
+    def pair(self, name: str) -> tuple[int, int]:
+        """Return an entry that must be [width, height].
+
+        Raises:
+            ConfigError: It is not.
+        """
+        value = self.get(name)
+        if not (
+            isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) for v in value)
+        ):
+            raise ConfigError(f"{self.source}: {name} is {value}; it must be [width, height].")
+        return value[0], value[1]
+
+    def leftovers(self) -> tuple[list[str], list[str]]:
+        """Return the entries nobody asked for: those nothing reads, and those without a counterpart."""
+        rest = [
+            name
+            for name in self._values
+            if name not in self._asked | WITHOUT_EFFECT and not name.startswith("MODEL.EXTRA.STAGE")
+        ]
+        dead = [name for name in rest if name in READ_NOWHERE or name.startswith("DEBUG.")]
+        return dead, [name for name in rest if name not in dead]
+
+
+def _flat(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        rows += _flat(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
+    return rows
+
+
+DATASETS = {
+    "cityscapes": ("cityscapes", "none"),
+    "pascal_ctx": ("pascal_context", "short_side"),
+    "lip": ("lip", "squash"),
+    "ade20k": ("ade20k", "short_side"),
+    "cocostuff": ("coco_stuff", "short_side"),
+}
+"""Their dataset → our layout, and the resize that its code does before the random scale."""
+
+PROTOCOLS = {
+    "cityscapes": "official_cityscapes",
+    "pascal_ctx": "official_crop",
+    "cocostuff": "official_crop",
+    "ade20k": "official_ade20k",
+    "lip": "lip",
+}
+"""Their dataset → our name for what its test does."""
+
+
+def recognises(content: Mapping[str, Any]) -> bool:
+    """Tell an official yaml from other mappings."""
+    return {"MODEL", "DATASET", "TRAIN"} <= content.keys()
+
+
+def translate(content: Mapping[str, Any], source: str) -> Recipe:
+    """Write an official yaml as a recipe of ours.
+
+    Args:
+        content: The parsed file.
+        source: Its name.
+
+    Raises:
+        ConfigError: The network or a value has no counterpart.
+    """
+    entries = Entries(content, source)
+    recipe = Recipe(source, "an official HRNet yaml")
+    for part in (_network, _data, _loss, _optim, _trainer, _evaluation):
+        part(entries, recipe)
+    recipe.remarks.append(
+        "Batch norm: hrseg's momentum is 0.1, as on the HRNet-OCR branch; master and pytorch-v1.1 use 0.01."
+    )
+    recipe.unread, recipe.unknown = entries.leftovers()
+    return recipe
+
+
+def _network(entries: Entries, recipe: Recipe) -> None:
+    name = entries.get("MODEL.NAME")
+    heads = {"seg_hrnet": "v2", "seg_hrnet_ocr": "ocr"}
+    if name not in heads:
+        raise ConfigError(
+            f"{entries.source}: MODEL.NAME is '{name}'; segmentation networks are {', '.join(heads)}."
+        )
+    kernel = entries.get("MODEL.EXTRA.FINAL_CONV_KERNEL", 1)
+    if kernel != 1:
+        raise ConfigError(
+            f"{entries.source}: FINAL_CONV_KERNEL is {kernel}; the heads of hrseg are 1x1, as in every published yaml."
+        )
+    backbone = backbone_of([_stage(entries, number) for number in (1, 2, 3, 4)], entries.source)
+    recipe.set("model.backbone", backbone)
+    recipe.set("model.head", heads[name])
+    recipe.set("model.resize", *_resize(entries))
+    pretrained = str(entries.get("MODEL.PRETRAINED", "") or "")
+    if pretrained:
+        recipe.set("model.weights", *_weights(backbone, pretrained))
+
+
+def _stage(entries: Entries, number: int) -> Stage:
+    place = f"MODEL.EXTRA.STAGE{number}"
+    block = entries.need(f"{place}.BLOCK")
+    expected = "BOTTLENECK" if number == 1 else "BASIC"
+    if block != expected:
+        raise ConfigError(
+            f"{entries.source}: {place}.BLOCK is {block}; published HRNets have {expected} there."
+        )
+    blocks, channels = entries.need(f"{place}.NUM_BLOCKS"), entries.need(f"{place}.NUM_CHANNELS")
+    return Stage(entries.need(f"{place}.NUM_MODULES"), tuple(blocks), tuple(channels))
+
+
+def _resize(entries: Entries) -> tuple[str, str]:
+    if "MODEL.ALIGN_CORNERS" in entries:
+        aligned = bool(entries.get("MODEL.ALIGN_CORNERS"))
+        return ("bilinear_aligned" if aligned else "bilinear"), "MODEL.ALIGN_CORNERS of the source."
+    if _is_newest(entries):
+        return "bilinear_aligned", (
+            "The source leaves MODEL.ALIGN_CORNERS out and is of the HRNet-OCR branch, where that means true. "
+            "The flag changes the logits by 7 to 10 % of their spread."
+        )
+    return "bilinear", (
+        "The source has no MODEL.ALIGN_CORNERS; on the branches master and pytorch-v1.1 corners are not aligned."
+    )
+
+
+def _is_newest(entries: Entries) -> bool:
+    """Tell the HRNet-OCR branch: it alone has these keys and these two datasets."""
+    keys = ("MODEL.NUM_OUTPUTS", "LOSS.BALANCE_WEIGHTS", "MODEL.ALIGN_CORNERS")
+    return any(key in entries for key in keys) or entries.get("DATASET.DATASET") in (
+        "ade20k",
+        "cocostuff",
+    )
+
+
+def _weights(backbone: str, file: str) -> tuple[str, str]:
+    name = PurePosixPath(file).name
+    if "ssld" in name.lower() and backbone in ("hrnet_w18", "hrnet_w48"):
+        return f"{backbone}_ssld.paddle_in1k", f"Theirs: {name}, under the tag it has at timm."
+    if "imagenet" in name.lower() or "ssld" in name.lower():
+        tag = backbone.removesuffix("_v1") if backbone.endswith("small_v1") else backbone
+        return f"{tag}.ms_in1k", (
+            f"Theirs: {name}; the same network trained on ImageNet, under its tag at timm. It was trained with "
+            "nearest resizing, as theirs was."
+        )
+    return file, "A file of the source; hrseg recognises official checkpoints."
+
+
+def _data(entries: Entries, recipe: Recipe) -> None:
+    dataset = entries.get("DATASET.DATASET")
+    if dataset not in DATASETS:
+        raise ConfigError(
+            f"{entries.source}: DATASET.DATASET is '{dataset}'; the official code knows {', '.join(DATASETS)}."
+        )
+    classes = entries.get("DATASET.NUM_CLASSES")
+    layout, first = DATASETS[dataset]
+    recipe.set("data.layout", layout)
+    if first != "none" and (first == "squash" or _is_newest(entries)):
+        recipe.set(
+            "data.first_resize", first, f"In the source's code for {dataset}, not in its yaml."
+        )
+    recipe.set("data.flip_first", layout == "lip")
+    if layout == "pascal_context" and classes in (59, 60):
+        recipe.set("data.labels", f"pascal_context_{classes}")
+    root = str(entries.get("DATASET.ROOT", "") or "")
+    recipe.set(
+        "data.root",
+        f"datasets/{layout}",
+        f"Theirs: '{root}' and lists of files; here the layout finds the pairs. Set it to your folder.",
+    )
+    split = PurePosixPath(str(entries.get("DATASET.TRAIN_SET"))).stem
+    recipe.set("data.train_split", "trainval" if "trainval" in split.lower() else "train")
+    width, height = entries.pair("TRAIN.IMAGE_SIZE")
+    why = "(height, width); the source writes [width, height]." if height != width else ""
+    recipe.set("data.crop", (height, width), why)
+    recipe.set("data.base_size", entries.number("TRAIN.BASE_SIZE"))
+    _scales(entries, recipe)
+    recipe.set("data.flip", 0.5 if entries.get("TRAIN.FLIP") else 0.0)
+    ignore = entries.get("TRAIN.IGNORE_LABEL")
+    if ignore != 255:
+        recipe.remarks.append(
+            f"Ignored pixels are {ignore} in the source and always 255 here."
+            + (
+                " On the HRNet-OCR branch the 59-class run meets the target 255, which its ignore label of -1 does not "
+                "cover."
+                if layout == "pascal_context" and classes == 59
+                else ""
+            )
+        )
+    shift = entries.get("TRAIN.RANDOM_BRIGHTNESS_SHIFT_VALUE", 10)
+    if entries.get("TRAIN.RANDOM_BRIGHTNESS", False):
+        recipe.set("data.brightness_shift", shift)
+    workers = entries.get("WORKERS")
+    if workers is not None:
+        recipe.set("data.workers", workers)
+
+
+def _scales(entries: Entries, recipe: Recipe) -> None:
+    if not entries.get("TRAIN.MULTI_SCALE"):
+        entries.get("TRAIN.SCALE_FACTOR")
+        recipe.set("data.scale_min", 1.0)
+        recipe.set("data.scale_max", 1.0)
+        return
+    factor = entries.number("TRAIN.SCALE_FACTOR")
+    recipe.set("data.scale_min", 0.5)
+    recipe.set(
+        "data.scale_max",
+        round(0.5 + factor / 10, 4),
+        f"SCALE_FACTOR {factor} means 0.5 + integer(0..{factor}) / 10, both ends included.",
+    )
+    recipe.set("data.scale_step", 0.1)
+
+
+def _loss(entries: Entries, recipe: Recipe) -> None:
+    if entries.get("LOSS.USE_OHEM", False):
+        recipe.set("loss.terms", {"ohem": 1.0})
+        recipe.set("loss.ohem_threshold", entries.number("LOSS.OHEMTHRES"))
+        recipe.set("loss.ohem_min_kept", entries.number("LOSS.OHEMKEEP"))
+    else:
+        entries.get("LOSS.OHEMTHRES"), entries.get("LOSS.OHEMKEEP")
+    if entries.get("DATASET.DATASET") == "cityscapes":
+        recipe.set(
+            "loss.class_weights",
+            "official",
+            "Not in the source's yaml: its code always weights the Cityscapes classes.",
+        )
+    weights = entries.get("LOSS.BALANCE_WEIGHTS")
+    if recipe.values["model.head"] == "ocr":
+        auxiliary, main = weights or (1, 1)
+        recipe.set("loss.aux_weight", auxiliary / main)
+        if main != 1:
+            recipe.remarks.append(
+                f"The source multiplies the main loss by {main}; here it counts once, so scale optim.lr if it matters."
+            )
+
+
+def _optim(entries: Entries, recipe: Recipe) -> None:
+    if entries.get("TRAIN.OPTIMIZER") != "sgd":
+        raise ConfigError(
+            f"{entries.source}: TRAIN.OPTIMIZER is '{entries.get('TRAIN.OPTIMIZER')}'; the official code knows sgd."
+        )
+    if entries.get("TRAIN.NESTEROV", False):
+        recipe.remarks.append(
+            "TRAIN.NESTEROV is true in the source; hrseg's SGD has plain momentum."
+        )
+    recipe.set("optim.name", "sgd")
+    recipe.set("optim.lr", entries.number("TRAIN.LR"))
+    recipe.set("optim.momentum", entries.number("TRAIN.MOMENTUM"))
+    recipe.set("optim.weight_decay", entries.number("TRAIN.WD"))
+    recipe.set("optim.poly_power", 0.9)
+    recipe.set("optim.min_lr", 0.0)
+    recipe.set(
+        "optim.lag_steps",
+        1,
+        "The source sets the rate after each step, so the first two share one.",
+    )
+    words = entries.get("TRAIN.NONBACKBONE_KEYWORDS", [])
+    factor = entries.number("TRAIN.NONBACKBONE_MULT")
+    if words:
+        recipe.set(
+            "optim.head_lr_factor",
+            float(factor),
+            f"NONBACKBONE_KEYWORDS {', '.join(words)}: the head's parameters. In the OCR head the source leaves "
+            "conv3x3_ocr in by its name as well, so the whole head is meant."
+            if "ocr" in words
+            else f"NONBACKBONE_KEYWORDS {', '.join(words)}: the head's parameters.",
+        )
+
+
+def _trainer(entries: Entries, recipe: Recipe) -> None:
+    recipe.set("trainer.max_epochs", entries.number("TRAIN.END_EPOCH"))
+    gpus = _gpus(entries)
+    batch = entries.number("TRAIN.BATCH_SIZE_PER_GPU")
+    recipe.set(
+        "data.batch_size", batch, f"Per device: {gpus} x {batch} = {gpus * batch} images a step."
+    )
+    recipe.set("trainer.devices", gpus)
+    if gpus > 1:
+        recipe.set("trainer.strategy", "ddp")
+    recipe.set(
+        "trainer.precision", "fp32", "As the source; bf16 is quicker where the device has it."
+    )
+    if entries.get("CUDNN.DETERMINISTIC", False):
+        recipe.set("trainer.deterministic", True)
+    extra = entries.get("TRAIN.EXTRA_EPOCH", 0)
+    rate, split = entries.get("TRAIN.EXTRA_LR", 0.001), entries.get("DATASET.EXTRA_TRAIN_SET", "")
+    if extra:
+        name = PurePosixPath(str(split)).stem or "trainval"
+        recipe.remarks.append(
+            f"The source goes on for {extra} epochs on '{name}' with lr {rate} and a schedule of its own. Here that is "
+            f"a second run: hrseg fit --config THIS model.weights=runs/NAME/last.ckpt data.train_split={name} "
+            f"optim.lr={rate} trainer.max_epochs={extra} run.name=NAME_x2"
+        )
+
+
+def _gpus(entries: Entries) -> int:
+    value = entries.get("GPUS", (0,))
+    if isinstance(value, str):  # yaml reads (0,1,2,3) as text
+        return len([part for part in value.strip("()[] ").split(",") if part.strip()])
+    return len(value) if isinstance(value, (list, tuple)) else 1
+
+
+def _evaluation(entries: Entries, recipe: Recipe) -> None:
+    dataset = entries.get("DATASET.DATASET")
+    protocol = PROTOCOLS[dataset]
+    if entries.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
+        protocol += "_ms"
+    recipe.set(
+        "evaluation.protocol", protocol, f"What the source's code does for {dataset} in its test."
+    )
+    if entries.get("TEST.FLIP_TEST", False):
+        recipe.set("evaluation.flip", True)
+    scales = entries.get("TEST.SCALE_LIST", [1])
+    if len(scales) > 1:
+        recipe.set("evaluation.scales", [float(scale) for scale in scales])
+    width, height = entries.pair("TEST.IMAGE_SIZE")
+    if protocol.startswith("official_crop") and (height, width) != NAMED[protocol].window:
+        recipe.set("evaluation.window", (height, width))
+    entries.get("TEST.BASE_SIZE")

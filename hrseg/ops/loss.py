@@ -1,0 +1,101 @@
+"""How surprising the true class is at every pixel of the image, from logits at stride 4.
+
+Cross-entropy, OHEM and focal loss read nothing else of the logits. Enlarged logits and their gradient exist a few rows
+at a time: the backward pass computes them again instead of keeping them.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from hrseg.ops.argmax import BUDGET
+from hrseg.ops.interpolate_rows import blocks, enlarged_cut, needed_rows
+
+
+def enlarged_surprise(
+    logits: torch.Tensor, mask: torch.Tensor, *, aligned: bool = False, ignore_index: int = 255
+) -> torch.Tensor:
+    """Return -log p(true class) of the bilinearly enlarged logits, 0 where ignored.
+
+    Equal to cross-entropy without reduction of `F.interpolate`d logits, its gradient included, at a K-th of the
+    memory.
+
+    Args:
+        logits: Of any size and precision; the arithmetic is float32.
+        mask: trainIds.
+        aligned: Whether enlarging keeps corner pixels in place.
+        ignore_index: trainId of pixels without loss.
+
+    Shape:
+        logits (N, K, h, w), mask (N, H, W) → float32 (N, H, W)
+
+    Example:
+        >>> enlarged_surprise(torch.zeros(1, 2, 1, 1), torch.tensor([[[0, 255]]])).tolist()
+        [[[0.6931471824645996, 0.0]]]
+    """
+    logits = logits.float().contiguous(memory_format=torch.channels_last)
+    surprise: torch.Tensor = _Surprise.apply(logits, mask.long(), aligned, ignore_index)
+    return surprise
+
+
+class _Surprise(torch.autograd.Function):
+    """Keeps logits and mask; both passes go through the image block by block."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, mask: torch.Tensor, aligned: bool, ignore_index: int
+    ) -> torch.Tensor:
+        ctx.save_for_backward(logits, mask)
+        ctx.aligned, ctx.ignore_index = aligned, ignore_index
+        surprise = logits.new_empty(mask.shape)
+        for rows, above, below in _blocks(logits, mask, aligned):
+            cut = logits[:, :, above:below]
+            part = _of_rows(cut, above, logits.shape[-2], rows, mask, aligned, ignore_index)
+            surprise[:, rows[0] : rows[1]] = part
+        return surprise
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        logits, mask = ctx.saved_tensors
+        total = torch.zeros_like(logits)
+        size = (mask.shape[-2], mask.shape[-1])
+        for rows, above, below in _blocks(logits, mask, ctx.aligned):
+            cut = logits[:, :, above:below].detach().requires_grad_()
+            with torch.enable_grad():
+                large = enlarged_cut(cut, above, logits.shape[-2], rows, size, ctx.aligned)
+            truth, weight = mask[:, rows[0] : rows[1]], gradients[0][:, rows[0] : rows[1]]
+            ignored = truth == ctx.ignore_index
+            # d -log p(truth) = softmax - one-hot, and nothing for ignored pixels.
+            slope = large.detach().softmax(dim=1)
+            truth = truth.masked_fill(ignored, 0).unsqueeze(1)
+            slope.scatter_add_(1, truth, slope.new_full(truth.shape, -1.0))
+            slope *= weight.masked_fill(ignored, 0.0).unsqueeze(1)
+            total[:, :, above:below] += torch.autograd.grad(large, cut, slope)[0]
+        return total, None, None, None
+
+
+def _blocks(logits: torch.Tensor, mask: torch.Tensor, aligned: bool) -> Any:
+    """Yield blocks of the mask's rows, each with the rows of the logits that it needs."""
+    count, classes, small = logits.shape[:3]
+    large, width = mask.shape[-2:]
+    budget = BUDGET.get(logits.device.type, BUDGET["cpu"])
+    for rows in blocks(small, large, 4 * count * classes * width, budget):
+        yield rows, *needed_rows(small, rows, large, aligned)
+
+
+def _of_rows(
+    cut: torch.Tensor,
+    above: int,
+    small: int,
+    rows: tuple[int, int],
+    mask: torch.Tensor,
+    aligned: bool,
+    ignore_index: int,
+) -> torch.Tensor:
+    size = (mask.shape[-2], mask.shape[-1])
+    large = enlarged_cut(cut, above, small, rows, size, aligned)  # (N, K, rows, W)
+    truth = mask[:, rows[0] : rows[1]]
+    return F.cross_entropy(large, truth, ignore_index=ignore_index, reduction="none")

@@ -1,0 +1,417 @@
+"""What a study compares: a recipe and the words that make each variant, from a YAML file or the command line."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hrseg.config import (
+    PACKAGED_CONFIGS,
+    Config,
+    config_to_dict,
+    find_config,
+    find_yaml,
+    list_titles,
+    load_config,
+    to_yaml,
+)
+from hrseg.errors import ConfigError, HrsegError, did_you_mean
+from hrseg.imaging import write_atomic
+from hrseg.models.summary import Summary, summary
+from hrseg.training.build import build_data, build_network
+
+FOLDER = "studies"
+_FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
+KEYS = ("recipe", "variants", "words", "seeds")
+_OURS = {"run.name": "the variant's name", "run.seed": "the study's seeds (--seeds 0,1,2)"}
+"""Options a study sets itself, and from what."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants of one recipe.
+
+    Attributes:
+        name: Of its folder.
+        recipe: The recipe's file.
+        variants: Name → words that the variant adds to the recipe.
+        words: Words for all variants, before their own.
+        seeds: Each variant is trained once with each; empty means once, with the recipe's seed.
+
+    Raises:
+        ConfigError: Names, words or seeds that cannot work.
+    """
+
+    name: str
+    recipe: Path
+    variants: Mapping[str, tuple[str, ...]]
+    words: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise ConfigError(
+                f"Study '{self.name}' has no variants. Name at least one, such as: variants: {{plain: []}}"
+            )
+        for kind, name in (("study", self.name), *(("variant", name) for name in self.variants)):
+            if name in {"", ".", ".."} or Path(name).name != name or "\\" in name:
+                raise ConfigError(
+                    f"The {kind} '{name}' cannot be called so: its runs lie in a folder of that name. Choose "
+                    "letters, digits and '_'."
+                )
+        if len(set(self.seeds)) < len(self.seeds) or any(seed < 0 for seed in self.seeds):
+            raise ConfigError(
+                f"The seeds of study '{self.name}' are {', '.join(map(str, self.seeds))}. They must be different "
+                "whole numbers from 0 on."
+            )
+        for word in (*self.words, *(w for words in self.variants.values() for w in words)):
+            check_word(word)
+
+
+def check_word(word: str) -> None:
+    """Refuse a word that is not key=value, or sets what the study sets.
+
+    Raises:
+        ConfigError: The word cannot be used.
+    """
+    key, equals, _ = word.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain."
+        )
+    if key in _OURS:
+        raise ConfigError(f"{key} is set by the study, from {_OURS[key]}. Remove '{word}'.")
+
+
+def list_studies() -> dict[str, str]:
+    """Name every study in ./configs/studies and in the package, with the first line of its header."""
+    return list_titles(_FOLDERS)
+
+
+def find_study(name: str | os.PathLike[str]) -> Path:
+    """Find a study: as a path, then in ./configs/studies, then among the packaged ones.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    found = find_yaml(name, [Path(), *_FOLDERS])
+    if found is not None:
+        return found
+    names = list(list_studies())
+    raise ConfigError(
+        f"There is no study '{os.fspath(name)}': not as a file, not in ./configs/{FOLDER} and not among the packaged "
+        f"ones ({', '.join(names)}).{did_you_mean(Path(name).stem, names)} To compare variants of a recipe without "
+        "a file, name each with --variant."
+    )
+
+
+def read_study(path: str | os.PathLike[str]) -> Study:
+    """Read a study file.
+
+    Args:
+        path: A YAML file with `recipe` and `variants`, and perhaps `words` and `seeds`; or the name of one. The
+            recipe is looked up beside the file first.
+
+    Raises:
+        ConfigError: The file is missing or cannot be understood.
+
+    Example:
+        >>> list(read_study("exchange").variants)
+        ['full', 'between_stages', 'final', 'branches_from_start']
+    """
+    file = find_study(path)
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = str(error).replace("\n", " ")
+        raise ConfigError(f"{file} cannot be read as YAML: {reason}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file} is no study. It needs 'recipe: NAME' and 'variants:'.")
+    for key in tree:
+        if key not in KEYS:
+            raise ConfigError(
+                f"{file}: a study has no '{key}'. It has {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}"
+            )
+    recipe, variants = tree.get("recipe"), tree.get("variants")
+    if not isinstance(recipe, str) or not isinstance(variants, dict):
+        raise ConfigError(
+            f"{file}: a study needs 'recipe: NAME' and 'variants:' with a list of words under each name, such as "
+            "'unet: [model.backbone=resnet18, model.head=unet]'."
+        )
+    seeds = tree.get("seeds") or []
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+        raise ConfigError(
+            f"{file}: seeds is {seeds}. It must be a list of whole numbers, such as [0, 1]."
+        )
+    return Study(
+        name=file.stem,
+        recipe=_recipe(recipe, file.parent),
+        variants={str(name): _words(words, file) for name, words in variants.items()},
+        words=_words(tree.get("words"), file),
+        seeds=tuple(seeds),
+    )
+
+
+def _recipe(name: str, beside: Path) -> Path:
+    try:
+        return find_config(name, beside)
+    except ConfigError:
+        return find_config(name)
+
+
+def _words(value: Any, file: Path) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    words = value if isinstance(value, list) else [value]
+    for word in words:
+        if not isinstance(word, str):
+            raise ConfigError(
+                f"{file}: '{word}' is not a key=value word. Write words as on the command line, in quotes where they "
+                "hold commas or colons: ['data.crop=[64,64]', 'loss.terms={ohem: 1}']."
+            )
+    return tuple(words)
+
+
+def variants_from_words(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Read variants of the command line: a name and its words, in one text each.
+
+    Raises:
+        ConfigError: A text that cannot be read, or a name that comes twice.
+
+    Example:
+        >>> variants_from_words(["plain", "final model.exchange=final"])
+        {'plain': (), 'final': ('model.exchange=final',)}
+    """
+    variants: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        try:
+            name, *words = shlex.split(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"--variant '{text}' is not a name and key=value words. Right would be: "
+                "--variant 'unet model.backbone=resnet18 model.head=unet'"
+            ) from error
+        if name in variants or "=" in name:
+            problem = (
+                "is there twice" if name in variants else "begins with a word, not with a name"
+            )
+            raise ConfigError(
+                f"--variant '{text}': '{name}' {problem}. Right would be: --variant 'NAME key=value ...'"
+            )
+        variants[name] = tuple(words)
+    return variants
+
+
+FREE = ("run.", "data.root", "data.workers")
+"""Beginnings of options that say where and how a run is done, not what it gives."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one run.
+
+    Attributes:
+        finished: Whether it was trained to its end.
+        seconds: Time spent so far, over all attempts.
+        miou: Best score on the validation split, a fraction.
+        folder: The run's folder.
+        error: Why the last attempt failed.
+    """
+
+    finished: bool = False
+    seconds: float = 0.0
+    miou: float | None = None
+    folder: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One variant with one seed.
+
+    Attributes:
+        variant: Its name.
+        config: Complete, with the seed and the folder of this run.
+    """
+
+    variant: str
+    config: Config
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.run.seed
+
+    @property
+    def parent(self) -> Path:
+        """The variant's folder."""
+        return Path(self.config.run.dir)
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return f"seed_{self.seed}"
+
+    @property
+    def config_file(self) -> Path:
+        """Where the config is kept."""
+        return self.parent / f"{self.name}.yaml"
+
+    @property
+    def record_file(self) -> Path:
+        """Where the record is kept."""
+        return self.parent / f"{self.name}.json"
+
+    @property
+    def record(self) -> Record:
+        """What is known of it."""
+        try:
+            values = json.loads(self.record_file.read_text(encoding="utf-8"))
+            record = Record(**{name: values[name] for name in Record.__dataclass_fields__})
+        except FileNotFoundError:
+            return Record()
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"{self.record_file} is damaged. Remove it; what is trained is found again and not lost."
+            ) from error
+        gone = record.finished and not Path(record.folder or "").is_dir()
+        return Record() if gone else record
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any(self.parent.glob(f"{self.name}/last.ckpt")) or any(
+            self.parent.glob(f"{self.name}-*/last.ckpt")
+        )
+
+    @property
+    def state(self) -> str:
+        """What is left to do, in one word or two."""
+        if self.record.finished:
+            return "finished"
+        return "half done" if self.begun else "to do"
+
+    def write_config(self) -> None:
+        """Keep the config, from which the run is trained."""
+        with write_atomic(self.config_file) as temporary:
+            temporary.write_text(to_yaml(self.config), encoding="utf-8")
+
+    def write_record(self, record: Record) -> None:
+        """Keep what is known now."""
+        with write_atomic(self.record_file) as temporary:
+            temporary.write_text(f"{json.dumps(vars(record), indent=2)}\n", encoding="utf-8")
+
+    def check_unchanged(self) -> None:
+        """Refuse to join what was trained with other settings.
+
+        Raises:
+            ConfigError: Names the settings and the ways out.
+        """
+        if not self.config_file.exists() or self.state == "to do":
+            return
+        before, now = _flat(load_config(self.config_file)), _flat(self.config)
+        changed = [
+            f"{key} {before.get(key)} → {now[key]}"
+            for key in now
+            if before.get(key) != now[key] and not key.startswith(FREE)
+        ]
+        if changed:
+            raise ConfigError(
+                f"Variant '{self.variant}' in {self.parent.parent} was trained with other settings: "
+                f"{', '.join(changed[:5])}. Scores of both in one table would mislead. Give this study another --name, "
+                f"or remove {self.parent}."
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study ready to be trained.
+
+    Attributes:
+        study: What is compared.
+        overrides: Words that were added to all variants.
+        folder: Where everything goes.
+        runs: In the order in which they are trained: every variant's first seed, then every second.
+        costs: Variant → parameters, and multiply-adds of one crop.
+    """
+
+    study: Study
+    overrides: tuple[str, ...]
+    folder: Path
+    runs: tuple[StudyRun, ...]
+    costs: Mapping[str, Summary]
+
+    def text(self) -> str:
+        """Say what would be trained."""
+        wide = max(len(name) for name in ("variant", *self.study.variants))
+        lines = [
+            f"{self.study.name}: {len(self.study.variants)} variants of {self.study.recipe.stem}, "
+            f"{len(self.runs)} runs in {self.folder}"
+        ]
+        if self.overrides or self.study.words:
+            lines.append(f"all with {' '.join((*self.study.words, *self.overrides))}")
+        lines += ["", f"{'variant':<{wide}}  seed  {'parameters':>12}  multiply-adds  state"]
+        for run in self.runs:
+            cost = self.costs[run.variant]
+            lines.append(
+                f"{run.variant:<{wide}}  {run.seed:>4}  {cost.parameters:>12,}  "
+                f"{cost.multiply_adds / 1e9:>11.2f} G  {run.state:<9}  "
+                f"{' '.join(self.study.variants[run.variant])}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
+    """Load every config, build every network once to count it, and look at what is there. Writes nothing.
+
+    Args:
+        study: What is compared.
+        overrides: Words for all variants, after their own.
+
+    Raises:
+        HrsegError: A variant that cannot be built, or was trained with other settings before.
+    """
+    for word in overrides:
+        check_word(word)
+    runs: list[StudyRun] = []
+    costs: dict[str, Summary] = {}
+    configs: dict[str, Config] = {}
+    for name, words in study.variants.items():
+        try:
+            configs[name] = load_config(study.recipe, [*study.words, *words, *overrides])
+            costs[name] = _cost(configs[name])
+        except HrsegError as error:
+            raise type(error)(f"Variant '{name}' of study '{study.name}': {error}") from error
+    folders = {Path(config.run.dir) / study.name for config in configs.values()}
+    if len(folders) > 1:
+        raise ConfigError(
+            f"The variants of study '{study.name}' set run.dir differently. Set it once, after the study: "
+            "run.dir=FOLDER"
+        )
+    folder = folders.pop()
+    seeds = study.seeds or tuple(dict.fromkeys(config.run.seed for config in configs.values()))
+    for seed in seeds:
+        for name, config in configs.items():
+            place = replace(config.run, dir=str(folder / name), name=f"seed_{seed}", seed=seed)
+            runs.append(StudyRun(name, replace(config, run=place)))
+    for run in runs:
+        run.check_unchanged()
+    return Plan(study, tuple(overrides), folder, tuple(runs), costs)
+
+
+def _cost(config: Config) -> Summary:
+    network = build_network(config, build_data(config).labels, load=False)
+    return summary(network, config.data.crop)
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    return {
+        f"{section}.{name}": value
+        for section, values in config_to_dict(config).items()
+        for name, value in values.items()
+    }

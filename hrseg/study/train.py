@@ -1,0 +1,195 @@
+"""Training a study: what is missing, run by run, each in a process of its own.
+
+A process of its own frees its memory, starts from the seed and nothing else, may use several devices, and may be
+killed by the system without taking the study along.
+"""
+
+import collections
+import contextlib
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from hrseg.errors import ConfigError, HrsegError, TrainingError
+from hrseg.study.study import Plan, Record, StudyRun
+from hrseg.study.table import Table
+from hrseg.training.run_dir import find_checkpoint
+from hrseg.weights import read_checkpoint
+
+log = logging.getLogger(__name__)
+
+KEPT_LINES = 50
+
+
+def train_study(plan: Plan) -> Table:
+    """Train every run that is not finished, and write the table after each.
+
+    A run that fails is noted and the others go on. A run that somebody stopped goes on the next time.
+
+    Args:
+        plan: From `plan_study`.
+
+    Returns:
+        The table, which also names what failed.
+
+    Raises:
+        ConfigError: Another process trains this study.
+        KeyboardInterrupt: Somebody stopped it; the run has written its checkpoint.
+    """
+    with _alone(plan.folder) as lock, _terminable():
+        for number, run in enumerate(plan.runs, start=1):
+            label = f"[{number}/{len(plan.runs)}] {run.variant} seed {run.seed}"
+            if run.state == "finished":
+                log.info("%s: finished before, %.2f", label, 100 * (run.record.miou or 0))
+                continue
+            log.info("%s: %s", label, "goes on" if run.begun else "starts")
+            record = _train(run, label, lock)
+            if record.error is not None:
+                log.warning("%s: failed. %s", label, record.error)
+            Table.of(plan).write()
+        table = Table.of(plan)
+        table.write()
+    return table
+
+
+def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
+    """Train one run to its end, and keep its record whatever happens."""
+    before, started = run.record, time.monotonic()
+    if not run.begun:
+        before = Record()
+        run.write_config()
+    record = replace(before, finished=False, error=None)
+    try:
+        error = _fit(run, label, lock)
+        if error is None:
+            folder = find_checkpoint("last", run.parent, run.name).parent
+            record = replace(record, finished=True, miou=_score(folder), folder=str(folder))
+        else:
+            record = replace(record, error=error)
+    except HrsegError as error:  # it says that it is done, but left nothing to read
+        record = replace(record, error=str(error))
+    finally:
+        record = replace(record, seconds=before.seconds + time.monotonic() - started)
+        run.write_record(record)
+    return record
+
+
+def _score(folder: Path) -> float:
+    best = folder / "best.ckpt"
+    score = read_checkpoint(best)["hrseg"]["miou"] if best.is_file() else None
+    if score is None:
+        raise TrainingError(
+            f"{folder} holds no score. The validation split must have images with masks; look at its metrics.csv."
+        )
+    return float(score)
+
+
+def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
+    """Run `hrseg fit`, pass on what it says, and return why it failed."""
+    words = [sys.executable, "-m", "hrseg", "fit", "--config", str(run.config_file)]
+    if run.begun:
+        words += ["--resume", "last"]
+    lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C does not reach it, only what is sent from here
+        pass_fds=(lock.fileno(),)
+        if lock
+        else (),  # it holds the lock even if this process is killed
+    )
+    with process:
+        try:
+            _pass_on(process, label, lines)
+        except (KeyboardInterrupt, SystemExit):
+            _stop(process, label, lines)
+            raise
+    return None if process.returncode == 0 else _reason(list(lines), process.returncode)
+
+
+def _pass_on(process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]") -> None:
+    for line in process.stderr or ():
+        lines.append(line.rstrip())
+        log.info("%s: %s", label, line.rstrip())
+    process.wait()
+
+
+def _stop(process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]") -> None:
+    """Let the run end its step and write its checkpoint; a second interruption does not wait for it."""
+    process.terminate()  # SIGINT would end it inside a step, when half of the norms have counted the batch
+    try:
+        _pass_on(process, label, lines)
+    except (KeyboardInterrupt, SystemExit):
+        process.kill()
+
+
+def _reason(lines: list[str], code: int) -> str:
+    """Take the complaint out of what a process said last.
+
+    Example:
+        >>> _reason(["epoch 1", "hrseg: There is no file", "gone.ckpt."], 2)
+        'There is no file gone.ckpt.'
+        >>> _reason(["epoch 1"], -9)
+        'Its process was ended by signal SIGKILL; when nobody did that, memory ran out.'
+    """
+    starts = [number for number, line in enumerate(lines) if line.startswith("hrseg: ")]
+    if starts:
+        return " ".join(lines[starts[-1] :]).removeprefix("hrseg: ")
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; when nobody did that, memory ran out" if name == "SIGKILL" else ""
+        return f"Its process was ended by signal {name}{hint}."
+    said = next((line for line in reversed(lines) if line.strip()), "nothing was said")
+    return f"Its process ended with exit code {code}: {said.strip()}"
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[IO[bytes] | None]:
+    """Hold the study's folder, so that no second process trains into it at the same time.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        yield None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"Another process is training the study in {folder}. Wait for it, or give this one another --name."
+            ) from error
+        yield lock
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exit that lets the running process save."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: Any = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,171 @@
+"""Checkpoints of a run: when they are written, and that each is written whole or not at all.
+
+best.ckpt has the highest mIoU on the validation split, last.ckpt the newest weights, previous.ckpt those
+before them. All hold tensors and plain types only, so `torch.load(..., weights_only=True)` opens them.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from hrseg.errors import DataError, TrainingError
+from hrseg.imaging import write_atomic
+from hrseg.metrics.confusion import table
+
+BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and move it there when it is complete and on disk."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: It cannot be written, for example because the disk is full. The file that
+                was there before is untouched.
+        """
+        try:
+            with write_atomic(Path(path)) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, DataError, RuntimeError) as error:
+            # For a full disk torch raises a RuntimeError about positions; the OSError is in its chain.
+            there = "The one from before is whole." if Path(path).exists() else "Nothing was kept."
+            raise TrainingError(
+                f"The checkpoint {path} could not be written: {_reason(error)}. {there} Make room, "
+                "or choose another disk with run.dir; then go on with --resume last."
+            ) from error
+
+    def load_checkpoint(
+        self,
+        path: Any,
+        map_location: Any = lambda storage, location: storage,
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read a checkpoint, tensors and plain types only."""
+        return super().load_checkpoint(path, map_location, weights_only=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Find the system's own words in the chain of errors, or take the first line of the last one."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror
+        link = link.__cause__ or link.__context__
+    return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
+
+
+class KeepBestAndLast(Checkpoint):
+    """Write best.ckpt after a validation with a new best score, and last.ckpt after every epoch.
+
+    Beside best.ckpt lies per_class.txt, the scores of the same weights. An interrupted run writes
+    last.ckpt too, in the middle of its epoch. The last.ckpt from before stays as previous.ckpt.
+
+    Args:
+        folder: The run's folder.
+        every_steps: Write last.ckpt also after each this many optimiser steps.
+    """
+
+    def __init__(self, folder: Path, every_steps: int | None = None) -> None:
+        self.folder = folder
+        self.every_steps = every_steps
+        self._saved_step: int | None = None
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.scored_step: int | None = None
+        self._stopped = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the best score for a resumed run."""
+        return {"best": self.best, "epoch": self.best_epoch, "scored_step": self.scored_step}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the best score over from the run that is resumed."""
+        self.best, self.best_epoch = state_dict["best"], state_dict["epoch"]
+        self.scored_step = state_dict["scored_step"]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write best.ckpt if the score is a new best."""
+        if trainer.sanity_checking:
+            return
+        score = float(trainer.callback_metrics["val/miou"])
+        self.scored_step = trainer.global_step
+        if not math.isnan(score) and (self.best is None or score > self.best):
+            self.best, self.best_epoch = score, trainer.current_epoch
+            trainer.save_checkpoint(self.folder / BEST)
+            if trainer.is_global_zero:
+                text = table(pl_module.result, pl_module.labels.names)
+                with write_atomic(self.folder / "per_class.txt") as temporary:
+                    temporary.write_text(f"{text}\n", encoding="utf-8")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Write last.ckpt inside an epoch, where that was asked for."""
+        step = trainer.global_step
+        if self.every_steps and step % self.every_steps == 0 and step != self._saved_step:
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write last.ckpt."""
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        """Write last.ckpt; the one from before becomes previous.ckpt without ever being away."""
+        last = self.folder / LAST
+        if trainer.is_global_zero and last.is_file():
+            with write_atomic(self.folder / PREVIOUS) as temporary:
+                temporary.unlink()
+                _second_name(last, temporary)
+        self._saved_step = trainer.global_step
+        trainer.save_checkpoint(last)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Write last.ckpt when somebody stops the run; a run that failed keeps its older one."""
+        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
+        if stopped and trainer.state.fn == "fit" and trainer.global_step > 0:
+            self._stopped = True
+            self._save_last(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a run that was stopped before or in a validation begin that validation anew.
+
+        Lightning would leave it out, or go on in its middle with an empty confusion matrix.
+        """
+        if self._stopped:
+            due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+            _rewind_validation(checkpoint["loops"]["fit_loop"], due)
+
+
+def _second_name(file: Path, name: Path) -> None:
+    try:
+        os.link(file, name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, name)
+
+
+def _rewind_validation(loops: dict[str, Any], due: bool) -> None:
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    trained = (
+        batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
+    )
+    if not (due and trained and epochs["processed"] < epochs["ready"]):
+        return
+    for count in (batches["total"], batches["current"]):
+        count["completed"] = count["processed"]
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    loops["epoch_loop.val_loop.batch_progress"].update(total=begun, current=dict(begun))

@@ -1,0 +1,130 @@
+"""What a run would do and cost: the dry run, which builds everything, starts nothing, and counts."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrseg.config import Config
+from hrseg.labels import LabelSet
+from hrseg.losses.terms import LOSSES
+from hrseg.models.cost import Memory, training_memory
+from hrseg.models.summary import Summary, summary
+from hrseg.training.build import build_data, build_task
+from hrseg.training.interrupts import clear_errors
+from hrseg.training.run_dir import new_run_folder
+from hrseg.training.trainer import (
+    build_callbacks,
+    build_loggers,
+    build_trainer,
+    choose_devices,
+    choose_precision,
+    quiet_lightning,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do and cost.
+
+    Attributes:
+        config: The run.
+        labels: The classes.
+        images: Training and validation images.
+        shapes: Name → shape of one batch.
+        cost: Parameters and multiply-adds of one crop.
+        memory: Of one training step on one device.
+        device: Kind of device.
+        devices: How many in all.
+        precision: Arithmetic of the forward pass.
+        steps: Optimiser steps of an epoch and of the run.
+    """
+
+    config: Config
+    labels: LabelSet
+    images: tuple[int, int]
+    shapes: Mapping[str, tuple[int, ...]]
+    cost: Summary
+    memory: Memory
+    device: str
+    devices: int
+    precision: str
+    steps: tuple[int, int]
+
+    def text(self) -> str:
+        """Say it in lines for a reader."""
+        config, memory = self.config, self.memory
+        batch = config.data.batch_size
+        total = self.devices * batch * config.trainer.accumulate
+        shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in self.shapes.items())
+        height, width = config.data.crop
+        gib = {
+            name: getattr(memory, name) / 2**30
+            for name in ("total", "weights", "optimiser", "activations", "transient")
+        }
+        rows = {
+            "network": f"{config.model.backbone}, head {config.model.head}, "
+            f"resize {config.model.resize}, {self.labels.num_classes} classes",
+            "weights": config.model.weights or "none, trained from scratch",
+            "parameters": f"{self.cost.parameters:,}",
+            "multiply-adds": f"{self.cost.multiply_adds / 1e9:.2f} G for one {height}x{width} crop",
+            "data": f"{self.images[0]:,} training images ({config.data.train_split}), "
+            f"{self.images[1]:,} for validation ({config.data.val_split})",
+            "one batch": shapes,
+            "device": f"{self.devices} x {self.device}, {self.precision}",
+            "images a step": f"{total} = {self.devices} devices x {batch} x {config.trainer.accumulate}"
+            " accumulated",
+            "steps": f"{self.steps[0]:,} an epoch, {self.steps[1]:,} in all",
+            "memory": f"about {gib['total']:.2f} GiB on each device: weights and gradients "
+            f"{gib['weights']:.2f}, optimiser {gib['optimiser']:.2f}, activations "
+            f"{gib['activations']:.2f}, transient {gib['transient']:.2f}; "
+            "the libraries add their own",
+        }
+        return "\n".join(f"{name:<14} {value}" for name, value in rows.items())
+
+
+def plan(config: Config) -> Plan:
+    """Build everything a run needs without starting or downloading it, and count.
+
+    Args:
+        config: The run.
+
+    Raises:
+        HrsegError: Whatever would stop the run at its start.
+    """
+    quiet_lightning()
+    with clear_errors():
+        data = build_data(config)
+        data.setup("fit")
+        task = build_task(config, data, load=False)
+        folder = new_run_folder(Path(config.run.dir), config.run.name or config.data.layout)
+        build_loggers(config, folder)
+        build_trainer(config, None, build_callbacks(config, folder, data.labels))
+        kind, number = choose_devices(config)
+        devices = number * config.trainer.num_nodes
+        precision = choose_precision(config.trainer.precision, kind)
+        batch = data.sample_batch()
+        images = (len(data.train_pairs), len(data.val_pairs))
+    slots = (2 if config.optim.name == "adamw" else 1) + (config.optim.ema_decay is not None)
+    count, _, height, width = batch["image"].shape
+    batches = images[0] // (devices * config.data.batch_size)
+    epoch = math.ceil(batches / config.trainer.accumulate)
+    limits = [config.trainer.max_steps or math.inf, epoch * (config.trainer.max_epochs or math.inf)]
+    return Plan(
+        config=config,
+        labels=data.labels,
+        images=images,
+        shapes={name: tuple(batch[name].shape) for name in ("image", "mask")},
+        cost=summary(task.network, (height, width)),
+        memory=training_memory(
+            task.network,
+            (count, height, width),
+            bf16=precision != "fp32",
+            slots=slots,
+            blocked=all(LOSSES[name].of_surprise for name in task.loss.terms),
+        ),
+        device=kind,
+        devices=devices,
+        precision=precision,
+        steps=(epoch, int(min(limits))),
+    )

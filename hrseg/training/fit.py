@@ -1,0 +1,152 @@
+"""Training a network, from the start or from where a run stopped.
+
+Its neighbours are the other verbs that need a trainer: `evaluation` for validate and test, `planning` for the
+dry run that only counts. Each builds what it needs and runs it; nothing is printed here.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from hrseg.config import Config, config_to_dict, to_yaml
+from hrseg.errors import ConfigError, WeightsError
+from hrseg.labels import LabelSet
+from hrseg.training.build import build_run, settle_statistics
+from hrseg.training.checkpoints import LAST, PREVIOUS
+from hrseg.training.interrupts import clear_errors, stoppable
+from hrseg.training.run_dir import MetricsFile, find_checkpoint, new_run_folder
+from hrseg.weights import read_checkpoint
+from hrseg.weights.checkpoint_io import weights_digest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run left.
+
+    Attributes:
+        run_dir: The run's folder.
+        best_score: Highest mIoU on the validation split, a fraction.
+        table: Scores of each class at that moment, as text.
+        digest: sha256 of the last weights.
+    """
+
+    run_dir: Path
+    best_score: float
+    table: str
+    digest: str
+
+
+def fit(config: Config, *, resume: str | None = None, config_text: str | None = None) -> FitResult:
+    """Train a network, from the start or from where a run stopped.
+
+    Args:
+        config: The run.
+        resume: "last" for the newest run of this name, a run's folder, or a checkpoint.
+        config_text: What config.yaml in the run's folder shall hold; None writes the config.
+
+    Raises:
+        HrsegError: A mistake in config or data, or a run that cannot go on.
+        KeyboardInterrupt: Somebody stopped the run; last.ckpt has been written.
+    """
+    name, parent = config.run.name or config.data.layout, Path(config.run.dir)
+    checkpoint = _readable(find_checkpoint(resume, parent, name)) if resume else None
+    folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
+    with clear_errors():
+        config, config_text = _settled(config, config_text)
+        run = build_run(config, folder, config_text, load=checkpoint is None)
+        if checkpoint:
+            _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
+        with stoppable(run.trainer, folder):
+            run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+            if run.keeper.scored_step != run.trainer.global_step:
+                # val_every_epochs or max_steps left the last weights without a score.
+                run.trainer.validate(run.task, datamodule=run.data, verbose=False)
+    file = folder / "per_class.txt"
+    text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
+    weights = run.task.evaluated.state_dict()
+    return FitResult(folder, run.keeper.best or 0.0, text, weights_digest(weights))
+
+
+def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:
+    """Compute what the config leaves to the images; its text says the numbers too."""
+    settled = settle_statistics(config)
+    if settled is config or text is None:
+        return settled, text
+    head = [line for line in text.splitlines()[:1] if line.startswith("#")]
+    return settled, "\n".join([*head, to_yaml(settled)])
+
+
+def _readable(checkpoint: Path) -> Path:
+    """Take the checkpoint from before where the last one is damaged, and say so."""
+    try:
+        read_checkpoint(checkpoint)
+    except WeightsError as error:
+        before = checkpoint.with_name(PREVIOUS)
+        if checkpoint.name != LAST or not before.is_file():
+            raise
+        read_checkpoint(before)
+        log.warning("%s Going on from %s, the one before it.", error, before)
+        return before
+    return checkpoint
+
+
+def _prepare_resume(
+    trainer: pl.Trainer, checkpoint: Path, config: Config, labels: LabelSet
+) -> None:
+    """Compare a checkpoint with the config that shall go on from it, and trim the metrics file."""
+    content = read_checkpoint(checkpoint)
+    card = content.get("hrseg")
+    if not isinstance(card, dict) or "loops" not in content:
+        raise ConfigError(
+            f"{checkpoint} holds weights but not the state of a run, so it cannot be resumed. Start "
+            f"from it with model.weights={checkpoint} instead."
+        )
+    before, now = _flat(card["config"]), _flat(config_to_dict(config))
+    changed = [key for key in now if before.get(key) != now[key] and key not in _FREE]
+    network = [key for key in changed if key in ("model.backbone", "model.head")]
+    if network or card["labels"] != labels.to_dict():
+        what = network[0] if network else "the label table"
+        raise ConfigError(
+            f"{checkpoint} was trained with another network or other classes ({what} differs), so it "
+            f"cannot be resumed. Start a new run with model.weights={checkpoint}."
+        )
+    if changed and trainer.is_global_zero:
+        listed = ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
+        log.warning(
+            "Resuming with other settings than before: %s. Rates and decays of the optimiser stay "
+            "as they are in the checkpoint.",
+            listed,
+        )
+    # The first epoch's loader is made before Lightning restores the loops, and asks them where to begin.
+    trainer.fit_loop.load_state_dict(content["loops"]["fit_loop"])
+    done = {
+        "max_epochs": int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]),
+        "max_steps": int(content["global_step"]),
+    }
+    for name, count in done.items():
+        limit = getattr(config.trainer, name)
+        if limit is not None and count >= limit and trainer.is_global_zero:
+            log.warning(
+                "%s is the end of its run, so nothing is left to train. To train on, raise trainer.%s above %s.",
+                *(checkpoint, name, limit),
+            )
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricsFile):
+            logger.go_back_to(int(content["global_step"]))
+
+
+_FREE = {
+    *("run.name", "run.dir", "data.root", "data.workers", "model.weights"),
+    "trainer.checkpointing",
+}
+"""Options that may differ between a run and its continuation without a word."""
+
+
+def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{s}.{name}": value for s, values in config.items() for name, value in values.items()}

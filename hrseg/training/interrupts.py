@@ -1,0 +1,108 @@
+"""When a trainer ends early: Ctrl-C, signals, and errors of torch and Lightning as one clear paragraph."""
+
+import contextlib
+import errno
+import logging
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from hrseg.errors import ConfigError, HrsegError, TrainingError
+from hrseg.training.checkpoints import LAST
+
+log = logging.getLogger(__name__)
+
+_PEER_GONE = re.compile(r"Connection (closed|reset) by peer|remote process exited")
+"""How gloo and NCCL say that the process at the other end is gone."""
+
+
+@contextlib.contextmanager
+def stoppable(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None]:
+    """Turn Lightning's way of ending on Ctrl-C into a KeyboardInterrupt, and say how to go on."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as stop:
+        if trainer.state.status != TrainerStatus.INTERRUPTED:
+            raise
+        last = folder / LAST if folder else None
+        if last and last.exists() and trainer.is_global_zero:
+            log.warning(
+                "Stopped at step %d; %s has everything so far. Go on with the same command and "
+                "--resume last.",
+                trainer.global_step,
+                last,
+            )
+        if isinstance(stop, SIGTERMException):
+            raise SystemExit(128 + signal.SIGTERM) from stop
+        raise KeyboardInterrupt from stop
+    finally:
+        if in_main:  # Lightning leaves SIGINT ignored
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn what torch and Lightning say about the user's mistakes into one clear paragraph.
+
+    Raises:
+        HrsegError: The paragraph. Other exceptions pass as they are.
+    """
+    try:
+        yield
+    except HrsegError as error:
+        message = str(error)
+        marker = f"{type(error).__name__}: "
+        if "Original Traceback" not in message or marker not in message:
+            raise
+        # A loader process sends its traceback as text; the sentence is at its end.
+        raise type(error)(message.rsplit(marker, 1)[1].strip()) from None
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "The device ran out of memory. Make data.batch_size smaller (trainer.accumulate makes up "
+            "for it), or data.crop, or set evaluation.window if it happened in validation. "
+            f"hrseg fit --dry-run estimates the need. {str(error).splitlines()[0]}"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"The disk is full{f' ({error.filename})' if error.filename else ''}. The checkpoints "
+            "written so far are whole. Make room, then go on with --resume last."
+        ) from error
+    except MisconfigurationException as error:
+        raise ConfigError(
+            f"Lightning cannot run with these trainer options: {' '.join(str(error).split())}"
+        ) from error
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            "Batch norm has one value per channel on the coarsest branch, and learns nothing from "
+            "that. Raise data.batch_size above 1, or data.crop above 32x32."
+        ) from error
+    except RuntimeError as error:
+        if _PEER_GONE.search(str(error)):
+            raise TrainingError(
+                "Another process of this run ended, so this one stops too. What happened there is told "
+                "by that process, in its own output. Go on with --resume last."
+            ) from error
+        if "DataLoader worker" not in str(error):
+            raise
+        if "signal: Terminated" in str(error):
+            raise TrainingError(
+                "A loader process was told to stop (SIGTERM), as batch systems tell all processes when time is up. The "
+                "checkpoints written so far are whole. Go on with --resume last."
+            ) from error
+        raise TrainingError(
+            "A loader process died, most often because memory (or /dev/shm in a container) ran out. "
+            "Use fewer data.workers; data.workers=0 loads in the main process and shows any error."
+        ) from error

@@ -1,0 +1,172 @@
+"""What is watched while a network learns: losses that are no numbers, and crops without a single label.
+
+Both come from data or rates, not from code, so both are told with names and numbers that lead to the cause.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from hrseg.errors import TrainingError
+from hrseg.labels import IGNORE_INDEX
+
+log = logging.getLogger(__name__)
+
+NonFinite = Literal["stop", "skip"]
+MOST_IN_A_ROW = 20
+"""A run that skips more batches than this one after another learns nothing, and stops."""
+_TOLD = 5  # skipped batches that are named one by one
+
+
+class Guard:
+    """Watches the batches of one run on one device.
+
+    On a GPU the loss of a run that shall stop is read one step late: reading it at once would keep the device
+    waiting for the host at every step. `settle` reads it, and nothing is scored or saved before.
+
+    Args:
+        network: Its buffers are kept as they were when a batch is skipped.
+        non_finite: "stop" the run, or "skip" the batch and count it.
+    """
+
+    def __init__(self, network: nn.Module, non_finite: NonFinite = "stop") -> None:
+        self.non_finite = non_finite
+        self.network = network
+        self._waiting: _Waiting | None = None
+        self.skipped = 0
+        self._in_a_row = 0
+        self._before: list[torch.Tensor] = []
+        self._crops = 0
+        self._ignored: torch.Tensor | None = None  # on the device; read once an epoch
+
+    def before_step(self, mask: torch.Tensor) -> None:
+        """Count crops that hold only ignored pixels, and remember the batch statistics.
+
+        Shape:
+            mask (N, H, W)
+        """
+        empty = (mask == IGNORE_INDEX).flatten(1).all(dim=1).sum()
+        self._ignored = empty if self._ignored is None else self._ignored + empty
+        self._crops += len(mask)
+        if self.non_finite == "skip":
+            self._before = [buffer.clone() for buffer in self.network.buffers()]
+
+    def passes(self, loss: torch.Tensor, names: Sequence[str], step: int, lr: float) -> bool:
+        """Say whether this loss may move the weights.
+
+        With several devices all skip where one must, so that nobody waits for a gradient.
+
+        Args:
+            loss: Of this device's batch.
+            names: Its images.
+            step: Optimiser step.
+            lr: Named in the advice.
+
+        Raises:
+            TrainingError: The loss is not a finite number and the run shall stop, or too many batches were
+                skipped one after another.
+        """
+        if self.non_finite == "stop" and self.reads_late(loss):
+            self.settle()
+            self._waiting = _Waiting.of(loss, list(names), step, lr)
+            return True
+        finite = torch.isfinite(loss.detach()).all()
+        if self.non_finite == "skip" and _distributed():
+            everywhere = finite.to(torch.int32)
+            torch.distributed.all_reduce(everywhere, torch.distributed.ReduceOp.MIN)
+            ours, finite = finite, everywhere.bool()
+        else:
+            ours = finite
+        if finite:
+            self._in_a_row = 0
+            return True
+        shown = _listed(names)
+        if self.non_finite == "stop" or self._in_a_row >= MOST_IN_A_ROW:
+            raise TrainingError(self._lost(loss, shown, step, lr))
+        self.skipped += 1
+        self._in_a_row += 1
+        for buffer, before in zip(self.network.buffers(), self._before, strict=False):
+            buffer.copy_(before)
+        if not ours and self.skipped <= _TOLD:
+            last = " Further ones are only counted." if self.skipped == _TOLD else ""
+            log.warning("Skipped step %d: loss %s on %s.%s", step, loss.item(), shown, last)
+        return False
+
+    def reads_late(self, loss: torch.Tensor) -> bool:
+        """Tell whether reading a loss would keep its device waiting."""
+        return loss.is_cuda
+
+    def settle(self) -> None:
+        """Read the loss that has not been read yet.
+
+        Raises:
+            TrainingError: It is not a finite number.
+        """
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return
+        loss = waiting.read()
+        if not torch.isfinite(loss):
+            shown = _listed(waiting.names)
+            raise TrainingError(self._lost(loss, shown, waiting.step, waiting.lr))
+
+    def epoch_notes(self) -> list[str]:
+        """Return sentences about the epoch that ended, and begin to count anew."""
+        notes = []
+        ignored = 0 if self._ignored is None else int(self._ignored)
+        if ignored:
+            notes.append(
+                f"{ignored} of {self._crops} crops held only ignored pixels and taught nothing. Look at the label "
+                "table, or choose a larger data.crop."
+            )
+        if self.skipped:
+            notes.append(f"{self.skipped} batches skipped so far, their loss was no finite number.")
+        self._ignored, self._crops = None, 0
+        return notes
+
+    def _lost(self, loss: torch.Tensor, shown: str, step: int, lr: float) -> str:
+        first = (
+            f"The loss is {loss.item()} at step {step}, on {shown}. A finite number was expected."
+        )
+        if self._in_a_row:
+            first = f"{self._in_a_row} batches in a row were skipped. {first}"
+        return (
+            f"{first} Lower optim.lr (now {lr:g}), add optim.warmup_steps or trainer.clip_norm, or set "
+            "trainer.precision=fp32; the last checkpoint is from before."
+        )
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A loss on its way to the host, and what would be said about it."""
+
+    loss: torch.Tensor
+    arrived: torch.cuda.Event | None
+    names: list[str]
+    step: int
+    lr: float
+
+    @classmethod
+    def of(cls, loss: torch.Tensor, names: list[str], step: int, lr: float) -> "_Waiting":
+        copied = loss.detach().to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event() if loss.is_cuda else None
+        if arrived is not None:
+            arrived.record()
+        return cls(copied, arrived, names, step, lr)
+
+    def read(self) -> torch.Tensor:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.loss
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,0 +1,303 @@
+"""One network learning and being scored: the LightningModule.
+
+Here live the steps, the score and the optimiser. Pictures, progress lines and files are callbacks;
+configs and tables are joined in `build`.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import nn
+
+from hrseg.config import EvaluationConfig, OptimConfig
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
+from hrseg.inference.backends import open_engine
+from hrseg.inference.protocols import Protocol, choose_protocol
+from hrseg.inference.tta import Scorer, aligns, input_scale
+from hrseg.labels import LabelSet
+from hrseg.losses import WeightedSum
+from hrseg.metrics.confusion import ConfusionMatrix, Scores
+from hrseg.models.checkpointing import Checkpointing, recompute
+from hrseg.training.nan_guard import Guard, NonFinite
+from hrseg.training.optim import Ema, build_optimizer, build_scheduler, can_fuse, parameter_groups
+
+log = logging.getLogger(__name__)
+
+SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+
+
+class SegmentationTask(pl.LightningModule):
+    """A network with its loss, its score and its optimiser, as Lightning drives them.
+
+    Args:
+        network: Follows the network contract.
+        labels: The classes, in trainId order.
+        loss: A `WeightedSum`; None is plain cross-entropy.
+        optim: Optimiser, schedule and moving average; None takes the defaults.
+        evaluation: Protocol and precision of validation and test; None looks at whole images.
+        card: Plain values that a checkpoint carries under "hrseg" besides the labels: version, config,
+            mean, std.
+        max_steps: Optimiser steps of the run, where it is not given in epochs.
+        channels_last: Memory order of the training images.
+        non_finite: What a loss that is no finite number does, see `guard`.
+        compiled: Run the training forward pass through torch.compile.
+        autotune: Let cuDNN try its algorithms on the training crops, which are all of one size; validation
+            images need not be.
+        checkpointing: What the network computes again for the backward pass, see `models.recompute`.
+
+    Example:
+        >>> from hrseg.labels import load_labels
+        >>> from hrseg.models import create_model
+        >>> labels = load_labels("camvid")
+        >>> task = SegmentationTask(create_model("hrnet_w18_small_v1", num_classes=11), labels)
+        >>> task.ema is None
+        True
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: LabelSet,
+        loss: WeightedSum | None = None,
+        *,
+        optim: OptimConfig | None = None,
+        evaluation: EvaluationConfig | None = None,
+        card: Mapping[str, Any] | None = None,
+        max_steps: int | None = None,
+        channels_last: bool = True,
+        non_finite: NonFinite = "stop",
+        compiled: bool = False,
+        checkpointing: Checkpointing = "none",
+        autotune: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.labels = labels
+        self.loss = loss or WeightedSum({"cross_entropy": 1.0})
+        self.optim = optim or OptimConfig()
+        self.evaluation = evaluation or EvaluationConfig()
+        absent = self.protocol.absent
+        self.card = dict(card or {})
+        self.max_steps = max_steps
+        self.channels_last = channels_last
+        decay = self.optim.ema_decay
+        self.ema = Ema(network, decay) if decay is not None else None
+        recompute(network, checkpointing)
+        self.guard = Guard(network, non_finite)
+        self.autotune = autotune
+        self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
+        self.result: Scores | None = None
+        self.observe: Callable[[dict[str, Any], torch.Tensor], None] | None = None
+        """Called with each scored batch and its logits (N, K, H, W), for what needs more than the argmax."""
+        self._scorer: Scorer | None = None
+        # A bound method, not the module: state-dict keys stay free of "_orig_mod".
+        forward_all = cast(Any, network).forward_all
+        self._forward_all = torch.compile(forward_all) if compiled else forward_all
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        limits = [self.trainer.estimated_stepping_batches, self.max_steps or math.inf]
+        return int(min(limits))
+
+    @property
+    def protocol(self) -> Protocol:
+        """How validation and test look at an image."""
+        options = {**vars(self.evaluation)}
+        del options["precision"]
+        return choose_protocol(**options)
+
+    @property
+    def evaluated(self) -> Any:
+        """The network whose score counts: the moving average where there is one."""
+        return self.network if self.ema is None else self.ema.module
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits of the evaluated network. Shape: (N, 3, H, W) → (N, K, H, W)."""
+        logits: torch.Tensor = self.evaluated(image)
+        return logits
+
+    # Learning
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
+        """Return the loss of one batch, or None where the batch is skipped.
+
+        Raises:
+            TrainingError: The loss is not a finite number; names the images.
+        """
+        image, mask = batch["image"], batch["mask"]
+        if self.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        self.guard.before_step(mask)
+        outputs = self._forward_all(image)
+        loss = self.loss.total(outputs, mask, self.network.resize)
+        if not self.guard.passes(loss, batch["name"], self.global_step, self.optim.lr):
+            return None
+        self.log("train/loss", loss, batch_size=len(image))
+        # A tensor on the host: Lightning would send a number to the device, and wait for that.
+        rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("train/lr", rate, batch_size=1)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Tell what the guard saw."""
+        self.guard.settle()
+        for note in self.guard.epoch_notes():
+            log.warning("%s", note)
+
+    def configure_optimizers(self) -> Any:
+        """Build optimiser and schedule; the schedule counts optimiser steps."""
+        optim = self.optim
+        groups = parameter_groups(
+            self.network,
+            lr=optim.lr,
+            weight_decay=optim.weight_decay,
+            head_lr_factor=optim.head_lr_factor,
+            no_decay_norms=optim.no_decay_norms,
+        )
+        optimizer = build_optimizer(
+            optim.name,
+            groups,
+            lr=optim.lr,
+            momentum=optim.momentum,
+            # Lightning cannot clip what the fused step of a scaled gradient would unscale itself.
+            fused=None if self.trainer.precision == "16-mixed" else can_fuse(groups),
+        )
+        scheduler = build_scheduler(
+            optimizer,
+            max_steps=self.total_steps,
+            power=optim.poly_power,
+            warmup_steps=optim.warmup_steps,
+            min_lr=optim.min_lr,
+            lag_steps=optim.lag_steps,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_train_start(self) -> None:
+        """Put the rates where the schedule says; a resumed run may have another length."""
+        self._tune(True)
+        for config in self.trainer.lr_scheduler_configs:
+            schedule: Any = config.scheduler
+            for group, base, factor in zip(
+                schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+            ):
+                group["lr"] = base * factor(schedule.last_epoch)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Move the weights, then let the moving average follow."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update(self.network)
+
+    def on_fit_end(self) -> None:
+        """Leave cuDNN as it was found."""
+        self._tune(False)
+
+    def _tune(self, on: bool) -> None:
+        if self.autotune:
+            torch.backends.cudnn.benchmark = on
+
+    # Being scored
+
+    def on_validation_start(self) -> None:
+        """Images may be of many sizes from here on."""
+        self._tune(False)
+
+    def on_validation_end(self) -> None:
+        """Crops are of one size again."""
+        self._tune(self.trainer.state.fn == "fit")
+
+    def on_validation_epoch_start(self) -> None:
+        """Make the network ready for whole images, once for all of them."""
+        self._open_evaluation()
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
+        """Count one image, and return its prediction for callbacks. Shape: → (N, H, W)."""
+        return self._count(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the score of the whole set."""
+        self._close_evaluation("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Make the network ready for whole images, once for all of them."""
+        self._open_evaluation()
+
+    def test_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
+        """Count one image, and return its prediction for callbacks. Shape: → (N, H, W)."""
+        return self._count(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the score of the whole set."""
+        self._close_evaluation("test")
+
+    def _open_evaluation(self) -> None:
+        self.guard.settle()
+        self.confusion.reset()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Batch norm statistics differ between devices; rank 0's are the ones a checkpoint keeps.
+            for buffer in self.evaluated.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        if isinstance(self._trainer and self._trainer.strategy, FSDPStrategy):
+            logits_fn = self.network  # sharded weights cannot be copied
+        else:
+            logits_fn = open_engine(self.evaluated, self.device, self.evaluation.precision)
+        self._scorer = Scorer(
+            logits_fn,
+            self.protocol,
+            flip_order=self.labels.flip_order,
+            mean=self.card.get("mean", IMAGENET_MEAN),
+            std=self.card.get("std", IMAGENET_STD),
+            aligned=aligns(self.network),
+            input_scale=input_scale(self.network),
+            device=self.device,
+            rgb=self.card.get("bands") is None,
+        )
+
+    def _count(self, batch: dict[str, Any]) -> torch.Tensor:
+        if self._scorer is None:  # someone calls the step outside a Trainer's loop
+            self._open_evaluation()
+        assert self._scorer is not None
+        # The prepared network chose its precision itself; the trainer's autocast would change it.
+        with torch.autocast(self.device.type, enabled=False):
+            if self.observe is None:
+                bands = [band.labels for band in self._scorer.label_bands(batch["image"])]
+                pred = torch.cat(bands, dim=1).long()  # (N, H, W)
+            else:
+                logits = self._scorer(batch["image"])
+                pred = logits.argmax(dim=1)
+        self.confusion.update(pred, batch["mask"])
+        if self.observe is not None:
+            self.observe(batch, logits)
+        return pred
+
+    def _close_evaluation(self, stage: str) -> None:
+        self._scorer = None
+        self.result = self.confusion.compute()
+        values: Mapping[str, Any] = self.result
+        scores = {f"{stage}/{name}": values[name] for name in SCORES}
+        self.log_dict(scores, sync_dist=True, batch_size=1)  # the same on every device
+
+    # What is kept
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add config, labels and score as plain types, so that predict needs nothing else.
+
+        Raises:
+            TrainingError: The last loss was not a finite number.
+        """
+        self.guard.settle()
+        checkpoint["hrseg"] = {
+            **self.card,
+            "network": dict(self.network.spec),
+            "labels": self.labels.to_dict(),
+            "miou": None if self.result is None else self.result["miou"],
+        }

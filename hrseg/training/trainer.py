@@ -1,0 +1,272 @@
+"""Lightning's Trainer with its callbacks, as the trainer section asks."""
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+from rich.console import Console
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.nn.parallel import DistributedDataParallel
+
+from hrseg.config import Config, check_trainer_options
+from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, unknown_choice
+from hrseg.inference.prepare import resolve_precision
+from hrseg.labels import LabelSet
+from hrseg.training.callbacks import Pictures, ProgressBar, ProgressLines, StopAtStep
+from hrseg.training.checkpoints import AtomicCheckpointIO, KeepBestAndLast
+from hrseg.training.run_dir import MetricsFile
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Our word → Lightning's."""
+
+
+def build_trainer(config: Config, folder: Path | None, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Build Lightning's Trainer.
+
+    Args:
+        config: The run.
+        folder: The run's folder; None where nothing is written.
+        callbacks: All of them; Lightning adds none.
+
+    Raises:
+        ConfigError: Devices this machine lacks, or options Lightning does not know.
+        MissingExtraError: A logger whose package is not installed.
+    """
+    trainer = config.trainer
+    check_trainer_options(trainer.options, inspect.signature(pl.Trainer.__init__).parameters)
+    device, devices = choose_devices(config)
+    many = devices * trainer.num_nodes > 1
+    strategy = build_strategy(config, device, many)
+    if isinstance(strategy, FSDPStrategy) and config.optim.ema_decay is not None:
+        raise ConfigError(
+            "optim.ema_decay needs whole weights on each device, trainer.strategy=fsdp shards them. "
+            "Set optim.ema_decay=null, or trainer.strategy=ddp."
+        )
+    if many and trainer.sync_batchnorm and device != "cuda":
+        log_once("Batch norm statistics stay per process: SyncBatchNorm runs on CUDA devices only.")
+    settings: dict[str, Any] = {
+        "accelerator": device,
+        "devices": devices,
+        "num_nodes": trainer.num_nodes,
+        "strategy": strategy,
+        "precision": PRECISIONS[choose_precision(trainer.precision, device)],
+        "sync_batchnorm": many and trainer.sync_batchnorm and device == "cuda",
+        "max_epochs": trainer.max_epochs or -1,
+        "max_steps": -1,  # StopAtStep
+        "accumulate_grad_batches": trainer.accumulate,
+        "gradient_clip_val": trainer.clip_norm,
+        "check_val_every_n_epoch": trainer.val_every_epochs,
+        "log_every_n_steps": trainer.log_every_steps,
+        "deterministic": trainer.deterministic,
+        "default_root_dir": folder,
+        "logger": build_loggers(config, folder) if folder else False,
+        "callbacks": callbacks,
+        "plugins": [AtomicCheckpointIO()],
+        "enable_checkpointing": any(isinstance(c, KeepBestAndLast) for c in callbacks),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 1,  # a broken validation should show before an hour of training
+        "use_distributed_sampler": False,  # SegmentationData shards, each image counted once
+    }
+    return pl.Trainer(**{**settings, **trainer.options})
+
+
+@pl.utilities.rank_zero_only
+def log_once(text: str) -> None:
+    """Log on the first of several processes only."""
+    log.info(text)
+
+
+def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.Callback]:
+    """Build progress, pictures and what ends a run early, as the trainer section asks."""
+    trainer = config.trainer
+    callbacks: list[pl.Callback] = [build_progress()]
+    if trainer.max_steps:
+        callbacks.append(StopAtStep(trainer.max_steps))
+    if trainer.pictures and trainer.picture_every_epochs:
+        callbacks.append(
+            Pictures(
+                folder / "pictures",
+                labels,
+                every=trainer.picture_every_epochs,
+                count=trainer.pictures,
+                mean=config.data.mean,
+                std=config.data.std,
+                stretch=config.data.bands is not None,
+            )
+        )
+    if trainer.early_stop_patience:
+        callbacks.append(
+            EarlyStopping(
+                "val/miou",
+                mode="max",
+                patience=trainer.early_stop_patience,
+                check_on_train_epoch_end=False,
+            )
+        )
+    return callbacks
+
+
+def build_progress() -> ProgressLines:
+    """Choose a bar where somebody is looking, lines otherwise."""
+    return ProgressBar() if Console(stderr=True).is_terminal else ProgressLines()
+
+
+STRATEGIES: dict[str, tuple[type[Strategy], type]] = {
+    "ddp": (DDPStrategy, DistributedDataParallel),
+    "fsdp": (FSDPStrategy, FullyShardedDataParallel),
+}
+"""Strategy → Lightning's class, and torch's class that gets the rest of its options."""
+
+
+def choose_devices(config: Config) -> tuple[str, int]:
+    """Turn accelerator and devices into a kind of device and a number on this node.
+
+    Raises:
+        ConfigError: The machine lacks them.
+    """
+    wanted, number = config.trainer.accelerator, config.trainer.devices
+    here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    kind = {"gpu": "mps" if here["mps"] else "cuda"}.get(wanted, wanted)
+    if kind == "auto":
+        kind = next((name for name, count in here.items() if count), "cpu")
+    if kind in here and not here[kind]:
+        raise ConfigError(
+            f"trainer.accelerator is {wanted}, but torch {torch.__version__} sees no such device "
+            "here. Set trainer.accelerator=cpu, or install a torch build for your GPU."
+        )
+    if number == "auto":
+        return kind, here.get(kind, 1)
+    if kind in here and int(number) > here[kind]:
+        raise ConfigError(
+            f"trainer.devices is {number}, this machine has {here[kind]}. Set "
+            f"trainer.devices={here[kind]}; trainer.accumulate makes up for the smaller batch."
+        )
+    return kind, int(number)
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """Resolve "auto": bf16 where the device is quick at it, else fp32. Training knows fp16 besides."""
+    return wanted if wanted == "fp16" else resolve_precision(wanted, torch.device(device))
+
+
+def build_strategy(config: Config, device: str, many: bool) -> Strategy | str:
+    """Build the Lightning strategy with trainer.strategy_options.
+
+    Args:
+        config: The run.
+        device: Kind of device.
+        many: Whether there is more than one.
+
+    Raises:
+        ConfigError: An unknown strategy or option.
+    """
+    name, options = config.trainer.strategy, config.trainer.strategy_options
+    if name != "auto" and name not in STRATEGIES:
+        raise ConfigError(unknown_choice("strategy", name, ["auto", *STRATEGIES]))
+    if name == "auto" and not many:
+        if options:
+            raise ConfigError(
+                f"trainer.strategy_options has {', '.join(options)}, but one device needs no "
+                "strategy. Set trainer.strategy=ddp or fsdp, or remove the options."
+            )
+        return "auto"
+    name = "ddp" if name == "auto" else name
+    if name == "fsdp" and device != "cuda":
+        raise ConfigError(
+            f"trainer.strategy is fsdp, which needs CUDA devices; this run is on {device}. Set "
+            "trainer.strategy=ddp."
+        )
+    made, inner = STRATEGIES[name]
+    allowed = _arguments(made) | _arguments(inner)
+    for option in options:
+        if option not in allowed:
+            raise ConfigError(
+                f"trainer.strategy_options.{option} is not an argument of {made.__name__}."
+                f"{did_you_mean(option, allowed)}"
+            )
+    return made(**options)
+
+
+def _arguments(made: type) -> set[str]:
+    hidden = {"module", "kwargs", "accelerator", "checkpoint_io", "precision_plugin"}
+    return set(inspect.signature(made).parameters) - hidden
+
+
+def build_loggers(config: Config, folder: Path) -> list[Logger]:
+    """Build the loggers by name.
+
+    Raises:
+        ConfigError: An unknown name.
+        MissingExtraError: Its package is not installed.
+    """
+    names = config.trainer.loggers
+    for name in names:
+        if name not in LOGGERS:
+            raise ConfigError(unknown_choice("logger", name, LOGGERS))
+    return [LOGGERS[name](config, folder) for name in names]
+
+
+def _wandb(config: Config, folder: Path) -> Logger:
+    from lightning.pytorch.loggers import WandbLogger
+
+    try:
+        return WandbLogger(project="hrseg", name=folder.name, save_dir=folder)
+    except ModuleNotFoundError as error:
+        raise _missing("wandb") from error
+
+
+def _mlflow(config: Config, folder: Path) -> Logger:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    try:
+        return MLFlowLogger(experiment_name="hrseg", run_name=folder.name)
+    except ModuleNotFoundError as error:
+        raise _missing("mlflow") from error
+
+
+def _missing(name: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"trainer.loggers has {name}, which is not installed. Run: pip install 'hrseg[{name}]', or "
+        "leave it out."
+    )
+
+
+LOGGERS: Mapping[str, Callable[[Config, Path], Logger]] = {
+    "csv": lambda config, folder: MetricsFile(folder / "metrics.csv"),
+    "tensorboard": lambda config, folder: TensorBoardLogger(
+        folder, name="", version="tensorboard", default_hp_metric=False
+    ),
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+}
+"""Logger name → how it is made for a run's folder."""
+
+
+_ON_PURPOSE = (
+    r".*does not have many workers",  # data.workers decides, and null looks at the machine
+    r"The number of training batches .* is smaller than the logging interval",
+    r"Found \d+ module\(s\) in eval mode",  # the moving average stays in eval mode
+    r"GPU available but not used",  # trainer.accelerator=cpu said so
+    r"You're resuming from a checkpoint that ended before the epoch",  # the sampler goes on there
+    r"`training_step` returned `None`",  # the guard skipped a batch, and told so
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own, with newer torch
+)
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning where it advertises or comments on what hrseg does on purpose."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in _ON_PURPOSE:
+        warnings.filterwarnings("ignore", message=text)

@@ -1,0 +1,158 @@
+import pytest
+
+from hrseg.convert.base import Source
+from hrseg.convert.classes import known_classes, plan_classes, read_merge
+from hrseg.convert.convert import Choice, convert
+from hrseg.errors import ConfigError, DataError
+from hrseg.imaging import read_mask
+from hrseg.labels import load_labels
+from tests.convert import sources as s
+
+STREET = Source({"road": (1, 2, 3), "car": (4, 5, 6), "truck": (7, 8, 9), "void": None}, [])
+
+
+def ids(plan):
+    return dict(plan.ids), plan.blank, plan.labels.names
+
+
+def test_classes_count_from_one_behind_the_background():
+    assert ids(plan_classes(STREET, {})) == (
+        {"road": 1, "car": 2, "truck": 3, "void": 255},
+        0,
+        ["background", "road", "car", "truck"],
+    )
+
+
+def test_without_a_background_they_count_from_zero():
+    assert ids(plan_classes(STREET, {}, "ignore")) == (
+        {"road": 0, "car": 1, "truck": 2, "void": 255},
+        255,
+        ["road", "car", "truck"],
+    )
+
+
+def test_merged_renamed_ignored_and_dropped():
+    rules = read_merge(["car,truck=vehicle", "road=ignore"])
+    plan = plan_classes(STREET, rules)
+    assert ids(plan) == (
+        {"road": 255, "car": 1, "truck": 1, "void": 255},
+        0,
+        ["background", "vehicle"],
+    )
+    plan = plan_classes(STREET, read_merge(["car=car", "*=drop"]), "ignore")
+    assert ids(plan) == ({"car": 0, "void": 255}, 255, ["car"])
+    assert plan.labels.palette.tolist() == [[4, 5, 6]]
+    assert plan_classes(STREET, {"road": "background"}).ids["road"] == 0
+
+
+def test_a_class_called_background_is_the_background():
+    source = Source({"_background_": None, "cat": None}, [], covers=True)
+    assert plan_classes(source, {}).ids == {"_background_": 0, "cat": 1}
+    assert plan_classes(source, {}, "ignore").ids == {"_background_": 255, "cat": 0}
+    dense = Source({"road": None, "sky": None}, [], covers=True)
+    assert plan_classes(dense, {}).labels.names == ["road", "sky"]
+    assert plan_classes(dense, {"sky": "drop"}).labels.names == ["background", "road"]
+
+
+def test_given_labels_keep_their_ids(tmp_path):
+    table = tmp_path / "labels.yaml"
+    table.write_text("classes: [background, vehicle, road]\n")
+    labels = load_labels(table)
+    plan = plan_classes(STREET, {"car": "vehicle", "truck": "vehicle"}, None, labels)
+    assert plan.ids == {"road": 2, "car": 1, "truck": 1, "void": 255}
+    with pytest.raises(DataError, match=r"'car' is not in table.*--merge 'car=…'"):
+        plan_classes(STREET, {}, None, labels)
+    table.write_text("classes: [vehicle, road]\n")
+    plan = plan_classes(STREET, {"car": "vehicle", "truck": "vehicle"}, None, load_labels(table))
+    assert plan.blank == 255
+    with pytest.raises(DataError, match="no class 'background'"):
+        plan_classes(STREET, {"car": "road", "truck": "road"}, "class", load_labels(table))
+
+
+def test_rules_from_files(tmp_path):
+    (tmp_path / "m.yaml").write_text("vehicle: [car, truck]\nignore: sky\n")
+    (tmp_path / "m.csv").write_text("source,target\ncar,vehicle\n truck, vehicle\n")
+    assert read_merge([str(tmp_path / "m.yaml")]) == {
+        "car": "vehicle",
+        "truck": "vehicle",
+        "sky": "ignore",
+    }
+    assert read_merge([str(tmp_path / "m.csv")]) == {"car": "vehicle", "truck": "vehicle"}
+
+
+@pytest.mark.parametrize("rule", ["car", "=x", "car=", "gone.yaml"])
+def test_rules_that_cannot_be_read(rule):
+    with pytest.raises(ConfigError, match="--merge"):
+        read_merge([rule])
+    with pytest.raises(ConfigError, match="'a' and to 'b'"):
+        read_merge(["car=a", "car=b"])
+
+
+def test_a_merged_class_that_does_not_exist_is_named_with_the_nearest():
+    with pytest.raises(DataError, match=r"'trucks'.*Did you mean 'truck'"):
+        plan_classes(STREET, {"trucks": "vehicle"})
+    with pytest.raises(DataError, match="No class is left"):
+        plan_classes(STREET, {"*": "drop"})
+
+
+def test_yaml_survives_odd_names(tmp_path):
+    source = Source({"no": None, "a: b": (1, 2, 3), "Straße, nass": None}, [])
+    labels = plan_classes(source, {}).labels
+    (tmp_path / "labels.yaml").write_text(labels.to_yaml("x"), encoding="utf-8")
+    assert load_labels(tmp_path / "labels.yaml").labels == labels.labels
+
+
+def test_order_on_top_can_be_chosen(tmp_path):
+    path = s.coco(tmp_path / "source")
+    for order, seen in (("area", 8), ("file", 4)):
+        convert(path, tmp_path / order, Choice(order=order))
+        mask = read_mask(next((tmp_path / order / "masks").rglob("*.png")))
+        assert (mask == 2).sum() == seen
+
+
+def test_nothing_is_overwritten_and_images_can_be_links(tmp_path):
+    path = s.labelme(tmp_path / "source")
+    out = tmp_path / "out"
+    out.mkdir()
+    convert(path, out, Choice(link=True, split="val"))
+    image = out / "images" / "val" / "a.png"
+    assert image.is_symlink()
+    assert image.read_bytes() == (tmp_path / "source" / "a.png").read_bytes()
+    with pytest.raises(DataError, match="exists already"):
+        convert(path, out)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    s.labelme(tmp_path / "source")
+    s.labelme(tmp_path / "source", name="b")
+    (tmp_path / "source" / "a.JSON").write_text((tmp_path / "source" / "b.json").read_text())
+    (tmp_path / "source" / "a.JSON").rename(tmp_path / "source" / "a.b.json")
+    assert convert(tmp_path / "source", tmp_path / "out").splits == {"train": 3}
+    export = s.label_studio(tmp_path / "ls", [s.studio_polygon(s.CAR, s.CAR_BOX)])
+    tasks = s.json.loads(export.read_text())
+    s.save(export, tasks + tasks)
+    with pytest.raises(DataError, match="Two images would be called train/a"):
+        convert(export, tmp_path / "out2")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("road 1 2 3\nroad 4 5 6\n", "twice"),
+        ("road 1 2 333\n", "no color"),
+        ("road:1,2\n", "is no class"),
+        ("\n", "no class"),
+    ],
+)
+def test_tables_that_cannot_be_read(text, words, tmp_path):
+    (tmp_path / "colours.txt").write_text(text)
+    with pytest.raises(DataError, match=words):
+        known_classes(tmp_path / "colours.txt")
+
+
+def test_tables_of_ids_fold_ignored_and_shared_train_ids():
+    table = known_classes("cityscapes")
+    assert table.names[:2] == ("road", "sidewalk")
+    assert table.ids[7] == "road"
+    assert "ego vehicle" in table.ignored

@@ -1,0 +1,86 @@
+import json
+import random
+
+import numpy as np
+import pytest
+
+from hrseg.cli import data
+from hrseg.convert.convert import Choice, convert
+from hrseg.convert.formats import READERS, recognise
+from hrseg.errors import DataError
+from tests.convert import exports as x
+from tests.convert import sources as s
+from tests.convert.test_damage import LETTERS, damaged, try_it
+from tests.convert.test_readers import SOURCES, converted
+
+ALL = SOURCES | x.EXPORTS
+JSON = {"superannotate": "a.png___objects.json", "via": "via_region_data.json", "isat": "a.json"}
+JSON |= {"labelbox": "export.ndjson", "geojson": "a.geojson"}
+
+
+@pytest.mark.parametrize("tool", x.EXPORTS)
+def test_every_export_gives_the_scene(tool, tmp_path):
+    path = x.EXPORTS[tool](tmp_path / "source")
+    mask, labels, report = converted(path, tmp_path)
+    ids = [0, *(next(row.id for row in labels.labels if row.name == n) for n in (s.ROAD, s.CAR))]
+    assert report.tool == tool.strip()
+    assert (mask == np.array(ids)[s.SCENE]).all()
+    assert labels.names[0] == "background"
+    assert report.tally.pixels == {"": 12, s.ROAD: 28, s.CAR: 8}
+
+
+@pytest.mark.parametrize("tool", ALL)
+def test_each_export_is_recognised_by_its_own_reader_alone(tool, tmp_path):
+    path = ALL[tool](tmp_path / "source")
+    for place in {path, tmp_path / "source"} - ({tmp_path / "source"} if tool == "cvat" else set()):
+        seen = {name for name, reader in READERS.items() if reader.recognises(place)}
+        assert seen == {tool.strip()}, place
+
+
+def test_the_command_offers_every_reader():
+    assert set(data._TOOLS) == set(READERS)
+
+
+@pytest.mark.parametrize("tool", JSON)
+def test_damaged_exports_end_in_one_sentence(tool, tmp_path):
+    rng = random.Random(tool)
+    path = x.EXPORTS[tool](tmp_path / "source")
+    file = tmp_path / "source" / JSON[tool]
+    content = json.loads(file.read_text())
+    for _ in range(60):
+        s.save(file, json.dumps(damaged(content, rng)))
+        try_it(tool, path, tmp_path)
+
+
+@pytest.mark.parametrize(("tool", "name"), [("kaggle", "train.csv"), ("via ", "via.csv")])
+def test_damaged_tables_end_in_one_sentence(tool, name, tmp_path):
+    rng = random.Random(tool)
+    path = x.EXPORTS[tool](tmp_path / "source")
+    text = (tmp_path / "source" / name).read_text()
+    for _ in range(60):
+        letters = list(text)
+        for _ in range(rng.randint(1, 4)):
+            letters[rng.randrange(len(letters))] = rng.choice(LETTERS)
+        s.save(tmp_path / "source" / name, "".join(letters))
+        try_it(tool.strip(), path, tmp_path)
+
+
+@pytest.mark.parametrize("tool", [*JSON, "kaggle", "via "])
+@pytest.mark.parametrize("name", ["../secret.png", "{root}/secret.png", "..\\secret.png"])
+def test_no_name_leads_out_of_the_folder_of_the_images(tool, name, tmp_path):
+    secret = s.photo(tmp_path / "secret.png")
+    path = x.EXPORTS[tool](tmp_path / "source")
+    name = name.format(root=tmp_path).replace("\\", "\\\\")
+    for file in (tmp_path / "source").glob("*.*"):
+        if file.suffix in (".json", ".ndjson", ".csv") and file.is_file():
+            file.write_text(file.read_text().replace("a.png", name).replace("/x.example", ""))
+    for image in (tmp_path / "source").rglob("a.png"):
+        image.unlink()
+    with pytest.raises(DataError):
+        convert(path, tmp_path / "out", Choice(tool=tool.strip()))
+    assert not (tmp_path / "out").exists()
+    assert secret.is_file()
+
+
+def test_recognise_says_the_tool(tmp_path):
+    assert recognise(x.isat(tmp_path / "source").parent) == "isat"

@@ -1,0 +1,47 @@
+"""Windows beside one another against the image in one piece, with the model that ships."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from hrseg.imaging import read_image
+from hrseg.inference.large import segment_huge
+from hrseg.inference.predictor import Predictor
+from hrseg.inference.protocols import choose_protocol
+from hrseg.inference.window_grid import WINDOW_PIXELS
+from tools.bench_large import borders
+
+from .files import BUILT_FOR
+from .test_work import read, write
+
+STREET = Path(__file__).parents[3] / "docs/images/street.jpg"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """What differs in two windows of 1024 x 1024, and where their borders are."""
+    folder = tmp_path_factory.mktemp("seams")
+    street = cv2.resize(read_image(STREET), (1280, 1024), interpolation=cv2.INTER_CUBIC)
+    row = replace(choose_protocol("whole"), whole_pixels=WINDOW_PIXELS)
+    predictor = Predictor(device="cpu", protocol=row)
+    image = write(folder / "a.tif", street)
+    found = segment_huge(predictor, image, folder / "out", max_memory=BUILT_FOR, kinds=["mask"])
+    whole = Predictor(device="cpu")(street)
+    grid = predictor.scorer.plan((1024, 1280))
+    assert len(grid.columns) == 2
+    return read(found.files["mask"]) != whole.ids(), borders(grid)
+
+
+def test_an_image_that_fits_gets_the_mask_it_gets_in_one_piece(compared):
+    wrong, _ = compared
+    assert wrong.mean() < 0.005
+
+
+def test_there_is_no_more_error_at_the_seams_than_elsewhere(compared):
+    wrong, near = compared
+    # pixels beside one another are wrong together: allow what chance puts beside a border
+    by_chance = 3 * np.sqrt(wrong.mean() * 64 / near.sum())
+    assert wrong[near].mean() <= wrong[~near].mean() + by_chance

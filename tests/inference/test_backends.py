@@ -1,0 +1,222 @@
+"""Every engine gives the network's logits, and says plainly where it cannot."""
+
+import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from hrseg.errors import ConfigError
+from hrseg.inference import backends
+from hrseg.inference.backends import digest, open_engine, usable_cores
+from hrseg.inference.predictor import Predictor
+from hrseg.inference.prepare import Prepared
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HRSEG_CACHE", str(tmp_path))
+    return tmp_path / "engines"
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino"])
+def test_openvino_agrees_with_torch_at_any_size_and_converts_nothing(tiny_network, cache, engine):
+    pytest.importorskip("openvino")
+    engine = open_engine(tiny_network, "cpu", "fp32", engine)
+    assert engine.name == "openvino"
+    for size in ((64, 96), (97, 70)):
+        image = torch.randn(1, 3, *size).to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            expected = tiny_network(image)
+        logits = engine(image)
+        assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
+        assert engine.coarse(image).shape[-2:] == (-(-size[0] // 4), -(-size[1] // 4))
+        engine.release()
+        assert torch.equal(engine(image), logits)
+    assert not cache.exists()
+
+
+def test_what_a_call_returned_outlives_the_next(tiny_network):
+    pytest.importorskip("openvino")
+    coarse = open_engine(tiny_network, "cpu", "fp32", "openvino").coarse
+    first = coarse(torch.randn(1, 3, 64, 64))
+    kept = first.clone()
+    coarse(torch.randn(1, 3, 64, 64))
+    assert torch.equal(first, kept)
+
+
+def test_threads_may_call_openvino_together(tiny_network):
+    pytest.importorskip("openvino")
+    coarse = open_engine(tiny_network, "cpu", "fp32", "openvino").coarse
+    images = [torch.randn(1, 3, 64, 64) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(coarse, images))
+    assert all(torch.equal(one, coarse(image)) for one, image in zip(found, images, strict=True))
+
+
+def test_openvino_runs_bf16(tiny_network):
+    pytest.importorskip("openvino")
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = tiny_network(image)
+    logits = open_engine(tiny_network, "cpu", "bf16", "openvino")(image)
+    assert logits.dtype == torch.float32
+    assert (logits - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_what_cannot_be_written_is_converted_once(cache, monkeypatch):
+    pytest.importorskip("openvino")
+    network = OneConv(3, 2, 1).eval()
+    image = torch.randn(1, 3, 64, 64)
+    engine = open_engine(network, "cpu", "fp32", "openvino")
+    with torch.no_grad():
+        expected = network(image)
+    assert (engine(image) - expected).abs().max() < 1e-5
+    (kept,) = cache.glob("*.xml")
+    assert kept.stem == digest(network)
+    monkeypatch.setattr(backends, "_Coarse", None)  # a second conversion would fail
+    again = open_engine(network, "cpu", "fp32", "openvino")
+    assert torch.equal(again(image), engine(image))
+
+
+class OneConv(torch.nn.Conv2d):
+    """A network of one layer, which is converted in no time."""
+
+    def forward_coarse(self, image):
+        return self(image)
+
+    def upsample(self, logits, size):
+        return logits
+
+
+def test_a_damaged_cache_is_made_anew(cache):
+    pytest.importorskip("openvino")
+    network = OneConv(3, 2, 1).eval()
+    path = cache / f"{digest(network)}.xml"
+    cache.mkdir()
+    path.write_text("<net")
+    image = torch.randn(1, 3, 64, 64)
+    assert open_engine(network, "cpu", "fp32", "openvino")(image).shape == (1, 2, 64, 64)
+    assert len(path.read_text()) > 100
+
+
+def test_the_digest_changes_with_a_weight(tiny_network):
+    pytest.importorskip("openvino")
+    before = digest(tiny_network)
+    with torch.no_grad():
+        tiny_network.head.last_layer[3].bias[0] += 1
+    assert digest(tiny_network) != before
+
+
+def test_torch_runs_where_openvino_is_not_installed_or_would_convert(tiny_network, monkeypatch):
+    assert isinstance(open_engine(tiny_network, "cpu", engine="torch"), Prepared)
+    assert isinstance(open_engine(OneConv(3, 2, 1), "cpu"), Prepared)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+
+
+def test_facts_name_the_engine_that_ran(tiny_network, monkeypatch):
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    assert Predictor(tiny_network, device="cpu").facts()["engine"] == "torch"
+    pytest.importorskip("openvino")
+    chosen = Predictor(tiny_network, device="cpu", engine="openvino")
+    assert chosen.facts()["engine"] == "openvino"
+
+
+def test_torch_runs_where_openvino_fails_and_that_is_said_once(tiny_network, monkeypatch, caplog):
+    def broken():
+        raise RuntimeError("no plugin\nmore")
+
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: "somewhere")
+    monkeypatch.setattr(backends, "openvino_core", broken)
+    assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
+    assert [r.message for r in caplog.records] == [
+        "OpenVINO failed (no plugin); the torch engine runs instead."
+    ]
+    with pytest.raises(ConfigError, match="precision"):
+        open_engine(tiny_network, "cpu", "fp31")
+
+
+def test_compile_without_a_compiler_says_so_once_and_runs_torch(tiny_network, monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with caplog.at_level(logging.WARNING):
+        engine = open_engine(tiny_network, "cpu", "fp32", "compile")
+    assert isinstance(engine, Prepared)
+    (record,) = caplog.records
+    assert "no-such-compiler" in record.message
+
+
+def test_compile_that_fails_falls_back_for_good(tiny_network, monkeypatch, caplog):
+    def broken(function, **_):
+        def run(image):
+            raise RuntimeError("no headers\nmore")
+
+        return run
+
+    monkeypatch.setattr(backends, "no_compiler", lambda device: "")
+    monkeypatch.setattr(torch, "compile", broken)
+    engine = open_engine(tiny_network, "cpu", "fp32", "compile")
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = tiny_network(image)
+    for _ in range(2):
+        assert (engine(image) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert [r.message for r in caplog.records] == [
+        "torch.compile failed (no headers); the torch engine runs instead."
+    ]
+
+
+def test_graph_is_an_older_word_for_compile(tiny_network, monkeypatch, caplog):
+    monkeypatch.setattr(backends, "no_compiler", lambda device: "a compiler")
+    open_engine(tiny_network, "cpu", "fp32", "graph")
+    assert [r.message for r in caplog.records] == [
+        "torch.compile needs a compiler; the torch engine runs instead."
+    ]
+
+
+def test_engines_are_refused_where_they_cannot_run(tiny_network):
+    with pytest.raises(ConfigError, match="Did you mean 'openvino'"):
+        open_engine(tiny_network, "cpu", engine="openvin")
+    with pytest.raises(ConfigError, match="runs on the CPU"):
+        open_engine(tiny_network, torch.device("cuda"), "fp32", "openvino")
+    with pytest.raises(ConfigError, match="this Conv2d is none"):
+        open_engine(torch.nn.Conv2d(3, 2, 1), "cpu", "fp32", "compile")
+
+
+def test_a_quota_and_shared_cores_bound_the_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    for number in range(4):
+        folder = tmp_path / f"cpu{number}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{number % 2},{number % 2 + 2}\n")
+    quota = tmp_path / "cpu.max"
+    assert usable_cores(tmp_path, quota) == 2
+    quota.write_text("max 100000")
+    assert usable_cores(tmp_path, quota) == 2
+    quota.write_text("100000 100000")
+    assert usable_cores(tmp_path, quota) == 1
+
+
+AFTER = """
+import os, signal, threading, torch
+from hrseg.inference.engines import open_engine
+from hrseg.models import create_model
+
+heard = []
+signal.signal(signal.SIGINT, lambda *what: heard.append(what))
+opened = [open_engine(create_model("hrnet_w18_small_v1").eval(), "cpu", "fp32", "openvino")]
+opened[0](torch.zeros(1, 3, 32, 32))
+other = threading.Thread(target=opened.clear)
+other.start()
+other.join()
+os.kill(os.getpid(), signal.SIGINT)
+assert heard
+"""
+
+
+def test_signals_are_heard_after_another_thread_has_dropped_the_engine():
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", AFTER], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)

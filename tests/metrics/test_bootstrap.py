@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from hrseg.errors import DataError
+from hrseg.metrics.bootstrap import compare, interval, pair, table
+from hrseg.metrics.records import Ledger
+
+
+def ledger(quality, name="m", seed=0, images=40):
+    """Images of 200 pixels, 100 of each class, of which each model finds about a share."""
+    draw = np.random.default_rng(seed)
+    hits = draw.binomial(100, quality, size=(images, 2))
+    matrices = np.zeros((images, 2, 2), dtype=np.int64)
+    matrices[:, 0, 0], matrices[:, 0, 1] = hits[:, 0], 100 - hits[:, 0]
+    matrices[:, 1, 1], matrices[:, 1, 0] = hits[:, 1], 100 - hits[:, 1]
+    return Ledger(tuple(f"{i:03}" for i in range(images)), ("x", "y"), matrices, name)
+
+
+def test_a_model_equals_itself():
+    result = compare(ledger(0.8), ledger(0.8))
+    assert (result.miou, result.low, result.high, result.p) == (0, 0, 0, 1)
+
+
+def test_a_real_difference_is_clear_and_a_small_one_is_not():
+    clear = compare(ledger(0.9, seed=1), ledger(0.8, seed=2))
+    assert 0 < clear.low < clear.miou < clear.high
+    assert clear.p < 0.01
+    small = compare(ledger(0.8, seed=1), ledger(0.8, seed=2))
+    assert small.low < 0 < small.high
+
+
+def test_the_interval_has_the_width_that_theory_gives():
+    # Pixel accuracy of n images of variance s² has a standard error s / sqrt(n). Here both classes are equally
+    # large and IoU ≈ a / (2 - a), so its slope at accuracy a is 2 / (2 - a)².
+    one = ledger(0.8, images=400)
+    hits = np.diagonal(one.matrices, axis1=1, axis2=2).sum(axis=1) / 200
+    error = hits.std() / np.sqrt(400) * 2 / (2 - hits.mean()) ** 2
+    low, high = interval(one, draws=4000)
+    assert (high - low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.1)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    truth = 0.8 / 1.2  # IoU where both classes are found with 0.8
+    inside = [
+        low <= truth <= high
+        for low, high in (interval(ledger(0.8, seed=seed), draws=300) for seed in range(200))
+    ]
+    assert 0.88 <= np.mean(inside) <= 0.99
+
+
+def test_only_common_images_count():
+    whole = ledger(0.8, images=10)
+    some = whole.take(["003", "001"])
+    one, other = pair(whole, some)
+    assert one.names == other.names == ("001", "003")
+
+
+def test_what_cannot_be_compared_is_refused():
+    one = ledger(0.8, images=3)
+    with pytest.raises(DataError, match="other classes"):
+        compare(one, Ledger(one.names, ("x", "z"), one.matrices))
+    with pytest.raises(DataError, match="different images"):
+        compare(one, Ledger(("p", "q", "r"), one.classes, one.matrices))
+    with pytest.raises(DataError, match="other masks"):
+        compare(one, Ledger(one.names, one.classes, one.matrices * 2))
+
+
+def test_the_table_compares_with_the_first():
+    rows = table([ledger(0.8, "a"), ledger(0.9, "b", seed=1)], draws=200)
+    assert [row["model"] for row in rows] == ["a", "b"]
+    assert "difference" not in rows[0]
+    assert rows[1]["difference"] == pytest.approx(rows[1]["miou"] - rows[0]["miou"])
+    assert set(rows[1]["classes"]) == {"x", "y"}

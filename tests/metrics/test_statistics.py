@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+
+from hrseg.errors import ConfigError, DataError
+from hrseg.evaluation.callbacks import Worst, worst_of
+from hrseg.metrics.boundary import boundary_iou
+from hrseg.metrics.calibration import calibration_error, reliability
+from hrseg.metrics.confusion import ConfusionMatrix
+from hrseg.metrics.records import read_ledger
+from hrseg.metrics.scores import image_scores, results
+from hrseg.metrics.statistics import Rulers, gathered, measure, quota, read_evidence
+from tests.metrics.test_boundary import formulation, scene
+
+COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]], np.uint8)
+NAMES = ("road", "sky", "tree", "car")
+
+
+def image(seed):
+    """Logits that mostly choose a shifted mask."""
+    truth, found = scene(seed)
+    draw = np.random.default_rng(seed)
+    logits = draw.standard_normal((4, *truth.shape)) + 3 * np.eye(4)[found].transpose(2, 0, 1)
+    return torch.from_numpy(logits).float(), torch.from_numpy(truth).long()
+
+
+def evidence(count=4, pixels=500):
+    rows = {f"{i}": measure(*image(i), f"{i}", Rulers(), pixels) for i in range(count)}
+    return gathered(rows, NAMES, COLORS, Rulers(), "m", "whole image", {"split": "split val"})
+
+
+def test_the_sums_are_those_of_all_pixels():
+    metric, maps = ConfusionMatrix(4), [image(i) for i in range(4)]
+    for logits, mask in maps:
+        metric.update(logits.argmax(dim=0), mask)
+    found = results(evidence())
+    assert found.scores["miou"] == pytest.approx(metric.compute()["miou"])
+    valid = [mask != 255 for _, mask in maps]
+    logits = torch.cat([z[:, v].T for (z, _), v in zip(maps, valid, strict=True)])
+    truth = torch.cat([m[v] for (_, m), v in zip(maps, valid, strict=True)])
+    bins = reliability(logits.numpy(), truth.numpy(), 1, 15)
+    assert found.ece == pytest.approx(calibration_error(bins), abs=1e-6)
+    loss = torch.nn.functional.cross_entropy(logits.double(), truth)
+    assert found.nll == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_boundary_iou_of_one_image_is_that_of_its_masks():
+    logits, mask = image(0)
+    width = round(0.02 * np.hypot(*mask.shape))
+    row = measure(logits, mask, "0", Rulers(), 10)
+    expected = formulation(mask.numpy(), logits.argmax(dim=0).numpy(), 4, width)
+    np.testing.assert_allclose(boundary_iou(row["boundary"])[0], expected)
+
+
+def test_confidence_is_summed_by_chosen_class():
+    logits, mask = image(1)
+    row = measure(logits, mask, "1", Rulers(), 10)
+    confidence, chosen = logits.softmax(dim=0).max(dim=0)
+    expected = [float(confidence[(chosen == k) & (mask != 255)].sum()) for k in range(4)]
+    assert row["confidence"].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_pixels_or_a_few_are_kept_and_the_same_ones_each_time():
+    logits, mask = image(0)
+    one, again = (measure(logits, mask, "a", Rulers(), 50) for _ in range(2))
+    other = measure(logits, mask, "b", Rulers(), 50)
+    assert np.array_equal(one["logits"], again["logits"])
+    assert not np.array_equal(one["logits"], other["logits"])
+    every = measure(logits, mask, "a", Rulers(), 10**6)
+    assert len(every["truth"]) == int((mask != 255).sum())
+    assert (every["logits"].max(axis=1) == 0).all()
+    assert np.array_equal(np.bincount(every["truth"], minlength=4), every["matrices"].sum(axis=1))
+
+
+def test_the_kept_logits_stay_few():
+    assert quota(100, 11) == 2000
+    assert quota(2000, 150) * 2000 * 150 <= 8_000_000
+    assert quota(10**9, 150) == 1
+
+
+def test_everything_comes_back_from_the_file_and_it_is_a_ledger(tmp_path):
+    kept = evidence()
+    kept.save(tmp_path / "l.npz")
+    assert read_ledger(tmp_path / "l.npz").names == ("0", "1", "2", "3")
+    back = read_evidence(tmp_path / "l.npz")
+    assert results(back).to_dict() == results(kept).to_dict()
+    assert (back.looked, back.facts, back.rulers) == (kept.looked, kept.facts, kept.rulers)
+
+
+def test_some_images_are_evaluated_as_if_they_were_all():
+    two = results(evidence().take(["0", "1"])).to_dict()
+    assert two == results(evidence(2)).to_dict()
+
+
+def test_a_plain_ledger_has_no_evidence(tmp_path):
+    evidence().ledger.save(tmp_path / "l.npz")
+    with pytest.raises(DataError, match="hrseg evaluate"):
+        read_evidence(tmp_path / "l.npz")
+
+
+def test_no_mask_no_evaluation():
+    with pytest.raises(DataError, match="split with masks"):
+        gathered({}, NAMES, COLORS, Rulers())
+
+
+@pytest.mark.parametrize("wrong", [{"ratio": 0}, {"bins": 7}, {"bands": (4, 2)}, {"distances": ()}])
+def test_rulers_that_measure_nothing_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        Rulers(**wrong)
+
+
+def test_an_image_is_judged_by_the_classes_of_its_mask():
+    # class 0: 6 of 8 hits and nothing else → 6/8; class 2 is only predicted, and only takes from 0
+    matrix = np.array([[6, 0, 2], [0, 2, 0], [0, 0, 0]])
+    assert image_scores(matrix[None]).tolist() == [(6 / 8 + 1) / 2]
+
+
+def test_the_worst_images_are_kept_in_order():
+    photo, mask = np.zeros((4, 8, 3), np.uint8), np.zeros((4, 8), np.uint8)
+    worst = Worst(2)
+    for hits in (5, 1, 9, 3):
+        matrix = np.array([[hits, 10 - hits], [0, 0]])
+        if worst.wants(matrix):
+            worst.add(f"{hits}", matrix, photo, mask, mask)
+    assert [one.name for one in worst.exhibits()] == ["1", "3"]
+    assert [one.name for one in worst_of([worst.exhibits(), worst.exhibits()[:1]], 2)] == ["1", "1"]
+    assert not Worst(0).wants(matrix)
+
+
+def test_what_is_most_often_confused_is_named():
+    kept = evidence()
+    true, chosen, share = results(kept).confusions(1)[0]
+    matrix = kept.ledger.matrices.sum(axis=0)
+    shares = matrix / matrix.sum(axis=1, keepdims=True)
+    np.fill_diagonal(shares, 0)
+    assert share == pytest.approx(shares.max())
+    assert shares[NAMES.index(true), NAMES.index(chosen)] == pytest.approx(share)

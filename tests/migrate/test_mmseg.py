@@ -1,0 +1,167 @@
+import textwrap
+
+import pytest
+
+from hrseg.config import load_config
+from hrseg.errors import ConfigError
+from hrseg.migrate import translate
+
+# The two generations say the same recipe: W18-small (its "hr18s" is our small v2) on Cityscapes, 40k steps.
+STAGES = """
+dict(
+    stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(2, ), num_channels=(64, )),
+    stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(2, 2), num_channels=(18, 36)),
+    stage3=dict(num_modules=3, num_branches=3, block='BASIC', num_blocks=(2, 2, 2), num_channels=(18, 36, 72)),
+    stage4=dict(num_modules=2, num_branches=4, block='BASIC', num_blocks=(2, 2, 2, 2),
+                num_channels=(18, 36, 72, 144)))
+"""
+HEAD = """
+dict(type='FCNHead', in_channels=[18, 36, 72, 144], in_index=(0, 1, 2, 3), channels=sum([18, 36, 72, 144]),
+     input_transform='resize_concat', kernel_size=1, num_convs=1, concat_input=False, dropout_ratio=-1,
+     num_classes=19, align_corners=False, loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0))
+"""
+NEW = f"""
+crop_size = (512, 1024)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], size=crop_size),
+    pretrained='open-mmlab://msra/hrnetv2_w18_small',
+    backbone=dict(type='HRNet', extra={STAGES}),
+    decode_head={HEAD},
+    test_cfg=dict(mode='whole'))
+train_dataloader = dict(batch_size=2, num_workers=3, dataset=dict(
+    type='CityscapesDataset', data_root='data/cityscapes/', pipeline=[
+        dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+        dict(type='RandomResize', scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+        dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]))
+optim_wrapper = dict(type='OptimWrapper', clip_grad=None,
+    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005))
+param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=40000, by_epoch=False)]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000, val_interval=4000)
+"""
+OLD = f"""
+img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+    dict(type='Resize', img_scale=(2048, 1024), ratio_range=(0.5, 2.0)),
+    dict(type='RandomCrop', crop_size=(512, 1024), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'), dict(type='Normalize', **NORM),
+    dict(type='Pad', size=(512, 1024), pad_val=0, seg_pad_val=255), dict(type='DefaultFormatBundle'),
+    dict(type='Collect', keys=['img', 'gt_semantic_seg'])]
+model = dict(type='EncoderDecoder', pretrained='open-mmlab://msra/hrnetv2_w18_small',
+    backbone=dict(type='HRNet', extra={STAGES}), decode_head={HEAD}, test_cfg=dict(mode='whole'))
+data = dict(samples_per_gpu=2, workers_per_gpu=3,
+    train=dict(type='CityscapesDataset', data_root='data/cityscapes/', pipeline=train_pipeline))
+optimizer = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005)
+optimizer_config = dict()
+lr_config = dict(policy='poly', power=0.9, min_lr=1e-4, by_epoch=False)
+runner = dict(type='IterBasedRunner', max_iters=40000)
+""".replace("**NORM", "mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True")
+NAME = "fcn_hr18s_4xb2-40k_cityscapes-512x1024.py"
+
+
+def resolved(tmp_path, text, name=NAME):
+    path = tmp_path / name
+    path.write_text(text)
+    recipe = translate(path)
+    out = tmp_path / "new.yaml"
+    out.write_text(recipe.to_yaml())
+    return load_config(out), recipe
+
+
+@pytest.mark.parametrize("text", [NEW, OLD], ids=["1.x", "0.x"])
+def test_both_generations_become_one_recipe(tmp_path, text):
+    config, recipe = resolved(tmp_path, text)
+    assert (config.model.backbone, config.model.head) == ("hrnet_w18_small_v2", "v2")
+    assert config.model.weights == "hrnet_w18_small_v2.ms_in1k"
+    assert (config.data.layout, config.data.root) == ("cityscapes", "data/cityscapes")
+    assert config.data.crop == (512, 1024)
+    assert (config.data.base_size, config.data.base_short_side) == (2048, 1024)
+    assert (config.data.scale_min, config.data.scale_max, config.data.scale_step) == (0.5, 2, 0)
+    assert (config.data.max_class_share, config.data.flip) == (0.75, 0.5)
+    assert (config.data.photometric, config.data.photometric_rule) == (1, "mmseg")
+    assert (config.data.batch_size, config.data.workers, config.trainer.devices) == (2, 3, 4)
+    assert (config.optim.lr, config.optim.weight_decay, config.optim.min_lr) == (0.01, 5e-4, 1e-4)
+    assert config.loss.average == "all"
+    assert (config.data.pad, config.data.flip_first) == ("mean", True)
+    assert config.evaluation.protocol == "mmseg_whole"
+    assert config.trainer.max_steps == 40000
+    assert recipe.unknown == []
+
+
+def test_the_normalisation_is_told_in_0_to_1_where_it_is_another(tmp_path):
+    other = NEW.replace("[123.675, 116.28, 103.53]", "[127.5, 127.5, 127.5]")
+    config, _ = resolved(tmp_path, other)
+    assert config.data.mean == (0.5, 0.5, 0.5)
+    assert config.data.std == pytest.approx((0.229, 0.224, 0.225), abs=1e-6)
+
+
+def test_ocr_heads_and_their_weights(tmp_path):
+    ocr = HEAD.replace("FCNHead", "OCRHead")
+    auxiliary = HEAD.replace("loss_weight=1.0", "loss_weight=0.4")
+    config, _ = resolved(tmp_path, NEW.replace(HEAD, f"[{auxiliary}, {ocr}]"))
+    assert config.model.head == "ocr"
+    assert config.loss.aux_weight == pytest.approx(0.4)
+
+
+def test_hard_pixels_classes_and_rates_of_the_head(tmp_path):
+    text = NEW.replace(
+        "dropout_ratio=-1",
+        "sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100000), dropout_ratio=0.1",
+    )
+    text = text.replace(
+        "type='OptimWrapper',",
+        "type='AmpOptimWrapper', paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mult=10.)), norm_decay_mult=0),",
+    )
+    config, recipe = resolved(tmp_path, text)
+    assert config.loss.terms == {"ohem": 1.0}
+    assert (config.loss.ohem_threshold, config.loss.ohem_min_kept) == (0.7, 100000)
+    assert (config.optim.head_lr_factor, config.optim.no_decay_norms) == (10, True)
+    assert config.trainer.precision == "fp16"
+    assert any("dropout_ratio" in remark for remark in recipe.remarks)
+
+
+def test_sliding_windows(tmp_path):
+    text = NEW.replace(
+        "test_cfg=dict(mode='whole')",
+        "test_cfg=dict(mode='slide', crop_size=(480, 480), stride=(320, 320))",
+    )
+    config, _ = resolved(tmp_path, text)
+    assert config.evaluation.protocol == "mmseg_slide"
+    assert config.evaluation.window is None
+    other = text.replace("stride=(320, 320)", "stride=(240, 240)")
+    config, _ = resolved(tmp_path, other)
+    assert (config.evaluation.window, config.evaluation.stride) == ((480, 480), (240, 240))
+
+
+def test_a_dataset_without_a_layout_asks_for_a_folder(tmp_path):
+    config, recipe = resolved(tmp_path, NEW.replace("CityscapesDataset", "MyDataset"))
+    assert config.data.layout == "folder"
+    assert "MyDataset has no layout here" in " ".join(recipe.to_yaml().replace("#", "").split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("type='HRNet'", "type='ResNet'", "backbone ResNet"),
+        ("kernel_size=1", "kernel_size=3", "kernel_size=3"),
+        ("type='FCNHead'", "type='PSPHead'", "heads PSPHead"),
+        ("type='SGD'", "type='Adam'", "trains with Adam"),
+        ("max_iters=40000, ", "", "neither max_iters nor max_epochs"),
+        ("num_channels=(18, 36, 72, 144)", "num_channels=(20, 40, 80, 160)", "none of the publ"),
+    ],
+)
+def test_what_has_no_counterpart_is_refused(tmp_path, old, new, words):
+    path = tmp_path / NAME
+    assert old in NEW
+    path.write_text(NEW.replace(old, new))
+    with pytest.raises(ConfigError, match=words):
+        translate(path)
+
+
+def test_unknown_parts_are_named(tmp_path):
+    text = textwrap.dedent(NEW) + "custom_hooks = [dict(type='EMAHook')]\n"
+    text = text.replace("dict(type='PhotoMetricDistortion')", "dict(type='RandomRotate')")
+    _, recipe = resolved(tmp_path, text)
+    assert recipe.unknown == ["transform RandomRotate", "custom_hooks"]

@@ -1,0 +1,125 @@
+"""The queue: order, equal sizes together, nobody lost."""
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hrseg.inference.predictor import Predictor
+from hrseg.serve.batching import BatchQueue, Work, most_together
+from hrseg.serve.requests import Limits, Places
+from tests.serve.conftest import picture
+
+
+class Recorder:
+    """Remembers batches; it begins when the gate is opened."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.gate = threading.Event()
+
+    def __call__(self, kind: str, items: list[Any]) -> list[Any]:
+        assert self.gate.wait(30)
+        self.batches.append(items)
+        if "bad" in items:
+            raise ValueError("bad")
+        return [(kind, item) for item in items]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def started(queue: BatchQueue, recorder: Recorder, words: list[str], most: int = 3) -> list[Future]:
+    """Queue a stopper of its own kind, then words; equal first letters go together."""
+    stopper = queue.submit("stop", "stopper")
+    futures = [queue.submit("do", word, form=word[0], most=most) for word in words]
+    queue.start()
+    recorder.gate.set()
+    assert stopper.result(30) == ("stop", "stopper")
+    return futures
+
+
+def test_the_oldest_is_next_and_its_like_join_it(recorder: Recorder) -> None:
+    queue = BatchQueue(recorder, max_wait=0)
+    futures = started(queue, recorder, ["a1", "b1", "a2", "b2", "a3", "a4"])
+    assert [future.result(30)[1] for future in futures] == ["a1", "b1", "a2", "b2", "a3", "a4"]
+    assert recorder.batches[1:] == [["a1", "a2", "a3"], ["b1", "b2"], ["a4"]]
+    queue.close()
+
+
+def test_a_batch_waits_for_others_and_goes_when_it_is_full(recorder: Recorder) -> None:
+    sizes: list[int] = []
+    queue = BatchQueue(recorder, max_wait=30, on_batch=sizes.append)
+    recorder.gate.set()
+    queue.start()
+    futures = [queue.submit("do", "a", most=2) for _ in range(2)]  # in far less than 30 s
+    assert [future.result(20) for future in futures] == [("do", "a")] * 2
+    assert sizes == [2]
+    queue.close()
+
+
+def test_one_bad_item_fails_alone(recorder: Recorder) -> None:
+    queue = BatchQueue(recorder, max_wait=0)
+    good, bad = started(queue, recorder, ["boy", "bad"])
+    assert good.result(30) == ("do", "boy")
+    with pytest.raises(ValueError, match="bad"):
+        bad.result(30)
+    queue.close()
+
+
+def test_cancelled_items_are_left_out(recorder: Recorder) -> None:
+    queue = BatchQueue(recorder, max_wait=0)
+    stopper = queue.submit("stop", "stopper")
+    first, second = (queue.submit("do", word, most=2) for word in ("x", "y"))
+    assert first.cancel()
+    recorder.gate.set()
+    queue.start()
+    assert second.result(30) == ("do", "y")
+    assert stopper.done()
+    assert recorder.batches == [["stopper"], ["y"]]
+    queue.close()
+
+
+def test_closing_finishes_what_waits_and_takes_no_more(recorder: Recorder) -> None:
+    queue = BatchQueue(recorder, max_wait=30)
+    futures = [queue.submit("do", i, form=i) for i in range(5)]
+    recorder.gate.set()
+    queue.start()
+    queue.close()
+    assert [future.result(0) for future in futures] == [("do", i) for i in range(5)]
+    assert not queue.alive
+    with pytest.raises(RuntimeError, match="closed"):
+        queue.submit("do", 6)
+
+
+def test_images_together_are_as_each_alone(predictor: Predictor) -> None:
+    images = [picture(seed=seed) for seed in range(3)]
+    together = Work(predictor).segment(images)
+    for image, found in zip(images, together, strict=True):
+        alone = predictor(image)
+        assert np.abs(found.confidence - alone.confidence).max() < 1e-4  # sums in another order
+        assert (found.mask != alone.mask).mean() < 1e-3
+        assert found.image is image
+
+
+def test_large_images_go_alone() -> None:
+    assert most_together((512, 512), 16) == 8
+    assert most_together((512, 512), 4) == 4
+    assert most_together((2000, 2000), 16) == 1
+
+
+def test_places_are_given_back() -> None:
+    places = Places(Limits(max_queue=1, max_pixels=10))
+    place = places.take()
+    assert place is not None
+    assert places.take() is None
+    assert not places.weigh(place, 41)
+    assert places.weigh(place, 40)
+    places.leave(place)
+    again = places.take()
+    assert again is not None
+    assert places.weigh(again, 40)

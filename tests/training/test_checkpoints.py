@@ -1,0 +1,81 @@
+import errno
+
+import pytest
+import torch
+
+from hrseg.errors import TrainingError
+from hrseg.training.checkpoints import AtomicCheckpointIO, KeepBestAndLast
+
+
+class Full:
+    """A tensor-less object whose pickling fails as on a full disk."""
+
+    def __reduce__(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class FakeTrainer:
+    sanity_checking = False
+    is_global_zero = False
+    global_step = 5
+    current_epoch = 1
+    state = type("State", (), {"fn": "fit"})
+
+    def __init__(self):
+        self.saved = []
+        self.callback_metrics = {}
+
+    def save_checkpoint(self, path):
+        self.saved.append(path.name)
+
+
+def test_written_checkpoint_opens_with_plain_types_only(tmp_path):
+    path = tmp_path / "new" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": torch.ones(2), "b": [1, "x", None]}, path)
+    assert torch.load(path, weights_only=True)["b"] == [1, "x", None]
+    assert AtomicCheckpointIO().load_checkpoint(path)["a"].tolist() == [1, 1]
+
+
+def test_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
+    with pytest.raises(
+        TrainingError, match=r"No space left on device\. The one from before is whole"
+    ):
+        AtomicCheckpointIO().save_checkpoint({"a": Full()}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_full_disk_at_the_first_write_leaves_nothing(tmp_path):
+    with pytest.raises(TrainingError, match="Nothing was kept"):
+        AtomicCheckpointIO().save_checkpoint({"a": Full()}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_best_is_written_only_for_a_better_score(tmp_path):
+    keeper, trainer = KeepBestAndLast(tmp_path), FakeTrainer()
+    for score in (0.5, 0.4, float("nan"), 0.5, 0.6):
+        trainer.callback_metrics["val/miou"] = torch.tensor(score)
+        keeper.on_validation_end(trainer, None)
+    assert trainer.saved == ["best.ckpt", "best.ckpt"]
+    assert keeper.best == pytest.approx(0.6)
+
+
+def test_resumed_run_remembers_the_best_score(tmp_path):
+    old, new, trainer = KeepBestAndLast(tmp_path), KeepBestAndLast(tmp_path), FakeTrainer()
+    trainer.callback_metrics["val/miou"] = torch.tensor(0.7)
+    old.on_validation_end(trainer, None)
+    new.load_state_dict(old.state_dict())
+    trainer.callback_metrics["val/miou"] = torch.tensor(0.6)
+    new.on_validation_end(trainer, None)
+    assert trainer.saved == ["best.ckpt"]
+    assert new.scored_step == 5
+
+
+def test_only_a_stopped_run_saves_on_its_way_out(tmp_path):
+    keeper, trainer = KeepBestAndLast(tmp_path), FakeTrainer()
+    keeper.on_exception(trainer, None, TrainingError("nan"))
+    assert trainer.saved == []
+    keeper.on_exception(trainer, None, KeyboardInterrupt())
+    assert trainer.saved == ["last.ckpt"]

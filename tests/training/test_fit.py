@@ -1,0 +1,308 @@
+import errno
+import logging
+import os
+import re
+import signal
+from pathlib import Path
+
+import hrseg.building
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from hrseg.errors import ConfigError, DataError, TrainingError, WeightsError
+from hrseg.evaluation.validate import evaluate, evaluation_config
+from hrseg.training.dry_run import plan
+from hrseg.training.fit import fit
+from hrseg.training.interrupts import clear_errors
+from tests.small import small
+
+FINISHED = ("optim.ema_decay=0.9", "data.scenes=8", "data.batch_size=4")  # two images validate
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run of two epochs with a moving average."""
+    folder = tmp_path_factory.mktemp("runs")
+    return fit(small(folder, *FINISHED))
+
+
+def last(folder):
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+def same_weights(one, other):
+    return all(
+        torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"]
+    )
+
+
+def stop_at(monkeypatch, step, number, moment="on_train_batch_end"):
+    """Send this process a signal after a number of steps, at a moment that Lightning names."""
+
+    def stop(self, trainer, *args):
+        if trainer.global_step == step:
+            os.kill(os.getpid(), number)
+
+    Stop = type("Stop", (pl.Callback,), {moment: stop})
+    original = hrseg.training.build.build_callbacks
+    monkeypatch.setattr(hrseg.training.build, "build_callbacks", lambda *a: [*original(*a), Stop()])
+
+
+def test_run_folder_is_complete(finished):
+    names = {path.name for path in finished.run_dir.iterdir()}
+    assert names == {
+        *("config.yaml", "versions.json", "metrics.csv", "per_class.txt"),
+        *("best.ckpt", "last.ckpt", "previous.ckpt"),
+    }
+    assert finished.table.startswith("class")
+    assert 0 < finished.best_score < 1
+    assert f"mIoU {100 * finished.best_score:.2f}" in finished.table
+
+
+def test_checkpoint_is_plain_and_complete(finished):
+    card = last(finished.run_dir)["hrseg"]
+    assert card["config"]["model"]["backbone"] == "hrnet_w18_small_v1"
+    assert card["labels"]["name"] == "synthetic"
+
+
+def test_second_run_of_a_name_gets_a_folder_of_its_own(finished, tmp_path):
+    again = fit(small(finished.run_dir.parent, *FINISHED))
+    assert again.run_dir.name == "small-2"
+    assert same_weights(last(finished.run_dir), last(again.run_dir))  # the seed decides
+
+
+@pytest.mark.parametrize(
+    ("step", "moment"),
+    [
+        (1, "on_train_batch_end"),
+        (1, "on_train_batch_start"),  # the last batch of the epoch has been fetched, not learned
+        (2, "on_train_batch_end"),
+        (2, "on_validation_batch_end"),
+        (3, "on_train_batch_end"),
+    ],
+)
+def test_stopped_and_resumed_run_ends_like_an_unbroken_one(
+    finished, tmp_path, monkeypatch, step, moment
+):
+    config = small(tmp_path, *FINISHED)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, signal.SIGINT, moment)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+    assert last(tmp_path / "small")["global_step"] == step
+    resumed = fit(config, resume="last")
+    assert resumed.run_dir == tmp_path / "small"
+    assert same_weights(last(finished.run_dir), last(resumed.run_dir))
+    assert resumed.best_score == finished.best_score
+    metrics = [(f / "metrics.csv").read_text() for f in (finished.run_dir, resumed.run_dir)]
+    scores = [[line.split(",")[6:] for line in text.splitlines()] for text in metrics]
+    assert scores[0] == scores[1]
+
+
+def test_stopped_run_says_how_to_go_on(tmp_path, monkeypatch, caplog):
+    stop_at(monkeypatch, 1, signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small(tmp_path))
+    assert "Stopped at step 1" in caplog.text
+    assert "--resume last" in caplog.text
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_terminated_run_saves_too(tmp_path, monkeypatch):
+    stop_at(monkeypatch, 2, signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        fit(small(tmp_path))
+    assert stop.value.code == 143
+    assert last(tmp_path / "small")["global_step"] == 2
+
+
+def test_finished_run_resumed_does_nothing(finished):
+    before = last(finished.run_dir)
+    again = fit(small(finished.run_dir.parent, *FINISHED), resume=str(finished.run_dir))
+    assert again.best_score == pytest.approx(finished.best_score)
+    assert same_weights(before, last(finished.run_dir))
+
+
+def test_longer_run_goes_on_and_names_what_changed(tmp_path, caplog):
+    fit(small(tmp_path, "trainer.max_epochs=1"))
+    fit(small(tmp_path, "trainer.max_epochs=2"), resume="last")
+    assert "trainer.max_epochs 1 → 2" in caplog.text
+    assert last(tmp_path / "small")["global_step"] == 4
+
+
+def test_other_network_is_not_resumed(finished):
+    config = small(finished.run_dir.parent, *FINISHED, "model.backbone=hrnet_w18_small_v2")
+    with pytest.raises(ConfigError, match=r"another network .*\(model.backbone differs\)"):
+        fit(config, resume=str(finished.run_dir))
+
+
+def test_corrupt_checkpoint_is_not_resumed(tmp_path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "last.ckpt").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(WeightsError, match="not a readable checkpoint"):
+        fit(small(tmp_path), resume="last")
+
+
+def test_damaged_last_checkpoint_gives_way_to_the_one_before(
+    finished, tmp_path, monkeypatch, caplog
+):
+    config = small(tmp_path, *FINISHED)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+    path = tmp_path / "small" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-1000])
+    resumed = fit(config, resume="last")
+    assert "Going on from" in caplog.text
+    assert "previous.ckpt" in caplog.text
+    assert same_weights(last(finished.run_dir), last(resumed.run_dir))
+
+
+def test_checkpoints_inside_an_epoch(tmp_path):
+    fit(small(tmp_path, "trainer.save_every_steps=3"))
+    before = torch.load(tmp_path / "small" / "previous.ckpt", weights_only=True)
+    assert before["global_step"] == 3
+    assert last(tmp_path / "small")["global_step"] == 4
+
+
+def test_same_seed_same_digest(tmp_path):
+    words = ("trainer.deterministic=true", "trainer.max_epochs=1")
+    digests = [fit(small(tmp_path, *words, f"run.seed={seed}")).digest for seed in (3, 3, 4)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_steps_end_a_run_and_the_last_weights_are_scored(tmp_path):
+    words = ("trainer.max_epochs=null", "trainer.max_steps=3", "trainer.val_every_epochs=5")
+    result = fit(small(tmp_path, *words))
+    assert last(result.run_dir)["global_step"] == 3
+    assert result.best_score > 0
+    assert (result.run_dir / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, caplog, step):
+    words = ("trainer.max_epochs=null", "trainer.max_steps=5", "trainer.val_every_epochs=1")
+    unbroken = fit(small(tmp_path / "a", *words))
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            fit(small(tmp_path / "b", *words))
+    resumed = fit(small(tmp_path / "b", *words), resume="last")
+    assert last(resumed.run_dir)["global_step"] == 5
+    assert same_weights(last(unbroken.run_dir), last(resumed.run_dir))
+    assert resumed.best_score == unbroken.best_score
+    assert "nothing is left to train" not in caplog.text
+    assert fit(small(tmp_path / "b", *words), resume="last").best_score == unbroken.best_score
+    assert "nothing is left to train. To train on, raise trainer.max_steps above 5." in caplog.text
+    assert last(resumed.run_dir)["global_step"] == 5
+
+
+def test_evaluate_repeats_the_score_of_the_run(finished):
+    result = evaluate(str(finished.run_dir / "best.ckpt"))
+    assert result.metrics["miou"] == pytest.approx(finished.best_score, abs=1e-7)
+    assert result.text.startswith(finished.table)
+    assert re.search(r"\nAll in per cent, over \d+ images of the split 'val'$", result.text)
+
+
+def test_evaluation_config_forgets_the_devices_of_the_training(tmp_path, finished):
+    path = tmp_path / "far.ckpt"
+    content = torch.load(finished.run_dir / "best.ckpt", weights_only=True)
+    content["hrseg"]["config"]["trainer"].update(devices=64, strategy="ddp")
+    torch.save(content, path)
+    config = evaluation_config(str(path), ["evaluation.overlap=0.25"])
+    assert (config.trainer.devices, config.trainer.strategy) == ("auto", "auto")
+    assert config.evaluation.overlap == 0.25
+    assert config.data.scene_size == (32, 64)
+
+
+def test_model_and_data_with_other_classes(finished, tmp_path):
+    with pytest.raises(ConfigError, match=r"knows .* classes .*, the data have 11"):
+        evaluate(str(finished.run_dir / "best.ckpt"), overrides=["data.labels=camvid"])
+
+
+def test_a_class_by_another_name_is_named(finished, tmp_path):
+    rows = (Path(hrseg.__file__).parent / "labels/builtin/synthetic.csv").read_text(
+        encoding="utf-8"
+    )
+    table = tmp_path / "mine.csv"
+    table.write_text(rows.replace("road", "street", 1), encoding="utf-8")
+    expected = r"classes differently: 'road' there is 'street' here\. If it is the same class"
+    with pytest.raises(ConfigError, match=expected):
+        evaluate(str(finished.run_dir / "best.ckpt"), overrides=[f"data.labels={table}"])
+
+
+def test_test_writes_predictions(finished, tmp_path):
+    evaluate(str(finished.run_dir / "best.ckpt"), "test", out=tmp_path / "out")
+    assert (tmp_path / "out" / "test" / "scene_00000.png").is_file()
+
+
+def test_plan_counts_without_writing(tmp_path):
+    config = small(tmp_path, "trainer.accumulate=2", "model.weights=gone.ckpt")
+    planned = plan(config)
+    assert planned.steps == (1, 2)
+    assert planned.shapes == {"image": (2, 3, 32, 64), "mask": (2, 32, 64)}
+    assert planned.cost.multiply_adds > 0
+    assert "1,5" in planned.text()
+    assert "about" in planned.text()
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_meets_the_mistakes_of_fit(tmp_path):
+    for word in (
+        "trainer.loggers=[cvs]",
+        "trainer.options={profilr: simple}",
+        "model.backbone=hrnet_w19",
+    ):
+        with pytest.raises(ConfigError, match="Did you mean"):
+            plan(small(tmp_path, word))
+
+
+def test_error_of_a_loader_process_is_one_sentence(tmp_path):
+    text = (
+        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "x.py"\nhrseg.errors.DataError: a.png has another size. Mend it.\n'
+    )
+    with pytest.raises(DataError) as caught, clear_errors():
+        raise DataError(text)
+    assert str(caught.value) == "a.png has another size. Mend it."
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "Make data.batch_size smaller"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers=0"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."), "resume last"),
+    ],
+)
+def test_exhausted_machine_gives_advice(error, message):
+    with pytest.raises(TrainingError, match=message), clear_errors():
+        raise error
+
+
+def test_bugs_keep_their_traceback():
+    with pytest.raises(RuntimeError, match="a bug"), clear_errors():
+        raise RuntimeError("a bug")
+
+
+def test_progress_of_a_run_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "hrseg")
+    fit(small(tmp_path, "trainer.max_epochs=1"))
+    assert f"training in {tmp_path / 'small'}" in caplog.text
+    assert "epoch 1/1" in caplog.text
+
+
+def test_a_recipe_brings_data_and_options_and_the_model_its_mean(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "data: {layout: synthetic, scene_size: [64, 64]}\ntrainer: {max_epochs: 3}\n"
+        "evaluation: {protocol: tta, precision: fp32}\n"
+    )
+    config = evaluation_config(None, ["data.scenes=8"], str(tmp_path / "mine.yaml"))
+    assert (config.data.layout, config.data.scenes) == ("synthetic", 8)
+    assert config.evaluation.protocol == "tta"
+    assert config.data.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert evaluation_config(None).data.layout == "camvid"
