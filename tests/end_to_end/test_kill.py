@@ -12,8 +12,8 @@ SCRIPT = """
 import os, random, signal, sys, warnings
 from pathlib import Path
 import lightning.pytorch as pl
-import hrseg.building, hrseg.checkpoints
-from hrseg.train import fit
+import hrseg.training.build, hrseg.training.checkpoints
+from hrseg.training.fit import fit
 from tests.small import small
 
 warnings.simplefilter("ignore")

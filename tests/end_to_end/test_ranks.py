@@ -17,7 +17,7 @@ import os, sys
 from pathlib import Path
 from hrseg.cli import main
 from tests.small import WORDS
-import hrseg.task
+import hrseg.training.task
 
 Path(f"pid{os.environ.get('LOCAL_RANK', 0)}").write_text(str(os.getpid()))
 learn = hrseg.training.task.SegmentationTask.training_step

@@ -13,7 +13,7 @@ from hrseg.evaluation.page import error_map
 from hrseg.evaluation.report import evaluate_model, write_report
 from hrseg.imaging import read_image
 from hrseg.metrics.statistics import Rulers, measure, read_evidence
-from tests.evaluation.test_evidence import evidence
+from tests.metrics.test_statistics import evidence
 
 
 def exhibit(name="<a>", score=0.5):

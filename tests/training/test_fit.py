@@ -5,7 +5,7 @@ import re
 import signal
 from pathlib import Path
 
-import hrseg.building
+import hrseg.training.build
 import lightning.pytorch as pl
 import pytest
 import torch

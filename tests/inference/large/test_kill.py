@@ -13,7 +13,7 @@ from hrseg.inference.large import segment_huge
 from hrseg.inference.large.journal import Spool
 
 from .files import BUILT_FOR, picture, tiny
-from .test_work import write
+from .test_segment import write
 
 pytest.importorskip("tifffile")
 KINDS = ("mask", "confidence", "overlay")

@@ -21,7 +21,7 @@ from hrseg.models import create_model
 from hrseg.training.task import SegmentationTask
 
 from .files import BUILT_FOR, Tiny, picture, tiny
-from .test_work import write
+from .test_segment import write
 
 pytest.importorskip("tifffile")
 

@@ -15,7 +15,7 @@ from hrseg.inference.window_grid import WINDOW_PIXELS
 from tools.bench_large import borders
 
 from .files import BUILT_FOR
-from .test_work import read, write
+from .test_segment import read, write
 
 STREET = Path(__file__).parents[3] / "docs/images/street.jpg"
 
