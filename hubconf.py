@@ -30,7 +30,7 @@ def hrseg_network(
 
 
 def hrseg_pretrained(model: str | None = None) -> Any:
-    """Open a trained network in evaluation mode: normalised images (N, 3, H, W) in, logits (N, K, H, W) out.
+    """Open a trained network in evaluation mode: normalized images (N, 3, H, W) in, logits (N, K, H, W) out.
 
     Args:
         model: A checkpoint, a release, a tag, hf:org/name, or None for the model that ships.
@@ -41,7 +41,7 @@ def hrseg_pretrained(model: str | None = None) -> Any:
 
 
 def hrseg_predictor(model: str | None = None, **options: Any) -> Any:
-    """Open a trained model with its classes and normalisation: an image in, a Prediction out.
+    """Open a trained model with its classes and normalization: an image in, a Prediction out.
 
     Args:
         model: As for hrseg_pretrained.

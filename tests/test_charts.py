@@ -76,7 +76,7 @@ def test_confusions_of_any_number_of_classes_are_drawn(classes):
     assert near(picture, (240, 140, 70), 20) == 0
 
 
-def test_an_error_is_orange_and_an_absent_class_grey():
+def test_an_error_is_orange_and_an_absent_class_gray():
     picture = confusion(np.array([[5, 5, 0], [0, 9, 0], [0, 0, 0]]), ["a", "b", "c"])
     reds = picture[..., 0].astype(int) - picture[..., 2]
     assert (reds > 60).sum() > 1000

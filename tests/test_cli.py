@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import pty
@@ -36,8 +37,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Any) -> None:
-    """Put functions in the place of a library module, so that only the words are tested."""
-    monkeypatch.setitem(sys.modules, f"hrseg.{module}", SimpleNamespace(**functions))
+    """Put functions in the place of a module's own, so that only the command line is tested."""
+    real = importlib.import_module(f"hrseg.{module}")
+    for name, function in functions.items():
+        monkeypatch.setattr(real, name, function)
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +143,7 @@ def test_key_value_words_stand_anywhere(
         seen.update(config=config, **options)
         return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"))
 
-    fake(monkeypatch, "train", fit=fit)
+    fake(monkeypatch, "training.fit", fit=fit)
     assert main(["fit", *words, "--resume", "last"]) == OK
     assert seen["config"] == load_config("demo", ["data.batch_size=2", "optim.lr=0.5"])
     assert seen["resume"] == "last"
@@ -160,7 +163,7 @@ def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.Monke
     result = SimpleNamespace(text="")
     fake(
         monkeypatch,
-        "train.evaluation",
+        "evaluation.validate",
         evaluate=lambda *words: seen.append(words) or result,
         evaluation_config=None,
     )
@@ -174,7 +177,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = SimpleNamespace(text=lambda: "3 steps")
-    fake(monkeypatch, "train.planning", plan=lambda config: plan)
+    fake(monkeypatch, "training.dry_run", plan=lambda config: plan)
     assert main(["fit", "--config", "demo", "--dry-run"]) == OK
     assert capsys.readouterr().out == "3 steps\n"
 
@@ -228,7 +231,7 @@ def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> d
     fake(monkeypatch, "inference.sources", open_sources=open_sources, Every=None)
     fake(
         monkeypatch,
-        "runtime",
+        "inference.predict_files",
         open_predictor=open_predictor,
         predict_files=lambda *words, **options: iter(results),
     )
@@ -332,7 +335,7 @@ def fake_reproduce(monkeypatch: pytest.MonkeyPatch, missing: str | None, close: 
     )
     fake(
         monkeypatch,
-        "reproduce",
+        "evaluation.published",
         plan_reproduction=lambda *words, **options: seen.append((words, options)) or plan,
         reproduce=lambda plan: seen.append("ran") or outcome,
     )
@@ -407,13 +410,13 @@ def test_interrupt_is_130(
     def plan(config: Any) -> None:
         raise KeyboardInterrupt
 
-    fake(monkeypatch, "train.planning", plan=plan)
+    fake(monkeypatch, "training.dry_run", plan=plan)
     assert main(["fit", "-c", "demo", "--dry-run"]) == INTERRUPTED
     assert capsys.readouterr().err == "hrseg: interrupted\n"
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, "train.planning", plan=lambda config: 1 / 0)
+    fake(monkeypatch, "training.dry_run", plan=lambda config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["fit", "-c", "demo", "--dry-run"])
 

@@ -108,8 +108,8 @@ def test_config_is_frozen_and_survives_the_round_trip(here: Path) -> None:
 def test_words_change_a_config_from_a_checkpoint(here: Path) -> None:
     values = config_to_dict(load_config("run.yaml"))
     assert config_from_dict(values, ["data.flip=0"]).data.flip == 0
-    values["data"]["colour"] = 1
-    with pytest.raises(ConfigError, match=r"best\.ckpt: data\.colour is not an option"):
+    values["data"]["color"] = 1
+    with pytest.raises(ConfigError, match=r"best\.ckpt: data\.color is not an option"):
         config_from_dict(values, source="best.ckpt")
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hrseg.errors import DataError
 from hrseg.imaging import (
-    denormalise,
+    denormalize,
     image_size,
     load_image,
     read_image,
@@ -47,10 +47,10 @@ def test_a_red_square_stays_red_and_a_wide_image_stays_wide(tmp_path, mode):
     assert (pixels == RED).all()
 
 
-@pytest.mark.parametrize(("mode", "value", "grey"), [("1", 1, 255), ("L", 90, 90)])
-def test_grey_kinds_become_rgb(tmp_path, mode, value, grey):
+@pytest.mark.parametrize(("mode", "value", "gray"), [("1", 1, 255), ("L", 90, 90)])
+def test_gray_kinds_become_rgb(tmp_path, mode, value, gray):
     path = saved(tmp_path, Image.new(mode, (3, 5), value), "a.tif")
-    assert (read_image(path) == grey).all()
+    assert (read_image(path) == gray).all()
 
 
 def test_sixteen_bits_are_scaled_by_257(tmp_path):
@@ -66,8 +66,8 @@ def test_sixteen_bits_are_scaled_by_257(tmp_path):
 def test_transparency_is_laid_on_white(tmp_path):
     image = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     assert (read_image(saved(tmp_path, image)) == 255).all()
-    grey = Image.new("LA", (2, 1), (0, 255))
-    assert (read_image(saved(tmp_path, grey)) == 0).all()
+    gray = Image.new("LA", (2, 1), (0, 255))
+    assert (read_image(saved(tmp_path, gray)) == 0).all()
 
 
 def test_exif_rotation_is_applied(tmp_path):
@@ -117,13 +117,13 @@ def test_size_is_height_then_width(tmp_path):
     assert image_size(saved(tmp_path, Image.new("L", (4, 2)))) == (2, 4)
 
 
-def test_to_tensor_equals_the_formula_and_denormalise_undoes_it():
+def test_to_tensor_equals_the_formula_and_denormalize_undoes_it():
     image = np.random.RandomState(0).randint(0, 256, (5, 7, 3), dtype=np.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     tensor = to_tensor(image, mean, std)
     expected = (image / 255 - np.array(mean)) / np.array(std)
     assert torch.allclose(tensor.permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-6)
-    assert (denormalise(tensor, mean, std) == image).all()
+    assert (denormalize(tensor, mean, std) == image).all()
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_crumbs(tmp_path, monkeypatch):

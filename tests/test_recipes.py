@@ -289,7 +289,7 @@ def test_the_page_of_recipes_is_current() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_published_weights_are_in_the_catalogue_and_of_the_recipes_kind(name: str) -> None:
+def test_published_weights_are_in_the_catalog_and_of_the_recipes_kind(name: str) -> None:
     config = load_config(name)
     tag = config.published.weights
     row = next((row for row in rows() if row.tag == tag), None)

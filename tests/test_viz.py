@@ -6,7 +6,7 @@ from hrseg.errors import DataError
 from hrseg.labels import Label, LabelSet, load_labels
 from hrseg.viz import (
     class_shares,
-    colourise,
+    colorize,
     feature_grid,
     grid,
     heat,
@@ -25,15 +25,15 @@ def scene(height: int, width: int, classes: int = 11) -> tuple[np.ndarray, np.nd
     return image, RNG.integers(0, classes, (height, width)).astype(np.uint8)
 
 
-def test_colours_are_the_palettes_and_unknown_ids_are_black():
+def test_colors_are_the_palettes_and_unknown_ids_are_black():
     mask = np.array([[0, 10], [255, 11]])
-    painted = colourise(mask, LABELS.palette)
+    painted = colorize(mask, LABELS.palette)
     assert painted[0].tolist() == LABELS.palette[[0, 10]].tolist()
     assert (painted[1] == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_overlay_mixes_image_and_colour_by_hand(dtype):
+def test_overlay_mixes_image_and_color_by_hand(dtype):
     image = np.full((600, 3, 3), 100, np.uint8)
     mixed = overlay(image, np.full((600, 3), 3, dtype), LABELS, alpha=0.5, legend=False)
     assert mixed[0, 0].tolist() == [(100 + c) // 2 for c in LABELS.palette[3]]

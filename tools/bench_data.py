@@ -5,8 +5,8 @@
 Street scenes of 1024x2048 are written as Cityscapes writes its own, PNG image and PNG mask. Each pipeline is a
 process with one thread. They take turns, block by block, over the same files; a block's time is the processor
 time of its samples, so that what else runs on the machine weighs little. Every ratio is taken between
-blocks of one round, and the median over the rounds is printed. hrseg counts its normalisation and its ids to
-trainIds; mmsegmentation normalises later, on the device, and got no ids to translate.
+blocks of one round, and the median over the rounds is printed. hrseg counts its normalization and its ids to
+trainIds; mmsegmentation normalizes later, on the device, and got no ids to translate.
 
 Source: mmsegmentation's steps are those of its configs/_base_/datasets/cityscapes.py.
 """
@@ -27,13 +27,13 @@ from typing import Any
 
 CROP = (512, 1024)
 SIZE = (1024, 2048)
-RECIPES = {"scale, crop, mirror": False, "the same, with colours and class share": True}
-"""Recipe → whether colours change, and crops with too much of one class are drawn again."""
+RECIPES = {"scale, crop, mirror": False, "the same, with colors and class share": True}
+"""Recipe → whether colors change, and crops with too much of one class are drawn again."""
 Sample = Callable[[Path, Path], Any]
 
 
-def ours(colours: bool, cache: str | None = None) -> Sample:
-    """Make hrseg's pipeline: what its loader processes do, to the normalised float32 tensor."""
+def ours(colors: bool, cache: str | None = None) -> Sample:
+    """Make hrseg's pipeline: what its loader processes do, to the normalized float32 tensor."""
     from hrseg.data.dataset import SegmentationDataset, read_pair
     from hrseg.data.layouts import Pair
     from hrseg.data.sampling import prepare_worker
@@ -48,7 +48,7 @@ def ours(colours: bool, cache: str | None = None) -> Sample:
         read = CachedReader(cache, 10)
     more: Any = {"photometric": 1.0, "photometric_rule": "mmseg", "max_class_share": 0.75}
     recipe = train_recipe(
-        crop=CROP, scale_min=0.5, scale_max=2.0, scale_step=0, **(more if colours else {})
+        crop=CROP, scale_min=0.5, scale_max=2.0, scale_step=0, **(more if colors else {})
     )
     labels = load_labels("cityscapes")
 
@@ -60,7 +60,7 @@ def ours(colours: bool, cache: str | None = None) -> Sample:
     return sample
 
 
-def plain(colours: bool) -> Sample:
+def plain(colors: bool) -> Sample:
     """Make the loop that people write: PIL for files, albumentations for the rest."""
     import albumentations as A
     import cv2
@@ -81,7 +81,7 @@ def plain(colours: bool) -> Sample:
             A.PadIfNeeded(*CROP, fill_mask=255),
             A.RandomCrop(*CROP),
             A.HorizontalFlip(p=0.5),
-            *([jitter] if colours else []),
+            *([jitter] if colors else []),
             A.Normalize(),
             ToTensorV2(),
         ]
@@ -96,8 +96,8 @@ def plain(colours: bool) -> Sample:
     return sample
 
 
-def mmseg(colours: bool) -> Sample:
-    """Make mmsegmentation's pipeline. Its normalisation happens later, on the device, and is not counted."""
+def mmseg(colors: bool) -> Sample:
+    """Make mmsegmentation's pipeline. Its normalization happens later, on the device, and is not counted."""
     import cv2
     import torch
     from mmcv.transforms import Compose
@@ -125,9 +125,9 @@ def mmseg(colours: bool) -> Sample:
             "ratio_range": (0.5, 2.0),
             "keep_ratio": True,
         },
-        {"type": "RandomCrop", "crop_size": CROP, "cat_max_ratio": 0.75 if colours else 1.0},
+        {"type": "RandomCrop", "crop_size": CROP, "cat_max_ratio": 0.75 if colors else 1.0},
         {"type": "RandomFlip", "prob": 0.5},
-        *([{"type": "PhotoMetricDistortion"}] if colours else []),
+        *([{"type": "PhotoMetricDistortion"}] if colors else []),
         {"type": "PackSegInputs"},
     ]
     compose = Compose([TRANSFORMS.build(step) for step in steps])
@@ -154,12 +154,12 @@ PIPELINES: dict[str, Callable[..., Sample]] = {
 }
 
 
-def serve(name: str, colours: bool, root: Path) -> None:
+def serve(name: str, colors: bool, root: Path) -> None:
     """Work on a block for each line on stdin, and answer with its processor seconds."""
     if "without" in name:
         sys.modules["pyspng"] = sys.modules["isal.isal_zlib"] = None  # type: ignore[assignment]
     more = {"cache": str(root / "cache")} if name.endswith("cache") else {}
-    sample = PIPELINES[name](colours, **more)
+    sample = PIPELINES[name](colors, **more)
     pairs = list(
         zip(*(sorted(root.glob(f"{kind}/**/*.png")) for kind in ("left*", "gt*")), strict=True)
     )
@@ -173,7 +173,7 @@ def serve(name: str, colours: bool, root: Path) -> None:
         print(json.dumps((time.process_time() - start) / len(pairs)), flush=True)
 
 
-def measure(root: Path, python: str | None, rounds: int, colours: bool) -> dict[str, list[float]]:
+def measure(root: Path, python: str | None, rounds: int, colors: bool) -> dict[str, list[float]]:
     """Let the pipelines take turns and return the seconds per sample of their blocks."""
     programs = {}
     here = Path(__file__).resolve()
@@ -192,7 +192,7 @@ def measure(root: Path, python: str | None, rounds: int, colours: bool) -> dict[
                     "--root",
                     str(root),
                     "--rounds",
-                    str(int(colours)),
+                    str(int(colors)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -257,10 +257,10 @@ def main() -> None:
             "| pipeline | ms a sample | samples a second and core | time over hrseg's | middle half |"
         )
         print("| --- | --: | --: | --: | --- |")
-        for title, colours in RECIPES.items():
+        for title, colors in RECIPES.items():
             print(f"| **{title}** |  |  |  |  |")
             print(
-                "\n".join(table(measure(Path(folder), args.python, args.rounds, colours))),
+                "\n".join(table(measure(Path(folder), args.python, args.rounds, colors))),
                 flush=True,
             )
 

@@ -6,7 +6,7 @@ CHECKOUT is HRNet/HRNet-Semantic-Segmentation, branch HRNet-OCR; PYTHON an inter
 mmengine and mmcv-lite. A peer that is not there has a row that says so. All get the same seeded weights and the same
 drawn street, each in a process of its own that only runs when it is its turn; before anything is timed, their
 answers are compared with those of plain torch in fp32. Every ratio is taken within a round, and the median over the
-rounds is printed with its 95 % interval. Torch starts from normalised images, exported files from pixels.
+rounds is printed with its 95 % interval. Torch starts from normalized images, exported files from pixels.
 """
 
 import argparse

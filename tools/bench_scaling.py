@@ -99,7 +99,7 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         network = _calmed(random_network("hrnet_w18_small_v1", classes=classes))
         scorer = Scorer(prepare(network, device), choose_protocol("whole"))
         model = TimedModel(
-            *(f"{classes} classes", "auto", device, _normalised),
+            *(f"{classes} classes", "auto", device, _normalized),
             functools.partial(_labelled, scorer),
             *(3, None, classes),
         )
@@ -113,11 +113,11 @@ def _calmed(network: Any) -> Any:
     """Scale the classifier until logits deviate by 3, as trained ones do: exponentials of far smaller ones are slow."""
     last = network.head.last_layer[-1]
     with torch.no_grad():
-        last.weight *= 3 / network.forward_coarse(_normalised(pictures((128, 128)))).std()
+        last.weight *= 3 / network.forward_coarse(_normalized(pictures((128, 128)))).std()
     return network
 
 
-def _normalised(images: np.ndarray) -> torch.Tensor:
+def _normalized(images: np.ndarray) -> torch.Tensor:
     return torch.stack([to_tensor(image) for image in images])
 
 

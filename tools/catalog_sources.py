@@ -1,4 +1,4 @@
-"""What the publishers wrote about their checkpoints, as rows of the catalogue: one reader per publisher.
+"""What the publishers wrote about their checkpoints, as rows of the catalog: one reader per publisher.
 
 Addresses, scores and class counts are read from their tables, metafiles and recipes, never typed; the few facts that
 no table states (how each family resizes and pads, the terms of the data) stand in the tables below.
@@ -95,7 +95,7 @@ def row(tag: str, data: str, head: str, classes: int, **more: Any) -> Row:
     """Fill in what follows from the tag and the data."""
     backbone = re.sub(r"_(ocr|c1|ssld)$", "", tag.split(".")[0])
     terms = DATA[re.sub(r"_\d+$", "", data)]
-    mean, std = more.pop("normalise", IMAGENET)
+    mean, std = more.pop("normalize", IMAGENET)
     values = {"padding": "symmetric", "sha256": "", "size": "", **more}
     return {
         "tag": tag,
@@ -196,7 +196,7 @@ def timm(checkout: Path) -> Iterator[Row]:
             config.num_classes,
             source="timm",
             resize="nearest",
-            normalise=tuple(" ".join(map(str, v)) for v in (config.mean, config.std)),
+            normalize=tuple(" ".join(map(str, v)) for v in (config.mean, config.std)),
             score=scores[size]["top1"],
             protocol=f"top-1, ImageNet val, {size}x{size}, central {config.crop_pct}"
             + "".join(others),
@@ -312,7 +312,7 @@ def paddle(checkout: Path) -> Iterator[Row]:
                 recipe["model"].get("num_classes") or CLASSES[data],
                 resize="bilinear",
                 padding="same",
-                normalise=HALF,
+                normalize=HALF,
                 score=score,
                 protocol=f"mIoU, {NAMES[data]} val, one scale{more}",
                 url=url,

@@ -162,13 +162,13 @@ def _pillow(path: Path) -> np.ndarray:
                 white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
                 return np.array(Image.alpha_composite(white, clear).convert("RGB"))
             if upright.mode.startswith("I"):
-                grey = _eight_bits(np.array(upright).clip(0, 65535), _significant(image))
-                return np.repeat(grey[..., None], 3, axis=2)
+                gray = _eight_bits(np.array(upright).clip(0, 65535), _significant(image))
+                return np.repeat(gray[..., None], 3, axis=2)
             return np.array(upright.convert("RGB"))
 
 
 def _significant(image: Image.Image) -> int:
-    """Return the bits of 16-bit grey that count."""
+    """Return the bits of 16-bit gray that count."""
     sizes = getattr(image, "tag_v2", {}).get(258, (16,))
     return sizes[0] if 8 < sizes[0] < 16 else 16
 

@@ -32,7 +32,7 @@ SOURCES = {
 
 
 def main() -> None:
-    """Write the catalogue."""
+    """Write the catalog."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for name, reader in SOURCES.items():
         parser.add_argument(

@@ -70,7 +70,7 @@ class Peer(NamedTuple):
 
 
 def images(job: Job) -> torch.Tensor:
-    """Return the normalised images on the device. Shape: → (N, 3, H, W)."""
+    """Return the normalized images on the device. Shape: → (N, 3, H, W)."""
     pixels = torch.from_numpy(np.load(Path(job.folder) / "images.npy")).permute(0, 3, 1, 2)
     mean, std = (torch.tensor(values)[None, :, None, None] for values in (MEAN, STD))
     return ((pixels.float() / 255 - mean) / std).contiguous().to(job.device)

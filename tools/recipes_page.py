@@ -12,12 +12,12 @@ from hrseg.labels import load_labels
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 SOURCES = {
     "official": "The yaml files of HRNet-Semantic-Segmentation, all of its branches, number by number. They share SGD "
-    "with momentum 0.9 and decay on everything, a poly schedule without warm-up, ImageNet weights, flips and no colour "
+    "with momentum 0.9 and decay on everything, a poly schedule without warm-up, ImageNet weights, flips and no color "
     "changes. `_ohem` mines hard pixels, `_ocr` adds object-contextual representations, `_ssld` starts from distilled "
     "ImageNet weights, `_trainval` is for the test server. The source's `_paddle` files for other data differ from "
     "the plain ones in the start alone: `model.weights=hrnet_w48_ssld.paddle_in1k`.",
     "mmsegmentation": "The HRNet configs of mmsegmentation 1.2.2: schedules in steps, rates that end at 1e-4, scales "
-    "drawn from a range, crops that no class may fill, colour changes, and a loss averaged over ignored pixels as "
+    "drawn from a range, crops that no class may fill, color changes, and a loss averaged over ignored pixels as "
     "well. `model.backbone=hrnet_w18` and `model.backbone=hrnet_w18_small_v2` make their hr18 and hr18s; the header of "
     "each file has the scores of all three.",
     "ours": "Recipes of hrseg itself.",

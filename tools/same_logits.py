@@ -141,7 +141,7 @@ def _compare(case: Case, folder: Path, about: Any, logits: Any) -> tuple[str, fl
     for file in about["files"][case.model]:
         foreign = read_foreign([folder / part for part in file.split("+")], resize=case.policy)
         if first is not None and not _equal(first.state, foreign.state):
-            raise SystemExit(f"{folder / file} holds other tensors than its neighbours.")
+            raise SystemExit(f"{folder / file} holds other tensors than its neighbors.")
         first = first or foreign
     if first is None:
         raise SystemExit(f"{case.key} has no file.")

@@ -112,7 +112,7 @@ class _Classes:
 
 
 def plain(job: Job, batches: Batches) -> None:
-    """Train hrseg's network as a tutorial would: torch's own layers, loss and optimiser with their defaults."""
+    """Train hrseg's network as a tutorial would: torch's own layers, loss and optimizer with their defaults."""
     import torch
     import torch.nn.functional as F
 

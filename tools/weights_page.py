@@ -1,4 +1,4 @@
-"""Write docs/weights.md from the catalogue: python -m tools.weights_page."""
+"""Write docs/weights.md from the catalog: python -m tools.weights_page."""
 
 from itertools import groupby
 from pathlib import Path

@@ -192,19 +192,19 @@ def open_timed(choice: Choice, settings: Settings = Settings()) -> TimedModel:
 def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
     """Make a predictor something to time; an exported file is called as other programs call it: pixels in."""
 
-    def normalised(images: np.ndarray) -> torch.Tensor:
+    def normalized(images: np.ndarray) -> torch.Tensor:
         statistics = (predictor.mean, predictor.std, predictor.value_range)
         return torch.stack([to_tensor(one, *statistics) for one in images]).to(predictor.device)
 
     network: Any = predictor.network
     precision, device = predictor.precision, predictor.device
     ends: dict[str, tuple[Any, Any]]
-    ends = {"labels": (list, predictor.batch), "logits": (normalised, predictor.scorer)}
+    ends = {"labels": (list, predictor.batch), "logits": (normalized, predictor.scorer)}
     if isinstance(network, ExportedNetwork):
         ends = dict.fromkeys(("labels", *network.outputs), (np.asarray, network.runner))
         precision, device, network = network.precision, torch.device("cpu"), _inside(network.spec)
     elif coarse := getattr(predictor.logits_fn, "coarse", None):
-        ends["head"] = (normalised, coarse)
+        ends["head"] = (normalized, coarse)
     if until not in results.UNTIL or until not in ends:
         offered = " or ".join(end for end in results.UNTIL if end in ends)
         raise ConfigError(

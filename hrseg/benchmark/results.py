@@ -19,8 +19,8 @@ from hrseg.errors import ConfigError, columns, seconds_text, three_digits
 
 UNTIL = {
     "labels": "uint8 images in, label maps out: what predict does for masks and overlays, but the files",
-    "logits": "normalised images in, float32 logits at image size out",
-    "head": "normalised images in, logits at the head's own resolution out: network and head alone",
+    "logits": "normalized images in, float32 logits at image size out",
+    "head": "normalized images in, logits at the head's own resolution out: network and head alone",
 }
 """Where the timed work ends → what that is."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}

@@ -171,7 +171,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _tags() -> list[str]:
-    """Read the tags alone; the catalogue's own reader would bring torch."""
+    """Read the tags alone; the catalog's own reader would bring torch."""
     text = (resources.files("hrseg") / "weights" / "catalog.csv").read_text(encoding="utf-8")
     return [row["tag"] for row in csv.DictReader(text.splitlines())]
 

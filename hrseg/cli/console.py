@@ -33,7 +33,7 @@ _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 """Where torchrun, SLURM and Lightning say which process this is."""
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print to stderr as one wrapped paragraph, colored on a terminal."""
     text = printable(text, lines=True)
     if sys.stderr.isatty():

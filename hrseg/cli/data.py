@@ -44,7 +44,7 @@ def _add_check(nouns: Any) -> None:
     verb = add_verb(nouns, "check", _data_check)
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of the dataset")
     verb.add_argument("--labels", metavar="TABLE", help="hold the masks against this class table")
-    text = "what it is, where it is not recognised: cityscapes, ade20k, ..., folder"
+    text = "what it is, where it is not recognized: cityscapes, ade20k, ..., folder"
     verb.add_argument("--layout", metavar="NAME", help=text)
     add_pattern(verb)
     text = "class of images without a mask, such as background; they are left out otherwise"
@@ -66,7 +66,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
     """Look at a dataset, say what is wrong, and suggest a recipe.
 
     Any tree is welcome: a known dataset, or images and masks in folders of the usual names, with
-    splits or without, masks of ids, of colours, of 0 and 255. Nothing in it is changed. The exit
+    splits or without, masks of ids, of colors, of 0 and 255. Nothing in it is changed. The exit
     status is 2 if something was found that would stop a training. Names that differ by a constant, and
     lists of images and masks, are found out; --masks says where else a mask lies.
 
@@ -160,7 +160,7 @@ def add_data_convert(nouns: Any) -> None:
     verb.add_argument(
         "--labels", metavar="TABLE", help="its class table (the one that belongs to it)"
     )
-    verb.add_argument("--layout", metavar="NAME", help="how it lies, where it is not recognised")
+    verb.add_argument("--layout", metavar="NAME", help="how it lies, where it is not recognized")
     verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
     verb = add_verb(nouns, "browse", _data_browse)
@@ -182,12 +182,12 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("source", type=Path, metavar="SOURCE", help=text)
     text = "the folder to make; with --to the file"
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help=text)
-    text = f"what SOURCE is, where it is not recognised: {', '.join(_TOOLS)}"
+    text = f"what SOURCE is, where it is not recognized: {', '.join(_TOOLS)}"
     verb.add_argument("--from", dest="tool", choices=_TOOLS, metavar="TOOL", help=text)
     text = f"the other way, for correction by hand: {', '.join(_FORMATS)}"
     verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")
-    text = "what the masks' colours or numbers mean: a table's name, .csv, .yaml, or text"
+    text = "what the masks' colors or numbers mean: a table's name, .csv, .yaml, or text"
     verb.add_argument("--classes", metavar="TABLE", help=text)
     text = "our classes and their ids, such as the labels.yaml of another conversion"
     verb.add_argument("--labels", metavar="TABLE", help=text)

@@ -53,7 +53,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
       hrseg evaluate report/ledger.npz --out again --bins 10
     """
     from hrseg.evaluation.report import evaluate_model
-    from hrseg.metrics.statistics import Rulers
+    from hrseg.metrics.statistics import EvaluationSettings
 
     given: dict[str, Any] = {"ratio": arguments.ratio, "bins": arguments.bins}
     given |= {"distances": tuple(arguments.pixels)} if arguments.pixels else {}
@@ -64,7 +64,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.split,
         arguments.overrides,
         recipe=arguments.config,
-        rulers=Rulers(**given),
+        rulers=EvaluationSettings(**given),
         worst=arguments.worst,
     )
     return OK if report is None else say(report.text())

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
 from hrseg.cli.args import LOOK, Parser, add_verb
-from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, complain, say
+from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, say
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
 VERBS = (
@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as done:  # argparse has printed a help page
         return int(done.code or 0)
     except HrsegError as error:
-        complain(str(error))
+        print_error(str(error))
         return YOURS
     except KeyboardInterrupt:
-        complain("interrupted")
+        print_error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # head or less has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import add_bits, add_model, add_size, add_verb, positive
-from hrseg.cli.console import OK, OURS, complain, show
+from hrseg.cli.console import OK, OURS, print_error, show
 from hrseg.errors import ConfigError, printable
 
 KINDS = (
@@ -82,7 +82,7 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--save", nargs="+", choices=(*KINDS, "video"), metavar="KIND", help=text)
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
-    text = "side of a pixel on the ground in metres, for areas (what the image says)"
+    text = "side of a pixel on the ground in meters, for areas (what the image says)"
     group.add_argument("--pixel-size", type=float, metavar="M", help=text)
     text = "how far outlines may be simplified, in pixels (0)"
     group.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
@@ -200,9 +200,9 @@ def _predict(arguments: argparse.Namespace) -> int:
             show(result.line())
         if result.error is not None:
             broken += 1
-            complain(printable(result.error))
+            print_error(printable(result.error))
     if job.summary:
-        complain(job.summary)
+        print_error(job.summary)
     if broken and count > 1:
-        complain(f"{broken} of {count} images failed; the others are in {arguments.out}")
+        print_error(f"{broken} of {count} images failed; the others are in {arguments.out}")
     return OURS if broken else OK

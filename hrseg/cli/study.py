@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hrseg.cli.args import WORDS, add_verb, add_words
-from hrseg.cli.console import OK, OURS, complain, say
+from hrseg.cli.console import OK, OURS, print_error, say
 from hrseg.errors import ConfigError
 
 
@@ -53,7 +53,7 @@ def _study(arguments: argparse.Namespace) -> int:
     table = train_study(plan)
     say(table.text())
     if table.failures:
-        complain(
+        print_error(
             f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again"
         )
     return OURS if table.failures else OK

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_group, add_verb
-from hrseg.cli.console import BOLD, DIM, OK, OURS, complain, say, styled
+from hrseg.cli.console import BOLD, DIM, OK, OURS, print_error, say, styled
 
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
@@ -83,7 +83,9 @@ def _list(arguments: argparse.Namespace) -> int:
     if not found:
         words = " ".join(arguments.filters)
         place = " on this machine" if arguments.here else ""
-        complain(f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list")
+        print_error(
+            f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list"
+        )
         return OK
     return say(_table(found))
 
@@ -258,7 +260,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     targets = [known(target) for target in arguments.targets] or here()
     if not targets:
-        complain(
+        print_error(
             "Nothing is in the cache. To fetch: hrseg weights pull TAG; to see tags: hrseg weights list"
         )
     wrong = 0
@@ -266,6 +268,6 @@ def _verify(arguments: argparse.Namespace) -> int:
         try:
             say("\n".join(f"ok  {line}" for line in verify(target)))
         except WeightsError as error:
-            complain(str(error))
+            print_error(str(error))
             wrong += 1
     return OURS if wrong else OK

@@ -137,6 +137,6 @@ def _check_bands(data: DataConfig) -> None:
     for name in ("photometric", "brightness_shift"):
         if getattr(data, name):
             raise ConfigError(
-                f"data.{name} is {getattr(data, name):g}, which changes colours of 8-bit RGB, and data.bands keeps "
+                f"data.{name} is {getattr(data, name):g}, which changes colors of 8-bit RGB, and data.bands keeps "
                 f"bands as they are stored. Set data.{name}=0."
             )

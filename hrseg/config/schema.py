@@ -100,7 +100,7 @@ class ModelConfig:
     )
     init: Literal["auto", "official", "kaiming"] = option(
         "auto",
-        "Random initialisation. official is normal with std 0.001, good under ImageNet weights; "
+        "Random initialization. official is normal with std 0.001, good under ImageNet weights; "
         "kaiming trains from scratch. auto picks by model.weights.",
     )
 
@@ -171,7 +171,7 @@ class DataConfig:
     )
     pad: Literal["black", "mean"] = option(
         "black",
-        "Colour right of and below an image smaller than the crop: black before normalisation, or "
+        "Color right of and below an image smaller than the crop: black before normalization, or "
         "data.mean, which is zero after it.",
     )
     flip: float = option(
@@ -311,9 +311,9 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How the weights move. Every schedule counts optimiser steps."""
+    """How the weights move. Every schedule counts optimizer steps."""
 
-    name: Literal["sgd", "adamw"] = option("sgd", "Optimiser.")
+    name: Literal["sgd", "adamw"] = option("sgd", "Optimizer.")
     lr: float = option(
         0.01, "Learning rate after the warm-up; scale it with the total batch.", above=0
     )
@@ -335,7 +335,7 @@ class OptimConfig:
         "first two steps share the base rate: 1.",
         low=0,
     )
-    warmup_steps: int = option(0, "Optimiser steps of linear warm-up.", low=0)
+    warmup_steps: int = option(0, "Optimizer steps of linear warm-up.", low=0)
     min_lr: float = option(0.0, "Learning rate at the end of the schedule.", low=0)
     ema_decay: float | None = option(
         None,
@@ -352,7 +352,7 @@ class TrainerConfig:
     max_epochs: int | None = option(
         None, "Passes over the training set. Set this or max_steps.", above=0
     )
-    max_steps: int | None = option(None, "Optimiser steps. Set this or max_epochs.", above=0)
+    max_steps: int | None = option(None, "Optimizer steps. Set this or max_epochs.", above=0)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = option("auto", "Kind of device.")
     devices: int | str = option("auto", "Number of devices on each node: a whole number, or auto.")
     num_nodes: int = option(1, "Number of machines.", above=0)
@@ -368,7 +368,7 @@ class TrainerConfig:
     sync_batchnorm: bool = option(
         True, "Batch norm statistics over all devices. Without effect on a single device."
     )
-    accumulate: int = option(1, "Batches per optimiser step.", above=0)
+    accumulate: int = option(1, "Batches per optimizer step.", above=0)
     clip_norm: float | None = option(None, "Largest gradient norm; null does not clip.", above=0)
     channels_last: bool = option(True, "Memory order that convolutions like, on CPU and GPU.")
     compile: bool = option(False, "torch.compile the network; worth it for long runs on a GPU.")
@@ -384,7 +384,7 @@ class TrainerConfig:
         "Stop after this many validations without a better mIoU; null never stops early.",
         above=0,
     )
-    log_every_steps: int = option(10, "Optimiser steps between two log lines.", above=0)
+    log_every_steps: int = option(10, "Optimizer steps between two log lines.", above=0)
     deterministic: bool = option(
         False,
         "Only algorithms that repeat to the bit; slower. The run ends with a hash of its weights, "
@@ -392,7 +392,7 @@ class TrainerConfig:
     )
     save_every_steps: int | None = option(
         None,
-        "Write last.ckpt also inside an epoch, after each this many optimiser steps. null writes it "
+        "Write last.ckpt also inside an epoch, after each this many optimizer steps. null writes it "
         "at the end of an epoch and when the run is stopped.",
         above=0,
     )
@@ -444,7 +444,7 @@ class EvaluationConfig:
     )
     overlap: float | None = option(
         None,
-        "Shared fraction of neighbouring windows. null takes the protocol's; without one, 0.25.",
+        "Shared fraction of neighboring windows. null takes the protocol's; without one, 0.25.",
         low=0,
         high=0.9,
     )

@@ -60,13 +60,13 @@ class Raster:
     Attributes:
         path: The file.
         ids: Id → class, for masks of one channel.
-        colours: 0xRRGGBB → class, for masks of colours, and for palettes that hold these colours.
+        colors: 0xRRGGBB → class, for masks of colors, and for palettes that hold these colors.
         table: Where the classes stand, for messages.
     """
 
     path: Path
     ids: Mapping[int, str]
-    colours: Mapping[int, str]
+    colors: Mapping[int, str]
     table: str
 
 
@@ -101,7 +101,7 @@ class Source:
     """Everything a reader found.
 
     Attributes:
-        classes: Class → its colour, where the tool has one, in the tool's order.
+        classes: Class → its color, where the tool has one, in the tool's order.
         records: The images.
         order: "file": later objects lie over earlier ones; "area": smaller ones over larger ones.
         background: What pixels of no object become unless somebody decides: a class, or ignored.

@@ -28,7 +28,7 @@ Found = dict[tuple[str, str], tuple[Path, list[tuple[str, Path]]]]
 """(split, name) → image, and class and file of each of its masks."""
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether images have several binary masks each, or masks lie in folders of classes."""
     found, alone = _find(path, None) if path.is_dir() else ({}, 0)
     masks = [mask for _, parts in found.values() for mask in parts]

@@ -23,7 +23,7 @@ from hrseg.imaging.polygons import Patch, Ring, Size, nothing
 from hrseg.labels import load_labels
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a tree of Cityscapes with polygons."""
     return path.is_dir() and next(iter(_files(path)), None) is not None
 
@@ -54,7 +54,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         [images] if images else [path / "leftImg8bit", path.parent / "leftImg8bit", path]
     )
     source = Source(
-        {name: table.colours.get(name) for name in table.names if name not in hidden},
+        {name: table.colors.get(name) for name in table.names if name not in hidden},
         [],
         background="ignore",
         ignored=table.ignored,

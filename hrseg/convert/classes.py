@@ -190,32 +190,32 @@ class Known:
     Attributes:
         names: In its order.
         ids: Id → name, for masks of one channel.
-        colours: Name → colour.
+        colors: Name → color.
         ignored: Names without a class.
         place: Where it stands, for messages.
     """
 
     names: tuple[str, ...]
     ids: dict[int, str]
-    colours: dict[str, Color]
+    colors: dict[str, Color]
     ignored: frozenset[str]
     place: str
 
     @property
-    def by_colour(self) -> dict[int, str]:
+    def by_color(self) -> dict[int, str]:
         """0xRRGGBB → name.
 
         Raises:
-            DataError: Two classes share a colour.
+            DataError: Two classes share a color.
         """
         found: dict[int, str] = {}
-        for name, color in self.colours.items():
+        for name, color in self.colors.items():
             other = found.setdefault(packed(color), name)
             if other != name:
                 raise problem(
                     self.place,
-                    f"'{other}' and '{name}' have the same colour {color}",
-                    "Give each class its own colour",
+                    f"'{other}' and '{name}' have the same color {color}",
+                    "Give each class its own color",
                 )
         return found
 
@@ -268,5 +268,5 @@ def _known(table: ClassTable) -> Known:
     void = [row.name for row in labels.labels if row.train_id == IGNORE_INDEX]
     ignored = frozenset(void) - set(labels.names)
     names = (*labels.names, *(name for name in dict.fromkeys(void) if name in ignored))
-    colours = {row.name: row.color for row in table.rows if row.color and row.name in names}
-    return Known(names, ids, colours, ignored, str(table.path))
+    colors = {row.name: row.color for row in table.rows if row.color and row.name in names}
+    return Known(names, ids, colors, ignored, str(table.path))

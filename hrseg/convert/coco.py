@@ -39,7 +39,7 @@ _PARTS = {"images": "file_name", "annotations": "image_id", "categories": "name"
 VOID = "void"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a COCO file, or a folder with some."""
     return bool(_files(path))
 

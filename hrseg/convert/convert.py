@@ -22,7 +22,7 @@ from hrseg.convert.classes import (
     plan_classes,
     read_merge,
 )
-from hrseg.convert.formats import read, recognise
+from hrseg.convert.formats import read, recognize
 from hrseg.convert.report import Report, Tally, listed
 from hrseg.errors import ConfigError, DataError, elsewhere
 from hrseg.imaging import image_size, read_image, read_mask, stored_form, write_image, write_mask
@@ -83,7 +83,7 @@ def convert(
     refuse_existing(out)
     rules = read_merge(choice.merge)
     classes = known_classes(choice.classes) if choice.classes else None
-    tool = choice.tool or recognise(path)
+    tool = choice.tool or recognize(path)
     source = read(tool, path, choice.images, classes)
     refuse_without_area(path, source)
     plan = plan_classes(source, rules, choice.background, choice.labels)
@@ -230,17 +230,17 @@ def translate(raster: Raster, size: Size, layers: Mapping[str, int]) -> np.ndarr
             f"{size[0]}x{size[1]}. They must be equal; check that they belong together."
         )
     known = {value: layers.get(name, _START) for value, name in raster.ids.items()}
-    colours = {value: layers.get(name, _START) for value, name in raster.colours.items()}
+    colors = {value: layers.get(name, _START) for value, name in raster.colors.items()}
     if values.ndim == 3:
         wide = values.astype(np.int32)
-        values, known = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], colours
-        return _look_up(values, known, raster, "colour")
+        values, known = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], colors
+        return _look_up(values, known, raster, "color")
     palette = stored_form(raster.path).palette
-    if palette is not None and len(palette) and colours:
+    if palette is not None and len(palette) and colors:
         shown = palette.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
         used = np.unique(values)
-        if used.max() < len(shown) and all(int(color) in colours for color in shown[used]):
-            return _look_up(shown[values], colours, raster, "colour")
+        if used.max() < len(shown) and all(int(color) in colors for color in shown[used]):
+            return _look_up(shown[values], colors, raster, "color")
     return _look_up(values.astype(np.int32), known, raster, "id")
 
 
@@ -251,10 +251,10 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
     if wrong.any():
         first = np.argwhere(wrong)[0].tolist()
         value = int(values[tuple(first)])
-        shown = f"({value >> 16}, {value >> 8 & 255}, {value & 255})" if kind == "colour" else value
+        shown = f"({value >> 16}, {value >> 8 & 255}, {value & 255})" if kind == "color" else value
         jpeg = raster.path.suffix.lower() in (".jpg", ".jpeg")
         step = (
-            "JPEG changes colours when it is saved: export the masks as PNG"
+            "JPEG changes colors when it is saved: export the masks as PNG"
             if jpeg
             else "Add it to the table, or give the right one with --classes"
         )

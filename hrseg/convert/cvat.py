@@ -1,4 +1,4 @@
-"""CVAT: "CVAT for images 1.1" (XML), and "Segmentation mask 1.1" (masks in colours with a labelmap.txt).
+"""CVAT: "CVAT for images 1.1" (XML), and "Segmentation mask 1.1" (masks in colors with a labelmap.txt).
 
 In the XML a higher z_order lies nearer to the camera, and of equal ones the later object covers the earlier one.
 Points, lines, tags and skeletons have no area and are left out.
@@ -33,7 +33,7 @@ _NO_AREA = {
 }
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is CVAT's: an XML of annotations, or masks with a labelmap.txt."""
     masks = (path / "labelmap.txt").is_file() and (path / "SegmentationClass").is_dir()
     return masks or bool(_xml_files(path))

@@ -28,7 +28,7 @@ _NO_AREA = (
 _STEP = "Export it as 'Darwin JSON' from V7"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a file of Darwin's, or a folder of them."""
     return any(_is_darwin(json_start(file)) for file in json_files(path, "**/*.json")[:9])
 

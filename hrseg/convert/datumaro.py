@@ -31,7 +31,7 @@ _NO_AREA = ("label", "points", "polyline", "caption", "cuboid_2d", "cuboid_3d", 
 _STEP = "Export the project in Datumaro's format"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a dataset of Datumaro's, or one of its annotation files."""
     return bool(_files(path))
 
@@ -73,10 +73,10 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         with reading(str(file), _STEP):
             labels = [str(row["name"]) for row in content["categories"]["label"]["labels"]]
             colormap = content["categories"].get("mask", {}).get("colormap", [])
-            colours = {row["label_id"]: (row["r"], row["g"], row["b"]) for row in colormap}
+            colors = {row["label_id"]: (row["r"], row["g"], row["b"]) for row in colormap}
             items = list(content["items"])
         for index, name in enumerate(labels):
-            found.setdefault(name, colours.get(index))
+            found.setdefault(name, colors.get(index))
         make = partial(_record, file=file, labels=labels, finder=finder, aside=source.aside)
         records += each(items, make, source.broken)
     return replace(source, records=records, notes=("A higher z_order lies on top of a lower one.",))

@@ -36,56 +36,56 @@ class Reader:
 
     Attributes:
         read: (path, folder of images or None, the source's classes or None) → what it holds.
-        recognises: Whether a path looks like the tool's.
+        recognizes: Whether a path looks like the tool's.
         text: What it reads, for the help page.
     """
 
     read: Callable[[Path, Path | None, Known | None], Source]
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     text: str
 
 
 READERS: dict[str, Reader] = {
-    "cvat": Reader(cvat.read, cvat.recognises, "CVAT for images 1.1 (XML), Segmentation mask 1.1"),
-    "cityscapes": Reader(cityscapes.read, cityscapes.recognises, "Cityscapes *_polygons.json"),
+    "cvat": Reader(cvat.read, cvat.recognizes, "CVAT for images 1.1 (XML), Segmentation mask 1.1"),
+    "cityscapes": Reader(cityscapes.read, cityscapes.recognizes, "Cityscapes *_polygons.json"),
     "labelbox": Reader(
-        labelbox.read, labelbox.recognises, "Labelbox NDJSON: polygons, boxes, masks"
+        labelbox.read, labelbox.recognizes, "Labelbox NDJSON: polygons, boxes, masks"
     ),
     "superannotate": Reader(
         superannotate.read,
-        superannotate.recognises,
+        superannotate.recognizes,
         "SuperAnnotate vector and pixel projects",
     ),
-    "via": Reader(via.read, via.recognises, "VGG Image Annotator 2, JSON or CSV"),
-    "isat": Reader(isat.read, isat.recognises, "ISAT JSON files"),
+    "via": Reader(via.read, via.recognizes, "VGG Image Annotator 2, JSON or CSV"),
+    "isat": Reader(isat.read, isat.recognizes, "ISAT JSON files"),
     "geojson": Reader(
-        geojson.read, geojson.recognises, "GeoJSON polygons over images: QGIS, QuPath"
+        geojson.read, geojson.recognizes, "GeoJSON polygons over images: QGIS, QuPath"
     ),
-    "kaggle": Reader(kaggle.read, kaggle.recognises, "run lengths in CSV, as on Kaggle"),
+    "kaggle": Reader(kaggle.read, kaggle.recognizes, "run lengths in CSV, as on Kaggle"),
     "label_studio": Reader(
         label_studio.read,
-        label_studio.recognises,
+        label_studio.recognizes,
         "Label Studio JSON: brushes, polygons, boxes, ellipses",
     ),
     "supervisely": Reader(
-        supervisely.read, supervisely.recognises, "Supervisely projects: meta.json, ann/ or seg/"
+        supervisely.read, supervisely.recognizes, "Supervisely projects: meta.json, ann/ or seg/"
     ),
-    "datumaro": Reader(datumaro.read, datumaro.recognises, "Datumaro, as of Intel Geti"),
-    "darwin": Reader(darwin.read, darwin.recognises, "V7 Darwin JSON files"),
-    "segments_ai": Reader(segments_ai.read, segments_ai.recognises, "Segments.ai release files"),
-    "labelme": Reader(labelme.read, labelme.recognises, "LabelMe JSON files"),
-    "coco": Reader(coco.read, coco.recognises, "COCO JSON: polygons, run lengths, panoptic PNG"),
-    "yolo": Reader(yolo.read, yolo.recognises, "YOLO segmentation text files"),
+    "datumaro": Reader(datumaro.read, datumaro.recognizes, "Datumaro, as of Intel Geti"),
+    "darwin": Reader(darwin.read, darwin.recognizes, "V7 Darwin JSON files"),
+    "segments_ai": Reader(segments_ai.read, segments_ai.recognizes, "Segments.ai release files"),
+    "labelme": Reader(labelme.read, labelme.recognizes, "LabelMe JSON files"),
+    "coco": Reader(coco.read, coco.recognizes, "COCO JSON: polygons, run lengths, panoptic PNG"),
+    "yolo": Reader(yolo.read, yolo.recognizes, "YOLO segmentation text files"),
     "binary": Reader(
-        binary.read, binary.recognises, "a binary mask for each class or object of an image"
+        binary.read, binary.recognizes, "a binary mask for each class or object of an image"
     ),
-    "voc": Reader(masks.read, masks.recognises, "VOC palette masks"),
-    "colours": Reader(masks.read, masks.recognises, "masks of colours or ids, with a table"),
+    "voc": Reader(masks.read, masks.recognizes, "VOC palette masks"),
+    "colours": Reader(masks.read, masks.recognizes, "masks of colors or ids, with a table"),
 }
 """Name → reader, in the order in which they are tried."""
 
 
-def recognise(path: Path) -> str:
+def recognize(path: Path) -> str:
     """Find out which tool wrote something.
 
     Raises:
@@ -97,18 +97,18 @@ def recognise(path: Path) -> str:
         )
     if path.suffix.lower() == ".zip":
         raise DataError(f"{path} is an archive. Unpack it, and give the folder.")
-    found = _recognised(path)
+    found = _recognized(path)
     if found is not None:
         return found
     raise DataError(
         unread(path)
         or f"{path} looks like no tool that is known here. If it is one of {', '.join(READERS)}, say so with --from; "
-        "masks of colours need a table, --classes FILE."
+        "masks of colors need a table, --classes FILE."
     )
 
 
-def _recognised(path: Path) -> str | None:
-    return next((name for name, reader in READERS.items() if reader.recognises(path)), None)
+def _recognized(path: Path) -> str | None:
+    return next((name for name, reader in READERS.items() if reader.recognizes(path)), None)
 
 
 def read(name: str, path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
@@ -129,7 +129,7 @@ def read(name: str, path: Path, images: Path | None = None, classes: Known | Non
     try:
         return reader.read(path, images, classes)
     except DataError as error:
-        found = name if reader.recognises(path) else _recognised(path)
+        found = name if reader.recognizes(path) else _recognized(path)
         other = f"It looks like {found}: --from {found}." if found else unread(path)
         if found == name or not other:
             raise

@@ -119,7 +119,7 @@ class Layer:
         return points
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a GeoJSON file, or a folder with some."""
     return bool(_files(path))
 
@@ -147,7 +147,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     # roads.geojson and houses.geojson; a digit would be the number of an image
     by_file = key is None and len(shared) > 1 and not re.search(r"\d", "".join(map(_name, shared)))
     labels: dict[int, str] = {}
-    colours: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
+    colors: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
     for layer, feature in [(x, feature) for x in layers for feature in x.features]:
         usual = _name(layer) if by_file and layer in shared else OBJECT
         try:
@@ -158,7 +158,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             aside.name("polygons without a class", feature.place)
             continue
         labels[id(feature)] = label
-        colours[label] = colours.get(label) or _color(feature.properties.get(key or ""))
+        colors[label] = colors.get(label) or _color(feature.properties.get(key or ""))
     records = _records(layers, folder, pictures, labels, source)
     if not records:
         raise DataError(
@@ -166,10 +166,10 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
             "need a place on the ground (GeoTIFF, world file), or the name of the GeoJSON file."
         )
     given = list(classes.names) if classes else []
-    order = dict.fromkeys([*given, *sorted(set(colours) - set(given))])
+    order = dict.fromkeys([*given, *sorted(set(colors) - set(given))])
     notes = (UNNAMED,) * (key is None and OBJECT in labels.values())
     notes += ("The polygons name no class: each file's name is one.",) * by_file
-    found = {name: colours[name] for name in order}
+    found = {name: colors[name] for name in order}
     return replace(source, classes=found, records=records, notes=notes)
 
 

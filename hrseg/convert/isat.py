@@ -18,7 +18,7 @@ from hrseg.errors import DataError
 from hrseg.imaging.polygons import Patch, fill
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a file of ISAT, or a folder with some."""
     return bool(_files(path))
 
@@ -42,14 +42,14 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     aside = LeftOut()
     source = Source({}, [], aside=aside)
     records = each(files, lambda file: _record(file, base, finder, aside), source.broken)
-    colours: dict[str, Color | None] = dict.fromkeys(classes.names) if classes else {}
+    colors: dict[str, Color | None] = dict.fromkeys(classes.names) if classes else {}
     if not classes:
         table = next((file.parent / "isat.yaml" for file in files), base / "isat.yaml")
-        colours = _table(table) if table.is_file() else {}
+        colors = _table(table) if table.is_file() else {}
     used = sorted({item.label for record in records for item in record.objects})
     return replace(
         source,
-        classes=colours | {name: None for name in used if name not in colours},
+        classes=colors | {name: None for name in used if name not in colors},
         records=records,
         notes=("Before that, a higher layer lies on top of a lower one.",),
     )

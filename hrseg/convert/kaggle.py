@@ -43,7 +43,7 @@ _CLASSES = ("classid", "class", "classname", "label", "category", "celltype")
 _NOTHING = ("", "-1", "nan")
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a CSV file of run lengths, or a folder with one."""
     return bool(_files(path))
 

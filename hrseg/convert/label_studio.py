@@ -32,7 +32,7 @@ _NO_AREA = (
 )
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a list of Label Studio's tasks, or a folder with one."""
     return len(_files(path)) == 1
 

@@ -25,7 +25,7 @@ _STEP = "Export it again from Labelbox"
 _NO_AREA = {"line": "polylines", "point": "points"}
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is an export of Labelbox, or a folder with one."""
     return len(_files(path)) == 1
 

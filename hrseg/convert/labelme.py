@@ -26,7 +26,7 @@ from hrseg.labels import Color
 _NO_AREA = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a file of LabelMe, or a folder of them."""
     return any(is_labelme(json_start(file)) for file in json_files(path, "**/*.json")[:9])
 
@@ -56,8 +56,8 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     source = Source({}, [], aside=LeftOut())
     records = each(files, lambda file: _record(file, base, images, source.aside), source.broken)
     found = sorted({item.label for record in records for item in record.objects})
-    colours: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
-    return replace(source, classes=colours | dict.fromkeys(found), records=records)
+    colors: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
+    return replace(source, classes=colors | dict.fromkeys(found), records=records)
 
 
 def _record(file: Path, base: Path, images: Path | None, aside: LeftOut) -> Record | None:

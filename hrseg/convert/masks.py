@@ -1,6 +1,6 @@
 """PASCAL VOC: masks in SegmentationClass/, images in JPEGImages/, lists in ImageSets/Segmentation/.
 
-Palette masks hold ids, and colour masks the colours of the table; 255 and VOC's cream border are ignored.
+Palette masks hold ids, and color masks the colors of the table; 255 and VOC's cream border are ignored.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ _BORDER = (224, 224, 192)
 VOID = "void"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a VOC tree."""
     return bool(visible_images(path / "SegmentationClass", "**/*"))
 
@@ -75,14 +75,14 @@ def masks_of_devkit(path: Path, images: Path | None, table: Known) -> Source:
 
 def raster_of(mask: Path, table: Known, more: dict[int, str] | None = None) -> Raster:
     """Return a mask to be read by a table; 255 is ignored where no class claims it."""
-    return Raster(mask, {255: VOID} | table.ids, (more or {}) | table.by_colour, table.place)
+    return Raster(mask, {255: VOID} | table.ids, (more or {}) | table.by_color, table.place)
 
 
 def of_table(table: Known, records: list[Record], source: Source | None = None) -> Source:
     """Return the source of mask files with a table."""
     return replace(
         source or Source({}, []),
-        classes={name: table.colours.get(name) for name in table.names},
+        classes={name: table.colors.get(name) for name in table.names},
         records=records,
         ignored=table.ignored | {VOID} - set(table.names),
         covers=True,
@@ -108,13 +108,13 @@ def _lists(path: Path) -> dict[str, str]:
     return splits
 
 
-def _colours_recognises(path: Path) -> bool:
+def _colors_recognizes(path: Path) -> bool:
     """Say whether a table of classes lies beside the masks."""
     table = find_table(path) if path.is_dir() else None
     return table is not None and Path(table.place).name.lower() not in DATA_YAML  # of YOLO
 
 
-def _colours_read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
+def _colors_read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
     """Read masks by a table.
 
     Args:
@@ -128,7 +128,7 @@ def _colours_read(path: Path, images: Path | None = None, classes: Known | None 
     table = classes or find_table(path)
     if table is None:
         raise DataError(
-            f"Nothing in {path} says which colour is which class. Put 'name r g b' lines into {path / 'colours.txt'}, "
+            f"Nothing in {path} says which color is which class. Put 'name r g b' lines into {path / 'colors.txt'}, "
             f"or give --classes FILE. Names that are found: {', '.join(CLASS_FILES)}."
         )
     found = pair_any(path) if images is None else None

@@ -24,7 +24,7 @@ _GROUND_TRUTH = "ground-truth"
 _STEP = "Download the release file of the dataset again"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a release file of Segments.ai, or a folder with one."""
     return len(_files(path)) == 1
 
@@ -64,7 +64,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         raise DataError(
             f"{file} is a release of '{task}'. Images of 'segmentation-bitmap' or 'vector' can be read."
         )
-    colours = {str(row["name"]): _color(row.get("color")) for row in categories}
+    colors = {str(row["name"]): _color(row.get("color")) for row in categories}
     release = _Release(
         file.name,
         names,
@@ -72,7 +72,7 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         Images([images] if images else [file.parent]),
         LeftOut(),
     )
-    source = Source(colours, [], aside=release.aside)
+    source = Source(colors, [], aside=release.aside)
     return replace(source, records=each(enumerate(samples, start=1), release.record, source.broken))
 
 

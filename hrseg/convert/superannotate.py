@@ -47,7 +47,7 @@ Table = tuple[dict[Any, str], dict[str, Color | None]]
 """Id → class, and class → color."""
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is an export of SuperAnnotate, or one of its files."""
     return any(is_superannotate(json_start(file)) for file in _files(path)[:9])
 
@@ -75,17 +75,15 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     files = _files(path)
     if not files:
         raise DataError(f"No JSON files in {path}. Give the unpacked folder of the export.")
-    names, colours = _table(base / _CLASSES)
+    names, colors = _table(base / _CLASSES)
     finder = Images([images] if images else [base])
     aside = LeftOut()
     source = Source({}, [], aside=aside)
-    table = names, colours
+    table = names, colors
     records = each(files, lambda file: _record(file, base, finder, table, aside), source.broken)
     labels = {item.label for record in records for item in record.objects}
-    labels |= {
-        n for record in records if record.raster for n in record.raster.colours.values() if n
-    }
-    found = colours | {name: None for name in sorted(labels) if name not in colours}
+    labels |= {n for record in records if record.raster for n in record.raster.colors.values() if n}
+    found = colors | {name: None for name in sorted(labels) if name not in colors}
     return replace(source, classes=found, records=records)
 
 
@@ -98,8 +96,8 @@ def _table(file: Path) -> Table:
     rows = read_json(file) if file.is_file() else []
     try:
         kept = [row for row in rows if row.get("type", "object") in ("object", 1, None)]
-        colours = {str(row["name"]): hex_color(row.get("color")) for row in kept}
-        return {row["id"]: str(row["name"]) for row in kept if "id" in row}, colours
+        colors = {str(row["name"]): hex_color(row.get("color")) for row in kept}
+        return {row["id"]: str(row["name"]) for row in kept if "id" in row}, colors
     except (AttributeError, KeyError, TypeError) as error:
         raise problem(str(file), fault(error), _STEP) from error
 
@@ -115,7 +113,7 @@ def _record(file: Path, base: Path, finder: Images, table: Table, aside: LeftOut
     except (KeyError, TypeError, ValueError) as error:
         raise problem(where, fault(error), _STEP) from error
     stem = next(where.removesuffix(ending) for ending in _ENDINGS if where.endswith(ending))
-    names, colours = table
+    names, colors = table
     objects = Objects(where, aside)
     parts: dict[int, str] = {}
     for index, row in enumerate(rows, start=1):
@@ -133,7 +131,7 @@ def _record(file: Path, base: Path, finder: Images, table: Table, aside: LeftOut
         place=where,
         size=size,
         objects=objects.found,
-        raster=_raster(base / stem, where, parts, colours) if pixel else None,
+        raster=_raster(base / stem, where, parts, colors) if pixel else None,
     )
 
 
@@ -145,7 +143,7 @@ def _part(part: Any, where: str) -> int:
 
 
 def _raster(
-    stem: Path, where: str, parts: Mapping[int, str], colours: Mapping[str, Color | None]
+    stem: Path, where: str, parts: Mapping[int, str], colors: Mapping[str, Color | None]
 ) -> Raster:
     """Return the pixels of a pixel project: those of instances, else those of classes."""
     save, fuse = (stem.with_name(f"{stem.name}___{kind}.png") for kind in ("save", "fuse"))
@@ -153,7 +151,7 @@ def _raster(
         return Raster(save, {}, {0: ""} | dict(parts), where)
     if not fuse.is_file():
         raise problem(where, f"its pixels are in {save.name}, which is not there", _STEP)
-    shown = {packed(color): name for name, color in colours.items() if color is not None}
+    shown = {packed(color): name for name, color in colors.items() if color is not None}
     return Raster(fuse, {}, {0: ""} | shown, _CLASSES)
 
 

@@ -42,7 +42,7 @@ _NO_AREA = ("point", "line", "graph", "cuboid", "cuboid_2d", "point_3d", "polyli
 _STEP = "Export the project as 'Supervisely format'"
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a project of Supervisely's."""
     start = json_start(path / "meta.json")
     classes = start.get("classes") if isinstance(start, dict) else None
@@ -62,9 +62,9 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     """
     meta = read_json(path / "meta.json")
     with reading(str(path / "meta.json"), _STEP):
-        colours = {str(row["title"]): _color(row.get("color")) for row in meta["classes"]}
-    source = Source(colours, [], aside=LeftOut())
-    table = {packed(color): name for name, color in colours.items() if color}
+        colors = {str(row["title"]): _color(row.get("color")) for row in meta["classes"]}
+    source = Source(colors, [], aside=LeftOut())
+    table = {packed(color): name for name, color in colors.items() if color}
     finder = Images([images]) if images else None
 
     def make(file: Path) -> Record | None:

@@ -35,7 +35,7 @@ Region = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 """Place, shape and attributes of a region."""
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a file of VIA, or a folder of such files."""
     return bool(_files(path))
 

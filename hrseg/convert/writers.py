@@ -197,12 +197,12 @@ def _write_cvat(masks: Iterable[Masked], style: Style, out: Path) -> None:
     labels = ElementTree.SubElement(
         ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels"
     )
-    colours = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
+    colors = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
     names = [*style.names, BACKGROUND] if style.shapes == "polygons" else style.names
     for name in dict.fromkeys(names):
         label = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(label, "name").text = name
-        color = colours.get(name, [0, 0, 0])
+        color = colors.get(name, [0, 0, 0])
         ElementTree.SubElement(label, "color").text = "#" + "".join(f"{v:02x}" for v in color)
     for number, masked in enumerate(masks):
         height, width = masked.size
@@ -341,11 +341,11 @@ def _studio_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
 
 
 def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
-    colours = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
+    colors = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
     numbers = {name: number for number, name in enumerate(style.names)}
     rows = [{"name": name, "parent": "", "attributes": []} for name in numbers]
     colormap = [
-        {"label_id": number, **dict(zip("rgb", colours.get(name, [0, 0, 0]), strict=True))}
+        {"label_id": number, **dict(zip("rgb", colors.get(name, [0, 0, 0]), strict=True))}
         for name, number in numbers.items()
     ]
     categories = {

@@ -22,7 +22,7 @@ from hrseg.labels.text_tables import NULLS, read_yaml
 _CONFIGS = ("data.yaml", "dataset.yaml", "data.yml")
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Say whether this is a YOLO dataset: a data.yaml with names, or labels/ with text files."""
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         return isinstance(_config(path).get("names"), list | dict)

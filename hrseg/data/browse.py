@@ -1,7 +1,7 @@
 """Training samples as one page: whole images, and what the augmentation makes of them, with masks to fade and point at.
 
 The samples come from the dataset that a training would read, so they are what the network would see: crop, scale,
-mirror, colours and all. The page needs no file beside it and no network.
+mirror, colors and all. The page needs no file beside it and no network.
 """
 
 import copy
@@ -16,7 +16,7 @@ from PIL import Image
 from hrseg.config.schema import DataConfig
 from hrseg.data.dataset import Draw, Sample, SegmentationDataset
 from hrseg.errors import ConfigError, percent
-from hrseg.imaging import denormalise, write_atomic
+from hrseg.imaging import denormalize, write_atomic
 from hrseg.labels import IGNORE_INDEX
 from hrseg.viz.reports import image_uri, resource, whole_page
 
@@ -121,7 +121,7 @@ def _picture(sample: Sample, dataset: SegmentationDataset) -> np.ndarray:
         [values[band % len(values)] for band in bands] for values in (dataset.mean, dataset.std)
     )
     if len(sample["image"]) == 3:
-        return denormalise(sample["image"], (*mean,), (*std,))
+        return denormalize(sample["image"], (*mean,), (*std,))
     values = sample["image"][bands].numpy()
     low, high = np.percentile(values, (1, 99), axis=(1, 2), keepdims=True)
     spread = (values - low) / np.maximum(high - low, 1e-6)
@@ -177,7 +177,7 @@ def recipe_facts(name: str, data: DataConfig) -> list[tuple[str, str]]:
         ("Scale", scales if data.scale_min != data.scale_max else f"{data.scale_min:g}"),
         ("Mirror", f"{100 * data.flip:.0f} %" if data.flip else "none"),
         (
-            "Colours",
+            "Colors",
             f"{data.photometric_rule} {data.photometric:g}" if data.photometric else "unchanged",
         ),
     ]

@@ -57,7 +57,7 @@ class RandomScale:
 
 
 class ScaledMask:
-    """A mask resized by nearest neighbour, of which only the pixels asked for are made.
+    """A mask resized by nearest neighbor, of which only the pixels asked for are made.
 
     Args:
         mask: trainIds.

@@ -56,11 +56,11 @@ class SegmentationData(pl.LightningDataModule):
         scale_min: Smallest scale.
         scale_max: Largest scale.
         scale_step: Distance between scales.
-        pad: "black", or "mean" for the colour that is zero after normalisation.
+        pad: "black", or "mean" for the color that is zero after normalization.
         flip: Probability of a mirrored image.
         flip_first: Mirror before the padding.
         brightness_shift: Largest shift of all channels.
-        photometric: Strength of colour changes.
+        photometric: Strength of color changes.
         photometric_rule: "jitter" or "mmseg".
         max_class_share: Largest share of one class in a crop.
         sampling: "uniform", or "rare" for more of the images with rare classes.

@@ -1,4 +1,4 @@
-"""From a pair of paths to a sample: read, compare sizes, encode to trainIds, vary, normalise.
+"""From a pair of paths to a sample: read, compare sizes, encode to trainIds, vary, normalize.
 
 One class serves every dataset. What differs is the list of pairs, the label table, and for data that have no
 files the function that reads.
@@ -26,7 +26,7 @@ class Sample(TypedDict):
     """One image for a network.
 
     Attributes:
-        image: Normalised float32 (3, h, w).
+        image: Normalized float32 (3, h, w).
         mask: int64 trainIds (h, w).
         name: As in its Pair.
     """
@@ -57,7 +57,7 @@ class Draw:
 
 
 Read = Callable[[Pair], tuple[np.ndarray | Picture, np.ndarray | None]]
-"""Pair → image (H, W, 3), uint8 or still packed, and ids (H, W), colours (H, W, 3) or None without a mask."""
+"""Pair → image (H, W, 3), uint8 or still packed, and ids (H, W), colors (H, W, 3) or None without a mask."""
 
 
 def read_ids(pair: Pair) -> np.ndarray | None:

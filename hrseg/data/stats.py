@@ -8,7 +8,7 @@ from typing import Any
 
 from hrseg.data.check.classes import mean_and_std, table_of
 from hrseg.data.check.findings import value_text
-from hrseg.data.check.layout import recognise
+from hrseg.data.check.layout import recognize
 from hrseg.data.check.scan import Look, scan
 from hrseg.data.layouts import LAYOUTS
 from hrseg.errors import columns, list_unreadable, percent
@@ -138,7 +138,7 @@ def stats(
         DataError: No such folder, or nothing in it.
     """
     root = Path(root).expanduser()
-    tree = recognise(root, layout)
+    tree = recognize(root, layout)
     given = load_labels(labels) if labels is not None else None
     known = (
         given or LAYOUTS[tree.layout].table or find_classes(root)
@@ -173,10 +173,10 @@ def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> Numbers:
 
 
 def _name(value: int, kind: str, labels: LabelSet | None) -> str:
-    row = None if labels is None else labels.find(value, kind == "colours")
+    row = None if labels is None else labels.find(value, kind == "colors")
     if row is not None or (kind == "ids" and value == IGNORE_INDEX):
         return row.name if row and row.train_id != IGNORE_INDEX else "ignored"
-    shown = value_text(value, kind == "colours")
+    shown = value_text(value, kind == "colors")
     return shown if labels is None else f"unknown {shown}"
 
 

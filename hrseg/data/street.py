@@ -100,7 +100,7 @@ class _Street:
         self.paint(label, color, (left, top), (right, top), (right, bottom), (left, bottom))
 
     def color(self, low: int, high: int, tint: float = 0.1) -> tuple[int, ...]:
-        """Draw a color of some brightness; `tint` 0 is grey, 1 any hue."""
+        """Draw a color of some brightness; `tint` 0 is gray, 1 any hue."""
         values = self.rng.randint(low, high, 3)
         return tuple(int(v) for v in values * tint + values.mean() * (1 - tint))
 

@@ -1,6 +1,6 @@
-"""Augmentation: one image and its trainIds through scale, crop, colour and mirror, always in step.
+"""Augmentation: one image and its trainIds through scale, crop, color and mirror, always in step.
 
-Everything keeps its type: uint8 RGB, or bands as they are stored. Masks are resized by nearest neighbour and filled
+Everything keeps its type: uint8 RGB, or bands as they are stored. Masks are resized by nearest neighbor and filled
 with 255. A recipe gets a seed with each image and draws from nothing else, so a sample does not depend on who
 computes it.
 """
@@ -28,7 +28,7 @@ __all__ = ["NO_CLASS", "TrainRecipe", "limit_threads", "scales", "train_recipe"]
 
 
 class TrainRecipe:
-    """Random scale, crop, colours and mirror of one training image. Build it with `train_recipe`.
+    """Random scale, crop, colors and mirror of one training image. Build it with `train_recipe`.
 
     Args:
         before: albumentations transforms of the whole image, in order.
@@ -122,13 +122,13 @@ def train_recipe(
         scale_min: Smallest scale.
         scale_max: Largest scale.
         scale_step: Distance between scales; both ends occur. 0 draws any number between them.
-        fill: Colour right of and below an image that is smaller than the crop, in 0..1.
+        fill: Color right of and below an image that is smaller than the crop, in 0..1.
         value_range: The stored value that is 1; None takes the type's.
         flip: Probability of a mirrored image.
         flip_first: Mirror before everything else, so that padding stays right and below.
         flip_order: The trainId that each trainId becomes in a mirror; None changes none.
         brightness_shift: Largest shift of all channels, for half of the images.
-        photometric: Strength of the colour changes, 0 (none) to 1.
+        photometric: Strength of the color changes, 0 (none) to 1.
         photometric_rule: "jitter" or "mmseg".
         max_class_share: Crops with more of one class are drawn again, up to ten times.
 
@@ -148,7 +148,7 @@ def train_recipe(
     if photometric:
         after.append(PHOTOMETRIC_RULES[photometric_rule](photometric))
     # An image smaller than the crop comes through it whole: padding last is the official
-    # result, and the padding keeps its colour whatever the colours of the image do.
+    # result, and the padding keeps its color whatever the colors of the image do.
     after.append(Pad(height, width, fill, value_range))
     if brightness_shift:
         after.append(BrightnessShift(brightness_shift))
@@ -211,7 +211,7 @@ class FixedResize(A.DualTransform):
         return resized.reshape(*resized.shape[:2], -1)
 
     def apply_to_mask(self, mask: np.ndarray, size: tuple[int, int], **params: Any) -> np.ndarray:
-        """Resize the mask, nearest neighbour: ids are never mixed."""
+        """Resize the mask, nearest neighbor: ids are never mixed."""
         return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
 
 
@@ -221,7 +221,7 @@ class Pad(A.DualTransform):
     Args:
         height: Of the canvas, at least.
         width: Of the canvas, at least.
-        fill: Its colour in 0..1, one number or one for each band; the mask's is 255.
+        fill: Its color in 0..1, one number or one for each band; the mask's is 255.
         value_range: The stored value that is 1; None takes the type's.
     """
 
@@ -234,8 +234,8 @@ class Pad(A.DualTransform):
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
         """Pad the image. Shape: (H, W, B) → canvas."""
-        colour = np.array(self.fill) * (self.value_range or value_range_of(img.dtype))
-        return self._laid(img, colour if img.dtype.kind == "f" else colour.round())
+        color = np.array(self.fill) * (self.value_range or value_range_of(img.dtype))
+        return self._laid(img, color if img.dtype.kind == "f" else color.round())
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Pad the mask."""
@@ -347,7 +347,7 @@ class Distortion(A.ImageOnlyTransform):
         contrast_first: bool,
         **params: Any,
     ) -> np.ndarray:
-        """Change the colours. Shape: (H, W, 3) → (H, W, 3)."""
+        """Change the colors. Shape: (H, W, 3) → (H, W, 3)."""
         order = (
             ("contrast", "saturation", "hue")
             if contrast_first

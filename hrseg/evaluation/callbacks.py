@@ -14,11 +14,11 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, write_mask
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalize, write_mask
 from hrseg.labels import IGNORE_INDEX, LabelSet
 from hrseg.metrics.records import Ledger, join
 from hrseg.metrics.scores import image_scores
-from hrseg.metrics.statistics import Evidence, Rulers, gathered, measure, quota
+from hrseg.metrics.statistics import EvaluationSettings, Evidence, gathered, measure, quota
 
 SIDE = 640
 """Longest side of what is kept, in pixels."""
@@ -112,7 +112,7 @@ class WritePredictions(pl.Callback):
 
     Args:
         folder: Where the files go, each under its image's name, in the same subfolders.
-        labels: The classes, for ids and colours.
+        labels: The classes, for ids and colors.
     """
 
     def __init__(self, folder: Path, labels: LabelSet) -> None:
@@ -181,8 +181,8 @@ class KeepEvidence(pl.Callback):
         worst: How many of the worst images are kept to be shown.
     """
 
-    def __init__(self, rulers: Rulers | None = None, worst: int = WORST) -> None:
-        self.rulers = rulers or Rulers()
+    def __init__(self, rulers: EvaluationSettings | None = None, worst: int = WORST) -> None:
+        self.rulers = rulers or EvaluationSettings()
         self.rows: dict[str, dict[str, np.ndarray]] = {}
         self.exhibits: list[Exhibit] = []
         self.is_first = True
@@ -234,7 +234,7 @@ class KeepEvidence(pl.Callback):
             row = self.rows[name] = measure(values, mask, name, self.rulers, self._quota)
             if self._worst.wants(row["matrices"]):
                 banded = card.get("bands") is not None
-                photo = denormalise(image, tuple(mean), tuple(std), stretch=banded)
+                photo = denormalize(image, tuple(mean), tuple(std), stretch=banded)
                 found = values.argmax(dim=0).cpu().numpy()
                 self._worst.add(name, row["matrices"], photo, mask.cpu().numpy(), found)
 

@@ -15,7 +15,7 @@ from hrseg.metrics.confusion import known_mean
 from hrseg.metrics.scores import Results
 from hrseg.viz.canvas import BLUE, ORANGE, Canvas
 from hrseg.viz.charts import DENSE_UP_TO, confusion, curves
-from hrseg.viz.masks import colourise
+from hrseg.viz.masks import colorize
 from hrseg.viz.reports import data_uri, resource, whole_page
 from hrseg.viz.text import HAIRLINE, QUIET, Color
 
@@ -221,13 +221,13 @@ def _case(found: Results, exhibit: Exhibit, rank: int) -> str:
 
 
 def error_map(exhibit: Exhibit) -> np.ndarray:
-    """Show where a prediction is wrong: the image in pale grey, wrong pixels red, pixels without a label black.
+    """Show where a prediction is wrong: the image in pale gray, wrong pixels red, pixels without a label black.
 
     Shape:
         → uint8 (h, w, 3)
     """
-    grey = exhibit.image.astype(np.float32).mean(axis=2, keepdims=True)
-    picture = np.repeat(120 + grey * 0.5, 3, axis=2)
+    gray = exhibit.image.astype(np.float32).mean(axis=2, keepdims=True)
+    picture = np.repeat(120 + gray * 0.5, 3, axis=2)
     wrong = (exhibit.truth != 255) & (exhibit.truth != exhibit.found)
     picture[wrong] = 0.2 * picture[wrong] + 0.8 * np.array(_WRONG)
     picture[exhibit.truth == 255] = (18, 19, 22)
@@ -235,8 +235,8 @@ def error_map(exhibit: Exhibit) -> np.ndarray:
 
 
 def _laid_over(image: np.ndarray, mask: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Mix image and class colours; where there is no class the image is darkened."""
-    mixed = 0.42 * image + 0.58 * colourise(mask, colors)
+    """Mix image and class colors; where there is no class the image is darkened."""
+    mixed = 0.42 * image + 0.58 * colorize(mask, colors)
     mixed[mask == 255] = 0.35 * image[mask == 255]
     picture: np.ndarray = mixed.round().astype(np.uint8)
     return picture

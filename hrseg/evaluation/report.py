@@ -23,7 +23,7 @@ from hrseg.evaluation.validate import evaluate
 from hrseg.imaging import write_atomic, write_image
 from hrseg.metrics.confusion import known_mean
 from hrseg.metrics.scores import Results, results
-from hrseg.metrics.statistics import Evidence, Rulers, read_evidence
+from hrseg.metrics.statistics import EvaluationSettings, Evidence, read_evidence
 
 FIGURES = {
     "confusion": confusion_figure,
@@ -79,7 +79,7 @@ def evaluate_model(
     overrides: Sequence[str] = (),
     *,
     recipe: str | None = None,
-    rulers: Rulers | None = None,
+    rulers: EvaluationSettings | None = None,
     worst: int = WORST,
 ) -> Report | None:
     """Evaluate a model in one pass, or show an earlier evaluation again, and write the folder.
@@ -139,12 +139,12 @@ def write_report(evidence: Evidence, exhibits: Sequence[Exhibit], folder: str | 
     return Report(found, folder, (*files, folder / "ledger.npz", *(folder / name for name in texts)))  # fmt: skip
 
 
-def _with_bins(evidence: Evidence, rulers: Rulers | None) -> Evidence:
+def _with_bins(evidence: Evidence, rulers: EvaluationSettings | None) -> Evidence:
     """Counts are bound to the distances they were counted at; bins merge."""
     if rulers is None or rulers == evidence.rulers:
         return evidence
     mine = replace(evidence.rulers, bins=rulers.bins)
-    default = Rulers(bins=rulers.bins)
+    default = EvaluationSettings(bins=rulers.bins)
     if rulers not in (mine, default):
         raise DataError(
             "A ledger is counted at its own widths, distances and bands, which cannot be changed afterwards. Evaluate "

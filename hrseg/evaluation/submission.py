@@ -194,7 +194,7 @@ def _read(path: Path, asked: Asked, train_ids: bool) -> np.ndarray:
     stored = read_mask(path)
     if stored.ndim == 3:
         raise DataError(
-            f"{path} is a picture of colours. Ids in one channel are right, such as NAME_mask.png of hrseg predict."
+            f"{path} is a picture of colors. Ids in one channel are right, such as NAME_mask.png of hrseg predict."
         )
     labels = asked.labels
     values = np.unique(stored)

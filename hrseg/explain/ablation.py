@@ -73,7 +73,7 @@ def switch_off(network: Any, image: torch.Tensor) -> Ablation:
 
     Args:
         network: With `forward_branches`, `head` and `upsample`, as a Segmenter has them; in evaluation mode.
-        image: Normalised.
+        image: Normalized.
 
     Raises:
         ConfigError: The network has no branches that can be reached.

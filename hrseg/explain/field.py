@@ -1,6 +1,6 @@
 """How far a decision looks: the effective receptive field, from gradients.
 
-The logit that wins at a pixel is derived by every pixel of the input; the size of those derivatives, centred on the
+The logit that wins at a pixel is derived by every pixel of the input; the size of those derivatives, centered on the
 pixel and averaged over several of them, is the field. Summed from the middle outwards it gives a radius. An offset
 that leaves the image for some of the pixels is averaged over the others.
 
@@ -41,7 +41,7 @@ def receptive_field(
 
     Args:
         logits_fn: Maps (1, bands, H, W) to (1, K, H, W), and can be derived.
-        image: Normalised; what it shows decides which gates are open.
+        image: Normalized; what it shows decides which gates are open.
         where: Pixels (row, column); None takes nine in the middle half.
 
     Returns:
@@ -63,7 +63,7 @@ def receptive_field(
     for place in where:
         (gradient,) = torch.autograd.grad(_winner(logits, place), image, retain_graph=True)
         _add(total, gradient, place)
-    return _normalised(total, where)
+    return _normalized(total, where)
 
 
 def branch_fields(
@@ -73,7 +73,7 @@ def branch_fields(
 
     Args:
         network: As for `ablation.switch_off`.
-        image: Normalised.
+        image: Normalized.
         where: Pixels (row, column); None takes nine in the middle half.
 
     Returns:
@@ -109,8 +109,8 @@ def branch_fields(
         _add(total, whole, place)
     amounts = np.array([part.sum() for part in parts])
     return (
-        _normalised(total, where),
-        [_normalised(part, where) for part in parts],
+        _normalized(total, where),
+        [_normalized(part, where) for part in parts],
         amounts / max(float(amounts.sum()), 1e-30),
     )
 
@@ -151,7 +151,7 @@ def _add(total: np.ndarray, gradient: torch.Tensor, place: Place) -> None:
     total[top : top + height, left : left + width] += size
 
 
-def _normalised(field: np.ndarray, where: Sequence[Place]) -> np.ndarray:
+def _normalized(field: np.ndarray, where: Sequence[Place]) -> np.ndarray:
     """Average over the places whose image reaches each offset, and let the whole be 1."""
     height, width = ((length + 1) // 2 for length in field.shape)
     counts = np.zeros(field.shape)

@@ -67,7 +67,7 @@ def gather_features(
 
     Args:
         network: As for `ablation.switch_off`.
-        samples: Pairs of a normalised image and its mask.
+        samples: Pairs of a normalized image and its mask.
         pixels: How many of each image.
 
     Raises:

@@ -132,7 +132,7 @@ def _decision(inside: Inside) -> str:
 def _page_stages(inside: Inside) -> str:
     text = (
         "What every stage leaves on every branch. A row is a branch: its mean over the channels, its three strongest "
-        "directions as red, green and blue (places with like features get like colours), and the channels that vary "
+        "directions as red, green and blue (places with like features get like colors), and the channels that vary "
         "most over the image."
     )
     figures = "".join(

@@ -1,4 +1,4 @@
-"""The way from image to label map as one graph: normalise, network, resize, choose.
+"""The way from image to label map as one graph: normalize, network, resize, choose.
 
 What `predict` does around a network in Python is part of the module here, so that whoever runs the exported file
 has nothing left to get wrong.

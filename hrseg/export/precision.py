@@ -1,6 +1,6 @@
 """ONNX models in fewer bits: fp16 by casts around the layers that gain, int8 by calibration images.
 
-Normalisation, the last resize and the choice of the class stay in fp32 either way.
+Normalization, the last resize and the choice of the class stay in fp32 either way.
 """
 
 import logging

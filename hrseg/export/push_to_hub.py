@@ -1,6 +1,6 @@
 """Sharing a model: a run or a release becomes a repository of the Hugging Face hub.
 
-A run is first made a release, weights without the optimiser and a card without this machine's paths. The model on
+A run is first made a release, weights without the optimizer and a card without this machine's paths. The model on
 the hub is opened by `runtime.from_pretrained`.
 """
 

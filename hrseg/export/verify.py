@@ -37,7 +37,7 @@ class Look:
     mask: np.ndarray | None = None
 
 
-def choose_looks(
+def choose_verification_images(
     images: str | Path | None, masks: str | Path | None, labels: LabelSet, most: int
 ) -> list[Look]:
     """Return what a file is looked at with.

@@ -23,7 +23,7 @@ from hrseg.export.verify import (
     Certificate,
     Look,
     certify,
-    choose_looks,
+    choose_verification_images,
     read_calibration,
 )
 from hrseg.imaging import write_atomic
@@ -117,7 +117,7 @@ def export_model(
     if calibrate is not None:
         pictures, looks = read_calibration(calibrate, most)
     if images is not None or masks is not None or not looks:
-        looks = choose_looks(images, masks, opened.labels, most)
+        looks = choose_verification_images(images, masks, opened.labels, most)
     if to == "torch":
         looks = [look for look in looks if min(look.image.shape[:2]) >= SMALLEST]
     facts = Facts(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)

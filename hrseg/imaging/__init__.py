@@ -22,7 +22,7 @@ from hrseg.imaging.reading import (
 from hrseg.imaging.values import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    denormalise,
+    denormalize,
     stretched,
     to_tensor,
     value_range_of,
@@ -39,7 +39,7 @@ __all__ = [
     "ImageFile",
     "LoadedImage",
     "Stored",
-    "denormalise",
+    "denormalize",
     "image_size",
     "load_image",
     "open_image",

@@ -65,6 +65,6 @@ def band_statistics(
     if flat_bands:
         raise DataError(
             f"Band {flat_bands[0]} has the same value in all {len(paths)} training images, so it says nothing and "
-            "cannot be normalised. Leave it out of data.bands."
+            "cannot be normalized. Leave it out of data.bands."
         )
     return tuple(mean.tolist()), tuple(deviation.tolist())

@@ -21,7 +21,7 @@ from hrseg.imaging.failures import silent_libraries
 
 Transform = tuple[float, float, float, float, float, float]
 _WORLD_ONLY_IN_NAME = {3857, 3785, 900913, 102100, 102113}
-"""Web Mercator: its metre is a metre at the equator only."""
+"""Web Mercator: its meter is a meter at the equator only."""
 _RADIUS, _SQUARED = 6378137.0, 0.00669437999014
 """Of WGS 84: the equator's radius, and the square of the eccentricity."""
 MAX_SIDECAR = 2**22
@@ -56,7 +56,7 @@ class Georeference:
         return a * e - b * d < 0
 
     @property
-    def metres(self) -> float | None:
+    def meters(self) -> float | None:
         """Length of one unit of x and y; None where it is unknown, no length, or differs from place to place."""
         return _units(self.crs)[0]
 
@@ -66,7 +66,7 @@ class Georeference:
         return _units(self.crs)[1]
 
     def pixel_areas(self, height: int, width: int) -> np.ndarray | None:
-        """Return the square metres of pixels, or None where they cannot be known.
+        """Return the square meters of pixels, or None where they cannot be known.
 
         Degrees are measured on the ellipsoid of WGS 84.
 
@@ -75,8 +75,8 @@ class Georeference:
         """
         a, b, _, d, e, f = self.transform
         size = abs(a * e - b * d)
-        if self.metres is not None:
-            return np.full((height, 1), size * self.metres**2)
+        if self.meters is not None:
+            return np.full((height, 1), size * self.meters**2)
         if not self.degrees:
             return None
         columns = np.arange(width if d else 1) + 0.5
@@ -230,7 +230,7 @@ def _from_wkt(text: str | None) -> str | None:
 
 @functools.lru_cache(maxsize=64)
 def _units(crs: str | None) -> tuple[float | None, bool]:
-    """Return the metres of a unit, and whether units are degrees."""
+    """Return the meters of a unit, and whether units are degrees."""
     if crs is None:
         return None, False
     from rasterio.crs import CRS

@@ -25,7 +25,7 @@ class Layout:
     """What the values of a file mean.
 
     Attributes:
-        color: "grey", "rgb", "palette", "cmyk", "lab", or "bands": numbers without a color.
+        color: "gray", "rgb", "palette", "cmyk", "lab", or "bands": numbers without a color.
         bits: Significant bits of a value.
         inverted: Whether 0 is white.
         palette: Colors that the values stand for, uint8 (n, 3).

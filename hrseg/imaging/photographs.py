@@ -11,7 +11,7 @@ from hrseg.errors import DataError
 from hrseg.imaging.failures import file_size, foreign_code
 from hrseg.imaging.georeference import beside
 from hrseg.imaging.image_file import ImageFile, Layout
-from hrseg.imaging.values import grey_to_rgb
+from hrseg.imaging.values import gray_to_rgb
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -68,7 +68,7 @@ class PhotoFile(ImageFile):
         )
         seen = info.get("transparency") if sixteen else None
         self.layout = Layout(
-            "photograph" if self._memory else "grey" if self.count == 1 else "rgb",
+            "photograph" if self._memory else "gray" if self.count == 1 else "rgb",
             bits=16 if sixteen else 8,
             nodata=seen if isinstance(seen, int) else None,
             alpha=self.count - 1 if self._clear else None,
@@ -169,7 +169,7 @@ def upright(image: Image.Image, turned: int) -> Image.Image:
 
 
 def _stored(image: Image.Image, clear: bool) -> Image.Image:
-    """Return an image whose bands are grey, RGB or numbers, with opacity last where there is some."""
+    """Return an image whose bands are gray, RGB or numbers, with opacity last where there is some."""
     mode = image.mode
     if clear:
         if mode == "La":
@@ -188,7 +188,7 @@ def _without_depth(values: np.ndarray) -> np.ndarray:
         numbers = numbers * (255.0 if top <= 1.0 else 1.0)
     elif top > 255:
         numbers = numbers.clip(0, 65535) / 257.0
-    return grey_to_rgb(numbers.round().clip(0, 255).astype(np.uint8))
+    return gray_to_rgb(numbers.round().clip(0, 255).astype(np.uint8))
 
 
 def _start_and_size(source: Path | bytes | Image.Image) -> tuple[bytes, int | None]:

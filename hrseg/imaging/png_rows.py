@@ -21,7 +21,7 @@ from hrseg.imaging import load_image, read_image
 from hrseg.imaging.archives import read_bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEAD = struct.Struct(">II5B")  # width, height, depth, colours, compression, filter, interlace
+_HEAD = struct.Struct(">II5B")  # width, height, depth, colors, compression, filter, interlace
 _PLAIN = (8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _BLOCK = 65535

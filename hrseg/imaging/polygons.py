@@ -1,7 +1,7 @@
 """Polygons to pixels and back, by one rule.
 
 Coordinates are continuous: (0, 0) is the upper left corner of the image, (1, 1) the lower right corner of its first
-pixel. A pixel belongs to a polygon when its centre lies inside, by the even-odd rule; a centre exactly on the edge
+pixel. A pixel belongs to a polygon when its center lies inside, by the even-odd rule; a center exactly on the edge
 belongs to the polygon on its right, or below. Polygons that share an edge neither overlap nor leave a gap, and
 outlines from `trace` fill exactly the pixels that they were traced from.
 """

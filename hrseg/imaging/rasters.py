@@ -208,7 +208,7 @@ class RasterFile(ImageFile):
         return Layout(
             color=color,
             bits=bits if 0 < bits < depth else min(depth, 16),
-            inverted=color == "grey" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
+            inverted=color == "gray" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
             palette=palette,
             alpha=alpha,
             premultiplied=alpha is not None and _first(tags.get(_EXTRA), 2) == 1,
@@ -248,7 +248,7 @@ class RasterFile(ImageFile):
             alpha = None
         if meanings[:3] == ["red", "green", "blue"]:
             return "rgb", None, alpha
-        return ("grey" if self.count - (alpha is not None) == 1 else "bands"), None, alpha
+        return ("gray" if self.count - (alpha is not None) == 1 else "bands"), None, alpha
 
     def _is_band(self, alpha: int) -> bool:
         """Tell whether most values of an opacity band are neither clear nor opaque, in up to 16 spots of the image."""

@@ -294,7 +294,7 @@ class ArrayFile(ImageFile):
         self._bands_first = values.ndim == 3 and values.shape[0] < values.shape[2]
         self.height, self.width, self.count = self._last(values).shape
         self.dtype, self.block = values.dtype.newbyteorder("="), 1
-        color = {1: "grey", 3: "rgb"}.get(self.count, "bands")
+        color = {1: "gray", 3: "rgb"}.get(self.count, "bands")
         self.layout = Layout(color, bits=min(16, 8 * self.dtype.itemsize))
         if isinstance(source, Path):
             self.georeference = beside(source)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def runs(pixels: np.ndarray) -> list[int]:
-    """Count equal neighbours of a flat mask, beginning with those that are off.
+    """Count equal neighbors of a flat mask, beginning with those that are off.
 
     Example:
         >>> runs(np.array([1, 1, 0, 0, 0, 1], bool))

@@ -1,4 +1,4 @@
-"""Pixels as numbers: normalised tensors from them, and pictures from tensors or from bands that are not RGB."""
+"""Pixels as numbers: normalized tensors from them, and pictures from tensors or from bands that are not RGB."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def to_tensor(
     std: tuple[float, ...] = IMAGENET_STD,
     value_range: float | None = None,
 ) -> torch.Tensor:
-    """Turn pixels into a normalised float32 tensor, stored channels last.
+    """Turn pixels into a normalized float32 tensor, stored channels last.
 
     Args:
         image: uint8, uint16 or float32.
@@ -50,7 +50,7 @@ def to_tensor(
     return torch.from_numpy(values).permute(2, 0, 1)
 
 
-def denormalise(
+def denormalize(
     image: torch.Tensor,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
@@ -60,7 +60,7 @@ def denormalise(
     """Undo `to_tensor`, to a picture: uint8 RGB.
 
     Args:
-        image: Normalised.
+        image: Normalized.
         mean: That was subtracted.
         std: That was divided by.
         stretch: Show the image as `stretched` does, which bands that are not RGB need; other numbers of bands
@@ -79,7 +79,7 @@ def denormalise(
 def stretched(values: np.ndarray) -> np.ndarray:
     """Show the first three bands as RGB, each from black at its 2nd to white at its 98th percentile.
 
-    Of fewer bands the first is shown in grey.
+    Of fewer bands the first is shown in gray.
 
     Example:
         >>> stretched(np.linspace(0, 900, 101).reshape(1, 101, 1))[0, [0, 2, 50, 98, 100], 0].tolist()
@@ -92,7 +92,7 @@ def stretched(values: np.ndarray) -> np.ndarray:
     low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)
     parts = (shown - low) / np.where(high > low, high - low, 1)
     picture = (255 * parts).round().clip(0, 255).astype(np.uint8)
-    return picture if picture.shape[2] == 3 else grey_to_rgb(picture[..., 0])
+    return picture if picture.shape[2] == 3 else gray_to_rgb(picture[..., 0])
 
 
 def value_range_of(kind: np.dtype[Any]) -> float:
@@ -108,6 +108,6 @@ def value_range_of(kind: np.dtype[Any]) -> float:
     return VALUE_RANGES[kind.name]
 
 
-def grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+def gray_to_rgb(gray: np.ndarray) -> np.ndarray:
     """Repeat one band three times. Shape: (H, W) → (H, W, 3)."""
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.repeat(gray[:, :, None], 3, axis=2)

@@ -64,12 +64,12 @@ def write_image(path: str | Path, image: np.ndarray, *, quick: bool = False) -> 
 
 
 def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
-    """Write ids as a PNG: with a palette it shows colours and still holds the ids.
+    """Write ids as a PNG: with a palette it shows colors and still holds the ids.
 
     Args:
         path: The .png file.
         mask: Ids from 0 to 65535. From 256 on the file has 16 bits and no palette.
-        palette: Colours of all ids, uint8.
+        palette: Colors of all ids, uint8.
 
     Raises:
         DataError: The file cannot be written or is no .png, or an id does not fit.

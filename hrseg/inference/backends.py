@@ -219,7 +219,7 @@ def _converted(network: nn.Module, core: Any) -> Any:
     image = torch.zeros(1, bands, 97, 134)
     with quiet(), torch.no_grad():
         model = openvino.convert_model(
-            _Coarse(network).eval(),
+            _Stride4(network).eval(),
             example_input=image,
             input=[openvino.PartialShape([-1, bands, -1, -1])],
         )
@@ -247,7 +247,7 @@ def digest(network: nn.Module) -> str:
     return weights_digest(network.state_dict(), spec)[:32]
 
 
-class _Coarse(nn.Module):
+class _Stride4(nn.Module):
     """The network up to the logits at the head's own resolution."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -263,7 +263,7 @@ _first: int | None = None
 """The process that first opened a network, as its forked children remember it."""
 
 
-class Home:
+class ForkGuard:
     """The process in which a network is opened.
 
     Args:

@@ -1,6 +1,6 @@
 """An exported file in the place of a network, so that whatever runs checkpoints runs it too.
 
-It takes normalised images, as every logits function does, and hands pixels to the file, which normalises itself.
+It takes normalized images, as every logits function does, and hands pixels to the file, which normalizes itself.
 """
 
 import io
@@ -179,7 +179,7 @@ class ExportedNetwork(nn.Module):
         facts: Of its card.
 
     Shape:
-        normalised image (N, 3, H, W) → logits (N, K, H, W), float32
+        normalized image (N, 3, H, W) → logits (N, K, H, W), float32
     """
 
     def __init__(self, runner: Runner, facts: Facts) -> None:
@@ -222,7 +222,7 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, Facts]:
 
 
 def to_pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Undo normalisation, exactly for images that were bytes. Shape: (N, 3, H, W) → uint8 (N, H, W, 3)."""
+    """Undo normalization, exactly for images that were bytes. Shape: (N, 3, H, W) → uint8 (N, H, W, 3)."""
     s, m = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (std, mean))
     values = ((image.detach().float().cpu() * s + m) * 255.0).round().clamp(0, 255)
     return np.ascontiguousarray(values.to(torch.uint8).permute(0, 2, 3, 1).numpy())

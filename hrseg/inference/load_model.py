@@ -64,14 +64,14 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
 
     Args:
         model: A .ckpt of a run, the run's folder (its best.ckpt), a .safetensors release with its card, an
-            exported .onnx, .xml or .pt2 file, the tag of a shipped model, a tag of the catalogue or hf:org/name
+            exported .onnx, .xml or .pt2 file, the tag of a shipped model, a tag of the catalog or hf:org/name
             of the Hugging Face hub (fetched once), or None for the default one.
 
     Raises:
         WeightsError: Unknown tag, damaged file, or a file of another program.
     """
     if str(model) not in packaged_models() and (is_tag(str(model)) or looks_like_tag(str(model))):
-        return _from_catalogue(str(model))
+        return _from_catalog(str(model))
     path = _find(model)
     if is_exported(path):
         exported, facts = open_exported(path)
@@ -124,12 +124,12 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if isinstance(entry, dict):
         return entry
     raise WeightsError(
-        f"{path} was not written by hrseg: it says nothing of classes and colours. Import it first: hrseg weights "
+        f"{path} was not written by hrseg: it says nothing of classes and colors. Import it first: hrseg weights "
         f"import {path} --out NAME.safetensors. To train from it, give a recipe model.weights={path}."
     )
 
 
-def _from_catalogue(tag: str) -> OpenedModel:
+def _from_catalog(tag: str) -> OpenedModel:
     """Fetch and translate published weights; their row knows all that their keys cannot show."""
     network, labels, foreign = open_tag(tag)
     file = resolve_all(tag)[0]

@@ -1,7 +1,7 @@
-"""What an exported file says about itself: classes, colours, statistics, size rule, version.
+"""What an exported file says about itself: classes, colors, statistics, size rule, version.
 
 The card is one JSON object. ONNX keeps it in its metadata under "hrseg", OpenVINO under the same name in rt_info,
-torch.export as an extra file. Programs without hrseg read their class names and colours from it.
+torch.export as an extra file. Programs without hrseg read their class names and colors from it.
 """
 
 import contextlib

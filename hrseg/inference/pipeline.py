@@ -112,10 +112,10 @@ __all__ = ["AT_ONCE", "FileResult", "Pipeline"]
 
 AT_ONCE = {"cuda": 8, "cpu": 1}
 """Device → pictures of one size that share a pass, as far as grid.BATCH_PIXELS allow; a CPU gains nothing by it."""
-HELD_PIXELS = 2**25
+MAX_PIXELS_IN_FLIGHT = 2**25
 """Pixels in memory at once, over all pictures that are read, segmented or written; a larger one is alone. Under a limit
 of memory there is one, and the next."""
-_HOPELESS = {
+FATAL_ERRNO = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST),  # the folder cannot be made
 }
@@ -169,7 +169,10 @@ class Pipeline:
             DataError: A result would overwrite a picture, or the folder cannot be written.
         """
         self._line: Line[Waiting | BaseException | None] = Line(self._threads + max(2, self.batch))
-        self._budget, self._broken = Budget(HELD_PIXELS if self.max_memory is None else 0), False
+        self._budget, self._broken = (
+            Budget(MAX_PIXELS_IN_FLIGHT if self.max_memory is None else 0),
+            False,
+        )
         self._readers = Pool(self._threads, "hrseg-read")
         self._writers = Pool(self._threads, "hrseg-write")
         self._failure: BaseException | None = None
@@ -420,4 +423,4 @@ def helpers() -> int:
 
 
 def _hopeless(error: HrsegError) -> bool:
-    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _HOPELESS
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in FATAL_ERRNO

@@ -46,7 +46,7 @@ def open_predictor(
         precision: "auto" (bf16 where the device is quick at it), "fp32" or "bf16".
         engine: What computes: "auto", "torch", "openvino" or "compile", see `inference.engines`.
         window: (height, width) of sliding windows, multiples of 32; None runs whole images.
-        overlap: Shared fraction of neighbouring windows; None is 0.5.
+        overlap: Shared fraction of neighboring windows; None is 0.5.
         blend: How windows share a pixel: "ramp" (None), "cosine", "gaussian" or "equal".
         protocol: Name of a way to look: "whole", "tta", or that of a published score.
         scales: Scales to look at instead of the protocol's.

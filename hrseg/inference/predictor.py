@@ -22,7 +22,7 @@ from hrseg.imaging import (
     stretched,
     to_tensor,
 )
-from hrseg.inference.backends import Home, open_engine
+from hrseg.inference.backends import ForkGuard, open_engine
 from hrseg.inference.load_model import open_model
 from hrseg.inference.prediction import MAPS, Prediction, Reduction
 from hrseg.inference.prepare import precision_of, resolve_device
@@ -58,7 +58,7 @@ class Predictor:
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
-        overlap: Shared fraction of neighbouring windows; None is 0.25.
+        overlap: Shared fraction of neighboring windows; None is 0.25.
         blend: How windows share a pixel, one of `blending.BLENDS`; None is a bell.
         protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
         scales: Scales to look at, such as (0.75, 1.0, 1.25).
@@ -126,7 +126,7 @@ class Predictor:
         self.keep = _check_keep(keep)
         self.kept = _trained_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
-        self._home = Home(self.device)
+        self._home = ForkGuard(self.device)
         self.logits_fn = open_engine(network, self.device, self.precision, engine)
         self._scorer = Scorer(
             self.logits_fn,

@@ -28,7 +28,7 @@ class Protocol:
             exp of logits whose mirrors were averaged before, pass by pass.
         window: Sliding window, in pixels of the scaled image; None shows it whole, up to whole_pixels.
         whole_pixels: Pixels, as the network sees them, above which an image without window is cut all the same.
-        overlap: Shared fraction of neighbouring windows, where there is no stride.
+        overlap: Shared fraction of neighboring windows, where there is no stride.
         stride: Distance between windows: (height, width) in pixels, or a fraction of the window, cut to pixels.
         blend: "ramp", "cosine" and "gaussian" fade windows into one another, "equal" counts each the same.
         edge: "shift" moves the last window inside the image, "pad" adds black to the right and below.
@@ -37,7 +37,7 @@ class Protocol:
         base_short_side: Short side at scale 1; with base_size the image fits into both.
         first_resize: Before anything else, "short_side" brings the short side to base_size, "squash" makes the
             image as large as the window whatever its shape.
-        first_multiple: After that resize, the mean colour is added up to a multiple of this.
+        first_multiple: After that resize, the mean color is added up to a multiple of this.
         keep_border: Whether that border stays in the result, which is then squeezed to the image's size.
         rounded: Whether scaled images are rounded to 8 bits again, and their sides as mmsegmentation does.
         absent: What a class in neither masks nor predictions does to mIoU, "skip" or "zero".

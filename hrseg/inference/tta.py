@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from hrseg.errors import ConfigError
-from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalise, to_tensor
+from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalize, to_tensor
 from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.protocols import Protocol, Size
 from hrseg.inference.window_grid import (
@@ -211,7 +211,7 @@ class Scorer:
         """Yield labels, and what else is wanted of `kernels.labels.MAPS`, from top to bottom.
 
         Args:
-            image: Normalised images, or what windows of them are cut out of.
+            image: Normalized images, or what windows of them are cut out of.
             want: Any of `kernels.labels.MAPS`.
             begin: Rows above are known already, and bands of them mean nothing.
 
@@ -318,7 +318,7 @@ class Scorer:
 
     def _in_bytes(self, image: torch.Tensor, change: Callable[[Any], Any]) -> torch.Tensor:
         """Change images as 8-bit pixels, as a file would be."""
-        changed = [change(denormalise(one, self.mean, self.std)) for one in image]
+        changed = [change(denormalize(one, self.mean, self.std)) for one in image]
         return torch.stack([to_tensor(one, self.mean, self.std) for one in changed]).to(image)
 
     def _resize(self, maps: torch.Tensor, size: Size) -> torch.Tensor:
@@ -338,7 +338,7 @@ def input_scale(network: object) -> float:
 
 
 def _resize_bytes(pixels: Any, size: Size, multiple: int, mean: tuple[float, ...]) -> Any:
-    """Resize uint8 pixels, then add their mean colour to the right and below up to a multiple."""
+    """Resize uint8 pixels, then add their mean color to the right and below up to a multiple."""
     import cv2  # slow to import, and only some published protocols resize bytes
 
     height, width = size
@@ -347,5 +347,5 @@ def _resize_bytes(pixels: Any, size: Size, multiple: int, mean: tuple[float, ...
     below, right = -height % multiple, -width % multiple
     if not below and not right:
         return pixels
-    colour = tuple(255 * value for value in mean)
-    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=colour)
+    color = tuple(255 * value for value in mean)
+    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT, value=color)

@@ -130,7 +130,7 @@ class _Film:
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._file = av.open(str(temporary), "w", format="mp4")
         self._stream = self._file.add_stream(codec, rate=self._rate)
-        # the colours of two rows and columns are stored as one: an odd last one is left out
+        # the colors of two rows and columns are stored as one: an odd last one is left out
         self._stream.height = max(2, pixels.shape[0] // 2 * 2)
         self._stream.width = max(2, pixels.shape[1] // 2 * 2)
         self._stream.pix_fmt = "yuv420p"

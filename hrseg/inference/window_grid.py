@@ -13,7 +13,7 @@ import torch
 from hrseg.errors import ConfigError, unknown_choice
 
 Blend = Literal["ramp", "cosine", "gaussian", "equal"]
-"""Straight from the rim up to where no neighbour reaches, the same as half a cosine, a bell over the whole
+"""Straight from the rim up to where no neighbor reaches, the same as half a cosine, a bell over the whole
 window, or every window counts the same."""
 BLENDS: tuple[Blend, ...] = get_args(Blend)
 RIM = 0.1
@@ -28,7 +28,7 @@ def blend_weights(blend: Blend, length: int, shared: int) -> torch.Tensor:
     Args:
         blend: One of BLENDS.
         length: Side of the window.
-        shared: Pixels that it shares with its neighbour.
+        shared: Pixels that it shares with its neighbor.
 
     Raises:
         ConfigError: An unknown blend.
@@ -90,7 +90,7 @@ WINDOW_PIXELS = 1440**2
 BATCH_PIXELS = 2**21
 """Windows are run together up to this many pixels: one of 1024 x 2048, eight of 512 x 512."""
 OVERLAP = 0.25
-"""Shared fraction of neighbouring windows where nothing else is asked for."""
+"""Shared fraction of neighboring windows where nothing else is asked for."""
 Size = tuple[int, int]
 Span = tuple[int, int]
 """First pixel, and how many."""
@@ -103,7 +103,7 @@ class Grid:
     Attributes:
         rows: Where rows of windows begin and how high they are, from top to bottom; the last ends with the image.
         columns: The same across.
-        shared: (rows, columns) that neighbours are meant to share; weights rise over as many.
+        shared: (rows, columns) that neighbors are meant to share; weights rise over as many.
         blend: How they share them.
         batch: Windows that run together.
     """
@@ -141,7 +141,7 @@ class Grid:
         return max(top + h - below for (top, h), below in zip(self.rows, self.bottoms, strict=True))
 
     def batches(self) -> list[tuple[Span, ...]]:
-        """Return the columns that run together: neighbours, and all as wide as one another."""
+        """Return the columns that run together: neighbors, and all as wide as one another."""
         found: list[list[Span]] = []
         for column in self.columns:
             if found and len(found[-1]) < self.batch and found[-1][-1][1] == column[1]:
@@ -164,12 +164,12 @@ def plan_windows(
 
     A window larger than the image shrinks to it. Windows that count equally lie as published protocols have them, a
     stride apart, the last shifted to end with the image. All others begin on the grid of the coarsest stride, and the
-    last is up to 31 pixels longer instead: off the grid it would see other features than its neighbours.
+    last is up to 31 pixels longer instead: off the grid it would see other features than its neighbors.
 
     Args:
         size: (height, width) of the image.
         window: (height, width); multiples of 32 unless the blend is "equal".
-        overlap: Shared fraction of neighbouring windows, 0 to 0.9.
+        overlap: Shared fraction of neighboring windows, 0 to 0.9.
         stride: (height, width) between windows in pixels, instead of the overlap.
         blend: How windows share a pixel, see `blending`.
         batch: Windows that run together; None takes as many as BATCH_PIXELS allow.

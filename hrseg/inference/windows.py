@@ -27,14 +27,14 @@ class Source(Protocol):
     size: Size
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
-        """Return one window, normalised. Shape: (N, bands, height, width)."""
+        """Return one window, normalized. Shape: (N, bands, height, width)."""
 
     def empty(self, top: int, left: int, height: int, width: int) -> bool:
         """Tell whether nobody will look at any pixel of a window, so that it need not be run."""
 
 
 class TensorSource:
-    """Normalised images. Shape: (N, bands, H, W)."""
+    """Normalized images. Shape: (N, bands, H, W)."""
 
     def __init__(self, image: torch.Tensor) -> None:
         self.image, self.size = image, _checked((int(image.shape[-2]), int(image.shape[-1])))
@@ -51,7 +51,7 @@ class TensorSource:
 
 
 class PixelSource:
-    """Pixels of images of one size, normalised window by window: as float32 they would take four times the memory.
+    """Pixels of images of one size, normalized window by window: as float32 they would take four times the memory.
 
     Args:
         images: As stored, each (H, W, bands).
@@ -68,13 +68,13 @@ class PixelSource:
         value_range: float | None = None,
     ) -> None:
         self.images, self.size = images, _checked(images[0].shape[:2])
-        self.normalised = functools.partial(to_tensor, mean=mean, std=std, value_range=value_range)
+        self.normalized = functools.partial(to_tensor, mean=mean, std=std, value_range=value_range)
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
-        """Normalise a window of each image."""
+        """Normalize a window of each image."""
         rows, columns = slice(top, top + height), slice(left, left + width)
         cuts = [np.ascontiguousarray(image[rows, columns]) for image in self.images]
-        return torch.stack([self.normalised(cut) for cut in cuts])
+        return torch.stack([self.normalized(cut) for cut in cuts])
 
     def empty(self, top: int, left: int, height: int, width: int) -> bool:
         """Return False."""

@@ -1,4 +1,4 @@
-"""The classes of a dataset, and the way between its ids (or colours) and the trainIds of a network."""
+"""The classes of a dataset, and the way between its ids (or colors) and the trainIds of a network."""
 
 import json
 import re
@@ -86,8 +86,8 @@ class LabelSet:
                 )
             if len(row.color) != 3 or not all(0 <= value <= 255 for value in row.color):
                 raise DataError(
-                    f"Table '{self.name}' gives '{row.name}' the colour {row.color}; it should be red, green, blue "
-                    "from 0 to 255. Change the colour."
+                    f"Table '{self.name}' gives '{row.name}' the color {row.color}; it should be red, green, blue "
+                    "from 0 to 255. Change the color."
                 )
             twin = next((label for label in self.labels if label.id == row.mirror), None)
             if row.mirror is not None and (twin is None or twin.mirror != row.id):
@@ -122,7 +122,7 @@ class LabelSet:
 
     @cached_property
     def palette(self) -> np.ndarray:
-        """Colours in trainId order, uint8. Shape: (K, 3)."""
+        """Colors in trainId order, uint8. Shape: (K, 3)."""
         return np.array([label.color for label in self.classes], dtype=np.uint8)
 
     @cached_property
@@ -147,7 +147,7 @@ class LabelSet:
         return order
 
     def encode(self, ids: np.ndarray, source: str = "") -> np.ndarray:
-        """Turn ids (or colours) of a file into trainIds.
+        """Turn ids (or colors) of a file into trainIds.
 
         Args:
             ids: As `imaging.read_mask` gives them.
@@ -201,7 +201,7 @@ class LabelSet:
         return table[mask].astype(np.uint8 if largest < 256 else np.uint16)
 
     def id_palette(self) -> np.ndarray:
-        """Return colours by id for palette PNGs; ids the table lacks are black. Shape: (256, 3)."""
+        """Return colors by id for palette PNGs; ids the table lacks are black. Shape: (256, 3)."""
         palette = np.zeros((256, 3), dtype=np.uint8)
         for label in self.labels:
             if 0 <= label.id < 256:
@@ -277,14 +277,14 @@ class LabelSet:
 
     @cached_property
     def _color_table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return packed colours in order, and their trainIds; a class beats an ignored row of its colour."""
+        """Return packed colors in order, and their trainIds; a class beats an ignored row of its color."""
         train_ids: dict[int, int] = {}
         for row in sorted(self.labels, key=lambda row: row.train_id == IGNORE_INDEX):
             before = train_ids.setdefault(_value(row, of_colors=True), row.train_id)
             if before != row.train_id != IGNORE_INDEX:
                 raise DataError(
                     f"Table '{self.name}' gives {row.color} to '{self.names[before]}' and '{row.name}', so masks of "
-                    "colours cannot be told apart. Give each class its own colour, or use masks of ids."
+                    "colors cannot be told apart. Give each class its own color, or use masks of ids."
                 )
         return _in_order(train_ids)
 
@@ -306,12 +306,12 @@ class LabelSet:
     def _refuse(self, values: list[Any], source: str, of_colors: bool) -> None:
         if of_colors:
             values = [(value >> 16, value >> 8 & 255, value & 255) for value in values]
-        kind = "colour" if of_colors else "id"
+        kind = "color" if of_colors else "id"
         shown = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
         many = len(values) > 1
         ids = sorted(label.id for label in self.labels)
         if of_colors:
-            known = f"{len(self.labels)} colours"
+            known = f"{len(self.labels)} colors"
         else:
             known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
         step = (
@@ -321,7 +321,7 @@ class LabelSet:
         if Path(source).suffix.lower() in (".jpg", ".jpeg"):
             step = "JPEG changes ids when it is saved: export the masks as PNG."
         elif of_colors and all(r == g == b for r, g, b in values):
-            step = "These look like ids saved as grey RGB: save the masks with one channel."
+            step = "These look like ids saved as gray RGB: save the masks with one channel."
         raise DataError(
             f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' knows {known}. {step}"
         )

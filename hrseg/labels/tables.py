@@ -31,7 +31,7 @@ _YAML = (".yaml", ".yml", ".json")
 DATA_YAML = ("data.yaml", "data.yml", "dataset.yaml")
 CLASS_FILES = (
     *("labels.yaml", "labels.yml", "labels.csv", "labelmap.txt", "label_map.txt"),
-    *("label_colors.txt", "label_colours.txt", "colors.txt", "colours.txt"),
+    *("label_colors.txt", "label_colors.txt", "colors.txt", "colors.txt"),
     *("class_dict.csv", "class_dict_seg.csv", "_classes.csv", "classes.csv", "classes.txt"),
     *("class_names.txt", "labels.txt", "codes.txt", "obj.names", *DATA_YAML),
 )

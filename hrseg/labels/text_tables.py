@@ -174,7 +174,7 @@ _FIELDS = {
     alias: field
     for field, aliases in (
         ("name", "name classname labelname class label category classes labels"),
-        ("id", "id pixelvalue pixel value index idx classid labelid number code grey gray"),
+        ("id", "id pixelvalue pixel value index idx classid labelid number code gray gray"),
         *(("r", "r red"), ("g", "g green"), ("b", "b blue")),
         *(
             ("color", "color colour rgb colorrgb hex"),

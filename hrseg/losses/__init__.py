@@ -13,7 +13,7 @@ from torch import nn
 
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.losses.terms import LOSSES
-from hrseg.ops.loss import enlarged_surprise
+from hrseg.ops.loss import upsampled_nll
 
 AVERAGES = ("valid", "all")
 
@@ -139,7 +139,7 @@ class WeightedSum(nn.Module):
 
     def _enlarged(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
         aligned = resize == "bilinear_aligned"
-        return enlarged_surprise(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
+        return upsampled_nll(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
 
     def _term(
         self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: torch.Tensor

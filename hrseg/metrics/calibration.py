@@ -45,7 +45,7 @@ def bin_counts(confidence: np.ndarray, correct: np.ndarray, bins: int = FINE) ->
 
 
 def merge_bins(counts: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Put neighbouring bins together.
+    """Put neighboring bins together.
 
     Raises:
         ConfigError: The number does not divide that of the counted bins.
@@ -79,7 +79,7 @@ def nll(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0) -> floa
     Shape:
         logits (M, K), truth (M,)
     """
-    scaled = _centred(logits) / temperature
+    scaled = _centered(logits) / temperature
     normal = np.log(np.exp(scaled).sum(axis=1))
     return float((normal - scaled[np.arange(len(truth)), truth]).mean())
 
@@ -102,7 +102,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """
     if not len(truth):
         raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
-    values = _centred(logits)
+    values = _centered(logits)
     own = values[np.arange(len(truth)), truth]
     low, high = 1 / HOTTEST, 1 / COLDEST
     beta = 1.0
@@ -125,13 +125,13 @@ def reliability(
     logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0, bins: int = FINE
 ) -> np.ndarray:
     """Sort pixels into bins by their logits. Shape: (M, K), (M,) → (bins, 3)."""
-    scaled = _centred(logits) / temperature
+    scaled = _centered(logits) / temperature
     confidence = 1 / np.exp(scaled).sum(axis=1)
     return bin_counts(confidence, scaled.argmax(axis=1) == truth, bins)
 
 
 @dataclass(frozen=True)
-class Mending:
+class TemperatureScaling:
     """What one temperature does, on images that it was not fitted on.
 
     Attributes:
@@ -153,7 +153,9 @@ class Mending:
     halves: tuple[float, float]
 
 
-def mend(logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = BINS) -> Mending:
+def mend(
+    logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = BINS
+) -> TemperatureScaling:
     """Fit a temperature, and measure it on images that it has not seen: each half with the other's.
 
     Args:
@@ -178,7 +180,7 @@ def mend(logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = B
         after += reliability(logits[part], truth[part], other)
         losses += nll(logits[part], truth[part], other) * len(part)
         weight += len(part)
-    return Mending(
+    return TemperatureScaling(
         temperature=temperature,
         pixels=len(truth),
         nll_before=nll(logits, truth),
@@ -189,6 +191,6 @@ def mend(logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = B
     )
 
 
-def _centred(logits: np.ndarray) -> np.ndarray:
+def _centered(logits: np.ndarray) -> np.ndarray:
     values = logits.astype(np.float64)
     return values - values.max(axis=1, keepdims=True)

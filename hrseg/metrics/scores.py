@@ -10,7 +10,7 @@ import numpy as np
 
 from hrseg.metrics.bootstrap import interval
 from hrseg.metrics.boundary import band_scores, boundary_iou, contour_scores, ratio
-from hrseg.metrics.calibration import Mending, calibration_error, mend, merge_bins
+from hrseg.metrics.calibration import TemperatureScaling, calibration_error, mend, merge_bins
 from hrseg.metrics.confusion import Scores, known_mean
 from hrseg.metrics.statistics import Evidence
 
@@ -56,7 +56,7 @@ class Results:
     ece: float
     nll: float
     gaps: np.ndarray
-    mending: Mending
+    mending: TemperatureScaling
 
     @property
     def worst(self) -> list[int]:

@@ -3,7 +3,7 @@
 Integers of boundaries, contours and bands, bins of confidence, and the logits of a few pixels of each image. It is
 kept in one .npz file together with the ledger, and that file is a ledger too.
 
-`measure` looks at one image; `Evidence` holds all of them; what follows from the sums is in `figures.py`'s neighbours
+`measure` looks at one image; `Evidence` holds all of them; what follows from the sums is in `figures.py`'s neighbors
 `boundary`, `trimap` and `calibration`.
 """
 
@@ -42,7 +42,7 @@ MOST_VALUES = 8_000_000
 
 
 @dataclass(frozen=True)
-class Rulers:
+class EvaluationSettings:
     """What is measured with.
 
     Attributes:
@@ -82,7 +82,7 @@ def measure(
     logits: torch.Tensor,
     mask: torch.Tensor,
     name: str,
-    rulers: Rulers,
+    rulers: EvaluationSettings,
     pixels: int,
 ) -> dict[str, np.ndarray]:
     """Count one image.
@@ -149,7 +149,7 @@ class Evidence:
     """
 
     ledger: Ledger
-    rulers: Rulers
+    rulers: EvaluationSettings
     counts: Mapping[str, np.ndarray]
     samples: Mapping[str, np.ndarray]
     colors: np.ndarray
@@ -204,7 +204,7 @@ def gathered(
     rows: Mapping[str, Mapping[str, np.ndarray]],
     classes: Sequence[str],
     colors: np.ndarray,
-    rulers: Rulers,
+    rulers: EvaluationSettings,
     model: str = "",
     looked: str = "",
     facts: Mapping[str, str] | None = None,
@@ -252,7 +252,7 @@ def read_evidence(path: str | Path) -> Evidence:
             }
             return Evidence(
                 ledger,
-                Rulers(**rulers),
+                EvaluationSettings(**rulers),
                 {name: file[f"count_{name}"] for name in COUNTS},
                 {name: file[f"sample_{name}"] for name in _SAMPLES},
                 file["colors"],

@@ -34,7 +34,7 @@ def translate(path: str | Path) -> Recipe:
         )
     content = _READERS[path.suffix](path)
     for kind in (official, mmseg):
-        if kind.recognises(content):
+        if kind.recognizes(content):
             recipe = kind.translate(content, path.name)
             config_from_dict(yaml.safe_load(recipe.to_yaml()), source=f"{path.name}, translated")
             return recipe

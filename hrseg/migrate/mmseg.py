@@ -57,7 +57,7 @@ class Newer(Place):
         loader = content["train_dataloader"]
         self.dataset = _innermost(loader.get("dataset", {}))
         self.lists = _lists(loader.get("dataset", {}))
-        # Images are normalised and padded when batches are made; a step of its own comes before.
+        # Images are normalized and padded when batches are made; a step of its own comes before.
         self.padding = "black" if self.step("Pad") else "mean"
         self.batch_size = loader.get("batch_size", 1)
         self.workers = loader.get("num_workers")
@@ -166,7 +166,7 @@ _READ = {
 }
 
 
-def recognises(content: Mapping[str, Any]) -> bool:
+def recognizes(content: Mapping[str, Any]) -> bool:
     """Tell an mmsegmentation config from other mappings."""
     model = content.get("model")
     return isinstance(model, Mapping) and "decode_head" in model and "backbone" in model
@@ -284,7 +284,7 @@ def _weights(file: str, backbone: str) -> tuple[str, str]:
         return f"{ours}.ms_in1k", (
             f"Theirs: {file}, converted from the official ImageNet file; this is the same network at timm."
         )
-    return file, "A file of the source; hrseg recognises official and mmsegmentation checkpoints."
+    return file, "A file of the source; hrseg recognizes official and mmsegmentation checkpoints."
 
 
 def _data(place: Place, recipe: Recipe) -> None:
@@ -339,7 +339,7 @@ def _augmentation(place: Place, recipe: Recipe) -> None:
     flip = place.step("RandomFlip") or {}
     recipe.set("data.flip", float(flip.get("prob", flip.get("flip_ratio", 0.0)) or 0.0))
     recipe.set("data.flip_first", True)
-    recipe.set("data.pad", place.padding, "Where the source pads: before or after it normalises.")
+    recipe.set("data.pad", place.padding, "Where the source pads: before or after it normalizes.")
     if place.step("PhotoMetricDistortion"):
         recipe.set("data.photometric", 1.0)
         recipe.set("data.photometric_rule", "mmseg", "PhotoMetricDistortion, rule for rule.")

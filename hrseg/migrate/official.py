@@ -155,7 +155,7 @@ PROTOCOLS = {
 """Their dataset → our name for what its test does."""
 
 
-def recognises(content: Mapping[str, Any]) -> bool:
+def recognizes(content: Mapping[str, Any]) -> bool:
     """Tell an official yaml from other mappings."""
     return {"MODEL", "DATASET", "TRAIN"} <= content.keys()
 
@@ -247,7 +247,7 @@ def _weights(backbone: str, file: str) -> tuple[str, str]:
             f"Theirs: {name}; the same network trained on ImageNet, under its tag at timm. It was trained with "
             "nearest resizing, as theirs was."
         )
-    return file, "A file of the source; hrseg recognises official checkpoints."
+    return file, "A file of the source; hrseg recognizes official checkpoints."
 
 
 def _data(entries: Entries, recipe: Recipe) -> None:

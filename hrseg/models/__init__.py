@@ -18,7 +18,7 @@ from hrseg.models.blocks import (
     Padding,
     ResizePolicy,
     Style,
-    initialise,
+    initialize,
 )
 from hrseg.models.heads import ClassificationHead, HeadC1, HeadV1, HeadV2, HeadV2p, Reader
 from hrseg.models.hrnet import VARIANTS, Exchange, HRNet
@@ -173,7 +173,7 @@ def create_model(
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
     spec |= form
     network = (Segmenter if head in PIXEL_HEADS else Reader)(trunk, top, spec)
-    initialise(network, init)
+    initialize(network, init)
     return network.to(memory_format=torch.channels_last)
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.errors import ConfigError, did_you_mean
-from hrseg.models.blocks import Bottleneck, conv_bn, initialise, resize, resize_logits
+from hrseg.models.blocks import Bottleneck, conv_bn, initialize, resize, resize_logits
 from hrseg.models.segmenter import Segmenter
 
 CHANNELS = 256
@@ -193,7 +193,7 @@ def create_baseline(
         return Baseline(encoder, head, spec, encoder_weights)
     trunk = Encoder(encoder, spec["in_channels"], encoder_weights)
     top = PLAIN_HEADS[head](trunk.out_channels, spec["num_classes"], spec["resize"])
-    initialise(top, "kaiming")
+    initialize(top, "kaiming")
     return Segmenter(trunk, top, spec).to(memory_format=torch.channels_last)
 
 

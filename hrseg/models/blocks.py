@@ -205,7 +205,7 @@ _LEFT = ("cls", "aux", "ocr")
 """Parts of names that the official rule passes over."""
 
 
-def initialise(network: nn.Module, init: str) -> None:
+def initialize(network: nn.Module, init: str) -> None:
     """Set convolutions by the named rule, norms to weight 1 and bias 0, in place.
 
     Args:

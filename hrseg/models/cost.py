@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from hrseg.models.checkpointing import parts_of, watching
-from hrseg.ops.loss import BUDGET, enlarged_surprise
+from hrseg.ops.loss import BUDGET, upsampled_nll
 
 IGNORED = 255
 
@@ -26,20 +26,20 @@ class Memory:
 
     Attributes:
         weights: Parameters and their gradients, float32.
-        optimiser: Momentum or moments, and the moving average of the weights.
+        optimizer: Momentum or moments, and the moving average of the weights.
         activations: What autograd keeps between forward and backward.
         transient: What is alive at the peak besides: gradients of the largest map, or a part computed again.
     """
 
     weights: int
-    optimiser: int
+    optimizer: int
     activations: int
     transient: int
 
     @property
     def total(self) -> int:
         """The sum, without the libraries' own workspace (cuDNN, CUDA context: about 1 GiB)."""
-        return self.weights + self.optimiser + self.activations + self.transient
+        return self.weights + self.optimizer + self.activations + self.transient
 
 
 def training_memory(
@@ -52,7 +52,7 @@ def training_memory(
 ) -> Memory:
     """Estimate the memory of a training step with cross-entropy at image size, on main and auxiliary logits.
 
-    weights = 2 x 4 bytes a parameter; optimiser = slots x 4 bytes a parameter; activations = storages
+    weights = 2 x 4 bytes a parameter; optimizer = slots x 4 bytes a parameter; activations = storages
     saved for backward, each counted once; transient = twice the float32 logits, since softmax and
     its gradient exist together, or the largest part that is computed again, see `models.recompute`.
 
@@ -100,7 +100,7 @@ def training_memory(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Memory(
         weights=8 * parameters,
-        optimiser=4 * slots * parameters,
+        optimizer=4 * slots * parameters,
         activations=sum(s.nbytes() for key, s in saved.items() if key not in own),
         transient=max(2 * whole, again),
     )
@@ -143,7 +143,7 @@ class _Step(nn.Module):
         size = (mask.shape[-2], mask.shape[-1])
         for output in self.network.forward_all(image).values():
             if self.blocked:
-                (enlarged_surprise(output, mask) * (mask != IGNORED)).sum()
+                (upsampled_nll(output, mask) * (mask != IGNORED)).sum()
                 logits = output.new_empty(*output.shape[:2], *size)
             else:
                 logits = self.network.upsample(output, size)

@@ -248,7 +248,7 @@ def labels_between_agreements(
         policy: The network's resize policy.
 
     Returns:
-        trainIds, or None where neighbours disagree so often that it would not be faster, and above 256 classes.
+        trainIds, or None where neighbors disagree so often that it would not be faster, and above 256 classes.
 
     Shape:
         logits (N, K, h, w) → uint8 (N, H, W)

@@ -14,7 +14,7 @@ from hrseg.ops.argmax import BUDGET
 from hrseg.ops.interpolate_rows import blocks, enlarged_cut, needed_rows
 
 
-def enlarged_surprise(
+def upsampled_nll(
     logits: torch.Tensor, mask: torch.Tensor, *, aligned: bool = False, ignore_index: int = 255
 ) -> torch.Tensor:
     """Return -log p(true class) of the bilinearly enlarged logits, 0 where ignored.
@@ -32,15 +32,15 @@ def enlarged_surprise(
         logits (N, K, h, w), mask (N, H, W) → float32 (N, H, W)
 
     Example:
-        >>> enlarged_surprise(torch.zeros(1, 2, 1, 1), torch.tensor([[[0, 255]]])).tolist()
+        >>> upsampled_nll(torch.zeros(1, 2, 1, 1), torch.tensor([[[0, 255]]])).tolist()
         [[[0.6931471824645996, 0.0]]]
     """
     logits = logits.float().contiguous(memory_format=torch.channels_last)
-    surprise: torch.Tensor = _Surprise.apply(logits, mask.long(), aligned, ignore_index)
+    surprise: torch.Tensor = _UpsampledNLL.apply(logits, mask.long(), aligned, ignore_index)
     return surprise
 
 
-class _Surprise(torch.autograd.Function):
+class _UpsampledNLL(torch.autograd.Function):
     """Keeps logits and mask; both passes go through the image block by block."""
 
     @staticmethod

@@ -121,7 +121,7 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
             Query(description="A palette PNG of ids, a PNG of image and classes, or JSON."),
         ] = "mask",
         alpha: Annotated[
-            float, Query(ge=0, le=1, description="Strength of the overlay's colours.")
+            float, Query(ge=0, le=1, description="Strength of the overlay's colors.")
         ] = 0.55,
         legend: Annotated[bool, Query(description="Whether the overlay has a legend.")] = True,
         maps: Annotated[

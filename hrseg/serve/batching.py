@@ -192,7 +192,7 @@ class BranchView:
         stride: Pixels of the image for one of the map, in each direction.
         channels: Of the map.
         mean: How strong, dark to bright, uint8 (h, w, 3).
-        pca: How alike: like features, like colours.
+        pca: How alike: like features, like colors.
         strongest: Channel → picture, those that vary most.
     """
 

@@ -52,8 +52,8 @@ class Maps(BaseModel):
     mask: str = Field(
         description="Palette of colors, values are ids: the same file as output=mask."
     )
-    train_ids: str = Field(description="Grey of 8 bits, values are train ids, 255 is no data.")
-    confidence: str = Field(description="Grey of 8 bits, 255 is certain, 0 is no data.")
+    train_ids: str = Field(description="Gray of 8 bits, values are train ids, 255 is no data.")
+    confidence: str = Field(description="Gray of 8 bits, 255 is certain, 0 is no data.")
 
 
 class Answer(BaseModel):
@@ -89,7 +89,7 @@ class Branch(BaseModel):
     height: int
     width: int
     mean: str = Field(description="How strong: dark to bright.")
-    pca: str = Field(description="How alike: like features have like colours.")
+    pca: str = Field(description="How alike: like features have like colors.")
     strongest: list[Channel] = Field(description="The channels that vary most.")
 
 
@@ -112,8 +112,8 @@ def png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     """Return a PNG file.
 
     Args:
-        pixels: Colours, grey, or ids of a palette.
-        palette: Colours by id.
+        pixels: Colors, gray, or ids of a palette.
+        palette: Colors by id.
 
     Shape:
         pixels (H, W) or (H, W, 3), palette (256, 3)

@@ -159,7 +159,7 @@ def build_run(
 
 
 def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> SegmentationTask:
-    """Build network, loss and optimiser settings as one LightningModule.
+    """Build network, loss and optimizer settings as one LightningModule.
 
     Args:
         config: The run.

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hrseg.errors import printable
-from hrseg.imaging import denormalise, write_image
+from hrseg.imaging import denormalize, write_image
 from hrseg.labels import LabelSet
 from hrseg.viz import grid, overlay
 
@@ -143,12 +143,12 @@ class ProgressLines(pl.Callback):
 
 
 class StopAtStep(pl.Callback):
-    """End a run after a number of optimiser steps.
+    """End a run after a number of optimizer steps.
 
     Lightning's own limit resumes a finished epoch as if it were open, and learns other images then.
 
     Args:
-        steps: Optimiser steps of the whole run.
+        steps: Optimizer steps of the whole run.
     """
 
     def __init__(self, steps: int) -> None:
@@ -288,12 +288,12 @@ class Pictures(pl.Callback):
 
     Args:
         folder: Where epoch_0010.png and its like go.
-        labels: The classes, for their colours.
+        labels: The classes, for their colors.
         every: Epochs between two pictures. The last epoch is always drawn.
         count: Images in a picture, spread evenly over the validation split.
         mean: Mean that was subtracted from the images.
         std: Standard deviation they were divided by.
-        stretch: Whether the images are bands that are not RGB; see `denormalise`.
+        stretch: Whether the images are bands that are not RGB; see `denormalize`.
     """
 
     def __init__(
@@ -328,7 +328,7 @@ class Pictures(pl.Callback):
         if self._due(trainer) and batch_idx in self._chosen(
             int(sum(map(float, trainer.num_val_batches)))
         ):
-            image = denormalise(batch["image"][0].cpu(), self.mean, self.std, stretch=self.stretch)
+            image = denormalize(batch["image"][0].cpu(), self.mean, self.std, stretch=self.stretch)
             mask, pred = batch["mask"][0].cpu().numpy(), outputs[0].cpu().numpy()
             drawn = [
                 overlay(image, trainids, self.labels, legend=False) for trainids in (mask, pred)

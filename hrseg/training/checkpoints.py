@@ -75,7 +75,7 @@ class KeepBestAndLast(Checkpoint):
 
     Args:
         folder: The run's folder.
-        every_steps: Write last.ckpt also after each this many optimiser steps.
+        every_steps: Write last.ckpt also after each this many optimizer steps.
     """
 
     def __init__(self, folder: Path, every_steps: int | None = None) -> None:

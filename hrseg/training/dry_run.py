@@ -37,7 +37,7 @@ class Plan:
         device: Kind of device.
         devices: How many in all.
         precision: Arithmetic of the forward pass.
-        steps: Optimiser steps of an epoch and of the run.
+        steps: Optimizer steps of an epoch and of the run.
     """
 
     config: Config
@@ -60,7 +60,7 @@ class Plan:
         height, width = config.data.crop
         gib = {
             name: getattr(memory, name) / 2**30
-            for name in ("total", "weights", "optimiser", "activations", "transient")
+            for name in ("total", "weights", "optimizer", "activations", "transient")
         }
         rows = {
             "network": f"{config.model.backbone}, head {config.model.head}, "
@@ -76,7 +76,7 @@ class Plan:
             " accumulated",
             "steps": f"{self.steps[0]:,} an epoch, {self.steps[1]:,} in all",
             "memory": f"about {gib['total']:.2f} GiB on each device: weights and gradients "
-            f"{gib['weights']:.2f}, optimiser {gib['optimiser']:.2f}, activations "
+            f"{gib['weights']:.2f}, optimizer {gib['optimizer']:.2f}, activations "
             f"{gib['activations']:.2f}, transient {gib['transient']:.2f}; "
             "the libraries add their own",
         }

@@ -1,6 +1,6 @@
 """Training a network, from the start or from where a run stopped.
 
-Its neighbours are the other verbs that need a trainer: `evaluation` for validate and test, `planning` for the
+Its neighbors are the other verbs that need a trainer: `evaluation` for validate and test, `planning` for the
 dry run that only counts. Each builds what it needs and runs it; nothing is printed here.
 """
 
@@ -119,7 +119,7 @@ def _prepare_resume(
     if changed and trainer.is_global_zero:
         listed = ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
         log.warning(
-            "Resuming with other settings than before: %s. Rates and decays of the optimiser stay "
+            "Resuming with other settings than before: %s. Rates and decays of the optimizer stay "
             "as they are in the checkpoint.",
             listed,
         )

@@ -63,7 +63,7 @@ class Guard:
         Args:
             loss: Of this device's batch.
             names: Its images.
-            step: Optimiser step.
+            step: Optimizer step.
             lr: Named in the advice.
 
         Raises:

@@ -1,6 +1,6 @@
-"""Optimiser, learning-rate schedule and moving average of the weights.
+"""Optimizer, learning-rate schedule and moving average of the weights.
 
-A step is always a step of the optimiser: with gradient accumulation one step is several batches.
+A step is always a step of the optimizer: with gradient accumulation one step is several batches.
 """
 
 import copy
@@ -27,7 +27,7 @@ def parameter_groups(
     head_lr_factor: float = 1.0,
     no_decay_norms: bool = False,
 ) -> list[dict[str, Any]]:
-    """Sort every parameter of a network into exactly one optimiser group.
+    """Sort every parameter of a network into exactly one optimizer group.
 
     Args:
         network: A Segmenter; `head_parameters()` tells which parameters are the head's.
@@ -39,7 +39,7 @@ def parameter_groups(
 
     Returns:
         One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
-        included: the optimiser passes over them until they are thawed.
+        included: the optimizer passes over them until they are thawed.
 
     Raises:
         ConfigError: A rate, decay or factor that cannot work.
@@ -130,7 +130,7 @@ def poly_factor(
     """Return the learning rate as a share of the base rate: linear warm-up, then a power's fall.
 
     Args:
-        step: Optimiser steps done so far; the first step is 0 and uses the full rate without
+        step: Optimizer steps done so far; the first step is 0 and uses the full rate without
             warm-up.
         max_steps: Steps of the whole run, warm-up included.
         power: 0.9 in the official recipes; 1 is a straight line.
@@ -163,11 +163,11 @@ def build_scheduler(
     min_lr: float = 0.0,
     lag_steps: int = 0,
 ) -> LambdaLR:
-    """Build the poly schedule; call its `step()` once after each optimiser step.
+    """Build the poly schedule; call its `step()` once after each optimizer step.
 
     Args:
         optimizer: Each group falls from its own rate.
-        max_steps: Optimiser steps of the whole run.
+        max_steps: Optimizer steps of the whole run.
         power: See `poly_factor`.
         warmup_steps: See `poly_factor`.
         min_lr: Rate at the end, the same for all groups.
@@ -178,11 +178,11 @@ def build_scheduler(
     """
     if max_steps < 1:
         raise ConfigError(
-            f"The run has {max_steps} optimiser steps. Raise trainer.max_epochs or trainer.max_steps."
+            f"The run has {max_steps} optimizer steps. Raise trainer.max_epochs or trainer.max_steps."
         )
     if not 0 <= warmup_steps < max_steps:
         raise ConfigError(
-            f"optim.warmup_steps is {warmup_steps}, the run has {max_steps} optimiser steps. "
+            f"optim.warmup_steps is {warmup_steps}, the run has {max_steps} optimizer steps. "
             "Right would be fewer than those; set it lower or train longer."
         )
     if not 0 <= power < float("inf"):
@@ -239,7 +239,7 @@ class Ema(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the weights after an optimiser step.
+        """Take in the weights after an optimizer step.
 
         Raises:
             TrainingError: A network of another shape, such as one whose weights are sharded over

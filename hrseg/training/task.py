@@ -1,6 +1,6 @@
 """One network learning and being scored: the LightningModule.
 
-Here live the steps, the score and the optimiser. Pictures, progress lines and files are callbacks;
+Here live the steps, the score and the optimizer. Pictures, progress lines and files are callbacks;
 configs and tables are joined in `build`.
 """
 
@@ -32,17 +32,17 @@ SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 
 class SegmentationTask(pl.LightningModule):
-    """A network with its loss, its score and its optimiser, as Lightning drives them.
+    """A network with its loss, its score and its optimizer, as Lightning drives them.
 
     Args:
         network: Follows the network contract.
         labels: The classes, in trainId order.
         loss: A `WeightedSum`; None is plain cross-entropy.
-        optim: Optimiser, schedule and moving average; None takes the defaults.
+        optim: Optimizer, schedule and moving average; None takes the defaults.
         evaluation: Protocol and precision of validation and test; None looks at whole images.
         card: Plain values that a checkpoint carries under "hrseg" besides the labels: version, config,
             mean, std.
-        max_steps: Optimiser steps of the run, where it is not given in epochs.
+        max_steps: Optimizer steps of the run, where it is not given in epochs.
         channels_last: Memory order of the training images.
         non_finite: What a loss that is no finite number does, see `guard`.
         compiled: Run the training forward pass through torch.compile.
@@ -101,7 +101,7 @@ class SegmentationTask(pl.LightningModule):
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """Optimizer steps of the whole run."""
         limits = [self.trainer.estimated_stepping_batches, self.max_steps or math.inf]
         return int(min(limits))
 
@@ -151,7 +151,7 @@ class SegmentationTask(pl.LightningModule):
             log.warning("%s", note)
 
     def configure_optimizers(self) -> Any:
-        """Build optimiser and schedule; the schedule counts optimiser steps."""
+        """Build optimizer and schedule; the schedule counts optimizer steps."""
         optim = self.optim
         groups = parameter_groups(
             self.network,

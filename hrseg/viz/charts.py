@@ -74,7 +74,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Draw a confusion matrix, each row in per cent of its true class: hits blue, errors orange.
 
     Errors are painted by the square root of their share, so that a few per cent can be seen. Numbers stand in the
-    cells where there is room for them; a class without a pixel in the masks has a grey row.
+    cells where there is room for them; a class without a pixel in the masks has a gray row.
 
     Args:
         matrix: Pixel counts, rows the true class, columns the predicted.

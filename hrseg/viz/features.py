@@ -26,7 +26,7 @@ def mean_map(maps: torch.Tensor | np.ndarray) -> np.ndarray:
 def pca_rgb(maps: torch.Tensor | np.ndarray) -> np.ndarray:
     """Show the three strongest directions of the channels as red, green and blue.
 
-    Places with like features get like colours. Signs are fixed, so the same maps give the same picture.
+    Places with like features get like colors. Signs are fixed, so the same maps give the same picture.
 
     Shape:
         (C, h, w) or (1, C, h, w) → uint8 (h, w, 3)

@@ -1,4 +1,4 @@
-"""Masks in colour: alone, over their image, and with a legend that tells the shares."""
+"""Masks in color: alone, over their image, and with a legend that tells the shares."""
 
 import math
 from collections.abc import Sequence
@@ -31,18 +31,18 @@ _STRIP = (
 )
 
 
-def colourise(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Paint a mask with one colour per class; ids beyond the palette, 255 among them, are black.
+def colorize(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Paint a mask with one color per class; ids beyond the palette, 255 among them, are black.
 
     Args:
         mask: trainIds.
-        palette: Colours in trainId order, uint8.
+        palette: Colors in trainId order, uint8.
 
     Shape:
         mask (H, W), palette (K, 3) → uint8 (H, W, 3)
 
     Example:
-        >>> colourise(np.array([[1, 255]]), np.array([[0, 0, 0], [9, 8, 7]], np.uint8)).tolist()
+        >>> colorize(np.array([[1, 255]]), np.array([[0, 0, 0], [9, 8, 7]], np.uint8)).tolist()
         [[[9, 8, 7], [0, 0, 0]]]
     """
     table = np.zeros((256, 3), dtype=np.uint8)
@@ -58,15 +58,15 @@ def overlay(
     alpha: float = 0.55,
     legend: bool = True,
 ) -> np.ndarray:
-    """Lay class colours over an image, draw thin lines between classes, and explain the colours.
+    """Lay class colors over an image, draw thin lines between classes, and explain the colors.
 
     Where the mask has no class the image stays as it is.
 
     Args:
         image: RGB.
         mask: trainIds.
-        labels: Names and colours.
-        alpha: Strength of the colours, 0 to 1.
+        labels: Names and colors.
+        alpha: Strength of the colors, 0 to 1.
         legend: Add names and shares, below a wide image and beside a tall one. Without it the result
             has the size of the image.
 
@@ -102,7 +102,7 @@ class Share:
 
     Attributes:
         name: Class.
-        color: Its colour; None where pixels have no class.
+        color: Its color; None where pixels have no class.
         share: Part of the pixels, 0 to 1.
     """
 
@@ -116,7 +116,7 @@ def class_shares(mask: np.ndarray, labels: LabelSet) -> list[Share]:
 
     Args:
         mask: trainIds.
-        labels: Names and colours.
+        labels: Names and colors.
 
     Shape:
         mask (H, W)
@@ -131,7 +131,7 @@ def class_shares(mask: np.ndarray, labels: LabelSet) -> list[Share]:
 
 
 def _blend(image: np.ndarray, mask: np.ndarray, labels: LabelSet, alpha: float) -> np.ndarray:
-    """Mix image and class colours; integers of 1/256, strip by strip."""
+    """Mix image and class colors; integers of 1/256, strip by strip."""
     strength = np.uint16(round(min(max(alpha, 0.0), 1.0) * 256))
     colors = np.zeros((256, 1, 3), dtype=np.uint8)
     colors[: labels.num_classes, 0] = labels.palette

@@ -55,7 +55,7 @@ def data_uri(picture: np.ndarray, kind: Literal["PNG", "JPEG"] = "PNG", quality:
         uint8 (H, W, 3)
     """
     image = Image.fromarray(picture)
-    if kind == "PNG":  # flat colours: a palette is a third of the size
+    if kind == "PNG":  # flat colors: a palette is a third of the size
         return image_uri(image.quantize(128, dither=Image.Dither.NONE), kind, optimize=True)
     return image_uri(image, kind, quality=quality)
 

@@ -1,4 +1,4 @@
-"""Text in pictures: its colours, its size, and a font that can write the words.
+"""Text in pictures: its colors, its size, and a font that can write the words.
 
 The font is the one that Pillow carries; a system font is asked only for letters that one lacks.
 """

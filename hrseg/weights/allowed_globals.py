@@ -15,7 +15,7 @@ from hrseg.weights.plans import (
     Array,
     Dtype,
     Ordered,
-    StandIn,
+    Placeholder,
     Storage,
     Symbol,
     TensorPlan,
@@ -71,7 +71,7 @@ def call(target: Symbol, arguments: tuple[Any, ...]) -> Any:
     if builder is not None:
         return builder(*arguments)
     if target.path in INERT:
-        return StandIn(target.path, {"arguments": arguments} if arguments else {})
+        return Placeholder(target.path, {"arguments": arguments} if arguments else {})
     raise Forbidden(f"it calls '{target.path}'")
 
 
@@ -83,7 +83,7 @@ def build(target: Any, state: Any) -> None:
     """
     if isinstance(target, Array | Dtype):
         target.build(state)
-    elif isinstance(target, StandIn):
+    elif isinstance(target, Placeholder):
         if isinstance(state, dict) and not target.content:
             target.content = state  # no copy: a file may give one state to many
         else:
@@ -169,11 +169,11 @@ def _number(dtype: Any, raw: Any) -> Any:
     return array.numpy().item()
 
 
-def _method(owner: Any, name: Any) -> StandIn:
+def _method(owner: Any, name: Any) -> Placeholder:
     """Stand in for a method of an inert class: mmengine's log buffers mention their own. It is not looked up."""
     if not isinstance(owner, Symbol) or owner.path not in INERT or not isinstance(name, str):
         raise Forbidden(f"it asks for an attribute of {getattr(owner, 'path', 'a value')}")
-    return StandIn(f"{owner.path}.{name}")
+    return Placeholder(f"{owner.path}.{name}")
 
 
 def _dtype(name: Any, *_: Any) -> Dtype:

@@ -1,4 +1,4 @@
-"""The catalogue: one row per published checkpoint that has a stable address.
+"""The catalog: one row per published checkpoint that has a stable address.
 
 A row knows where a file lies and everything that its keys cannot show: the network, how it resizes and pads, the
 mean of its images, its published score and by which protocol, and the terms it came under. `resolve` turns a tag
@@ -115,7 +115,7 @@ class Row:
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """Return the whole catalogue.
+    """Return the whole catalog.
 
     Example:
         >>> {row.source for row in rows()} >= {"official", "timm", "mmseg", "paddle", "csail"}
@@ -171,7 +171,7 @@ def find(words: Iterable[str]) -> list[Row]:
 
 
 def is_tag(text: str | Path) -> bool:
-    """Tell whether the catalogue has this tag.
+    """Tell whether the catalog has this tag.
 
     Example:
         >>> is_tag("hrnet_w48.ms_in1k"), is_tag("hrnet_w48.ckpt")
@@ -259,7 +259,7 @@ def check_backbone(tag: str, backbone: str) -> None:
     """Refuse weights of another backbone before they are fetched.
 
     Args:
-        tag: Of the catalogue.
+        tag: Of the catalog.
         backbone: That of the network.
 
     Raises:
@@ -317,7 +317,7 @@ def verify(tag_or_file: str) -> list[str]:
     if path.with_suffix(".json").is_file() and path.suffix == ".safetensors":
         read_release(path)
         return [f"{path}: the weights its card describes"]
-    return [_recognised(path)]
+    return [_recognized(path)]
 
 
 def _packaged(row: Row) -> str:
@@ -345,8 +345,8 @@ def _again(remote: Remote) -> str:
     return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
 
 
-def _recognised(path: Path) -> str:
-    """Say whether a file is one of the catalogue, by its digest and its name."""
+def _recognized(path: Path) -> str:
+    """Say whether a file is one of the catalog, by its digest and its name."""
     digest, size = file_digest(path), path.stat().st_size
     for row in rows():
         for remote in row.remotes():
@@ -357,4 +357,4 @@ def _recognised(path: Path) -> str:
                     f"{path} is called like the file of {row.tag}, but its sha256 begins with {digest[:16]} instead of "
                     f"{remote.sha256[:16]}. Fetch it again: hrseg weights pull {row.tag}"
                 )
-    return f"{path}: sha256 {digest}, {size:,} bytes; the catalogue knows no such digest"
+    return f"{path}: sha256 {digest}, {size:,} bytes; the catalog knows no such digest"

@@ -31,7 +31,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     What a file is, is told by its first bytes, not by its name. Numpy arrays come out as tensors, and types stay
     as they are. Objects of known harmless classes, such as a training script's config, come out as
-    `weights.plans.StandIn`; files that hold any other object stay shut.
+    `weights.plans.Placeholder`; files that hold any other object stay shut.
 
     Args:
         path: The file. A safetensors file gives {"state_dict": tensors}.

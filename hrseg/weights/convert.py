@@ -212,7 +212,7 @@ def import_weights(
 
 
 def open_tag(tag: str) -> tuple[Any, LabelSet, Foreign]:
-    """Build the network of a tag of the catalogue, with its weights, without writing anything.
+    """Build the network of a tag of the catalog, with its weights, without writing anything.
 
     Args:
         tag: `hrseg weights list` shows them; it is fetched once.
@@ -355,7 +355,7 @@ def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
 
 
 _TABLES = {"voc": "voc2012", "vaihingen": "potsdam"}
-"""Data of the catalogue → label table, where they are called otherwise."""
+"""Data of the catalog → label table, where they are called otherwise."""
 
 
 def name_classes(
@@ -394,7 +394,7 @@ def name_classes(
     data = str(found.card.get("data", ""))
     data = _TABLES.get(data, data)
     if data in table_names():
-        return load_labels(data), f"{data}, from the catalogue"
+        return load_labels(data), f"{data}, from the catalog"
     stored = _from_meta(found.meta, count)
     if stored is not None:
         return stored, f"{stored.name}, from the names in the file"

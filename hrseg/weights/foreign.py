@@ -1,4 +1,4 @@
-"""A weight file of any source, told in our names: what was recognised, converted and left out.
+"""A weight file of any source, told in our names: what was recognized, converted and left out.
 
 Nothing here builds a network; `load` puts the result into one, `importer` makes a release of it.
 """
@@ -22,7 +22,7 @@ from hrseg.weights.formats import (
     WRAPPERS,
     Format,
     head_of,
-    recognise,
+    recognize,
     rename,
 )
 from hrseg.weights.hub import is_hub, pull
@@ -54,7 +54,7 @@ class Translated:
         notes: Sentences about conversions.
         spec: Arguments of `create_model`, where hrseg wrote the file.
         card: What else hrseg wrote: labels, mean, std.
-        known: Fields of `DEFAULTS` that a catalogue knows about this very file.
+        known: Fields of `DEFAULTS` that a catalog knows about this very file.
         meta: All that the checkpoint holds besides, such as mmsegmentation's `meta`.
     """
 
@@ -109,14 +109,14 @@ class Translated:
         """Why that resize policy."""
         if self.spec is not None:
             return "its card says so"
-        return "the catalogue says so" if "resize" in self.known else self.format.reason
+        return "the catalog says so" if "resize" in self.known else self.format.reason
 
 
 def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
     """Read one file, or the two of an encoder and decoder pair, and translate it.
 
     Args:
-        paths: A file, a tag of the catalogue or hf:org/name (fetched once), or several files.
+        paths: A file, a tag of the catalog or hf:org/name (fetched once), or several files.
 
     Raises:
         WeightsError: A file cannot be had or read, or its source is unknown.
@@ -158,7 +158,7 @@ def translate(
     card: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Any] | None = None,
 ) -> Translated:
-    """Recognise a state dict and bring it into our names.
+    """Recognize a state dict and bring it into our names.
 
     Args:
         raw: Tensors by the names of their source.
@@ -172,7 +172,7 @@ def translate(
     plain = _unwrapped(raw, file)
     card = dict(card or {})
     names = [key for key in plain if not re.search(NOT_NETWORK, key)]
-    row = HRSEG if card.get("network") else recognise(names, file)
+    row = HRSEG if card.get("network") else recognize(names, file)
     state: dict[str, torch.Tensor] = {}
     left_out, foreign_head = [], []
     for name, key in plain.items():

@@ -1,4 +1,4 @@
-"""The table of sources: how each one's files are recognised, renamed and meant.
+"""The table of sources: how each one's files are recognized, renamed and meant.
 
 Key names show who wrote a file, and never how it interpolates: 1,830 names are common to networks that compute
 different functions. So each row also says which resize policy its source uses, why, and whether that is certain.
@@ -399,7 +399,7 @@ _HINTS = {
 }
 
 
-def recognise(keys: Iterable[str], source: str) -> Format:
+def recognize(keys: Iterable[str], source: str) -> Format:
     """Find the row that a file belongs to.
 
     Args:
@@ -410,7 +410,7 @@ def recognise(keys: Iterable[str], source: str) -> Format:
         WeightsError: No row fits.
 
     Example:
-        >>> recognise(["conv1.weight", "stage4.0.x", "last_layer.0.weight"], "a.pth").name
+        >>> recognize(["conv1.weight", "stage4.0.x", "last_layer.0.weight"], "a.pth").name
         'official HRNetV2'
     """
     keys = list(keys)

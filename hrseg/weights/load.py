@@ -63,11 +63,11 @@ def load_weights(
     """Load a checkpoint into a network, wholly or not at all.
 
     Files of hrseg, of the official code (segmentation with either head, torch 0.4.1, ImageNet), timm,
-    mmsegmentation, PaddleSeg and CSAILVision are recognised by their names; see `formats.FORMATS`.
+    mmsegmentation, PaddleSeg and CSAILVision are recognized by their names; see `formats.FORMATS`.
 
     Args:
         network: From `create_model`.
-        file_or_tag: A weight file, or a tag of the catalogue such as "hrnet_w48.ms_in1k", which is fetched
+        file_or_tag: A weight file, or a tag of the catalog such as "hrnet_w48.ms_in1k", which is fetched
             once; `hrseg weights list` shows them.
         new_head: Keep the backbone only and leave the head as it is, for another set of classes. A file
             without a segmentation head (ImageNet) implies it.
@@ -75,7 +75,7 @@ def load_weights(
         resize: The policy that the weights are to run under, where you know better than the file's
             source; it must be the network's own.
         inflate_stem: Let a file for RGB start a network of other bands: every band gets the mean of the
-            three kernels of the first convolution, times 3 / bands, so that a grey image gives the same
+            three kernels of the first convolution, times 3 / bands, so that a gray image gives the same
             maps as before. A file of the network's own bands is loaded as it is.
 
     Returns:

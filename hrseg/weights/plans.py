@@ -52,7 +52,7 @@ class Ordered(dict[Any, Any]):
 
 
 @dataclass(eq=False)
-class StandIn:
+class Placeholder:
     """An inert thing in the place of an object whose class is known and of no use here, such as a recipe's config.
 
     Attributes:
@@ -238,13 +238,13 @@ def _dictionary(value: dict[Any, Any], walk: Walk) -> dict[Any, Any]:
     return {key: walk(part) for key, part in value.items()}
 
 
-def _stand_in(value: StandIn, walk: Walk) -> StandIn:
-    return StandIn(value.name, _dictionary(value.content, walk))
+def _stand_in(value: Placeholder, walk: Walk) -> Placeholder:
+    return Placeholder(value.name, _dictionary(value.content, walk))
 
 
 def _symbol(value: Symbol, _: Walk) -> Any:
     known = getattr(torch, value.path.removeprefix("torch."), None)
-    return known if isinstance(known, torch.dtype) else StandIn(value.path)
+    return known if isinstance(known, torch.dtype) else Placeholder(value.path)
 
 
 _MAKERS: dict[type, Callable[[Any, Walk], Any]] = {
@@ -253,10 +253,10 @@ _MAKERS: dict[type, Callable[[Any, Walk], Any]] = {
     list: lambda value, walk: [walk(part) for part in value],
     tuple: lambda value, walk: tuple(walk(part) for part in value),
     memoryview: lambda value, _: bytes(value),
-    StandIn: _stand_in,
+    Placeholder: _stand_in,
     Symbol: _symbol,
     Dtype: lambda value, _: value.name,
-    Storage: lambda value, _: StandIn("torch.Storage"),
+    Storage: lambda value, _: Placeholder("torch.Storage"),
     TensorPlan: lambda value, _: value,
     Array: lambda value, _: value,
 }

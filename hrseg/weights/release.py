@@ -1,6 +1,6 @@
 """Released models: a safetensors file of weights and a JSON card that says everything else.
 
-The card carries what predict needs (network, classes, colours, mean and std, resize policy) and what a reader
+The card carries what predict needs (network, classes, colors, mean and std, resize policy) and what a reader
 needs (recipe, commit, score, terms of the data). Both files appear whole or not at all.
 """
 
@@ -86,7 +86,7 @@ def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     beside = card_path(path)
     if not beside.is_file():
         raise WeightsError(
-            f"{path} has no card: {beside.name} should lie beside it, with classes, colours and mean. Copy both "
+            f"{path} has no card: {beside.name} should lie beside it, with classes, colors and mean. Copy both "
             "files together."
         )
     try:

@@ -15,10 +15,10 @@ from typing import Any
 
 from hrseg.weights.allowed_globals import build, call, key_of, symbol
 from hrseg.weights.errors import Damaged, Forbidden, TooLarge
-from hrseg.weights.plans import Ordered, StandIn, Symbol
+from hrseg.weights.plans import Ordered, Placeholder, Symbol
 
 MAX_STEPS = 2_000_000
-"""Instructions of one pickle; a checkpoint of the largest HRNet with its optimiser has about 300,000."""
+"""Instructions of one pickle; a checkpoint of the largest HRNet with its optimizer has about 300,000."""
 MAX_NUMBER = 64
 """Bytes of an integer."""
 KEEP_IN_FILE = 1 << 16
@@ -174,7 +174,7 @@ def _persistent(machine: Machine) -> None:
 
 def _append(machine: Machine, items: list[Any]) -> None:
     target = machine.stack[-1]
-    if isinstance(target, StandIn):
+    if isinstance(target, Placeholder):
         target = target.content.setdefault("items", [])
     if type(target) is not list:
         raise Forbidden(f"it appends to a {type(target).__name__}")
@@ -183,7 +183,7 @@ def _append(machine: Machine, items: list[Any]) -> None:
 
 def _set_items(machine: Machine, items: list[Any]) -> None:
     target = machine.stack[-1]
-    if isinstance(target, StandIn):
+    if isinstance(target, Placeholder):
         target = target.content
     if type(target) not in (dict, Ordered):
         raise Forbidden(f"it sets items of a {type(target).__name__}")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hrseg.cli import console, main
-from hrseg.cli.console import BOLD, LogFormatter, complain, say, show, styled
+from hrseg.cli.console import BOLD, LogFormatter, print_error, say, show, styled
 
 NAME = "road\x1b]0;title\x07\x1b[31m\x9b1m\u202e\udcff"
 
@@ -17,7 +17,7 @@ def log(text: str) -> None:
     handler.handle(logging.LogRecord("hrseg", logging.WARNING, "", 0, "%s", (text,), None))
 
 
-@pytest.mark.parametrize("printed", [say, show, complain, log])
+@pytest.mark.parametrize("printed", [say, show, print_error, log])
 @pytest.mark.parametrize("terminal_", [False, True])
 def test_names_are_escaped_wherever_they_are_printed(printed, terminal_, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal_)

@@ -3,7 +3,7 @@ import pytest
 
 from hrseg.convert import binary
 from hrseg.convert.convert import Choice, convert
-from hrseg.convert.formats import recognise
+from hrseg.convert.formats import recognize
 from hrseg.errors import DataError
 from hrseg.imaging import read_mask, write_image, write_mask
 from tests.convert import sources as s
@@ -37,7 +37,7 @@ def lay(root, names, value=255, image="images/a.jpg"):
 )
 def test_a_mask_for_each_class(names, tmp_path):
     root = lay(tmp_path / "source", names)
-    assert recognise(root) == "binary"
+    assert recognize(root) == "binary"
     mask, labels, _ = converted(root, tmp_path)
     assert labels.names == ["background", "car", "road"]
     assert (mask == np.array([0, 2, 1])[s.SCENE]).all()
@@ -66,7 +66,7 @@ def test_the_bowl_of_2018(tmp_path):
         (folder / "masks").mkdir()
         for number, mask in enumerate((CAR, ROAD)):
             write_mask(folder / "masks" / f"c{number}.png", mask.astype(np.uint8) * 255)
-    assert recognise(tmp_path / "stage1_train") == recognise(tmp_path) == "binary"
+    assert recognize(tmp_path / "stage1_train") == recognize(tmp_path) == "binary"
     report = convert(tmp_path / "stage1_train", tmp_path / "out")
     assert report.splits == {"train": 2}
     assert report.tally.objects == {"object": 4}
@@ -85,7 +85,7 @@ def test_pairs_are_no_binary_masks_of_classes(names, tmp_path):
     root = lay(tmp_path / "source", names)
     s.photo(root / "images" / "b.jpg")
     s.photo(root / "images" / "a.jpg")
-    assert not binary.recognises(root)
+    assert not binary.recognizes(root)
 
 
 def test_names_that_begin_alike_and_masks_of_no_image(tmp_path):
@@ -99,7 +99,7 @@ def test_names_that_begin_alike_and_masks_of_no_image(tmp_path):
 def test_other_values_and_sizes_are_said(tmp_path):
     root = lay(tmp_path / "source", ("masks/car/a.png", "masks/road/a.png"))
     write_mask(root / "masks/road/a.png", s.SCENE)
-    assert not binary.recognises(root)
+    assert not binary.recognizes(root)
     with pytest.raises(DataError, match=r"a\.png \('road'\): it has more values than 0 and one"):
         convert(root, tmp_path / "out", Choice(tool="binary"))
     write_mask(root / "masks/road/a.png", s.SCENE[:3] // 2)

@@ -146,9 +146,9 @@ def test_two_images_of_one_name_are_refused(tmp_path):
     ],
 )
 def test_tables_that_cannot_be_read(text, words, tmp_path):
-    (tmp_path / "colours.txt").write_text(text)
+    (tmp_path / "colors.txt").write_text(text)
     with pytest.raises(DataError, match=words):
-        known_classes(tmp_path / "colours.txt")
+        known_classes(tmp_path / "colors.txt")
 
 
 def test_tables_of_ids_fold_ignored_and_shared_train_ids():

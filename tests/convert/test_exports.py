@@ -8,7 +8,7 @@ import pytest
 
 from hrseg.cli.main import main
 from hrseg.convert.convert import Choice, convert
-from hrseg.convert.formats import READERS, read, recognise
+from hrseg.convert.formats import READERS, read, recognize
 from hrseg.errors import DataError
 from hrseg.imaging import read_image, read_mask, write_image, write_mask
 from hrseg.imaging.rle import from_label_studio, to_label_studio
@@ -87,7 +87,7 @@ def test_headings_and_repeated_names_are_one_class_each(tmp_path):
 def test_cvat_files_have_any_name(tmp_path):
     path = s.cvat_xml(tmp_path / "source")
     path.rename(path.with_name("val.xml"))
-    assert recognise(tmp_path / "source") == "cvat"
+    assert recognize(tmp_path / "source") == "cvat"
     assert convert(tmp_path / "source", tmp_path / "out").splits == {"val": 1}
 
 
@@ -363,9 +363,9 @@ UNREAD = {
 @pytest.mark.parametrize("case", UNREAD)
 def test_an_export_that_is_not_read_is_named(case, tmp_path):
     path = s.save(tmp_path / "a.json", UNREAD[case])
-    assert not any(reader.recognises(path) for reader in READERS.values())
+    assert not any(reader.recognizes(path) for reader in READERS.values())
     with pytest.raises(DataError) as error:
-        recognise(path)
+        recognize(path)
     assert case in str(error.value)
     with pytest.raises(DataError) as forced:
         convert(path, tmp_path / "out", Choice(tool="coco"))
@@ -376,7 +376,7 @@ def test_files_of_other_xml_are_named(tmp_path):
     text = "<annotation><filename>a.jpg</filename><object><bndbox/>"
     s.save(tmp_path / "a.xml", text.replace("/>", "></bndbox>") + "</object></annotation>")
     with pytest.raises(DataError, match="boxes"):
-        recognise(tmp_path)
+        recognize(tmp_path)
 
 
 def test_a_wrong_from_is_told_the_right_one(tmp_path):

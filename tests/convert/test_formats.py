@@ -6,7 +6,7 @@ import pytest
 
 from hrseg.cli import data
 from hrseg.convert.convert import Choice, convert
-from hrseg.convert.formats import READERS, recognise
+from hrseg.convert.formats import READERS, recognize
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
@@ -30,10 +30,10 @@ def test_every_export_gives_the_scene(tool, tmp_path):
 
 
 @pytest.mark.parametrize("tool", ALL)
-def test_each_export_is_recognised_by_its_own_reader_alone(tool, tmp_path):
+def test_each_export_is_recognized_by_its_own_reader_alone(tool, tmp_path):
     path = ALL[tool](tmp_path / "source")
     for place in {path, tmp_path / "source"} - ({tmp_path / "source"} if tool == "cvat" else set()):
-        seen = {name for name, reader in READERS.items() if reader.recognises(place)}
+        seen = {name for name, reader in READERS.items() if reader.recognizes(place)}
         assert seen == {tool.strip()}, place
 
 
@@ -82,5 +82,5 @@ def test_no_name_leads_out_of_the_folder_of_the_images(tool, name, tmp_path):
     assert secret.is_file()
 
 
-def test_recognise_says_the_tool(tmp_path):
-    assert recognise(x.isat(tmp_path / "source").parent) == "isat"
+def test_recognize_says_the_tool(tmp_path):
+    assert recognize(x.isat(tmp_path / "source").parent) == "isat"

@@ -9,7 +9,7 @@ from cityscapesscripts.preparation.json2labelImg import createLabelImage
 from PIL import Image
 
 from hrseg.convert.convert import Choice, convert
-from hrseg.convert.formats import READERS, recognise
+from hrseg.convert.formats import READERS, recognize
 from hrseg.data.layouts import find_pairs
 from hrseg.errors import DataError
 from hrseg.imaging import read_mask, write_image, write_mask
@@ -44,8 +44,8 @@ SOURCES = {
 @pytest.mark.parametrize("tool", SOURCES)
 def test_every_tool_gives_the_same_scene(tool, tmp_path):
     path = SOURCES[tool](tmp_path / "source")
-    says_yes = [name for name, reader in READERS.items() if reader.recognises(path)]
-    assert says_yes == [recognise(path)] == [tool]
+    says_yes = [name for name, reader in READERS.items() if reader.recognizes(path)]
+    assert says_yes == [recognize(path)] == [tool]
     mask, labels, report = converted(path, tmp_path)
     ids = [0, *(next(x.id for x in labels.labels if x.name == name) for name in (s.ROAD, s.CAR))]
     assert (mask == np.array(ids)[s.SCENE]).all()
@@ -72,7 +72,7 @@ def test_the_report_says_what_became_of_each_class(tmp_path):
 # CVAT
 
 
-def test_cvat_takes_colours_and_order_of_its_labels(tmp_path):
+def test_cvat_takes_colors_and_order_of_its_labels(tmp_path):
     _, labels, _ = converted(s.cvat_xml(tmp_path / "source"), tmp_path)
     assert labels.names == ["background", "road", "car"]
     assert labels.palette[1:].tolist() == [[0x80, 0x40, 0x80], [0, 0, 0x8E]]
@@ -98,14 +98,14 @@ def test_cvat_turned_boxes_and_ellipses(tmp_path):
 def test_cvat_segmentation_masks_by_their_labelmap(tmp_path):
     root = tmp_path / "export"
     s.photo(root / "JPEGImages" / "a.jpg")
-    colours = np.array([[0, 0, 0], [128, 64, 128], [0, 0, 142]], np.uint8)
-    write_image(root / "SegmentationClass" / "a.png", colours[s.SCENE])
+    colors = np.array([[0, 0, 0], [128, 64, 128], [0, 0, 142]], np.uint8)
+    write_image(root / "SegmentationClass" / "a.png", colors[s.SCENE])
     s.save(root / "ImageSets/Segmentation/default.txt", "a\n")
     s.save(
         root / "labelmap.txt",
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:0,0,142::\nroad:128,64,128::\n",
     )
-    assert recognise(root) == "cvat"
+    assert recognize(root) == "cvat"
     mask, labels, _ = converted(root, tmp_path)
     assert labels.names == ["background", "car", "road"]
     assert (mask == np.array([0, 2, 1])[s.SCENE]).all()
@@ -192,7 +192,7 @@ def test_labelme_circles_masks_ignored_and_background(tmp_path):
     mask, labels, _ = converted(s.labelme(tmp_path / "source", shapes).parent, tmp_path)
     assert labels.names == ["background", "ball", "road"]
     assert mask[:, 6:].tolist() == [[2, 255], [255, 255], [2, 2], [2, 2], [2, 2], [0, 0]]
-    assert (mask[:4, :4] == 1).sum() == 12  # a circle of radius 2 holds twelve centres
+    assert (mask[:4, :4] == 1).sum() == 12  # a circle of radius 2 holds twelve centers
     assert (mask[5] == 0).all()
 
 
@@ -253,8 +253,8 @@ def test_coco_panoptic(tmp_path):
     root = tmp_path / "source"
     s.photo(root / "train2017" / "1.png")
     numbers = np.array([0, 300, 70000])[s.SCENE]
-    colours = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16], axis=-1)
-    write_image(root / "annotations/panoptic_train2017/1.png", colours.astype(np.uint8))
+    colors = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16], axis=-1)
+    write_image(root / "annotations/panoptic_train2017/1.png", colors.astype(np.uint8))
     s.save(
         root / "annotations/panoptic_train2017.json",
         {
@@ -280,7 +280,7 @@ def test_coco_panoptic(tmp_path):
     assert (mask == np.array([255, 1, 0])[s.SCENE]).all()
 
 
-# VOC, YOLO, colours
+# VOC, YOLO, colors
 
 
 def test_voc_palette_masks_keep_their_lists(tmp_path):
@@ -292,7 +292,7 @@ def test_voc_palette_masks_keep_their_lists(tmp_path):
         write_mask(root / "SegmentationClass" / f"{name}.png", ids, palette)
         s.save(root / f"ImageSets/Segmentation/{split}.txt", name + "\n")
     s.save(root / "ImageSets/Segmentation/trainval.txt", "2007_000032\n2007_000033\n")
-    assert recognise(root) == "voc"
+    assert recognize(root) == "voc"
     mask, labels, report = converted(root, tmp_path)
     assert labels.names == load_labels("voc2012").names
     assert (mask == ids).all()
@@ -314,21 +314,21 @@ def test_yolo_boxes_have_four_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("colours.txt", "128 64 128 road\n0 0 142 car\n0 0 0 nothing\n"),
+        ("colors.txt", "128 64 128 road\n0 0 142 car\n0 0 0 nothing\n"),
         ("label_colors.txt", "128 64 128\troad\n0 0 142\tcar\n0 0 0\tnothing\n"),
         ("class_dict.csv", "name,r,g,b\nroad,128,64,128\ncar,0,0,142\nnothing,0,0,0\n"),
         ("labelmap.txt", "road:128,64,128::\ncar:0,0,142::\nnothing:0,0,0::\n"),
         ("given.txt", "road 128 64 128\ncar 0 0 142\nnothing 0 0 0\n"),
     ],
 )
-def test_colour_masks_by_any_usual_table(file, text, tmp_path):
+def test_color_masks_by_any_usual_table(file, text, tmp_path):
     root = tmp_path / "archive"
-    colours = np.array([[0, 0, 0], [128, 64, 128], [0, 0, 142]], np.uint8)
+    colors = np.array([[0, 0, 0], [128, 64, 128], [0, 0, 142]], np.uint8)
     for split in ("train", "val"):
         s.photo(root / split / "images" / "a.png")
-        write_image(root / split / "masks" / "a.png", colours[s.SCENE])
+        write_image(root / split / "masks" / "a.png", colors[s.SCENE])
     table = s.save(root / file, text)
-    given = {"classes": str(table), "tool": "colours"} if file == "given.txt" else {}
+    given = {"classes": str(table), "tool": "colors"} if file == "given.txt" else {}
     mask, labels, _ = converted(root, tmp_path, **given)
     assert labels.names == ["road", "car", "nothing"]
     assert (mask == np.array([2, 0, 1])[s.SCENE]).all()
@@ -340,7 +340,7 @@ def test_colour_masks_by_any_usual_table(file, text, tmp_path):
 
 def test_cityscapes_polygons_equal_the_official_masks(tmp_path):
     root = s.cityscapes(tmp_path / "cs")
-    assert recognise(root) == "cityscapes"
+    assert recognize(root) == "cityscapes"
     mask, labels, report = converted(root, tmp_path)
     official = Annotation()
     official.fromJsonFile(str(next(root.glob("gtFine/*/*/*_polygons.json"))))
@@ -480,27 +480,27 @@ def test_damage_is_named_with_file_and_object(case, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]  # nothing half made
 
 
-def test_an_unknown_colour_is_named_with_its_place(tmp_path):
+def test_an_unknown_color_is_named_with_its_place(tmp_path):
     root = tmp_path / "archive"
     s.photo(root / "images" / "a.png")
-    colours = np.array([[0, 0, 0], [128, 64, 128], [1, 2, 3]], np.uint8)
-    write_image(root / "masks" / "a.png", colours[s.SCENE])
-    s.save(root / "colours.txt", "0 0 0 nothing\n128 64 128 road\n")
+    colors = np.array([[0, 0, 0], [128, 64, 128], [1, 2, 3]], np.uint8)
+    write_image(root / "masks" / "a.png", colors[s.SCENE])
+    s.save(root / "colors.txt", "0 0 0 nothing\n128 64 128 road\n")
     with pytest.raises(
-        DataError, match=r"a\.png holds colour \(1, 2, 3\) in 8 pixels.*row 1, column 1"
+        DataError, match=r"a\.png holds color \(1, 2, 3\) in 8 pixels.*row 1, column 1"
     ) as error:
         convert(root, tmp_path / "out")
-    assert "colours.txt" in str(error.value)
+    assert "colors.txt" in str(error.value)
 
 
 def test_what_nobody_knows_is_said(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        recognise(tmp_path / "gone")
+        recognize(tmp_path / "gone")
     (tmp_path / "a.zip").touch()
     with pytest.raises(DataError, match="Unpack"):
-        recognise(tmp_path / "a.zip")
+        recognize(tmp_path / "a.zip")
     with pytest.raises(DataError, match="--from") as error:
-        recognise(tmp_path)
+        recognize(tmp_path)
     assert all(name in str(error.value) for name in READERS)
 
 

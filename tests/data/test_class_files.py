@@ -57,10 +57,10 @@ def test_all_verbs_agree(tmp_path, form, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        words = ["--from", "colours", "--classes", str(root / FORMS[form][0]), "--json"]
+        words = ["--from", "colors", "--classes", str(root / FORMS[form][0]), "--json"]
         assert main(["data", "convert", str(root), "-o", "out", *words]) == 0
         assert main(["data", "browse", "set", "--images", "1", "--variants", "1"]) == 0
-    assert json.loads(out.getvalue().split("\nOpen")[0])["tool"] == "colours"
+    assert json.loads(out.getvalue().split("\nOpen")[0])["tool"] == "colors"
     assert SegmentationData(layout="folder", root="out", crop=(16, 16)).labels.names == NAMES
     assert (read_mask("out/masks/train/1.png") == read_mask("set/masks/train/1.png")).all()
     assert json.dumps(NAMES) in (tmp_path / "samples.html").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from hrseg.data.layouts import Pair
 from hrseg.data.sampling import ShardSampler
 from hrseg.data.transforms import limit_threads, train_recipe
 from hrseg.errors import DataError
-from hrseg.imaging import denormalise, write_image, write_mask
+from hrseg.imaging import denormalize, write_image, write_mask
 from hrseg.labels import IGNORE_INDEX, load_labels
 
 LABELS = load_labels("cityscapes")
@@ -40,7 +40,7 @@ def test_sample_of_a_whole_image(pairs):
     assert (sample["image"].dtype, sample["image"].shape) == (torch.float32, (3, 24, 40))
     assert (sample["mask"].dtype, sample["mask"].shape) == (torch.int64, (24, 40))
     assert sample["name"] == "1"
-    assert np.array_equal(denormalise(sample["image"]), dataset.read_trainids(pairs[1])[0])
+    assert np.array_equal(denormalize(sample["image"]), dataset.read_trainids(pairs[1])[0])
     assert sample["mask"][0].unique().tolist() == [IGNORE_INDEX]
     assert sample["mask"][5, :20].unique().tolist() == [0]
     assert sample["mask"][5, 20:].unique().tolist() == [13]
@@ -141,8 +141,8 @@ def test_draws_survive_pickling():
     assert pickle.loads(pickle.dumps(draw)) == draw
 
 
-def test_padding_is_black_before_normalisation(tmp_path: Path) -> None:
-    """The official padding is 0 and normalised with the image: -mean / std, not 0. "mean" gives about 0."""
+def test_padding_is_black_before_normalization(tmp_path: Path) -> None:
+    """The official padding is 0 and normalized with the image: -mean / std, not 0. "mean" gives about 0."""
     write_image(tmp_path / "a.png", np.full((4, 4, 3), 200, np.uint8))
     write_mask(tmp_path / "a_ids.png", np.full((4, 4), 7, np.uint8))
     pair = Pair(tmp_path / "a.png", tmp_path / "a_ids.png", "a")

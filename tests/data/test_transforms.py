@@ -67,7 +67,7 @@ def test_small_images_are_padded_right_and_below():
         cut, trainids = recipe(image, mask, seed=seed)
         assert (trainids[:10, :12] == 4).all()
         assert (trainids == 255).sum() == 16 * 20 - 10 * 12
-        assert (cut[trainids == 255] == 0).all()  # black, whatever the colours do
+        assert (cut[trainids == 255] == 0).all()  # black, whatever the colors do
         assert (cut[trainids == 4] > 0).all()
 
 
@@ -103,7 +103,7 @@ def test_scaled_image_and_mask_show_the_same_place():
 
 
 def test_ids_are_never_mixed():
-    # Between 0 and 200 any blend would be a third id; the colours say which of the two it was.
+    # Between 0 and 200 any blend would be a third id; the colors say which of the two it was.
     mask = np.repeat(np.repeat(np.eye(8, dtype=np.uint8) * 200, 8, axis=0), 8, axis=1)
     image = np.repeat(mask[:, :, None], 3, axis=2)
     recipe = train_recipe(crop=(64, 64), photometric=0.0)
@@ -129,7 +129,7 @@ def test_ignored_pixels_stay_ignored():
     assert (train_recipe(crop=(32, 32))(image, mask, seed=1)[1] == 255).all()
 
 
-def test_colours_change_with_strength_and_leave_the_mask():
+def test_colors_change_with_strength_and_leave_the_mask():
     image, mask = numbered(40, 60)
     distances = []
     for strength in (0.0, 0.3, 1.0):
@@ -297,7 +297,7 @@ def test_mirror_first_leaves_the_padding_right_and_below():
     assert np.array_equal(last[:20, 10:], mask[:, ::-1])
 
 
-def test_padding_takes_a_colour():
+def test_padding_takes_a_color():
     image, mask = np.full((4, 4, 3), 9, np.uint8), np.zeros((4, 4), np.uint8)
     cut, trainids = train_recipe(crop=(6, 6), fill=(124 / 255, 116 / 255, 104 / 255), **PLAIN)(
         image, mask, seed=0
@@ -338,8 +338,8 @@ def test_distortion_of_mmsegmentation_by_hand(monkeypatch):
     red, green, blue = apply(hue=10.0)
     assert (red, blue) == (200, 50)
     assert green == pytest.approx(150, abs=3)
-    grey = apply(saturation=0.5)
-    assert grey == pytest.approx([200, 150, 125], abs=3)
+    gray = apply(saturation=0.5)
+    assert gray == pytest.approx([200, 150, 125], abs=3)
 
 
 def test_distortion_draws_each_change_by_its_own_coin():

@@ -27,7 +27,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
         "data/test_transforms.py::test_ignored_pixels_stay_ignored",
         "data/test_traps.py::test_what_augmentation_adds_is_255",
     ),
-    "masks are resized by nearest neighbour": (
+    "masks are resized by nearest neighbor": (
         "data/test_transforms.py::test_ids_are_never_mixed",
         "data/test_transforms.py::test_scaled_image_and_mask_show_the_same_place",
     ),
@@ -62,7 +62,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
         "end_to_end/test_fit.py::test_two_processes_score_like_one",
         "inference/test_windows.py::test_identity_function_gives_the_image_back",
     ),
-    "odd sizes, one pixel, grey, RGBA, 16 bits, EXIF, CMYK, palettes, odd paths": (
+    "odd sizes, one pixel, gray, RGBA, 16 bits, EXIF, CMYK, palettes, odd paths": (
         "data/test_traps.py::test_every_kind_of_image_becomes_a_sample",
         "data/test_traps.py::test_odd_sizes_become_samples_and_crops",
         "test_imaging.py::test_every_exif_orientation_and_its_size",
@@ -136,8 +136,8 @@ def test_a_mask_of_255_alone_trains_to_zero(tmp_path, terms):
 
 
 KINDS = {
-    "grey": lambda: Image.new("L", (48, 40), 90),
-    "grey alpha": lambda: Image.new("LA", (48, 40), (90, 255)),
+    "gray": lambda: Image.new("L", (48, 40), 90),
+    "gray alpha": lambda: Image.new("LA", (48, 40), (90, 255)),
     "rgba": lambda: Image.new("RGBA", (48, 40), (90, 90, 90, 255)),
     "palette": lambda: Image.new("RGB", (48, 40), (90, 90, 90)).quantize(4),
     "one bit": lambda: Image.new("1", (48, 40), 1),

@@ -125,9 +125,9 @@ def test_weights_of_rgb_start_other_bands(tmp_path: Path) -> None:
     kernels, mean = new.state_dict()["backbone.conv1.weight"], old.backbone.conv1.weight.mean(dim=1)
     for band in range(6):
         assert torch.allclose(kernels[:, band], mean / 2)
-    grey = torch.rand(1, 1, 64, 64)
+    gray = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
-        one, two = old.eval()(grey.expand(-1, 3, -1, -1)), new.eval()(grey.expand(-1, 6, -1, -1))
+        one, two = old.eval()(gray.expand(-1, 3, -1, -1)), new.eval()(gray.expand(-1, 6, -1, -1))
     assert torch.allclose(one, two, atol=1e-4)
 
 
@@ -143,7 +143,7 @@ REFUSED = {
     ],
     "RGB has 3 bands": ["data.mean=[0.5]", "data.statistics=given"],
     "data.bands is empty": ["data.bands=[]"],
-    r"data\.photometric is 0\.5, which changes colours": [
+    r"data\.photometric is 0\.5, which changes colors": [
         "data.bands=[0,1]",
         "data.photometric=0.5",
     ],

@@ -10,7 +10,7 @@ from PIL import Image
 from hrseg.cli import main
 from hrseg.imaging import read_mask
 
-COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 200, 80]], np.uint8)
+COLORS = np.array([[0, 0, 0], [255, 0, 0], [0, 200, 80]], np.uint8)
 
 
 def blobs(number, size):
@@ -26,7 +26,7 @@ def blobs(number, size):
     return ids
 
 
-def grey_and_0_255(root, size):
+def gray_and_0_255(root, size):
     for number in range(30):
         ids = blobs(number, size) == 1
         noise = np.random.default_rng(number).integers(0, 40, size)
@@ -35,19 +35,19 @@ def grey_and_0_255(root, size):
             Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"scan {number}.png")
 
 
-def colour_masks(root, size):
+def color_masks(root, size):
     root.mkdir(parents=True)
     for number in range(30):
         ids = blobs(number, size)
         noise = np.random.default_rng(number).integers(0, 40, (*size, 3))
-        photo = (COLOURS[ids] * 0.6 + noise).astype(np.uint8)
+        photo = (COLORS[ids] * 0.6 + noise).astype(np.uint8)
         Image.fromarray(photo).save(root / f"{number}.jpg")
-        Image.fromarray(COLOURS[ids]).save(root / f"{number}_mask.png")
+        Image.fromarray(COLORS[ids]).save(root / f"{number}_mask.png")
 
 
 @pytest.mark.parametrize(
     ("make", "size", "values"),
-    [(grey_and_0_255, (64, 64), {0, 255}), (colour_masks, (64, 96), {0, 1, 2})],
+    [(gray_and_0_255, (64, 64), {0, 255}), (color_masks, (64, 96), {0, 1, 2})],
 )
 def test_a_folder_becomes_a_model_by_pasting(tmp_path, monkeypatch, capsys, make, size, values):
     make(tmp_path / "my data", size)
@@ -78,7 +78,7 @@ def test_a_folder_becomes_a_model_by_pasting(tmp_path, monkeypatch, capsys, make
 
 
 def test_what_stops_a_training_is_told_by_the_exit_status(tmp_path, capsys):
-    grey_and_0_255(tmp_path / "set", (48, 48))
+    gray_and_0_255(tmp_path / "set", (48, 48))
     (tmp_path / "set" / "images" / "scan 3.png").write_bytes(b"\x89PNG")
     assert main(["data", "check", str(tmp_path / "set"), "--write", str(tmp_path / "mine")]) == 2
     printed = capsys.readouterr().out
@@ -88,7 +88,7 @@ def test_what_stops_a_training_is_told_by_the_exit_status(tmp_path, capsys):
 
 
 def test_a_page_and_json(tmp_path, capsys):
-    colour_masks(tmp_path / "set", (48, 64))
+    color_masks(tmp_path / "set", (48, 64))
     assert (
         main(["data", "check", str(tmp_path / "set"), "--html", str(tmp_path / "a.html"), "--json"])
         == 0

@@ -12,7 +12,7 @@ from hrseg.evaluation.callbacks import Exhibit
 from hrseg.evaluation.page import error_map
 from hrseg.evaluation.report import evaluate_model, write_report
 from hrseg.imaging import read_image
-from hrseg.metrics.statistics import Rulers, measure, read_evidence
+from hrseg.metrics.statistics import EvaluationSettings, measure, read_evidence
 from tests.metrics.test_statistics import evidence
 
 
@@ -60,10 +60,10 @@ def test_a_ledger_gives_the_same_report_again(tmp_path):
 def test_bins_of_a_ledger_merge_and_its_distances_stay(tmp_path):
     path = tmp_path / "one" / "ledger.npz"
     write_report(evidence(), [], path.parent)
-    report = evaluate_model(str(path), tmp_path / "two", rulers=Rulers(bins=10))
+    report = evaluate_model(str(path), tmp_path / "two", rulers=EvaluationSettings(bins=10))
     assert len(report.results.bins) == 10
     with pytest.raises(DataError, match="cannot be changed"):
-        evaluate_model(str(path), tmp_path / "three", rulers=Rulers(bands=(3,)))
+        evaluate_model(str(path), tmp_path / "three", rulers=EvaluationSettings(bands=(3,)))
 
 
 def test_a_file_is_no_folder(tmp_path):
@@ -104,4 +104,4 @@ def test_a_file_name_of_any_bytes_is_written_as_text(tmp_path):
     write_report(evidence(), [exhibit(name)], tmp_path)
     assert r"bad\udcff" in (tmp_path / "report.html").read_text(encoding="utf-8")
     mask = torch.arange(16).reshape(4, 4) % 3
-    assert measure(torch.randn(3, 4, 4), mask, name, Rulers(), 5)
+    assert measure(torch.randn(3, 4, 4), mask, name, EvaluationSettings(), 5)

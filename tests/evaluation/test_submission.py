@@ -190,7 +190,7 @@ def spoil(kind: str, folder: Path) -> None:
         ("size", "bonn/bonn_000000_000019 is 23 x 40, the image 24 x 40"),
         ("void", r"holds 3, which Cityscapes .* does not score.*19 classes, from 7 to 33"),
         ("trainids", "If these are trainIds, add --trainids"),
-        ("colour", "is a picture of colours"),
+        ("color", "is a picture of colors"),
         ("strange", "belong to no image of split 'test', such as rome_000000_000001_mask.png"),
         ("damaged", "cannot be read"),
     ],

@@ -14,7 +14,7 @@ from hrseg.inference.load_model import open_model
 from hrseg.inference.predictor import Predictor
 
 
-def test_pixels_come_back_exactly_from_what_normalisation_made_of_them():
+def test_pixels_come_back_exactly_from_what_normalization_made_of_them():
     image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     assert np.array_equal(to_pixels(to_tensor(image, mean, std)[None], mean, std)[0], image)

@@ -71,7 +71,7 @@ def test_no_file_names_folders_of_this_machine(files, suffix):
     assert str(files[suffix].parent).encode() not in content
 
 
-def test_fp16_halves_the_file_and_keeps_normalisation_and_labels(files, release, tmp_path):
+def test_fp16_halves_the_file_and_keeps_normalization_and_labels(files, release, tmp_path):
     done = write.export_model(release, "onnx", tmp_path / "h.onnx", precision="fp16", most=2)
     assert done.files[0].stat().st_size < 0.6 * files[".onnx"].stat().st_size
     assert done.certificate.agreements["onnxruntime"].changed_percent < 0.5

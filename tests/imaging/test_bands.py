@@ -11,7 +11,7 @@ from PIL import Image
 
 from hrseg.data.transforms import train_recipe
 from hrseg.errors import DataError
-from hrseg.imaging import denormalise, read_bands, stretched, to_tensor, value_range_of
+from hrseg.imaging import denormalize, read_bands, stretched, to_tensor, value_range_of
 from hrseg.imaging.bands import band_statistics
 
 KINDS = {"uint8": 255, "uint16": 65535, "float32": 1}
@@ -83,7 +83,7 @@ def test_plain_tiffs_need_no_package(tmp_path: Path, mode, monkeypatch):
     assert np.array_equal(read_bands(tmp_path / "a.tif"), image)
 
 
-def test_sixteen_bits_of_colour_in_a_png(tmp_path: Path):
+def test_sixteen_bits_of_color_in_a_png(tmp_path: Path):
     image = noise(3, "uint16")
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
     assert np.array_equal(read_bands(tmp_path / "a.png"), image)
@@ -160,7 +160,7 @@ def test_statistics_refuse_what_does_not_fit():
     ("dtype", "value_range"),
     [("uint8", None), ("uint16", None), ("uint16", 10000.0), ("float32", None)],
 )
-def test_normalised_bands_have_mean_0_and_deviation_1_and_come_back(dtype, value_range):
+def test_normalized_bands_have_mean_0_and_deviation_1_and_come_back(dtype, value_range):
     image = noise(5, dtype)
     mean, std = band_statistics([Path("a")], lambda _: image, value_range)
     tensor = to_tensor(image, mean, std, value_range)
@@ -169,7 +169,7 @@ def test_normalised_bands_have_mean_0_and_deviation_1_and_come_back(dtype, value
     back = tensor.permute(1, 2, 0).numpy() * np.array(std) + np.array(mean)
     whole = value_range or value_range_of(image.dtype)
     assert back * whole == pytest.approx(image.astype(float), abs=1e-5 * whole)
-    assert np.abs(denormalise(tensor, mean, std).astype(int) - stretched(image)).max() <= 1
+    assert np.abs(denormalize(tensor, mean, std).astype(int) - stretched(image)).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", KINDS)

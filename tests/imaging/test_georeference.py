@@ -33,7 +33,7 @@ def written(path, crs=None, driver="GTiff", **options):
 def test_systems_are_named_by_code_or_else_in_full(tmp_path, crs, named, driver):
     found = read_georeference(written(tmp_path / "a.img", crs, driver))
     assert found.transform == TRANSFORM
-    assert found.metres == 1.0
+    assert found.meters == 1.0
     assert not found.degrees
     if named:
         assert found.crs == crs
@@ -76,7 +76,7 @@ def test_world_files_with_the_system_beside_them(tmp_path, image, world, system)
     )
     found = read_georeference(tmp_path / image)
     assert found.transform == TRANSFORM
-    assert found.metres == 1.0
+    assert found.meters == 1.0
     assert (found.crs == system) == (system != LAEA)
     assert system != LAEA or "Lambert" in found.crs
 
@@ -118,7 +118,7 @@ def test_world_files_that_say_nothing(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("crs", "metres", "degrees"),
+    ("crs", "meters", "degrees"),
     [
         ("EPSG:4326", None, True),
         ("EPSG:4807", None, False),
@@ -128,15 +128,15 @@ def test_world_files_that_say_nothing(tmp_path, content):
         (None, None, False),
     ],
 )
-def test_lengths_of_units(crs, metres, degrees):
+def test_lengths_of_units(crs, meters, degrees):
     found = Georeference(TRANSFORM, crs)
-    assert found.metres == (None if metres is None else pytest.approx(metres))
+    assert found.meters == (None if meters is None else pytest.approx(meters))
     assert found.degrees == degrees
     assert found.mirrored
 
 
 def test_areas_in_degrees_also_where_rows_and_columns_are_exchanged():
-    """One degree at 45 north measures 78,847 by 111,132 metres."""
+    """One degree at 45 north measures 78,847 by 111,132 meters."""
     upright = Georeference((0.1, 0, 10, 0, -0.1, 46), "EPSG:4326").pixel_areas(20, 30)
     turned = Georeference((0, 0.1, 10, -0.1, 0, 46), "EPSG:4326").pixel_areas(30, 20)
     assert upright.shape == (20, 1)

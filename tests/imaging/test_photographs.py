@@ -85,12 +85,12 @@ def test_clear_pixels_are_white_and_have_no_data(mode):
     "mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
 )
 def test_images_given_in_python_keep_working(mode):
-    grey = Image.fromarray(RGB).convert("L")
+    gray = Image.fromarray(RGB).convert("L")
     if mode in ("I", "F"):
-        image, expected = grey.convert(mode), np.dstack([np.array(grey)] * 3)
+        image, expected = gray.convert(mode), np.dstack([np.array(gray)] * 3)
     elif mode == "I;16":
-        image = Image.fromarray(np.array(grey, np.uint16) * 257)
-        expected = np.dstack([np.array(grey)] * 3)
+        image = Image.fromarray(np.array(gray, np.uint16) * 257)
+        expected = np.dstack([np.array(gray)] * 3)
     else:
         image = Image.fromarray(RGB).convert("RGB" if mode == "LAB" else mode)
         image = Image.frombytes("LAB", image.size, image.tobytes()) if mode == "LAB" else image
@@ -208,7 +208,7 @@ def test_libraries_say_nothing_of_their_own(tmp_path, capfd, caplog):
 
 
 def test_large_png_files_are_read_by_rows_with_the_same_pixels(tmp_path, monkeypatch):
-    for name, image in (("rgb", Image.fromarray(RGB)), ("grey", Image.fromarray(RGB).convert("L"))):
+    for name, image in (("rgb", Image.fromarray(RGB)), ("gray", Image.fromarray(RGB).convert("L"))):
         image.save(tmp_path / f"{name}.png")
         expected = read_image(tmp_path / f"{name}.png")
         with monkeypatch.context() as small:

@@ -66,7 +66,7 @@ def described(path: Path, image: np.ndarray) -> None:
 
 
 OTHERS = {
-    "grey": lambda path, image: Image.fromarray(image[..., 0]).save(path),
+    "gray": lambda path, image: Image.fromarray(image[..., 0]).save(path),
     "palette": lambda path, image: Image.fromarray(image).convert("P").save(path),
     "alpha": lambda path, image: Image.fromarray(image).convert("RGBA").save(path),
     "transparent": lambda path, image: Image.fromarray(image).save(path, transparency=(0, 0, 0)),

@@ -16,13 +16,13 @@ def drawn(rings, size):
     return painted(fill([np.array(ring, float) for ring in rings], size), size).astype(int).tolist()
 
 
-def test_a_pixel_belongs_to_the_polygon_that_holds_its_centre():
+def test_a_pixel_belongs_to_the_polygon_that_holds_its_center():
     assert drawn([[(1, 0), (3, 0), (3, 2), (1, 2)]], (3, 4)) == [
         [0, 1, 1, 0],
         [0, 1, 1, 0],
         [0, 0, 0, 0],
     ]
-    # centres at 0.5: the left and upper edge includes them, the right and lower one does not
+    # centers at 0.5: the left and upper edge includes them, the right and lower one does not
     assert drawn([[(0.5, 0.5), (2.5, 0.5), (2.5, 1.5), (0.5, 1.5)]], (2, 4)) == [
         [1, 1, 0, 0],
         [0, 0, 0, 0],
@@ -49,7 +49,7 @@ def test_what_lies_outside_the_image_is_cut_off():
     assert not fill([], (2, 3)).pixels.any()
 
 
-def test_neighbours_with_a_common_edge_leave_no_gap_and_do_not_overlap():
+def test_neighbors_with_a_common_edge_leave_no_gap_and_do_not_overlap():
     rng = np.random.default_rng(0)
     for _ in range(50):
         a, b, c, d = rng.random((4, 2)) * 20

@@ -96,13 +96,13 @@ def test_colors_of_a_tiff_are_pillows_at_once_and_by_rows(tmp_path, kind, compre
 
 def test_white_is_zero_and_few_bits(tmp_path):
     tifffile = pytest.importorskip("tifffile")
-    grey = rgb()[..., 0]
-    tifffile.imwrite(tmp_path / "a.tif", grey, photometric="miniswhite")
-    assert np.array_equal(read_image(tmp_path / "a.tif")[..., 0], 255 - grey)
-    assert np.array_equal(read_mask(tmp_path / "a.tif"), 255 - grey)
-    few = raster(tmp_path / "b.tif", grey[..., None] % 16, nbits=4)
-    assert np.array_equal(read_image(few)[..., 0], grey % 16 * 17)
-    assert np.array_equal(read_mask(few), grey % 16)  # ids are never scaled
+    gray = rgb()[..., 0]
+    tifffile.imwrite(tmp_path / "a.tif", gray, photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "a.tif")[..., 0], 255 - gray)
+    assert np.array_equal(read_mask(tmp_path / "a.tif"), 255 - gray)
+    few = raster(tmp_path / "b.tif", gray[..., None] % 16, nbits=4)
+    assert np.array_equal(read_image(few)[..., 0], gray % 16 * 17)
+    assert np.array_equal(read_mask(few), gray % 16)  # ids are never scaled
 
 
 @pytest.mark.parametrize("tiled", [False, True])

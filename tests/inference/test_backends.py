@@ -76,7 +76,7 @@ def test_what_cannot_be_written_is_converted_once(cache, monkeypatch):
     assert (engine(image) - expected).abs().max() < 1e-5
     (kept,) = cache.glob("*.xml")
     assert kept.stem == digest(network)
-    monkeypatch.setattr(backends, "_Coarse", None)  # a second conversion would fail
+    monkeypatch.setattr(backends, "_Stride4", None)  # a second conversion would fail
     again = open_engine(network, "cpu", "fp32", "openvino")
     assert torch.equal(again(image), engine(image))
 
@@ -201,7 +201,7 @@ def test_a_quota_and_shared_cores_bound_the_threads(tmp_path, monkeypatch):
 
 AFTER = """
 import os, signal, threading, torch
-from hrseg.inference.engines import open_engine
+from hrseg.inference.backends import open_engine
 from hrseg.models import create_model
 
 heard = []

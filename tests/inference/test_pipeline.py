@@ -155,7 +155,7 @@ def test_few_pictures_are_read_before_their_turn(predictor, tmp_path):
 
 
 def test_little_is_held_in_memory_at_once(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "HELD_PIXELS", 3 * 33 * 47)
+    monkeypatch.setattr(module, "MAX_PIXELS_IN_FLIGHT", 3 * 33 * 47)
     pictures = frames(12)
     results = list(predict_files(predictor, pictures, tmp_path / "out", ["mask"], batch=5))
     assert [result.name for result in results] == [picture.name for picture in pictures]

@@ -18,7 +18,7 @@ LABELS = LabelSet("three", tuple(Label(i + 5, i, f"c{i}", (9 * i, 0, 50)) for i 
 
 
 class Brightest(nn.Module):
-    """Logits are the image's own bands: the class of a pixel is its brightest colour."""
+    """Logits are the image's own bands: the class of a pixel is its brightest color."""
 
     num_classes = 3
 
@@ -37,7 +37,7 @@ def predictor(**options: object) -> Predictor:
 
 @pytest.mark.parametrize("window", [None, (32, 32), (64, 320)])
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (97, 131), (300, 40)])
-def test_every_pixel_gets_its_brightest_colour(size, window):
+def test_every_pixel_gets_its_brightest_color(size, window):
     image = pixels(*size)
     result = predictor(window=window)(image)
     assert result.mask.dtype == np.uint8
@@ -66,8 +66,8 @@ def test_path_pil_image_and_array_give_the_same(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
 def test_every_kind_of_image_is_read(mode, tmp_path):
-    grey = Image.fromarray(pixels(20, 30)[..., 0])
-    image = grey.convert("I").convert(mode) if mode == "I;16" else grey.convert(mode)
+    gray = Image.fromarray(pixels(20, 30)[..., 0])
+    image = gray.convert("I").convert(mode) if mode == "I;16" else gray.convert(mode)
     path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
     image.save(path)
     assert predictor()(path).mask.shape == (20, 30)
@@ -146,7 +146,7 @@ def test_what_cannot_work_is_refused_at_once(network, options, words):
     assert words in str(error.value)
 
 
-def test_scales_and_mirror_keep_the_brightest_colour_of_a_plain_image():
+def test_scales_and_mirror_keep_the_brightest_color_of_a_plain_image():
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30, 0], image[:, 30:, 2] = 200, 200
     for options in ({"protocol": "tta"}, {"scales": (0.5, 1.0), "flip": True, "merge": "exp"}):

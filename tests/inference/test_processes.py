@@ -68,27 +68,27 @@ def test_a_forked_child_is_told_instead_of_waiting_for_ever():
 
 
 def test_a_process_may_open_and_use_as_many_as_it_likes(several):
-    for home in [backends.Home(CPU), backends.Home(CPU)]:
+    for home in [backends.ForkGuard(CPU), backends.ForkGuard(CPU)]:
         home.check("torch")
 
 
 def test_only_threads_that_are_left_behind_are_refused(several):
-    home = backends.Home(CPU)
+    home = backends.ForkGuard(CPU)
     several.setattr(os, "getpid", lambda: -1)
     with pytest.raises(ConfigError, match="gunicorn without --preload"):
         home.check("torch")
     several.setattr(torch, "get_num_threads", lambda: 1)
     home.check("torch")
-    backends.Home(CPU).check("openvino")  # its own, of one thread
+    backends.ForkGuard(CPU).check("openvino")  # its own, of one thread
     with pytest.raises(ConfigError):
         home.check("openvino")
     with pytest.raises(ConfigError):
-        backends.Home(torch.device("cuda"))
+        backends.ForkGuard(torch.device("cuda"))
 
 
 def test_a_child_whose_parent_opened_nothing_opens_its_own(several):
     several.setattr(os, "getpid", lambda: -1)
-    backends.Home(CPU).check("openvino")
+    backends.ForkGuard(CPU).check("openvino")
 
 
 def test_pickling_and_copying_say_what_to_send_instead():

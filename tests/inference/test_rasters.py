@@ -73,7 +73,7 @@ def test_what_has_no_data_has_no_class(tiny_network, tmp_path, how, bands, dtype
     assert sum(result.classes.values()) == pytest.approx(1)
     assert result.confidence == pytest.approx(made.mean_confidence)
     table = json.loads(result.files["areas"].read_text())
-    assert (table["pixels"], table["square_metres"]) == (VALID.sum(), VALID.sum() / 4)
+    assert (table["pixels"], table["square_meters"]) == (VALID.sum(), VALID.sum() / 4)
     for kind in ("mask", "trainids"):
         with rasterio.open(result.files[kind]) as file:
             assert (file.name[-4:], file.nodata) == (".tif", 255)

@@ -88,7 +88,7 @@ def test_pixels_in_memory_are_normalized_window_by_window(window):
     assert torch.allclose(whole_map(window_blocks(identity, source, grid), source.size), tensor)
 
 
-def test_neighbours_fade_into_one_another():
+def test_neighbors_fade_into_one_another():
     # window values 0 and 1: with the ramp the blend rises steadily inside the overlap
     values = iter([0.0, 1.0])
     out = sliding_window(

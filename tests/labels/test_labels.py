@@ -60,11 +60,11 @@ def test_an_unknown_id_names_file_ids_and_table():
         load_labels("camvid").encode(np.array([[1000, 3]], np.int32))
 
 
-def test_colour_masks_are_matched_exactly():
+def test_color_masks_are_matched_exactly():
     labels = load_labels("camvid")
     colors = np.array([[row.color for row in labels.labels]], np.uint8)
     assert labels.encode(colors).tolist() == [[*range(11), 255]]
-    with pytest.raises(DataError, match=r"colour \(1, 2, 3\)"):
+    with pytest.raises(DataError, match=r"color \(1, 2, 3\)"):
         labels.encode(np.array([[[1, 2, 3]]], np.uint8), "c.png")
 
 
@@ -125,7 +125,7 @@ def test_unknown_tables_are_suggested():
         load_labels("nowhere/classes.csv")
 
 
-def test_drawn_colours_differ():
+def test_drawn_colors_differ():
     assert len(set(distinct_colors(40))) == 40
 
 
@@ -136,12 +136,12 @@ def test_labels_decode_to_the_first_of_several_ids():
     assert wide.dtype == np.uint16
 
 
-def test_a_colour_of_a_class_and_of_an_ignored_row_means_the_class():
+def test_a_color_of_a_class_and_of_an_ignored_row_means_the_class():
     car = np.array([[[0, 0, 142]]], np.uint8)  # the licence plate has it too
     assert load_labels("cityscapes").encode(car).tolist() == [[13]]
 
 
-def test_two_classes_of_one_colour_are_refused_only_for_colour_masks():
+def test_two_classes_of_one_color_are_refused_only_for_color_masks():
     labels = load_labels("ade20k")  # road and skyscraper are both (140, 140, 140)
     with pytest.raises(DataError, match="'road' and 'skyscraper'"):
         labels.encode(np.zeros((1, 1, 3), np.uint8))
@@ -204,7 +204,7 @@ def test_train_ids_of_cityscapes_stay_as_they_are():
     assert (load_labels("cityscapes_trainids").encode(ids) == ids).all()
 
 
-def test_id_palette_colours_a_mask_file():
+def test_id_palette_colors_a_mask_file():
     palette = load_labels("cityscapes").id_palette()
     assert palette.shape == (256, 3)
     assert palette[26].tolist() == [0, 0, 142]
@@ -224,7 +224,7 @@ def test_empty_masks_encode():
         ("a.csv", "name,r,g,b\na,1,2,300\n", "from 0 to 255"),
         ("a.csv", "id,name\n70000,a\n", "id 70000"),
         ("a.csv", "id,name\n-1,a\n", "only ignored ids may be negative"),
-        ("a.yaml", "classes: [{name: a, colour: [1, 2, 3]}]\n", "Did you mean 'color'"),
+        ("a.yaml", "classes: [{name: a, color: [1, 2, 3]}]\n", "Did you mean 'color'"),
         ("a.yaml", "classes: [a]\nignored: [0]\n", "Did you mean 'ignore'"),
         ("a.yaml", "classes: [{name: a, color: [1, 2]}]\n", "cannot be read"),
         ("a.yaml", "classes: [\n", "cannot be read"),

@@ -9,7 +9,7 @@ from hrseg.metrics.calibration import calibration_error, reliability
 from hrseg.metrics.confusion import ConfusionMatrix
 from hrseg.metrics.records import read_ledger
 from hrseg.metrics.scores import image_scores, results
-from hrseg.metrics.statistics import Rulers, gathered, measure, quota, read_evidence
+from hrseg.metrics.statistics import EvaluationSettings, gathered, measure, quota, read_evidence
 from tests.metrics.test_boundary import formulation, scene
 
 COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]], np.uint8)
@@ -25,8 +25,10 @@ def image(seed):
 
 
 def evidence(count=4, pixels=500):
-    rows = {f"{i}": measure(*image(i), f"{i}", Rulers(), pixels) for i in range(count)}
-    return gathered(rows, NAMES, COLORS, Rulers(), "m", "whole image", {"split": "split val"})
+    rows = {f"{i}": measure(*image(i), f"{i}", EvaluationSettings(), pixels) for i in range(count)}
+    return gathered(
+        rows, NAMES, COLORS, EvaluationSettings(), "m", "whole image", {"split": "split val"}
+    )
 
 
 def test_the_sums_are_those_of_all_pixels():
@@ -47,14 +49,14 @@ def test_the_sums_are_those_of_all_pixels():
 def test_boundary_iou_of_one_image_is_that_of_its_masks():
     logits, mask = image(0)
     width = round(0.02 * np.hypot(*mask.shape))
-    row = measure(logits, mask, "0", Rulers(), 10)
+    row = measure(logits, mask, "0", EvaluationSettings(), 10)
     expected = formulation(mask.numpy(), logits.argmax(dim=0).numpy(), 4, width)
     np.testing.assert_allclose(boundary_iou(row["boundary"])[0], expected)
 
 
 def test_confidence_is_summed_by_chosen_class():
     logits, mask = image(1)
-    row = measure(logits, mask, "1", Rulers(), 10)
+    row = measure(logits, mask, "1", EvaluationSettings(), 10)
     confidence, chosen = logits.softmax(dim=0).max(dim=0)
     expected = [float(confidence[(chosen == k) & (mask != 255)].sum()) for k in range(4)]
     assert row["confidence"].tolist() == pytest.approx(expected, rel=1e-5)
@@ -62,11 +64,11 @@ def test_confidence_is_summed_by_chosen_class():
 
 def test_all_pixels_or_a_few_are_kept_and_the_same_ones_each_time():
     logits, mask = image(0)
-    one, again = (measure(logits, mask, "a", Rulers(), 50) for _ in range(2))
-    other = measure(logits, mask, "b", Rulers(), 50)
+    one, again = (measure(logits, mask, "a", EvaluationSettings(), 50) for _ in range(2))
+    other = measure(logits, mask, "b", EvaluationSettings(), 50)
     assert np.array_equal(one["logits"], again["logits"])
     assert not np.array_equal(one["logits"], other["logits"])
-    every = measure(logits, mask, "a", Rulers(), 10**6)
+    every = measure(logits, mask, "a", EvaluationSettings(), 10**6)
     assert len(every["truth"]) == int((mask != 255).sum())
     assert (every["logits"].max(axis=1) == 0).all()
     assert np.array_equal(np.bincount(every["truth"], minlength=4), every["matrices"].sum(axis=1))
@@ -100,13 +102,13 @@ def test_a_plain_ledger_has_no_evidence(tmp_path):
 
 def test_no_mask_no_evaluation():
     with pytest.raises(DataError, match="split with masks"):
-        gathered({}, NAMES, COLORS, Rulers())
+        gathered({}, NAMES, COLORS, EvaluationSettings())
 
 
 @pytest.mark.parametrize("wrong", [{"ratio": 0}, {"bins": 7}, {"bands": (4, 2)}, {"distances": ()}])
 def test_rulers_that_measure_nothing_are_refused(wrong):
     with pytest.raises(ConfigError):
-        Rulers(**wrong)
+        EvaluationSettings(**wrong)
 
 
 def test_an_image_is_judged_by_the_classes_of_its_mask():

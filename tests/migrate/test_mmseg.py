@@ -90,7 +90,7 @@ def test_both_generations_become_one_recipe(tmp_path, text):
     assert recipe.unknown == []
 
 
-def test_the_normalisation_is_told_in_0_to_1_where_it_is_another(tmp_path):
+def test_the_normalization_is_told_in_0_to_1_where_it_is_another(tmp_path):
     other = NEW.replace("[123.675, 116.28, 103.53]", "[127.5, 127.5, 127.5]")
     config, _ = resolved(tmp_path, other)
     assert config.data.mean == (0.5, 0.5, 0.5)

@@ -41,6 +41,6 @@ def test_weights_and_slots_are_four_bytes_each():
     network = create_model("hrnet_w18_small_v1", num_classes=3)
     count = sum(parameter.numel() for parameter in network.parameters())
     memory = training_memory(network, (2, 32, 32), bf16=False, slots=3)
-    assert (memory.weights, memory.optimiser) == (8 * count, 12 * count)
+    assert (memory.weights, memory.optimizer) == (8 * count, 12 * count)
     assert memory.transient == 2 * 4 * (2 * 3 * 32 * 32)
     assert network.backbone.conv1.weight.grad is None

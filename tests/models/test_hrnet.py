@@ -98,7 +98,7 @@ def test_resize_gives_hand_worked_values():
     assert torch.allclose(aligned, torch.tensor([0, 1 / 3, 2 / 3, 1]))
 
 
-def test_scratch_initialisation_lets_gradients_through_and_official_is_tiny():
+def test_scratch_initialization_lets_gradients_through_and_official_is_tiny():
     scratch = create_model("hrnet_w18_small_v1", num_classes=2)
     official = create_model("hrnet_w18_small_v1", num_classes=2, init="official")
     assert official.backbone.conv1.weight.std() < 0.002

@@ -1,4 +1,4 @@
-"""Labels that are copied where neighbours agree, against labels of enlarged logits."""
+"""Labels that are copied where neighbors agree, against labels of enlarged logits."""
 
 import pytest
 import torch

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from hrseg.losses import WeightedSum
 from hrseg.ops import argmax as module
-from hrseg.ops.loss import enlarged_surprise
+from hrseg.ops.loss import upsampled_nll
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_nothing_but_ignored_pixels_gives_zero_and_zero_gradients():
 def test_half_precision_logits_get_their_gradient_in_half_precision():
     logits, mask = pair((32, 32))
     half = logits.detach().bfloat16().requires_grad_()
-    surprise = enlarged_surprise(half, mask)
+    surprise = upsampled_nll(half, mask)
     surprise.sum().backward()
     assert (surprise.dtype, half.grad.dtype) == (torch.float32, torch.bfloat16)
 

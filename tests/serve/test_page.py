@@ -250,7 +250,7 @@ def test_it_fits_a_small_screen_and_its_text_can_be_read(
 
 
 def contrast(one: str, other: str) -> float:
-    """WCAG's ratio of two #rrggbb colours."""
+    """WCAG's ratio of two #rrggbb colors."""
     light = []
     for color in (one, other):
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]

@@ -134,7 +134,7 @@ def test_openapi_names_every_path_and_refusal(served: Served) -> None:
 
 
 class Plain(torch.nn.Module):
-    """Three classes by the three colours, and no branches, as in an exported file."""
+    """Three classes by the three colors, and no branches, as in an exported file."""
 
     num_classes = 3
 

@@ -53,7 +53,7 @@ def test_weights_are_loaded_unless_told(tmp_path):
     assert not torch.equal(fresh.state_dict()[key], there.state_dict()[key])
 
 
-def test_initialisation_follows_the_weights(tmp_path):
+def test_initialization_follows_the_weights(tmp_path):
     labels = build_data(small(tmp_path)).labels
     scratch = build_network(small(tmp_path), labels)
     tuned = build_network(small(tmp_path, "model.weights=some.ckpt"), labels, load=False)

@@ -5,11 +5,11 @@ import re
 import signal
 from pathlib import Path
 
-import hrseg.training.build
 import lightning.pytorch as pl
 import pytest
 import torch
 
+import hrseg.training.build
 from hrseg.errors import ConfigError, DataError, TrainingError, WeightsError
 from hrseg.evaluation.validate import evaluate, evaluation_config
 from hrseg.training.dry_run import plan

@@ -24,7 +24,7 @@ def weight(value: float, lr: float = 0.1, **group: float) -> dict[str, object]:
 
 
 def rates_of(optimizer, scheduler, steps: int) -> list[list[float]]:
-    """Return the learning rates that each of the next optimiser steps uses."""
+    """Return the learning rates that each of the next optimizer steps uses."""
     rates = []
     for _ in range(steps):
         rates.append([group["lr"] for group in optimizer.param_groups])
@@ -99,7 +99,7 @@ def test_rates_that_cannot_work_are_refused(settings, words):
         parameter_groups(nn.Linear(1, 1), **{"lr": 0.1, "weight_decay": 0.0, **settings})
 
 
-# Optimisers
+# Optimizers
 
 
 def test_two_sgd_steps_by_hand():
@@ -171,7 +171,7 @@ def test_floor_by_hand(step, expected):
     assert poly_factor(step, max_steps=10, power=1.0, min_factor=0.2) == pytest.approx(expected)
 
 
-def test_scheduler_gives_each_optimiser_step_its_rate_and_all_groups_the_same_end():
+def test_scheduler_gives_each_optimizer_step_its_rate_and_all_groups_the_same_end():
     optimizer = build_optimizer("sgd", [weight(1.0, lr=0.1), weight(1.0, lr=1.0)], lr=0.1)
     scheduler = build_scheduler(optimizer, max_steps=4, power=1.0, min_lr=0.02)
     rates = rates_of(optimizer, scheduler, 6)
@@ -195,8 +195,8 @@ def test_resumed_schedule_goes_on_where_it_was():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"max_steps": 0}, "The run has 0 optimiser steps"),
-        ({"warmup_steps": 10}, "optim.warmup_steps is 10, the run has 10 optimiser steps"),
+        ({"max_steps": 0}, "The run has 0 optimizer steps"),
+        ({"warmup_steps": 10}, "optim.warmup_steps is 10, the run has 10 optimizer steps"),
         ({"power": -1.0}, "optim.poly_power is -1.0"),
         ({"min_lr": 0.2}, "optim.min_lr is 0.2, the lowest learning rate 0.1"),
     ],

@@ -20,7 +20,7 @@ def _quiet():
     quiet_lightning()
 
 
-class Colours(nn.Module):
+class Colors(nn.Module):
     """A network of one 1x1 convolution that follows the contract."""
 
     resize = "bilinear"
@@ -28,7 +28,7 @@ class Colours(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.num_classes = classes
-        self.spec = {"backbone": "colours", "num_classes": classes}
+        self.spec = {"backbone": "colors", "num_classes": classes}
         self.head = nn.Conv2d(3, classes, 1)
 
     def forward(self, image):
@@ -70,10 +70,10 @@ def run(tmp_path, task, *words):
 
 def task(**optim) -> SegmentationTask:
     labels = data().labels
-    return SegmentationTask(Colours(labels.num_classes), labels, optim=OptimConfig(**optim))
+    return SegmentationTask(Colors(labels.num_classes), labels, optim=OptimConfig(**optim))
 
 
-def test_schedule_counts_optimiser_steps_under_accumulation(tmp_path):
+def test_schedule_counts_optimizer_steps_under_accumulation(tmp_path):
     watch, trainer = run(
         tmp_path, task(lr=1.0, poly_power=1.0), "trainer.accumulate=2", "trainer.max_epochs=2"
     )
@@ -82,7 +82,7 @@ def test_schedule_counts_optimiser_steps_under_accumulation(tmp_path):
     assert watch.rates == pytest.approx(expected)
 
 
-def test_average_follows_each_optimiser_step(tmp_path):
+def test_average_follows_each_optimizer_step(tmp_path):
     module = task(lr=0.1, ema_decay=0.5)
     old = module.ema.module.head.bias.clone()
     watch, _ = run(tmp_path, module, "trainer.accumulate=3", "trainer.max_epochs=1")
@@ -113,9 +113,9 @@ def test_score_equals_a_loop_over_the_images(tmp_path):
 
 def test_window_is_used(tmp_path, monkeypatch):
     seen = []
-    original = Colours.forward
+    original = Colors.forward
     monkeypatch.setattr(
-        Colours, "forward", lambda self, x: (seen.append(tuple(x.shape)), original(self, x))[1]
+        Colors, "forward", lambda self, x: (seen.append(tuple(x.shape)), original(self, x))[1]
     )
     module = task()
     module.evaluation = EvaluationConfig(window=(64, 64), overlap=0.5, precision="fp32")
@@ -153,19 +153,19 @@ def test_checkpoint_card_is_plain(tmp_path):
 
 def test_compiled_task_keeps_its_key_names(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)
-    module = SegmentationTask(Colours(5), data().labels, compiled=True)
+    module = SegmentationTask(Colors(5), data().labels, compiled=True)
     assert not [key for key in module.state_dict() if "_orig_mod" in key]
 
 
 def test_scales_and_mirror_are_looked_at(tmp_path, monkeypatch):
     seen = []
-    original = Colours.forward
+    original = Colors.forward
     monkeypatch.setattr(
-        Colours, "forward", lambda self, x: (seen.append(tuple(x.shape[-2:])), original(self, x))[1]
+        Colors, "forward", lambda self, x: (seen.append(tuple(x.shape[-2:])), original(self, x))[1]
     )
     labels = data().labels
     evaluation = EvaluationConfig(scales=[1.0, 0.5], flip=True, precision="fp32")
-    module = SegmentationTask(Colours(labels.num_classes), labels, evaluation=evaluation)
+    module = SegmentationTask(Colors(labels.num_classes), labels, evaluation=evaluation)
     build_trainer(small(tmp_path), None, []).validate(module, datamodule=data(), verbose=False)
     assert seen == [(16, 24), (16, 24), (8, 12), (8, 12)]
     assert module.protocol.merge == "softmax"
@@ -177,7 +177,7 @@ def test_a_protocol_says_what_an_absent_class_does(tmp_path):
     for absent in ("skip", "zero"):
         torch.manual_seed(0)
         evaluation = EvaluationConfig(absent=absent, precision="fp32")
-        module = SegmentationTask(Colours(labels.num_classes), labels, evaluation=evaluation)
+        module = SegmentationTask(Colors(labels.num_classes), labels, evaluation=evaluation)
         nn.init.constant_(module.network.head.weight, 0.0)
         nn.init.zeros_(module.network.head.bias)
         build_trainer(small(tmp_path), None, []).validate(module, datamodule=data(), verbose=False)
@@ -192,7 +192,7 @@ def test_an_unknown_protocol_is_refused_before_anything_runs():
     labels = data().labels
     with pytest.raises(ConfigError, match="Did you mean 'official_crop'"):
         SegmentationTask(
-            Colours(labels.num_classes),
+            Colors(labels.num_classes),
             labels,
             evaluation=EvaluationConfig(protocol="oficial_crop"),
         )
@@ -209,7 +209,7 @@ def test_cudnn_tries_its_algorithms_on_crops_only(tmp_path):
             seen["val"].add(torch.backends.cudnn.benchmark)
 
     labels = data().labels
-    tuned = SegmentationTask(Colours(labels.num_classes), labels, autotune=True)
+    tuned = SegmentationTask(Colors(labels.num_classes), labels, autotune=True)
     trainer = build_trainer(small(tmp_path, "trainer.max_epochs=2"), None, [Look()])
     trainer.fit(tuned, datamodule=data())
     assert seen == {"train": {True}, "val": {False}}

@@ -141,7 +141,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "states.pkl": (
             b"\x80\x02}(" + b"".join(b"J%bN" % struct.pack("<i", i) for i in range(50_000))
             + b"uq\0" + b"cargparse\nNamespace\n)\x81h\0b" * 50_000 + b".",
-            "type StandIn",
+            "type Placeholder",
         ),
         "deep.pkl": (b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "nest deeper than 64"),
         "ring.pkl": (b"\x80\x02}q\0K\1h\0s.", "hold each other"),

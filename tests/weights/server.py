@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Behaviour = Callable[[Any], None]
+Behavior = Callable[[Any], None]
 
 
 class Server:
@@ -18,7 +18,7 @@ class Server:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.asked: list[dict[str, str]] = []
-        self.plan: deque[Behaviour] = deque()
+        self.plan: deque[Behavior] = deque()
         self.url = ""
 
     @property
@@ -69,22 +69,22 @@ def without_ranges(handler: Any) -> None:
     _send(handler, ranges=False)
 
 
-def cut(count: int, ranges: bool = True) -> Behaviour:
+def cut(count: int, ranges: bool = True) -> Behavior:
     """Promise everything and break off after some bytes."""
     return lambda handler: _send(handler, ranges=ranges, most=count)
 
 
-def held(event: threading.Event, count: int = 1_000_000) -> Behaviour:
+def held(event: threading.Event, count: int = 1_000_000) -> Behavior:
     """Send a beginning, and the rest when told."""
     return lambda handler: _send(handler, ranges=True, most=count, hold=event)
 
 
-def silent(seconds: float) -> Behaviour:
+def silent(seconds: float) -> Behavior:
     """Accept, and say nothing for a while."""
     return lambda handler: time.sleep(seconds)
 
 
-def status(code: int, body: bytes = b"", **headers: str) -> Behaviour:
+def status(code: int, body: bytes = b"", **headers: str) -> Behavior:
     """Answer with a status."""
 
     def answer(handler: Any) -> None:
@@ -97,7 +97,7 @@ def status(code: int, body: bytes = b"", **headers: str) -> Behaviour:
     return answer
 
 
-def page(kind: str = "text/html") -> Behaviour:
+def page(kind: str = "text/html") -> Behavior:
     """Answer with a web page."""
     return status(200, b"<!DOCTYPE html><html><body>Please log in</body></html>", Content_Type=kind)
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from hrseg.errors import WeightsError
 from hrseg.weights import read_checkpoint, torch_files
 from hrseg.weights.checkpoint_io import NAMES, SLICES
-from hrseg.weights.plans import StandIn
+from hrseg.weights.plans import Placeholder
 from tests.weights.bad_files import MARK, torch_legacy, torch_zip, write_all
 
 # Opens each file of the current folder in one process that may take 1 GB more than it has; prints what it
@@ -172,7 +172,7 @@ def test_known_classes_come_out_inert(write, tmp_path):
     }
     (tmp_path / "a.pth").write_bytes(write(value))
     found = read_checkpoint(tmp_path / "a.pth")
-    assert isinstance(found["arguments"], StandIn)
+    assert isinstance(found["arguments"], Placeholder)
     assert found["arguments"].name == "argparse.Namespace"
     assert found["arguments"].content == {"lr": 0.01, "steps": [1, 2]}
     assert found["path"].name == "pathlib.PurePosixPath"

@@ -333,7 +333,7 @@ def test_the_file_itself_is_never_overwritten(tmp_path):
         import_weights(out, out)
 
 
-def test_a_tag_of_the_catalogue_opens_as_its_row_says(tmp_path, monkeypatch):
+def test_a_tag_of_the_catalog_opens_as_its_row_says(tmp_path, monkeypatch):
     """Stands in for the download; everything after it is real."""
     source = network(classes=19, backbone="hrnet_w18_small_v2", resize="bilinear")
     path = save({"state_dict": spellings.as_mmseg(source.state_dict())}, tmp_path / "file.pth")
@@ -346,7 +346,7 @@ def test_a_tag_of_the_catalogue_opens_as_its_row_says(tmp_path, monkeypatch):
     assert opened.labels.name == "cityscapes"
     assert torch.allclose(logits(opened.network), logits(source), atol=1e-5)
     foreign = read_foreign(row.tag)
-    assert foreign.policy_reason == "the catalogue says so"
+    assert foreign.policy_reason == "the catalog says so"
     with pytest.raises(WeightsError, match="without a segmentation head"):
         open_model("hrnet_w48.ms_in1k")
     with pytest.raises(

@@ -307,9 +307,8 @@ def test_a_disk_that_fills_up_keeps_what_came(server, remote, monkeypatch):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from hrseg.digests import file_digest
 from hrseg.weights.cache import Remote
-from hrseg.weights.fetch import fetch
+from hrseg.weights.download import fetch
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 fetch(Remote("a.tag", sys.argv[1], Path(sys.argv[2])))
 """
@@ -335,9 +334,8 @@ def test_a_folder_that_cannot_be_written_names_the_variable(remote, tmp_path):
 PULL = """
 import logging, sys
 from pathlib import Path
-from hrseg.digests import file_digest
 from hrseg.weights.cache import Remote
-from hrseg.weights.fetch import fetch
+from hrseg.weights.download import fetch
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 print(fetch(Remote("a.tag", sys.argv[1], Path(sys.argv[2]))).sha256, flush=True)
 """
@@ -390,7 +388,7 @@ def test_a_killed_process_leaves_no_lock_and_its_part(server, remote):
 # Proxies, offline, files put there by hand
 
 
-def test_the_proxy_variables_are_honoured(server, remote, monkeypatch):
+def test_the_proxy_variables_are_honored(server, remote, monkeypatch):
     address = "http://weights.invalid/files/w.pth"
     monkeypatch.setenv("http_proxy", server.url)
     fetch(other(remote, url=address))

@@ -18,7 +18,7 @@ from hrseg.weights.formats import (
     SMP,
     WRAPPERS,
     head_of,
-    recognise,
+    recognize,
     rename,
 )
 from tests.weights import spellings
@@ -176,7 +176,7 @@ def test_tensor_counts_are_those_of_the_published_files():
 
 
 @pytest.mark.skipif(not NAMES.is_file(), reason="tests/reference/names.json.xz is not here")
-def test_names_and_shapes_of_real_files_are_recognised_and_leave_nothing_over():
+def test_names_and_shapes_of_real_files_are_recognized_and_leave_nothing_over():
     seen = set()
     for tag, entry in json.loads(lzma.decompress(NAMES.read_bytes())).items():
         source, name = tag.split("/")
@@ -226,7 +226,7 @@ def test_official_ade20k_and_coco_stuff_align_corners():
 )
 def test_an_unknown_file_is_named_by_its_first_keys(keys, hint):
     with pytest.raises(WeightsError, match=f"begin with {keys[0]}.*{hint}"):
-        recognise(keys, "x.pth")
+        recognize(keys, "x.pth")
 
 
 def test_a_head_is_told_by_its_names():

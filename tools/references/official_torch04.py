@@ -38,7 +38,7 @@ class AbsoluteNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise. Shape: as the input."""
+        """Normalize. Shape: as the input."""
         gamma = self.weight.abs() + 1e-5
         return functional.batch_norm(x, self.running_mean, self.running_var, gamma, self.bias)
 

@@ -1,6 +1,6 @@
 """`hrseg data check`: look at any tree of images and masks, say what is wrong, and suggest a recipe that trains.
 
-roles and pairing read names, recognise finds the layout, scan opens files, groups finds duplicates, tables guesses
+roles and pairing read names, recognize finds the layout, scan opens files, groups finds duplicates, tables guesses
 classes, judge asks the questions, suggest writes the recipe; report and page show the result.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hrseg.data.check.classes import class_rows, knows, mean_and_std, table_of
 from hrseg.data.check.findings import Finding, Recipe, Result, named
-from hrseg.data.check.groups import couples_of, exact, joined, near
-from hrseg.data.check.layout import Tree, own, recognise
+from hrseg.data.check.groups import exact, joined, near, pairs_of
+from hrseg.data.check.layout import Tree, own, recognize
 from hrseg.data.check.recipe import Start, part, suggest, suggest_crop
 from hrseg.data.check.rules import Case, judge, learned_pixels
 from hrseg.data.check.scan import Job, Look, scan
@@ -46,7 +46,7 @@ def check(
     Args:
         root: Its folder.
         labels: A table that the masks are held against; None finds one or makes one.
-        layout: A row of LAYOUTS, where the tree is not recognised as what it is.
+        layout: A row of LAYOUTS, where the tree is not recognized as what it is.
         masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; None goes by names.
         unmasked: Class of images without a mask; None leaves them out.
         by: What stays in one split where there are no splits: none, folder, or a regular expression; None keeps
@@ -64,7 +64,7 @@ def check(
     began = time.perf_counter()
     root = Path(root).expanduser()
     given = load_labels(labels) if labels is not None else None
-    tree = recognise(root, layout, masks, unmasked)
+    tree = recognize(root, layout, masks, unmasked)
     looks = list(scan(_jobs(tree), workers, progress(sum(map(len, tree.splits.values())))))
     findings: list[Finding] = []
     if given is None and tree.layout != "folder" and layout is None and not _explained(looks, tree):
@@ -79,7 +79,7 @@ def check(
     below = Case(tree, looks, table, (), (), ()).below
     rows = class_rows(looks, table, tables, below)
     groups = exact(looks)
-    same, alike = list(couples_of(groups)), near(looks)
+    same, alike = list(pairs_of(groups)), near(looks)
     case = Case(tree, looks, table, rows, same, alike)
     findings = [*judge(case), *findings]
     order = ("error", "warning", "note")

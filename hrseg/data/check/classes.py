@@ -22,7 +22,7 @@ from hrseg.data.check.findings import (
     value_text,
     values_text,
 )
-from hrseg.data.check.guess_classes import Draft, by_colours, by_ids, set_aside
+from hrseg.data.check.guess_classes import Draft, by_colors, by_ids, set_aside
 from hrseg.data.check.layout import Tree
 from hrseg.data.check.levels import Levels, find_levels
 from hrseg.data.check.scan import Look
@@ -51,7 +51,7 @@ def table_of(
     except DataError as error:  # the rest is told all the same
         names, unread = None, [Finding("error", "class_file", str(error))]
     if names and names.explicit:
-        known = [knows(names.labels, x) for x in looks if x.kind in ("ids", "colours")]
+        known = [knows(names.labels, x) for x in looks if x.kind in ("ids", "colors")]
         if all(known):
             return names.labels, str(names.path), None, ()
     draft = Draft()
@@ -59,7 +59,7 @@ def table_of(
     findings = [*unread, *(_with_paths(finding, tree.root) for finding in draft.findings)]
     if guess is None:
         return None, None, None, findings
-    comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colours freely."
+    comment = f"Classes of {tree.root.resolve().name}, as hrseg data check found them. Change names and colors freely."
     if names:
         comment += f"\nNames are from {names.path.name}."
     return guess, None, guess.to_yaml(comment), findings
@@ -79,26 +79,26 @@ def _palette(looks: Sequence[Look], ids: Mapping[int, Seen]) -> np.ndarray | Non
         return None
     used = [value for value in ids if 0 <= value < len(palette)]
     colors = {tuple(palette[value].tolist()) for value in used}
-    grey = all(len(set(color)) == 1 for color in colors)
-    return None if len(colors) < len(used) or grey else palette
+    gray = all(len(set(color)) == 1 for color in colors)
+    return None if len(colors) < len(used) or gray else palette
 
 
 def knows(table: LabelSet, look: Look) -> bool:
     """Say whether a table has every value of a mask."""
-    return all(table.find(value, look.kind == "colours") for value in look.values or {})
+    return all(table.find(value, look.kind == "colors") for value in look.values or {})
 
 
 def _guessed(draft: Draft, looks: Sequence[Look], names: ClassTable | None) -> LabelSet | None:
     """Make a table for the values that masks hold."""
-    ids, colors = seen_values(looks, "ids"), seen_values(looks, "colours")
-    count = sum(look.kind in ("ids", "colours") for look in looks)
+    ids, colors = seen_values(looks, "ids"), seen_values(looks, "colors")
+    count = sum(look.kind in ("ids", "colors") for look in looks)
     forms = [look.mask_form for look in looks if look.mask_form]
     by_color = _pixels(colors) > _pixels(ids)
     seen = colors if by_color else ids
-    grey = by_color and all(value == (value & 255) * 0x010101 for value in seen)
-    if grey:
+    gray = by_color and all(value == (value & 255) * 0x010101 for value in seen)
+    if gray:
         seen = {value & 255: replace(one, value=value & 255) for value, one in seen.items()}
-    of_colors = by_color and not grey
+    of_colors = by_color and not gray
     rows = names.rows if names else ()
     packed = {int(pack_colors(np.array(row.color))) for row in rows if row.color}
     told = seen.keys() & (packed if of_colors else {row.id for row in rows if row.id is not None})
@@ -113,15 +113,15 @@ def _guessed(draft: Draft, looks: Sequence[Look], names: ClassTable | None) -> L
             return None
     main = {value: seen[value] for value in levels.main}
     if of_colors:
-        by_colours(draft, main, count, names)
+        by_colors(draft, main, count, names)
     else:
-        by_ids(draft, main, count, names, None if grey else _palette(looks, ids))
-    if grey:
+        by_ids(draft, main, count, names, None if gray else _palette(looks, ids))
+    if gray:
         draft.rows = [replace(row, color=(row.id,) * 3) for row in draft.rows]
         draft.say(
             "note",
-            "grey_rgb",
-            "Masks hold ids as grey RGB, three equal channels. They are read by their grey; one channel would be "
+            "gray_rgb",
+            "Masks hold ids as gray RGB, three equal channels. They are read by their gray; one channel would be "
             "smaller.",
         )
     try:
@@ -190,7 +190,7 @@ def _whole(guess: LabelSet, names: ClassTable | None) -> LabelSet:
 
 
 def seen_values(looks: Sequence[Look], kind: str) -> dict[int, Seen]:
-    """Count every value of the masks of a kind, "ids" or "colours"."""
+    """Count every value of the masks of a kind, "ids" or "colors"."""
     seen: dict[int, Seen] = {}
     for number, look in enumerate(looks):
         if look.kind == kind and look.pair.mask is not None:
@@ -215,13 +215,11 @@ def class_rows(
     place: Callable[[Path], str],
 ) -> list[ClassRow]:
     """Name every value of the masks by the table; values of one name in one kind share a row."""
-    seen = [
-        (k, one) for k in ("colours", "ids") for _, one in sorted(seen_values(looks, k).items())
-    ]
+    seen = [(k, one) for k in ("colors", "ids") for _, one in sorted(seen_values(looks, k).items())]
     totals = sum((one.by_split for _, one in seen), Counter[str]())
     rows: dict[tuple[str, str], ClassRow] = {}
     for kind, one in seen:
-        of_colors = kind == "colours"
+        of_colors = kind == "colors"
         table = labels if one.table is None else tables[one.table]
         role, name, color = _meaning(one.value, of_colors, table)
         text = value_text(one.value, of_colors)

@@ -37,7 +37,7 @@ class Seen:
     """One value of the masks.
 
     Attributes:
-        value: Id, or colour as 0xRRGGBB.
+        value: Id, or color as 0xRRGGBB.
         first: First file that holds it.
         pixels: All its pixels.
         images: Masks that hold it.

@@ -1,7 +1,7 @@
 """Groups of images that one split must hold whole: the folder of a patient or flight, the frames of a video, copies.
 
 A copy of a training image in the validation set makes the score too good, whatever its file is called. Images are
-compared exactly, by their decoded pixels, and nearly, by a thumbnail of 16 x 16 greys.
+compared exactly, by their decoded pixels, and nearly, by a thumbnail of 16 x 16 grays.
 """
 
 import re
@@ -83,7 +83,7 @@ def telling_folders(names: Mapping[Item, str]) -> list[str]:
 
 
 BITS = 0.06
-"""Share of the brighter-than-the-left-neighbour bits in which near copies may differ."""
+"""Share of the brighter-than-the-left-neighbor bits in which near copies may differ."""
 STEPS = 4.0
 """Mean difference of their thumbnails, of 255."""
 _ROWS = 256  # compared with everything at once, so that memory stays small
@@ -103,7 +103,7 @@ def exact(looks: Sequence[Look]) -> list[list[int]]:
 def near(looks: Sequence[Look]) -> list[Couple]:
     """Return couples of positions whose images look alike without being equal.
 
-    Images without structure (nearly one grey) are left out: they all look alike.
+    Images without structure (nearly one gray) are left out: they all look alike.
     """
     known = [i for i, look in enumerate(looks) if look.thumb]
     if len(known) < 2:
@@ -130,7 +130,7 @@ def near(looks: Sequence[Look]) -> list[Couple]:
     return couples
 
 
-def couples_of(groups: Sequence[Sequence[int]]) -> Iterator[Couple]:
+def pairs_of(groups: Sequence[Sequence[int]]) -> Iterator[Couple]:
     """Couple the first of each group with the others."""
     for group in groups:
         for other in group[1:]:

@@ -1,6 +1,6 @@
-"""A class table as it comes together, from ids or from colours, with what is to be said about each guess.
+"""A class table as it comes together, from ids or from colors, with what is to be said about each guess.
 
-Ids: what 255 means, which are slips, and where names count from. Colours: names by a file or a known table, black,
+Ids: what 255 means, which are slips, and where names count from. Colors: names by a file or a known table, black,
 and smoothed edges.
 """
 
@@ -52,7 +52,7 @@ class Draft:
 
 
 def unpacked(value: int) -> Color:
-    """Return the colour of 0xRRGGBB."""
+    """Return the color of 0xRRGGBB."""
     return value >> 16, value >> 8 & 255, value & 255
 
 
@@ -170,13 +170,13 @@ def by_ids(
     if levels and classes != [0, 255] and len(classes) > 1:
         draft.say(
             "note",
-            "grey_levels",
-            f"Masks use spread grey levels ({', '.join(map(str, classes[:8]))}); each level is a class, 255 too.",
+            "gray_levels",
+            f"Masks use spread gray levels ({', '.join(map(str, classes[:8]))}); each level is a class, 255 too.",
         )
 
 
 def _are_levels(values: Sequence[int]) -> bool:
-    """Say whether the top value is one of several grey levels rather than 'no label': 0 and 255, or 0, 85, 170, 255."""
+    """Say whether the top value is one of several gray levels rather than 'no label': 0 and 255, or 0, 85, 170, 255."""
     top = 65535 if max(values, default=0) > 255 else 255
     others = [value for value in values if value != top]
     if top not in values or not others:
@@ -257,17 +257,15 @@ _BASIC = {
     (255, 255, 0): "yellow",
     (255, 0, 255): "magenta",
     (0, 255, 255): "cyan",
-    (128, 128, 128): "grey",
+    (128, 128, 128): "gray",
 }
 _FEW_PIXELS = 0.02
 
 
-def by_colours(
-    draft: Draft, seen: Mapping[int, Seen], masks: int, names: ClassTable | None
-) -> None:
-    """Draw a table from colours."""
+def by_colors(draft: Draft, seen: Mapping[int, Seen], masks: int, names: ClassTable | None) -> None:
+    """Draw a table from colors."""
     total = sum(one.pixels for one in seen.values()) or 1
-    called, source = _named_colours(seen, total, names)
+    called, source = _named_colors(seen, total, names)
     main: list[int] = []
     odd: list[int] = []
     for value, one in sorted(seen.items(), key=lambda item: -item[1].pixels):
@@ -275,14 +273,14 @@ def by_colours(
         slip = bool(names and names.by_color) or is_stray(one, total, masks)
         (main if told or not slip else odd).append(value)
     if source:
-        draft.say("note", "names_by_colour", f"Colours are named by {source}.")
+        draft.say("note", "names_by_color", f"Colors are named by {source}.")
     black = seen[0].pixels / total if 0 in seen else 0.0
     two = len(main) <= 2
     listed = [row.color for row in names.rows] if names else []
     places = {color: place for place, color in enumerate(listed)}
     for value in sorted(main, key=lambda value: (places.get(unpacked(value), len(places)), value)):
         color = unpacked(value)
-        name = called.get(color) or _BASIC.get(color, f"colour {value:06x}")
+        name = called.get(color) or _BASIC.get(color, f"color {value:06x}")
         if two and name == "white":
             name = "foreground"
         nothing = color == _BORDER or (
@@ -293,7 +291,7 @@ def by_colours(
             draft.say(
                 "note",
                 "unlabelled",
-                f"Colour {color} ({percent(seen[value].pixels / total)} of the pixels) is not learned: "
+                f"Color {color} ({percent(seen[value].pixels / total)} of the pixels) is not learned: "
                 f"{'black is rare here' if nothing and value == 0 else 'it means no class'}.",
             )
         else:
@@ -304,7 +302,7 @@ def by_colours(
         draft.say(
             "warning",
             "odd_value",
-            f"{len(odd):,} odd colours such as {examples} have {percent(pixels / total)} of the pixels, first in "
+            f"{len(odd):,} odd colors such as {examples} have {percent(pixels / total)} of the pixels, first in "
             "{first}, and are ignored: they are in no class file, or slips of the brush.",
             [str(seen[odd[0]].first)],
         )
@@ -315,7 +313,7 @@ def by_colours(
     draft.rows = [replace(row, id=number) for number, row in enumerate([*learned, *others])]
 
 
-def _named_colours(
+def _named_colors(
     seen: Mapping[int, Seen], total: int, names: ClassTable | None
 ) -> tuple[dict[Color, str], str]:
     if names and names.by_color:
@@ -326,7 +324,7 @@ def _named_colours(
     }
     voc = [row.color for row in load_labels("voc2012").classes][1:]
     if len(main) < 3 or main == set(voc[: len(main)]):
-        return {}, ""  # everybody's tool draws with the first colours of VOC
+        return {}, ""  # everybody's tool draws with the first colors of VOC
     fits: list[tuple[int, str, dict[Color, str]]] = []
     for table in set(table_names()) - {"synthetic"}:  # whose masks are in no file
         labels = load_labels(table)
@@ -338,7 +336,7 @@ def _named_colours(
     if not fits or len({tuple(called[color] for color in main) for _, _, called in fits}) > 1:
         return {}, ""
     _, table, called = min(fits, key=lambda fit: fit[1])
-    for value, one in seen.items():  # a guess takes no colour away that is common
+    for value, one in seen.items():  # a guess takes no color away that is common
         if called.get(unpacked(value)) == "void" and one.pixels >= _FEW_PIXELS * total:
             del called[unpacked(value)]
     return called, f"table '{table}'"

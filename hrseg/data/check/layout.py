@@ -52,7 +52,7 @@ SIGNS: dict[str, tuple[tuple[tuple[str, ...], ...], str]] = {
 
 @dataclass
 class Tree:
-    """A tree, recognised.
+    """A tree, recognized.
 
     Attributes:
         root: Its folder.
@@ -77,7 +77,7 @@ class Tree:
         self.splits = self.found.splits
 
 
-def recognise(
+def recognize(
     root: Path, layout: str | None = None, masks: str | None = None, unmasked: str | None = None
 ) -> Tree:
     """Find out how a tree lies, and pair its files.

@@ -116,7 +116,7 @@ def _commonest(
 
 
 def _counts_through(values: Collection[int]) -> bool:
-    """Say whether ids are counted from 0 or 1 on, a top value aside, rather than spread like grey levels."""
+    """Say whether ids are counted from 0 or 1 on, a top value aside, rather than spread like gray levels."""
     numbers = [value for value in values if not any(0 <= top - value <= 2 for top in TOPS)]
     return not numbers or max(numbers) <= 4 * len(numbers) + 10
 

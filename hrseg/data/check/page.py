@@ -1,6 +1,6 @@
 """A result as one page: findings, classes, a contact sheet with masks to fade in, and the recipe. No file beside it.
 
-Pictures are small and inside the page, colours follow the reader's dark or light setting.
+Pictures are small and inside the page, colors follow the reader's dark or light setting.
 """
 
 import html
@@ -160,7 +160,7 @@ def _sheet(result: Result) -> str:
 
 def chosen(looks: Sequence[Look], rows: Iterable[ClassRow]) -> list[Look]:
     """Choose pairs to show: one for each rare or unknown value, then evenly from all splits."""
-    readable = [look for look in looks if look.kind in ("ids", "colours") and not look.image_error]
+    readable = [look for look in looks if look.kind in ("ids", "colors") and not look.image_error]
     picked: dict[int, Look] = {}
     firsts = [
         row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))
@@ -198,7 +198,7 @@ def _card(look: Look, result: Result) -> str:
 
 
 def _painted(ids: np.ndarray, rows: Sequence[ClassRow]) -> np.ndarray:
-    """Paint a mask with the colours of the table; background and what is not learned stay clear.
+    """Paint a mask with the colors of the table; background and what is not learned stay clear.
 
     Shape:
         (H, W) or (H, W, 3) → (H, W, 4)

@@ -13,9 +13,9 @@ import numpy as np
 from hrseg.data.check.findings import ClassRow, Finding, Recipe, counted, named
 from hrseg.data.check.groups import (
     Couple,
-    couples_of,
     group_images,
     joined,
+    pairs_of,
     telling_folders,
     too_few,
 )
@@ -27,7 +27,7 @@ from hrseg.data.layouts.pairs import list_text, name_of
 CROP_AREA = 512 * 1024
 """Pixels of the largest crop that is suggested."""
 STEPS = 4000
-"""Optimiser steps that a suggested training takes, within EPOCHS."""
+"""Optimizer steps that a suggested training takes, within EPOCHS."""
 EPOCHS = (20, 200)
 _STRIDE = 32
 
@@ -144,7 +144,7 @@ def part(
         for i, j in couples
         if looks[i].pair in place and looks[j].pair in place
     ]
-    together = [*within, *couples_of([[place[pair] for pair in g] for g in groups.values()])]
+    together = [*within, *pairs_of([[place[pair] for pair in g] for g in groups.values()])]
     splits |= divide(pool, together, val_share, seed)
     if folders:
         lost = _values(pool) - _values(splits["train"])

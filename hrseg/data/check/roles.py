@@ -36,7 +36,7 @@ _WORDS: dict[str, str] = {
             "segs msk msks lab parsing parsings categoryids segmentationmask "
             "semantic semanticmasks semseg target targets manual 1stmanual 1stho labelids "
             "labelsindexed labeledapproved labeledapprovedfull binarymask binarymasks maskpng maskspng masksmachine "
-            "labelpng labelspng labelcol colormap colormaps colormask colormasks colourmasks rgbmasks maskrgb "
+            "labelpng labelspng labelcol colormap colormaps colormask colormasks colormasks rgbmasks maskrgb "
             "masksrgb segmap segmaps y",
         ),
         (
@@ -72,7 +72,7 @@ _ENDS: dict[str, str] = {
             MASK,
             "gtFine_labelIds gtFine_labelTrainIds gtCoarse_labelIds gtFine_color gtCoarse_color gtFine gtCoarse "
             "labelIds labelTrainIds groundtruth ground_truth ground-truth instance_color_RGB segmentation segmap "
-            "semantic annotation annotations binary_mask color_mask colour_mask mask_color mask_rgb masks mask "
+            "semantic annotation annotations binary_mask color_mask color_mask mask_color mask_rgb masks mask "
             "labels label lbl seg gt anno annot truth target manual1 manual 1stHO lab color_labels fuse color L",
         ),
         (
@@ -252,12 +252,12 @@ RANKS = (
 
 
 def rank(family: tuple[str, ...]) -> tuple[bool, bool, int]:
-    """Say how good a kind of masks is: ids before colours, classes before lanes, hand work before helpers."""
+    """Say how good a kind of masks is: ids before colors, classes before lanes, hand work before helpers."""
     words = [_squeezed(word) for word in family]
     places = [RANKS.index(word) for word in words if word in RANKS]
-    colours = any("color" in word or "colour" in word or "rgb" in word for word in words)
+    colors = any("color" in word or "colour" in word or "rgb" in word for word in words)
     # the last known word is the nearest to the file: labels/sem_seg/masks
-    return colours, "semseg" not in words, places[-1] if places else len(RANKS) // 2
+    return colors, "semseg" not in words, places[-1] if places else len(RANKS) // 2
 
 
 def spectral_rank(path: Path, root: Path) -> int:

@@ -98,11 +98,11 @@ def _unreadable(case: Case) -> Iterator[Finding]:
     photos = [look for look in case.looks if look.kind == "photo"]
     jpeg = any(look.mask_form and look.mask_form.format == "JPEG" for look in photos)
     why = (
-        "JPEG changes colours when it is saved; export the masks as PNG."
+        "JPEG changes colors when it is saved; export the masks as PNG."
         if jpeg
         else "They are photos, or masks that were smoothed; export them again without smoothing."
     )
-    text = f"with more than a thousand colours: {{files}}. {why}"
+    text = f"with more than a thousand colors: {{files}}. {why}"
     yield from _told("error", "mask_is_photo", "mask", case.masks(photos), text)
 
 
@@ -135,11 +135,11 @@ def _modes(case: Case) -> Iterator[Finding]:
     text = "saved as JPEG, which changes values near edges: {files}. Export them as PNG."
     yield from _told("warning", "mask_jpeg", "mask", jpeg, text)
     alpha = [look for look, form in forms if form.alpha]
-    text = "with transparency: {files}. Transparency is not looked at, colours or ids are."
+    text = "with transparency: {files}. Transparency is not looked at, colors or ids are."
     if all(len(look.values or {}) == 1 for look in alpha):
         text += (
-            " Each holds a single colour, so they seem to be drawn in transparency only: lay them on a background "
-            "of another colour and save them without transparency."
+            " Each holds a single color, so they seem to be drawn in transparency only: lay them on a background "
+            "of another color and save them without transparency."
         )
     yield from _told("note", "mask_alpha", "mask", case.masks(alpha), text)
     deep = case.masks(look for look, form in forms if form.mode.startswith("I"))
@@ -147,7 +147,7 @@ def _modes(case: Case) -> Iterator[Finding]:
     yield from _told("note", "mask_16_bit", "mask", deep, text)
     kinds: dict[str, list[Look]] = defaultdict(list)
     for look in case.looks:
-        if look.kind in ("ids", "colours"):
+        if look.kind in ("ids", "colors"):
             kinds[look.kind].append(look)
     if len(kinds) == 2:
         few, many = min(kinds.values(), key=len), max(kinds.values(), key=len)
@@ -272,7 +272,7 @@ def _amount(case: Case) -> Iterator[Finding]:
     yield from _told("note", "image_alpha", "image", alphas, text)
     modes = Counter(form.mode for _, form in forms)
     if len({mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr") for mode in modes}) > 1:
-        text = f"Grey and coloured images are mixed: {', '.join(f'{n} {m}' for m, n in modes.most_common())}."
+        text = f"Gray and colored images are mixed: {', '.join(f'{n} {m}' for m, n in modes.most_common())}."
         yield Finding("note", "mixed_images", text)
 
 
@@ -285,7 +285,7 @@ QUESTIONS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
 def learned_pixels(look: Look, labels: LabelSet) -> int:
     """Count the pixels of a mask that belong to a class of the table."""
     rows = (
-        (labels.find(value, look.kind == "colours"), n) for value, n in (look.values or {}).items()
+        (labels.find(value, look.kind == "colors"), n) for value, n in (look.values or {}).items()
     )
     return sum(n for row, n in rows if row is not None and row.train_id != 255)
 

@@ -21,8 +21,8 @@ from hrseg.errors import DataError
 from hrseg.imaging import Stored, read_image, stored_form
 from hrseg.labels import pack_colors
 
-MOST_COLOURS = 1024
-"""A mask with more colours than this is a photo, or was saved as JPEG."""
+MOST_COLORS = 1024
+"""A mask with more colors than this is a photo, or was saved as JPEG."""
 THUMB = 16
 _ALONE = 48  # pairs that do not pay for processes
 _TOGETHER = 4  # pairs a process takes at once
@@ -41,14 +41,14 @@ class Look:
         mask_size: Of the mask.
         image_form: How the image file keeps its pixels.
         mask_form: How the mask file does; None without a mask and for MATLAB files.
-        kind: What the mask holds: "ids", "colours", "photo" (too many colours), or "" where there is none.
-        values: Id, or colour as 0xRRGGBB, → pixels.
-        edge: The same of pixels of which a neighbour, of eight, has another value.
-        soft: The same of pixels between two neighbours' values, as smoothing makes them.
+        kind: What the mask holds: "ids", "colors", "photo" (too many colors), or "" where there is none.
+        values: Id, or color as 0xRRGGBB, → pixels.
+        edge: The same of pixels of which a neighbor, of eight, has another value.
+        soft: The same of pixels between two neighbors' values, as smoothing makes them.
         sharp: Borders between runs of one value on either side, in which smoothing leaves a step.
         sums: Sum of R, G, B over the image, and of their squares.
         digest: Of the decoded image.
-        thumb: The image in grey, uint8 (16, 16), to find copies that were saved anew.
+        thumb: The image in gray, uint8 (16, 16), to find copies that were saved anew.
     """
 
     split: str
@@ -181,14 +181,14 @@ def _of_mask(ids: np.ndarray) -> dict[str, object]:
     if of_colors:
         ids = pack_colors(ids)
     values = _count(ids)
-    if of_colors and len(values) > MOST_COLOURS:
+    if of_colors and len(values) > MOST_COLORS:
         return {"mask_size": size, "kind": "photo", "values": {}}
-    kind = "colours" if of_colors else "ids"
+    kind = "colors" if of_colors else "ids"
     return {"mask_size": size, "kind": kind, "values": values} | _borders(ids, of_colors)
 
 
 def _borders(ids: np.ndarray, of_colors: bool) -> dict[str, object]:
-    """Count, of each value, the pixels at borders and those between their neighbours, and the sharp borders."""
+    """Count, of each value, the pixels at borders and those between their neighbors, and the sharp borders."""
     inner = np.zeros(ids.shape, bool)
     soft = np.zeros(ids.shape, bool)
     sharp = 0

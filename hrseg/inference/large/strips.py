@@ -46,7 +46,7 @@ class Strips:
         return image.width * (whole + held + 2 * portion * (stored + kept))
 
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
-        """Return one window, normalised. Shape: (1, bands, height, width)."""
+        """Return one window, normalized. Shape: (1, bands, height, width)."""
         self.hold(top, top + height)
         pixels = self.pixels(top, top + height)[:, left : left + width]
         return to_tensor(np.ascontiguousarray(pixels), self.mean, self.std, self.value_range)[None]

@@ -14,7 +14,7 @@ from hrseg.inference.outputs.options import Options
 from hrseg.inference.outputs.rasters import (
     map_writer,
     write_bands,
-    write_colour,
+    write_color,
     write_ids,
     write_maps,
     write_overlay,
@@ -68,8 +68,8 @@ class Output:
 
 OUTPUTS: dict[str, Output] = {
     "mask": Output("_mask.png", write_ids, "the dataset's ids, in a palette PNG", placed=True),
-    "trainids": Output("_trainids.png", write_train_ids, "trainIds, in a grey PNG", placed=True),
-    "colour": Output("_colour.png", write_colour, "colours of the classes, RGB"),
+    "trainids": Output("_trainids.png", write_train_ids, "trainIds, in a gray PNG", placed=True),
+    "colour": Output("_colour.png", write_color, "colors of the classes, RGB"),
     "overlay": Output("_overlay.png", write_overlay, "the image under its classes, with a legend"),
     "confidence": Output(
         "_confidence.png",
@@ -112,7 +112,7 @@ OUTPUTS: dict[str, Output] = {
     ),
     "coco": Output("_coco.json", write_coco, "COCO annotations with run lengths", ("confidence",)),
     "geojson": Output("_polygons.geojson", write_geojson, "polygons with holes", ("confidence",)),
-    "areas": Output("_areas.json", write_areas, "pixels, per cent and square metres of each class"),
+    "areas": Output("_areas.json", write_areas, "pixels, per cent and square meters of each class"),
     "areas_csv": Output("_areas.csv", write_areas, "the same as CSV"),
 }
 """Kind → row."""

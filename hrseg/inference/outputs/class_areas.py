@@ -1,4 +1,4 @@
-"""How much of each class there is: pixels, per cent and, where a pixel's size is known, square metres.
+"""How much of each class there is: pixels, per cent and, where a pixel's size is known, square meters.
 
 One table for each image, as JSON or CSV, and one for all images of a run. Every class has its row, so that tables of
 many images can be laid side by side.
@@ -19,7 +19,7 @@ from hrseg.inference.outputs.options import Options
 if TYPE_CHECKING:
     from hrseg.inference.prediction import Prediction
 
-COLUMNS = ("class", "id", "pixels", "percent", "square_metres")
+COLUMNS = ("class", "id", "pixels", "percent", "square_meters")
 NO_CLASS = "no class"
 
 
@@ -27,22 +27,22 @@ def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
     """Measure one image; its pixels without data are in no row and no sum."""
     labels, counts = prediction.labels, prediction.counts().tolist()
     pixels, known = sum(counts), options.pixel_areas(prediction)
-    metres: list[float] | None = None
+    meters: list[float] | None = None
     if known is not None and (known == known[0, 0]).all():
-        metres = [count * float(known[0, 0]) for count in counts]
+        meters = [count * float(known[0, 0]) for count in counts]
     elif known is not None:  # degrees: pixels differ
         with_data = slice(None) if prediction.valid is None else prediction.valid
         sizes = np.broadcast_to(known, prediction.size)[with_data]
-        metres = np.bincount(
+        meters = np.bincount(
             prediction.mask[with_data].ravel(), sizes.ravel(), minlength=256
         ).tolist()
     rows = [
-        _row(label.name, label.id, counts[i], pixels, metres[i] if metres else None)
+        _row(label.name, label.id, counts[i], pixels, meters[i] if meters else None)
         for i, label in enumerate(labels.classes)
     ]
     without = sum(counts[labels.num_classes :])
     if without:
-        rest = sum(metres[labels.num_classes :]) if metres else None
+        rest = sum(meters[labels.num_classes :]) if meters else None
         rows.append(_row(NO_CLASS, None, without, pixels, rest))
     height, width = prediction.size
     return {
@@ -50,7 +50,7 @@ def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
         "height": height,
         "width": width,
         "pixels": pixels,
-        "square_metres": None if metres is None else round(sum(metres), 4),
+        "square_meters": None if meters is None else round(sum(meters), 4),
         "classes": rows,
     }
 
@@ -63,12 +63,12 @@ def write_areas(prediction: "Prediction", target: Path, options: Options) -> Non
 def total(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Add tables up.
 
-    Square metres are given only where all images know theirs.
+    Square meters are given only where all images know theirs.
 
     Example:
-        >>> one = {"pixels": 4, "square_metres": 1.0, "classes": [_row("road", 7, 3, 4, 0.75)]}
+        >>> one = {"pixels": 4, "square_meters": 1.0, "classes": [_row("road", 7, 3, 4, 0.75)]}
         >>> total([one, one])["classes"]
-        [{'class': 'road', 'id': 7, 'pixels': 6, 'percent': 75.0, 'square_metres': 1.5}]
+        [{'class': 'road', 'id': 7, 'pixels': 6, 'percent': 75.0, 'square_meters': 1.5}]
     """
     images = pixels = 0
     whole: float | None = 0.0
@@ -76,18 +76,18 @@ def total(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
     for table in tables:
         images += 1
         pixels += table["pixels"]
-        whole = _plus(whole, table["square_metres"])
+        whole = _plus(whole, table["square_meters"])
         for row in table["classes"]:
             entry = sums.setdefault((row["class"], row["id"]), [0, 0.0])
             entry[0] += row["pixels"]
-            entry[1] = _plus(entry[1], row["square_metres"])
+            entry[1] = _plus(entry[1], row["square_meters"])
     ordered = sorted(sums.items(), key=lambda item: item[0][0] == NO_CLASS)
     rows = [
-        _row(name, number, count, pixels, None if whole is None else metres)
-        for (name, number), (count, metres) in ordered
+        _row(name, number, count, pixels, None if whole is None else meters)
+        for (name, number), (count, meters) in ordered
     ]
     square = None if whole is None else round(whole, 4)
-    return {"images": images, "pixels": pixels, "square_metres": square, "classes": rows}
+    return {"images": images, "pixels": pixels, "square_meters": square, "classes": rows}
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -108,9 +108,9 @@ def read_table(path: Path) -> dict[str, Any]:
         ) from error
     whole: float | None = 0.0
     for row in rows:
-        whole = _plus(whole, row["square_metres"])
+        whole = _plus(whole, row["square_meters"])
     pixels = sum(row["pixels"] for row in rows)
-    return {"pixels": pixels, "square_metres": whole, "classes": rows}
+    return {"pixels": pixels, "square_meters": whole, "classes": rows}
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
@@ -126,21 +126,21 @@ def write_table(path: Path, table: dict[str, Any]) -> None:
 
 
 def _row(
-    name: str, number: int | None, pixels: int, of: int, metres: float | None
+    name: str, number: int | None, pixels: int, of: int, meters: float | None
 ) -> dict[str, Any]:
     share = round(100 * pixels / of, 6) if of else 0.0
-    square = None if metres is None else round(metres, 4)
+    square = None if meters is None else round(meters, 4)
     return dict(zip(COLUMNS, (name, number, pixels, share, square), strict=True))
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:
-    metres = row["square_metres"]
+    meters = row["square_meters"]
     return {
         "class": row["class"],
         "id": int(row["id"]) if row["id"] else None,
         "pixels": int(row["pixels"]),
         "percent": float(row["percent"]),
-        "square_metres": float(metres) if metres else None,
+        "square_meters": float(meters) if meters else None,
     }
 
 

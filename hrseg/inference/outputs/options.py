@@ -18,7 +18,7 @@ class Options:
     """For all writers; each looks at what concerns it.
 
     Attributes:
-        pixel_size: Side of a pixel on the ground in metres; None asks the image.
+        pixel_size: Side of a pixel on the ground in meters; None asks the image.
         tolerance: How far the simplified outline of a polygon may lie from the pixels' edges, in pixels; 0 is exact.
         min_area: Polygons of fewer pixels are left out, and holes of fewer are closed.
 
@@ -34,7 +34,7 @@ class Options:
         size = self.pixel_size
         if size is not None and not 0 < size < math.inf:
             raise ConfigError(
-                f"Pixel size {size:g} is no length. Give metres above 0, such as 0.1 for pixels of 10 cm."
+                f"Pixel size {size:g} is no length. Give meters above 0, such as 0.1 for pixels of 10 cm."
             )
         for name, value in (("Tolerance", self.tolerance), ("Smallest area", self.min_area)):
             if not 0 <= value < math.inf:
@@ -43,7 +43,7 @@ class Options:
                 )
 
     def pixel_areas(self, prediction: "Prediction") -> np.ndarray | None:
-        """Return the square metres of pixels, or None where they cannot be known. Shape: (H, W), or (H, 1)."""
+        """Return the square meters of pixels, or None where they cannot be known. Shape: (H, W), or (H, 1)."""
         height, width = prediction.size
         if self.pixel_size is not None:
             return np.full((height, 1), self.pixel_size**2)

@@ -10,7 +10,7 @@ import numpy as np
 from hrseg.imaging import write_atomic, write_geotiff, write_image, write_mask
 from hrseg.inference.outputs.options import Options
 from hrseg.labels import IGNORE_INDEX
-from hrseg.viz import colourise
+from hrseg.viz import colorize
 
 if TYPE_CHECKING:
     from hrseg.inference.prediction import Prediction
@@ -23,13 +23,13 @@ def write_ids(prediction: "Prediction", target: Path, options: Options) -> None:
 
 
 def write_train_ids(prediction: "Prediction", target: Path, options: Options) -> None:
-    """Write trainIds, grey; 255 where there is no class or no data."""
+    """Write trainIds, gray; 255 where there is no class or no data."""
     write_map(prediction, target, prediction.mask, IGNORE_INDEX)
 
 
-def write_colour(prediction: "Prediction", target: Path, options: Options) -> None:
+def write_color(prediction: "Prediction", target: Path, options: Options) -> None:
     """Write the colors of the classes, without a palette; black where there is no class or no data."""
-    write_image(target, colourise(prediction.mask, prediction.labels.palette))
+    write_image(target, colorize(prediction.mask, prediction.labels.palette))
 
 
 def write_overlay(prediction: "Prediction", target: Path, options: Options) -> None:

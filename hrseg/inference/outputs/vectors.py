@@ -28,7 +28,7 @@ _UNKNOWN = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
 
 
 def write_geojson(prediction: "Prediction", target: Path, options: Options) -> None:
-    """Write a FeatureCollection with class, id, pixels, confidence and, where known, square metres of each part."""
+    """Write a FeatureCollection with class, id, pixels, confidence and, where known, square meters of each part."""
     head = {"type": "FeatureCollection", "name": prediction.name} | _system(prediction.georeference)
     with write_atomic(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "features": [')
@@ -72,7 +72,7 @@ def features(prediction: "Prediction", options: Options) -> Iterator[dict[str, A
                 "confidence": round(float(sure), 4),
             }
             if sizes is not None:
-                facts["square_metres"] = round(float(sizes[rows, columns][part.pixels].sum()), 4)
+                facts["square_meters"] = round(float(sizes[rows, columns][part.pixels].sum()), 4)
             rings = [
                 part.outline,
                 *(hole for hole in part.holes if -area(hole) >= options.min_area),

@@ -18,7 +18,7 @@ from hrseg.inference.sources.base import (
     Namer,
     Picture,
     Source,
-    Wishes,
+    SourceOptions,
     common_folder,
     digest,
     result_names,
@@ -64,10 +64,10 @@ class Kind:
 
     title: str
     means: Callable[[str], bool]
-    open: Callable[[str, Wishes], Source]
+    open: Callable[[str, SourceOptions], Source]
 
 
-def _open_word(word: str, wishes: Wishes) -> Source:
+def _open_word(word: str, wishes: SourceOptions) -> Source:
     return _kind_of(word).open(word, wishes)
 
 
@@ -96,7 +96,7 @@ class Sources:
         MissingExtraError: A package is missing for one of them.
     """
 
-    def __init__(self, words: Iterable[str | Path], wishes: Wishes) -> None:
+    def __init__(self, words: Iterable[str | Path], wishes: SourceOptions) -> None:
         self.words = [os.fspath(word) for word in words]
         kinds = [_kind_of(word) for word in self.words]
         paths = [word for word, kind in zip(self.words, kinds, strict=True) if kind is KINDS[-1]]
@@ -151,7 +151,7 @@ def open_sources(
         MissingExtraError: A package is missing for one of them.
     """
     skip = None if skip is None else Path(skip)
-    return Sources(words, Wishes(recursive, every or Every(), limits or Limits(), skip))
+    return Sources(words, SourceOptions(recursive, every or Every(), limits or Limits(), skip))
 
 
 def named_files(paths: Iterable[str | Path]) -> list[Picture]:

@@ -129,7 +129,7 @@ class Every:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SourceOptions:
     """What sources are told.
 
     Attributes:

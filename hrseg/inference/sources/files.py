@@ -19,7 +19,7 @@ from hrseg.inference.sources.base import (
     Limits,
     Picture,
     Source,
-    Wishes,
+    SourceOptions,
     common_folder,
     digest,
     safe_name,
@@ -47,7 +47,7 @@ def expand(words: Iterable[str | Path], *, recursive: bool = False) -> list[Path
     """
     found: dict[str, Path] = {}
     for word in words:
-        for picture in open_path(os.fspath(word), Wishes(recursive=recursive)).pictures():
+        for picture in open_path(os.fspath(word), SourceOptions(recursive=recursive)).pictures():
             if picture.error is not None:
                 raise picture.error
             if picture.path is not None:
@@ -55,7 +55,7 @@ def expand(words: Iterable[str | Path], *, recursive: bool = False) -> list[Path
     return list(found.values())
 
 
-def open_path(word: str, wishes: Wishes) -> Source:
+def open_path(word: str, wishes: SourceOptions) -> Source:
     """Open a file, a folder or a glob.
 
     Raises:
@@ -84,7 +84,7 @@ def open_file(path: Path) -> Source:
     )
 
 
-def open_folder(folder: Path, wishes: Wishes) -> Source:
+def open_folder(folder: Path, wishes: SourceOptions) -> Source:
     """Open the images in a folder, by name, and then its subfolders by name.
 
     Hidden files and folders are left out, links to folders are not followed, and the names of one folder at a
@@ -108,7 +108,7 @@ def open_folder(folder: Path, wishes: Wishes) -> Source:
     return Source(lambda: _walk(folder, wishes.inside, wishes), covers)
 
 
-def open_glob(pattern: str, wishes: Wishes) -> Source:
+def open_glob(pattern: str, wishes: SourceOptions) -> Source:
     """Open the images that a glob matches, by name; `**` reaches into subfolders.
 
     Raises:
@@ -149,7 +149,9 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _walk(folder: Path, inside: str, wishes: Wishes, aloud: bool = True) -> Iterator[Picture]:
+def _walk(
+    folder: Path, inside: str, wishes: SourceOptions, aloud: bool = True
+) -> Iterator[Picture]:
     try:
         images, folders, dangling = _listed(folder)
     except OSError as error:
@@ -193,7 +195,7 @@ def _dangling(path: Path) -> str:
     )
 
 
-def _skipped(folder: Path, top: Path, wishes: Wishes) -> bool:
+def _skipped(folder: Path, top: Path, wishes: SourceOptions) -> bool:
     if wishes.skip is None:
         return False
     skip = wishes.skip.resolve()
@@ -206,7 +208,7 @@ def _unreadable(folder: Path, error: OSError) -> DataError:
 
 def _no_images(folder: Path, recursive: bool) -> str:
     if not recursive:
-        deeper = next(_walk(folder, "", Wishes(), aloud=False), None)
+        deeper = next(_walk(folder, "", SourceOptions(), aloud=False), None)
         below = "" if deeper is None or deeper.path is None else deeper.path.parent
         there = f" {below} has some: name it, or use '{folder}/**/*'." if below else ""
         return f"Folder {folder} holds no images itself.{there} Images end in {_suffixes()}."
@@ -238,7 +240,9 @@ def is_list(word: str) -> bool:
     return word.startswith("@") and len(word) > 1 and not Path(word).exists()
 
 
-def open_list(word: str, wishes: Wishes, opened: Callable[[str, Wishes], Source]) -> Source:
+def open_list(
+    word: str, wishes: SourceOptions, opened: Callable[[str, SourceOptions], Source]
+) -> Source:
     """Open what the lines of a file mean: empty ones and those that begin with # are left out.
 
     Relative paths are those of the command line. Files are named by their place below the folder that all files
@@ -287,7 +291,7 @@ def open_list(word: str, wishes: Wishes, opened: Callable[[str, Wishes], Source]
     return Source(pictures, lambda other: digest(os.path.realpath(other)) in known)
 
 
-def open_stdin(word: str, wishes: Wishes) -> Source:
+def open_stdin(word: str, wishes: SourceOptions) -> Source:
     """Open the one image that comes through standard input; its results are called stdin.
 
     Raises:
@@ -367,7 +371,7 @@ def archive_of(word: str) -> tuple[Path, str] | None:
     return None
 
 
-def open_archive(word: str, wishes: Wishes) -> Source:
+def open_archive(word: str, wishes: SourceOptions) -> Source:
     """Open the images in an archive, in a folder of it, or one of them.
 
     Results are named as the files inside, below the archive's own name.
@@ -413,7 +417,9 @@ def _is_image(entry: zipfile.ZipInfo, inside: str) -> bool:
     return within and not entry.is_dir() and not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _read(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, wishes: Wishes) -> bytes:
+def _read(
+    packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, wishes: SourceOptions
+) -> bytes:
     name, limits = f"{packed.filename}/{entry.filename}", wishes.limits
     check_packing(name, entry, limits.size, limits.ratio)
     try:

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from hrseg.errors import DataError, MissingExtraError
 from hrseg.imaging import IMAGE_SUFFIXES
-from hrseg.inference.sources.base import Limits, Picture, Source, Wishes, safe_name, stems_of
+from hrseg.inference.sources.base import Limits, Picture, Source, SourceOptions, safe_name, stems_of
 from hrseg.weights.http import TransferError, request
 
 
@@ -19,7 +19,7 @@ def is_address(word: str) -> bool:
     return word.lower().startswith(("http://", "https://"))
 
 
-def open_address(word: str, wishes: Wishes) -> Source:
+def open_address(word: str, wishes: SourceOptions) -> Source:
     """Open one image behind an address; its results are named as the last part of the address.
 
     Raises:
@@ -98,7 +98,7 @@ def is_cloud(word: str) -> bool:
     return _ADDRESS.match(word) is not None
 
 
-def open_cloud(word: str, wishes: Wishes) -> Source:
+def open_cloud(word: str, wishes: SourceOptions) -> Source:
     """Open a file, a folder or a glob of another file system. Keys are taken where its driver looks for them.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hrseg.errors import DataError, MissingExtraError
-from hrseg.inference.sources.base import Clip, Every, Picture, Source, Wishes
+from hrseg.inference.sources.base import Clip, Every, Picture, Source, SourceOptions
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def is_camera(word: str) -> bool:
     return _CAMERA.fullmatch(word) is not None
 
 
-def open_video(word: str, wishes: Wishes) -> Source:
+def open_video(word: str, wishes: SourceOptions) -> Source:
     """Open the frames of a video; their results are numbered below its stem, from 0 as the frames are.
 
     Raises:
@@ -57,7 +57,7 @@ def open_video(word: str, wishes: Wishes) -> Source:
     )
 
 
-def open_camera(word: str, wishes: Wishes) -> Source:
+def open_camera(word: str, wishes: SourceOptions) -> Source:
     """Open the frames of a camera, as they come; those that nobody had time for are lost."""
     found = _CAMERA.fullmatch(word)
     number = int(found[1]) if found else 0

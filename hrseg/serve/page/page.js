@@ -6,7 +6,7 @@ const MOST_SIDE = 2048; // pixels of the canvas; downloads are made at full size
 const STEPS = 48; // presses of an arrow key from one side to the other
 const TRIES = 5;
 const WAYS = {
-  pca: "Places with like features have like colours.",
+  pca: "Places with like features have like colors.",
   mean: "How strongly each place is activated, dark to bright.",
   strongest: "The channel that varies most over this image, dark to bright.",
 };
@@ -148,13 +148,13 @@ function showPicture(fullWidth, fullHeight) {
 function paint(canvas, ids, width, height) {
   const context = sized(canvas, width, height).getContext("2d");
   const pixels = context.createImageData(width, height);
-  const colours = new Uint32Array(pixels.data.buffer);
+  const colors = new Uint32Array(pixels.data.buffer);
   const table = new Uint32Array(256);
   for (const one of labels.classes) {
     const [r, g, b] = one.color;
     table[one.train_id] = hidden.has(one.train_id) ? 0 : (255 << 24) | (b << 16) | (g << 8) | r;
   }
-  for (let i = 0; i < ids.length; i++) colours[i] = table[ids[i]];
+  for (let i = 0; i < ids.length; i++) colors[i] = table[ids[i]];
   context.putImageData(pixels, 0, 0);
 }
 

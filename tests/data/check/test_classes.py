@@ -62,7 +62,7 @@ def test_one_bit_masks_are_0_and_1(tmp_path):
     assert [row.value for row in result.classes] == ["0", "1"]
 
 
-def test_palette_masks_keep_ids_and_lend_their_colours(tmp_path):
+def test_palette_masks_keep_ids_and_lend_their_colors(tmp_path):
     for number in range(3):
         put(tmp_path / "images" / f"{number}.png", picture(number))
         mask = (
@@ -79,7 +79,7 @@ def test_palette_masks_keep_ids_and_lend_their_colours(tmp_path):
     assert [row.color for row in result.classes] == [(0, 0, 0), (200, 10, 10), (10, 200, 10)]
 
 
-def test_colours_become_classes_and_a_labelmap_names_them(tmp_path):
+def test_colors_become_classes_and_a_labelmap_names_them(tmp_path):
     root = tree(tmp_path / "set", [squares([(0, 0, 0), (250, 50, 83), (51, 221, 255)])] * 3)
     (root / "labelmap.txt").write_text(
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:250,50,83::\ncar:51,221,255::\n"
@@ -90,21 +90,21 @@ def test_colours_become_classes_and_a_labelmap_names_them(tmp_path):
     assert table.encode(squares([(51, 221, 255), (0, 0, 0)]))[0].tolist() == [2] * 24 + [0] * 24
 
 
-def test_known_colours_are_named_by_their_table(tmp_path):
-    colours = [(128, 64, 128), (244, 35, 232), (70, 70, 70), (107, 142, 35)]
-    result = look_at(tree(tmp_path, [squares(colours)] * 3))
+def test_known_colors_are_named_by_their_table(tmp_path):
+    colors = [(128, 64, 128), (244, 35, 232), (70, 70, 70), (107, 142, 35)]
+    result = look_at(tree(tmp_path, [squares(colors)] * 3))
     assert {row.name for row in result.classes} == {"road", "sidewalk", "building", "vegetation"}
-    assert "cityscapes" in kinds(result)["names_by_colour"]
+    assert "cityscapes" in kinds(result)["names_by_color"]
 
 
-def test_first_colours_of_voc_name_nothing(tmp_path):
+def test_first_colors_of_voc_name_nothing(tmp_path):
     """labelme and others paint any classes with them: a cat is no aeroplane."""
-    colours = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
-    result = look_at(tree(tmp_path, [squares(colours)] * 3))
+    colors = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
+    result = look_at(tree(tmp_path, [squares(colors)] * 3))
     assert "aeroplane" not in {row.name for row in result.classes}
 
 
-def test_a_few_pixels_of_another_colour_are_ignored_and_told(tmp_path):
+def test_a_few_pixels_of_another_color_are_ignored_and_told(tmp_path):
     masks = [squares([(0, 0, 0), (200, 0, 0)], (400, 480)) for _ in range(6)]
     masks[2][3, 4] = (0, 90, 130)
     result = look_at(tree(tmp_path / "set", masks))
@@ -137,9 +137,9 @@ def test_black_and_white_saved_as_jpeg_is_cut_at_128(tmp_path):
     assert table.encode(np.array([[3, 127, 128, 250]], np.uint8)).tolist() == [[0, 0, 1, 1]]
 
 
-def test_ids_saved_as_grey_rgb_are_read_by_their_grey(tmp_path):
+def test_ids_saved_as_gray_rgb_are_read_by_their_gray(tmp_path):
     result = look_at(tree(tmp_path / "set", [squares([(0,) * 3, (1,) * 3, (2,) * 3])] * 3))
-    assert "grey_rgb" in kinds(result)
+    assert "gray_rgb" in kinds(result)
     assert table_of(result, tmp_path).encode(squares([(2,) * 3])).max() == 2
 
 
@@ -186,7 +186,7 @@ def test_names_are_found_in_the_usual_files(tmp_path, file, text):
     assert [row.name for row in look_at(root).classes] == ["nothing", "road", "car"]
 
 
-def test_camvids_own_file_of_colours(tmp_path):
+def test_camvids_own_file_of_colors(tmp_path):
     root = tree(tmp_path, [squares([(64, 128, 64), (192, 0, 128)])] * 3)
     (root / "label_colors.txt").write_text("64 128 64\tAnimal\n192 0 128\tArchway\n")
     assert [row.name for row in look_at(root).classes] == ["Animal", "Archway"]

@@ -61,8 +61,8 @@ LEVELS = {
     "0 85 170 255": [0, 85, 170, 255],
     "5 by 40": [0, 40, 80, 120, 160],
     "6 by 50": [0, 50, 100, 150, 200, 250],
-    **{f"{count} colours": STREET[:count] for count in (2, 3, 5, 6)},
-    "primary colours": [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)],
+    **{f"{count} colors": STREET[:count] for count in (2, 3, 5, 6)},
+    "primary colors": [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)],
 }
 
 
@@ -112,7 +112,7 @@ def test_jpeg_files_of_close_ids_are_refused(tmp_path):
     assert "JPEG" in kinds(result)["smoothed"]
 
 
-@pytest.mark.parametrize("levels", [[0, 85, 170], STREET[:3]], ids=["ids", "colours"])
+@pytest.mark.parametrize("levels", [[0, 85, 170], STREET[:3]], ids=["ids", "colors"])
 def test_one_mask_that_is_one_step_off(tmp_path, levels):
     table = np.array(levels, np.int64)
     masks = [table[places(3, seed)] for seed in range(8)]
@@ -189,8 +189,8 @@ def instances(seed):
 
 
 CLEAN = {
-    "neighbouring ids": lambda seed: blocks([0, 1, 2], seed),
-    "grey levels": lambda seed: blocks([0, 85, 170, 255], seed),
+    "neighboring ids": lambda seed: blocks([0, 1, 2], seed),
+    "gray levels": lambda seed: blocks([0, 85, 170, 255], seed),
     "land cover": lambda seed: blocks(
         [11, 21, 22, 23, 24, 31, 41, 42, 43, 52, 71, 81, 90, 95], seed
     ),
@@ -209,7 +209,7 @@ CLEAN = {
     "random": lambda seed: np.random.default_rng(seed).integers(0, 19, SHAPE),
     "stripes of one pixel": lambda seed: np.tile(np.roll(range(19), seed), (40, 3)),
     "red channel only": lambda seed: np.stack([street(seed), *np.zeros((2, *SHAPE), int)], -1),
-    "colours": lambda seed: np.array([row.color for row in load_labels("ade20k").classes])[
+    "colors": lambda seed: np.array([row.color for row in load_labels("ade20k").classes])[
         blocks(range(150), seed)
     ],
 }

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrseg.data.check.layout import recognise
+from hrseg.data.check.layout import recognize
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.check.roles import constant_affixes, folder_words
 from hrseg.errors import ConfigError, DataError
@@ -71,7 +71,7 @@ def test_an_affix_never_pairs_what_does_not_belong_together(tmp_path):
     for path in sorted((tmp_path / "elsewhere/masks").iterdir()):
         path.rename(path.with_name(path.name.replace("mask_", "mask_7")))
     with pytest.raises(DataError, match=r"no name of one fits"):
-        recognise(tmp_path)
+        recognize(tmp_path)
     assert constant_affixes(["p01", "p03"], ["p77", "p99"]) is None
     assert constant_affixes(["north_2019", "south_2019"], ["north_2020", "south_2020"]) is None
 
@@ -126,7 +126,7 @@ def test_instances_alone_are_never_classes(tmp_path):
     with pytest.raises(
         DataError, match=r"no mask.*4 files such as .*instanceIds\.png with instances"
     ):
-        recognise(tmp_path)
+        recognize(tmp_path)
 
 
 def test_cityscapes_unpacked_into_a_folder_for_each_archive(tmp_path):
@@ -136,7 +136,7 @@ def test_cityscapes_unpacked_into_a_folder_for_each_archive(tmp_path):
         "leftImg8bit_trainvaltest/" + inner.format("leftImg8bit") + ".png",
         "gtFine_trainvaltest/" + inner.format("gtFine") + "_labelIds.png",
     )
-    found = recognise(tmp_path)
+    found = recognize(tmp_path)
     assert found.layout == "cityscapes"
     assert len(found.splits["train"]) == 4
 

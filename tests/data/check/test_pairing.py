@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from hrseg.data.check.layout import recognise
+from hrseg.data.check.layout import recognize
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import DataError
@@ -93,7 +93,7 @@ def test_a_bad_partner_is_never_guessed(tmp_path):
     assert len(found.splits["all"]) == 2
 
 
-def test_instances_are_left_aside_and_ids_win_over_colours(tmp_path):
+def test_instances_are_left_aside_and_ids_win_over_colors(tmp_path):
     tree(tmp_path, [MASK] * 2, "JPEGImages/{}.jpg", "SegmentationClass/{}.png")
     tree(tmp_path, [squares([0, 9])] * 2, "JPEGImages/{}.jpg", "SegmentationObject/{}.png")
     tree(tmp_path, [squares([(0, 0, 0), (9, 0, 0)])] * 2, "JPEGImages/{}.jpg", "color_masks/{}.png")
@@ -118,10 +118,10 @@ LAYOUTS = (
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_is_recognised(tmp_path, layout):
+def test_every_layout_is_recognized(tmp_path, layout):
     root = tmp_path / layout
     write_scenes(root, layout, {"train": 3, "val": 2}, size=(48, 64))
-    found = recognise(root)
+    found = recognize(root)
     assert found.layout == layout
     assert {split: len(pairs) for split, pairs in found.splits.items()} == {"train": 3, "val": 2}
 
@@ -138,7 +138,7 @@ def test_a_missing_mask_of_a_known_dataset_is_listed_and_the_rest_is_looked_at(t
     root = tmp_path / "cityscapes"
     write_scenes(root, "cityscapes", {"train": 3, "val": 2}, size=(48, 64))
     next((root / "gtFine/train").rglob("*.png")).unlink()
-    found = recognise(root)
+    found = recognize(root)
     assert len(found.splits["train"]) == 2
     assert len(found.found.images_alone) == 1
 
@@ -166,14 +166,14 @@ def test_a_tree_named_camvid_with_other_ids_is_nobodys_camvid(tmp_path):
 
 def test_trees_without_pairs_are_explained(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
-        recognise(tmp_path / "nowhere")
+        recognize(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no image"):
-        recognise(tmp_path)
+        recognize(tmp_path)
     put(tmp_path / "images" / "a.png", picture(0))
     with pytest.raises(DataError, match=r"1 image and no mask.*convert"):
-        recognise(tmp_path)
+        recognize(tmp_path)
     shutil.move(tmp_path / "images", tmp_path / "masks")
     with pytest.raises(DataError, match="1 mask and no image"):
-        recognise(tmp_path)
+        recognize(tmp_path)
     with pytest.raises(DataError, match="Did you mean 'camvid'"):
-        recognise(tmp_path, "camvit")
+        recognize(tmp_path, "camvit")

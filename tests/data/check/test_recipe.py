@@ -189,7 +189,7 @@ def test_two_folders_or_one_say_nothing(tmp_path):
 # Options that the recipe keeps
 
 
-def test_a_pattern_is_written_and_honoured(tmp_path):
+def test_a_pattern_is_written_and_honored(tmp_path):
     root = tmp_path / "set"
     for split, count in (("train", 4), ("val", 2)):
         names = f"images/{split}/{split}{{}}.jpg", f"masks/{split}{{}}.jpg.png"

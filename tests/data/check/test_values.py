@@ -1,4 +1,4 @@
-"""Marks of missing data, names by colour, and masks of one class: told as findings, never a traceback."""
+"""Marks of missing data, names by color, and masks of one class: told as findings, never a traceback."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ VOC = [row.color for row in load_labels("voc2012").classes]
 
 
 def test_names_come_from_the_table_with_the_fewest_unused_rows(tmp_path):
-    """Black, cat, dog, person in VOC's colours, all of which COCO-Stuff has too, under other names."""
+    """Black, cat, dog, person in VOC's colors, all of which COCO-Stuff has too, under other names."""
     colors = [VOC[0], VOC[8], VOC[12], VOC[15]]
     result = look_at(tree(tmp_path, [squares(colors)] * 3))
     assert {row.name for row in result.classes} == {"background", "cat", "dog", "person"}
@@ -140,7 +140,7 @@ def test_names_come_from_the_table_with_the_fewest_unused_rows(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["voc2012", "camvid", "cityscapes", "loveda", "potsdam", "isaid"])
-def test_no_common_colour_is_ignored_by_a_guess(tmp_path, table):
+def test_no_common_color_is_ignored_by_a_guess(tmp_path, table):
     labels = load_labels(table)
     colors = list(dict.fromkeys(row.color for row in labels.labels))[:8]
     result = look_at(tree(tmp_path, [squares(colors)] * 3))
@@ -148,7 +148,7 @@ def test_no_common_colour_is_ignored_by_a_guess(tmp_path, table):
     assert ignored in ([], ["(224, 224, 192)"])
 
 
-def test_colours_that_several_tables_name_otherwise_stay_unnamed(tmp_path, monkeypatch):
+def test_colors_that_several_tables_name_otherwise_stay_unnamed(tmp_path, monkeypatch):
     colors = [(10, 200, 30), (200, 30, 10), (30, 10, 200)]
     tables = {
         one: LabelSet(one, tuple(Label(i, i, f"{one} {i}", c) for i, c in enumerate(colors)))
@@ -160,7 +160,7 @@ def test_colours_that_several_tables_name_otherwise_stay_unnamed(tmp_path, monke
         lambda name: tables.get(name) or load_labels(name),
     )
     result = look_at(tree(tmp_path, [squares(colors)] * 3))
-    assert all(row.name.startswith("colour") for row in result.classes)
+    assert all(row.name.startswith("color") for row in result.classes)
 
 
 @pytest.mark.parametrize("table", [None, "labels.yaml", "classes.txt", "given"])

@@ -47,7 +47,7 @@ def tiny(bands: int = 3, **options: object) -> Predictor:
 def picture(
     height: int = 300, width: int = 210, bands: int = 3, dtype: str = "uint8"
 ) -> np.ndarray:
-    """Blobs of colours, so that classes are areas."""
+    """Blobs of colors, so that classes are areas."""
     generator = np.random.default_rng(7)
     coarse = generator.random((height // 10 + 2, width // 10 + 2, bands))
     fine = coarse.repeat(10, axis=0).repeat(10, axis=1)[:height, :width]

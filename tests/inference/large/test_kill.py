@@ -20,9 +20,9 @@ KINDS = ("mask", "confidence", "overlay")
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-import hrseg.inference.huge.spool as spool
-import hrseg.inference.huge.finish as finish
-from hrseg.inference.huge import segment_huge
+import hrseg.inference.large.journal as spool
+import hrseg.inference.large.segment as finish
+from hrseg.inference.large import segment_huge
 from tests.inference.large.files import BUILT_FOR, tiny
 
 folder, predictor = Path(sys.argv[1]), tiny(blend="ramp")

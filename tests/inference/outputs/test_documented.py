@@ -52,7 +52,7 @@ _COUNTS = np.bincount(MADE.mask.ravel()).tolist()
 _CHECKS = {
     "mask": close("ids", _IDS[MADE.mask], 0),
     "trainids": close("train_ids", MADE.mask, 0),
-    "colour": close("colours", LABELS.palette[MADE.mask], 0),
+    "colour": close("colors", LABELS.palette[MADE.mask], 0),
     "overlay": lambda names: np.testing.assert_equal(names["picture"].shape[2], 3),
     "confidence": close("confidence", MADE.confidence, 1e-5),
     "margin": close("margin", MADE.margin, 1e-5),

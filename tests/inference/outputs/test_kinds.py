@@ -39,10 +39,10 @@ def test_the_same_prediction_gives_the_same_bytes(tmp_path):
         assert path.read_bytes() == second[kind].read_bytes(), kind
 
 
-def test_masks_hold_ids_train_ids_and_colours(tmp_path):
+def test_masks_hold_ids_train_ids_and_colors(tmp_path):
     np.testing.assert_array_equal(read_mask(write("mask", tmp_path)), IDS[MADE.mask])
     np.testing.assert_array_equal(read_mask(write("trainids", tmp_path)), MADE.mask)
-    with Image.open(write("colour", tmp_path)) as image:
+    with Image.open(write("color", tmp_path)) as image:
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.array(image), LABELS.palette[MADE.mask])
     assert read_image(write("overlay", tmp_path)).shape[0] > 20
@@ -105,27 +105,27 @@ def test_areas_by_hand(tmp_path):
     made = prediction(np.array([[0, 0, 0], [1, 255, 0]]))
     table = read_table(write("areas", tmp_path, made, pixel_size=0.5))
     assert table["classes"] == [
-        {"class": "road", "id": 7, "pixels": 4, "percent": 66.666667, "square_metres": 1.0},
-        {"class": "car", "id": 26, "pixels": 1, "percent": 16.666667, "square_metres": 0.25},
-        {"class": "sky & air", "id": 23, "pixels": 0, "percent": 0.0, "square_metres": 0.0},
-        {"class": "no class", "id": None, "pixels": 1, "percent": 16.666667, "square_metres": 0.25},
+        {"class": "road", "id": 7, "pixels": 4, "percent": 66.666667, "square_meters": 1.0},
+        {"class": "car", "id": 26, "pixels": 1, "percent": 16.666667, "square_meters": 0.25},
+        {"class": "sky & air", "id": 23, "pixels": 0, "percent": 0.0, "square_meters": 0.0},
+        {"class": "no class", "id": None, "pixels": 1, "percent": 16.666667, "square_meters": 0.25},
     ]
-    assert (table["pixels"], table["square_metres"]) == (6, 1.5)
+    assert (table["pixels"], table["square_meters"]) == (6, 1.5)
     with write("areas_csv", tmp_path, made).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["pixels"] for row in rows] == ["4", "1", "0", "1"]
-    assert {row["square_metres"] for row in rows} == {""}
+    assert {row["square_meters"] for row in rows} == {""}
 
 
-def test_a_total_gives_square_metres_only_where_all_are_known(tmp_path):
+def test_a_total_gives_square_meters_only_where_all_are_known(tmp_path):
     first = read_table(write("areas", tmp_path, prediction(np.zeros((2, 2))), pixel_size=2))
     second = read_table(write("areas", tmp_path, prediction(np.ones((2, 3)))))
     both = total([first, first])
-    assert both["classes"][0]["square_metres"] == both["square_metres"] == 32.0
+    assert both["classes"][0]["square_meters"] == both["square_meters"] == 32.0
     mixed = total([first, second])
-    assert (mixed["images"], mixed["pixels"], mixed["square_metres"]) == (2, 10, None)
+    assert (mixed["images"], mixed["pixels"], mixed["square_meters"]) == (2, 10, None)
     assert [row["percent"] for row in mixed["classes"]] == [40.0, 60.0, 0.0]
-    assert {row["square_metres"] for row in mixed["classes"]} == {None}
+    assert {row["square_meters"] for row in mixed["classes"]} == {None}
 
 
 # What is refused

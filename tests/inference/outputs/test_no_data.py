@@ -58,7 +58,7 @@ def test_rasters_hold_one_value_there_and_nowhere_else(kind, place, tmp_path):
 
 
 def test_colors_are_black_there(tmp_path):
-    assert not read(written("colour", tmp_path))[0][~VALID].any()
+    assert not read(written("color", tmp_path))[0][~VALID].any()
 
 
 def test_arrays_and_bands_are_not_a_number_there(tmp_path):
@@ -78,14 +78,14 @@ def test_tables_polygons_and_annotations_leave_them_out(tmp_path):
         path = written(kind, tmp_path, made)
         if kind == "areas":
             table = json.loads(path.read_text())
-            assert (table["pixels"], table["square_metres"]) == (FULL, FULL / 4)
+            assert (table["pixels"], table["square_meters"]) == (FULL, FULL / 4)
             rows = table["classes"]
         else:
             rows = list(csv.DictReader(path.read_text().splitlines()))
         assert [row["class"] for row in rows] == LABELS.names
         assert sum(int(row["pixels"]) for row in rows) == FULL
         assert sum(float(row["percent"]) for row in rows) == pytest.approx(100)
-        assert sum(float(row["square_metres"]) for row in rows) == pytest.approx(FULL / 4)
+        assert sum(float(row["square_meters"]) for row in rows) == pytest.approx(FULL / 4)
     coco = json.loads(written("coco", tmp_path, made).read_text())
     covered = sum(coco_mask.decode(one["segmentation"]) for one in coco["annotations"])
     np.testing.assert_array_equal(covered, VALID)
@@ -99,9 +99,9 @@ def test_degrees_are_summed_over_pixels_with_data_only(tmp_path):
     whole = json.loads(written("areas", tmp_path, prediction(georeference=rotated)).read_text())
     part = json.loads(written("areas", tmp_path, without(rotated)).read_text())
     sizes = np.broadcast_to(rotated.pixel_areas(20, 30), (20, 30))
-    assert whole["square_metres"] == pytest.approx(sizes.sum())
-    assert part["square_metres"] == pytest.approx(sizes[VALID].sum())
-    assert sum(row["square_metres"] for row in part["classes"]) == pytest.approx(sizes[VALID].sum())
+    assert whole["square_meters"] == pytest.approx(sizes.sum())
+    assert part["square_meters"] == pytest.approx(sizes[VALID].sum())
+    assert sum(row["square_meters"] for row in part["classes"]) == pytest.approx(sizes[VALID].sum())
 
 
 def test_ids_that_take_255_leave_another_one_for_no_data(tmp_path):

@@ -96,7 +96,7 @@ def test_every_kind_at_once_from_the_command_line(model, photos, tmp_path, capsy
     assert list(record["files"]) == list(OUTPUTS)
     stored = np.load(tmp_path / "out" / "x_probabilities.npz")
     assert stored["classes"].tolist() == ["c2", "c0"]
-    assert read_table(tmp_path / "out" / "x_areas.json")["square_metres"] == 150
+    assert read_table(tmp_path / "out" / "x_areas.json")["square_meters"] == 150
 
 
 # Killed without warning, at the moments when a file is forced to disk. Each attempt is a fork of one process, so that
@@ -104,8 +104,8 @@ def test_every_kind_at_once_from_the_command_line(model, photos, tmp_path, capsy
 
 SCRIPT = """
 import os, signal, sys
-import hrseg.cli, hrseg.runtime
-from hrseg.inference.outputs import job
+import hrseg.cli, hrseg.inference.predict_files
+from hrseg.inference.outputs import manifest as job
 
 *words, = sys.argv[1:]
 fsync = os.fsync

@@ -166,7 +166,7 @@ def test_coordinates_are_those_of_the_place(tmp_path):
         [500010, 3999998],
     ]
     assert area(np.array(ring[:-1])) > 0  # counterclockwise on the map
-    assert car["properties"]["square_metres"] == 6 * 4
+    assert car["properties"]["square_meters"] == 6 * 4
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_coordinates_are_those_of_the_place(tmp_path):
         (None, None),
     ],
 )
-def test_square_metres_only_where_the_unit_is_certain(crs, square, tmp_path):
+def test_square_meters_only_where_the_unit_is_certain(crs, square, tmp_path):
     made = prediction(np.zeros((4, 6)), georeference=placed(crs=crs))
     facts = polygons(made, tmp_path)["features"][0]["properties"]
-    assert facts.get("square_metres") == (square and pytest.approx(24 * square, abs=1e-3))
+    assert facts.get("square_meters") == (square and pytest.approx(24 * square, abs=1e-3))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
     content = polygons(made, tmp_path)
     assert "crs" not in content
     assert content["features"][0]["geometry"]["coordinates"][0][0][0] == pytest.approx(10)
-    square = content["features"][0]["properties"]["square_metres"]
+    square = content["features"][0]["properties"]["square_meters"]
     assert square == pytest.approx(expected, rel=1e-8)
 
 
@@ -230,5 +230,5 @@ def test_areas_in_degrees_are_those_of_the_ground_however_the_image_is_turned(tr
         mask = np.zeros((50, 20) if numbers[0] else (20, 50))
         made = prediction(mask, georeference=placed(*map(float, numbers), crs="EPSG:4326"))
         (feature,) = polygons(made, tmp_path)["features"]
-        square.append(feature["properties"]["square_metres"])
+        square.append(feature["properties"]["square_meters"])
     assert square[1] == pytest.approx(square[0], rel=1e-9)

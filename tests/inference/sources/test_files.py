@@ -4,7 +4,7 @@ import pytest
 
 from hrseg.errors import DataError
 from hrseg.inference.sources import expand, result_names
-from hrseg.inference.sources.base import Wishes
+from hrseg.inference.sources.base import SourceOptions
 from hrseg.inference.sources.files import open_path
 
 
@@ -50,7 +50,7 @@ def test_a_link_that_leads_nowhere_is_named_and_not_left_out(photos):
             DataError, match=r"lost\.png is a link to gone\.png, which is not there"
         ):
             expand([word])
-    found = {one.name: one.error for one in open_path(str(photos), Wishes()).pictures()}
+    found = {one.name: one.error for one in open_path(str(photos), SourceOptions()).pictures()}
     assert [name for name, error in found.items() if error] == ["lost"]
     assert {"a", "deep/er/c"} < set(found)
 

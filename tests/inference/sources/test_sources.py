@@ -16,7 +16,7 @@ from PIL import Image
 
 from hrseg.errors import ConfigError, DataError, MissingExtraError
 from hrseg.inference.sources import Every, Limits, Picture, open_sources
-from hrseg.inference.sources.base import Namer, Wishes
+from hrseg.inference.sources.base import Namer, SourceOptions
 from hrseg.inference.sources.files import open_archive
 
 
@@ -185,7 +185,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(here):
     with pytest.raises(DataError, match="made to fill the memory"):
         bomb.fetch()
     assert fine.fetch() == png()
-    (large, _) = open_archive("a.zip", Wishes(limits=Limits(size=1000))).pictures()
+    (large, _) = open_archive("a.zip", SourceOptions(limits=Limits(size=1000))).pictures()
     with pytest.raises(DataError, match="more than the 1,000 that are read"):
         large.fetch()
 
