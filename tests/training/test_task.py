@@ -146,7 +146,7 @@ def test_checkpoint_card_is_plain(tmp_path):
     checkpoint: dict = {}
     module.on_save_checkpoint(checkpoint)
     card = checkpoint["hrseg"]
-    assert set(card) == {"version", "config", "mean", "std", "network", "labels", "miou"}
+    assert set(card) == {"version", "config", "mean", "std", "network", "labels", "miou", "world"}
     assert card["network"]["backbone"] == "hrnet_w18_small_v1"
     assert LabelSet.from_dict(card["labels"]).names == module.labels.names
 
