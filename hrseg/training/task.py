@@ -30,6 +30,7 @@ from hrseg.training.optim import (
     build_optimizer,
     build_scheduler,
     can_fuse,
+    norms_and_biases,
     parameter_groups,
     poly_factors,
 )
@@ -98,6 +99,7 @@ class SegmentationTask(pl.LightningModule):
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)
         self.guard = Guard(network, non_finite)
+        self._no_decay = norms_and_biases(network)
         self.autotune = autotune
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None
@@ -192,7 +194,7 @@ class SegmentationTask(pl.LightningModule):
             lr=optim.lr,
             weight_decay=optim.weight_decay,
             head_lr_factor=optim.head_lr_factor,
-            no_decay_norms=optim.no_decay_norms,
+            no_decay=self._no_decay if optim.no_decay_norms else (),
         )
         optimizer = build_optimizer(
             optim.name,
@@ -229,6 +231,19 @@ class SegmentationTask(pl.LightningModule):
                 schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
             ):
                 group["lr"] = base * factor(schedule.last_epoch)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm over all shards where the weights are sharded; Lightning clips the rest."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, FSDPStrategy) and gradient_clip_val is not None:
+            cast(Any, strategy.model).clip_grad_norm_(gradient_clip_val)
+            return
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Move the weights, then let the moving average follow."""
