@@ -22,7 +22,7 @@ BUDGET = {"cpu": 4 * 2**20, "cuda": 2**28}
 
 
 @dataclass(frozen=True)
-class LabelBand:
+class LabelStrip:
     """Some rows of a label map.
 
     Attributes:
@@ -48,7 +48,7 @@ def labels_from_logits(
     *,
     policy: str = "bilinear",
     want: Collection[str] = (),
-) -> Iterator[LabelBand]:
+) -> Iterator[LabelStrip]:
     """Yield labels at image size, from top to bottom, without logits of that size.
 
     Labels are those of the whole: float32, enlarged bilinearly (with aligned corners for "bilinear_aligned"), and of
@@ -77,7 +77,7 @@ def labels_from_logits(
     if not set(want) - {"samples"} and logits.device.type == "cpu":
         labels = labels_between_agreements(logits, size, policy)
         if labels is not None:
-            yield LabelBand(0, labels, samples=_samples(logits, size, policy) if want else None)
+            yield LabelStrip(0, labels, samples=_samples(logits, size, policy) if want else None)
             return
     for top, band in logit_rows(logits, size, policy):
         yield reduce_logits(top, band, want)
@@ -105,7 +105,7 @@ def logit_rows(
 
 def reduce_blocks(
     blocks: Iterable[tuple[int, int, torch.Tensor]], width: int, want: Collection[str] = ()
-) -> Iterator[LabelBand]:
+) -> Iterator[LabelStrip]:
     """Reduce logits that come in rows of blocks; yield each row once its last block ends with the image.
 
     Args:
@@ -116,7 +116,7 @@ def reduce_blocks(
     Shape:
         blocks (N, K, rows, columns) → bands of (N, rows, W)
     """
-    row: list[LabelBand] = []
+    row: list[LabelStrip] = []
     for top, left, logits in blocks:
         parts = [band for band, _ in reduce_slices(top, left, logits, want)]
         row.append(_joined(parts, 1))
@@ -129,7 +129,7 @@ def reduce_blocks(
 
 def reduce_slices(
     top: int, left: int, logits: torch.Tensor, want: Collection[str] = ()
-) -> Iterator[tuple[LabelBand, torch.Tensor]]:
+) -> Iterator[tuple[LabelStrip, torch.Tensor]]:
     """Reduce a block some rows at a time, so that what comes between stays small; yield these rows too.
 
     Shape:
@@ -140,20 +140,20 @@ def reduce_slices(
         yield reduce_logits(top + first, rows, want, left), rows
 
 
-def _joined(bands: Sequence[LabelBand], dim: int) -> LabelBand:
+def _joined(bands: Sequence[LabelStrip], dim: int) -> LabelStrip:
     if len(bands) == 1:
         return bands[0]
     maps = {}
-    for field in fields(LabelBand)[1:]:
+    for field in fields(LabelStrip)[1:]:
         parts = [getattr(band, field.name) for band in bands]
         if parts[0] is not None:
             maps[field.name] = torch.cat(parts, dim)
-    return LabelBand(bands[0].top, **maps)
+    return LabelStrip(bands[0].top, **maps)
 
 
 def reduce_logits(
     top: int, logits: torch.Tensor, want: Collection[str] = (), left: int = 0
-) -> LabelBand:
+) -> LabelStrip:
     """Reduce a band of logits to labels and maps.
 
     Args:
@@ -168,12 +168,12 @@ def reduce_logits(
     best, winner = logits.max(dim=1)
     labels = winner.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
     if not want:
-        return LabelBand(top, labels)
+        return LabelStrip(top, labels)
     maps = {}
     if "samples" in want:
         maps["samples"] = _confidence(logits[:, :, -top % STEP :: STEP, -left % STEP :: STEP])
         if len(want) == 1:
-            return LabelBand(top, labels, **maps)
+            return LabelStrip(top, labels, **maps)
     below = logits - best.unsqueeze(1)  # (N, K, rows, W), 0 for the winner
     powers = below.exp()
     total = powers.sum(dim=1)
@@ -185,7 +185,7 @@ def reduce_logits(
     if "margin" in want:
         powers.scatter_(1, winner.unsqueeze(1), 0.0)
         maps["margin"] = (1 - powers.amax(dim=1)) / total
-    return LabelBand(top, labels, **maps)
+    return LabelStrip(top, labels, **maps)
 
 
 def _confidence(logits: torch.Tensor) -> torch.Tensor:

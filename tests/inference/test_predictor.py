@@ -111,7 +111,7 @@ def test_a_very_large_image_is_cut_into_windows():
     image, row = pixels(80, 90), replace(choose_protocol("whole"), whole_pixels=50 * 50)
     cut = predictor(protocol=row)(image)
     np.testing.assert_allclose(cut.confidence, predictor()(image).confidence, atol=1e-5)
-    assert not predictor(protocol=row).scorer.plan((80, 90)).whole
+    assert not predictor(protocol=row).inference.plan((80, 90)).whole
 
 
 def test_the_fast_form_is_the_default_and_agrees_with_the_exact_one(tiny_network, monkeypatch):
