@@ -12,7 +12,7 @@ import torch
 from hrseg.errors import ConfigError, HrsegError, path_text, percent, printable
 from hrseg.imaging import Georeference
 from hrseg.labels import IGNORE_INDEX, LabelSet
-from hrseg.ops.argmax import STEP, LabelStrip, reduce_slices
+from hrseg.ops.upsample import STEP, LabelStrip, reduce_slices
 from hrseg.viz import overlay
 
 MAPS = ("confidence", "probabilities", "entropy", "margin")

@@ -26,7 +26,7 @@ from hrseg.inference.windows import (
     plan_windows,
     window_blocks,
 )
-from hrseg.ops.argmax import LabelStrip, labels_from_logits, logit_rows, reduce_blocks
+from hrseg.ops.upsample import LabelStrip, labels_from_logits, logit_rows, reduce_blocks
 
 VIEW_PIXELS = 2**23
 """Pixels of a scaled view, as the network sees them, that are run in one pass."""
@@ -217,7 +217,7 @@ class SlidingWindowInference:
 
         Args:
             image: Normalized images, or the source of their windows.
-            want: Any of `argmax.MAPS`.
+            want: Any of `upsample.MAPS`.
             begin: Rows above are done already, and strips of them are undefined.
 
         Shape:
