@@ -1,7 +1,7 @@
-"""Backbone and head put together: an image goes in, logits at input size come out.
+"""Segmentation network of a backbone and a head: image to logits at input size.
 
-The output type is the same in training and evaluation. What a loss needs besides (auxiliary logits, the maps
-at stride 4) comes from `forward_all`; what a curious reader needs, from `forward_branches`.
+The output type is the same in training and evaluation. `forward_all` gives auxiliary logits too, at stride 4, for the
+loss; `forward_branches` the branch maps.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ class Segmenter(nn.Module):
         return resize_logits(logits, size, self.resize)
 
     def rewrite(self, dtype: torch.dtype = torch.float32) -> bool:
-        """Become the form for inference that `fast` describes, in place; tell whether it could.
+        """Fold norms for inference in place, see `folded.rewrite`; return whether it was possible.
 
         Args:
             dtype: Of the convolutions.
