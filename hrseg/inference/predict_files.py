@@ -76,10 +76,10 @@ def predict_files(
     max_memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[FileResult]:
-    """Segment pictures and write the results of each, such as mask and overlay.
+    """Segment pictures, write the results of each, and yield a record of each in order; failed ones have an error.
 
-    Files are called NAME_mask.png (NAME_mask.tif where the picture is georeferenced) and NAME_overlay.png, where
-    NAME is the picture's name, see `inference.sources`.
+    Files are NAME_mask.png (NAME_mask.tif of a georeferenced picture) and NAME_overlay.png; for names see
+    `inference.sources`.
 
     Args:
         predictor: From `open_predictor`; keeps the maps that the kinds need.
@@ -91,9 +91,6 @@ def predict_files(
         covers: Whether a file is one of the pictures, which no result may overwrite; None asks the sources.
         max_memory: Bytes that the process may use; images that need more are refused. None sets no limit.
         progress: Called for large images after each strip: rows done, rows of the image.
-
-    Returns:
-        One result for each picture, in order, as soon as it is done. Failed ones have an error.
 
     Raises:
         ConfigError: An unknown kind, or one that needs a map that the predictor does not keep.
@@ -166,13 +163,7 @@ class Pipeline:
         self._videos = VideoWriter(out) if video else None
 
     def run(self, pictures: Iterable[Picture]) -> Iterator[FileResult]:
-        """Yield the result of each picture, in order, as soon as it is done.
-
-        However this ends, files that exist are complete.
-
-        Raises:
-            DataError: A result would overwrite a picture, or the folder cannot be written.
-        """
+        """Yield the result of each picture, in order, as soon as it is done; files are complete however this ends."""
         self._queue: SimpleQueue[Future[_Decoded] | BaseException | None] = SimpleQueue()
         self._slots = Semaphore(self._threads + max(2, self.batch))  # pictures in the queue
         self._budget = MemoryBudget(MAX_PIXELS_IN_FLIGHT if self.max_memory is None else 0)

@@ -110,6 +110,8 @@ class Predictor:
         **options: Unpack[PredictorOptions],
     ) -> None:
         changes: dict[str, Any] = dict(options)  # of the protocol, after the input format
+        if unknown := changes.keys() - PredictorOptions.__annotations__:
+            raise TypeError(f"Predictor got an unexpected keyword argument '{min(unknown)}'.")
         mean, std, bands, value_range, bits = (
             changes.pop(name, None) for name in ("mean", "std", "bands", "value_range", "bits")
         )

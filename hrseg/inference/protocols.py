@@ -3,7 +3,6 @@
 A protocol says which scales, mirrors and windows are run, and what is averaged.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -285,34 +284,12 @@ Source:
 """
 
 
-def choose_protocol(
-    protocol: str | Protocol = "whole",
-    *,
-    scales: Sequence[float] = (),
-    flip: bool | None = None,
-    merge: str | None = None,
-    window: Size | None = None,
-    overlap: float | None = None,
-    stride: Size | None = None,
-    blend: Blend | None = None,
-    base_size: int | None = None,
-    base_short_side: int | None = None,
-    absent: Literal["skip", "zero"] | None = None,
-) -> Protocol:
+def choose_protocol(protocol: str | Protocol = "whole", **changes: Any) -> Protocol:
     """Return a row of PROTOCOLS with some fields replaced, checked.
 
     Args:
         protocol: A name, or a protocol of your own.
-        scales: Empty keeps the protocol's; None does so for all other fields, see `Protocol`.
-        flip: Field.
-        merge: Field.
-        window: Field.
-        overlap: Field; replaces the stride.
-        stride: Field, in pixels.
-        blend: Field.
-        base_size: Field.
-        base_short_side: Field.
-        absent: Field.
+        changes: Fields of `Protocol`; None, and no scales, keep the protocol's. An overlap replaces the stride.
 
     Raises:
         ConfigError: An unknown name or rule, scales or windows out of range.
@@ -325,21 +302,14 @@ def choose_protocol(
         if protocol not in PROTOCOLS:
             raise ConfigError(unknown_choice("protocol", protocol, PROTOCOLS))
         protocol = PROTOCOLS[protocol]
-    fields: dict[str, Any] = {
-        "scales": tuple(float(scale) for scale in scales) or None,
-        "flip": flip,
-        "merge": merge,
-        "window": window and (int(window[0]), int(window[1])),
-        "overlap": overlap,
-        "stride": stride and (int(stride[0]), int(stride[1])),
-        "blend": blend,
-        "base_size": base_size,
-        "base_short_side": base_short_side,
-        "absent": absent,
-    }
-    changes = {name: value for name, value in fields.items() if value is not None}
-    if overlap is not None and stride is None:
-        changes["stride"] = None
+    if "scales" in changes:
+        changes["scales"] = tuple(map(float, changes["scales"] or ())) or None
+    for name in ("window", "stride"):
+        if changes.get(name):
+            changes[name] = (int(changes[name][0]), int(changes[name][1]))
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if "overlap" in changes:
+        changes.setdefault("stride", None)
     chosen = replace(protocol, **changes)
     chosen.check()
     return chosen

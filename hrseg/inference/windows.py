@@ -236,9 +236,10 @@ class Source(Protocol):
 
     def empty(self, top: int, left: int, height: int, width: int) -> bool:
         """Return whether a window has no pixel with data, so that it need not be run."""
+        return False
 
 
-class TensorSource:
+class TensorSource(Source):
     """Normalized images. Shape: (N, bands, H, W)."""
 
     def __init__(self, image: torch.Tensor) -> None:
@@ -250,20 +251,9 @@ class TensorSource:
             return self.image
         return self.image[..., top : top + height, left : left + width]
 
-    def empty(self, top: int, left: int, height: int, width: int) -> bool:
-        """Return False."""
-        return False
 
-
-class PixelSource:
-    """Pixels of images of one size, normalized window by window: as float32 they would take four times the memory.
-
-    Args:
-        images: As stored, each (H, W, bands).
-        mean: Per-band mean.
-        std: Per-band standard deviation.
-        value_range: The stored value that becomes 1; None takes the type's.
-    """
+class PixelSource(Source):
+    """Stored images (H, W, bands) of one size, normalized window by window: float32 takes four times the memory."""
 
     def __init__(
         self,
@@ -280,10 +270,6 @@ class PixelSource:
         rows, columns = slice(top, top + height), slice(left, left + width)
         cuts = [np.ascontiguousarray(image[rows, columns]) for image in self.images]
         return torch.stack([self.normalized(cut) for cut in cuts])
-
-    def empty(self, top: int, left: int, height: int, width: int) -> bool:
-        """Return False."""
-        return False
 
 
 def _checked(size: Size) -> Size:

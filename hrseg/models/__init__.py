@@ -24,10 +24,9 @@ from hrseg.models.heads import (
     HeadV1,
     HeadV2,
     HeadV2p,
-    Reader,
 )
 from hrseg.models.hrnet import VARIANTS, Exchange, HRNet
-from hrseg.models.segmenter import Segmenter
+from hrseg.models.segmenter import BackboneWithHead, Segmenter
 from hrseg.models.summary import Summary, summary
 
 BACKBONES = VARIANTS
@@ -171,7 +170,7 @@ def create_model(
     )
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
     spec |= form
-    network = (Segmenter if head in PIXEL_HEADS else Reader)(trunk, top, spec)
+    network = (Segmenter if head in PIXEL_HEADS else BackboneWithHead)(trunk, top, spec)
     initialize(network, init)
     return network.to(memory_format=torch.channels_last)
 

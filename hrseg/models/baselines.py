@@ -5,6 +5,7 @@ pyramid's head is a Segmenter like an HRNet. Heads take the channels of each map
 policy, see `blocks.resize`.
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -198,17 +199,13 @@ class Baseline(nn.Module):
         self.spec = spec
         self.num_classes: int = spec["num_classes"]
         self.resize: str = spec["resize"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about TorchScript
-            try:
-                self.network: Any = DECODERS[decoder](
-                    encoder_name=encoder,
-                    encoder_weights=encoder_weights,
-                    in_channels=spec["in_channels"],
-                    classes=spec["num_classes"],
-                )
-            except (KeyError, ValueError, RuntimeError) as error:
-                raise cannot_build(encoder, error) from error
+        with _smp_errors(encoder):
+            self.network: Any = DECODERS[decoder](
+                encoder_name=encoder,
+                encoder_weights=encoder_weights,
+                in_channels=spec["in_channels"],
+                classes=spec["num_classes"],
+            )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: (N, bands, H, W) → (N, K, H, W)."""
@@ -260,14 +257,10 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, in_channels: int, weights: str | None = None) -> None:
         super().__init__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about names
-            try:
-                self.encoder: nn.Module = smp.encoders.get_encoder(
-                    name, in_channels=in_channels, depth=5, weights=weights
-                )
-            except (KeyError, ValueError, RuntimeError) as error:
-                raise cannot_build(name, error) from error
+        with _smp_errors(name):
+            self.encoder: nn.Module = smp.encoders.get_encoder(
+                name, in_channels=in_channels, depth=5, weights=weights
+            )
         channels: list[int] = list(self.encoder.out_channels)
         self.out_channels = channels[-4:]
 
@@ -315,10 +308,15 @@ def check_encoder(name: str, head: str) -> None:
     )
 
 
-def cannot_build(name: str, error: Exception) -> ConfigError:
-    """Return the error of an encoder that smp or timm refused."""
-    reason = str(error.args[0] if error.args else error).strip().rstrip(".!")
-    return ConfigError(
-        f"Encoder '{name}' cannot be built here: {reason}. It must give maps at strides 4 to 32 (deeplabv3: at "
-        "stride 8 with dilation); resnet18, resnet50 and mobilenet_v2 fit every baseline."
-    )
+@contextlib.contextmanager
+def _smp_errors(encoder: str) -> Iterator[None]:
+    """Raise smp's and timm's refusals as ConfigError, and ignore their deprecation warnings."""
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            yield
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = str(error.args[0] if error.args else error).strip().rstrip(".!")
+        raise ConfigError(
+            f"Encoder '{encoder}' cannot be built here: {reason}. It must give maps at strides 4 to 32 (deeplabv3: at "
+            "stride 8 with dilation); resnet18, resnet50 and mobilenet_v2 fit every baseline."
+        ) from error

@@ -6,14 +6,12 @@ All take the channels of each branch (finest first, together 15C), K, and the re
 
 import contextlib
 import itertools
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from hrseg.models.blocks import Bottleneck, resize
-from hrseg.models.hrnet import HRNet
 from hrseg.ops.fused_head import FORMS, choose
 
 
@@ -296,33 +294,3 @@ class HeadV2p(nn.Module):
         maps = self.reduction_conv(concatenate(branches, self.resize_policy))
         pooled = [F.avg_pool2d(maps, 2**level, ceil_mode=True) for level in range(LEVELS)]
         return [conv(x) for conv, x in zip(self.fpn_convs, pooled, strict=True)]
-
-
-class Reader(nn.Module):
-    """An HRNet with a head that gives no logits per pixel.
-
-    Args:
-        backbone: Gives the branch maps.
-        head: Takes them.
-        spec: The `create_model` arguments that build this network again.
-
-    Shape:
-        image (N, bands, H, W) → output of the head
-    """
-
-    def __init__(self, backbone: HRNet, head: nn.Module, spec: dict[str, Any]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.spec = spec
-        self.num_classes: int = spec["num_classes"]
-        self.resize: str = spec["resize"]
-
-    def forward(self, image: torch.Tensor) -> Any:
-        """Return the head's output. Shape: as the class says."""
-        return self.head(self.backbone(image))
-
-    def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the four branch maps, finest first. Shape: (N, bands, H, W) → [(N, C, H/4, W/4), …]."""
-        branches: list[torch.Tensor] = self.backbone(image)
-        return branches

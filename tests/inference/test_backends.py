@@ -261,7 +261,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def several(monkeypatch):
     """Several threads, and nothing opened before."""
-    monkeypatch.setattr(backends, "_first", None)
+    monkeypatch.setattr(backends, "_first_process", None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     return monkeypatch
 

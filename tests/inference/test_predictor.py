@@ -146,6 +146,11 @@ def test_what_cannot_work_is_refused_at_once(network, options, words):
     assert words in str(error.value)
 
 
+def test_an_option_that_is_none_is_named():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'windows'"):
+        Predictor(Brightest(), windows=(64, 64))
+
+
 def test_scales_and_mirror_keep_the_brightest_color_of_a_plain_image():
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30, 0], image[:, 30:, 2] = 200, 200

@@ -261,14 +261,7 @@ _RASTERS: dict[str, Callable[[Journal, LabelSet], _Raster]] = {
 
 
 class RowSource:
-    """A `windows.Source` over an open image: rows are read once, from top to bottom, and freed when they are done.
-
-    Args:
-        image: The open file.
-        mean: Per-band mean.
-        std: Per-band standard deviation.
-        value_range: The stored value that becomes 1; None takes the type's.
-    """
+    """A `windows.Source` over an open image: rows are read once, from top to bottom, and freed when they are done."""
 
     def __init__(
         self,
@@ -358,11 +351,7 @@ def _enlarged(rows: np.ndarray, count: int, like: np.ndarray) -> np.ndarray:
 
 
 class ReducedImage:
-    """Means over squares of 2, 4 … 32 pixels; strips begin on a grid of 32, so no square is cut by two of them.
-
-    Args:
-        size: (height, width) of the image.
-    """
+    """Means over squares of 2, 4 … 32 pixels; strips begin on a grid of 32, so that none cuts a square."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.factor = 1
