@@ -4,6 +4,7 @@ The card is one JSON object: in ONNX's metadata under "hrseg", in OpenVINO's rt_
 torch.export as an extra file. Programs without hrseg can read class names and colors from it.
 """
 
+import contextlib
 import json
 import warnings
 from importlib import metadata
@@ -24,7 +25,7 @@ SIZE_RULE = "any batch, height and width; no padding, the answer has the image's
 _CONFIG = ("data", "evaluation", "model")
 
 
-def quiet() -> warnings.catch_warnings[None]:
+def quiet() -> contextlib.AbstractContextManager[object]:
     """Suppress exporters' warnings about their own code."""
     return warnings.catch_warnings(action="ignore")
 
