@@ -50,6 +50,7 @@ def ohem(
     ignore_index: int = 255,
     threshold: float = 0.9,
     min_kept: float = 131072,
+    average: str = "valid",
     nll: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the plain mean of the class-weighted losses of the hard pixels.
@@ -59,13 +60,15 @@ def ohem(
     ranked over the device's whole batch.
 
     Args:
-        threshold: Probability below which a pixel is always used.
+        threshold: Probability below which a pixel is always used; 0 leaves the `min_kept` hardest alone.
         min_kept: Minimum number of pixels; up to 1, a share of the valid pixels instead.
+        average: "valid" divides by the number of hard pixels, "all" by that of all pixels.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
 
-    Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard.
+    Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard. "all" is
+    OHEMPixelSampler of mmsegmentation, which weighs easy pixels 0 in a mean over all.
     """
     nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
     valid = mask != ignore_index
@@ -80,7 +83,7 @@ def ohem(
         ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
         limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
         hard = (valid & (probability < limit)).float()
-    return _mean(nll * weights * hard, hard)
+    return _mean(nll * weights * hard, hard if average == "valid" else torch.ones_like(hard))
 
 
 def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
@@ -160,7 +163,7 @@ LOSSES: dict[str, Term] = {
     "dice": Term(dice),
     "focal": Term(focal, ("class_weights", "gamma"), True),
     "lovasz": Term(lovasz),
-    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept"), True),
+    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept", "average"), True),
 }
 
 
