@@ -428,13 +428,10 @@ class Pipeline:
 
 def _header_pixels(source: Path | bytes | None) -> int:
     """Return the pixels of an image from its header; 0 where it cannot be read, which decoding reports."""
-    if source is None:
-        return 0
-    try:
-        with open_stored(source) as image:
+    if source is not None:
+        with contextlib.suppress(HrsegError), open_stored(source) as image:
             return image.height * image.width
-    except HrsegError:
-        return 0
+    return 0
 
 
 def _out_of_memory(origin: str) -> DataError:
