@@ -126,7 +126,7 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if isinstance(entry, dict):
         return entry
     raise WeightsError(
-        f"{path} was not written by hrseg: it says nothing of classes and colors. Import it first: hrseg weights "
+        f"{path} was not written by hrseg: it holds no classes and colors. Import it first: hrseg weights "
         f"import {path} --out NAME.safetensors. To train from it, give a recipe model.weights={path}."
     )
 

@@ -98,7 +98,7 @@ def read_card(text: str | None, path: Path) -> Facts:
     """
     if not text:
         raise WeightsError(
-            f"{path} was not written by hrseg export: it says nothing of classes and statistics. Export the "
+            f"{path} was not written by hrseg export: it holds no classes and statistics. Export the "
             "checkpoint with hrseg export, or run the file by its own runtime."
         )
     try:
