@@ -19,8 +19,8 @@ from hrseg.inference.prepare import prepare
 from hrseg.losses import WeightedSum
 from hrseg.models import create_model
 from hrseg.models.blocks import resize_logits
-from hrseg.ops.argmax import labels_from_logits
 from hrseg.ops.fused_head import using
+from hrseg.ops.upsample import labels_from_logits
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Pair = tuple[str, Callable[[], Any], Callable[[], Any]]

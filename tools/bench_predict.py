@@ -27,8 +27,7 @@ import torch
 from hrseg.data.street import scene
 from hrseg.imaging import to_tensor, write_image
 from hrseg.inference.outputs import needed_maps, write_all
-from hrseg.inference.pipeline import AT_ONCE
-from hrseg.inference.predict_files import open_predictor, predict_files
+from hrseg.inference.predict_files import DEFAULT_BATCH, open_predictor, predict_files
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.sources import open_sources
 
@@ -118,7 +117,7 @@ def main() -> None:
     args = parser.parse_args()
     options = {"device": args.device, "precision": args.precision}
     predictor = open_predictor(args.model, keep=needed_maps(args.save), **options)
-    batch = args.batch or AT_ONCE.get(predictor.device.type, 1)
+    batch = args.batch or DEFAULT_BATCH.get(predictor.device.type, 1)
     with tempfile.TemporaryDirectory() as drawn:
         folder = args.folder or Path(drawn)
         if args.folder is None:

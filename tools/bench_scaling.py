@@ -36,7 +36,7 @@ from hrseg.imaging import to_tensor, write_atomic, write_image
 from hrseg.inference.backends import settle_threads
 from hrseg.inference.prepare import prepare, resolve_device
 from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.tta import Scorer
+from hrseg.inference.tta import SlidingWindowInference
 from tools.scaling_figure import Panel, figure
 
 
@@ -88,8 +88,8 @@ def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         yield Point(batch, row.seconds["p50"], row.peak_memory_bytes or 0)
 
 
-def _labelled(scorer: Scorer, batch: Any) -> Any:
-    return list(scorer.label_bands(batch, ("confidence",)))
+def _labelled(scorer: SlidingWindowInference, batch: Any) -> Any:
+    return list(scorer.label_strips(batch, ("confidence",)))
 
 
 def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
@@ -97,7 +97,7 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     device = resolve_device("auto")
     for classes in xs:
         network = _calmed(random_network("hrnet_w18_small_v1", classes=classes))
-        scorer = Scorer(prepare(network, device), choose_protocol("whole"))
+        scorer = SlidingWindowInference(prepare(network, device), choose_protocol("whole"))
         model = TimedModel(
             *(f"{classes} classes", "auto", device, _normalized),
             functools.partial(_labelled, scorer),

@@ -252,7 +252,7 @@ def _hrseg(job: Job) -> Peer:
     batch = images(job)
 
     def labels() -> torch.Tensor:
-        bands = [band.labels for band in predictor.scorer.label_bands(batch)]
+        bands = [band.labels for band in predictor.inference.label_strips(batch)]
         return torch.cat(bands, dim=-2)
 
     def head() -> torch.Tensor:

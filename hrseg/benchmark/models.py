@@ -199,7 +199,7 @@ def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
     network: Any = predictor.network
     precision, device = predictor.precision, predictor.device
     ends: dict[str, tuple[Any, Any]]
-    ends = {"labels": (list, predictor.batch), "logits": (normalized, predictor.scorer)}
+    ends = {"labels": (list, predictor.batch), "logits": (normalized, predictor.inference)}
     if isinstance(network, ExportedNetwork):
         ends = dict.fromkeys(("labels", *network.outputs), (np.asarray, network.runner))
         precision, device, network = network.precision, torch.device("cpu"), _inside(network.spec)

@@ -19,7 +19,7 @@ from hrseg.data.datamodule import resume_point
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
 from hrseg.inference.backends import open_engine
 from hrseg.inference.protocols import Protocol, choose_protocol
-from hrseg.inference.tta import Scorer, aligns, input_scale
+from hrseg.inference.tta import SlidingWindowInference, aligns, input_scale
 from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum
 from hrseg.metrics.confusion import ConfusionMatrix, Scores
@@ -105,7 +105,7 @@ class SegmentationTask(pl.LightningModule):
         self.result: Scores | None = None
         self.observe: Callable[[dict[str, Any], torch.Tensor], None] | None = None
         """Called with each scored batch and its logits (N, K, H, W), for what needs more than the argmax."""
-        self._scorer: Scorer | None = None
+        self._scorer: SlidingWindowInference | None = None
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
         self._forward_all = torch.compile(forward_all) if compiled else forward_all
@@ -304,7 +304,7 @@ class SegmentationTask(pl.LightningModule):
             logits_fn = self.network  # sharded weights cannot be copied
         else:
             logits_fn = open_engine(self.evaluated, self.device, self.evaluation.precision)
-        self._scorer = Scorer(
+        self._scorer = SlidingWindowInference(
             logits_fn,
             self.protocol,
             flip_order=self.labels.flip_order,
@@ -323,7 +323,7 @@ class SegmentationTask(pl.LightningModule):
         # The prepared network chose its precision itself; the trainer's autocast would change it.
         with torch.autocast(self.device.type, enabled=False):
             if self.observe is None:
-                bands = [band.labels for band in self._scorer.label_bands(batch["image"])]
+                bands = [band.labels for band in self._scorer.label_strips(batch["image"])]
                 pred = torch.cat(bands, dim=1).long()  # (N, H, W)
             else:
                 logits = self._scorer(batch["image"])
