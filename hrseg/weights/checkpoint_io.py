@@ -21,8 +21,7 @@ from safetensors.torch import load_file
 
 from hrseg.errors import WeightsError
 from hrseg.weights.errors import Damaged, Refusal, TooLarge, refuse
-from hrseg.weights.plans import Budget, finish
-from hrseg.weights.safe_unpickler import Machine
+from hrseg.weights.safe_unpickler import Reader, SafeUnpickler
 from hrseg.weights.torch_files import read_legacy, read_zip
 
 
@@ -31,7 +30,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     What a file is, is told by its first bytes, not by its name. Numpy arrays come out as tensors, and types stay
     as they are. Objects of known harmless classes, such as a training script's config, come out as
-    `weights.plans.Placeholder`; files that hold any other object stay shut.
+    `weights.allowed_globals.Placeholder`; files that hold any other object stay shut.
 
     Args:
         path: The file. A safetensors file gives {"state_dict": tensors}.
@@ -100,12 +99,8 @@ def _read_pickle(path: Path, size: int) -> Any:
     """Read a plain pickle, such as Paddle's; its arrays are copied once, from the mapped file."""
     with path.open("rb") as file:
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    content = finish(Machine(view).run(), Budget(size), _no_tensor)
+    content = SafeUnpickler(Reader(view), size).load()
     return join_slices(content) if isinstance(content, dict) else content
-
-
-def _no_tensor(_: Any) -> Any:
-    raise Damaged("a tensor has no numbers in this file")
 
 
 SLICES = "UnpackBigParamInfor@@"

@@ -415,7 +415,12 @@ def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
     places = [place for place in (meta.get("dataset_meta"), meta) if isinstance(place, Mapping)]
     lowered = [{str(k).lower(): v for k, v in place.items()} for place in places]
     place = next((place for place in lowered if place.get("classes")), {})
-    names = [str(name) for name in place.get("classes") or ()]
+    classes = place.get("classes")
+    names = (
+        [name for name in classes if isinstance(name, str)]
+        if isinstance(classes, list | tuple)
+        else []
+    )
     if len(names) != count:
         return None
     known = KNOWN_LABELS.get(count)

@@ -209,8 +209,11 @@ def _doubts(found: Translated) -> list[str]:
     if wrong:
         doubts.append(f"{len(wrong)} tensors hold NaN or infinity (such as {wrong[0]})")
     meta = found.meta.get("meta")
-    config = str(meta.get("config") or meta.get("cfg") or "") if isinstance(meta, Mapping) else ""
-    if found.format.name.startswith("mmseg") and re.search(r"align_corners\s*=\s*True", config):
+    config = (meta.get("config") or meta.get("cfg")) if isinstance(meta, Mapping) else None
+    # Only text: the text of lists that hold each other many times is endless.
+    if not isinstance(config, str) or not found.format.name.startswith("mmseg"):
+        return doubts
+    if re.search(r"align_corners\s*=\s*True", config):
         doubts.append(
             "its config aligns corners in the head, which no policy of hrseg does beside mmsegmentation's fusions: "
             "logits will differ"
