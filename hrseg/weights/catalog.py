@@ -16,9 +16,17 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from hrseg.errors import WeightsError, did_you_mean
-from hrseg.weights.cache import Remote, cache_dir, cached, check, keep, receipt_of
 from hrseg.weights.checkpoint_io import file_digest
-from hrseg.weights.download import Watcher, fetch
+from hrseg.weights.download import (
+    Remote,
+    Watcher,
+    cache_dir,
+    cached,
+    check,
+    fetch,
+    receipt_of,
+    write_receipt,
+)
 from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.release import packaged_models, read_release
 
@@ -340,7 +348,7 @@ def _again(remote: Remote) -> str:
             f"{error}. Remove {remote.path} and fetch it again: hrseg weights pull {remote.name}"
         ) from error
     if before is None:
-        keep(receipt)
+        write_receipt(receipt)
     since = "; unchanged since it was fetched" if before else ""
     return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
 

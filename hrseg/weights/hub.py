@@ -20,7 +20,7 @@ import yaml
 
 from hrseg.errors import MissingExtraError, WeightsError
 from hrseg.labels import LabelSet
-from hrseg.weights.cache import offline
+from hrseg.weights.download import offline
 
 PREFIX = "hf:"
 WEIGHTS, CARD, PAGE = "model.safetensors", "config.json", "README.md"
