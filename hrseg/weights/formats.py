@@ -436,6 +436,6 @@ def head_of(keys: Iterable[str]) -> str | None:
 
 
 def any_match(pattern: str, keys: Iterable[str]) -> bool:
-    """Tell whether a pattern matches one of the keys."""
+    """Return whether a pattern matches one of the keys."""
     compiled = re.compile(pattern)
     return any(compiled.search(key) for key in keys)
