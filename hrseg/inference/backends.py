@@ -25,8 +25,8 @@ from hrseg.errors import ConfigError, unknown_choice
 from hrseg.inference.model_card import quiet
 from hrseg.inference.openvino import can_write, load_openvino, openvino_core, write_graph
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
-from hrseg.weights.cache import cache_dir
 from hrseg.weights.checkpoint_io import weights_digest
+from hrseg.weights.download import cache_dir
 
 log = logging.getLogger(__name__)
 
