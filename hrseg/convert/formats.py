@@ -80,7 +80,9 @@ READERS: dict[str, Reader] = {
         binary.read, binary.recognizes, "a binary mask for each class or object of an image"
     ),
     "voc": Reader(masks.read, masks.recognizes, "VOC palette masks"),
-    "colours": Reader(masks.read_colors, masks.recognizes_colors, "masks of colors or ids, with a table"),
+    "colours": Reader(
+        masks.read_colors, masks.recognizes_colors, "masks of colors or ids, with a table"
+    ),
 }
 """Name → reader, in the order in which they are tried."""
 
