@@ -102,7 +102,7 @@ def benchmark(
         device = model.device
         before = timing.matrix_ceiling(device, model.precision)
         counts = {size: model.multiply_adds(size, settings.batch) for size in sizes}
-        timing.hand_back()  # what counting took is not the network's
+        timing.release_memory()  # what counting took is not the network's
         base = timing.resident()
         order = sorted(sizes, key=math.prod)
         found = {size: measure(model, size, settings, base) for size in order}
@@ -121,7 +121,7 @@ def measure(
     """
     work = model.run_on(pictures(size, settings.batch, model.bands))
     first, memory = timing.seconds_of(work), timing.peak_memory(work, model.device, base)
-    taken = timing.take_turns({"": work}, settings.seconds, least)[""]
+    taken = timing.time_in_turns({"": work}, settings.seconds, least)[""]
     name, shape = (model.name, model.precision), (settings.batch, *size)
     return results.summarize(name, shape, first, taken, memory)
 
@@ -145,7 +145,7 @@ def compare(
     works = {mark: model.run_on(images) for mark, model in zip("AB", models, strict=True)}
     a, b = (model.labels(work()) for model, work in zip(models, works.values(), strict=True))
     comparable = one.num_classes == other.num_classes and a.shape == b.shape
-    taken = timing.take_turns(works, settings.seconds)
+    taken = timing.time_in_turns(works, settings.seconds)
     return results.Comparison(
         *(results.describe(one.device), settings.until, *size, settings.batch),
         (f"{one.name}, {one.precision}", f"{other.name}, {other.precision}"),
