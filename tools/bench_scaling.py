@@ -31,7 +31,7 @@ from hrseg.benchmark.models import (
     pictures,
     random_network,
 )
-from hrseg.benchmark.timing import hand_back, resident
+from hrseg.benchmark.timing import release_memory, resident
 from hrseg.imaging import to_tensor, write_atomic, write_image
 from hrseg.inference.backends import settle_threads
 from hrseg.inference.prepare import prepare, resolve_device
@@ -70,7 +70,7 @@ class Sweep(NamedTuple):
 
 def _images(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     model, settings = open_timed(Choice(words.model)), Settings(seconds=words.seconds)
-    hand_back()
+    release_memory()
     base = resident()
     for half_megapixels in xs:
         height = round(512 * half_megapixels**0.5 / 32) * 32
@@ -80,7 +80,7 @@ def _images(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
 
 def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     model = open_timed(Choice(words.model))
-    hand_back()
+    release_memory()
     base = resident()
     for batch in xs:
         settings = Settings(batch=batch, seconds=words.seconds)
@@ -103,7 +103,7 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
             functools.partial(_labelled, scorer),
             *(3, None, classes),
         )
-        hand_back()
+        release_memory()
         settings = Settings(seconds=words.seconds)
         row = measure(model, (512, 512), settings, resident(), words.least)
         yield Point(classes, row.seconds["p50"], row.peak_memory_bytes or 0)
