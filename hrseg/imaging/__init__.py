@@ -11,6 +11,8 @@ from hrseg.imaging.masks import NAN_ID, Stored, read_mask, stored_form
 from hrseg.imaging.reading import (
     ARRAY_SUFFIXES,
     IMAGE_SUFFIXES,
+    JPEG_SUFFIXES,
+    LOSSY_SUFFIXES,
     LoadedImage,
     image_size,
     load_image,
@@ -34,6 +36,8 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "IMAGE_SUFFIXES",
+    "JPEG_SUFFIXES",
+    "LOSSY_SUFFIXES",
     "NAN_ID",
     "Georeference",
     "ImageFile",

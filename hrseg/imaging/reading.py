@@ -25,6 +25,8 @@ from hrseg.imaging.rasters import JPEG_2000, TIFF, RasterFile
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
 )
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+LOSSY_SUFFIXES = JPEG_SUFFIXES | {".webp"}
 ARRAY_SUFFIXES = frozenset({".npy"})
 """Files of bands that only `data.bands` reads."""
 LARGE_PHOTOGRAPH = 2**25
