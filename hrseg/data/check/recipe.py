@@ -66,7 +66,7 @@ def _divide(
         groups[root].append(index)
     # ordered by a hash of the name, so that a new image hardly moves others; unlike in `data.split`, the share is
     # exact, since a small validation set must not come out empty
-    order = sorted(
+    order: list[list[int]] = sorted(
         groups.values(), key=lambda group: hash_fraction(f"{seed}/{scanned[group[0]].pair.name}")
     )
     wanted = min(max(1, round(val_share * len(scanned))), len(scanned) - 1)
@@ -75,7 +75,8 @@ def _divide(
         if len(val) + len(group) <= wanted:
             val.update(group)
     if not val and len(order) > 1:
-        val = set(min(order, key=lambda group: len(group)))
+        smallest: list[int] = min(order, key=len)
+        val = set(smallest)
     return {
         "train": [entry for i, entry in enumerate(scanned) if i not in val],
         "val": [entry for i, entry in enumerate(scanned) if i in val],

@@ -13,8 +13,8 @@ import numpy as np
 
 from hrseg.errors import ConfigError, DataError, HrsegError
 from hrseg.imaging import Georeference, ImageFile, open_image, stretched, write_image
-from hrseg.imaging.geotiff import Rows, write_raster
 from hrseg.imaging.reading import open_stored
+from hrseg.imaging.writing import Rows, write_raster
 from hrseg.inference.large.journal import Spool
 from hrseg.inference.large.plan import check_limit, used_memory
 from hrseg.inference.large.strips import Strips
