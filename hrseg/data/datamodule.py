@@ -24,8 +24,8 @@ from hrseg.data.street import scene
 from hrseg.data.transforms import train_recipe
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
-from hrseg.imaging.bands import band_statistics
 from hrseg.imaging.png_rows import pixels
+from hrseg.imaging.values import band_statistics
 from hrseg.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ A group's split follows from a hash of its name and the seed alone: images that 
 split. Only where a class would be missing from a split, or a split would be empty, a few groups move.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.check.groups import group_images, telling_folders, too_few
+from hrseg.data.check.grouping import group_folders, group_images, hash_fraction, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
@@ -24,7 +23,6 @@ from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
 TRAIN, VAL, TEST = "train", "val", "test"
-_WHOLE = 2**64
 Progress = Callable[[int], Callable[[int], None]]
 
 
@@ -146,7 +144,7 @@ def divide(
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
         raise too_few(groups, by, wanted)
-    drawn = {group: _drawn(group, seed) for group in groups}
+    drawn = {group: hash_fraction(f"{seed}\n{group}") for group in groups}
     first = {group: _split_of(drawn[group], val, test) for group in groups}
     table = find_classes(root)  # an unreadable one is refused before the masks are read
     held = _values(groups, progress(len(pairs)))
@@ -166,7 +164,7 @@ def divide(
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
         kept,
         learned,
-        telling_folders(names) if by == "none" else (),
+        group_folders(names) if by == "none" else (),
     )
 
 
@@ -218,12 +216,6 @@ def _pool(
     if not pairs:
         raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {root}")
     return pairs, kept
-
-
-def _drawn(group: str, seed: int) -> float:
-    """Return a number from 0 to 1 that belongs to a group's name."""
-    digest = hashlib.sha256(f"{seed}\n{group}".encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / _WHOLE
 
 
 def _split_of(number: float, val: float, test: float) -> str:
