@@ -229,7 +229,7 @@ class Reliability:
         middle = left + 0.5 / len(self.bins)
         axes.bar(middle, 100 * accuracy, width, color=BLUE, label="accuracy")
         gap = 100 * (confidence - accuracy)
-        axes.bar(middle, gap, width, bottom=100 * accuracy, color=ORANGE, alpha=0.3, label="gap")
+        axes.bar(middle, gap, width, bottom=100 * accuracy, color=ORANGE, alpha=0.3, zorder=0.5)
         ends = (middle - width / 2, middle + width / 2)
         axes.hlines(100 * confidence, *ends, color=ORANGE, lw=2, label="mean confidence")
         axes.plot([0, 1], [0, 100], "--", color=GRAY, lw=1)

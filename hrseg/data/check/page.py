@@ -1,5 +1,6 @@
 """Page of a dataset check: findings, classes, a contact sheet with masks to fade in, and the recipe."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def _values(result: Result) -> dict[str, Any]:
         blocks = [
             (
                 "write all files, and train",
-                f"hrseg data check {result.root} --write mine.yaml\nhrseg fit --config mine.yaml",
+                f"hrseg data check {shlex.quote(str(result.root))} --write mine.yaml\nhrseg fit --config mine.yaml",
             ),
             ("mine.yaml", recipe.text("mine")),
             ("mine_data/labels.yaml", recipe.labels),
