@@ -188,9 +188,9 @@ def _submit(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         train_ids=arguments.trainids,
         partial=arguments.partial,
-        tell=_tell if sys.stderr.isatty() else None,
+        progress=_tell if sys.stderr.isatty() else None,
     )
-    return say(done.text())
+    return say(str(done))
 
 
 def _tell(done: int, count: int) -> None:
@@ -242,7 +242,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(outcome.to_dict(), ensure_ascii=False))
     else:
-        say(f"\n{outcome.result.text}\n\n{styled(outcome.text(), BOLD)}")
+        say(f"\n{outcome.result.text}\n\n{styled(str(outcome), BOLD)}")
     return OK if outcome.close else OURS
 
 

@@ -8,7 +8,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from json import loads
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,17 @@ class Statistics:
     colors: np.ndarray
     protocol: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def take(self, names: Sequence[str]) -> "Statistics":
+        """Return the statistics of some images, in the given order."""
+        place = {name: index for index, name in enumerate(self.records.names)}
+        chosen = [place[name] for name in names]
+        rows = [np.flatnonzero(self.samples["image"] == index) for index in chosen]
+        picked = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+        samples = {name: values[picked] for name, values in self.samples.items()}
+        samples["image"] = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        counts = {name: values[chosen] for name, values in self.counts.items()}
+        return replace(self, records=self.records.take(names), counts=counts, samples=samples)
 
     def save(self, path: str | Path) -> None:
         """Write everything as one .npz file, which `read_records` and `hrseg compare` open too.

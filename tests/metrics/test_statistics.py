@@ -99,6 +99,11 @@ def test_everything_comes_back_from_the_file_and_it_is_a_ledger(tmp_path):
     )
 
 
+def test_some_images_are_evaluated_as_if_they_were_all():
+    two = results(statistics().take(["0", "1"])).to_dict()
+    assert two == results(statistics(2)).to_dict()
+
+
 def test_a_plain_ledger_has_no_statistics(tmp_path):
     statistics().records.save(tmp_path / "l.npz")
     with pytest.raises(DataError, match="hrseg evaluate"):

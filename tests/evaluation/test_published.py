@@ -154,4 +154,4 @@ def test_the_shipped_model_has_its_published_score():
     plan = plan_reproduction(SHIPPED, [f"data.root={CAMVID}", "data.workers=0"])
     assert plan.images == 101
     outcome = reproduce(plan)
-    assert outcome.close, outcome.text()
+    assert outcome.close, str(outcome)
