@@ -213,7 +213,7 @@ class CollectStatistics(pl.Callback):
         Raises:
             DataError: No image has a mask.
         """
-        labels, protocol = self._task.labels, self._task.protocol.says()
+        labels, protocol = self._task.labels, self._task.protocol.describe()
         return collect(
             self.rows, labels.names, labels.palette, self.settings, model, protocol, facts
         )
