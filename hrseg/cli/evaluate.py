@@ -64,10 +64,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.split,
         arguments.overrides,
         recipe=arguments.config,
-        rulers=EvaluationSettings(**given),
+        settings=EvaluationSettings(**given),
         worst=arguments.worst,
     )
-    return OK if report is None else say(report.text())
+    return OK if report is None else say(str(report))
 
 
 def _count(text: str) -> int:
@@ -98,7 +98,7 @@ def _compare(arguments: argparse.Namespace) -> int:
       hrseg compare runs/demo runs/demo-2
       hrseg compare first.npz second.npz --json
     """
-    from hrseg.metrics.bootstrap import table, text
+    from hrseg.metrics.bootstrap import format_table, table
 
     if len(arguments.models) < 2:
         raise ConfigError(
@@ -111,17 +111,17 @@ def _compare(arguments: argparse.Namespace) -> int:
             stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in ledger.model)
             ledger.save(arguments.out / f"{number}_{stem}.npz")
     rows = table(ledgers, draws=arguments.draws)
-    return say(json.dumps(rows, ensure_ascii=False) if arguments.json else text(rows))
+    return say(json.dumps(rows, ensure_ascii=False) if arguments.json else format_table(rows))
 
 
 def _ledger(model: str, split: str, words: list[str]) -> Any:
-    from hrseg.metrics.records import read_ledger
+    from hrseg.metrics.records import read_records
 
     if model.endswith(".npz"):
-        return read_ledger(model)
+        return read_records(model)
     from hrseg.evaluation.validate import evaluate
 
-    return evaluate(model, split, words).ledger
+    return evaluate(model, split, words).records
 
 
 _SERVERS = ("cityscapes", "ade20k")
@@ -188,9 +188,9 @@ def _submit(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         train_ids=arguments.trainids,
         partial=arguments.partial,
-        tell=_tell if sys.stderr.isatty() else None,
+        progress=_tell if sys.stderr.isatty() else None,
     )
-    return say(done.text())
+    return say(str(done))
 
 
 def _tell(done: int, count: int) -> None:
@@ -242,7 +242,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps(outcome.to_dict(), ensure_ascii=False))
     else:
-        say(f"\n{outcome.result.text}\n\n{styled(outcome.text(), BOLD)}")
+        say(f"\n{outcome.result.text}\n\n{styled(str(outcome), BOLD)}")
     return OK if outcome.close else OURS
 
 

@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(LogFormatter("%(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
+        logging.getLogger("matplotlib").setLevel(
+            logging.ERROR
+        )  # its first use talks of font caches
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code

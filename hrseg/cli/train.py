@@ -108,7 +108,7 @@ def _validate(arguments: argparse.Namespace) -> int:
         arguments.config,
     )
     if arguments.ledger is not None:
-        result.ledger.save(arguments.ledger)
+        result.records.save(arguments.ledger)
     return say(result.text)
 
 
