@@ -223,7 +223,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
       hrseg data convert hrseg_out --to cvat --images photos --labels camvid --out correct.xml
     """
     from hrseg.cli.progress import counting
-    from hrseg.convert.convert import Choice, convert
+    from hrseg.convert.convert import ConvertOptions, convert
     from hrseg.labels import load_labels
 
     if arguments.to is not None:
@@ -231,7 +231,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     for name, usual in (("shapes", None), ("tolerance", 0), ("smallest", 1)):
         if getattr(arguments, name) != usual:
             raise ConfigError(f"--{name} belongs to --to, which writes masks for another tool.")
-    choice = Choice(
+    choice = ConvertOptions(
         tool=arguments.tool,
         images=arguments.images,
         classes=arguments.classes,

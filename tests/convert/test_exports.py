@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hrseg.cli.main import main
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.convert.formats import READERS, read, recognize
 from hrseg.errors import DataError
 from hrseg.imaging import read_image, read_mask, write_image, write_mask
@@ -76,7 +76,7 @@ def test_equal_names_of_two_splits_keep_their_own_images(make, tmp_path):
 def test_one_file_is_never_taken_for_images_of_two_splits(tmp_path):
     path = cvat_project(tmp_path / "source")
     with pytest.raises(DataError, match="two splits, 'train' and 'val'"):
-        convert(path, tmp_path / "out", Choice(images=tmp_path / "source/images/Train"))
+        convert(path, tmp_path / "out", ConvertOptions(images=tmp_path / "source/images/Train"))
 
 
 def test_headings_and_repeated_names_are_one_class_each(tmp_path):
@@ -110,7 +110,7 @@ def test_voc_lists_may_name_images_without_masks(tmp_path):
 
 def flat(root, tool):
     """Two objects, one of them of two points only."""
-    good = s.corners(s.CAR_BOX)
+    good = s.read_points(s.CAR_BOX)
     if tool == "coco":
         numbers = [value for point in good for value in point]
         objects = [
@@ -166,8 +166,8 @@ def test_a_shape_without_an_area_is_named_and_left_out(tool, tmp_path):
     assert report.tool == tool
     assert report.tally.pixels["car"] == 8
     kind = "shapes of too few points"
-    assert report.source.aside[kind] == (3 if tool == "coco" else 1)
-    assert f"{kind} ({report.source.aside[kind]}: " in report.text()
+    assert report.source.skipped[kind] == (3 if tool == "coco" else 1)
+    assert f"{kind} ({report.source.skipped[kind]}: " in report.text()
 
 
 def boxes(root):
@@ -244,7 +244,7 @@ def test_labelme_takes_its_own_image_where_image_path_names_none(tmp_path):
 
 @pytest.mark.parametrize("kind", ["rectangle", "rotation", "quadrilateral", "oriented_rectangle"])
 def test_labelme_rectangles_may_have_four_corners(kind, tmp_path):
-    path = s.labelme(tmp_path / "source", [s.labelme_shape("car", s.corners(s.CAR_BOX), kind)])
+    path = s.labelme(tmp_path / "source", [s.labelme_shape("car", s.read_points(s.CAR_BOX), kind)])
     convert(path, tmp_path / "out")
     assert ((read_mask(tmp_path / "out/masks/train/a.png") == 1) == (s.SCENE == 2)).all()
 
@@ -368,7 +368,7 @@ def test_an_export_that_is_not_read_is_named(case, tmp_path):
         recognize(path)
     assert case in str(error.value)
     with pytest.raises(DataError) as forced:
-        convert(path, tmp_path / "out", Choice(tool="coco"))
+        convert(path, tmp_path / "out", ConvertOptions(tool="coco"))
     assert "again" not in f"{error.value} {forced.value}"
 
 
