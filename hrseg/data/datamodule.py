@@ -277,7 +277,7 @@ class SegmentationData(pl.LightningDataModule):
             seed=self.seed,
             counts=self._counts if self.sampling == "rare" else None,
         )
-        epoch, batches = self._resume_point()
+        epoch, batches = resume_point(self.trainer) if self.trainer else (0, 0)
         sampler.start(epoch, batches * self.batch_size)
         return self._loader(
             self.train_set, sampler=sampler, batch_size=self.batch_size, drop_last=True
@@ -352,22 +352,6 @@ class SegmentationData(pl.LightningDataModule):
             **options,
         )
 
-    def _resume_point(self) -> tuple[int, int]:
-        """Return the epoch that comes first, and how many batches of it a stopped run has learned.
-
-        Lightning tells the sampler the epoch only after the loader processes were given their first
-        images, and lets an interrupted epoch start over for the batches that remain.
-        """
-        if self.trainer is None:
-            return 0, 0
-        loop: Any = self.trainer.fit_loop
-        epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress
-        if epoch.ready == epoch.processed:
-            return epoch.processed, 0
-        if batches.is_last_batch and batches.current.processed == batches.current.ready:
-            return epoch.processed + 1, 0
-        return epoch.processed, batches.current.processed
-
     def _check_batch(self, world: int) -> None:
         images = len(self.train_pairs)
         if images < world * self.batch_size:
@@ -396,6 +380,21 @@ class SegmentationData(pl.LightningDataModule):
     @property
     def _on_cuda(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def resume_point(trainer: pl.Trainer) -> tuple[int, int]:
+    """Return the epoch that comes first, and how many batches of it a stopped run has learned.
+
+    Lightning tells the sampler the epoch only after the loader processes were given their first
+    images, and lets an interrupted epoch start over for the batches that remain.
+    """
+    loop: Any = trainer.fit_loop
+    epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress
+    if epoch.ready == epoch.processed:
+        return epoch.processed, 0
+    if batches.is_last_batch and batches.current.processed == batches.current.ready:
+        return epoch.processed + 1, 0
+    return epoch.processed, batches.current.processed
 
 
 def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:
