@@ -26,11 +26,14 @@ from hrseg.convert.formats import read, recognize
 from hrseg.convert.report import Report, Tally, list_skipped
 from hrseg.errors import ConfigError, DataError, elsewhere
 from hrseg.imaging import image_size, read_image, read_mask, stored_form, write_image, write_mask
+from hrseg.imaging.failures import foreign_code
+from hrseg.imaging.photographs import PhotoFile
 from hrseg.imaging.polygons import Size
 from hrseg.imaging.reading import open_stored
 from hrseg.labels import LabelSet, pack_colors
 
 _MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
+_ROWS = 1024  # decoded at once
 _START = 0  # layer of pixels that no object covers
 
 
@@ -129,7 +132,12 @@ def _decode(record: Record) -> Size:
     try:
         image_size(record.image)  # refuses too many pixels before any is decoded
         with open_stored(record.image) as image:
-            image.read(0, image.height)
+            if isinstance(image, PhotoFile):
+                with foreign_code(image.name):
+                    image.image.load()
+            else:
+                for top in range(0, image.height, _ROWS):
+                    image.read(top, min(top + _ROWS, image.height))
             return image.height, image.width
     except DataError as error:
         if isinstance(record.image, Path):

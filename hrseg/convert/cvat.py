@@ -122,13 +122,13 @@ def _polygon(shape: Element) -> Draw:
 
 
 def _box(shape: Element) -> Draw:
-    sides = [shape.get(key) for key in ("xtl", "ytl", "xbr", "ybr")]
-    return rectangle(*sides, shape.get("rotation", 0))
+    x0, y0, x1, y1 = map(shape.get, ("xtl", "ytl", "xbr", "ybr"))
+    return rectangle(x0, y0, x1, y1, shape.get("rotation", 0))
 
 
 def _ellipse(shape: Element) -> Draw:
-    sides = [shape.get(key) for key in ("cx", "cy", "rx", "ry")]
-    return oval(*sides, shape.get("rotation", 0))
+    x, y, rx, ry = map(shape.get, ("cx", "cy", "rx", "ry"))
+    return oval(x, y, rx, ry, shape.get("rotation", 0))
 
 
 def _mask(shape: Element) -> Draw:

@@ -104,8 +104,8 @@ def _parse(row: dict[str, Any], layer: Any, objects: ObjectList, what: str) -> D
         return _mask(str(row.get("id")), layer)
     if "ellipse" in row:
         shape = row["ellipse"]
-        sides = [shape[key][axis] for key in ("center", "radius") for axis in "xy"]
-        return oval(*sides, math.degrees(read_number(shape.get("angle") or 0)))
+        x, y, rx, ry = (shape[key][axis] for key in ("center", "radius") for axis in "xy")
+        return oval(x, y, rx, ry, math.degrees(read_number(shape.get("angle") or 0)))
     if "bounding_box" in row:
         return rectangle_at(*(row["bounding_box"][key] for key in "xywh"))
     raise ValueError("it has no area that is known here")

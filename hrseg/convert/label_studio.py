@@ -111,9 +111,9 @@ def _parse(kind: str, value: dict[str, Any]) -> Draw:
     if "points" in value:
         return partial(_draw_polygon, read_points(value["points"]))
     if "radiusX" in value:
-        return partial(_draw_ellipse, *_numbers(value, "x", "y", "radiusX", "radiusY", "rotation"))
+        return partial(_draw_ellipse, _numbers(value, "x", "y", "radiusX", "radiusY", "rotation"))
     if "width" in value:
-        return partial(_draw_box, *_numbers(value, "x", "y", "width", "height", "rotation"))
+        return partial(_draw_box, _numbers(value, "x", "y", "width", "height", "rotation"))
     raise ValueError(f"its type '{kind}' has no area that is known here")
 
 
@@ -186,14 +186,16 @@ def _draw_polygon(ring: Ring, size: Size) -> Patch:
     return fill([ring * (size[1] / 100, size[0] / 100)], size)
 
 
-def _draw_ellipse(x: float, y: float, rx: float, ry: float, degrees: float, size: Size) -> Patch:
+def _draw_ellipse(numbers: list[float], size: Size) -> Patch:
+    x, y, rx, ry, degrees = numbers
     height, width = size[0] / 100, size[1] / 100
     return fill([ellipse(x * width, y * height, rx * width, ry * height, degrees)], size)
 
 
-def _draw_box(x: float, y: float, w: float, h: float, degrees: float, size: Size) -> Patch:
+def _draw_box(numbers: list[float], size: Size) -> Patch:
+    x, y, width, height, degrees = numbers
     percent = np.array([size[1] / 100, size[0] / 100])
-    ring = box(x, y, x + w, y + h) * percent
+    ring = box(x, y, x + width, y + height) * percent
     return fill(
         [turned(ring, (x * percent[0], y * percent[1]), degrees)], size
     )  # around its corner

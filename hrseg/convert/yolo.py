@@ -42,8 +42,8 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     file = next((file for file in configs if file.is_file()), None)
     config = _config(file) if file else {}
     if classes is None:
-        has_names = file is not None and "names" in config
-        classes = read_source_classes(file) if has_names else find_source_classes(root)
+        named = read_source_classes(file) if file and "names" in config else None
+        classes = named or find_source_classes(root)
     if classes is None:
         raise DataError(
             f"Nothing in {root} says what the numbers of the classes mean. Add data.yaml with 'names', or give "

@@ -10,8 +10,8 @@ import numpy as np
 from hrseg.imaging import write_image, write_mask
 from tests.convert import sources as s
 
-CAR = s.read_points(s.CAR_BOX)
-ROAD = s.read_points(s.ROAD_BOX)
+CAR = s.corners(s.CAR_BOX)
+ROAD = s.corners(s.ROAD_BOX)
 HEIGHT, WIDTH = s.SIZE
 
 

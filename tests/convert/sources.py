@@ -31,7 +31,7 @@ SCENE = np.array(
 ROAD_BOX, CAR_BOX = (0, 2, 8, 6), (1, 1, 5, 3)
 
 
-def read_points(box):
+def corners(box):
     x0, y0, x1, y1 = box
     return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
 
@@ -116,7 +116,7 @@ def label_studio(root: Path, results, name="a.png") -> Path:
 
 
 def percent(box):
-    return [[100 * x / SIZE[1], 100 * y / SIZE[0]] for x, y in read_points(box)]
+    return [[100 * x / SIZE[1], 100 * y / SIZE[0]] for x, y in corners(box)]
 
 
 def studio_polygon(label, box, number="p1"):
@@ -129,7 +129,7 @@ def labelme(root: Path, shapes=None, name="a") -> Path:
     if shapes is None:
         shapes = [
             labelme_shape(ROAD, [[0, 2], [8, 6]], "rectangle"),
-            labelme_shape(CAR, read_points(CAR_BOX), "polygon"),
+            labelme_shape(CAR, corners(CAR_BOX), "polygon"),
             labelme_shape("corner", [[1, 1]], "point"),
         ]
     return save(
@@ -161,7 +161,7 @@ def labelme_shape(label, points, kind, mask=None):
 def coco(root: Path, annotations=None, file="instances_train2017.json") -> Path:
     photo(root / "train2017" / "000000000001.png")
     if annotations is None:
-        flat = [[v for point in read_points(box) for v in point] for box in (CAR_BOX, ROAD_BOX)]
+        flat = [[v for point in corners(box) for v in point] for box in (CAR_BOX, ROAD_BOX)]
         annotations = [
             coco_object(1, 3, [flat[0]]),  # the smaller one comes first, and must stay visible
             coco_object(2, 1, [flat[1]]),
@@ -208,7 +208,7 @@ def yolo(root: Path, lines=None, names=("a", "b")) -> Path:
     if lines is None:
         lines = []
         for number, box in ((1, CAR_BOX), (0, ROAD_BOX)):
-            shares = [f"{x / SIZE[1]:.6f} {y / SIZE[0]:.6f}" for x, y in read_points(box)]
+            shares = [f"{x / SIZE[1]:.6f} {y / SIZE[0]:.6f}" for x, y in corners(box)]
             lines.append(" ".join([str(number), *shares]))
     save(root / "labels" / "train" / "a.txt", "\n".join(lines))
     return save(
@@ -237,7 +237,7 @@ def datumaro(root: Path, annotations=None, subset="train", name="a") -> Path:
     """A dataset of Datumaro's, in the form that its exporter writes."""
     photo(root / "images" / subset / f"{name}.png")
     if annotations is None:
-        flat = [value for point in read_points(CAR_BOX) for value in point]
+        flat = [value for point in corners(CAR_BOX) for value in point]
         annotations = [
             {"id": 0, "type": "polygon", "label_id": 1, "points": flat, "z_order": 1},
             {"id": 0, "type": "bbox", "label_id": 0, "bbox": [0, 2, 8, 4], "z_order": 0},
@@ -330,7 +330,7 @@ def darwin(root: Path, annotations=None) -> Path:
 
 
 def points(box):
-    return [{"x": x, "y": y} for x, y in read_points(box)]
+    return [{"x": x, "y": y} for x, y in corners(box)]
 
 
 def segments_ai(root: Path, annotations=None, bitmap_url=None, **sample) -> Path:
@@ -338,7 +338,7 @@ def segments_ai(root: Path, annotations=None, bitmap_url=None, **sample) -> Path
     photo(root / "a.png")
     if annotations is None:
         annotations = [
-            {"id": 1, "category_id": 1, "type": "polygon", "points": read_points(ROAD_BOX)},
+            {"id": 1, "category_id": 1, "type": "polygon", "points": corners(ROAD_BOX)},
             {"id": 2, "category_id": 2, "type": "bbox", "points": [[1, 1], [5, 3]]},
             {"id": 3, "category_id": 2, "type": "point", "points": [[1, 1]]},
         ]

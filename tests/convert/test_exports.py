@@ -110,7 +110,7 @@ def test_voc_lists_may_name_images_without_masks(tmp_path):
 
 def flat(root, tool):
     """Two objects, one of them of two points only."""
-    good = s.read_points(s.CAR_BOX)
+    good = s.corners(s.CAR_BOX)
     if tool == "coco":
         numbers = [value for point in good for value in point]
         objects = [
@@ -208,18 +208,21 @@ def two_images(root, fault):
         s.save(path, content)
     elif fault == "image":
         (root / "b.png").unlink()
+    elif fault == "truncated":
+        image = (root / "b.png").read_bytes()
+        (root / "b.png").write_bytes(image[: len(image) // 2])  # its header is complete
     else:
         s.save(path, content | {"imageHeight": 99})
 
 
-@pytest.mark.parametrize("fault", ["cut", "shape", "image", "size"])
+@pytest.mark.parametrize("fault", ["cut", "shape", "image", "truncated", "size"])
 def test_a_broken_image_is_named_and_the_others_are_done(fault, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two_images(tmp_path / "source", fault)
     assert main(["data", "convert", "source", "--out", "out"]) == 1
     said = capsys.readouterr().out
     assert "1 file could not be read:" in said
-    assert "b.json" in said
+    assert ("b.png" if fault == "truncated" else "b.json") in said
     assert [path.name for path in sorted((tmp_path / "out").rglob("*.png"))] == ["a.png"] * 2
 
 
@@ -244,7 +247,7 @@ def test_labelme_takes_its_own_image_where_image_path_names_none(tmp_path):
 
 @pytest.mark.parametrize("kind", ["rectangle", "rotation", "quadrilateral", "oriented_rectangle"])
 def test_labelme_rectangles_may_have_four_corners(kind, tmp_path):
-    path = s.labelme(tmp_path / "source", [s.labelme_shape("car", s.read_points(s.CAR_BOX), kind)])
+    path = s.labelme(tmp_path / "source", [s.labelme_shape("car", s.corners(s.CAR_BOX), kind)])
     convert(path, tmp_path / "out")
     assert ((read_mask(tmp_path / "out/masks/train/a.png") == 1) == (s.SCENE == 2)).all()
 

@@ -139,15 +139,15 @@ def test_qgis_shows_images_without_a_place_below_zero(tmp_path):
 
 def test_predictions_written_as_geojson_come_back(tmp_path):
     s.photo(tmp_path / "source/a.png", SIZE)
-    ring = s.read_points((1, 1, 5, 3))
+    ring = s.corners((1, 1, 5, 3))
     feature = {
         "type": "Feature",
         "properties": {"class": "car", "id": 2, "pixels": 8, "confidence": 0.9},
         "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
     }
-    first_bytes = {"type": "FeatureCollection", "name": "a", "coordinates": "pixels"}
+    head = {"type": "FeatureCollection", "name": "a", "coordinates": "pixels"}
     mask, _, _ = converted(
-        s.save(tmp_path / "source/a.geojson", first_bytes | {"features": [feature]}), tmp_path
+        s.save(tmp_path / "source/a.geojson", head | {"features": [feature]}), tmp_path
     )
     assert np.argwhere(mask).min(axis=0).tolist() == [1, 1]
     assert mask.sum() == 8

@@ -6,11 +6,11 @@ from tests.convert import exports as x
 from tests.convert import sources as s
 from tests.convert.test_readers import converted
 
-WHOLE = s.read_points((0, 0, 8, 6))
+WHOLE = s.corners((0, 0, 8, 6))
 
 
 def polygon(category, box, layer):
-    return {"category": category, "segmentation": s.read_points(box), "layer": layer}
+    return {"category": category, "segmentation": s.corners(box), "layer": layer}
 
 
 def test_layers_holes_and_classes_in_the_order_of_the_table(tmp_path):

@@ -19,12 +19,12 @@ def test_pixel_projects(kind, tmp_path):
 
 
 def test_ellipses_turned_boxes_holes_and_classes_by_number(tmp_path):
-    read_points = [v for point in s.read_points((0, 0, 4, 4)) for v in point]
-    hole = [v for point in s.read_points((1, 1, 3, 3)) for v in point]
+    corners = [v for point in s.corners((0, 0, 4, 4)) for v in point]
+    hole = [v for point in s.corners((1, 1, 3, 3)) for v in point]
     turned = {"x1": 6, "y1": 2, "x2": 8, "y2": 4, "x3": 6, "y3": 6, "x4": 4, "y4": 4}
     ellipse = {"cx": 7, "cy": 1, "rx": 1, "ry": 1, "angle": 0}
     instances = [
-        {"type": "polygon", "classId": 7, "points": read_points, "exclude": [hole, [1, 1, 2, 2]]},
+        {"type": "polygon", "classId": 7, "points": corners, "exclude": [hole, [1, 1, 2, 2]]},
         {"type": "rbbox", "classId": 8, "points": turned},
         {"type": "ellipse", "className": "ball", **ellipse},
         {"type": "template", "className": "car", "points": []},
