@@ -216,14 +216,15 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     Reads CVAT, Label Studio, LabelMe, COCO, Datumaro, Supervisely, V7 Darwin, Segments.ai, Labelbox,
     SuperAnnotate, VIA, ISAT, VOC, YOLO, Cityscapes, GeoJSON, run lengths of Kaggle, binary masks and
     masks of colors; prints what each class became. The folder appears whole or not at all, and
-    nothing is overwritten. Images that cannot be read are named, and the exit code is 1 then.
+    nothing is overwritten. Each image is decoded: those that cannot be read, truncated ones too, are
+    left out and named, and the exit code is 1 then.
 
       hrseg data convert export/annotations.xml --images photos --out datasets/mine
       hrseg data convert coco/ --out datasets/mine --merge 'car,truck,bus=vehicle' '*=drop'
       hrseg data convert hrseg_out --to cvat --images photos --labels camvid --out correct.xml
     """
     from hrseg.cli.progress import counting
-    from hrseg.convert.convert import Choice, convert
+    from hrseg.convert.convert import ConvertOptions, convert
     from hrseg.labels import load_labels
 
     if arguments.to is not None:
@@ -231,7 +232,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     for name, usual in (("shapes", None), ("tolerance", 0), ("smallest", 1)):
         if getattr(arguments, name) != usual:
             raise ConfigError(f"--{name} belongs to --to, which writes masks for another tool.")
-    choice = Choice(
+    options = ConvertOptions(
         tool=arguments.tool,
         images=arguments.images,
         classes=arguments.classes,
@@ -243,7 +244,7 @@ def _data_convert(arguments: argparse.Namespace) -> int:
         link=arguments.link,
     )
     with counting("converting") as progress:
-        report = convert(arguments.source, arguments.out, choice, progress)
+        report = convert(arguments.source, arguments.out, options, progress)
     code = 1 if report.source.broken else 0
     if arguments.json:
         return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code

@@ -1,24 +1,24 @@
-"""Classes of objects that a source describes by attributes or columns, and the tables of such sources."""
+"""Classes from attributes or CSV columns, and colors in hexadecimal."""
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hrseg.convert.base import Record, problem
-from hrseg.convert.classes import Known
+from hrseg.convert.base import data_error
+from hrseg.convert.classes import SourceClasses
 from hrseg.errors import DataError
 from hrseg.labels import Color
 
 OBJECT = "object"
 """Class of objects whose source names none."""
 UNNAMED = f"The source names no class: its objects are '{OBJECT}'. Rename it: --merge '{OBJECT}=building'."
-_USUAL = (
+_CLASS_COLUMNS = (
     *("class", "label", "category", "classname", "labelname", "categoryname", "classification"),
     *("name", "type", "classid", "labelid", "categoryid", "dn", "gridcode"),
 )
-"""Attributes that hold classes, likeliest first, without case, blanks and underscores."""
+"""Attributes that hold classes, likeliest first, normalized."""
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -39,21 +39,19 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             return rows
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
-            f"{path} cannot be read as CSV: {error}. Save it as UTF-8 text with commas, or "
-            "copy it again."
+            f"{path} cannot be read as CSV: {error}. Save it as UTF-8 text with commas, or copy it again."
         ) from error
 
 
-def header(path: Path) -> list[str]:
-    """Return the plain words of a CSV file's columns; none where it is another kind of file."""
+def read_header(path: Path) -> list[str]:
+    """Return the normalized column names of a CSV file; none where it is another kind of file."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return []
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        line = file.readline(4096)
-    return [plain(cell) for cell in line.split(",")]
+        return [normalized(cell) for cell in file.readline(4096).split(",")]
 
 
-def plain(name: str) -> str:
+def normalized(name: str) -> str:
     """Return the letters and digits of a column's name, in lower case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
@@ -63,7 +61,7 @@ def class_attribute(rows: Iterable[Mapping[str, Any]], place: str) -> str | None
 
     Args:
         rows: Attributes of each object.
-        place: Where they stand, for messages.
+        place: Their position in the source, for messages.
 
     Raises:
         DataError: Several could be meant.
@@ -77,27 +75,24 @@ def class_attribute(rows: Iterable[Mapping[str, Any]], place: str) -> str | None
         for key, value in row.items():
             if value not in (None, "", {}, []):
                 values.setdefault(key, []).append(value)
-    words = {plain(key): key for key in reversed(values)}
-    usual = next((words[word] for word in _USUAL if word in words), None)
+    columns = {normalized(key): key for key in reversed(values)}
+    usual = next((columns[name] for name in _CLASS_COLUMNS if name in columns), None)
     if usual is not None:
         return usual
     texts = [k for k, found in values.items() if not all(isinstance(v, int | float) for v in found)]
     if len(texts) > 1:
-        raise problem(
-            place,
-            f"its objects have the attributes {', '.join(map(repr, sorted(texts)[:8]))}, and none says that it is the "
-            "class",
-            "Rename the one that is to 'class'",
-        )
+        names = ", ".join(map(repr, sorted(texts)[:8]))
+        what = f"its objects have the attributes {names}, and none is marked as the class"
+        raise data_error(place, what, "Rename the one that is to 'class'")
     return texts[0] if texts else None
 
 
-def class_of(value: Any, classes: Known | None) -> str | None:
+def class_of(value: Any, classes: SourceClasses | None) -> str | None:
     """Return the class that a value of an attribute means; None for an empty one.
 
     Args:
-        value: A name, a number, options and whether they are chosen, or QuPath's mapping with a name.
-        classes: What numbers mean; None calls 3 "class 3".
+        value: A name, a number, options with whether they are chosen, or QuPath's mapping with a name.
+        classes: Names of numbers; None calls 3 "class 3".
 
     Raises:
         ValueError: Several options, or a number that the table lacks.
@@ -108,9 +103,8 @@ def class_of(value: Any, classes: Known | None) -> str | None:
     """
     if isinstance(value, dict):
         names = [value["name"]] if "name" in value else value.get("names")  # QuPath
-        chosen = (
-            [": ".join(map(str, names))] if names else [k for k, v in value.items() if v is True]
-        )
+        chosen = [k for k, v in value.items() if v is True]
+        chosen = [": ".join(map(str, names))] if names else chosen
         if len(chosen) > 1:
             raise ValueError(f"it has the classes {', '.join(map(repr, chosen))} at once")
         return class_of(chosen[0], classes) if chosen else None
@@ -126,12 +120,6 @@ def class_of(value: Any, classes: Known | None) -> str | None:
     return classes.ids[number]
 
 
-def class_order(records: Sequence[Record], classes: Known | None) -> dict[str, Color | None]:
-    """Return the classes of a table in its order, then those of objects by name; none with a color."""
-    used = {item.label for record in records for item in record.objects}
-    return dict.fromkeys([*(classes.names if classes else ()), *sorted(used)])
-
-
 def hex_color(text: Any) -> Color | None:
     """Read a color such as "#00ff7f"; None for anything else.
 
@@ -140,7 +128,7 @@ def hex_color(text: Any) -> Color | None:
         ((0, 255, 127), None)
     """
     try:
-        value = int(str(text).removeprefix("#"), 16)
+        red, green, blue = bytes.fromhex(str(text).removeprefix("#"))
     except ValueError:
         return None
-    return (value >> 16 & 255, value >> 8 & 255, value & 255)
+    return red, green, blue

@@ -1,37 +1,44 @@
-"""What every reader gives, whatever the tool: records of one image each, with objects to draw or a mask to translate.
+"""Data types that every reader returns (`Source`, `Record`, `Object`, `Raster`) and the helpers that build them.
 
-Objects are drawn in order, later ones over earlier ones. Nothing is drawn before somebody asks for it.
+Objects are painted in order, later ones over earlier ones. Their pixels are computed only when they are painted.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from hrseg.convert.files import NoArea, corners, number
+from hrseg.convert.files import NoArea, read_number, read_points
 from hrseg.errors import DataError
-from hrseg.imaging.polygons import Patch, Ring, Size
+from hrseg.imaging.polygons import Patch, Ring, Size, box, ellipse, fill
 from hrseg.labels import Color
 
 Progress = Callable[[int], Callable[[int], None]]
-"""Told how many images there are; gives a function that is told how many more are done."""
+"""Called with the number of images; returns a function that is called with how many more are done."""
+Draw = Callable[[Size], Patch]
+"""(height, width) of the image → pixels of an object."""
 BACKGROUND_NAMES = ("background", "_background_", "__background__", "__bg__")
-"""What tools call pixels that belong to nothing."""
+"""Names that tools give to pixels of no object."""
+FIX = "Mend it in the annotation tool and export again"
+Order = Literal["file", "area"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class LeftOut(Counter[str]):
-    """What was left out → how often, in words; `places` holds where the first few of some kinds stand."""
+class Skipped(Counter[str]):
+    """Number of skipped elements of each kind; `examples` holds the places of the first few of some kinds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.places: dict[str, list[str]] = {}
+        self.examples: dict[str, list[str]] = {}
 
-    def name(self, what: str, place: str) -> None:
-        """Count something that the user shall be able to find."""
-        self[what] += 1
-        shown = self.places.setdefault(what, [])
+    def add(self, kind: str, place: str) -> None:
+        """Count an element and remember its place, so that the user can find it."""
+        self[kind] += 1
+        shown = self.examples.setdefault(kind, [])
         if len(shown) < 3:
             shown.append(place)
 
@@ -42,15 +49,27 @@ class Object:
 
     Attributes:
         label: Class, by the tool's name.
-        draw: (height, width) of the image → its pixels. Raises ValueError where that is impossible.
-        place: Which object it is, for messages: "shape 3".
-        crowd: Stands for many objects, and lies under single ones.
+        draw: Computes the pixels. Raises ValueError where that is impossible.
+        place: The object within its image, for messages: "shape 3".
+        crowd: Whether it stands for many objects; it is painted below single ones.
     """
 
     label: str
-    draw: Callable[[Size], Patch]
+    draw: Draw
     place: str = ""
     crowd: bool = False
+
+    def pixels(self, size: Size, image: str) -> Patch:
+        """Return the pixels of the object in an image of (height, width); `image` is its place for messages.
+
+        Raises:
+            DataError: The object cannot be drawn.
+        """
+        try:
+            return self.draw(size)
+        except ValueError as error:
+            place = f"{image}, {self.place} ('{self.label}')"
+            raise data_error(place, str(error), FIX) from error
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ class Raster:
         path: The file.
         ids: Id → class, for masks of one channel.
         colors: 0xRRGGBB → class, for masks of colors, and for palettes that hold these colors.
-        table: Where the classes stand, for messages.
+        table: Where the classes are defined, for messages.
     """
 
     path: Path
@@ -72,15 +91,15 @@ class Raster:
 
 @dataclass(frozen=True)
 class Record:
-    """One image with what was drawn on it.
+    """One image with its annotations.
 
     Attributes:
-        name: Its place below a split, without suffix.
-        image: Image file, or its bytes where the tool keeps them in its own file.
-        place: Where it stands, for messages: "annotations.xml, image 'a.jpg'".
-        split: "train", "val" or another; "" where the tool knows none.
-        size: (height, width) that the tool says, or None.
-        objects: In drawing order.
+        name: Path below the folder of a split, without suffix.
+        image: Image file, or its bytes where the tool embeds them in its own file.
+        place: Position in the source, for messages: "annotations.xml, image 'a.jpg'".
+        split: "train", "val" or another; "" where the tool has none.
+        size: (height, width) as the tool has it, or None.
+        objects: In painting order.
         raster: A mask instead of objects.
     """
 
@@ -93,139 +112,172 @@ class Record:
     raster: Raster | None = None
 
 
-Order = Literal["file", "area"]
-
-
-@dataclass(frozen=True)
+@dataclass
 class Source:
-    """Everything a reader found.
+    """Everything that a reader found.
 
     Attributes:
         classes: Class → its color, where the tool has one, in the tool's order.
         records: The images.
-        order: "file": later objects lie over earlier ones; "area": smaller ones over larger ones.
-        background: What pixels of no object become unless somebody decides: a class, or ignored.
-        ignored: Classes whose pixels are ignored unless somebody decides.
-        covers: Every pixel has a class, so that there is no need of a background.
-        aside: What was left out → how often, in words.
-        broken: Why images that could not be read were left out, one text for each.
-        notes: What else is good to know.
+        order: "file": later objects cover earlier ones; "area": smaller objects cover larger ones.
+        background: Default for pixels of no object: a class, or ignored.
+        ignored: Classes whose pixels are ignored by default.
+        covers: Whether every pixel has a class, so that no background is needed.
+        skipped: Kinds of skipped elements.
+        broken: One message for each image that could not be read.
+        notes: Further sentences for the report.
     """
 
-    classes: Mapping[str, Color | None]
-    records: Sequence[Record]
+    classes: dict[str, Color | None] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
     order: Order = "file"
     background: Literal["class", "ignore"] = "class"
     ignored: frozenset[str] = frozenset()
     covers: bool = False
-    aside: LeftOut = field(default_factory=LeftOut)
+    skipped: Skipped = field(default_factory=Skipped)
     broken: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
+    def read_records(
+        self, items: Iterable[Item], read: Callable[[Item], Record | None]
+    ) -> list[Record]:
+        """Append the record of each item; see `read_each`.
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
+        Raises:
+            DataError: No item can be read.
+        """
+        records = read_each(items, read, self.broken)
+        self.records += records
+        return records
+
+    def add_labels(self, names: Iterable[str] = ()) -> "Source":
+        """Append classes of a given order, then those of objects by name."""
+        used = {item.label for record in self.records for item in record.objects}
+        for name in (*names, *sorted(used)):
+            self.classes.setdefault(name, None)
+        return self
 
 
-def each(
-    items: Iterable[Item], make: Callable[[Item], Made | None], broken: list[str]
-) -> list[Made]:
-    """Make the record of each image; one that cannot be read is named in `broken`, and the others are done.
-
-    Args:
-        items: What the tool has for each image.
-        make: Makes a record, or None where the image is left out.
-        broken: Gets the reasons.
+def read_each(
+    items: Iterable[Item], read: Callable[[Item], Result | None], broken: list[str]
+) -> list[Result]:
+    """Read each item; one that cannot be read gets a message in `broken`, and one that gives None is skipped.
 
     Raises:
-        DataError: None can be read.
+        DataError: No item can be read.
     """
-    records, failed = [], 0
+    results, failed = [], 0
     for item in items:
         try:
-            records.append(make(item))
+            results.append(read(item))
         except DataError as error:
             failed += 1
             broken.append(str(error))
-    found = [record for record in records if record is not None]
+    found = [result for result in results if result is not None]
     if failed and not found:
         raise DataError(broken[-failed] + f" No image of {failed:,} can be read." * (failed > 1))
     return found
 
 
 @dataclass
-class Objects:
-    """The objects of one image while they are read.
+class ObjectList:
+    """Collector of the objects of one image.
 
     Attributes:
         where: The image, for messages.
-        aside: Told what is left out.
+        skipped: Counts what is skipped.
     """
 
     where: str
-    aside: LeftOut
+    skipped: Skipped
     _found: list[tuple[float, Object]] = field(default_factory=list)
 
     @property
-    def found(self) -> list[Object]:
-        """The objects that have an area, the deepest first, and in the order of the file."""
+    def objects(self) -> list[Object]:
+        """The objects that have an area, the lowest first, then in the order of the file."""
         return [item for _, item in sorted(self._found, key=lambda pair: pair[0])]
 
     def add(
-        self,
-        place: str,
-        label: Any,
-        draw: Callable[[], Callable[[Size], Patch]],
-        depth: Any = 0,
-        crowd: bool = False,
+        self, place: str, label: Any, parse: Callable[[], Draw], depth: Any = 0, crowd: bool = False
     ) -> None:
-        """Read one object; one without an area is left out and named.
+        """Read one object; one without an area is skipped and counted.
 
         Args:
-            place: Which object it is: "shape 3".
+            place: The object within its image: "shape 3".
             label: Its class, as the file has it.
-            draw: Reads its shape.
-            depth: Objects of a higher number lie on top.
+            parse: Reads its shape.
+            depth: Objects of a higher number cover those of a lower one.
             crowd: As in `Object`.
 
         Raises:
             DataError: It has no label, or its shape is damaged.
         """
         if not isinstance(label, str) or not label:
-            raise problem(f"{self.where}, {place}", "it has no label", MEND)
-        with reading(f"{self.where}, {place} ('{label}')", MEND):
+            raise data_error(f"{self.where}, {place}", "it has no label", FIX)
+        with errors_at(f"{self.where}, {place} ('{label}')", FIX):
             try:
-                self._found.append((number(depth), Object(label, draw(), place, crowd)))
+                self._found.append((read_number(depth), Object(label, parse(), place, crowd)))
             except NoArea:
-                self.without_area(f"{place} ('{label}')")
+                self._skip(f"{place} ('{label}')")
 
-    def rings(self, parts: Iterable[Any], place: str) -> list[Ring]:
-        """Read the outlines of an object of several parts; those without an area are left out and named.
+    def read_rings(self, rings: Iterable[Any], place: str) -> list[Ring]:
+        """Read the outlines of an object; those without an area are skipped and counted.
 
         Raises:
             ValueError: One is damaged, or (NoArea) none has an area.
         """
-        rings: list[Ring] = []
+        found: list[Ring] = []
         flat = 0
-        for part in parts:
+        for ring in rings:
             try:
-                rings.append(corners(part))
+                found.append(read_points(ring))
             except NoArea:
                 flat += 1
-        if not rings:
+        if not found:
             raise NoArea("it has no outline")
         for _ in range(flat):
-            self.without_area(f"a part of {place}")
-        return rings
+            self._skip(f"a part of {place}")
+        return found
 
-    def without_area(self, place: str) -> None:
-        """Name something that was left out since it has no area."""
-        self.aside.name("shapes of too few points", f"{self.where}, {place}")
+    def _skip(self, place: str) -> None:
+        self.skipped.add("shapes of too few points", f"{self.where}, {place}")
+
+
+def polygon(points: Any) -> Draw:
+    """Read a polygon: pairs x, y, or numbers x0, y0, x1, y1, ..."""
+    return partial(fill, [read_points(points)])
+
+
+def rectangle(x0: Any, y0: Any, x1: Any, y1: Any, degrees: Any = 0) -> Draw:
+    """Read a box of two corners, turned clockwise around its middle."""
+    return partial(fill, [box(*map(read_number, (x0, y0, x1, y1, degrees)))])
+
+
+def rectangle_at(x: Any, y: Any, width: Any, height: Any) -> Draw:
+    """Read a box of its upper left corner and its sides."""
+    left, top = read_number(x), read_number(y)
+    return rectangle(left, top, left + read_number(width), top + read_number(height))
+
+
+def oval(x: Any, y: Any, rx: Any, ry: Any, degrees: Any = 0) -> Draw:
+    """Read an ellipse of its middle and radii, turned clockwise."""
+    return partial(fill, [ellipse(*map(read_number, (x, y, rx, ry, degrees)))])
+
+
+def read_size(height: Any, width: Any) -> Size | None:
+    """Read (height, width); None where one is missing.
+
+    Raises:
+        ValueError: They are no numbers.
+    """
+    if height is None or width is None:
+        return None
+    return int(read_number(height)), int(read_number(width))
 
 
 @contextmanager
-def reading(place: str, step: str) -> Iterator[None]:
-    """Turn an error about a part of a tool's file that is missing, or of another kind, into one of ours.
+def errors_at(place: str, step: str) -> Iterator[None]:
+    """Turn errors about missing or mistyped elements of a tool's file into a DataError.
 
     Raises:
         DataError: Such an error occurred.
@@ -235,47 +287,27 @@ def reading(place: str, step: str) -> Iterator[None]:
     except DataError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise problem(place, fault(error), step) from error
+        what = str(error) if isinstance(error, ValueError) else f"it has another form: {error}"
+        what = f"{error} is missing" if isinstance(error, KeyError) else what
+        raise data_error(place, what, step) from error
 
 
-def fault(error: Exception) -> str:
-    """Say what a reader found wrong in a tool's file."""
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    return str(error) if isinstance(error, ValueError) else f"it is not as it should be: {error}"
-
-
-def problem(place: str, what: str, step: str) -> DataError:
-    """Say what is wrong in a tool's file, and what to do."""
+def data_error(place: str, what: str, step: str) -> DataError:
+    """Return the error for something wrong at a place of a tool's file, with the next step."""
     return DataError(f"{place}: {what}. {step}")
 
 
-def silent(total: int) -> Callable[[int], None]:
+def no_progress(total: int) -> Callable[[int], None]:
     """Show no progress."""
     return lambda count: None
 
 
-def packed(color: Sequence[int]) -> int:
+def color_code(color: Sequence[int]) -> int:
     """Return 0xRRGGBB.
 
     Example:
-        >>> hex(packed((1, 2, 255)))
+        >>> hex(color_code((1, 2, 255)))
         '0x102ff'
     """
     red, green, blue = (int(value) for value in color)
     return red << 16 | green << 8 | blue
-
-
-def drawn(item: Object, size: Size, place: str) -> Patch:
-    """Draw one object.
-
-    Raises:
-        DataError: It cannot be drawn; its image and its own place are named.
-    """
-    try:
-        return item.draw(size)
-    except ValueError as error:
-        raise problem(f"{place}, {item.place} ('{item.label}')", str(error), MEND) from error
-
-
-MEND = "Mend it in the annotation tool and export again"

@@ -1,4 +1,4 @@
-"""Cityscapes: gtFine/<split>/<city>/*_gtFine_polygons.json, and gtCoarse the same.
+"""Reader of Cityscapes: gtFine/<split>/<city>/*_gtFine_polygons.json, and gtCoarse the same.
 
 Polygons are drawn in the order of the file, corners in whole pixels with the outline filled, as the official
 scripts do, so that the masks equal the official ones bit by bit. A label such as "cargroup" counts as "car",
@@ -15,54 +15,35 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hrseg.convert.base import MEND, Object, Record, Source, problem
-from hrseg.convert.classes import Known, known_classes
-from hrseg.convert.files import Images, corners, read_json
+from hrseg.convert.base import FIX, Object, Record, Source, data_error, errors_at
+from hrseg.convert.classes import SourceClasses, read_source_classes
+from hrseg.convert.files import Images, read_json, read_points
 from hrseg.errors import DataError
 from hrseg.imaging.polygons import Patch, Ring, Size, nothing
 from hrseg.labels import load_labels
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a tree of Cityscapes with polygons."""
+    """Return whether this is a tree of Cityscapes with polygons."""
     return path.is_dir() and next(iter(_files(path)), None) is not None
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read a Cityscapes tree.
-
-    Args:
-        path: The folder with gtFine/ or gtCoarse/, or one of these.
-        images: Folder of the images; None is leftImg8bit/ beside them.
-        classes: Classes; None takes the official ones.
-
-    Raises:
-        DataError: Something in it is wrong.
-    """
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read the folder with gtFine/ or gtCoarse/, or one of these; classes are by default the official ones."""
     files = _files(path)
     if not files:
         raise DataError(
             f"No *_polygons.json below {path}. Give the folder with gtFine/ or gtCoarse/."
         )
-    table = classes or known_classes("cityscapes")
-    hidden = (
-        {row.name for row in load_labels("cityscapes").labels if row.id < 0}
-        if not classes
-        else set()
-    )
-    finder = Images(
-        [images] if images else [path / "leftImg8bit", path.parent / "leftImg8bit", path]
-    )
-    source = Source(
-        {name: table.colors.get(name) for name in table.names if name not in hidden},
-        [],
-        background="ignore",
-        ignored=table.ignored,
-    )
-    records = [_record(file, path, table, hidden, finder, source) for file in files]
-    return Source(
-        source.classes, records, background="ignore", ignored=source.ignored, aside=source.aside
-    )
+    table = classes or read_source_classes("cityscapes")
+    rows = () if classes else load_labels("cityscapes").labels
+    hidden = {row.name for row in rows if row.id < 0}
+    finder = Images(images, path / "leftImg8bit", path.parent / "leftImg8bit", path)
+    names = [name for name in table.names if name not in hidden]
+    colors = {name: table.colors.get(name) for name in names}
+    source = Source(colors, background="ignore", ignored=table.ignored)
+    source.records = [_record(file, path, table, hidden, finder, source) for file in files]
+    return source
 
 
 def _files(path: Path) -> list[Path]:
@@ -72,39 +53,31 @@ def _files(path: Path) -> list[Path]:
 
 
 def _record(
-    file: Path, root: Path, table: Known, hidden: set[str], images: Images, source: Source
+    file: Path, root: Path, table: SourceClasses, hidden: set[str], images: Images, source: Source
 ) -> Record:
     content = read_json(file)
     where = file.relative_to(root).as_posix()
-    try:
+    with errors_at(where, "Unpack the archive again"):
         size = int(content["imgHeight"]), int(content["imgWidth"])
         rows: list[Any] = list(content["objects"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise problem(
-            where, f"{error!r} is missing or wrong", "Unpack the archive again"
-        ) from error
     objects = []
     for index, row in enumerate(rows, start=1):
         what = f"object {index}"
         if not isinstance(row, dict) or not isinstance(row.get("label"), str):
-            raise problem(f"{where}, {what}", "it has no label", MEND)
+            raise data_error(f"{where}, {what}", "it has no label", FIX)
         label = row["label"]
         if label not in table.names and label.endswith("group"):
             label = label.removesuffix("group")
         if row.get("deleted") or label in hidden:
-            source.aside[
-                f"'{label}' polygons, which are never drawn" if label in hidden else "deleted"
-            ] += 1
+            never = f"'{label}' polygons, which are never drawn"
+            source.skipped[never if label in hidden else "deleted"] += 1
             continue
         if label not in table.names:
-            raise problem(
-                f"{where}, {what}", f"'{row['label']}' is no class of {table.place}", MEND
-            )
-        try:
-            ring = corners(row.get("polygon"), 2)
-        except ValueError as error:
-            raise problem(f"{where}, {what} ('{label}')", str(error), MEND) from error
-        objects.append(Object(label, partial(draw_whole_pixels, ring), what))
+            unknown = f"'{row['label']}' is no class of {table.place}"
+            raise data_error(f"{where}, {what}", unknown, FIX)
+        with errors_at(f"{where}, {what} ('{label}')", FIX):
+            ring = read_points(row.get("polygon"), 2)
+        objects.append(Object(label, partial(_fill_with_outline, ring), what))
     stem = file.stem.removesuffix("_polygons").rpartition("_")[0]
     city, split = file.parent.name, file.parent.parent.name
     names = (f"{split}/{city}/{stem}_leftImg8bit.png", f"{stem}_leftImg8bit")
@@ -112,7 +85,7 @@ def _record(
     return Record(f"{city}/{stem}", image, where, split, size, objects)
 
 
-def draw_whole_pixels(ring: Ring, size: Size) -> Patch:
+def _fill_with_outline(ring: Ring, size: Size) -> Patch:
     """Draw a polygon whose corners are pixels, outline included."""
     canvas = Image.new("1", (size[1], size[0]))
     ImageDraw.Draw(canvas).polygon([tuple(point) for point in ring.tolist()], fill=1)

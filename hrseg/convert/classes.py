@@ -1,4 +1,4 @@
-"""Which source class gets which id: merging, renaming, dropping, and what the pixels of no object become."""
+"""Assignment of ids to the classes of a source: merging, renaming, dropping, background; and splits by name."""
 
 import csv
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hrseg.convert.base import BACKGROUND_NAMES, Source, packed, problem
+from hrseg.convert.base import BACKGROUND_NAMES, Source, color_code, data_error
 from hrseg.data.check.file_names import folder_words
 from hrseg.errors import ConfigError, DataError, did_you_mean
 from hrseg.labels import (
@@ -33,7 +33,7 @@ Background = Literal["class", "ignore"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of each class of a source.
+    """Target of each class of a source.
 
     Attributes:
         ids: Source class → id in the masks, 255 where ignored; dropped classes are absent.
@@ -54,13 +54,13 @@ def plan_classes(
     background: Background | None = None,
     labels: LabelSet | None = None,
 ) -> Plan:
-    """Give every class of a source its id.
+    """Assign an id to every class of a source.
 
     Args:
-        source: What was read.
+        source: Result of a reader.
         merge: Source class → our class, "ignore", "drop" or "background"; "*" stands for all others.
-        background: What pixels of no object become; None lets the tool or the table decide.
-        labels: Our classes, where they are fixed; None numbers those that are found.
+        background: Meaning of pixels of no object; None takes the table's, else the tool's.
+        labels: Target classes; None numbers those of the source.
 
     Raises:
         DataError: A class that does not exist is merged, or one has no place in the given table.
@@ -74,12 +74,12 @@ def plan_classes(
                 f"Classes: {', '.join(source.classes) or 'none'}."
             )
     targets = {name: _target(name, merge, source) for name in source.classes}
-    ours = list(dict.fromkeys(t for t in targets.values() if t not in (BACKGROUND, IGNORE, DROP)))
+    names = list(dict.fromkeys(t for t in targets.values() if t not in (BACKGROUND, IGNORE, DROP)))
     background = background or (_background_of(labels) if labels else source.background)
     bare = not source.covers or any(target in (BACKGROUND, DROP) for target in targets.values())
     has_background = background == "class" and bare
     if labels is None:
-        labels = _numbered(source, targets, ours, has_background)
+        labels = _numbered(source, targets, names, has_background)
     ids = {label.name: label.id for label in labels.labels}
     known = next((ids[name] for name in ids if name.lower() in BACKGROUND_NAMES), None)
     if has_background and known is None:
@@ -88,11 +88,11 @@ def plan_classes(
             "with --background ignore."
         )
     blank = IGNORE_INDEX if not has_background or known is None else known
-    lost = next((name for name in ours if name not in ids), None)
-    if lost is not None:
+    missing = next((name for name in names if name not in ids), None)
+    if missing is not None:
         raise DataError(
-            f"Class '{lost}' is not in table '{labels.name}'.{did_you_mean(lost, ids)} Say what it becomes with "
-            f"--merge '{lost}=…' (a class of the table, ignore or drop)."
+            f"Class '{missing}' is not in table '{labels.name}'.{did_you_mean(missing, ids)} Say what it becomes with "
+            f"--merge '{missing}=…' (a class of the table, ignore or drop)."
         )
     special = {BACKGROUND: blank, IGNORE: IGNORE_INDEX}
     numbers = {name: special.get(t, ids.get(t, blank)) for name, t in targets.items() if t != DROP}
@@ -138,21 +138,21 @@ def _background_of(labels: LabelSet) -> Background:
 
 
 def _numbered(
-    source: Source, targets: Mapping[str, str], ours: list[str], has_background: bool
+    source: Source, targets: Mapping[str, str], learned: list[str], has_background: bool
 ) -> LabelSet:
-    names = [BACKGROUND] * has_background + ours
-    if not ours:
+    if not learned:
         raise DataError(
             f"No class is left to learn: {', '.join(f'{n} → {t}' for n, t in targets.items()) or 'none was found'}. "
-            "Change --merge, or look whether the right files were given."
+            "Change --merge, or check that the right files were given."
         )
     colors: dict[str, Color] = {BACKGROUND: (0, 0, 0)} if has_background else {}
     for name, target in targets.items():
         color = source.classes[name]
-        if color is not None and target in ours and (target not in targets or target == name):
+        if color is not None and target in learned and (target not in targets or target == name):
             colors.setdefault(target, color)
-    for name, color in zip(ours, distinct_colors(len(ours)), strict=True):
+    for name, color in zip(learned, distinct_colors(len(learned)), strict=True):
         colors.setdefault(name, color)
+    names = [BACKGROUND] * has_background + learned
     rows = [Label(number, number, name, colors[name]) for number, name in enumerate(names)]
     return LabelSet("labels", tuple(rows))
 
@@ -184,15 +184,15 @@ def _of_file(path: Path) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A source's own table.
+class SourceClasses:
+    """Class table of a source.
 
     Attributes:
         names: In its order.
         ids: Id → name, for masks of one channel.
         colors: Name → color.
         ignored: Names without a class.
-        place: Where it stands, for messages.
+        place: Its file or name, for messages.
     """
 
     names: tuple[str, ...]
@@ -210,9 +210,9 @@ class Known:
         """
         found: dict[int, str] = {}
         for name, color in self.colors.items():
-            other = found.setdefault(packed(color), name)
+            other = found.setdefault(color_code(color), name)
             if other != name:
-                raise problem(
+                raise data_error(
                     self.place,
                     f"'{other}' and '{name}' have the same color {color}",
                     "Give each class its own color",
@@ -220,7 +220,7 @@ class Known:
         return found
 
 
-def known_classes(source: str | Path) -> Known:
+def read_source_classes(source: str | Path) -> SourceClasses:
     """Read a source's classes: a table's name, such as "voc2012", or any file that `read_classes` takes.
 
     Raises:
@@ -229,7 +229,7 @@ def known_classes(source: str | Path) -> Known:
     return _known(read_classes(source))
 
 
-def find_table(folder: Path) -> Known | None:
+def find_source_classes(folder: Path) -> SourceClasses | None:
     """Read the classes that a folder keeps, or return None.
 
     Raises:
@@ -240,7 +240,7 @@ def find_table(folder: Path) -> Known | None:
 
 
 def split_name(name: str) -> str:
-    """Return our word for a tool's split.
+    """Return the standard name of a tool's split, or its own name made safe for a folder.
 
     Example:
         >>> split_name("Validation"), split_name("train2017"), split_name("default"), split_name("night")
@@ -251,7 +251,7 @@ def split_name(name: str) -> str:
     return split or ("" if word == "default" else re.sub(r"[^\w.-]", "_", word).strip("."))
 
 
-def known_split(*words: str) -> str:
+def standard_split(*words: str) -> str:
     """Return the first word that is train, val or test by any usual name, or "".
 
     Example:
@@ -261,7 +261,7 @@ def known_split(*words: str) -> str:
     return next((s for s in map(split_name, words) if s in ("train", "val", "test")), "")
 
 
-def _known(table: ClassTable) -> Known:
+def _known(table: ClassTable) -> SourceClasses:
     labels = table.labels
     shared = {row.train_id: row.name for row in labels.classes}
     ids = {row.id: shared.get(row.train_id, row.name) for row in labels.labels}
@@ -269,4 +269,4 @@ def _known(table: ClassTable) -> Known:
     ignored = frozenset(void) - set(labels.names)
     names = (*labels.names, *(name for name in dict.fromkeys(void) if name in ignored))
     colors = {row.name: row.color for row in table.rows if row.color and row.name in names}
-    return Known(names, ids, colors, ignored, str(table.path))
+    return SourceClasses(names, ids, colors, ignored, str(table.path))

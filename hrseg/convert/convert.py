@@ -1,4 +1,4 @@
-"""From what a reader found to images/, masks/ and labels.yaml: draw, translate, count, and write the whole at once."""
+"""Conversion of annotations into images/, masks/ and labels.yaml, written to one new folder at once."""
 
 import contextlib
 import io
@@ -13,40 +13,44 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.convert.base import Order, Progress, Raster, Record, Source, drawn, problem, silent
+from hrseg.convert.base import Order, Progress, Raster, Record, Source, data_error, no_progress
 from hrseg.convert.classes import (
     Background,
     Plan,
-    known_classes,
-    known_split,
     plan_classes,
     read_merge,
+    read_source_classes,
+    standard_split,
 )
 from hrseg.convert.formats import read, recognize
-from hrseg.convert.report import Report, Tally, listed
+from hrseg.convert.report import Report, Tally, list_skipped
 from hrseg.errors import ConfigError, DataError, elsewhere
 from hrseg.imaging import image_size, read_image, read_mask, stored_form, write_image, write_mask
+from hrseg.imaging.failures import foreign_code
+from hrseg.imaging.photographs import PhotoFile
 from hrseg.imaging.polygons import Size
-from hrseg.labels import LabelSet
+from hrseg.imaging.reading import open_stored
+from hrseg.labels import LabelSet, pack_colors
 
 _MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
+_ROWS = 1024  # decoded at once
 _START = 0  # layer of pixels that no object covers
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What can be chosen about a conversion.
+class ConvertOptions:
+    """Options of a conversion.
 
     Attributes:
-        tool: A row of READERS; None finds out.
-        images: Folder of the images, where they lie elsewhere.
-        classes: The source's own table, where it brings none.
-        labels: Our classes, where they are fixed.
+        tool: A row of READERS; None recognizes it.
+        images: Folder of the images; None takes the tool's usual ones.
+        classes: Class table of a source that has none.
+        labels: Target classes; None numbers those of the source.
         merge: Rules as `read_merge` takes them.
-        background: What pixels of no object become; None lets the tool decide.
-        order: What lies on top; None lets the tool decide.
-        split: Split of images whose tool knows none.
-        link: Make links to the images instead of copies.
+        background: Meaning of pixels of no object; None takes the tool's.
+        order: Which object covers which; None takes the tool's.
+        split: Split of images whose tool has none.
+        link: Link the images instead of copying them.
     """
 
     tool: str | None = None
@@ -61,46 +65,46 @@ class Choice:
 
 
 def convert(
-    path: Path, out: Path, choice: Choice | None = None, progress: Progress = silent
+    path: Path, out: Path, options: ConvertOptions | None = None, progress: Progress = no_progress
 ) -> Report:
     """Convert annotations into the folder layout.
 
     Args:
         path: Export of a tool, or its folder.
         out: Folder to make; it must not exist.
-        choice: What differs from the tool's usual way.
-        progress: Told the number of images, gives a function that is told how many more are done.
+        options: Options.
+        progress: See `Progress`.
 
     Raises:
         DataError: Something in the source is wrong; nothing was written then.
         ConfigError: A rule of `merge` cannot be read.
     """
-    choice = choice or Choice()
-    if not re.fullmatch(r"\w[\w.-]*", choice.split):
+    options = options or ConvertOptions()
+    if not re.fullmatch(r"\w[\w.-]*", options.split):
         raise ConfigError(
-            f"--split '{choice.split}' is no name of a folder. Use train, val or test."
+            f"--split '{options.split}' is no name of a folder. Use train, val or test."
         )
     refuse_existing(out)
-    rules = read_merge(choice.merge)
-    classes = known_classes(choice.classes) if choice.classes else None
-    tool = choice.tool or recognize(path)
-    source = read(tool, path, choice.images, classes)
-    refuse_without_area(path, source)
-    plan = plan_classes(source, rules, choice.background, choice.labels)
+    rules = read_merge(options.merge)
+    classes = read_source_classes(options.classes) if options.classes else None
+    tool = options.tool or recognize(path)
+    source = read(tool, path, options.images, classes)
+    _refuse_without_area(path, source)
+    plan = plan_classes(source, rules, options.background, options.labels)
     source = replace(source, records=[_with_split(record) for record in source.records])
-    painter = Painter(source, plan, choice.order or source.order)
-    places = _places(source.records, choice.split)
+    painter = Painter(plan, options.order or source.order)
+    splits = _splits(source.records, options.split)
     with new_folder(out) as folder:
-        advance = progress(len(places))
+        advance = progress(len(splits))
         done: Counter[str] = Counter()
         failed = []
-        for record, split in zip(source.records, places, strict=True):
+        for record, split in zip(source.records, splits, strict=True):
             try:
-                mask = painter.paint(record, _size_of(record))
+                mask = painter.paint(record, _decode(record))
             except DataError as error:
                 failed.append(str(error))
             else:
-                _bring(record, folder / "images" / split, choice.link)
+                _save_image(record, folder / "images" / split, options.link)
                 file = folder / "masks" / split / f"{record.name}.png"
                 write_mask(file, mask, plan.labels.id_palette())
                 done[split] += 1
@@ -113,42 +117,45 @@ def convert(
     return Report(tool, path, out, source, plan, painter.order, done, painter.tally)
 
 
-def refuse_without_area(path: Path, source: Source) -> None:
-    """Raise where nothing was drawn in any image: its masks would be background everywhere.
-
-    Raises:
-        DataError: No object has an area.
-    """
+def _refuse_without_area(path: Path, source: Source) -> None:
+    """Raise where no image has an object with an area: all masks would be background."""
     if all(not record.objects and record.raster is None for record in source.records):
-        aside = listed(source.aside)
+        skipped = list_skipped(source.skipped)
         raise DataError(
-            f"{path} holds no object with an area{f', only {aside}' if aside else ''}. Semantic segmentation learns "
-            "from outlines or masks: draw polygons or brushes, and export these."
+            f"{path} holds no object with an area{f', only {skipped}' if skipped else ''}. Semantic segmentation "
+            "learns from outlines or masks: draw polygons or brushes, and export these."
         )
 
 
-def _size_of(record: Record) -> Size:
-    if isinstance(record.image, Path):
-        return image_size(record.image)
+def _decode(record: Record) -> Size:
+    """Return the size of an image after decoding all of it: a truncated file still has a complete header."""
     try:
-        return image_size(io.BytesIO(record.image))
+        image_size(record.image)  # refuses too many pixels before any is decoded
+        with open_stored(record.image) as image:
+            if isinstance(image, PhotoFile):
+                with foreign_code(image.name):
+                    image.image.load()
+            else:
+                for top in range(0, image.height, _ROWS):
+                    image.read(top, min(top + _ROWS, image.height))
+            return image.height, image.width
     except DataError as error:
+        if isinstance(record.image, Path):
+            raise
         text = f"the image inside it cannot be read: {error}"
-        raise problem(record.place, text, "Name the images with --images") from error
+        raise data_error(record.place, text, "Name the images with --images") from error
 
 
 @dataclass
 class Painter:
-    """Draw records into masks of ids, and count.
+    """Painter of masks of ids from records; counts what it paints.
 
     Attributes:
-        source: Where they come from.
-        plan: Which class gets which id.
-        order: What lies on top.
-        tally: What was drawn so far.
+        plan: Ids of the classes.
+        order: Which object covers which.
+        tally: Counts so far.
     """
 
-    source: Source
     plan: Plan
     order: Order
     tally: Tally = field(default_factory=Tally)
@@ -172,14 +179,16 @@ class Painter:
             → (height, width)
         """
         if record.size is not None and record.size != size:
-            raise problem(
+            raise data_error(
                 record.place,
                 f"it was annotated at {record.size[0]}x{record.size[1]} pixels (height x width), but the image file "
                 f"has {size[0]}x{size[1]}",
                 "Give the folder of the images that were annotated with --images",
             )
         raster = record.raster
-        layers = translate(raster, size, self._layers) if raster else self._draw(record, size)
+        layers = (
+            translate_raster(raster, size, self._layers) if raster else self._draw(record, size)
+        )
         counts = np.bincount(layers.ravel(), minlength=len(self._ids))
         self.tally.pixels += Counter(dict(zip(["", *self._layers], counts.tolist(), strict=True)))
         self.tally.images.update(
@@ -194,7 +203,7 @@ class Painter:
             self.tally.objects[item.label] += 1
             if item.label not in self.plan.ids:
                 continue
-            patch = drawn(item, size, record.place)
+            patch = item.pixels(size, record.place)
             if not patch.pixels.any():
                 self.tally.empty += 1
                 continue
@@ -209,8 +218,8 @@ class Painter:
         return layers
 
 
-def translate(raster: Raster, size: Size, layers: Mapping[str, int]) -> np.ndarray:
-    """Turn the values of a mask file into numbers of classes.
+def translate_raster(raster: Raster, size: Size, layers: Mapping[str, int]) -> np.ndarray:
+    """Map the values of a mask file to class numbers.
 
     Args:
         raster: The file.
@@ -232,12 +241,10 @@ def translate(raster: Raster, size: Size, layers: Mapping[str, int]) -> np.ndarr
     known = {value: layers.get(name, _START) for value, name in raster.ids.items()}
     colors = {value: layers.get(name, _START) for value, name in raster.colors.items()}
     if values.ndim == 3:
-        wide = values.astype(np.int32)
-        values, known = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], colors
-        return _look_up(values, known, raster, "color")
+        return _look_up(pack_colors(values), colors, raster, "color")
     palette = stored_form(raster.path).palette
     if palette is not None and len(palette) and colors:
-        shown = palette.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1])
+        shown = pack_colors(palette)
         used = np.unique(values)
         if used.max() < len(shown) and all(int(color) in colors for color in shown[used]):
             return _look_up(shown[values], colors, raster, "color")
@@ -267,14 +274,14 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
 
 
 def _with_split(record: Record) -> Record:
-    """Take the first folder of an image's name as its split, where the tool knows none and it is one."""
+    """Use the first folder of an image's name as its split, where the tool has none and it is one."""
     first, slash, rest = record.name.partition("/")
-    split = "" if record.split or not slash else known_split(first)
+    split = "" if record.split or not slash else standard_split(first)
     return replace(record, split=split, name=rest) if split else record
 
 
-def _places(records: Sequence[Record], split: str) -> list[str]:
-    """Return each record's split, and refuse names that come twice."""
+def _splits(records: Sequence[Record], split: str) -> list[str]:
+    """Return each record's split, and refuse duplicate names."""
     if not records:
         raise DataError("The source holds no image. Give the right file or folder.")
     seen: dict[tuple[str, str], str] = {}
@@ -297,7 +304,7 @@ def _places(records: Sequence[Record], split: str) -> list[str]:
     return [split for split, _ in seen]
 
 
-def _bring(record: Record, folder: Path, link: bool) -> None:
+def _save_image(record: Record, folder: Path, link: bool) -> None:
     """Copy, link or write an image below its split."""
     if isinstance(record.image, bytes):
         suffix = next((s for m, s in _MAGIC.items() if record.image.startswith(m)), "")
@@ -318,10 +325,10 @@ def _bring(record: Record, folder: Path, link: bool) -> None:
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target, and rename it when the block ends well.
+    """Yield a temporary folder beside the target, which is renamed when the block succeeds.
 
     Args:
-        out: The folder to be; it must not exist, or be empty.
+        out: The target; it must not exist, or be empty.
 
     Raises:
         DataError: It holds something already, or cannot be written.

@@ -1,11 +1,12 @@
-"""The files of annotation tools: JSON and XML that may be damaged, and images that lie somewhere near."""
+"""JSON, XML and text files of annotation tools, which may be damaged, and the lookup of their images."""
 
 import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -17,11 +18,11 @@ from hrseg.imaging import IMAGE_SUFFIXES
 from hrseg.imaging.polygons import Ring
 
 _FARTHEST = 1e7
-"""Coordinates beyond this are no pixels."""
+"""Limit of coordinates in pixels."""
 
 
-def head(path: Path) -> bytes:
-    """Return the beginning of a file, to tell what it is; nothing where it cannot be read."""
+def first_bytes(path: Path) -> bytes:
+    """Return the first 64 KiB of a file, from which its format is recognized; b"" where it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -34,11 +35,11 @@ _CLOSING = {"{": "}", "[": "]"}
 
 
 def json_start(path: Path) -> Any:
-    """Read what the first 64 KiB of a JSON file hold, to tell what it is; None where it is no JSON.
+    """Parse the first 64 KiB of a JSON file, from which its format is recognized; None where it is no JSON.
 
     A file that begins with [{"id": 1, "data": {}}, {"id": 2, "da gives [{"id": 1, "data": {}}, {"id": 2}].
     """
-    text = head(path).decode("utf-8", errors="replace")
+    text = first_bytes(path).decode("utf-8", errors="replace")
     for candidate in (text, _closed(text)):
         try:
             return json.JSONDecoder().raw_decode(candidate)[0]
@@ -71,8 +72,8 @@ def json_files(path: Path, below: str = "*.json") -> list[Path]:
     return [path] if path.suffix.lower() == ".json" and path.is_file() else []
 
 
-def of_one_tool(files: Iterable[Path], fits: Callable[[Any], bool]) -> list[Path]:
-    """Return the JSON files of a tool, with broken ones among them, which are to be named; [] where none is its."""
+def files_of_tool(files: Iterable[Path], fits: Callable[[Any], bool]) -> list[Path]:
+    """Return the JSON files of a tool, and broken ones among them for the report; [] where none is the tool's."""
     starts = {file: json_start(file) for file in files}
     if not any(map(fits, starts.values())):
         return []
@@ -128,15 +129,15 @@ def read_lines(path: Path) -> list[str]:
 
 
 class NoArea(ValueError):
-    """A shape of too few points: it has no area, so nothing is lost when it is left out."""
+    """A shape of too few points; it has no area and is skipped."""
 
 
-def corners(points: Any, least: int = 3) -> Ring:
-    """Read the corners of a polygon.
+def read_points(points: Any, minimum: int = 3) -> Ring:
+    """Read points, such as the corners of a polygon.
 
     Args:
         points: Pairs x, y, or numbers x0, y0, x1, y1, ...
-        least: How many there must be.
+        minimum: Smallest number of points.
 
     Raises:
         NoArea: There are fewer.
@@ -151,14 +152,14 @@ def corners(points: Any, least: int = 3) -> Ring:
         if str(error).startswith("it has"):
             raise
         raise ValueError("its points are not pairs of numbers x, y") from error
-    if len(ring) < least:
-        raise NoArea(f"it has {len(ring)} points, and at least {least} are needed")
+    if len(ring) < minimum:
+        raise NoArea(f"it has {len(ring)} points, and at least {minimum} are needed")
     if not np.isfinite(ring).all() or np.abs(ring).max() > _FARTHEST:
         raise ValueError("a coordinate of it is no number of pixels")
     return ring
 
 
-def number(value: Any) -> float:
+def read_number(value: Any) -> float:
     """Read one finite number.
 
     Raises:
@@ -174,29 +175,30 @@ def number(value: Any) -> float:
 
 
 def safe_name(name: str) -> str:
-    """Turn a tool's file name into a place below a folder, without suffix.
+    """Turn a tool's file name into a path below a folder, without suffix.
 
     Example:
         >>> safe_name("..\\\\imgs\\\\a b.jpg"), safe_name("/data/x.tar.png")
         ('imgs/a b', 'data/x.tar')
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    kept = [part for part in parts if part not in ("/", "..", ".") and not part.endswith(":")]
-    if not kept:
+    named = [part for part in parts if part not in ("/", "..", ".") and not part.endswith(":")]
+    if not named:
         return "image"
-    stem, suffix = os.path.splitext(kept[-1])
-    return "/".join([*kept[:-1], stem if suffix.lower() in IMAGE_SUFFIXES else kept[-1]])
+    stem, suffix = os.path.splitext(named[-1])
+    return "/".join([*named[:-1], stem if suffix.lower() in IMAGE_SUFFIXES else named[-1]])
 
 
 class Images:
-    """Find the image that a tool means, in some folders and everything below.
+    """Lookup of the images that a tool names, in some folders and everything below.
 
     Args:
-        folders: Where to look, best first.
+        given: Folder that the user names; None takes the others.
+        folders: Usual folders, best first.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = [folder for folder in folders if folder.is_dir()]
+    def __init__(self, given: Path | None, *folders: Path) -> None:
+        self.folders = [f for f in ([given] if given else folders) if f.is_dir()]
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -212,7 +214,7 @@ class Images:
         return {name: list(paths) for name, paths in found.items()}
 
     def name(self, image: Path) -> str:
-        """Return the place of an image that was found, below its folder and without suffix."""
+        """Return the path of a found image below its folder, without suffix."""
         base = next((folder for folder in self.folders if folder in image.parents), image.parent)
         return safe_name(image.relative_to(base).as_posix())
 
@@ -220,25 +222,21 @@ class Images:
         """Find an image by its name, with or without folders and suffix.
 
         Args:
-            name: As the tool says it.
-            place: Where it says so, for messages.
+            name: As the tool writes it.
+            place: Position in the source, for messages.
             others: Names to try next.
 
         Raises:
             DataError: There is none, or several could be meant.
         """
         for candidate in (name, *others):
-            tail = [
-                part
-                for part in candidate.replace("\\", "/").split("/")
-                if part not in ("", ".", "..")
-            ]
+            tail = candidate.replace("\\", "/").split("/")
+            tail = [part for part in tail if part not in ("", ".", "..")]
             for folder in self.folders:
                 direct = folder.joinpath(*tail)
                 if direct.suffix.lower() in IMAGE_SUFFIXES and direct.is_file():
                     return direct
-            found = self._by_name.get(tail[-1].lower(), []) if tail else []
-            best = _longest_tail(found, tail)
+            best = _longest_tail(self._by_name.get(tail[-1].lower(), []) if tail else [], tail)
             if len(best) > 1:
                 raise DataError(
                     f"{place}: several files could be its image: {', '.join(map(str, best[:3]))}. Name the folder of "
@@ -246,22 +244,18 @@ class Images:
                 )
             if best:
                 return best[0]
-        looked = ", ".join(map(str, self.folders)) or "no existing folder"
+        searched = ", ".join(map(str, self.folders)) or "no existing folder"
         raise DataError(
-            f"{place}: its image '{name}' is not in {looked}. Name the folder of the images with --images."
+            f"{place}: its image '{name}' is not in {searched}. Name the folder of the images with --images."
         )
 
 
 def _longest_tail(paths: list[Path], tail: list[str]) -> list[Path]:
-    """Keep those whose last folders agree most with the tool's."""
+    """Return the paths whose last folders agree most with the tool's."""
 
     def agreeing(path: Path) -> int:
-        count = 0
-        for ours, theirs in zip(reversed(path.parts[:-1]), reversed(tail[:-1]), strict=False):
-            if ours != theirs:
-                break
-            count += 1
-        return count
+        pairs = zip(reversed(path.parts[:-1]), reversed(tail[:-1]), strict=False)
+        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
     best = max(map(agreeing, paths), default=0)
     return [path for path in paths if agreeing(path) == best]

@@ -1,13 +1,13 @@
-"""GeoJSON polygons over images: by the place of a raster on the ground (QGIS, GDAL), or in pixels (QuPath).
+"""Reader of GeoJSON polygons over images: by georeference (QGIS, GDAL), or in pixels (QuPath).
 
 One file belongs to the image of its name, else its polygons go to every raster of the folder that they touch. Rings
 inside a polygon are holes, and later features cover earlier ones. Without "crs" coordinates are longitude and
-latitude, unless the image has no place, or the file is QuPath's: then they are pixels.
+latitude, unless the image has no georeference, or the file is QuPath's: then they are pixels.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +16,24 @@ from typing import Any
 import numpy as np
 
 from hrseg.convert.attributes import OBJECT, UNNAMED, class_attribute, class_of
-from hrseg.convert.base import MEND, Color, LeftOut, Object, Record, Source, each, fault, problem
-from hrseg.convert.classes import Known
-from hrseg.convert.files import json_files, of_one_tool, read_json
+from hrseg.convert.base import (
+    FIX,
+    Color,
+    Object,
+    Record,
+    Skipped,
+    Source,
+    data_error,
+    errors_at,
+    read_each,
+)
+from hrseg.convert.classes import SourceClasses
+from hrseg.convert.files import files_of_tool, json_files, read_json
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import DataError
 from hrseg.imaging import Georeference, image_size, read_georeference
 from hrseg.imaging.failures import silent_libraries
-from hrseg.imaging.polygons import Patch, Ring, Size, fill, joined
+from hrseg.imaging.polygons import Patch, Ring, Size, box, fill, joined
 
 _FARTHEST = 1e10
 """Coordinates beyond this are neither degrees, meters, feet nor pixels."""
@@ -36,9 +46,9 @@ class Feature:
     """One object.
 
     Attributes:
-        place: Where it stands, for messages.
-        properties: What may be its class.
-        polygons: Outline and holes of each, as parts of its layer's points.
+        place: Position in the source, for messages.
+        properties: Candidates for its class.
+        polygons: Outline and holes of each, as slices of its layer's points.
     """
 
     place: str
@@ -52,8 +62,8 @@ class Layer:
 
     Attributes:
         file: The file.
-        crs: Coordinate system that it names.
-        pixels: Whether it says that its coordinates are pixels.
+        crs: Its coordinate system, where it names one.
+        pixels: Whether its coordinates are pixels.
         features: Its objects with an area.
         points: Corners of all of them, x and y, float64 (n, 2).
     """
@@ -72,9 +82,7 @@ class Layer:
             return []
         here = None if self.pixels else ground
         points, low, high = self._placed(here.crs if here else None, here is None)
-        corners = np.array(
-            [[0, 0], [size[1], 0], [size[1], size[0]], [0, size[0]]], dtype=np.float64
-        )
+        corners = box(0, 0, size[1], size[0])
         bounds = here.points(corners) if here else corners
         met = (low <= bounds.max(axis=0)).all(axis=1) & (high >= bounds.min(axis=0)).all(axis=1)
         found = [self.features[index] for index in np.flatnonzero(met)]
@@ -109,7 +117,7 @@ class Layer:
                 systems = CRS.from_user_input(source), CRS.from_user_input(crs)
                 x, y = transform(*systems, *self.points.T.tolist())[:2]
         except Exception as error:  # rasterio's errors have no common parent
-            raise problem(
+            raise data_error(
                 self.file.name,
                 f"its coordinates cannot be turned from {source} to {crs[:40]}: {error}",
                 "Save it in the coordinate system of the image",
@@ -120,29 +128,23 @@ class Layer:
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a GeoJSON file, or a folder with some."""
+    """Return whether this is a GeoJSON file, or a folder with some."""
     return bool(_files(path))
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read GeoJSON files over images.
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read the file, or a folder with some; images are by default beside the files and below.
 
-    Args:
-        path: The file, or a folder with some.
-        images: Folder of the images; None looks beside the files and below.
-        classes: What numbers of classes mean, and their order; None sorts names.
-
-    Raises:
-        DataError: Something in it is wrong.
+    `classes` gives the order of the classes and the names of numbers.
     """
-    aside = LeftOut()
-    source = Source({}, [], aside=aside)
+    source = Source()
+    skipped = source.skipped
     files = _files(path) or json_files(path) or [path]
-    layers = each(files, lambda file: _layer(file, aside), source.broken)
+    layers = read_each(files, lambda file: _layer(file, skipped), source.broken)
     folder = images or (path if path.is_dir() else path.parent)
     key = class_attribute((f.properties for layer in layers for f in layer.features), str(path))
-    pictures = visible_images(folder, "**/*")
-    stems = {picture.stem.lower() for picture in pictures}
+    photos = visible_images(folder, "**/*")
+    stems = {photo.stem.lower() for photo in photos}
     shared = [layer for layer in layers if layer.file.stem.lower() not in stems]
     # roads.geojson and houses.geojson; a digit would be the number of an image
     by_file = key is None and len(shared) > 1 and not re.search(r"\d", "".join(map(_name, shared)))
@@ -153,24 +155,24 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         try:
             label = class_of(feature.properties.get(key), classes) if key else usual
         except ValueError as error:
-            raise problem(feature.place, str(error), MEND) from error
+            raise data_error(feature.place, str(error), FIX) from error
         if label is None:
-            aside.name("polygons without a class", feature.place)
+            skipped.add("polygons without a class", feature.place)
             continue
         labels[id(feature)] = label
         colors[label] = colors.get(label) or _color(feature.properties.get(key or ""))
-    records = _records(layers, folder, pictures, labels, source)
-    if not records:
+    _read_images(layers, folder, photos, labels, source)
+    if not source.records:
         raise DataError(
             f"No polygon in {path} lies on an image in {folder}. Name the folder of the images with --images; images "
             "need a place on the ground (GeoTIFF, world file), or the name of the GeoJSON file."
         )
     given = list(classes.names) if classes else []
-    order = dict.fromkeys([*given, *sorted(set(colors) - set(given))])
-    notes = (UNNAMED,) * (key is None and OBJECT in labels.values())
-    notes += ("The polygons name no class: each file's name is one.",) * by_file
-    found = {name: colors[name] for name in order}
-    return replace(source, classes=found, records=records, notes=notes)
+    order = [*given, *sorted(set(colors) - set(given))]
+    source.classes = {name: colors[name] for name in order}
+    source.notes = (UNNAMED,) * (key is None and OBJECT in labels.values())
+    source.notes += ("The polygons name no class: each file's name is one.",) * by_file
+    return source
 
 
 def _name(layer: Layer) -> str:
@@ -179,64 +181,67 @@ def _name(layer: Layer) -> str:
 
 def _files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(path.rglob("*.*json"))
-    return of_one_tool([p for p in found if p.suffix.lower() in (".json", ".geojson")], is_geojson)
+    return files_of_tool(
+        [p for p in found if p.suffix.lower() in (".json", ".geojson")], is_geojson
+    )
 
 
 def is_geojson(content: Any) -> bool:
-    """Say whether a file's content is GeoJSON: features, or QuPath's list of them."""
-    said = content[0] if isinstance(content, list) and content else content
-    return isinstance(said, dict) and said.get("type") in ("FeatureCollection", "Feature")
+    """Return whether a file's content is GeoJSON: features, or QuPath's list of them."""
+    first = content[0] if isinstance(content, list) and content else content
+    return isinstance(first, dict) and first.get("type") in ("FeatureCollection", "Feature")
 
 
-def _layer(file: Path, aside: LeftOut) -> Layer:
+def _layer(file: Path, skipped: Skipped) -> Layer:
     content = read_json(file)
     rows = content.get("features", [content]) if isinstance(content, dict) else content
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise problem(str(file), "it holds no list of features", "Export it again as GeoJSON")
-    whole = content if isinstance(content, dict) else {}
-    pixels = whole.get("coordinates") == "pixels"  # as hrseg predict writes it
+        raise data_error(str(file), "it holds no list of features", "Export it again as GeoJSON")
+    collection = content if isinstance(content, dict) else {}
+    pixels = collection.get("coordinates") == "pixels"  # as hrseg predict writes it
     features: list[Feature] = []
     points: list[Ring] = [np.zeros((0, 2))]
     count = 0
     for index, row in enumerate(rows, start=1):
         place = f"{file.name}, feature {index}"
-        said, geometry = row.get("properties") or {}, row.get("geometry")
+        properties, geometry = row.get("properties") or {}, row.get("geometry")
         polygons = []
-        try:
-            pixels |= isinstance(said.get("classification"), dict) or "plane" in (geometry or {})
-            pixels |= "objectType" in said or "object_type" in said
-            for rings in _polygons(geometry, place, aside):
+        with errors_at(place, FIX):
+            pixels |= isinstance(properties.get("classification"), dict)
+            pixels |= "plane" in (geometry or {})
+            pixels |= "objectType" in properties or "object_type" in properties
+            for rings in _polygons(geometry, place, skipped):
                 ends = count + np.cumsum([0, *(len(ring) for ring in rings)])
                 polygons.append([slice(*pair) for pair in pairwise(ends.tolist())])
                 points += rings
                 count = int(ends[-1])
-            kept = {key: value for key, value in said.items() if key not in _NOT_CLASSES}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise problem(place, fault(error), MEND) from error
+            properties = {k: v for k, v in properties.items() if k not in _NOT_CLASSES}
         if polygons:
-            features.append(Feature(place, kept, polygons))
-    return Layer(file, _named_crs(whole.get("crs"), file), pixels, features, np.concatenate(points))
+            features.append(Feature(place, properties, polygons))
+    return Layer(
+        file, _named_crs(collection.get("crs"), file), pixels, features, np.concatenate(points)
+    )
 
 
-def _named_crs(said: Any, file: Path) -> str | None:
+def _named_crs(crs: Any, file: Path) -> str | None:
     """Return "EPSG:n" or another text that names a coordinate system."""
-    if said is None:
+    if crs is None:
         return None
-    name = said.get("properties", {}).get("name") if isinstance(said, dict) else None
+    name = crs.get("properties", {}).get("name") if isinstance(crs, dict) else None
     if not isinstance(name, str):
-        raise problem(str(file), "its 'crs' has no name", "Export it again as GeoJSON")
+        raise data_error(str(file), "its 'crs' has no name", "Export it again as GeoJSON")
     if name.endswith("CRS84"):
         return "EPSG:4326"  # with longitude first, as all coordinates of GeoJSON
     match = re.search(r"EPSG:(?:[\d.]*:)?(\d+)$", name)
     return f"EPSG:{match[1]}" if match else name
 
 
-def _polygons(geometry: Any, place: str, aside: LeftOut) -> Iterator[list[Ring]]:
+def _polygons(geometry: Any, place: str, skipped: Skipped) -> Iterator[list[Ring]]:
     """Return polygons as outline and holes; what has no area is counted."""
     kind = geometry["type"] if geometry else None
     if kind == "GeometryCollection":
         for part in geometry["geometries"]:
-            yield from _polygons(part, place, aside)
+            yield from _polygons(part, place, skipped)
     elif kind in ("Polygon", "MultiPolygon"):
         found = geometry["coordinates"]
         for polygon in [found] if kind == "Polygon" else found:
@@ -244,9 +249,9 @@ def _polygons(geometry: Any, place: str, aside: LeftOut) -> Iterator[list[Ring]]
             if rings and len(rings[0]) > 2:
                 yield [ring for ring in rings if len(ring) > 2]
             else:
-                aside.name("shapes of too few points", place)
+                skipped.add("shapes of too few points", place)
     else:
-        aside["features without a geometry" if kind is None else f"{kind} geometries"] += 1
+        skipped["features without a geometry" if kind is None else f"{kind} geometries"] += 1
 
 
 def _ring(points: Any) -> Ring:
@@ -261,57 +266,52 @@ def _ring(points: Any) -> Ring:
 
 def _color(value: Any) -> Color | None:
     """Return the color of a class of QuPath."""
-    said = value if isinstance(value, dict) else {}
-    number, triple = said.get("colorRGB"), said.get("color")
-    if isinstance(number, int):
-        return (number >> 16 & 255, number >> 8 & 255, number & 255)
+    fields = value if isinstance(value, dict) else {}
+    code, triple = fields.get("colorRGB"), fields.get("color")
+    if isinstance(code, int):
+        return (code >> 16 & 255, code >> 8 & 255, code & 255)
     if isinstance(triple, list) and len(triple) == 3 and all(isinstance(v, int) for v in triple):
         return (triple[0] & 255, triple[1] & 255, triple[2] & 255)
     return None
 
 
-def _records(
-    layers: list[Layer],
-    folder: Path,
-    pictures: list[Path],
-    labels: Mapping[int, str],
-    source: Source,
-) -> list[Record]:
-    """Return the images that polygons lie on, each with its own file's and with those of files of no image."""
-    alone = len(pictures) == 1
-    stems = {picture.stem.lower() for picture in pictures}
+def _read_images(
+    layers: list[Layer], folder: Path, photos: list[Path], labels: Mapping[int, str], source: Source
+) -> None:
+    """Add the images that polygons lie on, each with its own file's and with those of files of no image."""
+    alone = len(photos) == 1
+    stems = {photo.stem.lower() for photo in photos}
     shared = [layer for layer in layers if layer.file.stem.lower() not in stems]
 
-    def make(picture: Path) -> Record | None:
-        own = [layer for layer in layers if layer.file.stem.lower() == picture.stem.lower()]
-        size, ground = image_size(picture), read_georeference(picture)
+    def read_image(photo: Path) -> Record | None:
+        own = [layer for layer in layers if layer.file.stem.lower() == photo.stem.lower()]
+        size, ground = image_size(photo), read_georeference(photo)
         if ground and not _determinant(ground):
-            raise problem(
-                str(picture), "its georeference gives pixels no area", "Remove or mend it"
-            )
+            what = "its georeference gives pixels no area"
+            raise data_error(str(photo), what, "Remove or mend it")
         others = [x for x in shared if alone or (ground is not None and not x.pixels)]
         found = []
         for layer in [*own, *others]:
             near = layer.near(ground, size)
             if layer.features and not near and (layer in own or alone):
-                raise problem(
+                raise data_error(
                     layer.file.name,
-                    f"none of its polygons lies on {picture.name}",
+                    f"none of its polygons lies on {photo.name}",
                     "Look whether both have the same coordinate system",
                 )
             found += near
         if not found and not own:
-            source.aside["images that no polygon touches"] += 1
+            source.skipped["images that no polygon touches"] += 1
             return None
         objects = [
-            Object(labels[id(item)], partial(_drawn, polygons), item.place.rpartition(", ")[2])
+            Object(labels[id(item)], partial(_fill_all, polygons), item.place.rpartition(", ")[2])
             for item, polygons in found
             if id(item) in labels
         ]
-        name = name_of(picture, folder)
-        return Record(name, picture, f"image {picture.name}", size=size, objects=objects)
+        name = name_of(photo, folder)
+        return Record(name, photo, f"image {photo.name}", size=size, objects=objects)
 
-    return each(pictures, make, source.broken)
+    source.read_records(photos, read_image)
 
 
 def _to_pixels(points: np.ndarray, ground: Georeference | None) -> Ring:
@@ -328,5 +328,5 @@ def _determinant(ground: Georeference) -> float:
     return a * e - b * d
 
 
-def _drawn(polygons: list[list[Ring]], size: Size) -> Patch:
+def _fill_all(polygons: list[list[Ring]], size: Size) -> Patch:
     return joined(fill(rings, size) for rings in polygons)

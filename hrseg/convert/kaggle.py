@@ -1,7 +1,7 @@
-"""Run lengths in a CSV file, as in contests on Kaggle: an image, perhaps a class, and "start length start length …".
+"""Reader of run lengths in a CSV file, as in contests on Kaggle: image, optional class, "start length start length …".
 
-Starts count from 1 down the columns, or along the rows in the contests whose column says so. An image of which no
-line has runs is all background. Nothing says what lies on top, so smaller objects are drawn over larger ones.
+Starts count from 1 down the columns, or along the rows in contests with certain column names. An image of which no
+line has runs is all background. There is no painting order, so smaller objects cover larger ones.
 
 Source:
     Data pages and files of Airbus Ship Detection, Severstal, Understanding Clouds, Carvana, TGS Salt, DSB 2018,
@@ -9,25 +9,17 @@ Source:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from hrseg.convert.attributes import (
-    OBJECT,
-    UNNAMED,
-    class_of,
-    class_order,
-    header,
-    plain,
-    read_rows,
-)
-from hrseg.convert.base import LeftOut, Objects, Record, Source, each, problem
-from hrseg.convert.classes import Known
-from hrseg.convert.files import Images, number, safe_name
+from hrseg.convert.attributes import OBJECT, UNNAMED, class_of, normalized, read_header, read_rows
+from hrseg.convert.base import ObjectList, Record, Skipped, Source, data_error, errors_at
+from hrseg.convert.classes import SourceClasses
+from hrseg.convert.files import Images, read_number, safe_name
 from hrseg.errors import DataError
 from hrseg.imaging.polygons import Patch, Size, place
 
@@ -38,27 +30,18 @@ _RUNS: dict[str, Literal["F", "C"]] = {
     **{"encodedpixels": "F", "rlemask": "F", "maskrle": "F", "rle": "F", "encoding": "F"},
     **{"annotation": "C", "segmentation": "C"},
 }
-"""Column of the runs, as a plain word → whether they go down the columns (F) or along the rows (C)."""
+"""Column of the runs, normalized → whether they go down the columns (F) or along the rows (C)."""
 _CLASSES = ("classid", "class", "classname", "label", "category", "celltype")
 _NOTHING = ("", "-1", "nan")
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a CSV file of run lengths, or a folder with one."""
+    """Return whether this is a CSV file of run lengths, or a folder with one."""
     return bool(_files(path))
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read a CSV file of run lengths.
-
-    Args:
-        path: The file, or the folder with it.
-        images: Folder of the images; None looks in the folder of the file and everything below.
-        classes: What numbers of classes mean; None calls 3 "class 3".
-
-    Raises:
-        DataError: Something in it is wrong.
-    """
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read the CSV file, or the folder with it; `classes` names numbers, which are otherwise "class 3"."""
     files = _files(path)
     if len(files) != 1:
         raise DataError(
@@ -70,66 +53,62 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
     columns = _columns(rows[0]) if rows else Columns("", "", None, {})
     by_image: dict[str, list[tuple[str, dict[str, str]]]] = {}
     for line, row in enumerate(rows, start=2):
-        name = columns.image_of(row)
-        by_image.setdefault(name, []).append((f"line {line}", row))
-    finder = Images([images] if images else [file.parent])
-    source = Source({}, [], order="area", aside=LeftOut())
+        by_image.setdefault(columns.image_of(row), []).append((f"line {line}", row))
+    finder = Images(images, file.parent)
+    source = Source(order="area")
 
-    def make(name: str) -> Record:
+    def read_image(name: str) -> Record:
         place = f"{file.name}, image '{name}'"
         if not name:
-            raise problem(f"{file.name}, {by_image[''][0][0]}", "it names no image", _STEP)
-        objects = Objects(place, LeftOut())
+            raise data_error(f"{file.name}, {by_image[''][0][0]}", "it names no image", _STEP)
+        objects = ObjectList(place, Skipped())
         sizes = set()
         for where, row in by_image[name]:
             text = (row[columns.runs] or "").strip()
             if text.lower() in _NOTHING:
                 continue
-            try:
+            with errors_at(f"{file.name}, {where}", _STEP):
                 label = columns.class_of(row, classes)
                 sizes.add(columns.size_of(row))
-            except ValueError as error:
-                raise problem(f"{file.name}, {where}", str(error), _STEP) from error
-            objects.add(where, label, partial(partial, _drawn, text, columns.order))
+            objects.add(where, label, partial(partial, _draw_runs, text, columns.order))
         size = sizes.pop() if len(sizes) == 1 else None
-        return Record(
-            safe_name(name), finder.find(name, place), place, size=size, objects=objects.found
-        )
+        image = finder.find(name, place)
+        return Record(safe_name(name), image, place, size=size, objects=objects.objects)
 
-    records = each(by_image, make, source.broken)
-    way = "down the columns" if columns.order == "F" else "along the rows"
-    said = f"The run lengths of column '{columns.runs}' were taken to go {way}."
-    notes = (said, *(UNNAMED,) * (columns.label is None))
-    return replace(source, classes=class_order(records, classes), records=records, notes=notes)
+    source.read_records(by_image, read_image)
+    direction = "down the columns" if columns.order == "F" else "along the rows"
+    order = f"The run lengths of column '{columns.runs}' were taken to go {direction}."
+    source.notes = (order, *(UNNAMED,) * (columns.label is None))
+    return source.add_labels(classes.names if classes else ())
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a file hold.
+    """Meaning of the columns of a file.
 
     Attributes:
         image: Column of the image; ImageId_ClassId holds the class too.
         runs: Column of the run lengths.
         label: Column of the class.
-        words: Plain word of a column → column.
+        names: Normalized name of a column → column.
     """
 
     image: str
     runs: str
     label: str | None
-    words: Mapping[str, str]
+    names: Mapping[str, str]
 
     @property
     def order(self) -> Literal["F", "C"]:
         """Whether runs go down the columns or along the rows."""
-        return _RUNS.get(plain(self.runs), "F")
+        return _RUNS.get(normalized(self.runs), "F")
 
     def image_of(self, row: Mapping[str, str]) -> str:
         """Return the image of a line."""
         value = (row[self.image] or "").strip()
         return value.rpartition("_")[0] if self.image == self.label else value
 
-    def class_of(self, row: Mapping[str, str], classes: Known | None) -> str | None:
+    def class_of(self, row: Mapping[str, str], classes: SourceClasses | None) -> str | None:
         """Return the class of a line.
 
         Raises:
@@ -143,41 +122,41 @@ class Columns:
         return class_of(value.partition("_")[0] if value[:1].isdecimal() else value, classes)
 
     def size_of(self, row: Mapping[str, str]) -> Size | None:
-        """Return (height, width) that a line says, or None.
+        """Return (height, width) of a line, or None.
 
         Raises:
             ValueError: They are no numbers.
         """
         for prefix in ("", "img", "image"):
-            keys = [self.words.get(f"{prefix}{side}") for side in ("height", "width")]
+            keys = [self.names.get(f"{prefix}{side}") for side in ("height", "width")]
             height, width = (row[key] if key else "" for key in keys)
             if height and width:
-                return int(number(height)), int(number(width))
+                return int(read_number(height)), int(read_number(width))
         return None
 
 
 def _columns(row: Mapping[str, str]) -> Columns:
-    words = {plain(key): key for key in row}
+    names = {normalized(key): key for key in row}
     image, runs, label = (
-        next((words[key] for key in keys if key in words), None)
+        next((names[key] for key in keys if key in names), None)
         for keys in (_IMAGES, _RUNS, _CLASSES)
     )
-    joined = image is not None and plain(image) in _JOINED
-    return Columns(image or "", runs or "", image if joined else label, words)
+    joined = image is not None and normalized(image) in _JOINED
+    return Columns(image or "", runs or "", image if joined else label, names)
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the CSV files of runs; samples of how to hand in results are none."""
+    """Return the CSV files of runs; sample submissions are none."""
     candidates = [path] if path.is_file() else sorted(path.glob("*.csv"))
     found = []
     for file in candidates:
-        columns = header(file)
+        columns = read_header(file)
         if set(columns) & set(_IMAGES) and set(columns) & set(_RUNS):
             found.append(file)
     return [p for p in found if "submission" not in p.name.lower()] if path.is_dir() else found
 
 
-def _drawn(text: str, order: Literal["F", "C"], size: Size) -> Patch:
+def _draw_runs(text: str, order: Literal["F", "C"], size: Size) -> Patch:
     return place(decode(text, order, size), 0, 0, size)
 
 

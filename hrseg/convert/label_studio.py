@@ -1,39 +1,34 @@
-"""Label Studio: JSON or JSON-MIN with brushes, polygons, rectangles and ellipses.
+"""Reader of Label Studio: JSON or JSON-MIN with brushes, polygons, rectangles and ellipses.
 
 Coordinates are per cent of width and height; brushes are run lengths of their own kind. Later regions cover earlier
-ones. Of several annotations of a task the ground truth counts, else the last one that was not cancelled; predictions
-count only where nobody annotated, which is said.
+ones. Of several annotations of a task the ground truth is used, else the last one that was not cancelled; predictions
+are used only where nobody annotated, which the report states.
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hrseg.convert.base import MEND, LeftOut, Objects, Record, Source, each, problem, reading
-from hrseg.convert.classes import Known
-from hrseg.convert.files import Images, corners, json_files, json_start, number, read_json
-from hrseg.imaging.polygons import Patch, Size, box, ellipse, fill, place, turned
+import numpy as np
+
+from hrseg.convert.base import FIX, Draw, ObjectList, Record, Skipped, Source, data_error, errors_at
+from hrseg.convert.classes import SourceClasses
+from hrseg.convert.files import Images, json_files, json_start, read_json, read_number, read_points
+from hrseg.imaging.polygons import Patch, Ring, Size, box, ellipse, fill, place, turned
 from hrseg.imaging.rle import from_label_studio
 
 _STEP = "Export it as 'JSON' from Label Studio"
 _PREDICTED = "predicted"
 _LISTS = ("annotations", "completions", "predictions")
 _NO_AREA = (
-    "keypointlabels",
-    "keypoint",
-    "choices",
-    "textarea",
-    "rating",
-    "relation",
-    "taxonomy",
+    *("keypointlabels", "keypoint", "choices", "textarea", "rating", "relation", "taxonomy"),
     "number",
 )
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a list of Label Studio's tasks, or a folder with one."""
+    """Return whether this is a list of Label Studio's tasks, or a folder with one."""
     return len(_files(path)) == 1
 
 
@@ -42,7 +37,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def is_tasks(content: Any) -> bool:
-    """Say whether a file's content is a list of tasks: with data and annotations, or JSON-MIN."""
+    """Return whether a file's content is a list of tasks: with data and annotations, or JSON-MIN."""
     task = content[0] if isinstance(content, list) and content else None
     if not isinstance(task, dict):
         return False
@@ -52,112 +47,102 @@ def is_tasks(content: Any) -> bool:
     return any(isinstance(row, dict) and "original_width" in row for row in regions)
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read an export of Label Studio.
-
-    Args:
-        path: The JSON file.
-        images: Folder of the images; None looks beside the file.
-        classes: Order of the classes; None sorts them by name.
-
-    Raises:
-        DataError: Something in it is wrong.
-    """
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read the JSON file, or its folder; images are by default beside the file."""
     path = next(iter(_files(path)), path)
     tasks = read_json(path)
     if not isinstance(tasks, list) or not tasks:
-        raise problem(str(path), "it is no list of tasks", _STEP)
-    finder = Images([images] if images else [path.parent / "images", path.parent])
-    aside = LeftOut()
-    source = Source({}, [], aside=aside)
+        raise data_error(str(path), "it is no list of tasks", _STEP)
+    finder = Images(images, path.parent / "images", path.parent)
+    source = Source()
 
-    def make(item: tuple[int, Any]) -> Record | None:
+    def read_task(item: tuple[int, Any]) -> Record | None:
         index, task = item
         if not isinstance(task, dict):
-            raise problem(f"{path.name}, task {index}", "it is no task", _STEP)
-        return _record(task, f"{path.name}, task {task.get('id', index)}", finder, aside)
+            raise data_error(f"{path.name}, task {index}", "it is no task", _STEP)
+        return _record(task, f"{path.name}, task {task.get('id', index)}", finder, source.skipped)
 
-    records = each(enumerate(tasks, start=1), make, source.broken)
-    if not records:
-        raise problem(str(path), "no task in it was annotated", "Annotate some images first")
-    found = sorted({item.label for record in records for item in record.objects})
-    classes_found = dict.fromkeys([*(classes.names if classes else ()), *found])
-    predicted = aside.pop(_PREDICTED, 0)
-    images_ = "image" if predicted == 1 else "images"
-    said = f"Of {predicted:,} {images_} that nobody annotated the predictions were taken."
-    return replace(source, classes=classes_found, records=records, notes=(said,) * (predicted > 0))
+    if not source.read_records(enumerate(tasks, start=1), read_task):
+        raise data_error(str(path), "no task in it was annotated", "Annotate some images first")
+    count = source.skipped.pop(_PREDICTED, 0)
+    if count:
+        what = f"{count:,} image{'s' * (count != 1)}"
+        source.notes = (f"Of {what} that nobody annotated the predictions were taken.",)
+    return source.add_labels(classes.names if classes else ())
 
 
-def _record(task: dict[str, Any], where: str, images: Images, aside: LeftOut) -> Record | None:
+def _record(task: dict[str, Any], where: str, images: Images, skipped: Skipped) -> Record | None:
     address = _address(task, where)
-    regions = _regions(task, where, aside)
+    regions = _regions(task, where, skipped)
     if regions is None:
-        aside["tasks that nobody annotated"] += 1
+        skipped["tasks that nobody annotated"] += 1
         return None
     size: Size | None = None
-    objects = Objects(where, aside)
+    objects = ObjectList(where, skipped)
     for index, region in enumerate(regions, start=1):
         what = f"region {region.get('id', index)}"
         kind, value = str(region.get("type", "")).lower(), region.get("value", region)
         label = _label(region, value)
         if kind in _NO_AREA or label is None:
-            aside[
-                f"{kind or 'unlabelled'} regions" if kind in _NO_AREA else "regions without a label"
-            ] += 1
+            skipped[f"{kind} regions" if kind in _NO_AREA else "regions without a label"] += 1
             continue
-        with reading(f"{where}, {what} ('{label}')", MEND):
+        with errors_at(f"{where}, {what} ('{label}')", FIX):
             size = _size(region, size)
-        objects.add(what, label, partial(_draw, kind, value))
+        objects.add(what, label, partial(_parse, kind, value))
     image = images.find(address, where, *_without_prefix(address))
-    return Record(images.name(image), image, where, size=size, objects=objects.found)
+    return Record(images.name(image), image, where, size=size, objects=objects.objects)
 
 
 def _size(region: dict[str, Any], before: Size | None) -> Size | None:
     """Return the image's size, which every region repeats."""
-    if number(region.get("image_rotation") or 0):
+    if read_number(region.get("image_rotation") or 0):
         raise ValueError("its image was rotated in Label Studio, so that its place is unclear")
     if region.get("original_width") is None:
         return before
-    height, width = (int(number(region[f"original_{side}"])) for side in ("height", "width"))
+    height, width = (int(read_number(region[f"original_{side}"])) for side in ("height", "width"))
     if before not in (None, (height, width)):
         raise ValueError(f"its image has {height}x{width} pixels, and {before} before")
     return height, width
 
 
-def _draw(kind: str, value: dict[str, Any]) -> partial[Patch]:
-    make = next((make for key, make in _DRAW.items() if key in value), None)
-    if make is None:
-        raise ValueError(f"its type '{kind}' has no area that is known here")
-    return make(value)
+def _parse(kind: str, value: dict[str, Any]) -> Draw:
+    if "rle" in value:
+        return partial(_draw_brush, value["rle"])
+    if "points" in value:
+        return partial(_draw_polygon, read_points(value["points"]))
+    if "radiusX" in value:
+        return partial(_draw_ellipse, _numbers(value, "x", "y", "radiusX", "radiusY", "rotation"))
+    if "width" in value:
+        return partial(_draw_box, _numbers(value, "x", "y", "width", "height", "rotation"))
+    raise ValueError(f"its type '{kind}' has no area that is known here")
+
+
+def _numbers(value: dict[str, Any], *keys: str) -> list[float]:
+    return [read_number(value.get(key, 0)) for key in keys]
 
 
 def _address(task: dict[str, Any], where: str) -> str:
     """Return the image's path of a task's data, whatever its key."""
     data = task.get("data", task)
-    values = [data.get("image")] if isinstance(data, dict) else []
-    values += (
-        [value for value in data.values() if isinstance(value, str)]
-        if isinstance(data, dict)
-        else []
-    )
+    values = [data.get("image"), *data.values()] if isinstance(data, dict) else []
     for value in values:
         if isinstance(value, str) and value:
             parts = urlsplit(value)
             local = parse_qs(parts.query).get("d")  # /data/local-files/?d=folder/a.jpg
             return unquote(local[0] if local else parts.path or value)
-    raise problem(where, "its data name no image", _STEP)
+    raise data_error(where, "its data name no image", _STEP)
 
 
 def _without_prefix(address: str) -> list[str]:
-    """Return the name as it was before an upload: Label Studio puts eight letters and a dash before it."""
+    """Return the name before an upload, which adds eight letters and a dash in front."""
     name = address.rsplit("/", 1)[-1]
     prefix, dash, rest = name.partition("-")
     return [rest] if dash and rest and len(prefix) == 8 else []
 
 
-def _regions(task: dict[str, Any], where: str, aside: LeftOut) -> list[dict[str, Any]] | None:
+def _regions(task: dict[str, Any], where: str, skipped: Skipped) -> list[dict[str, Any]] | None:
     given = task.get("annotations", task.get("completions"))
-    if given is None and "data" not in task:  # JSON-MIN keeps regions under the names of the tools
+    if given is None and "data" not in task:  # JSON-MIN has regions under the names of the tools
         lists = [value for value in task.values() if isinstance(value, list)]
         return [item for items in lists for item in _dicts(items)]
     valid = [a for a in _dicts(given) if not a.get("was_cancelled")]
@@ -165,14 +150,14 @@ def _regions(task: dict[str, Any], where: str, aside: LeftOut) -> list[dict[str,
         predicted = [
             p for p in _dicts(task.get("predictions")) if isinstance(p.get("result"), list)
         ]
-        aside[_PREDICTED] += bool(predicted)
+        skipped[_PREDICTED] += bool(predicted)
         valid = predicted
     if not valid:
         return None
-    aside["older annotations of one image"] += len(valid) - 1
+    skipped["older annotations of one image"] += len(valid) - 1
     chosen = next((a for a in valid if a.get("ground_truth")), valid[-1])
     if not isinstance(chosen.get("result"), list):
-        raise problem(where, "its annotation has no 'result'", _STEP)
+        raise data_error(where, "its annotation has no 'result'", _STEP)
     return _dicts(chosen["result"])
 
 
@@ -193,47 +178,24 @@ def _label(region: dict[str, Any], value: Any) -> str | None:
 _LABELS = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "labels")
 
 
-def _brush(value: dict[str, Any]) -> partial[Patch]:
-    return partial(_brushed, value["rle"])
-
-
-def _brushed(data: list[int], size: Size) -> Patch:
+def _draw_brush(data: list[int], size: Size) -> Patch:
     return place(from_label_studio(data, size), 0, 0, size)
 
 
-def _polygon(value: dict[str, Any]) -> partial[Patch]:
-    return partial(_shared, corners(value["points"]))
-
-
-def _shared(ring: Any, size: Size) -> Patch:
+def _draw_polygon(ring: Ring, size: Size) -> Patch:
     return fill([ring * (size[1] / 100, size[0] / 100)], size)
 
 
-def _ellipse(value: dict[str, Any]) -> partial[Patch]:
-    x, y, rx, ry, degrees = (
-        number(value.get(k, 0)) for k in ("x", "y", "radiusX", "radiusY", "rotation")
-    )
-    return partial(_round, x, y, rx, ry, degrees)
-
-
-def _round(x: float, y: float, rx: float, ry: float, degrees: float, size: Size) -> Patch:
+def _draw_ellipse(numbers: list[float], size: Size) -> Patch:
+    x, y, rx, ry, degrees = numbers
     height, width = size[0] / 100, size[1] / 100
     return fill([ellipse(x * width, y * height, rx * width, ry * height, degrees)], size)
 
 
-def _rectangle(value: dict[str, Any]) -> partial[Patch]:
-    x, y, width, height, degrees = (
-        number(value.get(k, 0)) for k in ("x", "y", "width", "height", "rotation")
-    )
-    return partial(_boxed, x, y, width, height, degrees)
-
-
-def _boxed(x: float, y: float, width: float, height: float, degrees: float, size: Size) -> Patch:
-    down, right = size[0] / 100, size[1] / 100
-    ring = box(x * right, y * down, (x + width) * right, (y + height) * down)
-    around = (x * right, y * down)  # its upper left corner
-    return fill([turned(ring, around, degrees)], size)
-
-
-_DRAW = {"rle": _brush, "points": _polygon, "radiusX": _ellipse, "width": _rectangle}
-"""What a region holds → how it is drawn."""
+def _draw_box(numbers: list[float], size: Size) -> Patch:
+    x, y, width, height, degrees = numbers
+    percent = np.array([size[1] / 100, size[0] / 100])
+    ring = box(x, y, x + width, y + height) * percent
+    return fill(
+        [turned(ring, (x * percent[0], y * percent[1]), degrees)], size
+    )  # around its corner

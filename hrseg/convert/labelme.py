@@ -1,98 +1,94 @@
-"""LabelMe: one JSON file for each image, with polygons, rectangles, circles and small masks.
+"""Reader of LabelMe: one JSON file per image, with polygons, rectangles, circles and small masks.
 
 Later shapes cover earlier ones, as in LabelMe's own label images. Those draw outlines too, up to half a pixel wider
-than our rule. Points and lines have no area and are left out. `__ignore__` is ignored and `_background_` is the
+than our rule. Points and lines have no area and are skipped. `__ignore__` is ignored and `_background_` is the
 background, as in LabelMe's examples.
 """
 
 import base64
 import binascii
 import io
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hrseg.convert.base import MEND, LeftOut, Objects, Record, Source, each, problem
-from hrseg.convert.classes import Known
-from hrseg.convert.files import Images, corners, json_files, json_start, read_json
+from hrseg.convert.base import (
+    FIX,
+    Draw,
+    ObjectList,
+    Record,
+    Skipped,
+    Source,
+    data_error,
+    oval,
+    polygon,
+    rectangle,
+)
+from hrseg.convert.classes import SourceClasses
+from hrseg.convert.files import Images, json_files, json_start, read_json, read_points
 from hrseg.errors import DataError
 from hrseg.imaging import image_size, read_image
-from hrseg.imaging.polygons import Patch, box, ellipse, fill, place
-from hrseg.labels import Color
+from hrseg.imaging.polygons import Size, place
 
 _NO_AREA = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a file of LabelMe, or a folder of them."""
+    """Return whether this is a file of LabelMe, or a folder of them."""
     return any(is_labelme(json_start(file)) for file in json_files(path, "**/*.json")[:9])
 
 
 def is_labelme(content: Any) -> bool:
-    """Say whether a file's content is LabelMe's: a list of shapes of points."""
+    """Return whether a file's content is LabelMe's: a list of shapes of points."""
     shapes = content.get("shapes") if isinstance(content, dict) else None
     first = shapes[0] if isinstance(shapes, list) and shapes else {"label": "", "points": []}
     return isinstance(shapes, list) and isinstance(first, dict) and {"label", "points"} <= {*first}
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read LabelMe files.
-
-    Args:
-        path: A JSON file, or a folder of them.
-        images: Folder of the images; None takes imagePath, then the image inside the file.
-        classes: Order of the classes; None sorts them by name.
-
-    Raises:
-        DataError: Something in it is wrong.
-    """
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read a JSON file or a folder of them; images are by default imagePath, then the image inside the file."""
     base = path if path.is_dir() else path.parent
     files = json_files(path, "**/*.json")
     if not files:
         raise DataError(f"No .json files in {path}. Give the folder where LabelMe saved them.")
-    source = Source({}, [], aside=LeftOut())
-    records = each(files, lambda file: _record(file, base, images, source.aside), source.broken)
-    found = sorted({item.label for record in records for item in record.objects})
-    colors: dict[str, Color | None] = dict.fromkeys(classes.names if classes else ())
-    return replace(source, classes=colors | dict.fromkeys(found), records=records)
+    source = Source()
+    source.read_records(files, lambda file: _record(file, base, images, source.skipped))
+    return source.add_labels(classes.names if classes else ())
 
 
-def _record(file: Path, base: Path, images: Path | None, aside: LeftOut) -> Record | None:
+def _record(file: Path, base: Path, images: Path | None, skipped: Skipped) -> Record | None:
     where = file.relative_to(base).as_posix()
     content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         if file.parent != base or len(json_files(base)) > 1:
-            aside.name("JSON files without 'shapes'", where)
+            skipped.add("JSON files without 'shapes'", where)
             return None
-        raise problem(str(file), "it has no list 'shapes', as LabelMe's files have", "Move it away")
-    objects = Objects(where, aside)
+        raise data_error(
+            str(file), "it has no list 'shapes', as LabelMe's files have", "Move it away"
+        )
+    objects = ObjectList(where, skipped)
     for index, shape in enumerate(content["shapes"], start=1):
         if not isinstance(shape, dict):
-            raise problem(f"{where}, shape {index}", "it is no shape", MEND)
+            raise data_error(f"{where}, shape {index}", "it is no shape", FIX)
         kind = str(shape.get("shape_type") or "polygon")
         if kind in _NO_AREA:
-            aside[_NO_AREA[kind]] += 1
+            skipped[_NO_AREA[kind]] += 1
             continue
-        objects.add(f"shape {index}", shape.get("label"), partial(_draw, kind, shape))
-    return Record(
-        name=Path(where).with_suffix("").as_posix(),
-        image=_image(content, file, images, where),
-        place=where,
-        size=_whole(content),
-        objects=objects.found,
-    )
+        objects.add(f"shape {index}", shape.get("label"), partial(_parse, kind, shape))
+    name = Path(where).with_suffix("").as_posix()
+    image = _image(content, file, images, where)
+    return Record(name, image, where, size=_size(content), objects=objects.objects)
 
 
-def _draw(kind: str, shape: dict[str, Any]) -> partial[Patch]:
-    if kind not in _DRAW:
+def _parse(kind: str, shape: dict[str, Any]) -> Draw:
+    if kind not in _SHAPES:
         raise ValueError(f"its shape_type '{kind}' is unknown here")
-    return _DRAW[kind](shape)
+    return _SHAPES[kind](shape)
 
 
-def _whole(content: dict[str, Any]) -> tuple[int, int] | None:
+def _size(content: dict[str, Any]) -> Size | None:
     height, width = content.get("imageHeight"), content.get("imageWidth")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
@@ -108,10 +104,9 @@ def _image(content: dict[str, Any], file: Path, images: Path | None, where: str)
         try:
             return base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise problem(
-                where, f"the image inside it is damaged: {error}", "Name the images with --images"
-            ) from error
-    return Images([images] if images else [file.parent]).find(named, where, file.stem)
+            what = f"the image inside it is damaged: {error}"
+            raise data_error(where, what, "Name the images with --images") from error
+    return Images(images, file.parent).find(named, where, file.stem)
 
 
 def _unreadable(path: Path) -> bool:
@@ -122,20 +117,20 @@ def _unreadable(path: Path) -> bool:
     return False
 
 
-def _rectangle(shape: dict[str, Any]) -> partial[Patch]:
+def _rectangle(shape: dict[str, Any]) -> Draw:
     if len(shape.get("points") or ()) == 4:  # all corners, as later versions and others write them
         return _polygon(shape)
     (x0, y0), (x1, y1) = _points(shape, 2)
-    return partial(fill, [box(x0, y0, x1, y1)])
+    return rectangle(x0, y0, x1, y1)
 
 
-def _circle(shape: dict[str, Any]) -> partial[Patch]:
+def _circle(shape: dict[str, Any]) -> Draw:
     (x, y), (rim_x, rim_y) = _points(shape, 2)
     radius = float(np.hypot(rim_x - x, rim_y - y))
-    return partial(fill, [ellipse(x, y, radius, radius)])
+    return oval(x, y, radius, radius)
 
 
-def _mask(shape: dict[str, Any]) -> partial[Patch]:
+def _mask(shape: dict[str, Any]) -> Draw:
     left, top = _points(shape, 2)[0].round().astype(int).tolist()
     try:
         data = io.BytesIO(base64.b64decode(shape.get("mask") or "", validate=True))
@@ -146,22 +141,18 @@ def _mask(shape: dict[str, Any]) -> partial[Patch]:
 
 
 def _points(shape: dict[str, Any], count: int) -> np.ndarray:
-    points = corners(shape.get("points"), count)
+    points = read_points(shape.get("points"), count)
     if len(points) != count:
         raise ValueError(f"a {shape['shape_type']} has {count} points, and this one {len(points)}")
     return points
 
 
-def _polygon(shape: dict[str, Any]) -> partial[Patch]:
-    return partial(fill, [corners(shape.get("points"))])
+def _polygon(shape: dict[str, Any]) -> Draw:
+    return polygon(shape.get("points"))
 
 
-_DRAW = {
-    "polygon": _polygon,
-    "oriented_rectangle": _polygon,
+_SHAPES = {
+    **dict.fromkeys(("polygon", "oriented_rectangle", "quadrilateral"), _polygon),
     "rotation": _polygon,  # X-AnyLabeling's turned rectangle
-    "quadrilateral": _polygon,
-    "rectangle": _rectangle,
-    "circle": _circle,
-    "mask": _mask,
+    **{"rectangle": _rectangle, "circle": _circle, "mask": _mask},
 }

@@ -1,11 +1,11 @@
-"""What a conversion did, to be read: each source class, what it became, and how much there is of it."""
+"""Report of a conversion: each source class, what it became, and its objects, pixels and images."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrseg.convert.base import Order, Source
+from hrseg.convert.base import Order, Skipped, Source
 from hrseg.convert.classes import BACKGROUND, DROP, IGNORE, Plan
 from hrseg.errors import columns, list_unreadable, percent
 from hrseg.labels import IGNORE_INDEX
@@ -18,11 +18,11 @@ _ORDERS = {
 
 @dataclass
 class Tally:
-    """Counts of what was drawn.
+    """Counts of painted objects and pixels.
 
     Attributes:
         objects: Source class → objects.
-        pixels: Source class → pixels that can be seen; "" for those of no object.
+        pixels: Source class → visible pixels; "" for those of no object.
         images: Source class → images that show it.
         empty: Objects without a pixel, such as those outside the image.
     """
@@ -35,17 +35,17 @@ class Tally:
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did.
+    """Result of a conversion.
 
     Attributes:
         tool: Row of READERS.
         path: The source.
         out: The folder made.
-        source: What was read.
-        plan: Which class got which id.
-        order: What lies on top.
+        source: Result of the reader.
+        plan: Ids of the classes.
+        order: Which object covers which.
         splits: Split → images.
-        tally: What was drawn.
+        tally: Counts.
     """
 
     tool: str
@@ -78,29 +78,29 @@ class Report:
                 for name, target in self.plan.targets.items()
             ],
             "labels": self.plan.labels.to_dict(),
-            "left_out": dict(+self.source.aside),
+            "left_out": dict(+self.source.skipped),
             "broken": self.source.broken,
             "empty_objects": self.tally.empty,
         }
 
     def text(self) -> str:
-        """Return the screen that says it."""
+        """Return the report for a terminal."""
         splits = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
         lines = [f"{self.path} ({self.tool}) → {self.out}: {splits}", ""]
         lines += columns(self._rows(), left=(0, 2), indent="  ")
         lines.append("")
-        if not self._drawn_nothing:
+        if not self._has_no_objects:
             lines.append(_ORDERS[self.order])
-        aside = self.source.aside
+        skipped = self.source.skipped
         if self.tally.empty:
-            aside["objects without a pixel, outside the image or too small"] = self.tally.empty
-        if +aside:
-            lines.append(f"Left out: {listed(aside)}.")
+            skipped["objects without a pixel, outside the image or too small"] = self.tally.empty
+        if +skipped:
+            lines.append(f"Left out: {list_skipped(skipped)}.")
         lines += self.source.notes
         return "\n".join([*lines, *list_unreadable(self.source.broken)])
 
     @property
-    def _drawn_nothing(self) -> bool:
+    def _has_no_objects(self) -> bool:
         return all(record.raster is not None for record in self.source.records)
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -110,35 +110,19 @@ class Report:
         ]
         for name, target in self.plan.targets.items():
             number = self.plan.ids.get(name)
-            objects = "" if self._drawn_nothing else f"{self.tally.objects[name]:,}"
-            pixels = self.tally.pixels[name]
-            shown = (
-                ("-", "dropped") if number is None else (str(number), self._becomes(target, number))
-            )
-            rows.append(
-                (
-                    name,
-                    *shown,
-                    objects,
-                    f"{pixels:,}",
-                    percent(pixels / total),
-                    f"{self.tally.images[name]:,}",
-                )
-            )
+            objects = "" if self._has_no_objects else f"{self.tally.objects[name]:,}"
+            pixels, images = self.tally.pixels[name], f"{self.tally.images[name]:,}"
+            id_, becomes = "-", "dropped"
+            if number is not None:
+                id_, becomes = str(number), self._becomes(target, number)
+            share = percent(pixels / total)
+            rows.append((name, id_, becomes, objects, f"{pixels:,}", share, images))
         bare = self.tally.pixels[""]
         if bare or not self.source.covers:
-            becomes = self._becomes(BACKGROUND, self.plan.blank)
-            rows.append(
-                (
-                    "(no object)",
-                    str(self.plan.blank),
-                    becomes,
-                    "",
-                    f"{bare:,}",
-                    percent(bare / total),
-                    "",
-                )
-            )
+            blank = self.plan.blank
+            becomes = self._becomes(BACKGROUND, blank)
+            share = percent(bare / total)
+            rows.append(("(no object)", str(blank), becomes, "", f"{bare:,}", share, ""))
         return rows
 
     def _becomes(self, target: str, number: int) -> str:
@@ -147,11 +131,11 @@ class Report:
         return next((row.name for row in self.plan.labels.labels if row.id == number), target)
 
 
-def listed(aside: Counter[str]) -> str:
-    """Say what was left out, how often, and where the first ones of some kinds are."""
-    places = getattr(aside, "places", {})
+def list_skipped(skipped: Skipped) -> str:
+    """Format the kinds of skipped elements, their counts, and the places of the first ones."""
+    places = skipped.examples
     return ", ".join(
         f"{what} ({count:,}{': ' * (what in places)}{'; '.join(places.get(what, ()))}"
         f"{', …' * (count > len(places.get(what, [''] * count)))})"
-        for what, count in sorted((+aside).items())
+        for what, count in sorted((+skipped).items())
     )

@@ -1,4 +1,4 @@
-"""Segments.ai: a release file with polygons and boxes, or with bitmaps of object numbers beside the images.
+"""Reader of Segments.ai: a release file with polygons and boxes, or with bitmaps of object numbers beside the images.
 
 Bitmaps are those that its SDK stores: NAME_label_ground-truth.png beside NAME, numbers of objects in red, green and
 blue (little endian) or in one channel. Number 0 belongs to no object.
@@ -7,25 +7,24 @@ Source:
     SegmentsDataset and the release file of segments-ai/segments-ai.
 """
 
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hrseg.convert.base import Color, LeftOut, Object, Objects, Record, Source, each, reading
-from hrseg.convert.classes import Known, split_name
-from hrseg.convert.coco import of_instances
-from hrseg.convert.files import Images, corners, json_files, json_start, read_json, safe_name
+from hrseg.convert.base import Draw, ObjectList, Record, Source, errors_at, polygon, rectangle
+from hrseg.convert.classes import SourceClasses, split_name
+from hrseg.convert.coco import object_numbers
+from hrseg.convert.files import Images, json_files, json_start, read_json, read_points, safe_name
 from hrseg.errors import DataError
-from hrseg.imaging.polygons import Patch, box, fill
+from hrseg.labels import Color
 
 _GROUND_TRUTH = "ground-truth"
 _STEP = "Download the release file of the dataset again"
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a release file of Segments.ai, or a folder with one."""
+    """Return whether this is a release file of Segments.ai, or a folder with one."""
     return len(_files(path)) == 1
 
 
@@ -38,22 +37,13 @@ def _is_release(start: Any) -> bool:
     return isinstance(dataset, dict) and {"task_type", "task_attributes"} <= {*dataset}
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read a release of Segments.ai.
-
-    Args:
-        path: The release file, or its folder.
-        images: Folder of the images (and bitmaps); None looks beside the file and below.
-        classes: Not needed; a release names its categories.
-
-    Raises:
-        DataError: Something in it is wrong.
-    """
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read a release file, or its folder; images and bitmaps are by default beside the file or below."""
     file = next(iter(_files(path)), path)
     if file.is_dir():
         raise DataError(f"No release file in {path}. Give the .json file that Segments.ai made.")
     content = read_json(file)
-    with reading(str(file), _STEP):
+    with errors_at(str(file), _STEP):
         dataset = content["dataset"]
         task = str(dataset["task_type"])
         categories = [dict(row) for row in dataset["task_attributes"]["categories"]]
@@ -64,16 +54,36 @@ def read(path: Path, images: Path | None = None, classes: Known | None = None) -
         raise DataError(
             f"{file} is a release of '{task}'. Images of 'segmentation-bitmap' or 'vector' can be read."
         )
-    colors = {str(row["name"]): _color(row.get("color")) for row in categories}
-    release = _Release(
-        file.name,
-        names,
-        _GROUND_TRUTH if _GROUND_TRUTH in sets or not sets else sets[0],
-        Images([images] if images else [file.parent]),
-        LeftOut(),
-    )
-    source = Source(colors, [], aside=release.aside)
-    return replace(source, records=each(enumerate(samples, start=1), release.record, source.broken))
+    labelset = _GROUND_TRUTH if _GROUND_TRUTH in sets or not sets else sets[0]
+    finder = Images(images, file.parent)
+    source = Source({str(row["name"]): _color(row.get("color")) for row in categories})
+
+    def read_sample(item: tuple[int, Any]) -> Record | None:
+        index, sample = item
+        where = f"{file.name}, sample {index}"
+        with errors_at(where, _STEP):
+            name, url = str(sample["name"]), str(sample["attributes"]["image"]["url"])
+            label = (sample.get("labels") or {}).get(labelset)
+            split = split_name(str((sample.get("metadata") or {}).get("split") or ""))
+            if not label or label.get("label_status") == "SKIPPED":
+                source.skipped["samples without a label"] += 1
+                return None
+            image, stem = finder.find(name, where, _path(url)), safe_name(name)
+            rows = list(label["attributes"]["annotations"])
+            bitmap = label["attributes"].get("segmentation_bitmap")
+            raster, objects = None, ObjectList(where, source.skipped)
+            if bitmap:
+                stored = f"{stem}_label_{labelset}.png"
+                mask = finder.find(stored, where, _path(str(bitmap.get("url"))))
+                labels = {int(row["id"]): names[row["category_id"]] for row in rows}
+                raster = object_numbers(mask, {0: ""} | labels, where)  # 0 belongs to no object
+            else:
+                _read_objects(rows, names, objects)
+            place = f"{where} ('{name}')"
+            return Record(stem, image, place, split, objects=objects.objects, raster=raster)
+
+    source.read_records(enumerate(samples, start=1), read_sample)
+    return source
 
 
 def _color(value: Any) -> Color | None:
@@ -81,70 +91,23 @@ def _color(value: Any) -> Color | None:
     return (value[0], value[1], value[2]) if fits and len(value) >= 3 else None
 
 
-@dataclass(frozen=True)
-class _Release:
-    """What every sample of a release needs.
-
-    Attributes:
-        file: Name of the release file, for messages.
-        names: Category id → name.
-        labelset: Which labels are read.
-        images: Finds the images and bitmaps.
-        aside: Told what is left out.
-    """
-
-    file: str
-    names: dict[Any, str]
-    labelset: str
-    images: Images
-    aside: LeftOut
-
-    def record(self, item: tuple[int, Any]) -> Record | None:
-        """Read one sample; None where nobody labelled it.
-
-        Raises:
-            DataError: Something in it is wrong.
-        """
-        index, sample = item
-        where = f"{self.file}, sample {index}"
-        with reading(where, _STEP):
-            name, url = str(sample["name"]), str(sample["attributes"]["image"]["url"])
-            label = (sample.get("labels") or {}).get(self.labelset)
-            split = split_name(str((sample.get("metadata") or {}).get("split") or ""))
-            if not label or label.get("label_status") == "SKIPPED":
-                self.aside["samples without a label"] += 1
-                return None
-            image = self.images.find(name, where, _path(url))
-            record = Record(safe_name(name), image, f"{where} ('{name}')", split)
-            rows = list(label["attributes"]["annotations"])
-            bitmap = label["attributes"].get("segmentation_bitmap")
-            if not bitmap:
-                return replace(record, objects=self._objects(rows, where))
-            stored = f"{record.name}_label_{self.labelset}.png"
-            mask = self.images.find(stored, where, _path(str(bitmap.get("url"))))
-            labels = {int(row["id"]): self.names[row["category_id"]] for row in rows}
-            # 0 is no class: what belongs to no object
-            return replace(record, raster=of_instances(mask, {0: ""} | labels, where))
-
-    def _objects(self, rows: list[dict[str, Any]], where: str) -> list[Object]:
-        objects = Objects(where, self.aside)
-        for index, row in enumerate(rows, start=1):
-            if row.get("type") in ("point", "polyline"):
-                self.aside[f"{row['type']}s"] += 1
-            else:
-                label = self.names.get(row.get("category_id"))
-                objects.add(f"annotation {row.get('id', index)}", label, partial(_draw, row))
-        return objects.found
+def _read_objects(rows: list[Any], names: dict[Any, str], objects: ObjectList) -> None:
+    for index, row in enumerate(rows, start=1):
+        if row.get("type") in ("point", "polyline"):
+            objects.skipped[f"{row['type']}s"] += 1
+        else:
+            label = names.get(row.get("category_id"))
+            objects.add(f"annotation {row.get('id', index)}", label, partial(_parse, row))
 
 
 def _path(url: str) -> str:
     return unquote(urlsplit(url).path)
 
 
-def _draw(row: dict[str, Any]) -> partial[Patch]:
+def _parse(row: dict[str, Any]) -> Draw:
     if row.get("type") == "polygon":
-        return partial(fill, [corners(row["points"])])
+        return polygon(row["points"])
     if row.get("type") == "bbox":
-        (x0, y0), (x1, y1) = corners(row["points"], 2)[:2]
-        return partial(fill, [box(x0, y0, x1, y1)])
+        (x0, y0), (x1, y1) = read_points(row["points"], 2)[:2]
+        return rectangle(x0, y0, x1, y1)
     raise ValueError(f"its type '{row.get('type')}' is unknown here")

@@ -23,8 +23,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from hrseg.convert.base import Progress, silent
-from hrseg.convert.classes import BACKGROUND, known_split
+from hrseg.convert.base import Progress, no_progress
+from hrseg.convert.classes import BACKGROUND, standard_split
 from hrseg.convert.convert import new_folder, refuse_existing
 from hrseg.convert.files import Images
 from hrseg.convert.mask_to_polygons import Masked, Style, layers, parts
@@ -61,7 +61,7 @@ def export(
     shapes: str | None = None,
     tolerance: float = 0.0,
     smallest: int = 1,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> tuple[int, list[str]]:
     """Write a folder of masks for an annotation tool.
 
@@ -138,7 +138,7 @@ def _pairs(masks: Path, images: Path | None) -> list[tuple[Path, Path, Path]]:
         )
     sibling = root.parent / "images"
     base = images or (sibling if sibling.is_dir() else root)
-    finder = Images([base])
+    finder = Images(base)
     pairs = []
     for mask in found:
         name = name_of(mask, root).removesuffix("_mask")
@@ -355,7 +355,9 @@ def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
     subsets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for masked in masks:
         first, slash, rest = masked.name.partition("/")
-        subset, name = (first, rest) if slash and known_split(first) else ("default", masked.name)
+        subset, name = (
+            (first, rest) if slash and standard_split(first) else ("default", masked.name)
+        )
         annotations = [
             {
                 "id": number,

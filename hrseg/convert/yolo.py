@@ -1,19 +1,23 @@
-"""YOLO segmentation: a text file for each image, with "class x1 y1 x2 y2 …" in shares of width and height.
+"""Reader of YOLO segmentation: a text file per image, with "class x1 y1 x2 y2 …" in fractions of width and height.
 
-Nothing says what lies on top, so smaller objects are drawn over larger ones. A line of four numbers is a box
-(middle, width, height). An image without a text file, or with an empty one, is all background.
+There is no painting order, so smaller objects cover larger ones. A line of four numbers is a box (middle, width,
+height). An image without a text file, or with an empty one, is all background.
 """
 
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hrseg.convert.base import LeftOut, Object, Record, Source, problem
-from hrseg.convert.classes import Known, find_table, known_classes, split_name
-from hrseg.convert.files import corners, read_lines, safe_name
+from hrseg.convert.base import Object, Record, Source, data_error
+from hrseg.convert.classes import (
+    SourceClasses,
+    find_source_classes,
+    read_source_classes,
+    split_name,
+)
+from hrseg.convert.files import read_lines, read_points, safe_name
 from hrseg.data.layouts.pairs import visible_images
 from hrseg.errors import DataError
 from hrseg.imaging.polygons import Patch, Ring, Size, box, fill
@@ -23,7 +27,7 @@ _CONFIGS = ("data.yaml", "dataset.yaml", "data.yml")
 
 
 def recognizes(path: Path) -> bool:
-    """Say whether this is a YOLO dataset: a data.yaml with names, or labels/ with text files."""
+    """Return whether this is a YOLO dataset: a data.yaml with names, or labels/ with text files."""
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         return isinstance(_config(path).get("names"), list | dict)
     if any((path / name).is_file() for name in _CONFIGS):
@@ -31,48 +35,36 @@ def recognizes(path: Path) -> bool:
     return any((path / "labels").glob("**/*.txt")) if path.is_dir() else False
 
 
-def read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
-    """Read a YOLO dataset.
-
-    Args:
-        path: data.yaml, or its folder.
-        images: Folder of the images; None takes those of data.yaml, or images/.
-        classes: Names; None takes data.yaml's, or classes.txt.
-
-    Raises:
-        DataError: Something in it is wrong.
-    """
-    file = (
-        path if path.is_file() else next((path / n for n in _CONFIGS if (path / n).is_file()), None)
-    )
+def read(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
+    """Read data.yaml, or its folder; names are by default data.yaml's, or classes.txt's."""
     root = path.parent if path.is_file() else path
+    configs = [path] if path.is_file() else [path / name for name in _CONFIGS]
+    file = next((file for file in configs if file.is_file()), None)
     config = _config(file) if file else {}
     if classes is None:
-        classes = known_classes(file) if file and "names" in config else find_table(root)
+        named = read_source_classes(file) if file and "names" in config else None
+        classes = named or find_source_classes(root)
     if classes is None:
         raise DataError(
             f"Nothing in {root} says what the numbers of the classes mean. Add data.yaml with 'names', or give "
             "--classes FILE with one name on each line."
         )
     names = classes.ids
-    aside = LeftOut()
-    records = []
+    source = Source(dict.fromkeys(names[i] for i in sorted(names)), order="area")
     for split, image, base in _images(config, root, images):
         labels = _labels(image, root)
         place = labels.name if labels else image.name
-        objects = _objects(labels, names, aside) if labels else []
+        objects = _objects(labels, names) if labels else []
         name = safe_name(image.relative_to(base).as_posix())
-        records.append(Record(name, image, place, split, objects=objects))
-    if not records:
+        source.records.append(Record(name, image, place, split, objects=objects))
+    if not source.records:
         raise DataError(f"No images below {root}. Name their folder with --images.")
-    if not any(record.objects for record in records):
+    if not any(record.objects for record in source.records):
         raise DataError(
             f"No image below {root} has a text file with objects; they are looked for in labels/ in the place of "
             "images/, and beside the images. Check the folder."
         )
-    return Source(
-        dict.fromkeys(names[i] for i in sorted(names)), records, order="area", aside=aside
-    )
+    return source
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -85,7 +77,7 @@ def _config(file: Path) -> dict[str, Any]:
 def _images(
     config: dict[str, Any], root: Path, images: Path | None
 ) -> list[tuple[str, Path, Path]]:
-    """Return (split, image, folder its name counts from)."""
+    """Return (split, image, folder below which its name begins)."""
     if images is not None:
         return [("", image, images) for image in visible_images(images, "**/*")]
     base = root / str(config.get("path") or "")
@@ -159,28 +151,30 @@ def _labels(image: Path, root: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _objects(file: Path, names: dict[int, str], aside: Counter[str]) -> list[Object]:
+def _objects(file: Path, names: dict[int, str]) -> list[Object]:
     objects = []
     for number, line in enumerate(read_lines(file), start=1):
         where, words = f"{file}, line {number}", line.split()
         if not words[0].isdecimal() or int(words[0]) not in names:
-            raise problem(
+            raise data_error(
                 where,
                 f"class '{words[0]}' is not among {', '.join(map(str, sorted(names)[:12]))}",
                 "Add its name to data.yaml, or mend the line",
             )
         try:
-            shares = corners(words[1:], 2)
-            if np.abs(shares).max() > 10:
+            points = read_points(words[1:], 2)
+            if np.abs(points).max() > 10:
                 raise ValueError("its numbers are no shares of the image, 0 to 1")
-            if len(shares) == 2:
-                (x, y), (width, height) = shares
-                shares = box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            if len(points) == 2:
+                (x, y), (width, height) = points
+                points = box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         except ValueError as error:
-            raise problem(where, str(error), "Mend the line") from error
-        objects.append(Object(names[int(words[0])], partial(_scaled, shares), f"line {number}"))
+            raise data_error(where, str(error), "Mend the line") from error
+        objects.append(
+            Object(names[int(words[0])], partial(_fill_scaled, points), f"line {number}")
+        )
     return objects
 
 
-def _scaled(shares: Ring, size: Size) -> Patch:
-    return fill([shares * (size[1], size[0])], size)
+def _fill_scaled(points: Ring, size: Size) -> Patch:
+    return fill([points * (size[1], size[0])], size)

@@ -1,7 +1,7 @@
 import pytest
 
 from hrseg.convert.attributes import class_attribute, class_of, hex_color, read_rows
-from hrseg.convert.classes import known_classes
+from hrseg.convert.classes import read_source_classes
 from hrseg.errors import DataError
 
 
@@ -28,7 +28,7 @@ def test_several_attributes_are_not_guessed():
 
 def test_numbers_are_classes_of_the_table(tmp_path):
     (tmp_path / "names.txt").write_text("road\ncar\n")
-    table = known_classes(tmp_path / "names.txt")
+    table = read_source_classes(tmp_path / "names.txt")
     assert class_of("1", table) == class_of(1.0, table) == "car"
     assert class_of("no", None) == "no"
     assert class_of("", None) is None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hrseg.convert import binary
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.convert.formats import recognize
 from hrseg.errors import DataError
 from hrseg.imaging import read_mask, write_image, write_mask
@@ -91,9 +91,9 @@ def test_pairs_are_no_binary_masks_of_classes(names, tmp_path):
 def test_names_that_begin_alike_and_masks_of_no_image(tmp_path):
     root = lay(tmp_path / "source", ("masks/a_1_car.png", "masks/z_car.png"))
     s.photo(root / "images" / "a_1.jpg")
-    report = convert(root, tmp_path / "out", Choice(tool="binary"))
+    report = convert(root, tmp_path / "out", ConvertOptions(tool="binary"))
     assert {r.name: len(r.objects) for r in report.source.records} == {"a": 0, "a_1": 1}
-    assert report.source.aside["masks without an image"] == 1
+    assert report.source.skipped["masks without an image"] == 1
 
 
 def test_other_values_and_sizes_are_said(tmp_path):
@@ -101,10 +101,10 @@ def test_other_values_and_sizes_are_said(tmp_path):
     write_mask(root / "masks/road/a.png", s.SCENE)
     assert not binary.recognizes(root)
     with pytest.raises(DataError, match=r"a\.png \('road'\): it has more values than 0 and one"):
-        convert(root, tmp_path / "out", Choice(tool="binary"))
+        convert(root, tmp_path / "out", ConvertOptions(tool="binary"))
     write_mask(root / "masks/road/a.png", s.SCENE[:3] // 2)
     with pytest.raises(DataError, match=r"\(3, 8\) pixels"):
-        convert(root, tmp_path / "out", Choice(tool="binary"))
+        convert(root, tmp_path / "out", ConvertOptions(tool="binary"))
 
 
 def test_jpeg_masks_are_cut_in_the_middle(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
 
 from hrseg.convert.base import Source
-from hrseg.convert.classes import known_classes, plan_classes, read_merge
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.classes import plan_classes, read_merge, read_source_classes
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_mask
 from hrseg.labels import load_labels
@@ -105,7 +105,7 @@ def test_yaml_survives_odd_names(tmp_path):
 def test_order_on_top_can_be_chosen(tmp_path):
     path = s.coco(tmp_path / "source")
     for order, seen in (("area", 8), ("file", 4)):
-        convert(path, tmp_path / order, Choice(order=order))
+        convert(path, tmp_path / order, ConvertOptions(order=order))
         mask = read_mask(next((tmp_path / order / "masks").rglob("*.png")))
         assert (mask == 2).sum() == seen
 
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_and_images_can_be_links(tmp_path):
     path = s.labelme(tmp_path / "source")
     out = tmp_path / "out"
     out.mkdir()
-    convert(path, out, Choice(link=True, split="val"))
+    convert(path, out, ConvertOptions(link=True, split="val"))
     image = out / "images" / "val" / "a.png"
     assert image.is_symlink()
     assert image.read_bytes() == (tmp_path / "source" / "a.png").read_bytes()
@@ -148,11 +148,11 @@ def test_two_images_of_one_name_are_refused(tmp_path):
 def test_tables_that_cannot_be_read(text, words, tmp_path):
     (tmp_path / "colors.txt").write_text(text)
     with pytest.raises(DataError, match=words):
-        known_classes(tmp_path / "colors.txt")
+        read_source_classes(tmp_path / "colors.txt")
 
 
 def test_tables_of_ids_fold_ignored_and_shared_train_ids():
-    table = known_classes("cityscapes")
+    table = read_source_classes("cityscapes")
     assert table.names[:2] == ("road", "sidewalk")
     assert table.ids[7] == "road"
     assert "ego vehicle" in table.ignored

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.errors import HrsegError
 from tests.convert import sources as s
 
@@ -48,10 +48,7 @@ SOURCES = {
     ),
     "label_studio": lambda root: s.label_studio(
         root,
-        [
-            s.studio_polygon("a", s.CAR_BOX),
-            {"id": "e", "type": "ellipselabels", "value": ROUND},
-        ],
+        [s.studio_polygon("a", s.CAR_BOX), {"id": "e", "type": "ellipselabels", "value": ROUND}],
     ),
     "datumaro": lambda root: s.datumaro(root) / "annotations/train.json",
     "supervisely": lambda root: s.supervisely(root) / "ds/ann/a.png.json",
@@ -87,7 +84,7 @@ def damaged(content, rng):
 def try_it(tool, path, tmp_path):
     said = ""
     try:
-        convert(path, tmp_path / "out", Choice(tool=tool))
+        convert(path, tmp_path / "out", ConvertOptions(tool=tool))
     except HrsegError as error:
         said = str(error)
     assert "\n" not in said

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hrseg.cli.main import main
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.convert.formats import READERS, read, recognize
 from hrseg.errors import DataError
 from hrseg.imaging import read_image, read_mask, write_image, write_mask
@@ -76,7 +76,7 @@ def test_equal_names_of_two_splits_keep_their_own_images(make, tmp_path):
 def test_one_file_is_never_taken_for_images_of_two_splits(tmp_path):
     path = cvat_project(tmp_path / "source")
     with pytest.raises(DataError, match="two splits, 'train' and 'val'"):
-        convert(path, tmp_path / "out", Choice(images=tmp_path / "source/images/Train"))
+        convert(path, tmp_path / "out", ConvertOptions(images=tmp_path / "source/images/Train"))
 
 
 def test_headings_and_repeated_names_are_one_class_each(tmp_path):
@@ -166,8 +166,8 @@ def test_a_shape_without_an_area_is_named_and_left_out(tool, tmp_path):
     assert report.tool == tool
     assert report.tally.pixels["car"] == 8
     kind = "shapes of too few points"
-    assert report.source.aside[kind] == (3 if tool == "coco" else 1)
-    assert f"{kind} ({report.source.aside[kind]}: " in report.text()
+    assert report.source.skipped[kind] == (3 if tool == "coco" else 1)
+    assert f"{kind} ({report.source.skipped[kind]}: " in report.text()
 
 
 def boxes(root):
@@ -208,18 +208,21 @@ def two_images(root, fault):
         s.save(path, content)
     elif fault == "image":
         (root / "b.png").unlink()
+    elif fault == "truncated":
+        image = (root / "b.png").read_bytes()
+        (root / "b.png").write_bytes(image[: len(image) // 2])  # its header is complete
     else:
         s.save(path, content | {"imageHeight": 99})
 
 
-@pytest.mark.parametrize("fault", ["cut", "shape", "image", "size"])
+@pytest.mark.parametrize("fault", ["cut", "shape", "image", "truncated", "size"])
 def test_a_broken_image_is_named_and_the_others_are_done(fault, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two_images(tmp_path / "source", fault)
     assert main(["data", "convert", "source", "--out", "out"]) == 1
     said = capsys.readouterr().out
     assert "1 file could not be read:" in said
-    assert "b.json" in said
+    assert ("b.png" if fault == "truncated" else "b.json") in said
     assert [path.name for path in sorted((tmp_path / "out").rglob("*.png"))] == ["a.png"] * 2
 
 
@@ -368,7 +371,7 @@ def test_an_export_that_is_not_read_is_named(case, tmp_path):
         recognize(path)
     assert case in str(error.value)
     with pytest.raises(DataError) as forced:
-        convert(path, tmp_path / "out", Choice(tool="coco"))
+        convert(path, tmp_path / "out", ConvertOptions(tool="coco"))
     assert "again" not in f"{error.value} {forced.value}"
 
 

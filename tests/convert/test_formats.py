@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hrseg.cli import data
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.convert.formats import READERS, recognize
 from hrseg.errors import DataError
 from tests.convert import exports as x
@@ -77,7 +77,7 @@ def test_no_name_leads_out_of_the_folder_of_the_images(tool, name, tmp_path):
     for image in (tmp_path / "source").rglob("a.png"):
         image.unlink()
     with pytest.raises(DataError):
-        convert(path, tmp_path / "out", Choice(tool=tool.strip()))
+        convert(path, tmp_path / "out", ConvertOptions(tool=tool.strip()))
     assert not (tmp_path / "out").exists()
     assert secret.is_file()
 

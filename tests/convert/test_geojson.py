@@ -7,7 +7,7 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.warp import transform_geom
 
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
@@ -91,7 +91,7 @@ def test_one_layer_over_many_rasters_and_files_of_their_own(tmp_path):
         "images/a": 2,
         "images/own": 2,
     }
-    assert report.source.aside["images that no polygon touches"] == 1
+    assert report.source.skipped["images that no polygon touches"] == 1
 
 
 def test_files_of_one_class_each_are_named_by_it(tmp_path):
@@ -187,7 +187,7 @@ def test_damage_is_named(change, words, tmp_path):
     change(content)
     s.save(path, content)
     with pytest.raises(DataError, match=words):
-        convert(path, tmp_path / "out", Choice(tool="geojson"))
+        convert(path, tmp_path / "out", ConvertOptions(tool="geojson"))
 
 
 def test_polygons_beside_the_image_are_said(tmp_path, capfd):

@@ -54,7 +54,9 @@ def test_the_newest_label_counts_and_skipped_and_videos_are_left_out(tmp_path):
     _, _, report = converted(path, tmp_path)
     assert report.tally.pixels["car"] == 8
     assert (
-        report.source.aside["videos"] == report.source.aside["data rows that nobody labeled"] == 1
+        report.source.skipped["videos"]
+        == report.source.skipped["data rows that nobody labeled"]
+        == 1
     )
     listed = s.save(path.parent / "list.json", rows)
     path.unlink()

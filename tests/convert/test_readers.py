@@ -8,7 +8,7 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 from PIL import Image
 
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.convert.formats import READERS, recognize
 from hrseg.data.layouts import find_pairs
 from hrseg.errors import DataError
@@ -21,7 +21,7 @@ from tests.imaging.test_rle import BRUSH
 def converted(path, tmp_path, split="train", **choice):
     """Convert, and return the only mask of a split with the classes."""
     out = tmp_path / "out"
-    report = convert(path, out, Choice(**choice))
+    report = convert(path, out, ConvertOptions(**choice))
     (pair,) = find_pairs("folder", out, split)
     return read_mask(pair.mask), load_labels(out / "labels.yaml"), report
 
@@ -139,7 +139,7 @@ def test_label_studio_brushes_boxes_and_ellipses(tmp_path):
     assert (mask[3:, :4] == 2).all()
     assert (mask == 2).sum() == 12
     assert np.argwhere(mask == 1).tolist() == [[0, 5], [0, 6], [1, 5], [1, 6], [2, 5], [2, 6]]
-    assert +report.source.aside == {"keypointlabels regions": 1}
+    assert +report.source.skipped == {"keypointlabels regions": 1}
 
 
 def test_label_studio_brush_is_a_mask_of_the_whole_image(tmp_path):
@@ -172,8 +172,8 @@ def test_label_studio_takes_the_last_annotation_that_counts(tmp_path):
     s.save(path, tasks)
     mask, _, report = converted(path, tmp_path)
     assert (mask == 1).sum() == 8
-    assert report.source.aside["older annotations of one image"] == 1
-    assert report.source.aside["tasks that nobody annotated"] == 1
+    assert report.source.skipped["older annotations of one image"] == 1
+    assert report.source.skipped["tasks that nobody annotated"] == 1
 
 
 # LabelMe
@@ -235,7 +235,7 @@ def test_coco_run_lengths_holes_parts_and_crowds(tmp_path):
     expected = np.where(ring, 2, 1)
     expected[0, 0] = expected[5, 7] = 2
     assert (mask == expected).all()
-    assert report.source.aside == {"objects with a box only": 1}
+    assert report.source.skipped == {"objects with a box only": 1}
 
 
 def test_coco_splits_come_from_the_names_of_the_files(tmp_path):
@@ -347,7 +347,7 @@ def test_cityscapes_polygons_equal_the_official_masks(tmp_path):
     assert (mask == np.array(createLabelImage(official, "trainIds"))).all()
     assert labels.names == load_labels("cityscapes").names
     assert {0, 13, 11, 255} == set(np.unique(mask).tolist())
-    assert report.source.aside == {"'license plate' polygons, which are never drawn": 1}
+    assert report.source.skipped == {"'license plate' polygons, which are never drawn": 1}
 
 
 def test_random_cityscapes_polygons_equal_the_official_masks(tmp_path):

@@ -34,7 +34,7 @@ def test_ellipses_turned_boxes_holes_and_classes_by_number(tmp_path):
     assert (mask == 1).sum() == 12
     assert mask[3, 5] == mask[3, 6] == 2
     assert np.argwhere(mask == 3).tolist() == [[0, 6], [0, 7], [1, 6], [1, 7]]
-    assert report.source.aside["skeletons"] == 1
+    assert report.source.skipped["skeletons"] == 1
 
 
 def test_pixels_that_are_not_there_and_unknown_classes_are_said(tmp_path):

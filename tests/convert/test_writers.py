@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from hrseg.convert.convert import Choice, convert
+from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.convert.mask_to_polygons import Style, parts
 from hrseg.convert.writers import WRITERS, export
 from hrseg.data.layouts import find_pairs
@@ -72,7 +72,7 @@ def test_masks_come_back_equal(to, shapes, table, tmp_path, request):
         tmp_path / "predicted", out, to, labels, images=tmp_path / "photos", shapes=shapes
     )
     assert (count, broken) == (len(given), [])
-    choice = Choice(images=tmp_path / "photos", labels=labels)
+    choice = ConvertOptions(images=tmp_path / "photos", labels=labels)
     report = convert(out, tmp_path / "back", choice)
     assert report.tool == to
     found = {pair.name: read_mask(pair.mask) for pair in find_pairs("folder", report.out, "train")}
@@ -128,7 +128,9 @@ def test_tolerance_bounds_how_far_a_border_moves(tmp_path, with_background):
         tolerance=1.5,
     )
     assert out.read_text().count(";") < 40
-    convert(out, tmp_path / "back", Choice(images=tmp_path / "photos", labels=with_background))
+    convert(
+        out, tmp_path / "back", ConvertOptions(images=tmp_path / "photos", labels=with_background)
+    )
     back = read_mask(tmp_path / "back/masks/train/disc.png")
     changed = np.argwhere(back != disc) + 0.5
     assert np.abs(np.hypot(*(changed - (45, 60)).T) - 30).max() < 1.5 + 1
@@ -149,7 +151,7 @@ def test_a_folder_layout_needs_no_further_word(tmp_path, without):
     write_mask(tmp_path / "d/masks/val/a.png", np.ones((4, 5), np.uint8))
     export(tmp_path / "d", tmp_path / "out.json", "coco", without)
     assert json.loads((tmp_path / "out.json").read_text())["images"][0]["file_name"] == "val/a.png"
-    choice = Choice(images=tmp_path / "d/images", labels=without)
+    choice = ConvertOptions(images=tmp_path / "d/images", labels=without)
     assert convert(tmp_path / "out.json", tmp_path / "back", choice).splits == {"val": 1}
     assert (read_mask(tmp_path / "back/masks/val/a.png") == 1).all()
 
