@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from hrseg.cli.console import BOLD, say, styled
+from hrseg.cli.console import BOLD, print_out, styled
 from hrseg.errors import ConfigError, did_you_mean, unknown_choice
 
-WORDS = """
+OVERRIDES_HELP = """
 key=value words set options of the recipe, anywhere after the verb; the last one wins:
   data.batch_size=2   data.crop=[512,512]   'loss.terms={ohem: 1, dice: 0.5}'
 --data.batch_size=2 and --data.batch_size 2 mean the same. A value such as ${data.batch_size} links
@@ -58,7 +58,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().start_section(heading and styled(heading, BOLD))
 
 
-LOOK: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
+PARSER_OPTIONS: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
 
 
 def add_verb(
@@ -68,7 +68,11 @@ def add_verb(
     doc = inspect.getdoc(run) or name
     title = doc.partition("\n")[0].rstrip(".")
     verb: argparse.ArgumentParser = verbs.add_parser(
-        name, help=title[0].lower() + title[1:], description=doc, epilog=epilog.strip(), **LOOK
+        name,
+        help=title[0].lower() + title[1:],
+        description=doc,
+        epilog=epilog.strip(),
+        **PARSER_OPTIONS,
     )
     verb.set_defaults(run=run, parser=verb)
     verb._positionals.title = "arguments"
@@ -78,8 +82,8 @@ def add_verb(
 def add_group(verbs: Any, name: str, title: str) -> Any:
     """Add a noun that has verbs of its own, and prints its help when alone."""
     summary = title[0].lower() + title[1:].rstrip(".")
-    noun = verbs.add_parser(name, help=summary, description=title, **LOOK)
-    noun.set_defaults(run=lambda _: say(noun.format_help()), parser=noun)
+    noun = verbs.add_parser(name, help=summary, description=title, **PARSER_OPTIONS)
+    noun.set_defaults(run=lambda _: print_out(noun.format_help()), parser=noun)
     return noun.add_subparsers(title="verbs", metavar="VERB")
 
 
@@ -95,7 +99,7 @@ def add_bits(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
 
 
-def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
+def add_overrides(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
     """Let key=value words follow, and --print-config where asked."""
     if print_config:
         text = "print the resolved config and stop"

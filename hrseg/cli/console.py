@@ -13,15 +13,15 @@ OK, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
 BOLD, DIM = "1", "2"
 
 
-def say(text: str) -> int:
+def print_out(text: str) -> int:
     """Print to stdout, once even where several processes train together."""
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
     if rank == "0":
-        show(text.rstrip("\n"))
+        print_line(text.rstrip("\n"))
     return OK
 
 
-def show(text: str) -> None:
+def print_line(text: str) -> None:
     """Print to stdout at once; of what would steer a terminal only our own styles."""
     parts = _STYLE.split(text) if sys.stdout.isatty() else [text]
     parts[::2] = [printable(part, lines=True) for part in parts[::2]]  # between the styles

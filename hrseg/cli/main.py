@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
-from hrseg.cli.args import LOOK, Parser, add_verb
-from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, say
+from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
+from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, print_out
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
 VERBS = (
@@ -82,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """Build the whole parser; nothing heavy is imported."""
-    parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **LOOK)
-    parser.set_defaults(run=lambda _: say(parser.format_help()))
+    parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **PARSER_OPTIONS)
+    parser.set_defaults(run=lambda _: print_out(parser.format_help()))
     text = "print versions and stop"
     parser.add_argument("--version", action="store_const", const=_version, dest="run", help=text)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
@@ -106,7 +106,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     """
     from hrseg.cli.config import script
 
-    return say(script(_parser(), arguments.shell))
+    return print_out(script(_parser(), arguments.shell))
 
 
 def _version(_: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ def _version(_: argparse.Namespace) -> int:
             lines.append(f"  {package:<14} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             lines.append(f"  {package:<14} not installed")
-    return say("\n".join(lines))
+    return print_out("\n".join(lines))
 
 
 _TAKE_WORDS = (

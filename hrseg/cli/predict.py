@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import add_bits, add_model, add_size, add_verb, positive
-from hrseg.cli.console import OK, OURS, print_error, show
+from hrseg.cli.console import OK, OURS, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
 KINDS = (
@@ -130,7 +130,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             "No image given. Name images, folders or globs, such as: hrseg predict street.png photos/ "
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
-    from hrseg.cli.progress import rows_done
+    from hrseg.cli.progress import row_progress
     from hrseg.inference.backends import settle_threads
     from hrseg.inference.large import parse_size
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
@@ -188,16 +188,16 @@ def _predict(arguments: argparse.Namespace) -> int:
         keep = needed_maps(files) if files else ()
         predictor = open_predictor(arguments.model, keep=keep, **opening)
         job = Job(out, files, options, shard, predictor.facts() if resume else None)
-        more = {"covers": sources.covers, "progress": rows_done(), **working}
+        more = {"covers": sources.covers, "progress": row_progress(), **working}
         found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)
         results = job.results(found)
     broken = count = 0
     for result in results:
         count += 1
         if arguments.json:
-            show(json.dumps(result.to_dict(), ensure_ascii=False))
+            print_line(json.dumps(result.to_dict(), ensure_ascii=False))
         elif result.error is None:
-            show(result.line())
+            print_line(result.line())
         if result.error is not None:
             broken += 1
             print_error(printable(result.error))

@@ -61,7 +61,7 @@ class Bar(Watcher):
         self._progress.stop()
 
 
-def watcher() -> Watcher:
+def download_progress() -> Watcher:
     """Return what suits stderr."""
     return Bar() if sys.stderr.isatty() else LogWatcher()
 
@@ -105,12 +105,12 @@ def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         yield start
 
 
-def rows_done() -> Callable[[int, int], None]:
+def row_progress() -> Callable[[int, int], None]:
     """Return what shows how far a very large image is: a bar with the time left, or a line each half minute."""
-    return _Rows(sys.stderr.isatty()).tell
+    return _RowProgress(sys.stderr.isatty()).tell
 
 
-class _Rows:
+class _RowProgress:
     """Rows that are done, of one image after the other."""
 
     EVERY = 30.0

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from hrseg.cli.args import add_bits, add_model, add_verb, positive
-from hrseg.cli.console import OK, show
+from hrseg.cli.console import OK, print_line
 from hrseg.errors import MissingExtraError
 
 
@@ -86,6 +86,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     running = listen(
         predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
     )
-    show(f"{name} is served at {running.url}  (Ctrl-C ends it)")
+    print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
     return OK

@@ -211,9 +211,9 @@ class _Reader:
         return result
 
     def _lookup(self, node: ast.expr, name: str) -> Any:
-        for place in (self.values, self.bases):
-            if name in place:
-                return place[name]
+        for scope in (self.values, self.bases):
+            if name in scope:
+                return scope[name]
         self._refuse(node)
 
     def _combine(self, node: ast.expr, sign: type, left: Any, right: Any) -> Any:

@@ -10,9 +10,9 @@ from hrseg.study.study import (
     Study,
     find_study,
     list_studies,
+    parse_variants,
     plan_study,
     read_study,
-    variants_from_words,
 )
 from hrseg.study.table import Table
 from hrseg.study.train import train_study
@@ -23,8 +23,8 @@ __all__ = [
     "Table",
     "find_study",
     "list_studies",
+    "parse_variants",
     "plan_study",
     "read_study",
     "train_study",
-    "variants_from_words",
 ]

@@ -28,7 +28,10 @@ from hrseg.training.build import build_data, build_network
 FOLDER = "studies"
 _FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
 KEYS = ("recipe", "variants", "words", "seeds")
-_OURS = {"run.name": "the variant's name", "run.seed": "the study's seeds (--seeds 0,1,2)"}
+RESERVED_OPTIONS = {
+    "run.name": "the variant's name",
+    "run.seed": "the study's seeds (--seeds 0,1,2)",
+}
 """Options a study sets itself, and from what."""
 
 
@@ -70,10 +73,10 @@ class Study:
                 "whole numbers from 0 on."
             )
         for word in (*self.words, *(w for words in self.variants.values() for w in words)):
-            check_word(word)
+            check_override(word)
 
 
-def check_word(word: str) -> None:
+def check_override(word: str) -> None:
     """Refuse a word that is not key=value, or sets what the study sets.
 
     Raises:
@@ -84,8 +87,10 @@ def check_word(word: str) -> None:
         raise ConfigError(
             f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain."
         )
-    if key in _OURS:
-        raise ConfigError(f"{key} is set by the study, from {_OURS[key]}. Remove '{word}'.")
+    if key in RESERVED_OPTIONS:
+        raise ConfigError(
+            f"{key} is set by the study, from {RESERVED_OPTIONS[key]}. Remove '{word}'."
+        )
 
 
 def list_studies() -> dict[str, str]:
@@ -177,14 +182,14 @@ def _words(value: Any, file: Path) -> tuple[str, ...]:
     return tuple(words)
 
 
-def variants_from_words(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def parse_variants(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Read variants of the command line: a name and its words, in one text each.
 
     Raises:
         ConfigError: A text that cannot be read, or a name that comes twice.
 
     Example:
-        >>> variants_from_words(["plain", "final model.exchange=final"])
+        >>> parse_variants(["plain", "final model.exchange=final"])
         {'plain': (), 'final': ('model.exchange=final',)}
     """
     variants: dict[str, tuple[str, ...]] = {}
@@ -207,7 +212,7 @@ def variants_from_words(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return variants
 
 
-FREE = ("run.", "data.root", "data.workers")
+UNCOMPARED_OPTIONS = ("run.", "data.root", "data.workers")
 """Beginnings of options that say where and how a run is done, not what it gives."""
 
 
@@ -283,7 +288,7 @@ class StudyRun:
         return Record() if gone else record
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether there is a checkpoint to go on from."""
         return any(self.parent.glob(f"{self.name}/last.ckpt")) or any(
             self.parent.glob(f"{self.name}-*/last.ckpt")
@@ -294,7 +299,7 @@ class StudyRun:
         """What is left to do, in one word or two."""
         if self.record.finished:
             return "finished"
-        return "half done" if self.begun else "to do"
+        return "half done" if self.started else "to do"
 
     def write_config(self) -> None:
         """Keep the config, from which the run is trained."""
@@ -318,7 +323,7 @@ class StudyRun:
         changed = [
             f"{key} {before.get(key)} → {now[key]}"
             for key in now
-            if before.get(key) != now[key] and not key.startswith(FREE)
+            if before.get(key) != now[key] and not key.startswith(UNCOMPARED_OPTIONS)
         ]
         if changed:
             raise ConfigError(
@@ -377,7 +382,7 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
         HrsegError: A variant that cannot be built, or was trained with other settings before.
     """
     for word in overrides:
-        check_word(word)
+        check_override(word)
     runs: list[StudyRun] = []
     costs: dict[str, Summary] = {}
     configs: dict[str, Config] = {}

@@ -26,7 +26,7 @@ from hrseg.weights import read_checkpoint
 
 log = logging.getLogger(__name__)
 
-KEPT_LINES = 50
+MAX_LINES = 50
 
 
 def train_study(plan: Plan) -> Table:
@@ -44,13 +44,13 @@ def train_study(plan: Plan) -> Table:
         ConfigError: Another process trains this study.
         KeyboardInterrupt: Somebody stopped it; the run has written its checkpoint.
     """
-    with _alone(plan.folder) as lock, _terminable():
+    with _exclusive(plan.folder) as lock, _terminable():
         for number, run in enumerate(plan.runs, start=1):
             label = f"[{number}/{len(plan.runs)}] {run.variant} seed {run.seed}"
             if run.state == "finished":
                 log.info("%s: finished before, %.2f", label, 100 * (run.record.miou or 0))
                 continue
-            log.info("%s: %s", label, "goes on" if run.begun else "starts")
+            log.info("%s: %s", label, "goes on" if run.started else "starts")
             record = _train(run, label, lock)
             if record.error is not None:
                 log.warning("%s: failed. %s", label, record.error)
@@ -63,7 +63,7 @@ def train_study(plan: Plan) -> Table:
 def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
     """Train one run to its end, and keep its record whatever happens."""
     before, started = run.record, time.monotonic()
-    if not run.begun:
+    if not run.started:
         before = Record()
         run.write_config()
     record = replace(before, finished=False, error=None)
@@ -95,9 +95,9 @@ def _score(folder: Path) -> float:
 def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
     """Run `hrseg fit`, pass on what it says, and return why it failed."""
     words = [sys.executable, "-m", "hrseg", "fit", "--config", str(run.config_file)]
-    if run.begun:
+    if run.started:
         words += ["--resume", "last"]
-    lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+    lines: collections.deque[str] = collections.deque(maxlen=MAX_LINES)
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
@@ -112,14 +112,16 @@ def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
     )
     with process:
         try:
-            _pass_on(process, label, lines)
+            _forward_output(process, label, lines)
         except (KeyboardInterrupt, SystemExit):
             _stop(process, label, lines)
             raise
     return None if process.returncode == 0 else _reason(list(lines), process.returncode)
 
 
-def _pass_on(process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]") -> None:
+def _forward_output(
+    process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]"
+) -> None:
     for line in process.stderr or ():
         lines.append(line.rstrip())
         log.info("%s: %s", label, line.rstrip())
@@ -130,7 +132,7 @@ def _stop(process: "subprocess.Popen[str]", label: str, lines: "collections.dequ
     """Let the run end its step and write its checkpoint; a second interruption does not wait for it."""
     process.terminate()  # SIGINT would end it inside a step, when half of the norms have counted the batch
     try:
-        _pass_on(process, label, lines)
+        _forward_output(process, label, lines)
     except (KeyboardInterrupt, SystemExit):
         process.kill()
 
@@ -156,7 +158,7 @@ def _reason(lines: list[str], code: int) -> str:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[IO[bytes] | None]:
+def _exclusive(folder: Path) -> Iterator[IO[bytes] | None]:
     """Hold the study's folder, so that no second process trains into it at the same time.
 
     Raises:

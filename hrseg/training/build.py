@@ -19,8 +19,8 @@ from hrseg.errors import ConfigError
 from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum, class_weights_from_counts
 from hrseg.models import FORM, HEADS, create_model
-from hrseg.training.checkpoints import KeepBestAndLast
-from hrseg.training.run_dir import StartFolder, version_of
+from hrseg.training.checkpoints import BestAndLastCheckpoints
+from hrseg.training.run_dir import RunFolderWriter, version_of
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_callbacks, build_trainer, quiet_lightning
 from hrseg.weights import load_weights
@@ -129,7 +129,7 @@ class Run:
     data: SegmentationData
     task: SegmentationTask
     trainer: pl.Trainer
-    keeper: KeepBestAndLast
+    checkpoints: BestAndLastCheckpoints
 
 
 def build_run(
@@ -151,11 +151,11 @@ def build_run(
     data = build_data(config)
     data.setup("fit")  # a missing folder is named before anything is downloaded
     task = build_task(config, data, load=load)
-    keeper = KeepBestAndLast(folder, every_steps=config.trainer.save_every_steps)
-    start = StartFolder(folder, config_text or to_yaml(config), resumed=not load)
+    checkpoints = BestAndLastCheckpoints(folder, every_steps=config.trainer.save_every_steps)
+    start = RunFolderWriter(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
-    trainer = build_trainer(config, folder, [start, *watching, keeper])
-    return Run(data, task, trainer, keeper)
+    trainer = build_trainer(config, folder, [start, *watching, checkpoints])
+    return Run(data, task, trainer, checkpoints)
 
 
 def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> SegmentationTask:

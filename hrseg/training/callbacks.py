@@ -24,11 +24,11 @@ from hrseg.viz import grid, overlay
 log = logging.getLogger(__name__)
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Say a duration briefly.
 
     Example:
-        >>> in_words(42), in_words(754), in_words(7300)
+        >>> format_duration(42), format_duration(754), format_duration(7300)
         ('42 s', '12 min 34 s', '2 h 1 min')
     """
     whole = round(seconds)
@@ -121,7 +121,9 @@ class ProgressLines(pl.Callback):
         parts += [f"lr {min(rates):.3g}", f"{rate:.1f} images/s"]
         left = self._seconds_left(trainer, steps)
         elapsed = time.monotonic() - self._started
-        parts.append(f"{in_words(left)} left" if left > 0 else f"done in {in_words(elapsed)}")
+        parts.append(
+            f"{format_duration(left)} left" if left > 0 else f"done in {format_duration(elapsed)}"
+        )
         return "  ".join(parts)
 
     def _new_score(self, trainer: pl.Trainer) -> float | None:
@@ -185,7 +187,7 @@ class ProgressBar(ProgressLines):
     @property
     def state_key(self) -> str:
         """The key of `ProgressLines`: a run may be resumed with or without a terminal."""
-        return ProgressLines.__qualname__
+        return "ProgressLines"
 
     def say(self, text: str) -> None:
         """Print above the bar."""
@@ -283,7 +285,7 @@ class ProgressBar(ProgressLines):
             self._bar = None
 
 
-class Pictures(pl.Callback):
+class ValidationImages(pl.Callback):
     """Draw image, mask and prediction of a fixed set of validation images every few epochs.
 
     Args:

@@ -67,7 +67,7 @@ def _reason(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
 
 
-class KeepBestAndLast(Checkpoint):
+class BestAndLastCheckpoints(Checkpoint):
     """Write best.ckpt after a validation with a new best score, and last.ckpt after every epoch.
 
     Beside best.ckpt lies per_class.txt, the scores of the same weights. An interrupted run writes
@@ -86,6 +86,11 @@ class KeepBestAndLast(Checkpoint):
         self.best_epoch: int | None = None
         self.scored_step: int | None = None
         self._stopped = False
+
+    @property
+    def state_key(self) -> str:
+        """Key of the state in checkpoints; fixed, so that older checkpoints resume whatever the class is called."""
+        return "KeepBestAndLast"
 
     def state_dict(self) -> dict[str, Any]:
         """Keep the best score for a resumed run."""

@@ -17,7 +17,7 @@ from hrseg.errors import ConfigError, WeightsError
 from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, settle_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
-from hrseg.training.interrupts import clear_errors, stoppable
+from hrseg.training.interrupts import clear_errors, interruptible
 from hrseg.training.run_dir import MetricsFile, find_checkpoint, new_run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
@@ -56,25 +56,25 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
         KeyboardInterrupt: Somebody stopped the run; last.ckpt has been written.
     """
     name, parent = config.run.name or config.data.layout, Path(config.run.dir)
-    checkpoint = _readable(find_checkpoint(resume, parent, name)) if resume else None
+    checkpoint = _readable_checkpoint(find_checkpoint(resume, parent, name)) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
     with clear_errors():
-        config, config_text = _settled(config, config_text)
+        config, config_text = _with_statistics(config, config_text)
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
-        with stoppable(run.trainer, folder):
+        with interruptible(run.trainer, folder):
             run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-            if run.keeper.scored_step != run.trainer.global_step:
+            if run.checkpoints.scored_step != run.trainer.global_step:
                 # val_every_epochs or max_steps left the last weights without a score.
                 run.trainer.validate(run.task, datamodule=run.data, verbose=False)
     file = folder / "per_class.txt"
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
     weights = run.task.evaluated.state_dict()
-    return FitResult(folder, run.keeper.best or 0.0, text, weights_digest(weights))
+    return FitResult(folder, run.checkpoints.best or 0.0, text, weights_digest(weights))
 
 
-def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:
+def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:
     """Compute what the config leaves to the images; its text says the numbers too."""
     settled = settle_statistics(config)
     if settled is config or text is None:
@@ -83,7 +83,7 @@ def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:
     return settled, "\n".join([*head, to_yaml(settled)])
 
 
-def _readable(checkpoint: Path) -> Path:
+def _readable_checkpoint(checkpoint: Path) -> Path:
     """Take the checkpoint from before where the last one is damaged, and say so."""
     try:
         read_checkpoint(checkpoint)

@@ -24,7 +24,7 @@ _PEER_GONE = re.compile(r"Connection (closed|reset) by peer|remote process exite
 
 
 @contextlib.contextmanager
-def stoppable(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None]:
+def interruptible(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None]:
     """Turn Lightning's way of ending on Ctrl-C into a KeyboardInterrupt, and say how to go on."""
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main else None

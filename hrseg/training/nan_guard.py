@@ -17,16 +17,16 @@ from hrseg.labels import IGNORE_INDEX
 log = logging.getLogger(__name__)
 
 NonFinite = Literal["stop", "skip"]
-MOST_IN_A_ROW = 20
+MAX_SKIPPED_IN_A_ROW = 20
 """A run that skips more batches than this one after another learns nothing, and stops."""
-_TOLD = 5  # skipped batches that are named one by one
+MAX_WARNINGS = 5  # skipped batches that are named one by one
 
 
 class Guard:
     """Watches the batches of one run on one device.
 
     On a GPU the loss of a run that shall stop is read one step late: reading it at once would keep the device
-    waiting for the host at every step. `settle` reads it, and nothing is scored or saved before.
+    waiting for the host at every step. `check_pending` reads it, and nothing is scored or saved before.
 
     Args:
         network: Its buffers are kept as they were when a batch is skipped.
@@ -36,7 +36,7 @@ class Guard:
     def __init__(self, network: nn.Module, non_finite: NonFinite = "stop") -> None:
         self.non_finite = non_finite
         self.network = network
-        self._waiting: _Waiting | None = None
+        self._waiting: _PendingLoss | None = None
         self.skipped = 0
         self._in_a_row = 0
         self._before: list[torch.Tensor] = []
@@ -70,9 +70,9 @@ class Guard:
             TrainingError: The loss is not a finite number and the run shall stop, or too many batches were
                 skipped one after another.
         """
-        if self.non_finite == "stop" and self.reads_late(loss):
-            self.settle()
-            self._waiting = _Waiting.of(loss, list(names), step, lr)
+        if self.non_finite == "stop" and self.is_asynchronous(loss):
+            self.check_pending()
+            self._waiting = _PendingLoss.of(loss, list(names), step, lr)
             return True
         finite = torch.isfinite(loss.detach()).all()
         if self.non_finite == "skip" and _distributed():
@@ -85,22 +85,22 @@ class Guard:
             self._in_a_row = 0
             return True
         shown = _listed(names)
-        if self.non_finite == "stop" or self._in_a_row >= MOST_IN_A_ROW:
+        if self.non_finite == "stop" or self._in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(self._lost(loss, shown, step, lr))
         self.skipped += 1
         self._in_a_row += 1
         for buffer, before in zip(self.network.buffers(), self._before, strict=False):
             buffer.copy_(before)
-        if not ours and self.skipped <= _TOLD:
-            last = " Further ones are only counted." if self.skipped == _TOLD else ""
+        if not ours and self.skipped <= MAX_WARNINGS:
+            last = " Further ones are only counted." if self.skipped == MAX_WARNINGS else ""
             log.warning("Skipped step %d: loss %s on %s.%s", step, loss.item(), shown, last)
         return False
 
-    def reads_late(self, loss: torch.Tensor) -> bool:
+    def is_asynchronous(self, loss: torch.Tensor) -> bool:
         """Tell whether reading a loss would keep its device waiting."""
         return loss.is_cuda
 
-    def settle(self) -> None:
+    def check_pending(self) -> None:
         """Read the loss that has not been read yet.
 
         Raises:
@@ -141,7 +141,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _PendingLoss:
     """A loss on its way to the host, and what would be said about it."""
 
     loss: torch.Tensor
@@ -151,7 +151,7 @@ class _Waiting:
     lr: float
 
     @classmethod
-    def of(cls, loss: torch.Tensor, names: list[str], step: int, lr: float) -> "_Waiting":
+    def of(cls, loss: torch.Tensor, names: list[str], step: int, lr: float) -> "_PendingLoss":
         copied = loss.detach().to("cpu", non_blocking=True)
         arrived = torch.cuda.Event() if loss.is_cuda else None
         if arrived is not None:

@@ -125,7 +125,7 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(status)}
 
 
-class StartFolder(Callback):
+class RunFolderWriter(Callback):
     """Write a run's resolved config and the software it runs on, once all processes have started.
 
     Not earlier: each process looks for the first free name by itself, and must find the same one.

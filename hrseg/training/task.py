@@ -180,7 +180,7 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Tell what the guard saw."""
-        self.guard.settle()
+        self.guard.check_pending()
         for note in self.guard.epoch_notes():
             log.warning("%s", note)
 
@@ -279,7 +279,7 @@ class SegmentationTask(pl.LightningModule):
         self._close_evaluation("test")
 
     def _open_evaluation(self) -> None:
-        self.guard.settle()
+        self.guard.check_pending()
         self.confusion.reset()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # Batch norm statistics differ between devices; rank 0's are the ones a checkpoint keeps.
@@ -338,7 +338,7 @@ class SegmentationTask(pl.LightningModule):
         Raises:
             TrainingError: The last loss was not a finite number.
         """
-        self.guard.settle()
+        self.guard.check_pending()
         checkpoint["hrseg"] = {
             **self.card,
             "network": dict(self.network.spec),

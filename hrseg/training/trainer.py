@@ -20,8 +20,8 @@ from hrseg.config import Config, check_trainer_options
 from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, unknown_choice
 from hrseg.inference.prepare import resolve_precision
 from hrseg.labels import LabelSet
-from hrseg.training.callbacks import Pictures, ProgressBar, ProgressLines, StopAtStep
-from hrseg.training.checkpoints import AtomicCheckpointIO, KeepBestAndLast
+from hrseg.training.callbacks import ProgressBar, ProgressLines, StopAtStep, ValidationImages
+from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints
 from hrseg.training.run_dir import MetricsFile
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def build_trainer(config: Config, folder: Path | None, callbacks: list[pl.Callba
         "logger": build_loggers(config, folder) if folder else False,
         "callbacks": callbacks,
         "plugins": [AtomicCheckpointIO()],
-        "enable_checkpointing": any(isinstance(c, KeepBestAndLast) for c in callbacks),
+        "enable_checkpointing": any(isinstance(c, BestAndLastCheckpoints) for c in callbacks),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 1,  # a broken validation should show before an hour of training
@@ -95,7 +95,7 @@ def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.C
         callbacks.append(StopAtStep(trainer.max_steps))
     if trainer.pictures and trainer.picture_every_epochs:
         callbacks.append(
-            Pictures(
+            ValidationImages(
                 folder / "pictures",
                 labels,
                 every=trainer.picture_every_epochs,

@@ -7,7 +7,7 @@ from hrseg.errors import ConfigError
 from hrseg.training.run_dir import (
     COLUMNS,
     MetricsFile,
-    StartFolder,
+    RunFolderWriter,
     describe_machine,
     find_checkpoint,
     new_run_folder,
@@ -72,7 +72,7 @@ def test_folder_holds_config_and_versions(tmp_path):
     class Trainer:
         is_global_zero = True
 
-    StartFolder(tmp_path / "run", "model: {}\n").setup(Trainer(), None, "fit")
+    RunFolderWriter(tmp_path / "run", "model: {}\n").setup(Trainer(), None, "fit")
     assert (tmp_path / "run" / "config.yaml").read_text() == "model: {}\n"
     assert "python" in json.loads((tmp_path / "run" / "versions.json").read_text())
 

@@ -67,13 +67,13 @@ class Kind:
     open: Callable[[str, SourceOptions], Source]
 
 
-def _open_word(word: str, wishes: SourceOptions) -> Source:
-    return _kind_of(word).open(word, wishes)
+def _open_word(word: str, options: SourceOptions) -> Source:
+    return _kind_of(word).open(word, options)
 
 
 KINDS = (
     Kind("standard input", lambda word: word == "-", open_stdin),
-    Kind("list", is_list, lambda word, wishes: open_list(word, wishes, _open_word)),
+    Kind("list", is_list, lambda word, options: open_list(word, options, _open_word)),
     Kind("camera", is_camera, open_camera),
     Kind("address", is_address, open_address),
     Kind("other file system", is_cloud, open_cloud),
@@ -96,7 +96,7 @@ class Sources:
         MissingExtraError: A package is missing for one of them.
     """
 
-    def __init__(self, words: Iterable[str | Path], wishes: SourceOptions) -> None:
+    def __init__(self, words: Iterable[str | Path], options: SourceOptions) -> None:
         self.words = [os.fspath(word) for word in words]
         kinds = [_kind_of(word) for word in self.words]
         paths = [word for word, kind in zip(self.words, kinds, strict=True) if kind is KINDS[-1]]
@@ -104,7 +104,7 @@ class Sources:
         self._names = dict(zip(files, result_names(list(files.values())), strict=True))
         inside = _insides([word for word in paths if _full(word) not in files])
         self._sources = [
-            kind.open(word, replace(wishes, inside=inside.get(word, "")))
+            kind.open(word, replace(options, inside=inside.get(word, "")))
             for word, kind in zip(self.words, kinds, strict=True)
         ]
 

@@ -55,7 +55,7 @@ def expand(words: Iterable[str | Path], *, recursive: bool = False) -> list[Path
     return list(found.values())
 
 
-def open_path(word: str, wishes: SourceOptions) -> Source:
+def open_path(word: str, options: SourceOptions) -> Source:
     """Open a file, a folder or a glob.
 
     Raises:
@@ -63,11 +63,11 @@ def open_path(word: str, wishes: SourceOptions) -> Source:
     """
     path = Path(os.path.expanduser(word))
     if path.is_dir():
-        return open_folder(path, wishes)
+        return open_folder(path, options)
     if path.exists():
         return open_file(path)
     if glob.has_magic(str(path)):
-        return open_glob(str(path), wishes)
+        return open_glob(str(path), options)
     if path.is_symlink():
         raise DataError(_dangling(path))
     raise DataError(
@@ -84,7 +84,7 @@ def open_file(path: Path) -> Source:
     )
 
 
-def open_folder(folder: Path, wishes: SourceOptions) -> Source:
+def open_folder(folder: Path, options: SourceOptions) -> Source:
     """Open the images in a folder, by name, and then its subfolders by name.
 
     Hidden files and folders are left out, links to folders are not followed, and the names of one folder at a
@@ -93,22 +93,22 @@ def open_folder(folder: Path, wishes: SourceOptions) -> Source:
     Raises:
         DataError: There is no image, or the folder cannot be read.
     """
-    first = next(_walk(folder, "", wishes, aloud=False), None)
+    first = next(_walk(folder, "", options, aloud=False), None)
     if first is None:
-        raise DataError(_no_images(folder, wishes.recursive))
+        raise DataError(_no_images(folder, options.recursive))
     if first.error is not None and first.origin == str(folder):
         raise first.error
     top = folder.resolve()
 
     def covers(path: Path) -> bool:
         path = path.resolve()
-        inside = top in path.parents if wishes.recursive else path.parent == top
-        return inside and is_image(path) and not _skipped(path.parent, top, wishes)
+        inside = top in path.parents if options.recursive else path.parent == top
+        return inside and is_image(path) and not _skipped(path.parent, top, options)
 
-    return Source(lambda: _walk(folder, wishes.inside, wishes), covers)
+    return Source(lambda: _walk(folder, options.inside, options), covers)
 
 
-def open_glob(pattern: str, wishes: SourceOptions) -> Source:
+def open_glob(pattern: str, options: SourceOptions) -> Source:
     """Open the images that a glob matches, by name; `**` reaches into subfolders.
 
     Raises:
@@ -127,7 +127,7 @@ def open_glob(pattern: str, wishes: SourceOptions) -> Source:
     def pictures() -> Iterator[Picture]:
         for path in map(Path, paths):
             name = path.relative_to(root).with_suffix("") if root in path.parents else path.stem
-            yield Picture(str(path), _joined(wishes.inside, Path(name).as_posix()), path)
+            yield Picture(str(path), _joined(options.inside, Path(name).as_posix()), path)
 
     return Source(pictures, lambda path: digest(os.path.realpath(path)) in known)
 
@@ -150,7 +150,7 @@ def is_image(path: Path) -> bool:
 
 
 def _walk(
-    folder: Path, inside: str, wishes: SourceOptions, aloud: bool = True
+    folder: Path, inside: str, options: SourceOptions, aloud: bool = True
 ) -> Iterator[Picture]:
     try:
         images, folders, dangling = _listed(folder)
@@ -161,14 +161,14 @@ def _walk(
         path = folder / name
         lost = DataError(_dangling(path)) if name in dangling else None
         yield Picture(str(path), _joined(inside, stem), path, error=lost)
-    if not wishes.recursive:
+    if not options.recursive:
         return
     for name in folders:
-        if wishes.skip is not None and (folder / name).resolve() == wishes.skip.resolve():
+        if options.skip is not None and (folder / name).resolve() == options.skip.resolve():
             if aloud:
                 log.info("%s holds the results; it is not read.", folder / name)
             continue
-        yield from _walk(folder / name, _joined(inside, name), wishes, aloud)
+        yield from _walk(folder / name, _joined(inside, name), options, aloud)
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str], set[str]]:
@@ -195,10 +195,10 @@ def _dangling(path: Path) -> str:
     )
 
 
-def _skipped(folder: Path, top: Path, wishes: SourceOptions) -> bool:
-    if wishes.skip is None:
+def _skipped(folder: Path, top: Path, options: SourceOptions) -> bool:
+    if options.skip is None:
         return False
-    skip = wishes.skip.resolve()
+    skip = options.skip.resolve()
     return skip != top and (folder == skip or skip in folder.parents)
 
 
@@ -241,7 +241,7 @@ def is_list(word: str) -> bool:
 
 
 def open_list(
-    word: str, wishes: SourceOptions, opened: Callable[[str, SourceOptions], Source]
+    word: str, options: SourceOptions, opened: Callable[[str, SourceOptions], Source]
 ) -> Source:
     """Open what the lines of a file mean: empty ones and those that begin with # are left out.
 
@@ -284,14 +284,14 @@ def open_list(
                         f"'{line}' in {path} is not an image; lists do not nest, and standard input has one place."
                     )
                 with guarded(line):
-                    yield from opened(line, wishes).pictures()
+                    yield from opened(line, options).pictures()
             except HrsegError as error:
                 yield Picture(line, "line", error=error)
 
     return Source(pictures, lambda other: digest(os.path.realpath(other)) in known)
 
 
-def open_stdin(word: str, wishes: SourceOptions) -> Source:
+def open_stdin(word: str, options: SourceOptions) -> Source:
     """Open the one image that comes through standard input; its results are called stdin.
 
     Raises:
@@ -303,7 +303,7 @@ def open_stdin(word: str, wishes: SourceOptions) -> Source:
             "predict -"
         )
     return Source(
-        lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(wishes.limits))])
+        lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(options.limits))])
     )
 
 
@@ -371,7 +371,7 @@ def archive_of(word: str) -> tuple[Path, str] | None:
     return None
 
 
-def open_archive(word: str, wishes: SourceOptions) -> Source:
+def open_archive(word: str, options: SourceOptions) -> Source:
     """Open the images in an archive, in a folder of it, or one of them.
 
     Results are named as the files inside, below the archive's own name.
@@ -404,7 +404,7 @@ def open_archive(word: str, wishes: SourceOptions) -> Source:
             yield Picture(
                 f"{archive}/{entry.filename}",
                 f"{archive.stem}/{safe_name(entry.filename)}",
-                fetch=partial(_read, packed, entry, lock, wishes),
+                fetch=partial(_read, packed, entry, lock, options),
             )
 
     return Source(pictures, lambda path: False)
@@ -418,9 +418,9 @@ def _is_image(entry: zipfile.ZipInfo, inside: str) -> bool:
 
 
 def _read(
-    packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, wishes: SourceOptions
+    packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, options: SourceOptions
 ) -> bytes:
-    name, limits = f"{packed.filename}/{entry.filename}", wishes.limits
+    name, limits = f"{packed.filename}/{entry.filename}", options.limits
     check_packing(name, entry, limits.size, limits.ratio)
     try:
         with lock:

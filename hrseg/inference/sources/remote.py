@@ -19,7 +19,7 @@ def is_address(word: str) -> bool:
     return word.lower().startswith(("http://", "https://"))
 
 
-def open_address(word: str, wishes: SourceOptions) -> Source:
+def open_address(word: str, options: SourceOptions) -> Source:
     """Open one image behind an address; its results are named as the last part of the address.
 
     Raises:
@@ -32,7 +32,7 @@ def open_address(word: str, wishes: SourceOptions) -> Source:
     name = safe_name(last or parts.hostname, stem=bool(last))
 
     def pictures() -> Iterator[Picture]:
-        yield Picture(word, name, fetch=partial(fetch_address, word, wishes.limits))
+        yield Picture(word, name, fetch=partial(fetch_address, word, options.limits))
 
     return Source(pictures)
 
@@ -98,7 +98,7 @@ def is_cloud(word: str) -> bool:
     return _ADDRESS.match(word) is not None
 
 
-def open_cloud(word: str, wishes: SourceOptions) -> Source:
+def open_cloud(word: str, options: SourceOptions) -> Source:
     """Open a file, a folder or a glob of another file system. Keys are taken where its driver looks for them.
 
     Raises:
@@ -115,7 +115,7 @@ def open_cloud(word: str, wishes: SourceOptions) -> Source:
     elif _ask(word, system.isfile, path):
         root, names = PurePosixPath(path).parent, [path]
     else:
-        first = next(_walk(word, system, path, wishes.recursive), None)
+        first = next(_walk(word, system, path, options.recursive), None)
         root, names = PurePosixPath(path), None if first else []
     if names == []:
         raise DataError(
@@ -124,14 +124,14 @@ def open_cloud(word: str, wishes: SourceOptions) -> Source:
 
     def pictures() -> Iterator[Picture]:
         if names is None:
-            listed = _walk(word, system, path, wishes.recursive)
+            listed = _walk(word, system, path, options.recursive)
         else:
             listed = ((name, _below(name.rpartition(".")[0], root)) for name in names)
         for place, name in listed:
             yield Picture(
                 f"{scheme}://{place.lstrip('/')}",
                 safe_name(name, stem=False),
-                fetch=partial(_read, word, system, place, wishes.limits),
+                fetch=partial(_read, word, system, place, options.limits),
             )
 
     return Source(pictures)

@@ -44,7 +44,7 @@ def is_camera(word: str) -> bool:
     return _CAMERA.fullmatch(word) is not None
 
 
-def open_video(word: str, wishes: SourceOptions) -> Source:
+def open_video(word: str, options: SourceOptions) -> Source:
     """Open the frames of a video; their results are numbered below its stem, from 0 as the frames are.
 
     Raises:
@@ -53,15 +53,15 @@ def open_video(word: str, wishes: SourceOptions) -> Source:
     need_av(word)
     path = Path(word).expanduser()
     return Source(
-        lambda: _frames(path, wishes.every), lambda other: other.resolve() == path.resolve()
+        lambda: _frames(path, options.every), lambda other: other.resolve() == path.resolve()
     )
 
 
-def open_camera(word: str, wishes: SourceOptions) -> Source:
+def open_camera(word: str, options: SourceOptions) -> Source:
     """Open the frames of a camera, as they come; those that nobody had time for are lost."""
     found = _CAMERA.fullmatch(word)
     number = int(found[1]) if found else 0
-    return Source(lambda: _shots(number, wishes.every))
+    return Source(lambda: _shots(number, options.every))
 
 
 def need_av(word: str) -> Any:
