@@ -79,7 +79,8 @@ def _add_sources(verb: argparse.ArgumentParser) -> None:
 def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("results")
     text = f"kinds of files (mask overlay): {', '.join(KINDS)}; and video, of clips"
-    group.add_argument("--save", nargs="+", choices=(*KINDS, "video"), metavar="KIND", help=text)
+    choices = (*KINDS, "color", "video")  # color is an alias of colour
+    group.add_argument("--save", nargs="+", choices=choices, metavar="KIND", help=text)
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
     text = "side of a pixel on the ground in meters, for areas (what the image says)"
@@ -140,6 +141,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from hrseg.inference.sources import Every, open_sources
 
     kinds = arguments.save or DEFAULT_KINDS
+    kinds = ["colour" if kind == "color" else kind for kind in kinds]
     options = Options(arguments.pixel_size, arguments.tolerance, arguments.min_area)
     files = [kind for kind in kinds if kind != "video"]
     shard = read_shard(arguments.shard)

@@ -1,8 +1,4 @@
-"""Training a network, from the start or from where a run stopped.
-
-Its neighbors are the other verbs that need a trainer: `evaluation` for validate and test, `planning` for the
-dry run that only counts. Each builds what it needs and runs it; nothing is printed here.
-"""
+"""Training of a network, from the start or resumed from a checkpoint."""
 
 import logging
 from collections.abc import Mapping
@@ -28,12 +24,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run left.
+    """Result of a run.
 
     Attributes:
         run_dir: The run's folder.
         best_score: Highest mIoU on the validation split, a fraction.
-        table: Scores of each class at that moment, as text.
+        table: Scores of each class for the best weights, as text.
         digest: sha256 of the last weights.
     """
 
@@ -44,16 +40,16 @@ class FitResult:
 
 
 def fit(config: Config, *, resume: str | None = None, config_text: str | None = None) -> FitResult:
-    """Train a network, from the start or from where a run stopped.
+    """Train a network, from the start or from a checkpoint.
 
     Args:
         config: The run.
         resume: "last" for the newest run of this name, a run's folder, or a checkpoint.
-        config_text: What config.yaml in the run's folder shall hold; None writes the config.
+        config_text: Content of config.yaml in the run's folder; None writes the config.
 
     Raises:
-        HrsegError: A mistake in config or data, or a run that cannot go on.
-        KeyboardInterrupt: Somebody stopped the run; last.ckpt has been written.
+        HrsegError: An error in config or data, or a run that cannot be resumed.
+        KeyboardInterrupt: The run was interrupted; last.ckpt has been written.
     """
     name, parent = config.run.name or config.data.layout, Path(config.run.dir)
     checkpoint = _readable_checkpoint(find_checkpoint(resume, parent, name)) if resume else None
@@ -75,7 +71,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
 
 
 def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:
-    """Compute what the config leaves to the images; its text says the numbers too."""
+    """Return config and text with the mean and deviation computed from the images, where that is asked for."""
     settled = settle_statistics(config)
     if settled is config or text is None:
         return settled, text
@@ -84,7 +80,7 @@ def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | No
 
 
 def _readable_checkpoint(checkpoint: Path) -> Path:
-    """Take the checkpoint from before where the last one is damaged, and say so."""
+    """Fall back to previous.ckpt, with a warning, where last.ckpt is damaged."""
     try:
         read_checkpoint(checkpoint)
     except WeightsError as error:
@@ -100,7 +96,7 @@ def _readable_checkpoint(checkpoint: Path) -> Path:
 def _prepare_resume(
     trainer: pl.Trainer, checkpoint: Path, config: Config, labels: LabelSet
 ) -> None:
-    """Compare a checkpoint with the config that shall go on from it, and trim the metrics file."""
+    """Check a checkpoint against the config that resumes from it, and trim the metrics file."""
     content = read_checkpoint(checkpoint)
     card = content.get("hrseg")
     if not isinstance(card, dict) or "loops" not in content:
@@ -109,7 +105,7 @@ def _prepare_resume(
             f"from it with model.weights={checkpoint} instead."
         )
     before, now = _flat(card["config"]), _flat(config_to_dict(config))
-    changed = [key for key in now if before.get(key) != now[key] and key not in _FREE]
+    changed = [key for key in now if before.get(key) != now[key] and key not in _CHANGEABLE]
     network = [key for key in changed if key in ("model.backbone", "model.head")]
     if network or card["labels"] != labels.to_dict():
         what = network[0] if network else "the label table"
@@ -149,11 +145,11 @@ def _prepare_resume(
             logger.go_back_to(int(content["global_step"]))
 
 
-_FREE = {
+_CHANGEABLE = {
     *("run.name", "run.dir", "data.root", "data.workers", "model.weights"),
     "trainer.checkpointing",
 }
-"""Options that may differ between a run and its continuation without a word."""
+"""Options that may change on resume without a warning."""
 
 
 def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
