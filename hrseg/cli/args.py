@@ -1,7 +1,4 @@
-"""How words are read: the parser, and the pieces that verbs share.
-
-A verb is one function; its docstring is its help page.
-"""
+"""Argument parser and the options that several verbs share; a verb is a function whose docstring is its help."""
 
 import argparse
 import inspect
@@ -22,10 +19,10 @@ to another option. All options: hrseg config explain
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that complains like the rest of hrseg."""
+    """An argparse parser that raises ConfigError."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError with a suggestion."""
+        """Raise ConfigError, with a suggestion for an invalid choice."""
         choice = re.fullmatch(
             r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message
         )
@@ -41,17 +38,17 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Bold headings on a terminal, and room for the words of an option."""
+    """Help pages with bold headings on a terminal."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         columns = min(100, shutil.get_terminal_size().columns)
         super().__init__(prog, max_help_position=30, width=columns, **options)
 
     def add_argument(self, action: argparse.Action) -> None:
-        """Leave room for indented verbs."""
+        """Account for the indentation of verbs."""
         super().add_argument(action)
         if isinstance(action, argparse._SubParsersAction):
-            self._action_max_length += 2  # argparse forgets that verbs are indented once more
+            self._action_max_length += 2  # argparse ignores the extra indentation of verbs
 
     def start_section(self, heading: str | None) -> None:
         """Open a section with a bold heading."""
@@ -80,7 +77,7 @@ def add_verb(
 
 
 def add_group(verbs: Any, name: str, title: str) -> Any:
-    """Add a noun that has verbs of its own, and prints its help when alone."""
+    """Add a noun with verbs; without a verb it prints its help."""
     summary = title[0].lower() + title[1:].rstrip(".")
     noun = verbs.add_parser(name, help=summary, description=title, **PARSER_OPTIONS)
     noun.set_defaults(run=lambda _: print_out(noun.format_help()), parser=noun)
@@ -100,7 +97,7 @@ def add_bits(verb: argparse.ArgumentParser) -> None:
 
 
 def add_overrides(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
-    """Let key=value words follow, and --print-config where asked."""
+    """Add key=value overrides, and optionally --print-config."""
     if print_config:
         text = "print the resolved config and stop"
         verb.add_argument("--print-config", action="store_true", help=text)
@@ -108,7 +105,7 @@ def add_overrides(verb: argparse.ArgumentParser, print_config: bool = False) -> 
 
 
 def add_pattern(verb: argparse.ArgumentParser) -> None:
-    """Add the pattern by which images find their masks."""
+    """Add --masks, the pattern of mask paths."""
     text = (
         "mask of an image below ROOT, such as 'masks/{stem}.jpg.png'; {name}, {folder} and {1} too"
     )
@@ -118,13 +115,13 @@ def add_pattern(verb: argparse.ArgumentParser) -> None:
 def add_size(
     verb: argparse.ArgumentParser, name: str, default: tuple[int, int] | None, text: str
 ) -> None:
-    """Add an option of two numbers, height and width."""
+    """Add an option of height and width."""
     shown = f"{text} ({default[0]} {default[1]})" if default else text
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
 
 
 def positive(text: str) -> int:
-    """Read a whole number above 0."""
+    """Parse a positive integer."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return int(text)

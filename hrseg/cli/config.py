@@ -1,4 +1,4 @@
-"""Recipes and options: list, show, explain, import."""
+"""Verbs of `hrseg config`, and shell completion scripts."""
 
 import argparse
 import csv
@@ -17,7 +17,7 @@ from hrseg.cli.console import BOLD, DIM, print_out, styled
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     nouns = add_group(verbs, "config", "Show and explain recipes and options.")
     add_verb(nouns, "list", _config_list)
     verb = add_verb(nouns, "show", _config_show, OVERRIDES_HELP)
@@ -99,7 +99,7 @@ def _config_import(arguments: argparse.Namespace) -> int:
     return print_out(f"{arguments.out} is written; {remarks}. To check it: {words}")
 
 
-# A shell function per kind of word. In bash a lone key=  gets no space after it, so the value can follow.
+# One shell function per kind of argument. In bash no space follows a lone key=, so that the value can.
 _BASH = """
 _hrseg_recipes() { compgen -W "RECIPES" -- "$1"; compgen -f -X '!*.yaml' -- "$1"; compgen -d -- "$1"; }
 _hrseg_keys() { compgen -W "KEYS" -- "$1"; }
@@ -129,8 +129,6 @@ _KINDS = {
     "file": "recipes",
     "overrides": "keys",
     "key": "options",
-}
-_KINDS |= {
     "tag": "tags",
     "tags": "tags",
     "targets": "weights",
@@ -172,13 +170,13 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _tags() -> list[str]:
-    """Read the tags alone; the catalog's own reader would bring torch."""
+    """Read the tags without the catalog's reader, which imports torch."""
     text = (resources.files("hrseg") / "weights" / "catalog.csv").read_text(encoding="utf-8")
     return [row["tag"] for row in csv.DictReader(text.splitlines())]
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Walk the arguments of a parser and of its verbs."""
+    """Yield the arguments of a parser and of its verbs."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

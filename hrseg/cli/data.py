@@ -1,4 +1,4 @@
-"""Datasets."""
+"""Verbs of `hrseg data`: check, convert, split, stats, browse, demo."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from hrseg.errors import ConfigError, HrsegError
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     nouns = add_group(verbs, "data", "Look at datasets, and make one to try things on.")
     _add_check(nouns)
     add_data_convert(nouns)
@@ -75,8 +75,6 @@ def _data_check(arguments: argparse.Namespace) -> int:
       hrseg data check datasets/mine --write mine.yaml --html mine.html
       hrseg fit --config mine.yaml
     """
-    import json
-
     from hrseg.cli.progress import counting
     from hrseg.data.check import Start, check, write_recipe
     from hrseg.data.check.page import write_page
@@ -152,7 +150,7 @@ _FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
 
 def add_data_convert(nouns: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     _add_convert(nouns)
     _add_split(nouns)
     verb = add_verb(nouns, "stats", _data_stats)

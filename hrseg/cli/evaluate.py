@@ -1,4 +1,4 @@
-"""All there is to say about a model's predictions: hrseg evaluate."""
+"""Verbs that measure models: evaluate, compare, submit, reproduce."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "evaluate", _evaluate, OVERRIDES_HELP)
     text = "a checkpoint, a run's folder, a tag, an exported file (the model that ships)"
     verb.add_argument("model", nargs="?", metavar="MODEL", help=text)
@@ -75,7 +75,7 @@ def _count(text: str) -> int:
 
 
 def add_compare(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "compare", _compare, OVERRIDES_HELP)
     text = "a checkpoint, a run's folder, a tag, or a ledger of hrseg validate"
     verb.add_argument("models", nargs="*", metavar="MODEL", help=text)
@@ -128,7 +128,7 @@ _SERVERS = ("cityscapes", "ade20k")
 
 
 def add_submit(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "submit", _submit)
     verb.add_argument("server", choices=_SERVERS, help="whose archive")
     verb.add_argument("--root", type=Path, metavar="DIR", help="folder of the dataset")
@@ -198,7 +198,7 @@ def _print_progress(done: int, count: int) -> None:
 
 
 def add_reproduce(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "reproduce", _reproduce, OVERRIDES_HELP)
     verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a YAML file or a recipe's name")
     text = "which of the recipe's scores (the first)"

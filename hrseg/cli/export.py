@@ -1,4 +1,4 @@
-"""Files for other programs: ONNX, OpenVINO, torch.export, Triton."""
+"""Verbs export, benchmark and models."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ _EXAMPLES = {
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "export", _export)
     add_model(verb)
     verb.add_argument("--to", choices=_TARGETS, default="onnx", help="kind of file (onnx)")
@@ -89,7 +89,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def add_benchmark(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "benchmark", _benchmark)
     text = "a checkpoint, release, tag, exported file, recipe or network; may be given again"
     verb.add_argument("-m", "--model", action="append", metavar="MODEL", help=text)
@@ -185,7 +185,7 @@ COSTS = {"exchange": ("full", "between_stages", "final"), "downsample": ("conv",
 
 
 def add_models(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     verb = add_verb(verbs, "models", _models)
     verb.add_argument("backbone", nargs="?", metavar="BACKBONE", help="hrnet_w18_small_v2, say")
     verb.add_argument("--head", default="v2", help="(v2)")

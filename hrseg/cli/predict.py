@@ -1,4 +1,4 @@
-"""Segmenting images with a trained model."""
+"""Verb predict: segmentation of images with a trained model."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ _SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, g
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     verb = add_verb(verbs, "predict", _predict)
     verb.add_argument("images", nargs="*", metavar="IMAGE", help=_SOURCES)
     add_model(verb)

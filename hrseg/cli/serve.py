@@ -1,4 +1,4 @@
-"""A server with a page."""
+"""Verb serve: an HTTP server with a page."""
 
 import argparse
 from typing import Any
@@ -9,7 +9,7 @@ from hrseg.errors import MissingExtraError
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "serve", _serve)
     add_model(verb)
     text = "address to listen on; 127.0.0.1 is seen from this machine only (127.0.0.1)"

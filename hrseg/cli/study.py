@@ -1,4 +1,4 @@
-"""Several variants of one recipe, trained and told in one table."""
+"""Verb study: training of several variants of one recipe."""
 
 import argparse
 from dataclasses import replace
@@ -10,7 +10,7 @@ from hrseg.errors import ConfigError
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "study", _study, OVERRIDES_HELP)
     text = "a study file or its name; with --variant a recipe"
     verb.add_argument("study", metavar="STUDY", help=text)

@@ -1,4 +1,4 @@
-"""Training and measuring: fit, validate, test."""
+"""Verbs fit, validate, test and explain."""
 
 import argparse
 import shlex
@@ -11,7 +11,7 @@ from hrseg.errors import ConfigError
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     verb = add_verb(verbs, "fit", _fit, OVERRIDES_HELP)
     verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
     verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
@@ -124,7 +124,7 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def add_explain(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "explain", _explain, OVERRIDES_HELP)
     verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to look at")
     add_model(verb)

@@ -1,4 +1,4 @@
-"""Published weights: what there is, what is known of it, fetching and checking."""
+"""Verbs of `hrseg weights`: list, info, pull, import, push, verify."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ POLICIES = ("bilinear", "bilinear_aligned", "bilinear_scaled", "nearest")
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     noun = add_group(
         verbs, "weights", "List, describe, fetch, check and convert published weights."
     )
@@ -79,7 +79,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     found = [row for row in find(arguments.filters) if row.files() or not arguments.here]
     if arguments.json:
-        return print_out("\n".join(json.dumps(_plain(row), ensure_ascii=False) for row in found))
+        return print_out("\n".join(json.dumps(_to_dict(row), ensure_ascii=False) for row in found))
     if not found:
         words = " ".join(arguments.filters)
         place = " on this machine" if arguments.here else ""
@@ -91,7 +91,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _table(found: "list[Row]") -> str:
-    """Lay rows out under their publishers; what does not fit the terminal is cut at the right."""
+    """Return a table grouped by publisher, cut at the width of the terminal."""
     wide = max(len(row.tag) for row in found)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     room = columns - wide - 19
@@ -119,7 +119,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
     row = row_of(arguments.tag)
     if arguments.json:
-        return print_out(json.dumps(_plain(row), ensure_ascii=False, indent=1))
+        return print_out(json.dumps(_to_dict(row), ensure_ascii=False, indent=1))
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     lines = [styled(row.tag, BOLD)]
     for name, text in _facts(row):
@@ -162,7 +162,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
     return facts if here else [*facts, ("here", f"no; hrseg weights pull {row.tag}")]
 
 
-def _plain(row: "Row") -> dict[str, Any]:
+def _to_dict(row: "Row") -> dict[str, Any]:
     return {**asdict(row), "files": [str(path) for path in row.files()]}
 
 

@@ -1,6 +1,6 @@
-"""mmsegmentation's HRNet configs (0.x and 1.x) in our words.
+"""mmsegmentation's HRNet configs (0.x and 1.x) as recipes.
 
-Both generations say the same things in different places; `generations` finds them, the rest is common.
+Both versions hold the same facts in different places; `MMSegV0` and `MMSegV1` find them, the rest is common.
 
 Source: the configs, dataset classes and loss functions of mmsegmentation 0.30 and 1.2.2.
 """
@@ -15,7 +15,7 @@ from hrseg.migrate.recipe import Recipe, Stage, backbone_of
 
 
 class MMSegConfig:
-    """Where a generation of mmsegmentation keeps what a recipe needs."""
+    """The facts of a config that a recipe needs; subclasses find them for one version."""
 
     def __init__(self, content: Mapping[str, Any], source: str) -> None:
         self.content, self.source = content, source
@@ -159,13 +159,13 @@ DATASETS = {
     "ISPRSDataset": ("vaihingen", None),
     "iSAIDDataset": ("isaid", None),
 }
-"""Their dataset class → our layout and, where it has several, label table."""
+"""Dataset class → layout and, where it has several, label table."""
 
 _SMALL = {"hrnetv2_w18_small": "hrnet_w18_small_v2"}
-"""Their pretrained file → our backbone, where the names mislead."""
+"""Pretrained file → backbone, where the names differ."""
 
 IGNORED_KEYS = {
-    # About logs, processes and files: a run here answers them itself.
+    # About logs, processes and files, which a run sets itself.
     *("_base_", "default_scope", "env_cfg", "vis_backends", "visualizer", "log_processor"),
     *("log_level", "resume", "tta_model", "tta_pipeline", "img_ratios", "dist_params", "workflow"),
     *("cudnn_benchmark", "log_config", "checkpoint_config", "evaluation", "val_cfg", "work_dir"),
@@ -182,17 +182,17 @@ TRANSLATED_KEYS = {
 
 
 def recognizes(content: Mapping[str, Any]) -> bool:
-    """Tell an mmsegmentation config from other mappings."""
+    """Return whether a mapping is an mmsegmentation config."""
     model = content.get("model")
     return isinstance(model, Mapping) and "decode_head" in model and "backbone" in model
 
 
 def translate(content: Mapping[str, Any], source: str) -> Recipe:
-    """Write an mmsegmentation HRNet config as a recipe of ours.
+    """Translate an mmsegmentation HRNet config.
 
     Args:
-        content: The config with its bases merged in.
-        source: Its file name; "4xb2" in it tells devices and batch.
+        content: The config, merged with its bases.
+        source: Its file name; "4xb2" in it gives devices and batch.
 
     Raises:
         ConfigError: The network or a value has no counterpart.
@@ -217,7 +217,7 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
 
 
 def _is_option(value: Any) -> bool:
-    """Bare helper variables such as `num_classes = 19` were used where they count."""
+    """Plain helper variables such as `num_classes = 19` are no options of their own."""
     return isinstance(value, (Mapping, list)) and bool(value)
 
 

@@ -1,7 +1,7 @@
-"""Official HRNet yaml files (branches master, pytorch-v1.1 and HRNet-OCR) in our words.
+"""Official HRNet yaml files (branches master, pytorch-v1.1 and HRNet-OCR) as recipes.
 
-Much of what such a file means stands only in the code that reads it: class weights that are always on for
-Cityscapes, a default that differs between branches, keys that nothing reads. Those become comments.
+Part of their meaning is only in the code that reads them: class weights that are always on for Cityscapes, a default
+that differs between branches, keys that are never read. Those become comments.
 
 Source: lib/config/default.py, lib/datasets and tools/train.py of HRNet-Semantic-Segmentation.
 """
@@ -31,10 +31,10 @@ UNUSED_KEYS = {
     "MODEL.OCR.SCALE",
     "DEBUG",
 }
-"""Keys that the official code never looks at."""
+"""Keys that the official code never reads."""
 
 IGNORED_KEYS = {
-    # About files, logs and speed: a run here answers them itself.
+    # About files, logs and speed, which a run sets itself.
     *("OUTPUT_DIR", "LOG_DIR", "PRINT_FREQ", "PIN_MEMORY", "RANK"),
     *("CUDNN.BENCHMARK", "CUDNN.ENABLED", "TRAIN.RESUME", "TRAIN.BEGIN_EPOCH", "TRAIN.SHUFFLE"),
     *("TEST.BATCH_SIZE_PER_GPU", "TEST.MODEL_FILE", "TEST.NUM_SAMPLES", "TEST.OUTPUT_INDEX"),
@@ -62,42 +62,34 @@ DEFAULTS: dict[str, Any] = {
     "DATASET.DATASET": "cityscapes",
     "DATASET.TRAIN_SET": "train",
 }
-"""What the official code assumes where the file is silent."""
+"""Defaults of the official code."""
 
 
 class OfficialConfig:
-    """The file's entries by dotted name, which remembers the ones that were asked for."""
+    """The file's entries by dotted name; entries that are never read are reported."""
 
     def __init__(self, content: Mapping[str, Any], source: str) -> None:
         self.source = source
         self._values = dict(_flat(content, ""))
-        self._asked: set[str] = set()
+        self._used: set[str] = set()
         self.switched_off: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an entry, or what the official code assumes."""
-        self._asked.add(name)
+        """Return an entry, or its default in the official code."""
+        self._used.add(name)
         return self._values.get(name, DEFAULTS.get(name, default))
 
     def need(self, name: str) -> Any:
-        """Return an entry that must be there.
-
-        Raises:
-            ConfigError: It is not.
-        """
+        """Return a required entry, or raise ConfigError."""
         if name not in self._values:
             raise ConfigError(f"{self.source} has no {name}. Give a whole official yaml.")
         return self.get(name)
 
     def number(self, name: str) -> Any:
-        """Return an entry that must be a number.
-
-        Raises:
-            ConfigError: It is none.
-        """
+        """Return an entry that must be a number, or raise ConfigError."""
         value = self.get(name)
         if isinstance(value, str):  # yaml reads 1e-4 as text
             try:
@@ -109,11 +101,7 @@ class OfficialConfig:
         return value
 
     def pair(self, name: str) -> tuple[int, int]:
-        """Return an entry that must be [width, height].
-
-        Raises:
-            ConfigError: It is not.
-        """
+        """Return an entry that must be [width, height], or raise ConfigError."""
         value = self.get(name)
         if not (
             isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) for v in value)
@@ -122,11 +110,11 @@ class OfficialConfig:
         return value[0], value[1]
 
     def leftovers(self) -> tuple[list[str], list[str]]:
-        """Return the entries nobody asked for: those nothing reads, and those without a counterpart."""
+        """Return the unused entries: those that the official code ignores, and those without a counterpart."""
         rest = [
             name
             for name in self._values
-            if name not in self._asked | IGNORED_KEYS | self.switched_off
+            if name not in self._used | IGNORED_KEYS | self.switched_off
         ]
         dead = [name for name in rest if name in UNUSED_KEYS or name.startswith("DEBUG.")]
         unknown = [name for name in rest if name not in dead]
@@ -156,7 +144,7 @@ DATASETS = {
     "ade20k": ("ade20k", "short_side"),
     "cocostuff": ("coco_stuff", "short_side"),
 }
-"""Their dataset → our layout, and the resize that its code does before the random scale."""
+"""Dataset of the source → layout, and the resize that its code does before the random scale."""
 
 PROTOCOLS = {
     "cityscapes": "official_cityscapes",
@@ -165,20 +153,16 @@ PROTOCOLS = {
     "ade20k": "official_ade20k",
     "lip": "lip",
 }
-"""Their dataset → our name for what its test does."""
+"""Dataset of the source → protocol of its test."""
 
 
 def recognizes(content: Mapping[str, Any]) -> bool:
-    """Tell an official yaml from other mappings."""
+    """Return whether a mapping is an official yaml."""
     return {"MODEL", "DATASET", "TRAIN"} <= content.keys()
 
 
 def translate(content: Mapping[str, Any], source: str) -> Recipe:
-    """Write an official yaml as a recipe of ours.
-
-    Args:
-        content: The parsed file.
-        source: Its name.
+    """Translate the parsed yaml of a file named `source`.
 
     Raises:
         ConfigError: The network or a value has no counterpart.

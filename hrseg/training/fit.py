@@ -14,7 +14,7 @@ from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, settle_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
 from hrseg.training.interrupts import clear_errors, interruptible
-from hrseg.training.run_dir import MetricsFile, find_checkpoint, new_run_folder
+from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, new_run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
 from hrseg.weights.checkpoint_io import weights_digest
@@ -141,8 +141,8 @@ def _prepare_resume(
                 *(checkpoint, name, limit),
             )
     for logger in trainer.loggers:
-        if isinstance(logger, MetricsFile):
-            logger.go_back_to(int(content["global_step"]))
+        if isinstance(logger, CSVMetricsLogger):
+            logger.truncate(int(content["global_step"]))
 
 
 _CHANGEABLE = {

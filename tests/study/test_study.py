@@ -121,7 +121,7 @@ def test_recipe_beside_the_file_comes_first(tmp_path, monkeypatch, recipe):
         ({"recipe": "demo", "variants": {}}, "has no variants"),
         ({"recipe": "demo", "varaints": {"a": None}}, "Did you mean 'variants'?"),
         ({"recipe": "dmo", "variants": {"a": None}}, "Did you mean 'demo'?"),
-        ({"recipe": "demo", "variants": {"a/b": None}}, "cannot be called so"),
+        ({"recipe": "demo", "variants": {"a/b": None}}, "is not a folder name"),
         ({"recipe": "demo", "variants": {"a": ["model.head"]}}, "is not key=value"),
         ({"recipe": "demo", "variants": {"a": [{"x": 1}]}}, "in quotes"),
         ({"recipe": "demo", "variants": {"a": ["run.seed=3"]}}, "set by the study"),
@@ -140,7 +140,7 @@ def test_unreadable_study_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read as YAML"):
         read_study(path)
     path.write_text("- a")
-    with pytest.raises(ConfigError, match="is no study"):
+    with pytest.raises(ConfigError, match="is not a study"):
         read_study(path)
     with pytest.raises(ConfigError, match="Did you mean 'family'"):
         find_study("famliy")
