@@ -90,6 +90,20 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-m", "--model", metavar="MODEL", help=text)
 
 
+def add_device(verb: argparse.ArgumentParser) -> None:
+    """Add --device and --precision."""
+    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
+    verb.add_argument("--device", choices=devices, default="auto", help=text)
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+
+
+def add_recipe(verb: argparse.ArgumentParser) -> None:
+    """Add --config for verbs that take data and options from the model otherwise."""
+    text = "data and options of this recipe instead of the model's own"
+    verb.add_argument("-c", "--config", metavar="FILE", help=text)
+
+
 def add_bits(verb: argparse.ArgumentParser) -> None:
     """Add --bits."""
     text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"

@@ -8,7 +8,16 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.args import OVERRIDES_HELP, add_model, add_overrides, add_size, add_verb, positive
+from hrseg.cli.args import (
+    OVERRIDES_HELP,
+    add_device,
+    add_model,
+    add_overrides,
+    add_recipe,
+    add_size,
+    add_verb,
+    positive,
+)
 from hrseg.cli.console import BOLD, OK, OURS, print_out, styled
 from hrseg.errors import ConfigError
 
@@ -23,8 +32,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("model", nargs="?", metavar="MODEL", help=text)
     out, text = Path("hrseg_report"), "the report's folder (hrseg_report)"
     verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
-    text = "data and options of this recipe instead of the model's own"
-    verb.add_argument("-c", "--config", metavar="FILE", help=text)
+    add_recipe(verb)
     verb.add_argument("--split", choices=("val", "test"), default="val", help="(val)")
     text = "worst images on the page (24)"
     verb.add_argument("--worst", type=_count, default=24, metavar="N", help=text)
@@ -143,10 +151,7 @@ def add_submit(verbs: Any) -> None:
     verb.add_argument("--trainids", action="store_true", help=text)
     text = "take a split that lacks images"
     verb.add_argument("--partial", action="store_true", help=text)
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
-    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_device(verb)
     text = "a named way to look, such as official_cityscapes_ms (whole)"
     verb.add_argument("--protocol", metavar="NAME", default="whole", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")

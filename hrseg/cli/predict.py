@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_model, add_size, add_verb, positive
+from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, positive
 from hrseg.cli.console import OK, OURS, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
@@ -27,10 +27,7 @@ def add(verbs: Any) -> None:
     add_model(verb)
     out, text = Path("hrseg_out"), "folder of the results (hrseg_out)"
     verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
-    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_device(verb)
     engines = ("auto", "torch", "openvino", "compile", "graph")
     text = "auto: openvino on a CPU where installed, else torch (auto)"
     verb.add_argument("--engine", choices=engines, default="auto", help=text)

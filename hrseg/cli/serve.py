@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_model, add_verb, positive
+from hrseg.cli.args import add_bits, add_device, add_model, add_verb, positive
 from hrseg.cli.console import OK, print_line
 from hrseg.errors import MissingExtraError
 
@@ -30,10 +30,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--max-batch", type=positive, default=8, metavar="N", help=text)
     text = "milliseconds that the first of them waits for others (5)"
     verb.add_argument("--max-wait", type=float, default=5.0, metavar="MS", help=text)
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
-    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_device(verb)
     add_bits(verb)
     text = "a named way to look, such as tta (whole)"
     verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)

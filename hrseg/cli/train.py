@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import OVERRIDES_HELP, add_model, add_overrides, add_verb, positive
+from hrseg.cli.args import OVERRIDES_HELP, add_model, add_overrides, add_recipe, add_verb, positive
 from hrseg.cli.console import print_out
 from hrseg.errors import ConfigError
 
@@ -22,23 +22,18 @@ def add(verbs: Any) -> None:
 
     verb = add_verb(verbs, "validate", _validate, OVERRIDES_HELP)
     add_model(verb)
-    _add_recipe(verb)
+    add_recipe(verb)
     _add_ledger(verb)
     add_overrides(verb, print_config=True)
     verb.set_defaults(split="val", out=None)
 
     verb = add_verb(verbs, "test", _test, OVERRIDES_HELP)
     add_model(verb)
-    _add_recipe(verb)
+    add_recipe(verb)
     _add_ledger(verb)
     verb.add_argument("-o", "--out", type=Path, metavar="DIR", help="also write masks here")
     add_overrides(verb, print_config=True)
     verb.set_defaults(split="test")
-
-
-def _add_recipe(verb: argparse.ArgumentParser) -> None:
-    text = "data and options of this recipe instead of the model's own"
-    verb.add_argument("-c", "--config", metavar="FILE", help=text)
 
 
 def _add_ledger(verb: argparse.ArgumentParser) -> None:

@@ -20,6 +20,8 @@ class MMSegConfig:
     def __init__(self, content: Mapping[str, Any], source: str) -> None:
         self.content, self.source = content, source
         self.model: Mapping[str, Any] = content["model"]
+        heads = self.model["decode_head"]
+        self.heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
 
     dataset: Mapping[str, Any]
     batch_size: int
@@ -231,8 +233,7 @@ def _network(model: Mapping[str, Any], config: MMSegConfig, recipe: Recipe) -> N
         )
     stages = [_stage(backbone["extra"], number, source) for number in (1, 2, 3, 4)]
     name = backbone_of(stages, source)
-    heads = model["decode_head"]
-    heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
+    heads = config.heads
     kinds = tuple(head.get("type") for head in heads)
     if kinds not in (("FCNHead",), ("FCNHead", "OCRHead")):
         raise ConfigError(
@@ -393,8 +394,7 @@ def _scales(resize: Mapping[str, Any], recipe: Recipe) -> None:
 
 
 def _loss(config: MMSegConfig, recipe: Recipe) -> None:
-    heads = config.model["decode_head"]
-    heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
+    heads = config.heads
     main = heads[-1]
     losses = main.get("loss_decode", {"type": "CrossEntropyLoss"})
     losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]

@@ -24,6 +24,7 @@ from hrseg.errors import ConfigError, HrsegError, did_you_mean
 from hrseg.imaging import write_atomic
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
+from hrseg.training.fit import flatten
 
 FOLDER = "studies"
 _FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
@@ -302,7 +303,8 @@ class StudyRun:
         """Raise ConfigError if the run was started with other settings."""
         if not self.config_file.exists() or self.state == "to do":
             return
-        before, now = _flat(load_config(self.config_file)), _flat(self.config)
+        before = flatten(config_to_dict(load_config(self.config_file)))
+        now = flatten(config_to_dict(self.config))
         changed = [
             f"{key} {before.get(key)} → {now[key]}"
             for key in now
@@ -395,11 +397,3 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
 def _cost(config: Config) -> Summary:
     network = build_network(config, build_data(config).labels, load=False)
     return summary(network, config.data.crop)
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    return {
-        f"{section}.{name}": value
-        for section, values in config_to_dict(config).items()
-        for name, value in values.items()
-    }

@@ -104,7 +104,7 @@ def _prepare_resume(
             f"{checkpoint} holds weights but not the state of a run, so it cannot be resumed. Start "
             f"from it with model.weights={checkpoint} instead."
         )
-    before, now = _flat(card["config"]), _flat(config_to_dict(config))
+    before, now = flatten(card["config"]), flatten(config_to_dict(config))
     changed = [key for key in now if before.get(key) != now[key] and key not in _CHANGEABLE]
     network = [key for key in changed if key in ("model.backbone", "model.head")]
     if network or card["labels"] != labels.to_dict():
@@ -152,5 +152,6 @@ _CHANGEABLE = {
 """Options that may change on resume without a warning."""
 
 
-def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def flatten(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return section.option → value."""
     return {f"{s}.{name}": value for s, values in config.items() for name, value in values.items()}
