@@ -76,8 +76,9 @@ def _add_sources(verb: argparse.ArgumentParser) -> None:
 def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("results")
     text = f"kinds of files (mask overlay): {', '.join(KINDS)}; and video, of clips"
-    choices = (*KINDS, "color", "video")  # color is an alias of colour
-    group.add_argument("--save", nargs="+", choices=choices, metavar="KIND", help=text)
+    group.add_argument(
+        "--save", nargs="+", type=_kind, choices=(*KINDS, "video"), metavar="KIND", help=text
+    )
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
     text = "side of a pixel on the ground in meters, for areas (what the image says)"
@@ -88,6 +89,10 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "keep a manifest, and leave as it is what was done before and is intact"
     group.add_argument("--resume", action="store_true", help=text)
+
+
+def _kind(text: str) -> str:
+    return "colour" if text == "color" else text
 
 
 def _add_cluster(verb: argparse.ArgumentParser) -> None:
@@ -138,7 +143,6 @@ def _predict(arguments: argparse.Namespace) -> int:
     from hrseg.inference.sources import Every, open_sources
 
     kinds = arguments.save or DEFAULT_KINDS
-    kinds = ["colour" if kind == "color" else kind for kind in kinds]
     options = Options(arguments.pixel_size, arguments.tolerance, arguments.min_area)
     files = [kind for kind in kinds if kind != "video"]
     shard = read_shard(arguments.shard)
