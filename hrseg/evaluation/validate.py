@@ -14,7 +14,7 @@ from hrseg.labels import LabelSet
 from hrseg.metrics.confusion import Scores, table
 from hrseg.metrics.records import ImageRecords
 from hrseg.training.build import build_data
-from hrseg.training.interrupts import clear_errors, stoppable
+from hrseg.training.interrupts import clear_errors, interruptible
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_progress, build_trainer, quiet_lightning
 
@@ -99,7 +99,7 @@ def evaluate(
     with clear_errors():
         trainer = build_trainer(config, None, [build_progress(), recorder, *callbacks, *writers])
         run = trainer.validate if split == "val" else trainer.test
-        with stoppable(trainer):
+        with interruptible(trainer):
             run(task, datamodule=data, verbose=False)
         records = recorder.records(opened.name)
     if task.result is None:  # several processes, and this one was interrupted
