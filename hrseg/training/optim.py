@@ -33,27 +33,20 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Assign every parameter of a network to exactly one optimizer group.
 
-        Args:
-            network: A Segmenter; `head_parameters()` tells which parameters are the head's.
-            lr: Learning rate of the backbone.
-    <<<<<<< HEAD
-            weight_decay: Decay of all parameters, as in the official recipes, unless `no_decay_norms`.
-            head_lr_factor: Factor of the head's rate; the official PASCAL-Context and COCO-Stuff recipes
-                use 10.
-            no_decay_norms: Leave norms and biases, the parameters with one dimension, without decay.
-    =======
-            weight_decay: Decay of all parameters, as in the official recipes, but those of `no_decay`.
-            head_lr_factor: The head learns this many times faster; the official PASCAL-Context and
-                COCO-Stuff recipes use 10.
-            no_decay: Names of the parameters without decay, from `norms_and_biases`.
-    >>>>>>> main
+    Args:
+        network: A Segmenter; `head_parameters()` tells which parameters are the head's.
+        lr: Learning rate of the backbone.
+        weight_decay: Decay of all parameters, as in the official recipes, but those of `no_decay`.
+        head_lr_factor: Factor of the head's rate; the official PASCAL-Context and COCO-Stuff recipes
+            use 10.
+        no_decay: Names of the parameters without decay, from `norms_and_biases`.
 
-        Returns:
-            One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
-            included: the optimizer skips them until they are unfrozen.
+    Returns:
+        One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
+        included: the optimizer skips them until they are unfrozen.
 
-        Raises:
-            ConfigError: A rate, decay or factor out of range.
+    Raises:
+        ConfigError: A rate, decay or factor out of range.
     """
     if not 0 < lr < float("inf"):
         raise ConfigError(f"optim.lr is {lr}. Right would be a number above 0, such as 0.01.")

@@ -9,7 +9,7 @@ import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -101,10 +101,10 @@ def read_table(path: Path) -> dict[str, Any]:
         raise DataError(
             f"The area table {path} cannot be read: {error}. Predict that image again."
         ) from error
-    meters = (row["square_meters"] for row in rows)
+    meters: Iterable[float | None] = (row["square_meters"] for row in rows)
     return {
         "pixels": sum(row["pixels"] for row in rows),
-        "square_meters": functools.reduce(_add, meters, 0.0),
+        "square_meters": functools.reduce(_add, meters, cast(float | None, 0.0)),
         "classes": rows,
     }
 

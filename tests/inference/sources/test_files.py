@@ -56,7 +56,7 @@ def test_a_link_that_leads_nowhere_is_named_and_not_left_out(photos):
 
 
 @pytest.mark.parametrize(
-    ("word", "words"),
+    ("argument", "arguments"),
     [
         ("photos/b ü.pgn", "Did you mean 'b ü.png'"),
         ("nowhere/a.png", "No such file or folder: nowhere/a.png"),

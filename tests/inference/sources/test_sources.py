@@ -121,7 +121,7 @@ def test_a_list_holds_words_of_any_kind_and_its_broken_lines_are_told(here):
     assert open_sources(["@list.txt"]).covers(here / "data/a/1.png")
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "is empty"), (None, "cannot be read")])
+@pytest.mark.parametrize(("text", "arguments"), [("", "is empty"), (None, "cannot be read")])
 def test_a_list_without_lines_or_a_file_is_refused(here, text, arguments):
     if text is not None:
         Path("list.txt").write_text(text)
@@ -258,7 +258,7 @@ def test_an_address_is_fetched_when_its_turn_comes(address):
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "arguments"),
     [
         ("gone.png", "404 Not Found"),
         ("page.png", "web page instead of a file"),
