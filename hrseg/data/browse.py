@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hrseg.config.schema import DataConfig
+from hrseg.config import DataConfig
 from hrseg.data.dataset import Draw, Sample, SegmentationDataset
 from hrseg.errors import ConfigError, percent
 from hrseg.imaging import denormalize, write_atomic

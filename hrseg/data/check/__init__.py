@@ -19,7 +19,7 @@ from hrseg.data.check.scan import Job, Look, scan
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.layouts.pairs import write_list
-from hrseg.data.mask_encoding import settle
+from hrseg.data.mask_encoding import choose_tables
 from hrseg.errors import ConfigError, DataError, path_text, unknown_choice
 from hrseg.imaging import write_atomic
 from hrseg.labels import load_labels
@@ -169,7 +169,8 @@ def _jobs(tree: Tree) -> list[Job]:
         pairs = found
         if tree.layout != "folder":
             try:
-                pairs = settle(found, load_labels(str(LAYOUTS[tree.layout].table)), read_ids)
+                table = load_labels(str(LAYOUTS[tree.layout].table))
+                pairs = choose_tables(found, table, read_ids)
             except DataError:
                 pairs = found  # the ids will tell
         jobs += [(split, pair) for pair in pairs]
