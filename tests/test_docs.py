@@ -24,3 +24,20 @@ def test_shell_blocks_are_valid_bash(block):
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["architecture.md", "contributing.md"])
+def test_paths_named_for_contributors_exist(name):
+    text = (DOCS / name).read_text()
+    paths = set(re.findall(r"`((?:hrseg|tests|tools|configs|docs)/[\w/.]*)`", text))
+    assert len(paths) > 3
+    gone = [path for path in sorted(paths) if not (DOCS.parent / path).exists()]
+    assert not gone
+    for table, path in re.findall(r"row of `([A-Z]+)` (?:in `([\w/.]+)`|there)", text):
+        assert not path or re.search(rf"^{table}\b", (DOCS.parent / path).read_text(), re.MULTILINE), table
+
+
+def test_the_picture_of_packages_shows_all_of_them():
+    picture = (DOCS / "architecture.md").read_text().split("```")[1]
+    folders = {path.parent.name for path in (DOCS.parent / "hrseg").glob("*/__init__.py")}
+    assert folders == set(re.findall(r"\b(\w+)/", picture))

@@ -14,7 +14,6 @@ import shtab
 
 from hrseg.cli.args import WORDS, add_group, add_verb, add_words
 from hrseg.cli.console import BOLD, DIM, say, styled
-from hrseg.config import OPTIONS, SECTIONS, list_recipes
 
 
 def add(verbs: Any) -> None:
@@ -142,6 +141,8 @@ _KINDS |= {
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """Return the completion script for a shell: bash, zsh or fish."""
+    from hrseg.config import OPTIONS, SECTIONS, list_recipes
+
     words = {
         "recipes": " ".join(list_recipes()),
         "keys": " ".join(f"{key}=" for key in OPTIONS),

@@ -146,7 +146,7 @@ def _data_demo(arguments: argparse.Namespace) -> int:
 _TOOLS = (
     *("cvat", "cityscapes", "labelbox", "superannotate", "via", "isat", "geojson", "kaggle"),
     *("label_studio", "supervisely", "datumaro", "darwin", "segments_ai", "labelme", "coco"),
-    *("yolo", "binary", "voc", "colours"),
+    *("yolo", "binary", "voc", "colors"),
 )
 _FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
@@ -183,7 +183,9 @@ def _add_convert(nouns: Any) -> None:
     text = "the folder to make; with --to the file"
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help=text)
     text = f"what SOURCE is, where it is not recognized: {', '.join(_TOOLS)}"
-    verb.add_argument("--from", dest="tool", choices=_TOOLS, metavar="TOOL", help=text)
+    verb.add_argument(
+        "--from", dest="tool", choices=(*_TOOLS, "colours"), metavar="TOOL", help=text
+    )
     text = f"the other way, for correction by hand: {', '.join(_FORMATS)}"
     verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")

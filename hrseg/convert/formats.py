@@ -80,7 +80,9 @@ READERS: dict[str, Reader] = {
         binary.read, binary.recognizes, "a binary mask for each class or object of an image"
     ),
     "voc": Reader(masks.read, masks.recognizes, "VOC palette masks"),
-    "colours": Reader(masks.read, masks.recognizes, "masks of colors or ids, with a table"),
+    "colors": Reader(
+        masks.read_colors, masks.recognizes_colors, "masks of colors or ids, with a table"
+    ),
 }
 """Name → reader, in the order in which they are tried."""
 
@@ -117,6 +119,7 @@ def read(name: str, path: Path, images: Path | None = None, classes: Known | Non
     Raises:
         DataError: Unknown reader, or something is wrong with the files.
     """
+    name = {"colours": "colors"}.get(name, name)  # the spelling of earlier versions
     if name not in READERS:
         raise DataError(unknown_choice("reader", name, READERS))
     if not path.exists():

@@ -108,13 +108,13 @@ def _lists(path: Path) -> dict[str, str]:
     return splits
 
 
-def _colors_recognizes(path: Path) -> bool:
+def recognizes_colors(path: Path) -> bool:
     """Say whether a table of classes lies beside the masks."""
     table = find_table(path) if path.is_dir() else None
     return table is not None and Path(table.place).name.lower() not in DATA_YAML  # of YOLO
 
 
-def _colors_read(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
+def read_colors(path: Path, images: Path | None = None, classes: Known | None = None) -> Source:
     """Read masks by a table.
 
     Args:

@@ -27,7 +27,7 @@ def whole_page(
         after: What comes behind the visible part, such as a script.
     """
     title = html.escape(title)
-    style = resource("hrseg.viz.reports", "page.css") + style
+    style = resource("hrseg.viz", "page.css") + style
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title} · hrseg {verb}</title><style>{style}</style></head>

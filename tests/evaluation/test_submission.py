@@ -174,7 +174,7 @@ def spoil(kind: str, folder: Path) -> None:
         write_mask(first, ids)
     elif kind == "trainids":
         write_mask(first, ids % 19)
-    elif kind == "colour":
+    elif kind == "color":
         put(first, np.zeros((*SIZE, 3), np.uint8))
     elif kind == "strange":
         write_mask(folder / "rome_000000_000001_mask.png", ids)

@@ -25,7 +25,7 @@ from tests.weights.bad_files import MARK, torch_legacy, torch_zip, write_all
 GUARDED = """
 import json, resource, sys
 from pathlib import Path
-import hrseg.weights.files as files
+import hrseg.weights.checkpoint_io as files
 files.read_checkpoint("good.pth")
 files.load_file("good.safetensors")
 pages = int(Path("/proc/self/statm").read_text().split()[0])

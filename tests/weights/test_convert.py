@@ -338,7 +338,7 @@ def test_a_tag_of_the_catalog_opens_as_its_row_says(tmp_path, monkeypatch):
     source = network(classes=19, backbone="hrnet_w18_small_v2", resize="bilinear")
     path = save({"state_dict": spellings.as_mmseg(source.state_dict())}, tmp_path / "file.pth")
     row = row_of("hrnet_w18_small_v2.mmseg_cityscapes_160k")
-    for module in ("foreign", "importer"):
+    for module in ("foreign", "convert"):
         monkeypatch.setattr(f"hrseg.weights.{module}.resolve_all", lambda _: (path,))
     monkeypatch.setattr("hrseg.inference.load_model.resolve_all", lambda _: (path,))
     opened = open_model(row.tag)

@@ -206,7 +206,9 @@ def test_a_silent_server_is_tried_again(server, remote, monkeypatch):
 
 def test_503_is_waited_for_as_long_as_it_asks(server, remote, monkeypatch):
     slept: list[float] = []
-    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(
+        fetching, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
+    )
     server.plan.extend([serve.status(503, Retry_After="7"), serve.status(429), serve.status(500)])
     fetch(remote)
     assert slept == [7.0, 0.01, 0.01]
