@@ -34,7 +34,9 @@ def test_paths_named_for_contributors_exist(name):
     gone = [path for path in sorted(paths) if not (DOCS.parent / path).exists()]
     assert not gone
     for table, path in re.findall(r"row of `([A-Z]+)` (?:in `([\w/.]+)`|there)", text):
-        assert not path or re.search(rf"^{table}\b", (DOCS.parent / path).read_text(), re.MULTILINE), table
+        assert not path or re.search(
+            rf"^{table}\b", (DOCS.parent / path).read_text(), re.MULTILINE
+        ), table
 
 
 def test_the_picture_of_packages_shows_all_of_them():

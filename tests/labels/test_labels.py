@@ -224,7 +224,7 @@ def test_empty_masks_encode():
         ("a.csv", "name,r,g,b\na,1,2,300\n", "from 0 to 255"),
         ("a.csv", "id,name\n70000,a\n", "id 70000"),
         ("a.csv", "id,name\n-1,a\n", "only ignored ids may be negative"),
-        ("a.yaml", "classes: [{name: a, color: [1, 2, 3]}]\n", "Did you mean 'color'"),
+        ("a.yaml", "classes: [{name: a, colour: [1, 2, 3]}]\n", "Did you mean 'color'"),
         ("a.yaml", "classes: [a]\nignored: [0]\n", "Did you mean 'ignore'"),
         ("a.yaml", "classes: [{name: a, color: [1, 2]}]\n", "cannot be read"),
         ("a.yaml", "classes: [\n", "cannot be read"),
