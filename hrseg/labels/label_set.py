@@ -223,8 +223,8 @@ class LabelSet:
         for row in self.labels:
             train_id = f"train_id: {row.train_id}, " * (explicit or row.train_id == IGNORE_INDEX)
             plain = re.fullmatch("[A-Za-z][A-Za-z_ ]*[A-Za-z]", row.name)
-            plain = plain and row.name.lower() not in _YAML_WORDS
-            name = row.name if plain else json.dumps(row.name, ensure_ascii=False)
+            quote = not plain or row.name.lower() in _YAML_WORDS
+            name = json.dumps(row.name, ensure_ascii=False) if quote else row.name
             mirror = f", mirror: {row.mirror}" * (row.mirror is not None)
             lines.append(
                 f"  - {{id: {row.id}, {train_id}name: {name}, color: {list(row.color)}{mirror}}}"
