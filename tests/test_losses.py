@@ -292,7 +292,8 @@ def test_total_resizes_by_policy_and_adds_plain_cross_entropy_on_aux(resize, ali
     main, aux = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
     loss = WeightedSum({"ohem": 1.0}, ohem_min_kept=5, aux_weight=0.4)
     large = [F.interpolate(x, (9, 13), mode="bilinear", align_corners=aligned) for x in (main, aux)]
-    expected = ohem(large[0], mask, min_kept=5) + 0.4 * cross_entropy(large[1], mask)
+    aux_loss = cross_entropy(large[1], mask, average="all")  # as the official code reduces it
+    expected = ohem(large[0], mask, min_kept=5) + 0.4 * aux_loss
     torch.testing.assert_close(loss.total({"main": main, "aux": aux}, mask, resize), expected)
 
 
@@ -391,3 +392,32 @@ def test_average_over_all_pixels_lets_ignored_ones_dilute_the_loss() -> None:
     assert torch.isclose(both, 1.4 * log2 / 2)
     with pytest.raises(ConfigError, match="Unknown loss average 'some'"):
         WeightedSum(average="some")
+
+
+def test_ohem_beside_an_auxiliary_output_is_reduced_as_the_official_code_does():
+    """OhemCrossEntropy returns a scalar for the main output and a map for the other; the loop takes the map's mean."""
+    logits, mask = batch()
+    aux = torch.randn_like(logits)
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0, 1.5])
+    loss = WeightedSum({"ohem": 1.0}, ohem_min_kept=5, aux_weight=0.4, class_weights=weights)
+    pixels = F.cross_entropy(aux, mask, weight=weights, ignore_index=255, reduction="none")
+    assert (mask == 255).any()
+    expected = loss(logits, mask) + 0.4 * pixels.mean()
+    torch.testing.assert_close(loss.total({"main": logits, "aux": aux}, mask), expected)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.9])
+def test_ohem_over_all_pixels_is_the_sampler_of_mmsegmentation(threshold):
+    """The k hardest pixels, or more below the threshold, weigh 1 and all others 0, in a mean over all pixels."""
+    logits, mask = batch()
+    kept = 12
+    pixels = F.cross_entropy(logits, mask, ignore_index=255, reduction="none")
+    probability = logits.softmax(1).gather(1, mask.clamp(max=4).unsqueeze(1))[:, 0]
+    hardest = probability[mask != 255].sort().values
+    limit = max(float(hardest[kept]), threshold)
+    weights = (probability < limit) & (mask != 255)
+    assert threshold or int(weights.sum()) == kept
+    expected = (pixels * weights).sum() / mask.numel()
+    torch.testing.assert_close(
+        ohem(logits, mask, threshold=threshold, min_kept=kept, average="all"), expected
+    )

@@ -101,13 +101,15 @@ class LossConfig:
     )
     average: Literal["valid", "all"] = option(
         "valid",
-        "Cross-entropy is averaged over the pixels that have a class, or over all. With all, ignored "
-        "pixels make the loss smaller, as in mmsegmentation.",
+        "Cross-entropy is averaged over the pixels that have a class, OHEM over those it keeps; or both over "
+        "all. With all, ignored and easy pixels make the loss smaller, as in mmsegmentation. The auxiliary "
+        "loss beside OHEM is always averaged over all, as in the official code.",
     )
     ohem_threshold: float = option(
         0.9,
-        "OHEM keeps pixels whose true class has a lower probability than this.",
-        above=0,
+        "OHEM keeps pixels whose true class has a lower probability than this; 0 keeps the hardest "
+        "ohem_min_kept alone.",
+        low=0,
         high=1,
     )
     ohem_min_kept: float = option(

@@ -181,7 +181,7 @@ class SegmentationData(pl.LightningDataModule):
             seed=self.seed,
             counts=self._counts if self.config.sampling == "rare" else None,
         )
-        epoch, batches = self._resume_point()
+        epoch, batches = resume_point(self.trainer) if self.trainer else (0, 0)
         sampler.start(epoch, batches * batch_size)
         return self._loader(self.train_set, sampler=sampler, batch_size=batch_size, drop_last=True)
 
@@ -241,22 +241,6 @@ class SegmentationData(pl.LightningDataModule):
             **options,
         )
 
-    def _resume_point(self) -> tuple[int, int]:
-        """Return the epoch that comes first, and how many of its batches a stopped run has learned.
-
-        Lightning passes the epoch to the sampler only after the loader processes were given their first
-        images, and starts an interrupted epoch over for the batches that remain.
-        """
-        if self.trainer is None:
-            return 0, 0
-        loop: Any = self.trainer.fit_loop
-        epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress
-        if epoch.ready == epoch.processed:
-            return epoch.processed, 0
-        if batches.is_last_batch and batches.current.processed == batches.current.ready:
-            return epoch.processed + 1, 0
-        return epoch.processed, batches.current.processed
-
     def _check_batch(self, world: int) -> None:
         images, batch_size = len(self.train_pairs), self.config.batch_size
         if images < world * batch_size:
@@ -290,6 +274,21 @@ def _load_labels(config: DataConfig) -> LabelSet:
             "file of them: write labels.yaml there, or give any table of classes, data.labels=PATH."
         )
     return table.labels
+
+
+def resume_point(trainer: pl.Trainer) -> tuple[int, int]:
+    """Return the epoch that comes first, and how many of its batches a stopped run has learned.
+
+    Lightning passes the epoch to the sampler only after the loader processes were given their first
+    images, and starts an interrupted epoch over for the batches that remain.
+    """
+    loop: Any = trainer.fit_loop
+    epoch, batches = loop.epoch_progress.current, loop.epoch_loop.batch_progress
+    if epoch.ready == epoch.processed:
+        return epoch.processed, 0
+    if batches.is_last_batch and batches.current.processed == batches.current.ready:
+        return epoch.processed + 1, 0
+    return epoch.processed, batches.current.processed
 
 
 def _draw_scene(size: tuple[int, int], pair: Pair) -> tuple[np.ndarray, np.ndarray]:

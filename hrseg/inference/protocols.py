@@ -195,6 +195,14 @@ _CROP = Protocol(
     first_multiple=8,
     absent="zero",
 )
+_CROP_V1 = replace(
+    _CROP,
+    name="official_crop_v1",
+    title="official code before the HRNet-OCR branch, PASCAL-Context, one scale",
+    window=(480, 480),
+    first_resize="none",
+    first_multiple=1,
+)
 _ADE20K = replace(
     _CROP,
     name="official_ade20k",
@@ -238,6 +246,8 @@ _ROWS = (
     _many(_CITYSCAPES, _MS),
     _CROP,
     _many(_CROP, (*_MS, 2.0)),
+    _CROP_V1,
+    _many(_CROP_V1, (*_MS, 2.0)),
     _ADE20K,
     _many(_ADE20K, (*_MS, 2.0)),
     Protocol(

@@ -100,6 +100,8 @@ class WeightedSum(nn.Module):
     ) -> torch.Tensor:
         """Return the loss of `forward_all`: the terms on "main", plain cross-entropy on "aux".
 
+        Beside OHEM the auxiliary cross-entropy is averaged over all pixels, ignored ones and weights aside.
+
         Args:
             outputs: {"main": logits} and perhaps "aux", at any size; they are brought to the
                 mask's.
@@ -109,14 +111,18 @@ class WeightedSum(nn.Module):
         Shape:
             logits (N, K, h, w), mask (N, H, W) → scalar
 
-        Source: only the official main output mines hard pixels; 0.4 for the auxiliary one.
+        Source: only the official main output mines hard pixels; 0.4 for the auxiliary one. The official
+        OhemCrossEntropy leaves the auxiliary losses unreduced, and the training loop takes their mean.
         """
         loss = self._main(outputs["main"], mask, resize)
         if "aux" in outputs:
             logits = outputs["aux"]
             with torch.autocast(logits.device.type, enabled=False):
                 surprise = self._enlarged(logits, mask.long(), resize)
-                aux = self._term("cross_entropy", logits, mask.long(), surprise=surprise)
+                average = "all" if "ohem" in self.terms else self.average
+                aux = self._term(
+                    "cross_entropy", logits, mask.long(), surprise=surprise, average=average
+                )
                 loss = loss + self.aux_weight * aux
         return loss
 
@@ -142,11 +148,11 @@ class WeightedSum(nn.Module):
         return upsampled_nll(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
 
     def _term(
-        self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: torch.Tensor
+        self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: Any
     ) -> torch.Tensor:
         row = LOSSES[name]
         settings: dict[str, Any] = {setting: getattr(self, setting) for setting in row.settings}
-        return row.function(logits, mask, ignore_index=self.ignore_index, **settings, **known)
+        return row.function(logits, mask, ignore_index=self.ignore_index, **(settings | known))
 
     def _check(self, logits: torch.Tensor, mask: torch.Tensor, enlarged: bool = False) -> None:
         size = mask.shape[-2:] if enlarged else logits.shape[2:]

@@ -51,6 +51,7 @@ def ohem(
     ignore_index: int = 255,
     threshold: float = 0.9,
     min_kept: float = 131072,
+    average: str = "valid",
     surprise: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the plain mean of the class-weighted losses of the hard pixels.
@@ -60,13 +61,15 @@ def ohem(
     ranked over the device's whole batch.
 
     Args:
-        threshold: Probability under which a pixel is always kept.
+        threshold: Probability under which a pixel is always kept; 0 keeps the `min_kept` hardest alone.
         min_kept: Pixels to keep at least; up to 1, a share of the valid pixels instead.
+        average: "valid" divides by the number of hard pixels, "all" by that of all pixels.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
 
-    Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard.
+    Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard. "all" is
+    OHEMPixelSampler of mmsegmentation, which weighs easy pixels 0 in a mean over all.
     """
     surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
     valid = mask != ignore_index
@@ -81,7 +84,7 @@ def ohem(
         ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
         limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
         kept = (valid & (probability < limit)).float()
-    return _mean(surprise * weights * kept, kept)
+    return _mean(surprise * weights * kept, kept if average == "valid" else torch.ones_like(kept))
 
 
 def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
@@ -162,7 +165,7 @@ LOSSES: dict[str, Term] = {
     "dice": Term(dice),
     "focal": Term(focal, ("class_weights", "gamma"), True),
     "lovasz": Term(lovasz),
-    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept"), True),
+    "ohem": Term(ohem, ("class_weights", "threshold", "min_kept", "average"), True),
 }
 
 

@@ -46,6 +46,19 @@ class Place:
         """The training transform of that type, if there is one."""
         return next((step for step in self.pipeline() if step.get("type") == name), None)
 
+    tested: Any  # the test dataset
+
+    def test_size(self) -> tuple[int, int] | None:
+        """Return the (long, short) side that the test pipeline resizes to; None where it does not."""
+        pipeline = (
+            _innermost(self.tested).get("pipeline") or self.content.get("test_pipeline") or ()
+        )
+        for step in (step for step in pipeline if isinstance(step, Mapping)):
+            scale = step.get("scale") if step.get("type") == "Resize" else step.get("img_scale")
+            if isinstance(scale, (list, tuple)) and len(scale) == 2:
+                return max(scale), min(scale)
+        return None
+
 
 class Newer(Place):
     """mmsegmentation 1.x: train_dataloader, optim_wrapper, param_scheduler."""
@@ -57,6 +70,7 @@ class Newer(Place):
         loader = content["train_dataloader"]
         self.dataset = _innermost(loader.get("dataset", {}))
         self.lists = _lists(loader.get("dataset", {}))
+        self.tested = (content.get("test_dataloader") or {}).get("dataset", {})
         # Images are normalized and padded when batches are made; a step of its own comes before.
         self.padding = "black" if self.step("Pad") else "mean"
         self.batch_size = loader.get("batch_size", 1)
@@ -89,6 +103,7 @@ class Older(Place):
         data = content.get("data", {})
         self.dataset = _innermost(data.get("train", {}))
         self.lists = _lists(data.get("train", {}))
+        self.tested = data.get("test", {})
         kinds = [step.get("type") for step in self.pipeline()]
         early = "Pad" in kinds and "Normalize" in kinds[kinds.index("Pad") :]
         self.padding = "black" if early else "mean"
@@ -189,7 +204,7 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
     _network(content["model"], place, recipe)
     _data(place, recipe)
     _augmentation(place, recipe)
-    _loss(content["model"], recipe)
+    _loss(place, recipe)
     _optim(place, recipe)
     _trainer(place, recipe)
     _evaluation(place, recipe)
@@ -375,8 +390,8 @@ def _scales(resize: Mapping[str, Any], recipe: Recipe) -> None:
         recipe.remarks.append("The source stretches images to the scale (keep_ratio=False).")
 
 
-def _loss(model: Mapping[str, Any], recipe: Recipe) -> None:
-    heads = model["decode_head"]
+def _loss(place: Place, recipe: Recipe) -> None:
+    heads = place.model["decode_head"]
     heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
     main = heads[-1]
     losses = main.get("loss_decode", {"type": "CrossEntropyLoss"})
@@ -401,15 +416,16 @@ def _loss(model: Mapping[str, Any], recipe: Recipe) -> None:
         terms = {
             ("ohem" if name == "cross_entropy" else name): weight for name, weight in terms.items()
         }
-        if sampler.get("thresh") is not None:
-            recipe.set("loss.ohem_threshold", float(sampler["thresh"]))
+        recipe.set("loss.ohem_threshold", float(sampler.get("thresh") or 0.0))
         recipe.set(
             "loss.ohem_min_kept",
-            int(sampler.get("min_kept", 100000)),
-            "The source keeps this many for each image of the batch; hrseg counts over the batch.",
+            int(sampler.get("min_kept", 100000)) * place.batch_size,
+            "The source's number for each image, times the images of a device.",
         )
     recipe.set("loss.terms", terms)
-    if "cross_entropy" in terms and not any(row.get("avg_non_ignore") for row in losses):
+    if {"cross_entropy", "ohem"} & terms.keys() and not any(
+        row.get("avg_non_ignore") for row in losses
+    ):
         recipe.set(
             "loss.average",
             "all",
@@ -483,5 +499,22 @@ def _evaluation(place: Place, recipe: Recipe) -> None:
             recipe.set("evaluation.window", window)
             recipe.set("evaluation.stride", stride)
         return
-    sides = (recipe.values.get("data.base_size"), recipe.values.get("data.base_short_side"))
-    recipe.set("evaluation.protocol", "mmseg_short512" if sides == (2048, 512) else "mmseg_whole")
+    sides = place.test_size()
+    layout = recipe.values.get("data.layout")
+    if sides is None or sides == _NATIVE.get(str(layout)):
+        recipe.set("evaluation.protocol", "mmseg_whole")
+        return
+    recipe.set("evaluation.protocol", "mmseg_short512", "The Resize of the source's test pipeline.")
+    if sides != (2048, 512):
+        recipe.set("evaluation.base_size", sides[0])
+        recipe.set("evaluation.base_short_side", sides[1])
+
+
+_NATIVE = {
+    "cityscapes": (2048, 1024),
+    "loveda": (1024, 1024),
+    "potsdam": (512, 512),
+    "vaihingen": (512, 512),
+    "isaid": (896, 896),
+}
+"""Layout → (long, short side) of its images, which a Resize to that size leaves as they are."""

@@ -6,12 +6,15 @@ Cityscapes, a default that differs between branches, keys that nothing reads. Th
 Source: lib/config/default.py, lib/datasets and tools/train.py of HRNet-Semantic-Segmentation.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from hrseg.config.values import flow
 from hrseg.errors import ConfigError
 from hrseg.inference.protocols import PROTOCOLS as NAMED
+from hrseg.labels import load_labels
 from hrseg.migrate.recipe import Recipe, Stage, backbone_of
 
 READ_NOWHERE = {
@@ -35,7 +38,7 @@ WITHOUT_EFFECT = {
     *("OUTPUT_DIR", "LOG_DIR", "PRINT_FREQ", "PIN_MEMORY", "RANK"),
     *("CUDNN.BENCHMARK", "CUDNN.ENABLED", "TRAIN.RESUME", "TRAIN.BEGIN_EPOCH", "TRAIN.SHUFFLE"),
     *("TEST.BATCH_SIZE_PER_GPU", "TEST.MODEL_FILE", "TEST.NUM_SAMPLES", "TEST.OUTPUT_INDEX"),
-    *("MODEL.NUM_OUTPUTS", "TRAIN.DOWNSAMPLERATE", "TRAIN.NUM_SAMPLES", "DATASET.TEST_SET"),
+    *("MODEL.NUM_OUTPUTS", "TRAIN.DOWNSAMPLERATE", "TRAIN.NUM_SAMPLES"),
 }
 
 DEFAULTS: dict[str, Any] = {
@@ -69,6 +72,7 @@ class Entries:
         self.source = source
         self._values = dict(_flat(content, ""))
         self._asked: set[str] = set()
+        self.switched_off: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -122,10 +126,19 @@ class Entries:
         rest = [
             name
             for name in self._values
-            if name not in self._asked | WITHOUT_EFFECT and not name.startswith("MODEL.EXTRA.STAGE")
+            if name not in self._asked | WITHOUT_EFFECT | self.switched_off
         ]
         dead = [name for name in rest if name in READ_NOWHERE or name.startswith("DEBUG.")]
-        return dead, [name for name in rest if name not in dead]
+        unknown = [name for name in rest if name not in dead]
+        return self._with_values(dead), self._with_values(unknown)
+
+    def own_choices(self) -> list[str]:
+        """Return the entries of WITHOUT_EFFECT, and those that other entries switch off."""
+        names = [name for name in self._values if name in WITHOUT_EFFECT | self.switched_off]
+        return self._with_values(names)
+
+    def _with_values(self, names: Iterable[str]) -> list[str]:
+        return [f"{name} {flow(self._values[name])}" for name in names]
 
 
 def _flat(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -178,6 +191,7 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
         "Batch norm: hrseg's momentum is 0.1, as on the HRNet-OCR branch; master and pytorch-v1.1 use 0.01."
     )
     recipe.unread, recipe.unknown = entries.leftovers()
+    recipe.own = entries.own_choices()
     return recipe
 
 
@@ -210,6 +224,12 @@ def _stage(entries: Entries, number: int) -> Stage:
         raise ConfigError(
             f"{entries.source}: {place}.BLOCK is {block}; published HRNets have {expected} there."
         )
+    branches = "NUM_RANCHES" if f"{place}.NUM_RANCHES" in entries else "NUM_BRANCHES"  # their slip
+    for key, fixed in (("FUSE_METHOD", "SUM"), (branches, number)):
+        if entries.get(f"{place}.{key}", fixed) != fixed:
+            raise ConfigError(
+                f"{entries.source}: {place}.{key} is {entries.get(f'{place}.{key}')}; HRNets have {fixed} there."
+            )
     blocks, channels = entries.need(f"{place}.NUM_BLOCKS"), entries.need(f"{place}.NUM_CHANNELS")
     return Stage(entries.need(f"{place}.NUM_MODULES"), tuple(blocks), tuple(channels))
 
@@ -237,11 +257,15 @@ def _is_newest(entries: Entries) -> bool:
     )
 
 
+_IMAGENET_FILE = re.compile(r"imagenet|ssld|^hrnet_w\d+_(small_model_v\d|c[_.])", re.IGNORECASE)
+"""Names under which the authors publish ImageNet weights, such as hrnet_w18_small_model_v1.pth."""
+
+
 def _weights(backbone: str, file: str) -> tuple[str, str]:
     name = PurePosixPath(file).name
     if "ssld" in name.lower() and backbone in ("hrnet_w18", "hrnet_w48"):
         return f"{backbone}_ssld.paddle_in1k", f"Theirs: {name}, under the tag it has at timm."
-    if "imagenet" in name.lower() or "ssld" in name.lower():
+    if _IMAGENET_FILE.search(name):
         tag = backbone.removesuffix("_v1") if backbone.endswith("small_v1") else backbone
         return f"{tag}.ms_in1k", (
             f"Theirs: {name}; the same network trained on ImageNet, under its tag at timm. It was trained with "
@@ -270,8 +294,15 @@ def _data(entries: Entries, recipe: Recipe) -> None:
     recipe.set(
         "data.root",
         f"datasets/{layout}",
-        f"Theirs: '{root}' and lists of files; here the layout finds the pairs. Set it to your folder.",
+        f"Theirs: '{root}' and lists of files ({entries.get('DATASET.TRAIN_SET')}, "
+        f"{entries.get('DATASET.TEST_SET')}); here the layout finds the pairs. Set it to your folder.",
     )
+    table = load_labels(recipe.values.get("data.labels", layout))
+    if classes is not None and classes != table.num_classes:
+        recipe.remarks.append(
+            f"The source has {classes} classes, table '{table.name}' {table.num_classes}: give data.labels a table of "
+            "yours."
+        )
     split = PurePosixPath(str(entries.get("DATASET.TRAIN_SET"))).stem
     recipe.set("data.train_split", "trainval" if "trainval" in split.lower() else "train")
     width, height = entries.pair("TRAIN.IMAGE_SIZE")
@@ -301,7 +332,7 @@ def _data(entries: Entries, recipe: Recipe) -> None:
 
 def _scales(entries: Entries, recipe: Recipe) -> None:
     if not entries.get("TRAIN.MULTI_SCALE"):
-        entries.get("TRAIN.SCALE_FACTOR")
+        entries.switched_off.add("TRAIN.SCALE_FACTOR")
         recipe.set("data.scale_min", 1.0)
         recipe.set("data.scale_max", 1.0)
         return
@@ -321,7 +352,7 @@ def _loss(entries: Entries, recipe: Recipe) -> None:
         recipe.set("loss.ohem_threshold", entries.number("LOSS.OHEMTHRES"))
         recipe.set("loss.ohem_min_kept", entries.number("LOSS.OHEMKEEP"))
     else:
-        entries.get("LOSS.OHEMTHRES"), entries.get("LOSS.OHEMKEEP")
+        entries.switched_off |= {"LOSS.OHEMTHRES", "LOSS.OHEMKEEP"}
     if entries.get("DATASET.DATASET") == "cityscapes":
         recipe.set(
             "loss.class_weights",
@@ -407,6 +438,8 @@ def _gpus(entries: Entries) -> int:
 def _evaluation(entries: Entries, recipe: Recipe) -> None:
     dataset = entries.get("DATASET.DATASET")
     protocol = PROTOCOLS[dataset]
+    if dataset == "pascal_ctx" and not _is_newest(entries):
+        protocol = "official_crop_v1"
     if entries.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
         protocol += "_ms"
     recipe.set(
@@ -418,6 +451,10 @@ def _evaluation(entries: Entries, recipe: Recipe) -> None:
     if len(scales) > 1:
         recipe.set("evaluation.scales", [float(scale) for scale in scales])
     width, height = entries.pair("TEST.IMAGE_SIZE")
-    if protocol.startswith("official_crop") and (height, width) != NAMED[protocol].window:
+    if (height, width) != NAMED[protocol].window:
         recipe.set("evaluation.window", (height, width))
-    entries.get("TEST.BASE_SIZE")
+        if isinstance(NAMED[protocol].stride, tuple):  # windows of Cityscapes touch
+            recipe.set("evaluation.stride", (height, width))
+    size = entries.get("TEST.BASE_SIZE")
+    if size is not None and size != NAMED[protocol].base_size:
+        recipe.set("evaluation.base_size", size)

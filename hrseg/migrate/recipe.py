@@ -25,6 +25,7 @@ class Recipe:
         remarks: Differences that no option carries.
         unread: Entries of the file that the source's own code reads nowhere.
         unknown: Entries that have no counterpart here and were left out.
+        own: Entries about files, logs and speed, or without effect in this file.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Recipe:
     remarks: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
 
     def set(self, key: str, value: Any, why: str = "") -> None:
         """Set an option; `why` becomes the comment above it."""
@@ -83,6 +85,9 @@ class Recipe:
         if self.unknown:
             text = f"Left out, since it has no counterpart here: {', '.join(self.unknown)}."
             yield from _comment(text, "")
+        if self.own:
+            text = "Left out, since a run here sets it itself or the file switches it off"
+            yield from _comment(f"{text}: {', '.join(self.own)}.", "")
 
 
 def _comment(text: str, indent: str) -> list[str]:

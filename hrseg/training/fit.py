@@ -19,6 +19,7 @@ from hrseg.training.build import build_run, settle_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
 from hrseg.training.interrupts import clear_errors, stoppable
 from hrseg.training.run_dir import MetricsFile, find_checkpoint, new_run_folder
+from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
 from hrseg.weights.checkpoint_io import weights_digest
 
@@ -124,6 +125,7 @@ def _prepare_resume(
             listed,
         )
     # The first epoch's loader is made before Lightning restores the loops, and asks them where to begin.
+    rescale_batches(content, config.data.batch_size, trainer.world_size)
     trainer.fit_loop.load_state_dict(content["loops"]["fit_loop"])
     done = {
         "max_epochs": int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]),
@@ -131,7 +133,13 @@ def _prepare_resume(
     }
     for name, count in done.items():
         limit = getattr(config.trainer, name)
-        if limit is not None and count >= limit and trainer.is_global_zero:
+        if limit is not None and count > limit:
+            unit = name.removeprefix("max_")
+            raise ConfigError(
+                f"{checkpoint} has {count} {unit} behind it, and trainer.{name} is {limit}. To train on, set "
+                f"trainer.{name} above {count}; to train fewer, start a new run."
+            )
+        if limit is not None and count == limit and trainer.is_global_zero:
             log.warning(
                 "%s is the end of its run, so nothing is left to train. To train on, raise trainer.%s above %s.",
                 *(checkpoint, name, limit),

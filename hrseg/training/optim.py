@@ -4,7 +4,8 @@ A step is always a step of the optimizer: with gradient accumulation one step is
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -190,20 +191,32 @@ def build_scheduler(
             f"optim.poly_power is {power}. Right would be 0 or more; recipes use 0.9."
         )
     rates = [group["lr"] for group in optimizer.param_groups]
+    factors = poly_factors(
+        rates,
+        max_steps=max_steps,
+        power=power,
+        warmup_steps=warmup_steps,
+        min_lr=min_lr,
+        lag_steps=lag_steps,
+    )
     if not 0 <= min_lr <= min(rates):
         raise ConfigError(
             f"optim.min_lr is {min_lr}, the lowest learning rate {min(rates)}. "
             "Right would be from 0 to that rate."
         )
+    return LambdaLR(optimizer, factors)
 
-    def factor_from(rate: float) -> Any:
-        def factor(step: int) -> float:
-            floor = min_lr / rate
-            return poly_factor(step, max_steps, power, warmup_steps, floor, lag_steps=lag_steps)
 
-        return factor
-
-    return LambdaLR(optimizer, [factor_from(rate) for rate in rates])
+def poly_factors(
+    rates: Iterable[float], *, min_lr: float, **options: Any
+) -> list[Callable[[int], float]]:
+    """Return `poly_factor` as a function of the step for each base rate; `min_lr` is the same for all."""
+    return [
+        partial(
+            lambda step, floor: poly_factor(step, min_factor=floor, **options), floor=min_lr / r
+        )
+        for r in rates
+    ]
 
 
 class Ema(nn.Module):

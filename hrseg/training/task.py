@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 
 from hrseg.config import EvaluationConfig, OptimConfig
+from hrseg.data.datamodule import resume_point
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
 from hrseg.inference.backends import open_engine
 from hrseg.inference.protocols import Protocol, choose_protocol
@@ -24,7 +25,14 @@ from hrseg.losses import WeightedSum
 from hrseg.metrics.confusion import ConfusionMatrix, Scores
 from hrseg.models.checkpointing import Checkpointing, recompute
 from hrseg.training.nan_guard import Guard, NonFinite
-from hrseg.training.optim import Ema, build_optimizer, build_scheduler, can_fuse, parameter_groups
+from hrseg.training.optim import (
+    Ema,
+    build_optimizer,
+    build_scheduler,
+    can_fuse,
+    parameter_groups,
+    poly_factors,
+)
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +92,7 @@ class SegmentationTask(pl.LightningModule):
         absent = self.protocol.absent
         self.card = dict(card or {})
         self.max_steps = max_steps
+        self._resumed_steps: float | None = None
         self.channels_last = channels_last
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
@@ -101,9 +110,22 @@ class SegmentationTask(pl.LightningModule):
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        limits = [self.trainer.estimated_stepping_batches, self.max_steps or math.inf]
-        return int(min(limits))
+        """Optimizer steps of the whole run; of a resumed one those done and those that remain."""
+        planned = self.trainer.estimated_stepping_batches
+        return int(min(self._resumed_steps or planned, self.max_steps or math.inf))
+
+    def _count_resumed_steps(self) -> float | None:
+        """Count steps done and remaining: batch size, accumulation, devices or images may differ from before."""
+        trainer: Any = self.trainer
+        if not trainer.global_step:
+            return None
+        if not trainer.max_epochs or trainer.max_epochs < 0:
+            return math.inf
+        epoch, batches = resume_point(trainer)
+        accumulate = trainer.accumulate_grad_batches
+        steps = math.ceil(trainer.num_training_batches / accumulate)  # of an epoch
+        remaining = (trainer.max_epochs - epoch) * steps - batches // accumulate
+        return float(trainer.global_step + max(0, remaining))
 
     @property
     def protocol(self) -> Protocol:
@@ -142,7 +164,19 @@ class SegmentationTask(pl.LightningModule):
         # A tensor on the host: Lightning would send a number to the device, and wait for that.
         rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log("train/lr", rate, batch_size=1)
-        return loss
+        return loss * self._accumulation_factor(batch_index)
+
+    def _accumulation_factor(self, batch_index: int) -> float:
+        """Return what makes the mean of an epoch's last step, which may have fewer batches than the others.
+
+        Lightning divides the loss of every batch by the full number.
+        """
+        batches, accumulate = (
+            self.trainer.num_training_batches,
+            self.trainer.accumulate_grad_batches,
+        )
+        rest = batches % accumulate if math.isfinite(batches) else 0
+        return accumulate / rest if rest and batch_index >= batches - rest else 1.0
 
     def on_train_epoch_end(self) -> None:
         """Tell what the guard saw."""
@@ -168,24 +202,29 @@ class SegmentationTask(pl.LightningModule):
             # Lightning cannot clip what the fused step of a scaled gradient would unscale itself.
             fused=None if self.trainer.precision == "16-mixed" else can_fuse(groups),
         )
-        scheduler = build_scheduler(
-            optimizer,
-            max_steps=self.total_steps,
-            power=optim.poly_power,
-            warmup_steps=optim.warmup_steps,
-            min_lr=optim.min_lr,
-            lag_steps=optim.lag_steps,
-        )
+        scheduler = build_scheduler(optimizer, **self._schedule_options())
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def _schedule_options(self) -> dict[str, Any]:
+        optim = self.optim
+        return {
+            "max_steps": self.total_steps,
+            "power": optim.poly_power,
+            "warmup_steps": optim.warmup_steps,
+            "min_lr": optim.min_lr,
+            "lag_steps": optim.lag_steps,
+        }
+
     def on_train_start(self) -> None:
         """Put the rates where the schedule says; a resumed run may have another length."""
         self._tune(True)
+        self._resumed_steps = self._count_resumed_steps()
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
+            schedule.lr_lambdas = poly_factors(schedule.base_lrs, **self._schedule_options())
             for group, base, factor in zip(
                 schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
             ):
@@ -288,6 +327,11 @@ class SegmentationTask(pl.LightningModule):
 
     # What is kept
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count the batches of an unfinished epoch in the present batch size and number of devices."""
+        if data := getattr(self.trainer, "datamodule", None):
+            rescale_batches(checkpoint, data.batch_size, self.trainer.world_size)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add config, labels and score as plain types, so that predict needs nothing else.
 
@@ -299,5 +343,24 @@ class SegmentationTask(pl.LightningModule):
             **self.card,
             "network": dict(self.network.spec),
             "labels": self.labels.to_dict(),
+            "world": self._trainer.world_size if self._trainer else 1,
             "miou": None if self.result is None else self.result["miou"],
         }
+
+
+def rescale_batches(checkpoint: dict[str, Any], batch_size: int, world: int) -> None:
+    """Count the batches done of a checkpoint's unfinished epoch in steps of another size, rounded down.
+
+    Args:
+        checkpoint: Of a run; its loops are changed.
+        batch_size: Images per device of the run that goes on.
+        world: Its devices.
+    """
+    card = checkpoint.get("hrseg", {})
+    before = card.get("config", {}).get("data", {}).get("batch_size")
+    loops = checkpoint.get("loops", {}).get("fit_loop", {})
+    if not before or "epoch_loop.batch_progress" not in loops:
+        return
+    old, new = before * card.get("world", world), batch_size * world
+    current = loops["epoch_loop.batch_progress"]["current"]
+    current.update({name: count * old // new for name, count in current.items()})

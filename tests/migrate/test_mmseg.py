@@ -116,7 +116,11 @@ def test_hard_pixels_classes_and_rates_of_the_head(tmp_path):
     )
     config, recipe = resolved(tmp_path, text)
     assert config.loss.terms == {"ohem": 1.0}
-    assert (config.loss.ohem_threshold, config.loss.ohem_min_kept) == (0.7, 100000)
+    assert (config.loss.ohem_threshold, config.loss.ohem_min_kept) == (
+        0.7,
+        2 * 100000,
+    )  # two images
+    assert config.loss.average == "all"
     assert (config.optim.head_lr_factor, config.optim.no_decay_norms) == (10, True)
     assert config.trainer.precision == "fp16"
     assert any("dropout_ratio" in remark for remark in recipe.remarks)
@@ -165,3 +169,32 @@ def test_unknown_parts_are_named(tmp_path):
     text = text.replace("dict(type='PhotoMetricDistortion')", "dict(type='RandomRotate')")
     _, recipe = resolved(tmp_path, text)
     assert recipe.unknown == ["transform RandomRotate", "custom_hooks"]
+
+
+def test_without_a_threshold_the_hardest_pixels_alone_are_kept(tmp_path):
+    sampler = "sampler=dict(type='OHEMPixelSampler', thresh=None, min_kept=5000)"
+    config, _ = resolved(tmp_path, NEW.replace("dropout_ratio=-1", sampler))
+    assert (config.loss.ohem_threshold, config.loss.ohem_min_kept) == (0, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        ((2048, 1024), ("mmseg_whole", None, None)),  # as the images are
+        ((2048, 512), ("mmseg_short512", None, None)),
+        ((1333, 800), ("mmseg_short512", 1333, 800)),
+    ],
+)
+def test_the_size_in_the_test_is_that_of_the_test_pipeline(tmp_path, scale, expected):
+    pipeline = (
+        f"[dict(type='LoadImageFromFile'), dict(type='Resize', scale={scale}, keep_ratio=True)]"
+    )
+    text = f"{NEW}\ntest_dataloader = dict(dataset=dict(pipeline={pipeline}))\n"
+    config, _ = resolved(tmp_path, text)
+    chosen = config.evaluation
+    assert (chosen.protocol, chosen.base_size, chosen.base_short_side) == expected
+    flipped = f"[dict(type='MultiScaleFlipAug', img_scale={scale}, flip=False)]"
+    older = OLD.replace("data = dict(", f"data = dict(test=dict(pipeline={flipped}), ")
+    config, _ = resolved(tmp_path, older)
+    chosen = config.evaluation
+    assert (chosen.protocol, chosen.base_size, chosen.base_short_side) == expected

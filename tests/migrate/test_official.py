@@ -104,7 +104,9 @@ def test_what_only_the_code_says_becomes_a_comment(write, tmp_path):
     assert "always weights the Cityscapes classes" in text
     assert "0.5 + integer(0..16) / 10, both ends" in text
     assert "(height, width); the source writes [width, height]" in text
-    assert "reads nowhere: LOSS.CLASS_BALANCE, TRAIN.LR_STEP" in text
+    assert "reads nowhere: LOSS.CLASS_BALANCE true, TRAIN.LR_STEP [90, 110]" in " ".join(
+        text.replace("#", "").split()
+    )
 
 
 def test_a_missing_align_flag_is_read_by_its_branch(write, tmp_path):
@@ -193,3 +195,78 @@ def test_other_files_are_told_apart(tmp_path):
         translate(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         translate(tmp_path / "gone.yaml")
+
+
+def leaves(content, prefix=()):
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key)
+
+
+def other(value):
+    """Return another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [other(one) for one in value]
+    if isinstance(value, str):
+        return {"(0,1,2,3)": "(0,1)"}.get(value, f"{value}x")
+    return value + (8 if value > 100 else 1)
+
+
+FURTHER = {
+    "PRINT_FREQ": 10,
+    "OUTPUT_DIR": "output",
+    "TEST": {"BASE_SIZE": 2048, "FLIP_TEST": False},
+}
+WHOLE = CITYSCAPES | FURTHER | {"TEST": {"IMAGE_SIZE": [2048, 1024], **FURTHER["TEST"]}}
+
+
+@pytest.mark.parametrize("path", leaves(WHOLE), ids=".".join)
+def test_no_entry_can_change_without_a_word(path, tmp_path):
+    """Another value of any entry is another recipe, another remark, or refused."""
+    texts = []
+    for change in (lambda value: value, other):
+        content = copy.deepcopy(WHOLE)
+        section = content
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = change(section[path[-1]])
+        file = tmp_path / "old.yaml"
+        file.write_text(yaml.safe_dump(content))
+        try:
+            texts.append(translate(file).to_yaml())
+        except ConfigError as error:
+            texts.append(str(error))
+    assert texts[0] != texts[1]
+
+
+def test_the_branch_decides_how_pascal_context_is_measured(write, tmp_path):
+    """Only the HRNet-OCR branch brings the short side to 520 first."""
+    words = {
+        "DATASET__DATASET": "pascal_ctx",
+        "DATASET__NUM_CLASSES": 59,
+        "TEST": {"IMAGE_SIZE": [480, 480], "BASE_SIZE": 520},
+    }
+    older, _ = resolved(write(**words), tmp_path)
+    newer, _ = resolved(write(**words, LOSS__BALANCE_WEIGHTS=[1]), tmp_path)
+    assert older.evaluation.protocol == "official_crop_v1"
+    assert older.evaluation.window is None
+    assert newer.evaluation.protocol == "official_crop"
+    assert newer.evaluation.window == (480, 480)
+
+
+def test_another_size_in_the_test_is_translated(write, tmp_path):
+    config, _ = resolved(write(TEST={"IMAGE_SIZE": [1024, 1024], "BASE_SIZE": 1024}), tmp_path)
+    assert config.evaluation.window == config.evaluation.stride == (1024, 1024)
+    assert config.evaluation.base_size == 1024
+
+
+@pytest.mark.parametrize(
+    "file", ["hrnet_w18_small_model_v1.pth", "hrnetv2_w48_imagenet_pretrained.pth"]
+)
+def test_imagenet_files_are_known_by_their_published_names(write, tmp_path, file):
+    config, _ = resolved(write(MODEL__PRETRAINED=f"pretrained_models/{file}"), tmp_path)
+    assert config.model.weights == "hrnet_w48.ms_in1k"

@@ -306,3 +306,52 @@ def test_a_recipe_brings_data_and_options_and_the_model_its_mean(tmp_path):
     assert config.evaluation.protocol == "tta"
     assert config.data.mean == pytest.approx((0.485, 0.456, 0.406))
     assert evaluation_config(None).data.layout == "camvid"
+
+
+# The schedule of a run that goes on with other settings
+
+CHANGES = {
+    "larger batches": ("data.batch_size=4", 2 + 2),
+    "smaller batches": ("data.batch_size=1", 2 + 8),
+    "accumulation": ("trainer.accumulate=2", 2 + 2),
+    "more images": ("data.scenes=8", 2 + 8),
+    "more epochs": ("trainer.max_epochs=5", 2 + 8),
+    "fewer epochs": ("trainer.max_epochs=2", 2 + 2),
+}
+
+
+@pytest.mark.parametrize(("change", "steps"), CHANGES.values(), ids=CHANGES)
+def test_the_rate_of_a_resumed_run_falls_from_where_it_was_to_the_end(tmp_path, change, steps):
+    """Power 1 is a straight line over the steps done and those that remain; the last is one share above 0."""
+    base = (
+        "data.scenes=4",
+        "data.batch_size=2",
+        "optim.poly_power=1.0",
+        "trainer.log_every_steps=1",
+    )
+    fit(small(tmp_path, *base, "trainer.max_epochs=1"))
+    later = (*base, *(() if "max_epochs" in change else ("trainer.max_epochs=3",)), change)
+    done = fit(small(tmp_path, *later), resume="last")
+    lines = (done.run_dir / "metrics.csv").read_text().splitlines()
+    column = lines[0].split(",").index("train/lr")
+    rates = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
+    rate = small(tmp_path).optim.lr
+    assert last(done.run_dir)["global_step"] == steps
+    assert sorted(set(rates[2:]), reverse=True)[-1] == pytest.approx(rate / steps)
+    assert max(rates[2:]) == pytest.approx(rate * (1 - 2 / steps))
+
+
+def test_an_unfinished_epoch_goes_on_with_other_batches(tmp_path, monkeypatch):
+    base = ("data.scenes=8", "optim.poly_power=1.0", "trainer.max_epochs=1")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 2, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            fit(small(tmp_path, *base, "data.batch_size=2"))
+    fit(small(tmp_path, *base, "data.batch_size=1"), resume="last")
+    assert last(tmp_path / "small")["global_step"] == 2 + 4  # four images of eight were learned
+
+
+def test_fewer_epochs_than_are_done_are_refused_with_their_number(tmp_path):
+    fit(small(tmp_path, "trainer.max_epochs=2"))
+    with pytest.raises(ConfigError, match=r"has 2 epochs behind it, and trainer\.max_epochs is 1"):
+        fit(small(tmp_path, "trainer.max_epochs=1"), resume="last")

@@ -146,7 +146,7 @@ def test_checkpoint_card_is_plain(tmp_path):
     checkpoint: dict = {}
     module.on_save_checkpoint(checkpoint)
     card = checkpoint["hrseg"]
-    assert set(card) == {"version", "config", "mean", "std", "network", "labels", "miou"}
+    assert set(card) == {"version", "config", "mean", "std", "network", "labels", "miou", "world"}
     assert card["network"]["backbone"] == "hrnet_w18_small_v1"
     assert LabelSet.from_dict(card["labels"]).names == module.labels.names
 
@@ -228,3 +228,24 @@ def test_checkpointing_learns_the_same_weights_and_average(tmp_path):
     assert list(plain) == list(again)
     for name, value in plain.items():
         assert torch.equal(torch.as_tensor(value), torch.as_tensor(again[name])), name
+
+
+def test_the_last_step_of_an_epoch_is_the_mean_of_the_batches_that_it_has(tmp_path):
+    """Six batches, four a step: the second step has two, and its gradient is their mean, not half of it."""
+
+    class Record(pl.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            grads.append(module.network.head.bias.grad.clone())
+
+    pl.seed_everything(0)
+    module, kept = task(lr=1e-12), []
+    for accumulate in (1, 4):
+        grads: list[torch.Tensor] = []
+        words = (f"trainer.accumulate={accumulate}", "trainer.max_epochs=1")
+        trainer = build_trainer(small(tmp_path, *words), None, [Record()])
+        trainer.fit(module, datamodule=data())
+        kept.append(grads)
+    single, several = kept
+    assert len(several) == 2
+    for step, batches in zip(several, (single[:4], single[4:]), strict=True):
+        assert torch.allclose(step, torch.stack(batches).mean(dim=0), atol=1e-7)
