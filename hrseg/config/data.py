@@ -144,7 +144,7 @@ class DataConfig:
     bits: int | None = option(
         None,
         "Significant bits of 16-bit images that become RGB of 8 bits, such as 12 for values to 4095; larger values "
-        "become white. null takes what each file says, else all 16.",
+        "become white. null takes what each file declares, else all 16.",
         low=8,
         high=16,
     )

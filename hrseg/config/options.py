@@ -19,7 +19,7 @@ def option(default: Any, doc: str, **limits: float) -> Any:
     """Declare an option: a dataclass field with its doc and limits in the metadata.
 
     Args:
-        default: The value when nobody sets it; lists and mappings are copied for each Config.
+        default: Default value; lists and mappings are copied for each Config.
         doc: One or two sentences: what it does, in which unit, why one would change it.
         limits: low, high (both inclusive), above, below (both exclusive), for each number in it.
     """

@@ -190,7 +190,7 @@ class SegmentationData(pl.LightningDataModule):
         return self._evaluation_loader(self.val_pairs, self.config)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Load whole images, one at a time; images without a mask are ignored, whatever data.unmasked says."""
+        """Load whole images, one at a time; images without a mask are ignored, regardless of data.unmasked."""
         return self._evaluation_loader(
             self.test_pairs, dataclasses.replace(self.config, unmasked=None)
         )

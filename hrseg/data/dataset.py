@@ -180,7 +180,7 @@ def read_pair(
     Args:
         pair: The files.
         bands: Bands of the image as stored; None: RGB of 8 bits.
-        bits: Significant bits of 16-bit files; None: what the file says.
+        bits: Significant bits of 16-bit files; None: those that the file declares.
     """
     return open_picture(pair.image, bands, bits), read_ids(pair)
 
@@ -216,7 +216,7 @@ def read_matlab_mask(path: Path) -> np.ndarray:
         found = [name for name, *_ in whosmat(path)]
         name = next((name for name in VARIABLES if name in found), None)
         values = None if name is None else np.asarray(loadmat(path, variable_names=[name])[name])
-    except Exception as error:  # scipy raises whatever the bytes lead it to
+    except Exception as error:  # scipy raises anything on damaged bytes
         raise DataError(
             f"{path} cannot be read as a MATLAB file: {error}. Unpack it again."
         ) from error

@@ -21,7 +21,7 @@ def folder(root: Path, split: str, pattern: str | None = None, bare: bool = Fals
 
     In this order: a list file SPLIT.txt with "image mask" on each line (mask left out: none), or
     images/SPLIT/ with masks/SPLIT/, or SPLIT/images/ with SPLIT/masks/. Partners share a stem; subfolders
-    are followed, or the mask is where `pattern` says.
+    are followed, or `pattern` gives the mask.
 
     Args:
         root: The dataset's folder.

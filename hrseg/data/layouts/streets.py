@@ -11,7 +11,7 @@ _UNPACK_CITYSCAPES = "Unpack leftImg8bit_trainvaltest.zip there"
 def cityscapes(root: Path, split: str) -> list[Pair]:
     """Pair leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine (gtCoarse for train_extra and coarse).
 
-    `_labelIds.png` is preferred; where only `_labelTrainIds.png` exists the pair says so by its table. The
+    `_labelIds.png` is preferred; where only `_labelTrainIds.png` exists the pair has that table. The
     split "test" has dummy masks on disk and gives none. "coarse" is train_extra and train, both with coarse
     masks; val stays out of it.
     """
