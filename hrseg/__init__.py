@@ -18,12 +18,12 @@ _MODULES = {
     "SegmentationData": "hrseg.data.datamodule",
     "SegmentationTask": "hrseg.training.task",
     "create_model": "hrseg.models",
-    "from_pretrained": "hrseg.inference.predict_files",
+    "from_pretrained": "hrseg.inference.predictor",
     "list_models": "hrseg.models",
     "list_weights": "hrseg.weights.catalog",
     "load_config": "hrseg.config",
     "load_weights": "hrseg.weights",
-    "open_predictor": "hrseg.inference.predict_files",
+    "open_predictor": "hrseg.inference.predictor",
     "overlay": "hrseg.viz",
 }
 """Public name → its module."""
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
     from hrseg.config import Config, load_config
     from hrseg.data.datamodule import SegmentationData
     from hrseg.errors import HrsegError
-    from hrseg.inference.predict_files import from_pretrained, open_predictor
-    from hrseg.inference.predictor import Prediction, Predictor
+    from hrseg.inference.predictor import (
+        Prediction,
+        Predictor,
+        from_pretrained,
+        open_predictor,
+    )
     from hrseg.labels import LabelSet
     from hrseg.metrics.confusion import ConfusionMatrix
     from hrseg.models import create_model, list_models

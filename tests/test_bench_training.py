@@ -1,4 +1,4 @@
-"""The contenders that need nothing but hrseg do train, and the table is the table."""
+"""Training of the contenders that need hrseg alone, choice of rows, and the table."""
 
 import io
 import json
@@ -20,7 +20,7 @@ def job(contender, **options):
 @pytest.mark.parametrize(
     ("contender", "options"), [("plain", {}), ("hrseg", {"checkpointing": "blocks"})]
 )
-def test_contenders_do_as_many_steps_as_they_are_told(contender, options, monkeypatch):
+def test_contenders_do_as_many_steps_as_requested(contender, options, monkeypatch):
     answers = io.StringIO()
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n2\n"))
     monkeypatch.setattr(sys, "__stdout__", answers)
@@ -33,7 +33,7 @@ def test_contenders_do_as_many_steps_as_they_are_told(contender, options, monkey
     made = job(contender, **options)
     training_peers.CONTENDERS[contender](made, training_peers.answering(made, image, mask))
     assert len(steps) == 3
-    turns = [line for line in answers.getvalue().splitlines() if line]
+    turns = [line for line in answers.getvalue().splitlines() if line.startswith("turn ")]
     assert len(turns) == 2
     assert set(json.loads(turns[0].removeprefix("turn "))) == {"wall", "cpu", "memory"}
 

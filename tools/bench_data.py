@@ -13,17 +13,18 @@ Source: mmsegmentation's steps are those of its configs/_base_/datasets/cityscap
 
 import argparse
 import json
-import os
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median, quantiles
 from types import ModuleType
 from typing import Any
+
+from hrseg.benchmark.timing import take_turns
+from tools.paired import Contender, markdown, serve_turns
 
 CROP = (512, 1024)
 SIZE = (1024, 2048)
@@ -150,114 +151,76 @@ PIPELINES: dict[str, Callable[..., Sample]] = {
 
 
 def serve(name: str, colors: bool, root: Path) -> None:
-    """Work on a block for each line on stdin, and answer with its processor seconds."""
+    """Work on a block for each line on stdin, and answer with its processor seconds per sample."""
     if "without" in name:
         sys.modules["pyspng"] = sys.modules["isal.isal_zlib"] = None  # type: ignore[assignment]
     more = {"cache": str(root / "cache")} if name.endswith("cache") else {}
     sample = PIPELINES[name](colors, **more)
-    pairs = list(
-        zip(*(sorted(root.glob(f"{kind}/**/*.png")) for kind in ("left*", "gt*")), strict=True)
-    )
+    files = (sorted(root.glob(f"{kind}/**/*.png")) for kind in ("left*", "gt*"))
+    pairs = list(zip(*files, strict=True))
     for pair in pairs * 2:
         sample(*pair)  # warm
-    print("ready", flush=True)
-    for _ in sys.stdin:
+    for _, answer in serve_turns():
         start = time.process_time()
         for pair in pairs:
             sample(*pair)
-        print(json.dumps((time.process_time() - start) / len(pairs)), flush=True)
+        answer((time.process_time() - start) / len(pairs))
 
 
 def measure(root: Path, python: str | None, rounds: int, colors: bool) -> dict[str, list[float]]:
-    """Let the pipelines take turns and return the seconds per sample of their blocks."""
-    programs = {}
-    here = Path(__file__).resolve()
-    settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    """Return the seconds per sample of pipelines that take turns."""
+    running: dict[str, Contender] = {}
     try:
         for name in PIPELINES:
             interpreter = python if name == "mmsegmentation" else sys.executable
-            if interpreter is None:
-                continue
-            programs[name] = subprocess.Popen(
-                [
-                    interpreter,
-                    str(here),
-                    "--serve",
-                    name,
-                    "--root",
-                    str(root),
-                    "--rounds",
-                    str(int(colors)),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=None if name == "hrseg" else subprocess.DEVNULL,
-                text=True,
-                env=os.environ | settings | {"PYTHONPATH": str(here.parents[1])},
-            )
-        for name, program in programs.items():
-            lines: Any = program.stdout
-            if not any(line.strip() == "ready" for line in lines):
-                words: Any = program.args
-                raise SystemExit(f"{name} did not start; run it alone: {' '.join(map(str, words))}")
-        found: dict[str, list[float]] = {name: [] for name in programs}
-        for number in range(rounds):
-            names = list(programs)
-            for name in names if number % 2 else reversed(names):
-                stdin: Any = programs[name].stdin
-                stdout: Any = programs[name].stdout
-                stdin.write("go\n")
-                stdin.flush()
-                found[name].append(float(stdout.readline()))
-        return found
+            if interpreter is not None:
+                log = None if name == "hrseg" else root / f"{name}.log"
+                job = (name, colors, str(root))
+                running[name] = Contender("tools.bench_data", job, interpreter, 1, log)
+        for name, contender in running.items():
+            try:
+                contender.ready()
+            except RuntimeError as error:
+                raise SystemExit(f"{name} did not start: {error}") from error
+        works = {name: contender.turn for name, contender in running.items()}
+        return take_turns(works, 0.0, rounds)
     finally:
-        for program in programs.values():
-            program.kill()
-            program.wait()
+        for contender in running.values():
+            contender.close()
 
 
-def table(found: dict[str, list[float]]) -> list[str]:
-    """Return the rows of one recipe, and the ratio to the faster of the others."""
-    mine = found["hrseg"]
+def table(found: dict[str, list[float]], title: str) -> list[str]:
+    """Return the table of one recipe, with ratios to hrseg's times."""
     rows = []
     for name, times in found.items():
-        ratios = [theirs / own for theirs, own in zip(times, mine, strict=True)]
-        spread = statistics.quantiles(ratios, n=4)
-        rows.append(
-            f"| {name} | {1000 * statistics.median(times):.1f} | {1 / statistics.median(times):.0f} "
-            f"| {statistics.median(ratios):.2f} | {spread[0]:.2f} to {spread[2]:.2f} |"
-        )
-    return rows
+        ratios = [theirs / own for theirs, own in zip(times, found["hrseg"], strict=True)]
+        low, middle, high = quantiles(ratios, n=4)
+        time_each = median(times)
+        cells = (f"{1000 * time_each:.1f}", f"{1 / time_each:.0f}", f"{middle:.2f}")
+        rows.append((name, *cells, f"{low:.2f} to {high:.2f}"))
+    header = ("ms a sample", "samples a second and core", "time over hrseg's", "middle half")
+    return markdown((title, *header), rows)
 
 
 def main() -> None:
-    """Write the scenes, measure, print the table."""
+    """Write the scenes, measure, print the tables."""
+    if len(sys.argv) == 2 and sys.argv[1].startswith("["):
+        name, colors, root = json.loads(sys.argv[1])
+        serve(name, colors, Path(root))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--python", help="interpreter with mmsegmentation; without it that row is missing"
-    )
+    text = "interpreter with mmsegmentation; without it that row is missing"
+    parser.add_argument("--python", help=text)
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--images", type=int, default=6, help="pairs in a block")
-    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--serve", choices=PIPELINES, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.serve:
-        serve(args.serve, bool(args.rounds), args.root)
-        return
     from hrseg.data.synthetic import write_scenes
 
     with tempfile.TemporaryDirectory() as folder:
         write_scenes(folder, "cityscapes", {"train": args.images}, SIZE)
-        print(
-            "| pipeline | ms a sample | samples a second and core | time over hrseg's | middle half |"
-        )
-        print("| --- | --: | --: | --: | --- |")
         for title, colors in RECIPES.items():
-            print(f"| **{title}** |  |  |  |  |")
-            print(
-                "\n".join(table(measure(Path(folder), args.python, args.rounds, colors))),
-                flush=True,
-            )
+            found = measure(Path(folder), args.python, args.rounds, colors)
+            print("\n".join([*table(found, title), ""]), flush=True)
 
 
 if __name__ == "__main__":

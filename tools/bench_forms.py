@@ -7,20 +7,23 @@ other work shifts less than either time. --clock cpu counts the process's own se
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from hrseg.benchmark.timing import take_turns
 from hrseg.inference.prepare import prepare
 from hrseg.losses import WeightedSum
 from hrseg.models import create_model
 from hrseg.models.blocks import resize_logits
-from hrseg.ops.argmax import labels_from_logits
 from hrseg.ops.fused_head import using
+from hrseg.ops.upsample import labels_from_logits
+from tools.paired import median_ratio
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Pair = tuple[str, Callable[[], Any], Callable[[], Any]]
@@ -142,23 +145,21 @@ PARTS: dict[str, Callable[..., Iterator[Pair]]] = {
 
 def measure(pair: Pair, rounds: int, clock: Callable[[], float]) -> tuple[float, float, float]:
     """Return medians: milliseconds of the plain form and of the other, and the rounds' ratio."""
-    _, plain, other = pair
-    times: list[list[float]] = []
-    for _ in range(rounds + 1):
-        row = []
-        for run in (plain, other):
-            start = clock()
-            run()
-            row.append(clock() - start)
-        times.append(row)
-    times = times[1:]  # the first round warms up
-    ratio = statistics.median(a / b for a, b in times)
-    one, two = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
-    return one, two, ratio
+
+    def timer(run: Callable[[], Any]) -> float:
+        start = clock()
+        run()
+        return clock() - start
+
+    works = {
+        name: partial(timer, run) for name, run in zip(("plain", "other"), pair[1:], strict=True)
+    }
+    plain, other = (times[1:] for times in take_turns(works, 0.0, rounds + 1).values())  # warm
+    return 1e3 * median(plain), 1e3 * median(other), median_ratio(plain, other)
 
 
 def main() -> None:
-    """Read the words, measure, print the table."""
+    """Parse the arguments, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--what", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--backbone", default="hrnet_w18_small_v1")
@@ -166,12 +167,14 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=19)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
-    words = parser.parse_args()
-    print(f"{words.backbone}, {words.size[0]}x{words.size[1]}, {torch.get_num_threads()} threads")
+    arguments = parser.parse_args()
+    print(
+        f"{arguments.backbone}, {arguments.size[0]}x{arguments.size[1]}, {torch.get_num_threads()} threads"
+    )
     print("| form | plain, ms | this, ms | times as fast |\n| --- | --: | --: | --: |")
-    for part in words.what:
-        for pair in PARTS[part](words.backbone, tuple(words.size), words.classes):
-            one, two, ratio = measure(pair, words.rounds, CLOCKS[words.clock])
+    for part in arguments.what:
+        for pair in PARTS[part](arguments.backbone, tuple(arguments.size), arguments.classes):
+            one, two, ratio = measure(pair, arguments.rounds, CLOCKS[arguments.clock])
             print(f"| {pair[0]} | {one:.1f} | {two:.1f} | {ratio:.2f} |", flush=True)
 
 

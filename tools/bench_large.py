@@ -81,13 +81,13 @@ def measure(image: Path, model: str | None, max_memory: str, out: Path) -> dict[
     """Segment one image in this process."""
     import torch
 
-    from hrseg.inference.large import parse_size, segment_huge
+    from hrseg.inference.large import parse_size, segment_large
     from hrseg.inference.predictor import Predictor
 
     torch.set_num_threads(1)
     predictor = Predictor(model or standin(), device="cpu")
     began = time.perf_counter(), _processor()
-    segment_huge(predictor, image, out / "result", max_memory=parse_size(max_memory))
+    segment_large(predictor, image, out / "result", max_memory=parse_size(max_memory))
     return {
         "seconds": time.perf_counter() - began[0],
         "processor": _processor() - began[1],
@@ -134,8 +134,7 @@ def agree(source: Path, model: str | None, precision: str) -> None:
     """Print how much of a mask stays as it is in one piece."""
     from hrseg.imaging import read_image, to_tensor
     from hrseg.inference.predictor import Predictor
-    from hrseg.inference.window_grid import BLENDS, plan_windows
-    from hrseg.inference.windows import TensorSource, whole_map, window_blocks
+    from hrseg.inference.windows import BLENDS, TensorSource, assemble, plan_windows, window_blocks
 
     predictor = Predictor(model, device="cpu", precision=precision)
     image = mosaic(source) if source.is_dir() else enlarged(read_image(source))
@@ -146,7 +145,7 @@ def agree(source: Path, model: str | None, precision: str) -> None:
     print("| --- | --: | --- | --: | --: | --: |", flush=True)
     for (side, overlap), blend in ((w, b) for w in WINDOWS for b in BLENDS):
         grid = plan_windows(cut.size, (side, side), overlap, blend=blend)
-        logits = whole_map(window_blocks(run, cut, grid), cut.size)
+        logits = assemble(window_blocks(run, cut, grid), cut.size)
         mask = logits[0].argmax(dim=0).numpy()
         wrong, near = mask != whole, borders(grid)
         print(

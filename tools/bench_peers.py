@@ -10,9 +10,7 @@ rounds is printed with its 95 % interval. Torch starts from normalized images, e
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -24,13 +22,14 @@ import torch
 
 from hrseg.benchmark.models import pictures
 from hrseg.benchmark.results import describe, paired_ratio
-from hrseg.benchmark.timing import matrix_ceiling
+from hrseg.benchmark.timing import matrix_ceiling, take_turns
 from hrseg.errors import seconds_text
 from hrseg.imaging import write_atomic
 from hrseg.inference.backends import usable_cores
 from hrseg.inference.prepare import resolve_device
 from hrseg.models import create_model
 from tests.reference.seeded import seeded_state
+from tools.paired import Contender, markdown
 from tools.peers import CLASSES, Job
 
 PAGE = Path("docs/results.md")
@@ -61,7 +60,7 @@ ROWS = {
 """Device → peer → precisions; bf16 of a torch peer is its AMP."""
 SIZES = {"cpu": (512, 1024), "cuda": (1024, 2048)}
 _ALWAYS = (("hrseg", "auto"), ("plain torch", "fp32"))
-"""What the others are divided by, and compared with."""
+"""Denominator of all ratios, and reference of all answers."""
 AGREE = {"fp32": 0.9999, "bf16": 0.97, "auto": 0.97}
 """Least share of pixels that must get the class that plain torch gives in fp32."""
 SPREAD = 1e-3
@@ -69,7 +68,7 @@ SPREAD = 1e-3
 
 
 class Found(NamedTuple):
-    """What became of one peer: its facts and times, or why it is missing."""
+    """Outcome of one peer: its facts and times, or the reason why it is missing."""
 
     job: Job
     facts: dict[str, Any]
@@ -78,83 +77,34 @@ class Found(NamedTuple):
     missing: str = ""
 
 
-class Process:
-    """A peer that waits for its turn.
-
-    Args:
-        job: What it does.
-        python: Interpreter.
-        log: Where its complaints go.
-    """
-
-    def __init__(self, job: Job, python: str, log: Path) -> None:
-        threads = str(job.threads)
-        settings = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        root = str(Path(__file__).resolve().parents[1])
-        self.log = log
-        with log.open("w") as file:
-            self.program = subprocess.Popen(
-                [python, "-m", "tools.peers", json.dumps(job._asdict())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                cwd=root,
-                env=os.environ | settings | {"PYTHONPATH": root, "PYTHONWARNINGS": "ignore"},
-            )
-
-    def facts(self) -> dict[str, Any]:
-        """Wait until it is ready; what it says of itself, or {"missing": the reason}."""
-        for line in self._stdout:
-            word, _, rest = line.partition(" ")
-            if word == "ready":
-                return dict(json.loads(rest))
-        last = [line.strip() for line in self.log.read_text().splitlines() if line.strip()]
-        return {"missing": last[-1][:120] if last else "it said nothing"}
-
-    def turn(self) -> float:
-        """Let it run once and return its seconds."""
-        stdin: Any = self.program.stdin
-        stdin.write("go\n")
-        stdin.flush()
-        return float(self._stdout.readline())
-
-    def end(self) -> None:
-        """End it."""
-        self.program.kill()
-        self.program.wait()
-
-    @property
-    def _stdout(self) -> Any:
-        return self.program.stdout
-
-
 def main() -> None:
     """Start the peers, compare their answers, let them take turns, print the table."""
-    words = _words()
-    device = resolve_device(words.device)
-    size = tuple(words.size or SIZES[device.type])
-    threads = words.threads or usable_cores()
+    arguments = _arguments()
+    device = resolve_device(arguments.device)
+    size = tuple(arguments.size or SIZES[device.type])
+    threads = arguments.threads or usable_cores()
     load = os.getloadavg()[0]
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="hrseg-peers-") as name:
         folder = Path(name)
-        _write_inputs(folder, words.network, size, words.batch)
-        pythons = {"mmsegmentation": words.mmseg}
+        _write_inputs(folder, arguments.network, size, arguments.batch)
+        pythons = {"mmsegmentation": arguments.mmseg}
         jobs = [
             Job(
-                *(peer, precision, words.network, words.until, device.type, str(folder)),
-                words.official,
+                *(peer, precision, arguments.network, arguments.until, device.type, str(folder)),
+                arguments.official,
                 threads,
             )
             for peer, precisions in ROWS[device.type].items()
             for precision in precisions
-            if (peer, precision) in _ALWAYS or _wanted(peer, words)
+            if (peer, precision) in _ALWAYS or _wanted(peer, arguments)
         ]
         before = _products(device)
-        found = _measure(jobs, folder, pythons, words)
+        found = _measure(jobs, folder, pythons, arguments)
     lines = [*table(found), "", products_line(before, _products(device))]
-    cells = f"{words.network}, {words.batch} x {size[0]}x{size[1]}, {_ENDS[words.until]}"
+    cells = (
+        f"{arguments.network}, {arguments.batch} x {size[0]}x{size[1]}, {_ENDS[arguments.until]}"
+    )
     busy = (
         f" **With other work on the machine** (load {load:.1f} before it began)."
         if load > 0.5
@@ -164,8 +114,8 @@ def main() -> None:
     note = f"{cells}; {describe(device)}; {rounds} rounds.{busy}"
     page = "\n".join([note, "", *lines])
     print(page)
-    if words.write:
-        _write(page, f"peers {device.type} {words.network} {words.batch} {words.until}")
+    if arguments.write:
+        _write(page, f"peers {device.type} {arguments.network} {arguments.batch} {arguments.until}")
 
 
 def _products(device: torch.device) -> dict[str, float]:
@@ -174,7 +124,7 @@ def _products(device: torch.device) -> dict[str, float]:
 
 
 def products_line(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """Say what bf16 can bring on this machine at most, where arithmetic is all that counts.
+    """Format the speed of bf16 against fp32 on this machine where arithmetic alone counts.
 
     Example:
         >>> products_line({"fp32": 2e11, "bf16": 3e11}, {"fp32": 1e11, "bf16": 4e11})
@@ -190,7 +140,7 @@ def products_line(before: Mapping[str, float], after: Mapping[str, float]) -> st
 _ENDS = {"labels": "to labels of every pixel", "head": "network and head alone"}
 
 
-def _words() -> argparse.Namespace:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench_peers",
         description=__doc__,
@@ -206,13 +156,13 @@ def _words() -> argparse.Namespace:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seconds", type=float, default=60.0, help="for all turns together (60)")
     parser.add_argument("--least", type=int, default=5, help="rounds in any case (5)")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="peers whose names hold one")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="peers whose names hold one")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     return parser.parse_args()
 
 
-def _wanted(peer: str, words: argparse.Namespace) -> bool:
-    return words.only is None or any(word.lower() in peer.lower() for word in words.only)
+def _wanted(peer: str, arguments: argparse.Namespace) -> bool:
+    return arguments.only is None or any(word.lower() in peer.lower() for word in arguments.only)
 
 
 def _write_inputs(folder: Path, network: str, size: tuple[int, int], batch: int) -> None:
@@ -225,45 +175,36 @@ def _write_inputs(folder: Path, network: str, size: tuple[int, int], batch: int)
 
 
 def _measure(
-    jobs: list[Job], folder: Path, pythons: Mapping[str, str | None], words: argparse.Namespace
+    jobs: list[Job], folder: Path, pythons: Mapping[str, str | None], arguments: argparse.Namespace
 ) -> list[Found]:
-    running: dict[str, Process] = {}
+    running: dict[str, Contender] = {}
     found: dict[str, Found] = {}
+    reference_first = sorted(jobs, key=lambda job: (job.name, job.precision) != _ALWAYS[1])
     try:
-        for job in sorted(
-            jobs, key=lambda one: (one.name, one.precision) != ("plain torch", "fp32")
-        ):
-            missing = _absent(job, pythons)
-            if not missing:
-                print(f"starting {job.title}", file=sys.stderr, flush=True)
-                python = pythons.get(job.name) or sys.executable
-                process = Process(job, python, folder / f"{job.title}.log")
-                running[job.title] = process
-                facts = process.facts()
-                missing = facts.get("missing", "")
-            if missing:
+        for job in reference_first:
+            if missing := _absent(job, pythons):
                 found[job.title] = Found(job, {}, [], missing=missing)
-                if job.title in running:
-                    running.pop(job.title).end()
+                continue
+            print(f"starting {job.title}", file=sys.stderr, flush=True)
+            log = folder / f"{job.title}.log"
+            contender = Contender(
+                "tools.peers", job._asdict(), pythons.get(job.name), job.threads, log
+            )
+            running[job.title] = contender
+            try:
+                facts = contender.ready()
+            except RuntimeError as error:
+                running.pop(job.title).close()
+                found[job.title] = Found(job, {}, [], missing=str(error))
                 continue
             found[job.title] = Found(job, facts, [], agreement(folder, job))
-        _take_turns(running, found, words.seconds, words.least)
+        works = {title: contender.turn for title, contender in running.items()}
+        for title, seconds in take_turns(works, arguments.seconds, arguments.least).items():
+            found[title] = found[title]._replace(seconds=seconds)
     finally:
-        for process in running.values():
-            process.end()
+        for contender in running.values():
+            contender.close()
     return [found[job.title] for job in jobs]
-
-
-def _take_turns(
-    running: dict[str, Process], found: dict[str, Found], seconds: float, least: int
-) -> None:
-    order, spent, rounds = list(running), 0.0, 0
-    while order and (rounds < least or spent < seconds):
-        for title in order:
-            found[title].seconds.append(running[title].turn())
-            spent += found[title].seconds[-1]
-        order.reverse()
-        rounds += 1
 
 
 def _absent(job: Job, pythons: Mapping[str, str | None]) -> str:
@@ -298,26 +239,34 @@ def agreement(folder: Path, job: Job) -> float:
 def table(found: list[Found]) -> list[str]:
     """Return the Markdown table; ratios are a peer's time over that of hrseg as it is by default."""
     own = next(one for one in found if (one.job.name, one.job.precision) == _ALWAYS[0])
-    lines = [
-        "| what runs it | precision | version | time | over hrseg's | 95 % | peak memory | same class |",
-        "| --- | --- | --- | --: | --: | --- | --: | --: |",
-    ]
+    header = (
+        "what runs it",
+        "precision",
+        "version",
+        "time",
+        "over hrseg's",
+        "95 %",
+        "peak memory",
+        "same class",
+    )
+    rows = []
     for one in found:
-        if one.missing:
-            lines.append(
-                f"| {one.job.name} | {one.job.precision} | missing: {one.missing} | | | | | |"
-            )
-            continue
-        ratio = paired_ratio(one.seconds, own.seconds)
-        memory = one.facts["memory"]
         precision = {"auto": "default"}.get(one.job.precision, one.job.precision)
-        lines.append(
-            f"| {one.job.name} | {precision} | {one.facts['version']} "
-            f"| {seconds_text(float(np.median(one.seconds)))} | {ratio.median:.2f} "
-            f"| {ratio.low:.2f} to {ratio.high:.2f} "
-            f"| {'' if memory is None else f'{memory / 1e6:,.0f} MB'} | {100 * one.agreement:.2f} % |"
+        if one.missing:
+            rows.append((one.job.name, one.job.precision, f"missing: {one.missing}", *[""] * 5))
+            continue
+        ratio, memory = paired_ratio(one.seconds, own.seconds), one.facts["memory"]
+        rows.append(
+            (
+                *(one.job.name, precision, one.facts["version"]),
+                seconds_text(float(np.median(one.seconds))),
+                f"{ratio.median:.2f}",
+                f"{ratio.low:.2f} to {ratio.high:.2f}",
+                "" if memory is None else f"{memory / 1e6:,.0f} MB",
+                f"{100 * one.agreement:.2f} %",
+            )
         )
-    return lines
+    return markdown(header, rows)
 
 
 def _write(page: str, mark: str) -> None:

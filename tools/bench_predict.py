@@ -16,21 +16,23 @@ threads: its ratio holds on a busy machine too, and says what a single core coul
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import torch
 
+from hrseg.benchmark.timing import take_turns
 from hrseg.data.street import scene
 from hrseg.imaging import to_tensor, write_image
 from hrseg.inference.outputs import needed_maps, write_all
-from hrseg.inference.pipeline import AT_ONCE
-from hrseg.inference.predict_files import open_predictor, predict_files
+from hrseg.inference.predict_files import DEFAULT_BATCH, open_predictor, predict_files
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.sources import open_sources
+from tools.paired import markdown, median_ratio
 
 Block = Callable[[], None]
 
@@ -69,37 +71,34 @@ def blocks(predictor: Predictor, folder: Path, kinds: list[str], batch: int) -> 
 
 
 def measure(ways: dict[str, Block], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Let the ways take turns; return seconds and processor seconds of their blocks. The first round is left out."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name in ways if number % 2 else reversed(ways):
-            start, used = time.perf_counter(), time.process_time()
-            ways[name]()
-            if number:
-                found[name].append((time.perf_counter() - start, time.process_time() - used))
-    return found
+    """Return seconds and processor seconds of blocks that take turns, without the first round."""
+
+    def timer(block: Block) -> tuple[float, float]:
+        start, used = time.perf_counter(), time.process_time()
+        block()
+        return time.perf_counter() - start, time.process_time() - used
+
+    works = {name: partial(timer, block) for name, block in ways.items()}
+    return {name: times[1:] for name, times in take_turns(works, 0.0, rounds + 1).items()}
 
 
 def table(found: dict[str, list[tuple[float, float]]], images: int) -> list[str]:
     """Return the rows in Markdown."""
+    wall = {name: [one[0] for one in times] for name, times in found.items()}
+    used = {name: [one[1] for one in times] for name, times in found.items()}
     rows = [
-        "| way | images a second | of the bare network's | plain loop's time over it | processor ms an image "
-        "| bare network's over it |"
-    ]
-    rows.append("| --- | --: | --: | --: | --: | --: |")
-
-    def ratio(above: str, below: str, which: int) -> float:
-        pairs = zip(found[above], found[below], strict=True)
-        return statistics.median(one[which] / other[which] for one, other in pairs)
-
-    for name, times in found.items():
-        wall, used = (statistics.median(one[which] for one in times) for which in (0, 1))
-        rows.append(
-            f"| {name} | {images / wall:.1f} | {100 * ratio('bare network', name, 0):.0f} % "
-            f"| {ratio('plain loop', name, 0):.2f} | {1000 * used / images:.0f} "
-            f"| {100 * ratio('bare network', name, 1):.0f} % |"
+        (
+            name,
+            f"{images / median(wall[name]):.1f}",
+            f"{100 * median_ratio(wall['bare network'], wall[name]):.0f} %",
+            f"{median_ratio(wall['plain loop'], wall[name]):.2f}",
+            f"{1000 * median(used[name]) / images:.0f}",
+            f"{100 * median_ratio(used['bare network'], used[name]):.0f} %",
         )
-    return rows
+        for name in found
+    ]
+    header = ("way", "images a second", "of the bare network's", "plain loop's time over it")
+    return markdown((*header, "processor ms an image", "bare network's over it"), rows)
 
 
 def main() -> None:
@@ -118,7 +117,7 @@ def main() -> None:
     args = parser.parse_args()
     options = {"device": args.device, "precision": args.precision}
     predictor = open_predictor(args.model, keep=needed_maps(args.save), **options)
-    batch = args.batch or AT_ONCE.get(predictor.device.type, 1)
+    batch = args.batch or DEFAULT_BATCH.get(predictor.device.type, 1)
     with tempfile.TemporaryDirectory() as drawn:
         folder = args.folder or Path(drawn)
         if args.folder is None:

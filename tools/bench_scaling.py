@@ -31,12 +31,12 @@ from hrseg.benchmark.models import (
     pictures,
     random_network,
 )
-from hrseg.benchmark.timing import hand_back, resident
+from hrseg.benchmark.timing import release_memory, resident
 from hrseg.imaging import to_tensor, write_atomic, write_image
 from hrseg.inference.backends import settle_threads
 from hrseg.inference.prepare import prepare, resolve_device
 from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.tta import Scorer
+from hrseg.inference.tta import SlidingWindowInference
 from tools.scaling_figure import Panel, figure
 
 
@@ -70,7 +70,7 @@ class Sweep(NamedTuple):
 
 def _images(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     model, settings = open_timed(Choice(words.model)), Settings(seconds=words.seconds)
-    hand_back()
+    release_memory()
     base = resident()
     for half_megapixels in xs:
         height = round(512 * half_megapixels**0.5 / 32) * 32
@@ -80,7 +80,7 @@ def _images(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
 
 def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     model = open_timed(Choice(words.model))
-    hand_back()
+    release_memory()
     base = resident()
     for batch in xs:
         settings = Settings(batch=batch, seconds=words.seconds)
@@ -88,8 +88,8 @@ def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         yield Point(batch, row.seconds["p50"], row.peak_memory_bytes or 0)
 
 
-def _labelled(scorer: Scorer, batch: Any) -> Any:
-    return list(scorer.label_bands(batch, ("confidence",)))
+def _labelled(scorer: SlidingWindowInference, batch: Any) -> Any:
+    return list(scorer.label_strips(batch, ("confidence",)))
 
 
 def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
@@ -97,13 +97,13 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     device = resolve_device("auto")
     for classes in xs:
         network = _calmed(random_network("hrnet_w18_small_v1", classes=classes))
-        scorer = Scorer(prepare(network, device), choose_protocol("whole"))
+        scorer = SlidingWindowInference(prepare(network, device), choose_protocol("whole"))
         model = TimedModel(
             *(f"{classes} classes", "auto", device, _normalized),
             functools.partial(_labelled, scorer),
             *(3, None, classes),
         )
-        hand_back()
+        release_memory()
         settings = Settings(seconds=words.seconds)
         row = measure(model, (512, 512), settings, resident(), words.least)
         yield Point(classes, row.seconds["p50"], row.peak_memory_bytes or 0)

@@ -100,7 +100,7 @@ def main() -> int:
     for client in clients:
         client.join()
     metrics = httpx.get(f"{url}/metrics", trust_env=False).text
-    batches = re.search(r"hrseg_batch_size_sum (\S+)\nhrseg_batch_size_count (\S+)", metrics)
+    batches = re.search(r"hrseg_batch_size_count (\S+)\nhrseg_batch_size_sum (\S+)", metrics)
     server.terminate()
     code = server.wait(120)
     print(f"{words.clients} clients, {words.seconds:g} s, image of {len(image):,} bytes")
@@ -110,7 +110,7 @@ def main() -> int:
         print(f"seconds    p50 {p50:.3f}  p95 {p95:.3f}  p99 {p99:.3f}")
     print(f"status     {dict(sorted(load.statuses.items()))}")
     if batches is not None:
-        print(f"batch size {float(batches[1]) / float(batches[2]):.2f} on average")
+        print(f"batch size {float(batches[2]) / float(batches[1]):.2f} on average")
     print(f"memory     start {seen[0]:.0f} MB, middle {seen[5]:.0f} MB, end {seen[-1]:.0f} MB")
     print(f"all        {', '.join(f'{value:.0f}' for value in seen)}")
     print(f"exit code  {code}")

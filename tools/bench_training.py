@@ -12,18 +12,17 @@ resident, less what it had before its first step.
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parent.parent
+from hrseg.benchmark.timing import take_turns
+from tools.paired import Contender, markdown, median_ratio
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of the table: a contender of `training_peers` with its options."""
 
     contender: str
@@ -50,88 +49,42 @@ AGAINST = ("plain loop, fp32", "official, fp32", "mmsegmentation, bf16")
 """Columns of ratios, for those that are there."""
 
 
-class Contender:
-    """A process that does steps when told.
-
-    Args:
-        name: A key of ROWS.
-        arguments: Of the command line.
-    """
-
-    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
-        row = ROWS[name]
-        python = arguments.mmseg if row.contender == "mmseg" else sys.executable
-        job = {
-            "contender": row.contender,
-            "options": row.options,
-            "bf16": row.bf16,
-            "backbone": arguments.backbone,
-            "classes": arguments.classes,
-            "batch": [arguments.batch, *arguments.size],
-            "loss": arguments.loss,
-            "device": arguments.device,
-            "checkout": arguments.official,
-            "threads": arguments.threads,
-        }
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
-        if arguments.threads:
-            environment["OMP_NUM_THREADS"] = str(arguments.threads)
-        self.name = name
-        self.process = subprocess.Popen(
-            [python, "-m", "tools.training_peers", json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if arguments.quiet else None,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
-
-    def turn(self, steps: int) -> dict[str, float]:
-        """Do steps, and return wall and processor seconds of one, and the peak of memory in bytes."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(f"{steps}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # told below
-        for line in self.process.stdout:
-            if line.startswith("turn "):
-                answer: dict[str, float] = json.loads(line.removeprefix("turn "))
-                return answer
-        raise RuntimeError(f"'{self.name}' ended with {self.process.wait()} before its turn did.")
-
-    def end(self) -> None:
-        """Let the process end."""
-        self.process.stdin.close()  # type: ignore[union-attr]
-        try:
-            self.process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+def start(name: str, arguments: argparse.Namespace) -> Contender:
+    """Start the process of a row."""
+    row = ROWS[name]
+    job = {
+        "contender": row.contender,
+        "options": row.options,
+        "bf16": row.bf16,
+        "backbone": arguments.backbone,
+        "classes": arguments.classes,
+        "batch": [arguments.batch, *arguments.size],
+        "loss": arguments.loss,
+        "device": arguments.device,
+        "checkout": arguments.official,
+        "threads": arguments.threads,
+    }
+    python = arguments.mmseg if row.contender == "mmseg" else None
+    log = Path(os.devnull) if arguments.quiet else None
+    return Contender("tools.training_peers", job, python, arguments.threads, log)
 
 
 def measure(names: list[str], arguments: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
-    """Let the rows take turns; return each one's turns. A row that fails is told and left out."""
+    """Let the rows take turns; return each one's measurements. A row that fails is reported and left out."""
     running: dict[str, Contender] = {}
-    turns: dict[str, list[dict[str, float]]] = {}
+    works = {}
     try:
         for name in names:
-            running[name] = Contender(name, arguments)
+            running[name] = start(name, arguments)
             try:
                 running[name].turn(arguments.warm_up)
-                turns[name] = []
+                works[name] = partial(running[name].turn, arguments.steps)
             except RuntimeError as error:
-                print(error, file=sys.stderr)
-        for round_number in range(arguments.rounds):
-            for name in turns:
-                turns[name].append(running[name].turn(arguments.steps))
-            print(f"round {round_number + 1} of {arguments.rounds}", file=sys.stderr)
+                print(f"'{name}': {error}", file=sys.stderr)
+        return take_turns(works, 0.0, arguments.rounds)
     finally:
         for contender in running.values():
-            contender.end()
-    return turns
+            contender.close()
 
 
 def table(turns: dict[str, list[dict[str, float]]], batch: int, clock: str) -> str:
@@ -148,21 +101,20 @@ def table(turns: dict[str, list[dict[str, float]]], batch: int, clock: str) -> s
     """
     against = [name for name in AGAINST if name in turns]
     of = next((name for name in ("official, fp32", "plain loop, fp32") if name in turns), None)
-    head = ["training", "images/s", *(f"against {name}" for name in against), "peak memory"]
-    head += [f"share of {of}"] if of else []
-    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
-    for name, mine in turns.items():
-        seconds = [turn[clock] for turn in mine]
-        cells = [name, f"{batch / statistics.median(seconds):.2f}"]
-        for other in against:
-            pairs = zip(turns[other], seconds, strict=True)
-            cells.append(f"{statistics.median(t[clock] / s for t, s in pairs):.2f}")
-        memory = max(turn["memory"] for turn in mine)
-        cells.append(f"{memory / 2**30:.2f} GiB")
-        if of:
-            cells.append(f"{memory / max(turn['memory'] for turn in turns[of]):.2f}")
-        lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    memory = {name: max(turn["memory"] for turn in mine) for name, mine in turns.items()}
+    seconds = {name: [turn[clock] for turn in mine] for name, mine in turns.items()}
+    rows = [
+        [
+            name,
+            f"{batch / median(mine):.2f}",
+            *(f"{median_ratio(seconds[other], mine):.2f}" for other in against),
+            f"{memory[name] / 2**30:.2f} GiB",
+            *([f"{memory[name] / memory[of]:.2f}"] if of else []),
+        ]
+        for name, mine in seconds.items()
+    ]
+    header = ["training", "images/s", *(f"against {name}" for name in against), "peak memory"]
+    return "\n".join(markdown([*header, *([f"share of {of}"] if of else [])], rows))
 
 
 def chosen(arguments: argparse.Namespace) -> list[str]:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hrseg.benchmark.timing import hand_back, peak_memory, resident, seconds_of
+from hrseg.benchmark.timing import peak_memory, release_memory, resident, seconds_of
+from tools.paired import serve_turns
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = 19
@@ -252,7 +253,7 @@ def _hrseg(job: Job) -> Peer:
     batch = images(job)
 
     def labels() -> torch.Tensor:
-        bands = [band.labels for band in predictor.scorer.label_bands(batch)]
+        bands = [band.labels for band in predictor.inference.label_strips(batch)]
         return torch.cat(bands, dim=-2)
 
     def head() -> torch.Tensor:
@@ -292,19 +293,17 @@ def main() -> None:
     torch.set_num_threads(job.threads)
     with quiet():
         peer = PEERS[job.name](job)
-        hand_back()
+        release_memory()
         base = resident()
-        answer = torch.as_tensor(peer.run()).float().cpu().numpy()
-        found = {"answer": answer}
+        found = {"answer": torch.as_tensor(peer.run()).float().cpu().numpy()}
         if peer.expected is not None:
             found["expected"] = peer.expected.float().cpu().numpy()
         np.savez(Path(job.folder) / f"{job.title}.npz", allow_pickle=False, **found)
         memory = peak_memory(peer.run, torch.device(job.device), base)
-    print("ready", json.dumps({"version": peer.version, "memory": memory}), flush=True)
-    for _ in sys.stdin:
+    for _, answer in serve_turns({"version": peer.version, "memory": memory}):
         with quiet():
             seconds = seconds_of(peer.run)
-        print(json.dumps(seconds), flush=True)
+        answer(seconds)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _compare(case: Case, folder: Path, about: Any, logits: Any) -> tuple[str, fl
     first: Foreign | None = None
     for file in about["files"][case.model]:
         foreign = read_foreign([folder / part for part in file.split("+")], resize=case.policy)
-        if first is not None and not _equal(first.state, foreign.state):
+        if first is not None and not _equal(first.translated.state, foreign.translated.state):
             raise SystemExit(f"{folder / file} holds other tensors than its neighbors.")
         first = first or foreign
     if first is None:

@@ -1,7 +1,7 @@
 """The contenders of `bench_training`: how each implementation trains on one batch, again and again.
 
-A contender is a process that does as many steps as it is told on standard input and answers with the time they took
-and the most memory it had. Each takes its batches from one iterator, so that the clock is the same for all:
+A contender is a process that reads numbers of steps from standard input and answers with their time and its peak
+memory. Each takes its batches from one iterator, so that the clock is the same for all:
 hrseg's runs in Lightning's fit loop as `hrseg fit` does, the others in the loop that their own scripts have.
 """
 
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from tools.paired import serve_turns
 
 Batches = Iterator[tuple[Any, Any]]
 """Images (N, 3, H, W) and masks (N, H, W)."""
@@ -220,20 +222,19 @@ CONTENDERS: dict[str, Callable[[Job, Batches], None]] = {
 def answering(job: Job, image: Any, mask: Any) -> Batches:
     """Yield the batch as often as standard input asks for, and answer after each turn."""
     before = _resident() if job.device == "cpu" else 0
-    for line in sys.stdin:
+    for line, answer in serve_turns():
         steps = int(line)
         _wait(job)
         wall, processor = time.perf_counter(), time.process_time()
         for _ in range(steps):
             yield image, mask
         _wait(job)
-        answer = {
+        measured = {
             "wall": (time.perf_counter() - wall) / steps,
             "cpu": (time.process_time() - processor) / steps,
             "memory": _peak(job) - before,
         }
-        sys.__stdout__.write(f"\nturn {json.dumps(answer)}\n")  # type: ignore[union-attr]
-        sys.__stdout__.flush()  # type: ignore[union-attr]
+        answer(measured)
 
 
 def _wait(job: Job) -> None:

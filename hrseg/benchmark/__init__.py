@@ -1,4 +1,4 @@
-"""Speed and memory of any model on this machine, alone or against another one.
+"""Speed and memory of models on this machine.
 
-`timing` takes times and memory, `models` opens what is timed and runs it, `results` reduces and prints what was found.
+`timing` measures, `models` opens and runs, `results` reduces and prints.
 """

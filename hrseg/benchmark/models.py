@@ -1,4 +1,4 @@
-"""Models to time, and the timing of them: each alone at several sizes, or two in turns."""
+"""Timing of models: each alone at several sizes, or two in turns on the same images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 
 class Choice(NamedTuple):
-    """What is to be timed: a word, its kind ("model", "config" or "architecture"; None finds out), and how it runs.
+    """A network to time: its name, kind ("model", "config", "architecture"; None finds out), precision and engine.
 
     A model is a checkpoint, release, tag or exported file, or None for the one that ships; a config the name of a
     recipe; an architecture such as hrnet_w48 or hrnet_w48/ocr. The last two get random weights from one seed.
@@ -39,9 +39,9 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """How it is timed: `until` is a key of results.UNTIL, `seconds` are for each row or for both of a comparison.
+    """Settings of a run: `until` is a key of results.UNTIL, `seconds` are for each row or for both of a comparison.
 
-    No threads are as many as predict takes; the classes are those of networks given by name.
+    Threads None takes as many as predict; classes are those of networks given by name.
     """
 
     batch: int = 1
@@ -54,9 +54,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A model that can be timed: `feed` makes the input of `work` of uint8 images (N, H, W, B), untimed.
+    """An opened model: `feed`, untimed, converts uint8 images (N, H, W, B) to the input of `work`, which is timed.
 
-    Multiply-adds are those of `network`; None where an exported file does not say what it holds.
+    `network` is what multiply-adds are counted of; None for an exported file without its specification.
     """
 
     name: str
@@ -69,18 +69,18 @@ class TimedModel:
     num_classes: int
 
     def multiply_adds(self, size: Size, batch: int = 1) -> int | None:
-        """Count those of some whole images by the plain network, whatever computes it."""
+        """Count multiply-adds of a batch in the plain network, whatever engine computes it."""
         return (
             batch * summary(self.network, size).multiply_adds if self.network is not None else None
         )
 
     def run_on(self, images: np.ndarray) -> Callable[[], Any]:
-        """Return the work on some images."""
+        """Return the timed function for these images."""
         given = self.feed(images)
         return lambda: self.work(given)
 
     def labels(self, found: Any) -> np.ndarray:
-        """Return the classes of what came out. Shape: → (N, h, w)."""
+        """Return the classes of an output of `work`. Shape: → (N, h, w)."""
         if isinstance(found, list):
             return np.stack([prediction.mask for prediction in found])
         logits = as_logits(found, self.num_classes) if isinstance(found, dict) else found
@@ -102,7 +102,7 @@ def benchmark(
         device = model.device
         before = timing.matrix_ceiling(device, model.precision)
         counts = {size: model.multiply_adds(size, settings.batch) for size in sizes}
-        timing.hand_back()  # what counting took is not the network's
+        timing.release_memory()  # counting is not part of the network's peak
         base = timing.resident()
         order = sorted(sizes, key=math.prod)
         found = {size: measure(model, size, settings, base) for size in order}
@@ -115,13 +115,10 @@ def benchmark(
 def measure(
     model: TimedModel, size: Size, settings: Settings, base: int | None = None, least: int = 3
 ) -> results.Row:
-    """Time one model at one size: a first run, a second for its memory above `base`, then at least so many.
-
-    Nothing is counted, and the model's own end and device hold.
-    """
+    """Time one model at one size: a first run, a second for its memory above `base`, then at least `least` runs."""
     work = model.run_on(pictures(size, settings.batch, model.bands))
     first, memory = timing.seconds_of(work), timing.peak_memory(work, model.device, base)
-    taken = timing.take_turns({"": work}, settings.seconds, least)[""]
+    taken = timing.time_in_turns({"": work}, settings.seconds, least)[""]
     name, shape = (model.name, model.precision), (settings.batch, *size)
     return results.summarize(name, shape, first, taken, memory)
 
@@ -129,7 +126,7 @@ def measure(
 def compare(
     choices: tuple[Choice, Choice], size: Size, settings: Settings = Settings()
 ) -> results.Comparison:
-    """Time two in turns on the same images.
+    """Time two models in turns on the same images.
 
     Raises:
         ConfigError: See `open_timed`; or the two see images of different bands.
@@ -145,7 +142,7 @@ def compare(
     works = {mark: model.run_on(images) for mark, model in zip("AB", models, strict=True)}
     a, b = (model.labels(work()) for model, work in zip(models, works.values(), strict=True))
     comparable = one.num_classes == other.num_classes and a.shape == b.shape
-    taken = timing.take_turns(works, settings.seconds)
+    taken = timing.time_in_turns(works, settings.seconds)
     return results.Comparison(
         *(results.describe(one.device), settings.until, *size, settings.batch),
         (f"{one.name}, {one.precision}", f"{other.name}, {other.precision}"),
@@ -156,10 +153,10 @@ def compare(
 
 
 def open_timed(choice: Choice, settings: Settings = Settings()) -> TimedModel:
-    """Open what is to be timed.
+    """Open a choice for timing.
 
     Raises:
-        ConfigError: An unknown name, or an end that the model has not.
+        ConfigError: An unknown name, or an end that the model lacks.
         WeightsError: The file cannot be opened.
     """
     kind, word = choice.kind or _kind_of(choice.word), str(choice.word)
@@ -190,7 +187,7 @@ def open_timed(choice: Choice, settings: Settings = Settings()) -> TimedModel:
 
 
 def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
-    """Make a predictor something to time; an exported file is called as other programs call it: pixels in."""
+    """Wrap a predictor for timing; an exported file takes pixels, as in other programs."""
 
     def normalized(images: np.ndarray) -> torch.Tensor:
         statistics = (predictor.mean, predictor.std, predictor.value_range)
@@ -199,7 +196,7 @@ def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
     network: Any = predictor.network
     precision, device = predictor.precision, predictor.device
     ends: dict[str, tuple[Any, Any]]
-    ends = {"labels": (list, predictor.batch), "logits": (normalized, predictor.scorer)}
+    ends = {"labels": (list, predictor.batch), "logits": (normalized, predictor.inference)}
     if isinstance(network, ExportedNetwork):
         ends = dict.fromkeys(("labels", *network.outputs), (np.asarray, network.runner))
         precision, device, network = network.precision, torch.device("cpu"), _inside(network.spec)
@@ -216,7 +213,7 @@ def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
 
 
 def _inside(spec: dict[str, Any]) -> nn.Module | None:
-    """Build the network that a file was exported from, to count it; nothing is loaded."""
+    """Build the network of an exported file without weights, to count multiply-adds."""
     try:
         with torch.device("meta"):
             return create_model(**{**spec, "encoder_weights": None})
@@ -225,7 +222,7 @@ def _inside(spec: dict[str, Any]) -> nn.Module | None:
 
 
 def split_word(word: str, base: Choice) -> Choice:
-    """Read a word of --compare: a model, a precision, an engine, or some of them joined by "+"; the rest is the base's.
+    """Parse an argument of --compare: a model, a precision, an engine, or some joined by "+"; the rest is the base's.
 
     Example:
         >>> tuple(split_word("fp32", Choice("a.ckpt")))
@@ -244,7 +241,7 @@ def split_word(word: str, base: Choice) -> Choice:
 
 
 def pictures(size: Size, batch: int = 1, bands: int = 3) -> np.ndarray:
-    """Draw streets of a size, the same every time, from small ones side by side. Shape: → uint8 (N, H, W, B)."""
+    """Tile synthetic scenes to a size, deterministically. Shape: → uint8 (N, H, W, B)."""
     small = (256, 512)
     drawn = np.stack([scene(index, small)[0] for index in range(min(batch, 4))])
     tiles = [-(-side // part) for side, part in zip(size, small, strict=True)]
@@ -253,7 +250,7 @@ def pictures(size: Size, batch: int = 1, bands: int = 3) -> np.ndarray:
 
 
 def random_network(backbone: str, head: str = "v2", classes: int = 19) -> nn.Module:
-    """Build a network with random weights, the same every time."""
+    """Build a network with random weights of a fixed seed."""
     return _seeded(lambda: create_model(backbone, head, classes))
 
 

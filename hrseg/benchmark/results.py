@@ -1,4 +1,4 @@
-"""What was found: a row for one model at one size, all rows as a table, or the ratio of two that took turns.
+"""Results of timing: a row for one model at one size, a report of rows, or the comparison of two models.
 
 The fields of `Row`, `Report` and `Comparison` are those of the JSON.
 """
@@ -22,7 +22,7 @@ UNTIL = {
     "logits": "normalized images in, float32 logits at image size out",
     "head": "normalized images in, logits at the head's own resolution out: network and head alone",
 }
-"""Where the timed work ends → what that is."""
+"""End of the timed work → description."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _HEADER = ("model", "size", "batch", "precision", *PERCENTILES)
 _HEADER += ("images/s", "Mpixel/s", "memory", "GMAC", "of ceiling", "runs")
@@ -62,7 +62,7 @@ def _processor() -> str:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long the first took as the second: median, interval, and how many pairs there were."""
+    """Time of the first over the second: median, 95 % interval and number of pairs."""
 
     median: float
     low: float
@@ -71,9 +71,9 @@ class Ratio:
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
-    """Divide the seconds of two that took turns, pair by pair; the 95 % interval comes from drawing pairs anew.
+    """Divide two series of times taken in turns, pair by pair; the interval is a bootstrap over pairs.
 
-    A pair shares its moment, so what else the machine did weighs on both of its times.
+    The times of a pair are neighbors, so other load on the machine affects both.
 
     Raises:
         ConfigError: Times that do not pair, or a time that is not above 0.
@@ -108,7 +108,7 @@ class Row:
     share_of_ceiling: float | None = None
 
     def against(self, multiply_adds: int | None, ceiling: float | None) -> "Row":
-        """Add the multiply-adds of the batch, and which share of a ceiling the median run reaches with them."""
+        """Return the row with the multiply-adds of the batch, and the share of a ceiling that the median reaches."""
         share = (
             2 * multiply_adds / self.seconds["p50"] / ceiling if multiply_adds and ceiling else None
         )
@@ -116,7 +116,7 @@ class Row:
         return replace(self, ceiling_operations_per_second=ceiling, **facts)
 
     def cells(self) -> tuple[str, ...]:
-        """Return what the table says in the columns of its header."""
+        """Return the cells of the table's row."""
         memory, adds, share = self.peak_memory_bytes, self.multiply_adds, self.share_of_ceiling
         return (
             *(self.model, f"{self.height}x{self.width}", str(self.batch), self.precision),
@@ -148,7 +148,7 @@ def summarize(
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one run, with the machine and where the timed work ended."""
+    """All rows of one run, with the machine and the end of the timed work."""
 
     machine: Machine
     until: str
@@ -164,7 +164,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two that took turns: names with precisions, medians, A's time over B's, share of pixels of the same class."""
+    """Two models in turns: names with precisions, medians, A's time over B's, share of pixels of the same class."""
 
     machine: Machine
     until: str

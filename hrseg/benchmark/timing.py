@@ -1,6 +1,7 @@
-"""Times, peak memory and the rate of a matrix product; needs nothing but torch, since `tools.peers` has little else.
+"""Times in turns, peak memory, and the rate of a matrix product; needs torch alone, since `tools.peers` has no more.
 
-torch.utils.benchmark is not used: `Timer.timeit` warms up by two runs each time, which would part the runs of a pair.
+torch.utils.benchmark is not used: `Timer.timeit` warms up by two runs each time, which would separate the runs of a
+pair.
 """
 
 import ctypes
@@ -9,45 +10,57 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 Work = Callable[[], object]
+T = TypeVar("T")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def clock() -> float:
-    """Return a time in seconds, taken when a GPU in use has done all that was asked of it."""
+    """Return the time in seconds after synchronizing a GPU in use."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def seconds_of(work: Work) -> float:
-    """Run once and return how long it took, the device's time included."""
+    """Run once and return the seconds, those of the device included."""
     start = clock()
     work()
     return clock() - start
 
 
-def take_turns(works: Mapping[str, Work], seconds: float, least: int = 5) -> dict[str, list[float]]:
-    """Time works in turns, the order reversed in every second round; a single one is repeated.
+def take_turns(
+    works: Mapping[str, Callable[[], T]], seconds: float, least: int = 5
+) -> dict[str, list[T]]:
+    """Call functions in turns and collect their values, the order reversed in every second round.
 
     Args:
-        works: Name → what is timed; it was run before.
-        seconds: How long all of them go on together, after at least so many rounds.
-        least: Rounds that are done in any case.
+        works: Name → function.
+        seconds: Minimum time of all rounds together.
+        least: Minimum number of rounds.
     """
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    order, spent, rounds = list(works), 0.0, 0
-    while rounds < least or spent < seconds:
+    values: dict[str, list[T]] = {name: [] for name in works}
+    order, start, rounds = list(works), clock(), 0
+    while rounds < least or clock() - start < seconds:
         for name in order:
-            taken[name].append(seconds_of(works[name]))
-            spent += taken[name][-1]
+            values[name].append(works[name]())
         order.reverse()
         rounds += 1
-    return taken
+    return values
+
+
+def time_in_turns(
+    works: Mapping[str, Work], seconds: float, least: int = 5
+) -> dict[str, list[float]]:
+    """Return the seconds of works that take turns; each was run before."""
+    timers = {name: partial(seconds_of, work) for name, work in works.items()}
+    return take_turns(timers, seconds, least)
 
 
 def matrix_ceiling(device: torch.device, precision: str) -> float | None:
@@ -66,14 +79,14 @@ def matrix_ceiling(device: torch.device, precision: str) -> float | None:
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         torch.mm(left, right, out=out)
-        taken = take_turns({"mm": lambda: torch.mm(left, right, out=out)}, 0.5, least=3)
+        taken = time_in_turns({"mm": lambda: torch.mm(left, right, out=out)}, 0.5, least=3)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = tf32
     return 2 * side**3 / min(taken["mm"])
 
 
 def resident(key: str = "VmRSS", file: str = "/proc/self/status") -> int | None:
-    """Return the bytes that Linux counts for a process under a key; None where it does not tell."""
+    """Return a memory figure of a process in bytes; None where the system has no /proc."""
     try:
         lines = [line.split() for line in Path(file).read_text().splitlines()]
     except OSError:
@@ -81,24 +94,24 @@ def resident(key: str = "VmRSS", file: str = "/proc/self/status") -> int | None:
     return next((1024 * int(words[1]) for words in lines if words and words[0] == f"{key}:"), None)
 
 
-def hand_back() -> None:
-    """Return freed memory to the system, so that what is used next shows as growth."""
+def release_memory() -> None:
+    """Return freed memory to the system, so that later use shows as growth."""
     gc.collect()
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
 
 
 def peak_memory(work: Work, device: torch.device, base: int | None = None) -> int | None:
-    """Run once and return the peak in bytes; None where the system does not tell.
+    """Run once and return the peak in bytes; None where the system has no figure.
 
-    On CUDA it is the most that torch's allocator held, weights included; on a CPU the most by which the process grew
-    above `base`, resident bytes, or above those before the run.
+    On CUDA it is the peak of torch's allocator, weights included; on a CPU the growth of the process above `base`,
+    resident bytes, or above those before the run.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         seconds_of(work)  # waits for the device
         return torch.cuda.max_memory_allocated(device)
-    hand_back()
+    release_memory()
     with suppress(OSError):  # the peak is then that of the whole process
         Path("/proc/self/clear_refs").write_text("5")  # counts it anew
     base = resident() if base is None else base

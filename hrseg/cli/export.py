@@ -51,10 +51,10 @@ def add(verbs: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     """Write a model as a file for other programs, with a certificate.
 
-    The whole way lies inside the file: uint8 RGB images (N, H, W, 3) of any size in, label maps
+    The whole way is inside the file: uint8 RGB images (N, H, W, 3) of any size in, label maps
     (N, H, W) out. Before anything is written, its answers are compared with the network's under
     every runtime that is installed; if too many pixels change, nothing is written and the exit code
-    is 2. FILE.certificate.json tells what was measured. predict and validate take such files as
+    is 2. FILE.certificate.json has the measurements. predict and validate take such files as
     --model.
 
       hrseg export --out street.onnx
@@ -81,11 +81,11 @@ def _export(arguments: argparse.Namespace) -> int:
         images=arguments.images,
         masks=arguments.masks,
         calibrate=arguments.calibrate,
-        most=arguments.most,
+        max_images=arguments.most,
         tolerance=arguments.tolerance,
     )
     lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
-    return say("\n".join([done.certificate.text(), *lines]))
+    return say("\n".join([str(done.parity), *lines]))
 
 
 def add_benchmark(verbs: Any) -> None:

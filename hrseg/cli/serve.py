@@ -53,13 +53,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     """
     try:
         import fastapi
+        import prometheus_client
         import python_multipart
         import uvicorn
     except ImportError as error:
         raise MissingExtraError(
             f"The server needs {error.name}, which is not installed. Run: pip install 'hrseg[serve]'"
         ) from error
-    del fastapi, python_multipart, uvicorn
+    del fastapi, prometheus_client, python_multipart, uvicorn
     from hrseg.inference.predict_files import open_predictor
     from hrseg.serve.middleware import read_token
     from hrseg.serve.requests import Limits

@@ -131,8 +131,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _facts(row: "Row") -> list[tuple[str, str]]:
-    from hrseg.weights.cache import FULL, cached
-    from hrseg.weights.download import megabytes
+    from hrseg.weights.download import FULL, cached, megabytes
 
     digest = row.sha256 if len(row.sha256) == FULL else f"begins with {row.sha256}"
     facts = [

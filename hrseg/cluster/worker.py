@@ -1,80 +1,114 @@
-"""What runs on each machine: the model is opened once, then errand after errand is done."""
+"""Ray actor that opens a model once and segments the images of one task after another."""
 
 import pickle
 import socket
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hrseg.cluster.errands import Answer, Errand, Plan, shown
 from hrseg.errors import HrsegError
 from hrseg.inference.backends import settle_threads
+from hrseg.inference.outputs import Options
 from hrseg.inference.outputs.manifest import Manifest, dependencies
-from hrseg.inference.predict_files import open_predictor, predict_files
+from hrseg.inference.predict_files import FileResult, open_predictor, predict_files
+from hrseg.inference.sources import Picture
+
+Record = Mapping[str, Any]
+"""One line of a manifest."""
+
+
+class Task(NamedTuple):
+    """Images for one worker, with the manifest records about them; the number is unique in the job.
+
+    Images travel as absolute paths or addresses, never as pixels.
+    """
+
+    number: int
+    images: tuple[Picture, ...]
+    records: tuple[Record, ...] = ()
+
+
+class TaskResult(NamedTuple):
+    """Outcome of a task: results and new records, or the failure that ends the job.
+
+    The manifest has the worker's facts, and which images were found done.
+    """
+
+    number: int
+    results: tuple[FileResult, ...] = ()
+    records: tuple[Record, ...] = ()
+    manifest: Manifest | None = None
+    failure: Exception | None = None
 
 
 class Worker:
-    """An actor of Ray Data's map_batches. What goes wrong goes back as an answer: its process lives on.
+    """Actor for `map_batches`. Errors return as results, so that its process goes on.
 
     Args:
-        plan: A pickled `Plan`.
+        out: Folder of the results, absolute.
+        kinds: Kinds of results.
+        options: Of their writers.
+        opening: Options of `open_predictor`.
+        working: Options of `predict_files`.
+        facts: Manifest records about models and options of older results.
     """
 
-    def __init__(self, plan: bytes) -> None:
-        self.plan: Plan = pickle.loads(plan)  # of our own process that hands out
+    def __init__(
+        self,
+        out: Path,
+        kinds: tuple[str, ...],
+        options: Options,
+        opening: Mapping[str, Any],
+        working: Mapping[str, Any],
+        facts: Sequence[Record],
+    ) -> None:
+        self.out, self.kinds, self.options = out, kinds, options
+        self.working, self.older_facts = working, facts
         self.failure: Exception | None = None
         settle_threads()
         try:
-            self.predictor = open_predictor(**self.plan.opening)
-            self.facts = dependencies(self.predictor.facts(), self.plan.options)
+            self.predictor = open_predictor(**opening)
+            self.facts = dependencies(self.predictor.facts(), options)
         except HrsegError as error:
             self.failure = type(error)(f"{error} This was on {socket.gethostname()}.")
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Do the errands of a batch. Shape: "errand" (n,) of pickled errands → "answer" (n,) of pickled answers."""
-        answers = [self.answer(pickle.loads(errand)) for errand in batch["errand"]]
-        column = np.empty(len(answers), dtype=object)
-        column[:] = [pickle.dumps(answer) for answer in answers]
-        return {"answer": column}
+        """Run a batch of tasks. Shape: "task" (n,) of pickled tasks → "result" (n,) of pickled results."""
+        column = np.empty(len(batch["task"]), dtype=object)
+        column[:] = [pickle.dumps(self.run(pickle.loads(task))) for task in batch["task"]]
+        return {"result": column}
 
-    def answer(self, errand: Errand) -> Answer:
-        """Do one errand."""
+    def run(self, task: Task) -> TaskResult:
+        """Run one task."""
         if self.failure is not None:
-            return Answer(errand.number, failure=self.failure)
+            return TaskResult(task.number, failure=self.failure)
         try:
-            return self._done(errand)
-        except HrsegError as error:  # no image to blame, such as a full disk
-            return Answer(errand.number, failure=error)
-        except Exception:  # a bug: the traceback has to reach the one who started the job
-            return Answer(errand.number, failure=RuntimeError(traceback.format_exc()))
+            return self._segment(task)
+        except HrsegError as error:  # of no single image, such as a full disk
+            return TaskResult(task.number, failure=error)
+        except Exception:  # a bug: its traceback belongs on the terminal that started the job
+            return TaskResult(task.number, failure=RuntimeError(traceback.format_exc()))
 
-    def _done(self, errand: Errand) -> Answer:
-        plan = self.plan
-        lines = [*plan.facts, *errand.known]
-        manifest = Manifest(plan.out, self.facts, plan.kinds, lines=lines)
-        called = {picture.name: shown(picture) for picture in errand.pictures}
-        results, written = [], []
+    def _segment(self, task: Task) -> TaskResult:
+        known = [*self.older_facts, *task.records]
+        manifest = Manifest(self.out, self.facts, self.kinds, lines=known)
+        given = {image.name: given_name(image) for image in task.images}
+        results, records = [], []
+        missing = manifest.missing(task.images)
         for result in predict_files(
-            self.predictor,
-            manifest.missing(errand.pictures),
-            plan.out,
-            plan.kinds,
-            plan.options,
-            **plan.working,
+            *(self.predictor, missing, self.out, self.kinds, self.options), **self.working
         ):
-            result = replace(result, image=called[result.name])
+            result = replace(result, image=given[result.name])
             results.append(result)
-            if (line := manifest.line(result)) is not None:
-                written.append(line)
-        return Answer(
-            errand.number,
-            manifest.facts,
-            tuple(results),
-            tuple(written),
-            manifest.kept,
-            manifest.again,
-            tuple(manifest.found),
-        )
+            if (record := manifest.line(result)) is not None:
+                records.append(record)
+        return TaskResult(task.number, tuple(results), tuple(records), manifest)
+
+
+def given_name(image: Picture) -> Path | str:
+    """Return the path or address of an image as the user gave it."""
+    return image.origin if image.path is None else Path(image.origin)

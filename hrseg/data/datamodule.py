@@ -25,8 +25,8 @@ from hrseg.data.sampling import ShardSampler, pixels_by_image
 from hrseg.data.street import scene
 from hrseg.data.transforms import limit_threads, train_recipe
 from hrseg.errors import ConfigError, DataError, unknown_choice
-from hrseg.imaging.bands import band_statistics
 from hrseg.imaging.png_rows import pixels
+from hrseg.imaging.values import band_statistics
 from hrseg.labels import LabelSet, find_classes, load_labels
 
 log = logging.getLogger(__name__)

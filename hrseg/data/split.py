@@ -4,7 +4,6 @@ A group's split follows from a hash of its name and the seed alone, so that imag
 group's split. A few groups move only where a split would be empty or lack a class.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.check.groups import group_images, telling_folders, too_few
+from hrseg.data.check.grouping import group_folders, group_images, hash_fraction, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
@@ -144,7 +143,7 @@ def divide(
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
         raise too_few(groups, by, wanted)
-    hashes = {group: _hash(group, seed) for group in groups}
+    hashes = {group: hash_fraction(f"{seed}\n{group}") for group in groups}
     first = {
         group: VAL if number < val else TEST if number >= 1 - test else TRAIN
         for group, number in hashes.items()
@@ -167,7 +166,7 @@ def divide(
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
         kept,
         classes,
-        telling_folders(names) if by == "none" else (),
+        group_folders(names) if by == "none" else (),
     )
 
 
@@ -216,12 +215,6 @@ def _pool(
     if not pairs:
         raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {root}")
     return pairs, kept
-
-
-def _hash(group: str, seed: int) -> float:
-    """Return a number in 0..1 that depends on a group's name and the seed."""
-    digest = hashlib.sha256(f"{seed}\n{group}".encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _values(

@@ -9,7 +9,7 @@ from typing import Any
 from hrseg.data.check.classes import mean_and_std, table_of
 from hrseg.data.check.findings import value_text
 from hrseg.data.check.layout import recognize
-from hrseg.data.check.scan import Look, scan
+from hrseg.data.check.scan import ScannedPair, scan
 from hrseg.data.layouts import LAYOUTS
 from hrseg.errors import columns, list_unreadable, percent
 from hrseg.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
@@ -141,17 +141,17 @@ def stats(
     given = load_labels(labels) if labels is not None else None
     # an unreadable file of classes raises here, before the images are read
     known = given or LAYOUTS[tree.layout].table or find_classes(root)
-    jobs = [(split, pair) for split, pairs in tree.found.splits.items() for pair in pairs]
+    jobs = [(split, pair) for split, pairs in tree.splits.items() for pair in pairs]
     looks = list(scan(jobs, workers, progress(len(jobs))))
     table = given or (table_of(tree, looks)[0] if known else None)
-    splits: dict[str, list[Look]] = defaultdict(list)
+    splits: dict[str, list[ScannedPair]] = defaultdict(list)
     for look in looks:
         splits[look.split].append(look)
     numbers = {split: _numbers(inside, table) for split, inside in splits.items()}
     return Stats(root, tree.layout, table, numbers)
 
 
-def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> SplitStats:
+def _numbers(looks: Sequence[ScannedPair], labels: LabelSet | None) -> SplitStats:
     pixels, holding = Counter[str](), Counter[str]()
     for look in looks:
         names = Counter[str]()

@@ -220,7 +220,7 @@ class KeepEvidence(pl.Callback):
             DataError: No image has a mask.
         """
         task = self._task
-        labels, looked = task.labels, task.protocol.says()
+        labels, looked = task.labels, task.protocol.describe()
         return gathered(self.rows, labels.names, labels.palette, self.rulers, model, looked, facts)
 
     def _observe(self, batch: dict[str, Any], logits: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from hrseg.data.datamodule import SegmentationData
 from hrseg.errors import ConfigError, DataError, did_you_mean
 from hrseg.evaluation.validate import EvaluationResult, evaluate
 from hrseg.inference.protocols import Protocol, Size, choose_protocol
-from hrseg.inference.tta import Scorer
+from hrseg.inference.tta import SlidingWindowInference
 from hrseg.models import summary
 from hrseg.training.build import build_data, build_network
 from hrseg.weights.catalog import Row, is_tag, row_of
@@ -181,7 +181,7 @@ class Plan:
             ("published", f"{self.score:g} mIoU on {self.split}" + _in(self.source)),
             (
                 "protocol",
-                f"{self.protocol.name}: {self.protocol.says()}; {_ABSENT[self.protocol.absent]}",
+                f"{self.protocol.name}: {self.protocol.describe()}; {_ABSENT[self.protocol.absent]}",
             ),
             ("weights", self._weights()),
             ("data", f"{data.layout} in {data.root}" + ("" if self.data else " (not here)")),
@@ -225,7 +225,7 @@ class Plan:
             "source": self.source,
             "split": self.split,
             "protocol": self.protocol.name,
-            "protocol_says": self.protocol.says(),
+            "protocol_says": self.protocol.describe(),
             "absent": self.protocol.absent,
             "model": self.model,
             "model_here": bool(row.files()) if row else self.model is not None,
@@ -436,5 +436,5 @@ def _passes(protocol: Protocol, size: Size) -> list[Size]:
         seen.extend([(int(image.shape[-2]), int(image.shape[-1]))] * len(image))
         return image[:, :1]
 
-    Scorer(spy, protocol)(torch.zeros(1, 3, *size))
+    SlidingWindowInference(spy, protocol)(torch.zeros(1, 3, *size))
     return seen

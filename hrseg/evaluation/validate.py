@@ -110,7 +110,7 @@ def evaluate(
     text = table(task.result, data.labels.names)
     text += f"\nAll in per cent, over {count:,} image{'s' * (count != 1)} of the split '{split}'"
     if not task.protocol.plain:
-        text += f"\nLooked at by {task.protocol.name}: {task.protocol.says()}"
+        text += f"\nLooked at by {task.protocol.name}: {task.protocol.describe()}"
     return EvaluationResult(task.result, data.labels, text, ledger)
 
 

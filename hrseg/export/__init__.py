@@ -1,4 +1,4 @@
-"""Trained networks as files that other programs run: ONNX, OpenVINO, torch.export, a Triton model repository.
+"""Trained networks as files for other programs: ONNX, OpenVINO, torch.export, a Triton model repository.
 
-The whole way from image to label map lies inside the file, and no file is written without its certificate.
+A file contains the whole way from image to label map, and is written only with a report of its parity with the network.
 """

@@ -1,8 +1,4 @@
-"""The way from image to label map as one graph: normalize, network, resize, choose.
-
-What `predict` does around a network in Python is part of the module here, so that whoever runs the exported file
-has nothing left to get wrong.
-"""
+"""Inference from image to label map as one graph: normalization, network, resize, argmax."""
 
 import copy
 from collections.abc import Sequence
@@ -16,7 +12,7 @@ from hrseg.inference.model_card import INPUT, quiet
 
 
 class Pipeline(nn.Module):
-    """Image in, answers out.
+    """Module from uint8 images to the outputs of an exported file.
 
     Args:
         network: Follows the network contract; it is copied.
@@ -49,30 +45,30 @@ class Pipeline(nn.Module):
             if isinstance(module, nn.Conv2d):
                 module.to(dtype)
         m, s = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-        # The same numbers as in imaging.to_tensor, which rounds them once.
+        # Rounded once, as in imaging.to_tensor.
         self.register_buffer("scale", (1.0 / (255.0 * s)).float()[:, None, None])
         self.register_buffer("shift", (m / s).float()[:, None, None])
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the outputs asked for, in order. Shape: as the class says."""
+        """Return the outputs in order. Shape: as of the class."""
         x = image.permute(0, 3, 1, 2).float() * self.scale - self.shift  # (N, 3, H, W)
         logits = self.network(x.to(self.dtype)).float()
-        answers = {"logits": logits}
+        found = {"logits": logits}
         if "labels" in self.outputs:
-            answers["labels"] = logits.argmax(dim=1).to(torch.uint8)
+            found["labels"] = logits.argmax(dim=1).to(torch.uint8)
         if "probability" in self.outputs:
-            answers["probability"] = logits.softmax(dim=1).amax(dim=1)
-        return tuple(answers[name] for name in self.outputs)
+            found["probability"] = logits.softmax(dim=1).amax(dim=1)
+        return tuple(found[name] for name in self.outputs)
 
 
 def trace(pipeline: Pipeline) -> Any:
-    """Turn a pipeline into a torch.export program for any batch, height and width.
+    """Trace a pipeline as a torch.export program for any batch, height and width.
 
     Raises:
-        ExportError: The network does something that no graph can hold.
+        ExportError: torch.export cannot trace the network.
     """
     dynamic = torch.export.Dim.DYNAMIC
-    # Sizes that no branch divides, so that nothing looks constant by chance.
+    # Sizes that no stride divides, so that no dimension looks constant by chance.
     image = torch.zeros(2, 97, 134, 3, dtype=torch.uint8)
     shapes = {INPUT: {0: dynamic, 1: dynamic, 2: dynamic}}
     try:
@@ -84,7 +80,7 @@ def trace(pipeline: Pipeline) -> Any:
             "can; for a baseline choose another encoder."
         ) from error
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # lines and folders of this machine, kept in every file
+        node.meta.pop("stack_trace", None)  # else paths of this machine get into every file
     return program
 
 

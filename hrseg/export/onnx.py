@@ -1,23 +1,35 @@
-"""ONNX files: from a torch.export program to a model with names, a card, and the outputs asked for.
+"""ONNX models: translation from torch.export, selection of outputs, fp16, int8, and saving with the model card.
 
-Needs the extra "export".
+Normalization, the last resize and the argmax stay in fp32. Needs the extra "export".
 """
 
+import copy
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from hrseg.errors import ExportError, MissingExtraError
 from hrseg.inference.model_card import INPUT, KEY, quiet
 
 OPSET = 18
-"""Old enough for TensorRT 8.6 and OpenVINO 2023, new enough for everything a network here does."""
-_SIZES = ("batch", "height", "width")
-_PROTOBUF = 2**31 - 2**20
-"""A single ONNX file cannot be larger."""
+"""Known to TensorRT 8.6 and OpenVINO 2023; has every operator that the networks need."""
+_DYNAMIC_SIZES = ("batch", "height", "width")
+_MAX_BYTES = 2**31 - 2**20
+"""Limit of protobuf, and so of one ONNX file."""
+
+_HALF = {
+    *("Conv", "Relu", "LeakyRelu", "Add", "Concat", "Resize", "MaxPool", "AveragePool"),
+    *("BatchNormalization", "Sigmoid", "Mul", "Clip"),
+}
+"""Layers that run in half precision; all others, softmax and matrix products among them, stay in fp32."""
+_MAP_FIRST = {"Resize"}
+"""Layers of which only the first input is a feature map."""
+_MAX_HALF = float(np.finfo(np.float16).max)
 
 
 def load_onnx() -> Any:
@@ -39,7 +51,7 @@ def load_onnx() -> Any:
 
 
 def to_onnx(program: Any, outputs: Sequence[str]) -> Any:
-    """Translate a program into an ONNX model with speaking names.
+    """Translate a program into an ONNX model with readable names.
 
     Args:
         program: From `graph.trace`.
@@ -50,7 +62,7 @@ def to_onnx(program: Any, outputs: Sequence[str]) -> Any:
     """
     load_onnx()
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-    if size > _PROTOBUF:
+    if size > _MAX_BYTES:
         raise ExportError(
             f"The network has {size / 2**30:.1f} GiB of weights, and one ONNX file holds 2. Export it with --to torch."
         )
@@ -71,39 +83,33 @@ def to_onnx(program: Any, outputs: Sequence[str]) -> Any:
         ) from error
     assert exported is not None
     model = exported.model_proto
-    del model.graph.value_info[:]  # they speak of torch's symbols; every reader infers its own
-    for node, number in zip(model.graph.node, range(len(model.graph.node)), strict=True):
+    del model.graph.value_info[:]  # named by torch's symbols; readers infer their own
+    for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
         del node.metadata_props[:]  # lines of our code, several times the size of the graph
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
-        free = iter(_SIZES)
+        free = iter(_DYNAMIC_SIZES)
         for dim in dims:
             if dim.HasField("dim_param"):
                 dim.dim_param = next(free)
     return model
 
 
-def keep_outputs(model: Any, names: Sequence[str]) -> Any:
-    """Return a copy with these outputs only, in this order, and without the nodes that only others needed."""
-    onnx = load_onnx()
-    kept = onnx.ModelProto()
-    kept.CopyFrom(model)
-    graph = kept.graph
-    outputs = {value.name: value for value in model.graph.output}
-    del graph.output[:]
-    graph.output.extend(outputs[name] for name in names)
-    wanted, nodes = set(names), []
-    for node in reversed(model.graph.node):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
+def select_outputs(model: Any, names: Sequence[str]) -> Any:
+    """Return a copy with these outputs, in this order, without the nodes that only others need."""
+    selected = copy.deepcopy(model)
+    graph = selected.graph
+    outputs = {value.name: value for value in graph.output}
+    _replace(graph.output, [outputs[name] for name in names])
+    needed, nodes = set(names), []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
             nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(nodes))
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)
-    return kept
+    _replace(graph.node, nodes[::-1])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    return selected
 
 
 def save(model: Any, path: Path, card: dict[str, Any] | None = None) -> Path:
@@ -124,3 +130,129 @@ def save(model: Any, path: Path, card: dict[str, Any] | None = None) -> Path:
         ) from error
     onnx.save_model(model, str(path))
     return path
+
+
+def to_half(model: Any) -> Any:
+    """Return a copy whose layers between first and last convolution compute in fp16.
+
+    Source: ours; onnxruntime's own converter names casts twice where a map is read twice.
+
+    Raises:
+        ExportError: A weight is beyond fp16.
+    """
+    onnx = load_onnx()
+    half = onnx.ModelProto()
+    half.CopyFrom(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    graph = half.graph
+    floats = _float_names(onnx, graph)
+    kinds = [node.op_type for node in graph.node]
+    first, last = kinds.index("Conv"), len(kinds) - 1 - kinds[::-1].index("Conv")
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    in_half: set[str] = set()
+    made: dict[tuple[str, bool], str] = {}
+    nodes: list[Any] = []
+
+    def read(name: str, wants_half: bool) -> str:
+        if name not in floats or (name in in_half) == wants_half:
+            return name
+        key = (name, wants_half)
+        if key not in made:
+            made[key] = f"{name}_{'half' if wants_half else 'float'}"
+            if name in weights:
+                graph.initializer.append(_to_half_tensor(onnx, weights[name], made[key]))
+            else:
+                kind = onnx.TensorProto.FLOAT16 if wants_half else onnx.TensorProto.FLOAT
+                nodes.append(onnx.helper.make_node("Cast", [name], [made[key]], to=kind))
+        return made[key]
+
+    for place, node in enumerate(graph.node):
+        chosen = (
+            node.op_type in _HALF and first <= place <= last and set(node.output) <= set(floats)
+        )
+        for index, name in enumerate(node.input):
+            if chosen and node.op_type in _MAP_FIRST and index:
+                continue
+            node.input[index] = read(name, chosen)
+        in_half |= set(node.output) if chosen else set()
+        nodes.append(node)
+    for value in graph.output:
+        if value.name in in_half:
+            raise ExportError(
+                f"Output {value.name} would be fp16; no layer follows the last convolution."
+            )
+    _replace(graph.node, nodes)
+    del graph.value_info[:]
+    used = {name for node in graph.node for name in node.input}
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+    return half
+
+
+def quantize(model: Path, out: Path, images: Sequence[np.ndarray]) -> Path:
+    """Write an ONNX model with convolutions, sums and concatenations in int8 (weights per channel).
+
+    Args:
+        model: The fp32 model.
+        out: File to write.
+        images: Calibration images, uint8 (H, W, 3): a few dozen like those the network will meet.
+
+    Source: static quantisation of onnxruntime, min-max ranges, in QDQ form, which OpenVINO and TensorRT read too.
+    """
+    load_onnx()
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # advice to pre-process, which the exporter has done
+    try:
+        with quiet():
+            quantize_static(
+                str(model),
+                str(out),
+                _reader(images),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "Add", "Relu", "Concat"],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+    finally:
+        root.setLevel(level)
+    return out
+
+
+def _reader(images: Sequence[np.ndarray]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest: Iterator[np.ndarray] = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self.rest, None)
+            return None if image is None else {INPUT: image[None]}
+
+    return Reader()
+
+
+def _float_names(onnx: Any, graph: Any) -> set[str]:
+    """Return the names of all fp32 tensors."""
+    kind = onnx.TensorProto.FLOAT
+    values = (*graph.value_info, *graph.input, *graph.output)
+    names = {value.name for value in values if value.type.tensor_type.elem_type == kind}
+    return names | {tensor.name for tensor in graph.initializer if tensor.data_type == kind}
+
+
+def _to_half_tensor(onnx: Any, tensor: Any, name: str) -> Any:
+    values = onnx.numpy_helper.to_array(tensor)
+    if np.abs(values).max(initial=0) > _MAX_HALF:
+        raise ExportError(
+            f"Weight {tensor.name} reaches {np.abs(values).max():.3g}, beyond fp16. Use --precision fp32."
+        )
+    return onnx.numpy_helper.from_array(values.astype(np.float16), name)
+
+
+def _replace(field: Any, messages: Sequence[Any]) -> None:
+    """Replace the messages of a repeated field; they are copied before it is cleared."""
+    copies = [copy.deepcopy(message) for message in messages]
+    del field[:]
+    field.extend(copies)

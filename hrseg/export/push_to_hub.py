@@ -1,16 +1,14 @@
-"""Sharing a model: a run or a release becomes a repository of the Hugging Face hub.
+"""`push_model`: upload of a run or a release to the Hugging Face hub.
 
-A run is first made a release, weights without the optimizer and a card without this machine's paths. The model on
-the hub is opened by `runtime.from_pretrained`.
+A run is first converted to a release: weights without the optimizer, and a card without paths of this machine.
 """
 
 import json
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hrseg.errors import WeightsError
 from hrseg.inference.load_model import open_model
@@ -21,16 +19,8 @@ from hrseg.weights.release import read_release, write_release
 _PATH = re.compile(r"(?:/|~|\\\\|[A-Za-z]:[\\/]).*")
 
 
-@dataclass(frozen=True)
-class Shared:
-    """A model as it goes to the hub.
-
-    Attributes:
-        name: "org/name".
-        url: Where it is; empty where nothing was sent.
-        page: Its README.md.
-        size: Bytes of the weights.
-    """
+class HubModel(NamedTuple):
+    """A model on the hub: "org/name", its URL (empty where nothing was sent), its README.md, bytes of the weights."""
 
     name: str
     url: str
@@ -47,8 +37,8 @@ def push_model(
     private: bool = False,
     message: str | None = None,
     send: bool = True,
-) -> Shared:
-    """Upload a model: weights, card, and a page made of the card.
+) -> HubModel:
+    """Upload weights, card, and a README.md made of the card.
 
     Args:
         source: A .safetensors release, a .ckpt of a run, the run's folder, or the tag of a shipped model.
@@ -76,17 +66,17 @@ def push_model(
         card = {**_without_paths(card), "tag": target.name.partition("/")[2]}
         text = page(card, target.name)
         content = json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n"
-        shared = Shared(target.name, "", text, file.stat().st_size)
+        shared = HubModel(target.name, "", text, file.stat().st_size)
         if not send:
             return shared
         files: dict[str, Path | bytes] = {WEIGHTS: file, CARD: content, PAGE: text.encode()}
         what = message or f"{card['network']['backbone']} for {card['labels']['name']}"
         url = push(files, str(target), private=private, message=what)
-    return Shared(target.name, url, text, shared.size)
+    return HubModel(target.name, url, text, shared.size)
 
 
 def _release(source: str | Path, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Return a release's file and card; a run is made one in the folder."""
+    """Return the file and card of a release; a run is converted into the folder."""
     opened = open_model(source)
     if opened.source.suffix == ".safetensors":
         return opened.source, read_release(opened.source)[1]
@@ -129,7 +119,7 @@ def _score(checkpoint: Path, miou: float | None, names: list[str]) -> dict[str, 
 
 
 def _without_paths(value: Any) -> Any:
-    """Keep only the last part of absolute paths, which would tell strangers about this machine."""
+    """Return a card in which absolute paths are cut to their last part."""
     if isinstance(value, Mapping):
         return {key: _without_paths(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,12 +1,12 @@
-"""From a trained model to a certified file: what `hrseg export` does, for Python too."""
+"""`export_model`: a trained model as a file, after comparison with its network (`hrseg export`)."""
 
+import contextlib
 import importlib.util
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +16,13 @@ import torch
 
 from hrseg.errors import ConfigError, DataError, unknown_choice
 from hrseg.export.graph import Pipeline, trace
-from hrseg.export.onnx import keep_outputs, load_onnx, save, to_onnx
-from hrseg.export.precision import quantise, to_half
-from hrseg.export.verify import (
+from hrseg.export.onnx import load_onnx, quantize, save, select_outputs, to_half, to_onnx
+from hrseg.export.parity import (
     TOLERANCE,
-    Certificate,
-    Look,
-    certify,
+    ParityReport,
+    VerificationImage,
     choose_verification_images,
+    compare,
     read_calibration,
 )
 from hrseg.imaging import write_atomic
@@ -56,20 +55,14 @@ TARGETS = {
     "triton": Target("", ("fp32", "fp16", "int8")),
 }
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_MOST_CLASSES = 256
+_MAX_CLASSES = 256
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What was written.
-
-    Attributes:
-        files: All of them, the model first.
-        certificate: How it answers.
-    """
+class Exported(NamedTuple):
+    """Written files, the model first, and their parity with the network."""
 
     files: tuple[Path, ...]
-    certificate: Certificate
+    parity: ParityReport
 
 
 def export_model(
@@ -82,10 +75,10 @@ def export_model(
     images: str | Path | None = None,
     masks: str | Path | None = None,
     calibrate: str | Path | None = None,
-    most: int = 20,
+    max_images: int = 20,
     tolerance: float | None = None,
 ) -> Exported:
-    """Write a model for other programs, after checking that it answers as the network does.
+    """Write a model for other programs, after comparing its outputs with the network's.
 
     Args:
         model: A checkpoint, a release, a tag, or None for the model that ships.
@@ -93,14 +86,14 @@ def export_model(
         out: The file, or for triton the folder of the model inside a model repository.
         precision: "fp32", "fp16", "bf16" (torch only) or "int8" (not torch).
         outputs: Any of "labels", "logits" and "probability".
-        images: Folder that the certificate is measured on; None draws streets.
+        images: Folder of images to compare on; None takes synthetic scenes.
         masks: Folder of their masks, for mIoU before and after.
-        calibrate: Folder that int8 takes its ranges from.
-        most: Images in the certificate at most; of the calibration folder five times as many.
+        calibrate: Folder of images for int8 ranges.
+        max_images: To compare on; for calibration five times as many.
         tolerance: Per cent of pixels that may change class; None takes that of the precision.
 
     Raises:
-        ConfigError: A combination that cannot be.
+        ConfigError: A combination that is not supported.
         MissingExtraError: A package of the extras "export" or "openvino" is missing.
         ExportError: The network cannot be exported, or the file differs too much; nothing is written.
     """
@@ -112,45 +105,49 @@ def export_model(
         load_openvino()
     opened = open_model(model)
     _check_model(opened)
-    pictures: list[np.ndarray] = []
-    looks: list[Look] = []
+    calibration: list[np.ndarray] = []
+    chosen: list[VerificationImage] = []
     if calibrate is not None:
-        pictures, looks = read_calibration(calibrate, most)
-    if images is not None or masks is not None or not looks:
-        looks = choose_verification_images(images, masks, opened.labels, most)
+        calibration, chosen = read_calibration(calibrate, max_images)
+    if images is not None or masks is not None or not chosen:
+        chosen = choose_verification_images(images, masks, opened.labels, max_images)
     if to == "torch":
-        looks = [look for look in looks if min(look.image.shape[:2]) >= SMALLEST]
+        chosen = [one for one in chosen if min(one.image.shape[:2]) >= SMALLEST]
     facts = Facts(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)
     card = make_card(opened.name, dict(getattr(opened.network, "spec", {})), facts)
     with tempfile.TemporaryDirectory(prefix="hrseg-export-") as folder:
-        draft = _torch if to == "torch" else _through_onnx
-        made = draft(opened, facts, card, to, Path(folder), pictures)
+        write = _write_torch if to == "torch" else _write_onnx
+        draft = write(opened, facts, card, to, Path(folder), calibration)
         reference = prepare(opened.network, "cpu", "fp32")
         statistics = (opened.mean, opened.std)
-        agreements = certify(reference, statistics, made.runners, looks, opened.labels)
-        sizes = [(look.image.shape[0], look.image.shape[1]) for look in looks]
-        limit = TOLERANCE[precision] if tolerance is None else tolerance
-        told = _told(opened, to, made.files[0], len(pictures), images is None and not pictures)
-        certificate = Certificate(agreements, sizes, precision, limit, told)
-        certificate.check()
-        files = _publish(made.files, to, out, outputs, opened.labels, certificate)
-    return Exported(files, certificate)
+        report = ParityReport(
+            compare(reference, statistics, draft.runners, chosen, opened.labels),
+            [(one.image.shape[0], one.image.shape[1]) for one in chosen],
+            precision,
+            TOLERANCE[precision] if tolerance is None else tolerance,
+            _metadata(opened, to, draft.files[0], calibration, images),
+        )
+        report.check()
+        files = _publish(draft.files, to, out, outputs, opened.labels, report)
+    return Exported(files, report)
 
 
-class _Made(NamedTuple):
+class _Draft(NamedTuple):
+    """Files in a temporary folder, and runtime → opened files to compare."""
+
     files: tuple[Path, ...]
     runners: dict[str, Sequence[Runner]]
 
 
-def _through_onnx(
+def _write_onnx(
     opened: OpenedModel,
     facts: Facts,
     card: dict[str, Any],
     to: str,
     folder: Path,
-    pictures: Sequence[np.ndarray],
-) -> _Made:
-    """Make FULL, which gives everything and is compared, and KEPT, which gives what was asked for."""
+    calibration: Sequence[np.ndarray],
+) -> _Draft:
+    """Write one file with all outputs for the comparison, and one with those asked for."""
     program = trace(Pipeline(opened.network, opened.mean, opened.std, OUTPUTS))
     model = to_onnx(program, OUTPUTS)
     half = facts.precision == "fp16"
@@ -158,51 +155,47 @@ def _through_onnx(
         model = to_half(model)
     full = save(model, folder / "full.onnx")
     if facts.precision == "int8":
-        full = quantise(full, folder / "int8.onnx", pictures)
+        full = quantize(full, folder / "int8.onnx", calibration)
         model = load_onnx().load(str(full))
-    kept = save(keep_outputs(model, facts.outputs), folder / "kept.onnx", card)
+    selected = save(select_outputs(model, facts.outputs), folder / "selected.onnx", card)
     if to == "openvino":
-        whole = to_openvino(full, folder / "full.xml", half)
-        file = to_openvino(kept, folder / "kept.xml", half, card)
-        pair = (OpenVinoRunner(whole), OpenVinoRunner(file))
-        runners: dict[str, Sequence[Runner]] = {"openvino": pair}
-        return _Made((file, file.with_suffix(".bin")), runners)
-    runners = {"onnxruntime": (OnnxRunner(full, cpu=True), OnnxRunner(kept, cpu=True))}
+        full = to_openvino(full, folder / "full.xml", half)
+        selected = to_openvino(selected, folder / "selected.xml", half, card)
+        files: tuple[Path, ...] = (selected, selected.with_suffix(".bin"))
+        runners: dict[str, Sequence[Runner]] = {}
+    else:
+        files = (selected,)
+        runners = {"onnxruntime": [OnnxRunner(file, cpu=True) for file in (full, selected)]}
     if importlib.util.find_spec("openvino"):
-        runners["openvino"] = (OpenVinoRunner(full), OpenVinoRunner(kept))
-    return _Made((kept,), runners)
+        runners["openvino"] = [OpenVinoRunner(file) for file in (full, selected)]
+    return _Draft(files, runners)
 
 
-def _torch(
-    opened: OpenedModel,
-    facts: Facts,
-    card: dict[str, Any],
-    to: str,
-    folder: Path,
-    pictures: Sequence[np.ndarray],
-) -> _Made:
+def _write_torch(
+    opened: OpenedModel, facts: Facts, card: dict[str, Any], to: str, folder: Path, calibration: Any
+) -> _Draft:
     runners = []
-    for name, outputs in (("full", OUTPUTS), ("kept", facts.outputs)):
+    for name, outputs in (("full", OUTPUTS), ("selected", facts.outputs)):
         dtype = _DTYPES[facts.precision]
         program = trace(Pipeline(opened.network, opened.mean, opened.std, outputs, dtype))
-        told = {**card, "outputs": {output: card["outputs"].get(output) for output in outputs}}
-        extra = {f"{KEY}.json": json.dumps(told, ensure_ascii=False)}
+        own_card = {**card, "outputs": {output: card["outputs"].get(output) for output in outputs}}
+        extra = {f"{KEY}.json": json.dumps(own_card, ensure_ascii=False)}
         with quiet():
             torch.export.save(program, str(folder / f"{name}.pt2"), extra_files=extra)
         runners.append(TorchRunner(folder / f"{name}.pt2"))
-    return _Made((folder / "kept.pt2",), {"torch": runners})
+    return _Draft((folder / "selected.pt2",), {"torch": runners})
 
 
 def _check(
     to: str, out: Path, precision: str, outputs: Sequence[str], calibrate: str | Path | None
 ) -> tuple[str, ...]:
-    """Return the outputs in the order of OUTPUTS; refuse what cannot be before anything heavy begins."""
+    """Return the outputs in the order of OUTPUTS; refuse wrong options before anything slow begins."""
     if to not in TARGETS:
         raise ConfigError(unknown_choice("target", to, TARGETS))
     suffix, precisions = TARGETS[to]
     if precision not in precisions:
         raise ConfigError(
-            f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_OTHERWISE}"
+            f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_ABOUT_BF16}"
         )
     for output in outputs:
         if output not in OUTPUTS:
@@ -226,7 +219,7 @@ def _check(
     return tuple(output for output in OUTPUTS if output in outputs)
 
 
-_OTHERWISE = (
+_ABOUT_BF16 = (
     "bf16 is for --to torch: ONNX Runtime has no such convolution on a CPU, so that nothing could certify it; OpenVINO "
     "and TensorRT compute an fp32 file in bf16 where they are told to."
 )
@@ -243,60 +236,56 @@ def _check_model(opened: OpenedModel) -> None:
         raise ConfigError(
             f"This network sees {bands} bands of its own kind; exported files take RGB of 8 bits. Use the checkpoint."
         )
-    if opened.labels.num_classes > _MOST_CLASSES:
+    if opened.labels.num_classes > _MAX_CLASSES:
         raise ConfigError(
             f"{opened.labels.num_classes} classes do not fit into 8-bit labels; 256 do."
         )
 
 
-def _told(
-    opened: OpenedModel, to: str, file: Path, calibration: int, drawn: bool
+def _metadata(
+    opened: OpenedModel, to: str, file: Path, calibration: Sequence[Any], images: str | Path | None
 ) -> dict[str, Any]:
-    packages = ("hrseg", "torch", "onnx", "onnxruntime", "openvino", "numpy")
+    versions = {}
+    for name in ("hrseg", "torch", "onnx", "onnxruntime", "openvino", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {
         "model": Path(opened.name).name,
         "to": to,
         "sha256": file_digest(file),
-        "images": "drawn streets" if drawn else "given",
-        **({"calibration_images": calibration} if calibration else {}),
-        "versions": {name: found for name in packages if (found := _version(name))},
+        "images": "given" if images is not None or calibration else "drawn streets",
+        **({"calibration_images": len(calibration)} if calibration else {}),
+        "versions": versions,
     }
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _publish(
-    made: Sequence[Path],
+    draft: Sequence[Path],
     to: str,
     out: Path,
     outputs: Sequence[str],
     labels: LabelSet,
-    certificate: Certificate,
+    report: ParityReport,
 ) -> tuple[Path, ...]:
-    """Put files in their place, the model last, so that it never stands without its certificate."""
+    """Move files to their place, the model last, so that it never stands without its certificate."""
     if out.is_dir() != (to == "triton") and out.exists():
         raise DataError(f"{out} is in the way; choose another name with --out.")
     if to == "triton":
         config = config_text(out.name, outputs, labels)
-        files = repository(made[0].read_bytes(), config, labels)
-        paper = out / "certificate.json"
+        files = repository(draft[0].read_bytes(), config, labels)
+        certificate = out / "certificate.json"
         writers: dict[Path, Callable[[Path], object]] = {
             out / name: _bytes(content) for name, content in files.items()
         }
     else:
-        paper = out.with_name(f"{out.name}.certificate.json")
-        writers = {out.with_suffix(file.suffix): _copy(file) for file in reversed(made)}
-    text = json.dumps(certificate.to_dict(), indent=2) + "\n"
-    for path, write in {paper: _bytes(text.encode()), **writers}.items():
+        certificate = out.with_name(f"{out.name}.certificate.json")
+        writers = {out.with_suffix(file.suffix): _copy(file) for file in reversed(draft)}
+    text = json.dumps(report.to_dict(), indent=2) + "\n"
+    for path, write in {certificate: _bytes(text.encode()), **writers}.items():
         with write_atomic(path) as temporary:
             write(temporary)
     model, *rest = (out / "1/model.onnx", *writers) if to == "triton" else reversed([*writers])
-    return (model, *(path for path in rest if path != model), paper)
+    return (model, *(path for path in rest if path != model), certificate)
 
 
 def _bytes(content: bytes) -> Callable[[Path], object]:
@@ -315,15 +304,7 @@ _TYPES: dict[str, tuple[str, str]] = {
 
 
 def config_text(name: str, outputs: Sequence[str], labels: LabelSet) -> str:
-    """Write config.pbtxt.
-
-    Requests with images of one size are batched by the server; sizes may differ between requests.
-
-    Args:
-        name: Of the model, and of its folder.
-        outputs: What the file gives.
-        labels: The classes; their names go into labels.txt.
-    """
+    """Return config.pbtxt: requests with images of one size are batched; sizes may differ between requests."""
     rows = []
     for output in outputs:
         kind, dims = _TYPES[output]

@@ -1,1 +1,1 @@
-"""From an image to its labels: the one path that validation, test and predict share."""
+"""Inference: from an image to its labels, shared by validation, test, predict and serve."""

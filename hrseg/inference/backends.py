@@ -1,10 +1,11 @@
-"""What runs a network for inference: torch as it is, torch.compile, or OpenVINO. Each gives a logits function.
+"""Inference backends: torch, torch.compile and OpenVINO, each as a logits function; fork guard and thread counts.
 
-On a CPU the default is OpenVINO where it is installed and the network one that `openvino_graph` writes, else torch;
-docs/decisions/0011-engines.md says why. An engine that is asked for and cannot run says so: torch.compile falls back
-with one sentence, OpenVINO is refused where it does not apply.
+On a CPU the default is OpenVINO if it is installed and can run the network without conversion, else torch; see
+docs/decisions/0011-engines.md. A requested engine that cannot run is reported: torch.compile falls back to torch with
+one warning, OpenVINO raises where it does not apply.
 """
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -24,27 +25,26 @@ from hrseg.errors import ConfigError, unknown_choice
 from hrseg.inference.model_card import quiet
 from hrseg.inference.openvino import can_write, load_openvino, openvino_core, write_graph
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
-from hrseg.weights.cache import cache_dir
 from hrseg.weights.checkpoint_io import weights_digest
+from hrseg.weights.download import cache_dir
 
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "torch", "openvino", "compile")
-_LAYOUT = 1
-"""Of the cached files; another number makes older ones forgotten."""
-_KEPT_PIXELS = 2**21
-"""Up to so many OpenVINO keeps its maps' memory for the next images; above, that would be a third of a gigabyte."""
+_CACHE_VERSION = 1
+"""Of the cached files; another number invalidates older ones."""
+_MAX_CACHED_PIXELS = 2**21
+"""Above this OpenVINO's memory of maps is freed after each image: it would be a third of a gigabyte."""
 
 
 class Engine:
-    """A logits function made of one that gives logits at the head's own resolution.
+    """A logits function from one that gives logits at stride 4.
 
     Args:
         name: Of ENGINES.
         coarse: (n, bands, h, w) → (n, K, h / 4, w / 4), float32.
-        network: Whose logits they are; its way to image size is followed.
-        release: Gives back the memory that is kept between images where torch does not see it; None where there is
-            none.
+        network: Its `upsample` brings them to image size.
+        release: Frees memory that is cached between images outside of torch; None where there is none.
 
     Shape:
         (n, bands, h, w) → (n, K, h, w), float32
@@ -57,11 +57,8 @@ class Engine:
         network: nn.Module,
         release: Callable[[], None] | None = None,
     ) -> None:
-        pieces: Any = network
-        self.name = name
-        self.coarse = coarse
-        self.upsample: Callable[..., torch.Tensor] = pieces.upsample
-        self.release = release
+        self.name, self.coarse, self.release = name, coarse, release
+        self.upsample: Callable[..., torch.Tensor] = network.upsample  # type: ignore[assignment]
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits. Shape: as the class says."""
@@ -71,16 +68,16 @@ class Engine:
 def open_engine(
     network: nn.Module, device: torch.device | str, precision: str = "auto", engine: str = "auto"
 ) -> LogitsFunction:
-    """Make a network ready to run.
+    """Return a network as a logits function of an engine.
 
     Args:
-        network: Follows the network contract; it is left as it is.
+        network: Follows the network contract; it is not changed.
         device: Where to run.
         precision: See `prepare`.
-        engine: "torch" (`prepare`), "openvino" (on a CPU; networks that `openvino_graph` cannot write are converted
-            once and kept in the cache), "compile" (torch.compile; the first image of each size takes long; on CUDA it
-            records CUDA graphs, and "graph" is another word for it), or "auto": OpenVINO where it is installed and
-            need not convert, else torch.
+        engine: "torch" (`prepare`), "openvino" (on a CPU; networks that `openvino.write_graph` does not support are
+            converted once and cached), "compile" (torch.compile; the first image of each size takes long; on CUDA it
+            records CUDA graphs; "graph" is an alias), or "auto": OpenVINO where it is installed and need not convert,
+            else torch.
 
     Raises:
         ConfigError: Unknown engine, or one that cannot run this network there.
@@ -100,7 +97,8 @@ def open_engine(
             f"Engine '{engine}' runs HRNets, and this {type(network).__name__} is none. Leave the engine out: exported "
             "files and baselines run as they are."
         )
-    return _ROWS[engine](network, device, precision_of(network, precision, device))
+    build = _compile if engine == "compile" else _openvino
+    return build(network, device, precision_of(network, precision, device))
 
 
 def _auto(network: nn.Module, device: torch.device, precision: str) -> LogitsFunction:
@@ -108,7 +106,7 @@ def _auto(network: nn.Module, device: torch.device, precision: str) -> LogitsFun
         found = precision_of(network, precision, device)
         try:
             return _openvino(network, device, found)
-        # A library half installed, or for another machine, fails in many ways.
+        # an incomplete install, or one for another machine, fails in many ways
         except Exception as error:
             log.warning("OpenVINO failed (%s); the torch engine runs instead.", _reason(error))
     return prepare(network, device, precision)
@@ -119,13 +117,13 @@ def _compile(network: nn.Module, device: torch.device, precision: str) -> Logits
         log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
         return prepare(network, device, precision)
     plain = prepare(network, device, precision, rewrite=False)
-    # CUDA graphs: what launching kernels costs is paid once for each size of image
+    # CUDA graphs: kernels are launched once for each size of image
     mode = "reduce-overhead" if device.type == "cuda" else None
-    return Engine("compile", _tried(plain, prepare(network, device, precision), mode), network)
+    return Engine("compile", _compiled(plain, prepare(network, device, precision), mode), network)
 
 
-def _tried(plain: Prepared, spare: Prepared, mode: str | None) -> LogitsFunction:
-    """Run the compiled network, and for good the spare one after the compiler has failed."""
+def _compiled(plain: Prepared, fallback: Prepared, mode: str | None) -> LogitsFunction:
+    """Run the compiled network, or permanently the fallback once the compiler has failed."""
     compiled = torch.compile(plain.network.forward_coarse, dynamic=False, mode=mode)
     failed = False
 
@@ -136,17 +134,17 @@ def _tried(plain: Prepared, spare: Prepared, mode: str | None) -> LogitsFunction
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     logits: torch.Tensor = plain.run(compiled, image)
-                    # a CUDA graph writes its next answer into the same memory
+                    # a CUDA graph writes its next result into the same memory
                     return logits if mode is None else logits.clone()
-            except Exception as error:  # inductor passes on whatever its compilers raise
+            except Exception as error:  # inductor raises errors of any type
                 if "out of memory" in str(error):
                     raise
                 failed = True
                 log.warning(
                     "torch.compile failed (%s); the torch engine runs instead.", _reason(error)
                 )
-        assert spare.coarse is not None
-        return spare.coarse(image)
+        assert fallback.coarse is not None
+        return fallback.coarse(image)
 
     return coarse
 
@@ -156,7 +154,7 @@ def _reason(error: Exception) -> str:
 
 
 def no_compiler(device: torch.device) -> str:
-    """Return what torch.compile lacks on this machine, or an empty string."""
+    """Return the compiler that torch.compile lacks on this machine, or an empty string."""
     if device.type == "cuda":
         return "" if shutil.which(os.environ.get("CC", "cc")) else "a C compiler (cc), not found"
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
@@ -177,45 +175,38 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
         "CPU_RUNTIME_CACHE_CAPACITY": 0,
-        "ENABLE_CPU_PINNING": False,  # several processes would be tied to the same cores
+        "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     model = write_graph(network) if can_write(network) else _converted(network, core)
     compiled = core.compile_model(model, "CPU", options)
-    # It works on one call at a time, and refuses others instead of having them wait.
-    alone = threading.Lock()
+    lock = threading.Lock()  # a compiled model raises on concurrent calls
 
     def coarse(image: torch.Tensor) -> torch.Tensor:
         pixels = image.detach().float().cpu().contiguous()
-        with alone:
+        with lock:
             logits = torch.from_numpy(compiled(pixels.numpy(), share_inputs=True)[0])
-            if pixels.numel() // pixels.shape[1] > _KEPT_PIXELS:
+            if pixels.numel() // pixels.shape[1] > _MAX_CACHED_PIXELS:
                 compiled.release_memory()
         return logits.float()
 
     def release() -> None:
-        with alone:
+        with lock:
             compiled.release_memory()
 
     return Engine("openvino", coarse, network, release)
 
 
-_ROWS: dict[str, Callable[..., LogitsFunction]] = {
-    "compile": _compile,
-    "openvino": _openvino,
-}
-
-
 def _converted(network: nn.Module, core: Any) -> Any:
-    """Read the network's OpenVINO form from the cache, or convert it and put it there."""
+    """Read the converted network from the cache, or convert and cache it."""
     path = cache_dir() / "engines" / f"{digest(network)}.xml"
     if path.is_file():
         try:
             return core.read_model(str(path))
-        except RuntimeError as error:  # damaged; what follows writes it anew
-            log.info("%s is damaged and is made anew: %s", path, str(error).splitlines()[0])
+        except RuntimeError as error:  # damaged: it is written again
+            log.info("%s is damaged and is written again: %s", path, str(error).splitlines()[0])
     openvino = load_openvino()
     bands = getattr(network, "spec", {}).get("in_channels", 3)
-    # Sizes that no branch divides, so that nothing looks constant by chance.
+    # sizes that no stride divides, so that no shape is traced as a constant
     image = torch.zeros(1, bands, 97, 134)
     with quiet(), torch.no_grad():
         model = openvino.convert_model(
@@ -223,12 +214,12 @@ def _converted(network: nn.Module, core: Any) -> Any:
             example_input=image,
             input=[openvino.PartialShape([-1, bands, -1, -1])],
         )
-    _keep(openvino, model, path)
+    _cache(openvino, model, path)
     return model
 
 
-def _keep(openvino: Any, model: Any, path: Path) -> None:
-    """Write the pair of files whole or not at all; a cache that cannot be written is no error."""
+def _cache(openvino: Any, model: Any, path: Path) -> None:
+    """Write the pair of files atomically; a cache that cannot be written is no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -237,18 +228,18 @@ def _keep(openvino: Any, model: Any, path: Path) -> None:
             os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))
             os.replace(draft, path)
     except (OSError, RuntimeError) as error:
-        log.info("%s could not be kept: %s", path, error)
+        log.info("%s could not be cached: %s", path, error)
 
 
 def digest(network: nn.Module) -> str:
-    """Return digits that change with the weights, the network's form and OpenVINO's version."""
+    """Return a digest of the weights, the spec and OpenVINO's version."""
     spec = json.dumps(getattr(network, "spec", {}), sort_keys=True, default=str)
-    spec = f"{_LAYOUT} {load_openvino().__version__} {spec}"
+    spec = f"{_CACHE_VERSION} {load_openvino().__version__} {spec}"
     return weights_digest(network.state_dict(), spec)[:32]
 
 
 class _Stride4(nn.Module):
-    """The network up to the logits at the head's own resolution."""
+    """The network up to its stride-4 logits."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -259,37 +250,37 @@ class _Stride4(nn.Module):
         return logits
 
 
-_first: int | None = None
-"""The process that first opened a network, as its forked children remember it."""
+_first_process: int | None = None
+"""Process that first opened a network; forked children inherit the value."""
 
 
 class ForkGuard:
-    """The process in which a network is opened.
+    """Raise in forked children: thread pools of torch and OpenVINO do not survive fork(), and would hang.
 
     Args:
-        device: Where it computes.
+        device: Of the network.
 
     Raises:
         ConfigError: This process was forked from one that had opened a network, and several threads compute.
     """
 
     def __init__(self, device: torch.device) -> None:
-        global _first
+        global _first_process
         self._device, self._threads = device, torch.get_num_threads()
         self._process = os.getpid()
-        if _first is None:
-            _first = self._process
-        elif _first != self._process:
+        if _first_process is None:
+            _first_process = self._process
+        elif _first_process != self._process:
             self._refuse(torch.get_num_threads())
 
     def check(self, engine: str) -> None:
-        """Refuse to compute elsewhere.
+        """Raise in a process forked from the one that opened the network.
 
         Args:
-            engine: OpenVINO keeps the number of threads that it was opened with.
+            engine: OpenVINO has the number of threads that it was opened with.
 
         Raises:
-            ConfigError: This process was forked from the one that opened the network, and would wait for ever.
+            ConfigError: Computing would hang here.
         """
         if os.getpid() != self._process:
             here = torch.get_num_threads()
@@ -298,8 +289,8 @@ class ForkGuard:
     def _refuse(self, threads: int) -> None:
         if threads > 1 or self._device.type == "cuda":
             raise ConfigError(
-                f"Process {os.getpid()} was forked from one that had opened a predictor, and what computes does not "
-                "survive a fork: it would wait for ever. Open the predictor after the fork, in a parent that has not "
+                f"Process {os.getpid()} was forked from one that had opened a predictor, and thread pools do not "
+                "survive a fork: it would hang. Open the predictor after the fork, in a parent that has not "
                 "computed yet (gunicorn without --preload), or start processes by 'spawn', such as "
                 "multiprocessing.get_context('spawn')."
             )
@@ -310,9 +301,9 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def settle_threads(threads: int | None = None) -> int:
-    """Let torch use so many threads, else as OMP_NUM_THREADS says, else the physical cores; return the number.
+    """Set torch's threads: the argument, else OMP_NUM_THREADS, else the physical cores; return the number.
 
-    Two threads on one core share its arithmetic and get in each other's way; a container's quota is kept.
+    Two threads on one core share its arithmetic units and slow each other down; a container's quota is respected.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -324,11 +315,11 @@ def settle_threads(threads: int | None = None) -> int:
 
 
 def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
-    """Return the physical cores of this process's affinity, at most what its container may use.
+    """Return the physical cores of this process's affinity, at most its container's quota.
 
     Args:
-        cpus: Where Linux describes processors.
-        quota: Where Linux says what a container may use.
+        cpus: Linux's folder of processors.
+        quota: Linux's file of the quota.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
@@ -340,12 +331,8 @@ def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
             cores.add(siblings.read_text().strip())
         except OSError:
             cores.add(str(number))
-    return max(1, min(len(cores), _allowed(quota)))
-
-
-def _allowed(quota: Path) -> int:
-    try:
-        most, period = quota.read_text().split()
-        return len(os.sched_getaffinity(0)) if most == "max" else -(-int(most) // int(period))
-    except (OSError, ValueError):
-        return len(os.sched_getaffinity(0))
+    allowed = len(numbers)
+    with contextlib.suppress(OSError, ValueError):  # also for "max", which is no number
+        limit, period = map(int, quota.read_text().split())
+        allowed = -(-limit // period)
+    return max(1, min(len(cores), allowed))

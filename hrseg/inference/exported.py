@@ -1,6 +1,6 @@
-"""An exported file in the place of a network, so that whatever runs checkpoints runs it too.
+"""Exported files as networks: ONNX, OpenVINO and torch.export, behind the contract of checkpoints.
 
-It takes normalized images, as every logits function does, and hands pixels to the file, which normalizes itself.
+They take normalized images, as every logits function does, and hand pixels to the file, which normalizes itself.
 """
 
 import io
@@ -23,21 +23,16 @@ from hrseg.inference.openvino import openvino_core
 
 
 class Runner(Protocol):
-    """An exported file, opened. `card` is its JSON text, or None where it has none."""
+    """An open exported file; `card` is its JSON text, or None where it has none."""
 
     card: str | None
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
 
 
 class OnnxRunner:
-    """An ONNX file under ONNX Runtime, on the GPU where that runtime was built for one.
-
-    Args:
-        path: FILE.onnx.
-        cpu: Stay on the CPU.
-    """
+    """An ONNX file under ONNX Runtime, on the GPU if that runtime was built for one and not `cpu`."""
 
     def __init__(self, path: Path, cpu: bool = False) -> None:
         try:
@@ -49,36 +44,27 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # it warns of each unused weight
-        there = onnxruntime.get_available_providers()
-        wanted = ("CPUExecutionProvider",) if cpu else _PROVIDERS
-        self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=[name for name in wanted if name in there]
-        )
+        gpu = ["CUDAExecutionProvider"] * (not cpu)
+        available = onnxruntime.get_available_providers()
+        providers = [name for name in (*gpu, "CPUExecutionProvider") if name in available]
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self.names = [output.name for output in self.session.get_outputs()]
         self.card: str | None = self.session.get_modelmeta().custom_metadata_map.get(KEY)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
         answers = self.session.run(self.names, {INPUT: images})
         return dict(zip(self.names, answers, strict=True))
 
 
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-
-
 class OpenVinoRunner:
-    """An OpenVINO or ONNX file under OpenVINO, on the CPU, without its default rounding to bf16.
-
-    Args:
-        path: FILE.xml or FILE.onnx.
-        cpu: It stays there either way.
-    """
+    """An OpenVINO or ONNX file under OpenVINO, always on the CPU, without its default rounding to bf16."""
 
     def __init__(self, path: Path, cpu: bool = True) -> None:
         core = openvino_core()
         model = core.read_model(str(path))
-        told = model.has_rt_info([KEY])
-        self.card: str | None = str(model.get_rt_info([KEY]).value) if told else None
+        has_card = model.has_rt_info([KEY])
+        self.card: str | None = str(model.get_rt_info([KEY]).value) if has_card else None
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -86,18 +72,13 @@ class OpenVinoRunner:
         self.compiled = core.compile_model(model, "CPU", options)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
         answers = self.compiled(images)
         return {output.get_any_name(): np.array(answers[output]) for output in answers}
 
 
 class TorchRunner:
-    """A torch.export file; it takes images from 33 x 33 pixels up.
-
-    Args:
-        path: FILE.pt2.
-        cpu: It stays there either way.
-    """
+    """A torch.export file, always on the CPU; it takes images from 33 x 33 pixels up."""
 
     def __init__(self, path: Path, cpu: bool = True) -> None:
         check_program(path)
@@ -110,7 +91,7 @@ class TorchRunner:
         self.names = tuple(names)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Answer images. Shape: uint8 (N, H, W, 3) → outputs by name."""
+        """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
         if min(images.shape[1:3]) < SMALLEST:
             raise DataError(
                 f"An image of {images.shape[1]} x {images.shape[2]} pixels is too small for a torch.export file, "
@@ -126,11 +107,11 @@ RUNTIMES: dict[str, Callable[[Path], Runner]] = {
     ".xml": OpenVinoRunner,
     ".pt2": TorchRunner,
 }
-"""Suffix of an exported file → what opens it."""
+"""Suffix of an exported file → its runner."""
 
 
 def is_exported(path: str | Path) -> bool:
-    """Tell exported files by their suffix.
+    """Return whether a path has the suffix of an exported file.
 
     Example:
         >>> is_exported("street.onnx"), is_exported("best.ckpt")
@@ -150,7 +131,7 @@ def open_runner(path: Path) -> Runner:
         raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {path}")
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(
-            f"{path} lies alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
+            f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
         )
     try:
         return RUNTIMES[path.suffix](path)
@@ -169,10 +150,10 @@ _TINY = 1e-7
 
 
 class ExportedNetwork(nn.Module):
-    """Follows the network contract for prediction and validation; there is nothing in it to train.
+    """An exported file under the network contract, for prediction and validation.
 
-    A file without logits answers with logits that have the same labels, and the same confidence where it gives
-    probabilities. Windows and test-time augmentation then let its answers vote.
+    A file without logits gives logits that have the same labels, and the same confidence where it gives
+    probabilities. Windows and test-time augmentation then average these.
 
     Args:
         runner: The opened file.
@@ -192,7 +173,7 @@ class ExportedNetwork(nn.Module):
         self.spec = dict(facts.network or {})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
-        return self  # an open file is not copied, and nothing in it changes
+        return self  # an open file cannot be copied, and is immutable
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: as the class says."""
@@ -229,7 +210,7 @@ def to_pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) 
 
 
 def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tensor:
-    """Return a file's logits, or logits that say the same as its labels and probabilities.
+    """Return a file's logits, or logits equivalent to its labels and probabilities.
 
     Shape:
         answers (N, …, H, W) → (N, K, H, W)
@@ -249,7 +230,7 @@ def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tens
         chosen = torch.full(labels.shape, 1 - _TINY)
     others = ((1 - chosen) / max(1, num_classes - 1)).log()
     logits = others.expand(-1, num_classes, -1, -1).clone()
-    # A hair above, so that the label wins even where all classes are as likely.
+    # slightly larger, so that the label wins even where all classes are equally likely
     return logits.scatter_(1, labels, torch.maximum(chosen.log(), others + math.ulp(1.0) * 2**32))
 
 
@@ -262,70 +243,25 @@ _FUNCTIONS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|_operator\.(add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge|getitem)"
     r"|torch\.sym_(min|max|ite|float|not)|math\.(ceil|floor|trunc)"
 )
-_PROSE = {"expr_str", "target", "guards_code", "in_spec", "out_spec", "torch_version"}
-_PROSE |= {"stack_trace", "nn_module_stack", "torch_fn"}  # what a traceback shows
+_FREE_TEXT = {"expr_str", "target", "guards_code", "in_spec", "out_spec", "torch_version"}
+_FREE_TEXT |= {"stack_trace", "nn_module_stack", "torch_fn"}  # shown in tracebacks only
 _WORD = re.compile(r"[\w.:-]*")
 _SYMBOL = re.compile(r"Symbol\('\w+'(, (positive|negative|nonnegative|integer|real)=True)*\)")
-_NAMES = {
-    *(
-        "Symbol",
-        "Integer",
-        "Float",
-        "Rational",
-        "Add",
-        "Mul",
-        "Pow",
-        "Max",
-        "Min",
-        "Mod",
-        "PythonMod",
-    ),
-    *(
-        "FloorDiv",
-        "CeilDiv",
-        "ModularIndexing",
-        "Where",
-        "Eq",
-        "Ne",
-        "Gt",
-        "Lt",
-        "Ge",
-        "Le",
-        "Not",
-        "And",
-        "Or",
-    ),
-    *(
-        "IntTrueDiv",
-        "FloatTrueDiv",
-        "ToFloat",
-        "TruncToInt",
-        "FloorToInt",
-        "CeilToInt",
-        "CleanDiv",
-        "int_oo",
-    ),
-    *(
-        "Identity",
-        "GreaterThan",
-        "LessThan",
-        "StrictGreaterThan",
-        "StrictLessThan",
-        "Equality",
-        "Unequality",
-    ),
-    *("precision", "true", "false", "oo"),
-}
+_NAMES = re.compile(
+    "Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|ModularIndexing|Where|Eq|Ne|Gt|Lt"
+    "|Ge|Le|Not|And|Or|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|FloorToInt|CeilToInt|CleanDiv|int_oo|Identity"
+    "|GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|precision|true|false|oo"
+)
 _GUARD = re.compile(
     r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*"
 )
 
 
 def check_program(path: Path) -> None:
-    """Refuse a file in which something could run besides tensor arithmetic.
+    """Raise if a torch.export file could run anything but tensor arithmetic.
 
     Raises:
-        WeightsError: Naming the first such thing, or the file is no torch.export archive.
+        WeightsError: Naming the first such entry, or the file is no torch.export archive.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -347,7 +283,7 @@ def _check_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
     elif name.endswith("sample_inputs/model.pt"):
         try:
             torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-        except Exception as error:  # unpicklers raise what they like
+        except Exception as error:  # unpicklers raise errors of any type
             raise _refused(path, "a pickle of objects") from error
     elif name.endswith("models/model.json"):
         _check_graph(path, json.loads(archive.read(name)))
@@ -361,7 +297,7 @@ def _check_graph(path: Path, content: dict[str, Any]) -> None:
             raise _refused(path, f"the function {text[:80]}")
         if key == "guards_code" and not _GUARD.fullmatch(text):
             raise _refused(path, f"the condition {text[:80]}")
-        if key not in _PROSE and not _WORD.fullmatch(text):
+        if key not in _FREE_TEXT and not _WORD.fullmatch(text):
             raise _refused(path, f"the name {text[:80]}")
 
 
@@ -371,7 +307,7 @@ def _texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, content
     elif isinstance(content, dict):
         for inner, value in content.items():
-            yield "a name", inner  # names become words of the code that torch writes
+            yield "a name", inner  # names become part of the code that torch generates
             yield from _texts(value, inner)
     elif isinstance(content, list):
         for value in content:
@@ -379,7 +315,7 @@ def _texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _is_size(text: str) -> bool:
-    """Tell arithmetic on sizes from any other Python.
+    """Return whether text is arithmetic on sizes, and no other Python.
 
     Example:
         >>> _is_size("Add(FloorDiv(Symbol('s1', integer=True), Integer(2)), Integer(1))")
@@ -388,9 +324,8 @@ def _is_size(text: str) -> bool:
         False
     """
     rest = _SYMBOL.sub("1", text)
-    return bool(re.fullmatch(r"[\w\s(),=+*/<>-]*(\.\d+)?[\w\s(),=+*/<>-]*", rest)) and (
-        set(re.findall(r"[A-Za-z_]\w*", rest)) <= _NAMES
-    )
+    arithmetic = re.fullmatch(r"[\w\s(),=+*/<>-]*(\.\d+)?[\w\s(),=+*/<>-]*", rest)
+    return bool(arithmetic) and all(map(_NAMES.fullmatch, re.findall(r"[A-Za-z_]\w*", rest)))
 
 
 def _refused(path: Path, what: str) -> WeightsError:

@@ -1,4 +1,4 @@
-"""Opening a model: a training checkpoint, a release, a shipped model's tag, all become one plain record."""
+"""Opening of trained models: checkpoints, releases, exported files and tags, as one record."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,10 @@ _SUFFIXES = {".ckpt", ".safetensors", ".pth", ".pt", *RUNTIMES}
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A network with all that its images and labels need.
+    """A network with its classes and input format.
 
     Attributes:
-        name: What it was asked for by, for messages.
+        name: Path or tag, for messages.
         network: In evaluation mode, on the CPU.
         labels: Its classes.
         mean: Per-band mean of its images, in 0 … 1.
@@ -53,7 +53,7 @@ class OpenedModel:
 
     @property
     def banded(self) -> dict[str, Any]:
-        """What a card says of its bands; nothing where they are RGB."""
+        """Entries of a card about bands; none for RGB."""
         if self.bands is None:
             return {}
         return {"bands": list(self.bands), "value_range": self.value_range}
@@ -93,9 +93,11 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         bands = None if entry.get("bands") is None else tuple(map(int, entry["bands"]))
         value_range = None if entry.get("value_range") is None else float(entry["value_range"])
     except KeyError as error:
-        raise WeightsError(_unusable(path, f"it says nothing of {error.args[0]}")) from error
+        raise _unusable(path, f"it has no entry '{error.args[0]}'") from error
     except (TypeError, ValueError, RuntimeError, ConfigError, DataError) as error:
-        raise WeightsError(_unusable(path, _reason(error))) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # torch lists all mismatches: the first is enough
+        raise _unusable(path, " ".join(lines[:2])[:240].rstrip(".")) from error
     config = dict(entry.get("config") or {})
     return OpenedModel(name, network.eval(), labels, mean, std, path, config, bands, value_range)
 
@@ -124,30 +126,32 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if isinstance(entry, dict):
         return entry
     raise WeightsError(
-        f"{path} was not written by hrseg: it says nothing of classes and colors. Import it first: hrseg weights "
+        f"{path} was not written by hrseg: it holds no classes and colors. Import it first: hrseg weights "
         f"import {path} --out NAME.safetensors. To train from it, give a recipe model.weights={path}."
     )
 
 
 def _from_catalog(tag: str) -> OpenedModel:
-    """Fetch and translate published weights; their row knows all that their keys cannot show."""
+    """Download and convert published weights."""
     network, labels, foreign = open_tag(tag)
     file = resolve_all(tag)[0]
     return OpenedModel(tag, network.eval(), labels, foreign.mean, foreign.std, file, {})
 
 
 def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
-    """Return the arguments of `create_model`: a card has them, a run's config implies them."""
+    """Return the arguments of `create_model` from a card, or from a run's config."""
     if "network" in entry:
         spec = dict(entry["network"])
         if spec.get("num_classes") != labels.num_classes:
             raise ConfigError(
                 f"it names {labels.num_classes} classes for a network of {spec.get('num_classes')}"
             )
-        spec.pop("encoder_weights", None)  # its own weights follow; nothing is to be downloaded
+        spec.pop("encoder_weights", None)  # its own weights follow, so nothing is downloaded
         return spec
     model = entry["config"]["model"]
-    form = {name: model[name] for name in DEFAULTS if name in model}  # older runs lack some
+    form = {
+        name: model[name] for name in DEFAULTS if name in model
+    }  # recipes of older runs lack some
     return {
         "backbone": model["backbone"],
         "head": model["head"],
@@ -157,21 +161,15 @@ def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
 
 
 def _network_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the network's tensors, of the running average where the run kept one."""
+    """Return the network's tensors, of the moving average where the run has one."""
     state = checkpoint.get("state_dict", {})
     averaged = any(key.startswith("ema.module.") for key in state)
     prefix = "ema.module." if averaged else "network."
     return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
 
 
-def _reason(error: Exception) -> str:
-    """Shorten torch's list of misfits to its first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:240].rstrip(".")
-
-
-def _unusable(path: Path, reason: str) -> str:
-    return (
+def _unusable(path: Path, reason: str) -> WeightsError:
+    return WeightsError(
         f"{path} cannot be opened: {reason}. It is damaged or from another version of hrseg; copy it again, or use "
         "another checkpoint of the run."
     )

@@ -1,13 +1,12 @@
-"""What an exported file says about itself: classes, colors, statistics, size rule, version.
+"""Model card of an exported file: classes, colors, statistics, size rule, version.
 
-The card is one JSON object. ONNX keeps it in its metadata under "hrseg", OpenVINO under the same name in rt_info,
-torch.export as an extra file. Programs without hrseg read their class names and colors from it.
+The card is one JSON object: in ONNX's metadata under "hrseg", in OpenVINO's rt_info under the same name, in
+torch.export as an extra file. Programs without hrseg can read class names and colors from it.
 """
 
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,25 +16,22 @@ from hrseg.labels import LabelSet
 
 INPUT = "image"
 SMALLEST = 33
-"""torch.export proves its sizes from here up; ONNX and OpenVINO files take any."""
+"""Smallest side for torch.export files; ONNX and OpenVINO files take any."""
 KEY = "hrseg"
 FORMAT = 1
 OUTPUTS = ("labels", "logits", "probability")
-"""What a file can give; in this order where it gives several."""
+"""Possible outputs of a file, in this order."""
 SIZE_RULE = "any batch, height and width; no padding, the answer has the image's size"
 _CONFIG = ("data", "evaluation", "model")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what exporters warn of in their own code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def quiet() -> contextlib.AbstractContextManager[object]:
+    """Suppress exporters' warnings about their own code."""
+    return warnings.catch_warnings(action="ignore")
 
 
 class Facts(NamedTuple):
-    """What hrseg needs of a card to run the file.
+    """The fields of a card that are needed to run the file.
 
     Attributes:
         labels: The classes.
@@ -61,10 +57,10 @@ def make_card(
     spec: dict[str, Any],
     facts: Facts,
 ) -> dict[str, Any]:
-    """Write down what a file is.
+    """Return the card of a file.
 
     Args:
-        name: What the model was asked for by.
+        name: Path or tag of the model.
         spec: The `create_model` arguments of its network.
         facts: Classes, statistics, outputs.
     """
@@ -95,14 +91,14 @@ def make_card(
 
 
 def read_card(text: str | None, path: Path) -> Facts:
-    """Read a card back.
+    """Parse a card.
 
     Raises:
         WeightsError: There is none, or it is of another program or a newer version.
     """
     if not text:
         raise WeightsError(
-            f"{path} was not written by hrseg export: it says nothing of classes and statistics. Export the "
+            f"{path} was not written by hrseg export: it holds no classes and statistics. Export the "
             "checkpoint with hrseg export, or run the file by its own runtime."
         )
     try:

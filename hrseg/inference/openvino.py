@@ -1,7 +1,4 @@
-"""OpenVINO files: an ONNX model as FILE.xml and FILE.bin, with the card in the xml.
-
-Needs the extra "openvino".
-"""
+"""OpenVINO: files written from ONNX, and HRNets written directly as OpenVINO graphs. Needs the extra "openvino"."""
 
 import functools
 import json
@@ -22,7 +19,7 @@ from hrseg.models.segmenter import Segmenter
 
 
 def load_openvino() -> Any:
-    """Import openvino, or say how to get it.
+    """Import openvino.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -39,11 +36,10 @@ def load_openvino() -> Any:
 
 @functools.cache
 def openvino_core() -> Any:
-    """Return the one OpenVINO runtime of this process, which lives as long as the process.
+    """Return the OpenVINO runtime of this process, which is never freed.
 
-    Its CPU plugin puts a signal stack of its own under the thread that creates it, and takes the memory away when the
-    last runtime is gone. Where that happens in another thread, the first thread's next signal, such as Ctrl-C, would
-    kill the process.
+    Its CPU plugin installs a signal stack in the thread that creates it, and frees that memory with the last runtime.
+    If another thread did so, the first thread's next signal, such as Ctrl-C, would kill the process.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
@@ -70,16 +66,16 @@ def to_openvino(onnx_file: Path, out: Path, half: bool, card: dict[str, Any] | N
 
 Node = Any
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-_PLACES = {"nearest": "asymmetric", "bilinear_aligned": "align_corners"}
-"""Resize policy → OpenVINO's word for where a pixel lies; the others have "half_pixel"."""
+_COORDINATES = {"nearest": "asymmetric", "bilinear_aligned": "align_corners"}
+"""Resize policy → OpenVINO's coordinate transformation; the others have "half_pixel"."""
 
 
 def can_write(network: nn.Module) -> bool:
-    """Tell whether all pieces of a network have a row here; OpenVINO need not be installed."""
+    """Return whether all layers of a network can be written; OpenVINO need not be installed."""
     if type(network) is not Segmenter or type(network.backbone) is not HRNet:
         return False
     for module in network.modules():
-        if type(module) not in (*_ROWS, *_NORMS, nn.ModuleList, Segmenter):
+        if type(module) not in (*_WRITERS, *_NORMS, nn.ModuleList, Segmenter):
             return False
         if isinstance(module, nn.Conv2d) and (
             module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
@@ -89,7 +85,7 @@ def can_write(network: nn.Module) -> bool:
 
 
 def write_graph(network: nn.Module) -> Any:
-    """Write a network up to the logits at its head's own resolution.
+    """Return a network up to its stride-4 logits as an OpenVINO model.
 
     Args:
         network: One that `can_write` admits; it is left as it is, and the model keeps folded copies of its weights.
@@ -115,8 +111,8 @@ def _ops() -> Any:
 
 
 def _write(module: nn.Module, x: Any) -> Any:
-    """Write any piece; x is a node, or a list of them for what takes all branches."""
-    return _ROWS[type(module)](module, x)
+    """Write a module; x is a node, or a list of them for modules that take all branches."""
+    return _WRITERS[type(module)](module, x)
 
 
 def _constant(values: torch.Tensor) -> Node:
@@ -159,12 +155,12 @@ def _block(block: BasicBlock | Bottleneck, x: Node) -> Node:
     last = 3 if isinstance(block, Bottleneck) else 2
     y = x
     for step in range(1, last):
-        y = _opened(pieces, step, y)
+        y = _conv_norm_relu(pieces, step, y)
     y = _conv(getattr(pieces, f"conv{last}"), y, getattr(pieces, f"bn{last}"))
     return _write(block.relu, _ops().add(y, x if shortcut is None else _write(shortcut, x)))
 
 
-def _opened(pieces: Any, step: int, x: Node) -> Node:
+def _conv_norm_relu(pieces: Any, step: int, x: Node) -> Node:
     conv, norm = getattr(pieces, f"conv{step}"), getattr(pieces, f"bn{step}")
     return _write(pieces.relu, _conv(conv, x, norm))
 
@@ -172,7 +168,7 @@ def _opened(pieces: Any, step: int, x: Node) -> Node:
 def _backbone(backbone: HRNet, image: Node) -> list[Node]:
     if backbone.input_scale != 1.0:
         image = _scaled(image, backbone.input_scale)
-    x = _opened(backbone, 2, _opened(backbone, 1, image))
+    x = _conv_norm_relu(backbone, 2, _conv_norm_relu(backbone, 1, image))
     maps = [_write(backbone.layer1, x)]
     for stage in (2, 3, 4):
         transition = backbone.get_submodule(f"transition{stage - 1}").children()
@@ -183,7 +179,7 @@ def _backbone(backbone: HRNet, image: Node) -> list[Node]:
 
 
 def _module(module: Module, maps: list[Node]) -> list[Node]:
-    """Write branches and fusion. What finer branches bring is added last, inside their convolutions."""
+    """Write branches and fusion. Finer branches are added last, fused with their convolutions."""
     maps = [_write(branch, x) for branch, x in zip(module.branches, maps, strict=True)]
     policy, fused = module.resize_policy, []
     for target, layers in enumerate(list(module.fuse_layers)[: module.receivers]):
@@ -206,7 +202,7 @@ def _size(x: Node) -> Node:
 def _resized(x: Node, size: Node, policy: str, given: str = "sizes") -> Node:
     return _ops().interpolate(
         *(x, size, "nearest" if policy == "nearest" else "linear_onnx", given),
-        coordinate_transformation_mode=_PLACES.get(policy, "half_pixel"),
+        coordinate_transformation_mode=_COORDINATES.get(policy, "half_pixel"),
         nearest_mode="floor",
         axes=[2, 3],
     )
@@ -217,7 +213,7 @@ def _scaled(x: Node, factor: float) -> Node:
 
 
 def _head_v2(head: HeadV2, branches: list[Node]) -> Node:
-    """Write the sum of `kernels.head.summed`, for every policy: here too it is faster than concatenation."""
+    """Write the sum of `ops.fused_head.summed`, for every policy: here too it is faster than concatenation."""
     conv, norm, relu, last = head.last_layer
     weight, bias = fold(conv, norm)  # type: ignore[arg-type]
     widths = [x.get_output_partial_shape(0)[1].get_length() for x in branches]
@@ -235,13 +231,13 @@ def _head_c1(head: HeadC1, branches: list[Node]) -> Node:
     return _write(head.conv_last, _write(head.cbr, _ops().concat(same, 1)))
 
 
-def _untouched(_: nn.Module, x: Node) -> Node:
+def _pass_through(_: nn.Module, x: Node) -> Node:
     return x
 
 
-_ROWS: dict[type[nn.Module], Callable[[Any, Any], Any]] = {
-    nn.Identity: _untouched,
-    nn.Dropout2d: _untouched,
+_WRITERS: dict[type[nn.Module], Callable[[Any, Any], Any]] = {
+    nn.Identity: _pass_through,
+    nn.Dropout2d: _pass_through,
     nn.ReLU: lambda _, x: _ops().relu(x),
     nn.LeakyReLU: lambda leaky, x: _ops().prelu(x, _constant(torch.tensor(leaky.negative_slope))),
     nn.MaxPool2d: _pool,

@@ -1,23 +1,22 @@
-"""Prediction: what a network says about one image."""
+"""Predictions of one image, in memory and as files, and their reduction from logits."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, HrsegError, path_text, percent, printable
 from hrseg.imaging import Georeference
 from hrseg.labels import IGNORE_INDEX, LabelSet
-from hrseg.ops.argmax import STEP, LabelBand, reduce_slices
+from hrseg.ops.upsample import STEP, LabelStrip, reduce_slices
 from hrseg.viz import overlay
 
 MAPS = ("confidence", "probabilities", "entropy", "margin")
 """What `Predictor(keep=...)` can keep beside the mask."""
-"""Kinds of files that are written where nobody chooses."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +27,16 @@ class Prediction:
         mask: trainIds, uint8 (H, W).
         confidence: Probability of the chosen class, float32 (H, W); None where only labels were asked for.
         labels: The classes.
-        image: The image it is about, uint8 RGB (H, W, 3); of other bands the first three, stretched.
+        image: The segmented image, uint8 RGB (H, W, 3); of other bands the first three, stretched.
         name: Stem of the image's file, or "image".
         probabilities: Of the classes that were kept, float16 (k, H, W); None where none were.
         kept: trainIds of these classes, in their order.
-        entropy: Of the probabilities of all classes in parts of its maximum, 0 … 1, float32 (H, W), or None.
+        entropy: Of the probabilities of all classes, relative to its maximum, 0 … 1, float32 (H, W), or None.
         margin: Largest probability less the second, float32 (H, W), or None.
-        origin: What a person would call the image: its path, its address.
+        origin: Path or address of the image.
         valid: Which pixels of the image have data, bool (H, W); None where all do.
-        georeference: Where the image lies on the ground, if it says so.
-        notes: What its file had to be told about, in sentences.
+        georeference: Of the image, if it has one.
+        notes: Remarks on the image file, in sentences.
         mean_confidence: Mean probability of the chosen classes, over every fourth row and column.
     """
 
@@ -91,10 +90,7 @@ class Prediction:
 
     def shares(self) -> dict[str, float]:
         """Return class name → share of the pixels with data, largest first, absent classes left out."""
-        counts = self.counts()
-        total = max(1, int(counts.sum()))
-        order = np.argsort(-counts[: self.labels.num_classes], kind="stable")
-        return {self.labels.names[i]: float(counts[i] / total) for i in order if counts[i]}
+        return class_shares(self.counts(), self.labels)
 
     def overlay(self, alpha: float = 0.55, legend: bool = True) -> np.ndarray:
         """Return the image under its classes, with a legend. Shape: uint8 (H', W', 3)."""
@@ -106,15 +102,12 @@ class Prediction:
         stem: str | None = None,
         kinds: Sequence[str] = ("mask", "overlay"),
     ) -> tuple[Path, ...]:
-        """Write STEM_mask.png (palette PNG of dataset ids), STEM_overlay.png or others, each whole or not at all.
+        """Write STEM_mask.png (palette PNG of dataset ids), STEM_overlay.png or others, each atomically.
 
         Args:
-            folder: Where; it is made where it is missing.
+            folder: Created if missing.
             stem: None takes the image's.
-            kinds: Rows of `outputs.OUTPUTS`.
-
-        Returns:
-            Their paths, in the order of the kinds.
+            kinds: Rows of `outputs.OUTPUTS`; the paths are returned in their order.
 
         Raises:
             ConfigError: An unknown kind, or one that needs a map that was not kept.
@@ -125,11 +118,85 @@ class Prediction:
         return tuple(write_all(self, folder, stem or self.name, kinds).values())
 
 
-_DTYPES = {"probabilities": np.float16}
+@dataclass(frozen=True)
+class FileResult:
+    """Files and statistics of one picture.
+
+    Attributes:
+        image: The file, or the origin of a picture without one: an address, "clip.mp4#12.04s".
+        files: Kind of result → file; empty if the picture failed.
+        size: (height, width) of the picture; None if it failed.
+        classes: Class name → share of the pixels, largest first.
+        confidence: Mean probability of the chosen classes, over every fourth row and column; None if the picture
+            failed.
+        seconds: Reading, its part of the network's time, and writing. Pictures overlap, so that all take less; of a
+            large image, from opening it to the last file on disk.
+        error: Why it failed, else None.
+        name: Stem of its results.
+        time: Seconds from the beginning of its clip.
+        notes: Remarks on the file, in sentences.
+        resumed: Rows of a large image that an earlier run had finished.
+    """
+
+    image: Path | str
+    files: dict[str, Path] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    classes: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    seconds: float = 0.0
+    error: HrsegError | None = None
+    name: str = ""
+    time: float | None = None
+    notes: tuple[str, ...] = ()
+    resumed: int = 0
+
+    @property
+    def mask(self) -> Path | None:
+        """Dataset ids, as palette PNG or GeoTIFF; None if the picture failed or no mask was asked for."""
+        return self.files.get("mask")
+
+    @property
+    def overlay(self) -> Path | None:
+        """The picture with its legend; None if it failed or no overlay was asked for."""
+        return self.files.get("overlay")
+
+    def line(self, most: int = 4) -> str:
+        """Return one line: the picture, its largest classes, and the overlay (or the last file).
+
+        Example:
+            >>> FileResult(Path("a.png"), {"overlay": Path("a_overlay.png")}, classes={"road": 0.5}).line()
+            'a.png: road 50.0 %  -> a_overlay.png'
+        """
+        if self.error is not None:
+            return printable(f"{self.image}: {self.error}")
+        shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
+        rest = f", {len(shown) - most} more" if len(shown) > most else ""
+        last = self.overlay or next(reversed(self.files.values()), None)
+        where = f"  -> {last}" if last else ""
+        return printable(f"{self.image}: {', '.join(shown[:most])}{rest}{where}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        files = {kind: path_text(path) for kind, path in self.files.items()}
+        return {
+            "image": path_text(self.image),
+            "name": self.name,
+            "time": self.time if self.time is None else round(self.time, 6),
+            "mask": files.get("mask"),
+            "overlay": files.get("overlay"),
+            "files": files,
+            "height": self.size and self.size[0],
+            "width": self.size and self.size[1],
+            "classes": {name: round(share, 6) for name, share in self.classes.items()},
+            "confidence": self.confidence and round(self.confidence, 6),
+            "seconds": round(self.seconds, 4),
+            "notes": [path_text(note) for note in self.notes],
+            "error": self.error and path_text(str(self.error)),
+        }
 
 
 class Reduction:
-    """Maps of some images of one size, filled block by block, and how sure the network was on average.
+    """Maps of some images of one size, filled block by block, and the mean confidence of each.
 
     Args:
         count: Images, N.
@@ -156,59 +223,68 @@ class Reduction:
         self.kept = list(kept)
         self.maps: dict[str, np.ndarray] = {"mask": np.empty((count, *size), np.uint8)}
         for name in keep:
-            shape = (count, len(kept), *size) if name == "probabilities" else (count, *size)
-            self.maps[name] = np.empty(shape, _DTYPES.get(name, np.float32))
+            if name == "probabilities":
+                self.maps[name] = np.empty((count, len(kept), *size), np.float16)
+            else:
+                self.maps[name] = np.empty((count, *size), np.float32)
         self.scores = tuple(name for name in keep if name != "probabilities")
         height, width = size
         sampled = (count, -(-height // STEP), -(-width // STEP))
-        self.samples = np.full(sampled, np.nan, np.float32)  # the confidence of some pixels
+        self.samples = np.full(sampled, np.nan, np.float32)  # confidence of every STEP-th pixel
 
     def add(self, top: int, left: int, logits: torch.Tensor) -> None:
         """Reduce one block. Shape: logits (N, K, rows, columns)."""
         want = (*self.scores, "samples")
-        for band, rows in reduce_slices(top, left, logits, want):
-            self.put(band, left, logits.shape[1])
+        for strip, rows in reduce_slices(top, left, logits, want):
+            self.put(strip, left, logits.shape[1])
             if "probabilities" in self.maps:
                 total = torch.logsumexp(rows, dim=1, keepdim=True)
                 probabilities = torch.exp(rows[:, self.kept] - total).half()
-                _put(self.maps["probabilities"], band.top, left, probabilities)
+                _put(self.maps["probabilities"], strip.top, left, probabilities)
 
-    def put(self, band: LabelBand, left: int = 0, classes: int = 2) -> None:
-        """Keep one band that is reduced already.
+    def put(self, strip: LabelStrip, left: int = 0, classes: int = 2) -> None:
+        """Store a strip that is already reduced.
 
         Args:
-            band: With "samples" and the scores that are kept.
+            strip: With "samples" and the scores that are kept.
             left: Its first column.
-            classes: K, which the entropy is measured by.
+            classes: K, whose logarithm is the largest entropy.
         """
-        _put(self.maps["mask"], band.top, left, band.labels)
+        _put(self.maps["mask"], strip.top, left, strip.labels)
         for name in self.scores:
-            values = getattr(band, name)
-            if name == "entropy":  # in parts of its maximum: 0 is certain, 1 is undecided
+            values = getattr(strip, name)
+            if name == "entropy":  # relative to its maximum: 0 is certain, 1 is undecided
                 values = (values / math.log(max(2, classes))).clamp(0, 1)
-            _put(self.maps[name], band.top, left, values)
-        if band.samples is not None:
-            _put(self.samples, -(-band.top // STEP), -(-left // STEP), band.samples)
+            _put(self.maps[name], strip.top, left, values)
+        if strip.samples is not None:
+            _put(self.samples, -(-strip.top // STEP), -(-left // STEP), strip.samples)
 
     def of(self, index: int, valid: np.ndarray | None = None) -> dict[str, Any]:
-        """Return the maps of one image, which other images' do not keep in memory, and "mean_confidence".
+        """Return the maps of one image and its "mean_confidence"; copies, so that other images can be freed.
 
         Args:
             index: Of the image.
-            valid: Which pixels have data, bool (H, W); the others are 255 in the mask and NaN elsewhere.
+            valid: Pixels with data, bool (H, W); the others become 255 in the mask and NaN elsewhere.
         """
         alone = len(self.maps["mask"]) == 1
         maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
-        sure = self.samples[index]
+        samples = self.samples[index]
         if valid is not None:
-            sure = sure[valid[::STEP, ::STEP]]
+            samples = samples[valid[::STEP, ::STEP]]
             for name, values in maps.items():
                 values[..., ~valid] = IGNORE_INDEX if name == "mask" else np.nan
-        sure = sure[~np.isnan(sure)]
-        mean = float(sure.mean(dtype=np.float64)) if sure.size else math.nan
+        samples = samples[~np.isnan(samples)]
+        mean = float(samples.mean(dtype=np.float64)) if samples.size else math.nan
         return {"confidence": None, **maps, "mean_confidence": mean}
 
 
-def _put(whole: np.ndarray, top: int, left: int, values: torch.Tensor) -> None:
+def _put(target: np.ndarray, top: int, left: int, values: torch.Tensor) -> None:
     rows, columns = (slice(a, a + n) for a, n in zip((top, left), values.shape[-2:], strict=True))
-    whole[..., rows, columns] = values.cpu().numpy()
+    target[..., rows, columns] = values.cpu().numpy()
+
+
+def class_shares(counts: np.ndarray, labels: LabelSet) -> dict[str, float]:
+    """Return class name → share of the counted pixels, largest first, absent classes left out."""
+    total = max(1, int(counts.sum()))
+    order = np.argsort(-counts[: labels.num_classes], kind="stable")
+    return {labels.names[i]: float(counts[i] / total) for i in order if counts[i]}

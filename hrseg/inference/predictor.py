@@ -1,12 +1,9 @@
-"""Predictor: an image in, a Prediction out. The shortest way to use a network.
-
-It knows tensors and labels, no config and no command line.
-"""
+"""Predictor: images in, predictions out. Tensors and labels only, no config and no command line."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -27,46 +24,66 @@ from hrseg.inference.load_model import open_model
 from hrseg.inference.prediction import MAPS, Prediction, Reduction
 from hrseg.inference.prepare import precision_of, resolve_device
 from hrseg.inference.protocols import Protocol, choose_protocol
-from hrseg.inference.tta import Scorer, aligns, input_scale
-from hrseg.inference.window_grid import Blend
-from hrseg.inference.windows import PixelSource
+from hrseg.inference.tta import SlidingWindowInference, aligns, input_scale
+from hrseg.inference.windows import Blend, PixelSource
 from hrseg.labels import Label, LabelSet, distinct_colors
 from hrseg.weights.checkpoint_io import file_digest, weights_digest
+from hrseg.weights.hub import repository
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "from_pretrained", "open_predictor"]
 
 Source = str | Path | Image.Image | np.ndarray | LoadedImage
 """What can be segmented."""
 
 
-class Predictor:
-    """Segments images with one network, in the fast form of the machine.
+class PredictorOptions(TypedDict, total=False):
+    """Options of `Predictor` that change the model's own input format, or parts of the protocol.
 
-    Images are run whole at their own size. Those above 4.7 megapixels, as the network sees them, are cut into windows,
-    so that memory stays bounded (see docs/large_images.md); a window of one's own choice is used for all images.
-
-    Args:
-        model: A network, a checkpoint, release or exported file, the tag of a shipped model, or None for the
-            default model.
-        labels: Classes of the network; a file brings its own, and a network without them gets numbers.
+    Attributes:
         mean: Per-band mean that the network was trained with; a file brings its own, else ImageNet's.
         std: Per-band standard deviation.
         bands: Bands of an image file that the network sees, as stored; a file brings its own. None reads RGB.
         value_range: The stored value that becomes 1; None takes the type's: 255, 65535, or 1 for float32.
         bits: Significant bits of 16-bit files, 8 to 16; a model brings its own, else the file's tag counts, else 16.
-        device: "auto", "cpu" or "cuda".
-        precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
-        engine: What computes: "auto", "torch", "openvino", "compile" or "graph", see `inference.engines`.
         window: (height, width) of sliding windows, or None for whole images.
         overlap: Shared fraction of neighboring windows; None is 0.25.
-        blend: How windows share a pixel, one of `blending.BLENDS`; None is a bell.
-        protocol: Name of a way to look, such as "tta", or a `Protocol`; the options here change parts of it.
-        scales: Scales to look at, such as (0.75, 1.0, 1.25).
-        flip: Whether to look at the mirrored image too.
+        blend: Weights of overlapping windows, one of `windows.BLENDS`; None is "gaussian".
+        scales: Scales of test-time augmentation, such as (0.75, 1.0, 1.25).
+        flip: Whether the mirrored image is run too.
         merge: What is averaged over them: "softmax", "logits" or "exp".
+    """
+
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    bands: Sequence[int] | None
+    value_range: float | None
+    bits: int | None
+    window: tuple[int, int] | None
+    overlap: float | None
+    blend: Blend | None
+    scales: Sequence[float]
+    flip: bool | None
+    merge: str | None
+
+
+class Predictor:
+    """Segmentation of images with one network, in the fastest form for the device.
+
+    Images are run whole at their own size. Those above 4.7 megapixels, as the network sees them, are cut into windows,
+    so that memory stays bounded (see docs/large_images.md); a requested window is used for all images.
+
+    Args:
+        model: A network; a .ckpt of a run, the run's folder, a .safetensors release or an exported file; the tag of a
+            shipped model; or None for the default model.
+        labels: Classes of the network; a file brings its own, and a network without them gets numbers.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
+        engine: "auto", "torch", "openvino" or "compile", see `inference.backends`.
+        protocol: Name of an inference protocol, such as "tta", or a `Protocol`.
         keep: Maps to keep beside the mask: "confidence", "probabilities", "entropy", "margin". Without any, labels
             come faster.
         classes: Names of the classes whose probabilities are kept; none means all.
+        options: Input format and parts of the protocol, see `PredictorOptions`.
 
     Raises:
         ConfigError: A choice that cannot work.
@@ -84,27 +101,21 @@ class Predictor:
         model: nn.Module | str | Path | None = None,
         labels: LabelSet | None = None,
         *,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
-        bands: Sequence[int] | None = None,
-        value_range: float | None = None,
-        bits: int | None = None,
         device: str = "auto",
         precision: str = "auto",
         engine: str = "auto",
-        window: tuple[int, int] | None = None,
-        overlap: float | None = None,
-        blend: Blend | None = None,
         protocol: str | Protocol = "whole",
-        scales: Sequence[float] = (),
-        flip: bool | None = None,
-        merge: str | None = None,
         keep: Sequence[str] = ("confidence",),
         classes: Sequence[str] = (),
+        **options: Unpack[PredictorOptions],
     ) -> None:
-        options: dict[str, Any] = {"window": window, "overlap": overlap, "blend": blend}
-        options |= {"scales": scales, "flip": flip, "merge": merge}
-        self.protocol = choose_protocol(protocol, **options)
+        changes: dict[str, Any] = dict(options)  # of the protocol, after the input format
+        if unknown := changes.keys() - PredictorOptions.__annotations__:
+            raise TypeError(f"Predictor got an unexpected keyword argument '{min(unknown)}'.")
+        mean, std, bands, value_range, bits = (
+            changes.pop(name, None) for name in ("mean", "std", "bands", "value_range", "bits")
+        )
+        self.protocol = choose_protocol(protocol, **changes)
         self.source: Path | None = None
         if isinstance(model, nn.Module):
             network = model
@@ -116,7 +127,7 @@ class Predictor:
             bands = opened.bands if bands is None else tuple(bands)
             value_range = value_range or opened.value_range
             bits = bits or (opened.config.get("data") or {}).get("bits")
-        _check_network(network, labels)
+        _check_classes(network, labels)
         self.labels = labels
         self.mean, self.std = tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD)
         self.bands, self.value_range, self.bits = bands, value_range, bits
@@ -124,35 +135,35 @@ class Predictor:
         self.device = resolve_device(device)
         self.precision = precision_of(network, precision, self.device)
         self.keep = _check_keep(keep)
-        self.kept = _trained_ids(classes, labels) if "probabilities" in self.keep else ()
+        self.kept = _train_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
-        self._home = ForkGuard(self.device)
+        self._fork_guard = ForkGuard(self.device)
         self.logits_fn = open_engine(network, self.device, self.precision, engine)
-        self._scorer = Scorer(
+        self._inference = SlidingWindowInference(
             self.logits_fn,
             self.protocol,
             flip_order=labels.flip_order,
             mean=self.mean,
             std=self.std,
-            rgb=bands is None and self.in_channels == 3,
+            rgb=self.plain,
             aligned=aligns(network),
             input_scale=input_scale(network),
             device=self.device,
         )
 
     @property
-    def scorer(self) -> Scorer:
-        """What gives logits and labels of tensors.
+    def inference(self) -> SlidingWindowInference:
+        """Logits and labels of tensors.
 
         Raises:
-            ConfigError: This process was forked from the one that opened the predictor, see `inference.processes`.
+            ConfigError: This process was forked from the one that opened the predictor, see `backends.ForkGuard`.
         """
-        self._home.check(getattr(self.logits_fn, "name", "torch"))
-        return self._scorer
+        self._fork_guard.check(getattr(self.logits_fn, "name", "torch"))
+        return self._inference
 
     def __reduce__(self) -> NoReturn:
         raise ConfigError(
-            "A predictor cannot be pickled or copied: what computes belongs to its process. Send the model's name, and "
+            "A predictor cannot be pickled or copied: its engine belongs to its process. Send the model's name, and "
             "open a predictor in each process."
         )
 
@@ -190,30 +201,28 @@ class Predictor:
         done: dict[int, Prediction] = {}
         for first, one in enumerate(loaded):
             if first not in done:
-                form = one.pixels.shape
-                same = [i for i, other in enumerate(loaded) if other.pixels.shape == form]
-                kept = self._reduce([loaded[i].pixels for i in same])
-                done |= {
-                    i: self._prediction(images[i], loaded[i], kept.of(n, loaded[i].valid))
-                    for n, i in enumerate(same)
-                }
-        made = [done[i] for i in range(len(loaded))]
+                shape = one.pixels.shape
+                same = [i for i, other in enumerate(loaded) if other.pixels.shape == shape]
+                maps = self._reduce([loaded[i].pixels for i in same])
+                for n, i in enumerate(same):
+                    done[i] = self._prediction(images[i], loaded[i], maps.of(n, loaded[i].valid))
+        predictions = [done[i] for i in range(len(loaded))]
         if names is None:
-            return made
-        return [replace(one, name=name) for one, name in zip(made, names, strict=True)]
+            return predictions
+        return [replace(one, name=name) for one, name in zip(predictions, names, strict=True)]
 
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
-        """Run images of one size, and keep of the logits what is asked for, band by band."""
-        scorer = self.scorer  # first: a forked child would wait for ever in any step of torch
+        """Run images of one size, and reduce their logits to the maps that are kept, block by block."""
+        inference = self.inference  # first: a forked child would hang in any step of torch
         source = PixelSource(pixels, self.mean, self.std, self.value_range)
         reduction = Reduction(len(pixels), source.size, self.keep, self.kept)
         if not self.keep:
-            for band in scorer.label_bands(source, ("samples",)):
-                reduction.put(band)
+            for strip in inference.label_strips(source, ("samples",)):
+                reduction.put(strip)
             return reduction
-        for top, left, logits in scorer.blocks(source):
+        for top, left, logits in inference.blocks(source):
             reduction.add(top, left, logits)
-            del logits  # not to be held while the network runs
+            del logits  # memory: not to be held while the network runs
         return reduction
 
     def _prediction(self, image: Source, loaded: LoadedImage, maps: dict[str, Any]) -> Prediction:
@@ -235,12 +244,17 @@ class Predictor:
         """Whether images are RGB of 8 bits."""
         return self.bands is None and self.in_channels == 3
 
+    @property
+    def stored_bands(self) -> tuple[int, ...] | None:
+        """Bands of a file that the network sees, None for RGB."""
+        return None if self.plain else tuple(self.bands or range(self.in_channels))
+
     def load(self, image: Source | bytes, name: str | None = None) -> LoadedImage:
-        """Return an image as the network sees it, before it is normalized; threads may do so ahead.
+        """Decode an image as the network sees it, before normalization; safe in threads.
 
         Args:
             image: As for one; also the bytes of a file, or an open one.
-            name: What errors call it; None takes its path.
+            name: For error messages; None takes its path.
 
         Raises:
             DataError: It is not an image, or an array of another form.
@@ -248,23 +262,27 @@ class Predictor:
         if isinstance(image, LoadedImage):
             return image
         if isinstance(image, np.ndarray):
-            checked = _checked(image, self.in_channels, self.bands is not None)
-            return LoadedImage(checked, None, None, ())
-        known = isinstance(image, str | Path | bytes | Image.Image) or hasattr(image, "read")
-        if not known:
+            return LoadedImage(self._checked_array(image), None, None, ())
+        if not (isinstance(image, str | Path | bytes | Image.Image) or hasattr(image, "read")):
             raise DataError(
                 f"An object of type {type(image).__name__} is not an image. Pass a path, a PIL image or an array; of "
                 "several images, batch([...])."
             )
         return load_image(image, bands=self.stored_bands, bits=self.bits, name=name)
 
-    @property
-    def stored_bands(self) -> tuple[int, ...] | None:
-        """Bands of a file that the network sees, None for RGB."""
-        return None if self.plain else tuple(self.bands or range(self.in_channels))
+    def _checked_array(self, image: np.ndarray) -> np.ndarray:
+        bands = self.in_channels
+        types = ("uint8",) if self.plain else ("uint8", "uint16", "float32")
+        if image.ndim == 3 and image.shape[2] == bands and image.dtype.name in types and image.size:
+            return image
+        shape = "RGB of shape (H, W, 3)" if self.plain else f"of shape (H, W, {bands})"
+        raise DataError(
+            f"An array of shape {image.shape} and type {image.dtype} is not an image. Pass {', '.join(types)} {shape}, "
+            "a path or a PIL image."
+        )
 
     def facts(self) -> dict[str, Any]:
-        """Return everything that its results depend on but the image, as plain values; the weights as a digest."""
+        """Return all settings that results depend on, as plain values; the weights as a digest."""
         return {
             "model": _digest(self.network, self.source),
             "labels": self.labels.to_dict(),
@@ -281,8 +299,29 @@ class Predictor:
 
     def logits(self, image: np.ndarray) -> torch.Tensor:
         """Return logits at image size. Shape: (H, W, B) → float32 (1, K, H, W)."""
-        scorer = self.scorer
-        return scorer(to_tensor(image, self.mean, self.std, self.value_range)[None])
+        inference = self.inference
+        return inference(to_tensor(image, self.mean, self.std, self.value_range)[None])
+
+
+open_predictor = Predictor
+"""The same, under the name of a function."""
+
+
+def from_pretrained(name: str, revision: str | None = None, **options: Any) -> Predictor:
+    """Open a model of the Hugging Face hub, ready to segment images; it is downloaded once.
+
+    `create_model` and `load_weights(network, "hf:org/name")` put its weights into a network of your own.
+
+    Args:
+        name: "org/name", from `hrseg weights push`.
+        revision: A branch, tag or commit; None takes the newest.
+        options: Of `Predictor`.
+
+    Raises:
+        WeightsError: There is no such model, it is none of hrseg, or it cannot be reached.
+        MissingExtraError: The hub's client is not installed.
+    """
+    return Predictor(str(repository(f"{name}@{revision}" if revision else name)), **options)
 
 
 def _check_keep(keep: Iterable[str]) -> tuple[str, ...]:
@@ -293,16 +332,16 @@ def _check_keep(keep: Iterable[str]) -> tuple[str, ...]:
     return keep
 
 
-def _trained_ids(names: Sequence[str], labels: LabelSet) -> tuple[int, ...]:
-    """Return the trainIds of some classes in the order of their names; of all where none is named."""
-    known = {name.lower(): i for i, name in reversed(list(enumerate(labels.names)))}
+def _train_ids(names: Sequence[str], labels: LabelSet) -> tuple[int, ...]:
+    """Return the trainIds of classes in the order of their names; of all where none is named."""
+    by_name = {name.lower(): i for i, name in reversed(list(enumerate(labels.names)))}
     for name in names:
-        if name.lower() not in known:
+        if name.lower() not in by_name:
             raise ConfigError(
                 f"'{labels.name}' has no class '{name}'.{did_you_mean(name, labels.names)} Classes: "
                 f"{', '.join(labels.names)}."
             )
-    return tuple(dict.fromkeys(known[name.lower()] for name in names)) or tuple(
+    return tuple(dict.fromkeys(by_name[name.lower()] for name in names)) or tuple(
         range(labels.num_classes)
     )
 
@@ -311,12 +350,12 @@ def _digest(network: nn.Module, source: Path | None) -> str:
     """Hash the weights; of an exported file, which holds them itself, the file."""
     state, spec = network.state_dict(), repr(getattr(network, "spec", ""))
     files = [source, source.with_suffix(".bin")] if source is not None and not state else []
-    held = [file_digest(file) for file in dict.fromkeys(files) if file.is_file()]
-    return weights_digest(state, "".join([spec, *held]))
+    digests = [file_digest(file) for file in dict.fromkeys(files) if file.is_file()]
+    return weights_digest(state, "".join([spec, *digests]))
 
 
 def _numbered(network: nn.Module) -> LabelSet:
-    """Name the classes of a network that came without labels."""
+    """Return numbered classes for a network that came without labels."""
     count = getattr(network, "num_classes", None)
     if not isinstance(count, int):
         raise ConfigError(
@@ -327,11 +366,11 @@ def _numbered(network: nn.Module) -> LabelSet:
     return LabelSet("numbered", tuple(Label(i, i, f"class {i}", color) for i, color in colors))
 
 
-def _check_network(network: nn.Module, labels: LabelSet) -> None:
-    known = getattr(network, "num_classes", labels.num_classes)
-    if known != labels.num_classes:
+def _check_classes(network: nn.Module, labels: LabelSet) -> None:
+    count = getattr(network, "num_classes", labels.num_classes)
+    if count != labels.num_classes:
         raise ConfigError(
-            f"The network tells {known} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
+            f"The network tells {count} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
             "Pass the labels it was trained with."
         )
 
@@ -342,7 +381,7 @@ def _check_bands(
     std: tuple[float, ...],
     bands: Sequence[int] | None,
 ) -> int:
-    """Return the bands of the network's images, which everything must agree on."""
+    """Return the bands of the network's images; raise where mean, std or bands have another number."""
     wanted = int(getattr(network, "spec", {}).get("in_channels", len(mean)))
     named = wanted if bands is None else len(bands)
     if not len(mean) == len(std) == named == wanted:
@@ -352,17 +391,3 @@ def _check_bands(
             + f". Pass {wanted} of each."
         )
     return wanted
-
-
-def _checked(image: np.ndarray, bands: int, stored: bool) -> np.ndarray:
-    plain = bands == 3 and not stored
-    types = ("uint8",) if plain else ("uint8", "uint16", "float32")
-    if image.ndim == 3 and image.shape[2] == bands and image.dtype.name in types and image.size:
-        return image
-    right = (
-        "uint8 RGB of shape (H, W, 3)" if plain else f"{', '.join(types)} of shape (H, W, {bands})"
-    )
-    raise DataError(
-        f"An array of shape {image.shape} and type {image.dtype} is not an image. Pass {right}, a path or a PIL "
-        "image."
-    )

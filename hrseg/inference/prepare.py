@@ -1,7 +1,7 @@
-"""A network made ready to run: the copy that inference uses, in the fast form of its device.
+"""Inference form of a network: a copy on its device, in its precision, with norms folded.
 
-What comes out is a logits function, any callable that maps images (n, bands, h, w) to float32 logits
-(n, K, h, w). Windows, predictor, validation and benchmarks take one and ask nothing else of it.
+The result is a logits function, any callable that maps images (n, bands, h, w) to float32 logits (n, K, h, w), which
+is all that windows, predictor, validation and benchmarks need.
 """
 
 import contextlib
@@ -29,18 +29,15 @@ def prepare(
 ) -> "Prepared":
     """Copy a network to a device for inference and return it as a logits function.
 
-    The copy is in evaluation mode and stores its maps channels last. An HRNet's norms are folded into its
-    convolutions. In bf16 only the convolutions change type; norms that are left keep their float32 statistics, and
-    logits are resized in float32. In fp32 nothing is rounded further, not even to TF32.
+    The copy is in evaluation mode and channels last. An HRNet's norms are folded into its convolutions. In bf16 only
+    the convolutions change type; other norms keep their float32 statistics, and logits are resized in float32. In
+    fp32 nothing is rounded further, not even to TF32.
 
     Args:
         network: Follows the network contract; it is left as it is.
         device: Where to run.
         precision: "fp32", "bf16", or "auto": bf16 where the device computes in it, else fp32.
         rewrite: Whether norms are folded; compilers do that themselves.
-
-    Returns:
-        A callable on float32 images of any device.
 
     Raises:
         ConfigError: Unknown precision, or not that of an exported file.
@@ -63,15 +60,15 @@ def prepare(
 
 
 class Prepared:
-    """A network ready to run; a logits function.
+    """A network in inference form; a logits function.
 
     Attributes:
-        coarse: The same without the last resize, for whoever wants labels and never logits at image size:
-            (n, bands, h, w) → (n, K, h / 4, w / 4). None where the network ends at image size.
+        coarse: Logits at stride 4, (n, bands, h, w) → (n, K, h / 4, w / 4); None where the network ends at image
+            size.
 
     Args:
         network: On its device, in evaluation mode.
-        device: Where it is.
+        device: Of the network.
         half: Whether it computes in bf16.
         stored: Whether its convolutions are stored in bf16; otherwise autocast rounds them.
     """
@@ -92,15 +89,7 @@ class Prepared:
         return self.run(self.network, image)
 
     def run(self, function: Callable[..., Any], image: torch.Tensor) -> torch.Tensor:
-        """Run a function of the network on an image, in the network's precision.
-
-        Args:
-            function: Such as the network's forward_coarse.
-            image: Float32, on any device.
-
-        Shape:
-            (n, bands, h, w) → what the function gives, float32
-        """
+        """Run a method of the network on a float32 image of any device, in the network's precision."""
         dtype = torch.bfloat16 if self.stored else torch.float32
         image = image.to(device=self.device, dtype=dtype, memory_format=torch.channels_last)
         with (
@@ -113,7 +102,7 @@ class Prepared:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn "auto", "cpu" or "cuda" (also "cuda:1") into a device that is there.
+    """Return the device of a name: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
         ConfigError: Unknown name, or no such device.
@@ -130,7 +119,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def precision_of(network: nn.Module, name: str, device: torch.device) -> str:
-    """Return what a network will compute in: what is asked for, and an exported file in its own only.
+    """Return the precision of a network; an exported file has its own.
 
     Raises:
         ConfigError: Unknown name, or not that of the exported file.
@@ -147,7 +136,7 @@ def precision_of(network: nn.Module, name: str, device: torch.device) -> str:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Turn "auto" into "bf16" or "fp32" for a device.
+    """Resolve "auto" to "bf16" or "fp32" for a device.
 
     Raises:
         ConfigError: Unknown name.
@@ -164,10 +153,10 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether a device multiplies in bf16 itself, rather than emulating it."""
+    """Return whether a device multiplies in bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch keeps these two behind an underscore; where a release lacks them, fp32 is the safe answer.
+    # private functions of torch; where a release lacks them, fp32 is safe
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
 
@@ -186,7 +175,7 @@ def _without_tf32(device: torch.device) -> contextlib.AbstractContextManager[Any
 
 
 def _only_convolutions(network: nn.Module) -> bool:
-    """True where every layer with weights is a convolution or a batch norm, as in HRNet."""
+    """Return whether every layer with weights is a convolution or a batch norm, as in HRNet."""
     known = (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm)
     owners = [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
     return all(isinstance(module, known) for module in owners)

@@ -1,15 +1,13 @@
-"""The named protocols: rows that repeat what published scores were measured with.
+"""Named inference protocols, among them those that published scores were measured with.
 
-A score means something only with its protocol: scales, mirror, windows, and what is averaged.
+A protocol says which scales, mirrors and windows are run, and what is averaged.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.inference.window_grid import BLENDS, OVERLAP, WHOLE_PIXELS, Blend, Size, check_window
+from hrseg.inference.windows import BLENDS, OVERLAP, WHOLE_PIXELS, Blend, Size, check_window
 
 MERGES = ("logits", "softmax", "exp")
 LARGEST_SCALE = 8.0
@@ -17,30 +15,30 @@ LARGEST_SCALE = 8.0
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one image is looked at.
+    """Inference protocol of one image.
 
     Attributes:
-        name: Its row.
-        title: What it is, in one line.
-        scales: Sizes at which the image is shown, relative to scale 1.
-        flip: Whether each scale is shown mirrored too.
+        name: Key in PROTOCOLS.
+        title: One line of description.
+        scales: Sizes at which the image is run, relative to scale 1.
+        flip: Whether each scale is run mirrored too.
         merge: What is averaged: "logits"; "softmax", the probabilities of each scale and mirror; or "exp", the
             exp of logits whose mirrors were averaged before, pass by pass.
-        window: Sliding window, in pixels of the scaled image; None shows it whole, up to whole_pixels.
-        whole_pixels: Pixels, as the network sees them, above which an image without window is cut all the same.
+        window: Sliding window, in pixels of the scaled image; None runs it whole, up to whole_pixels.
+        whole_pixels: Pixels, as the network sees them, above which an image is cut even without a window.
         overlap: Shared fraction of neighboring windows, where there is no stride.
         stride: Distance between windows: (height, width) in pixels, or a fraction of the window, cut to pixels.
-        blend: "ramp", "cosine" and "gaussian" fade windows into one another, "equal" counts each the same.
+        blend: Weights of overlapping windows, see `windows.Blend`.
         edge: "shift" moves the last window inside the image, "pad" adds black to the right and below.
-        whole_up_to: Scales up to this one are shown whole in spite of the window.
+        whole_up_to: Scales up to this one are run whole in spite of the window.
         base_size: Long side at scale 1; None keeps the image's own.
         base_short_side: Short side at scale 1; with base_size the image fits into both.
         first_resize: Before anything else, "short_side" brings the short side to base_size, "squash" makes the
             image as large as the window whatever its shape.
         first_multiple: After that resize, the mean color is added up to a multiple of this.
-        keep_border: Whether that border stays in the result, which is then squeezed to the image's size.
+        keep_border: Whether that border stays in the result, which is then resized to the image's size.
         rounded: Whether scaled images are rounded to 8 bits again, and their sides as mmsegmentation does.
-        absent: What a class in neither masks nor predictions does to mIoU, "skip" or "zero".
+        absent: How mIoU treats a class in neither masks nor predictions, "skip" or "zero".
     """
 
     name: str
@@ -65,17 +63,17 @@ class Protocol:
 
     @property
     def views(self) -> int:
-        """How many times the image is looked at."""
+        """Number of scales, times two with mirrors."""
         return len(self.scales) * (1 + self.flip)
 
     @property
     def absolute(self) -> bool:
-        """Whether the size that the network sees is fixed, so that parts of an image would look unlike it."""
+        """Whether the size that the network sees is fixed, so that an image cannot be cut before."""
         return bool(self.base_size or self.base_short_side or self.first_resize != "none")
 
     @property
     def plain(self) -> bool:
-        """Whether one look at the image as it is makes the result: nothing is scaled, mirrored or merged."""
+        """Whether a single pass over each pixel makes the result: nothing is scaled, mirrored or merged."""
         merged = self.merge == "exp" and self.window is not None
         return self.views == 1 and self.scales == (1.0,) and not self.absolute and not merged
 
@@ -108,11 +106,11 @@ class Protocol:
             return self.stride
         return int(window[0] * self.stride), int(window[1] * self.stride)
 
-    def says(self) -> str:
-        """Say what it does, in one line.
+    def describe(self) -> str:
+        """Return one line about it.
 
         Example:
-            >>> Protocol("", "", scales=(0.5, 1.0), flip=True, base_size=520).says()
+            >>> Protocol("", "", scales=(0.5, 1.0), flip=True, base_size=520).describe()
             'scales 0.5 1, mirrored too, probabilities averaged, long side 520'
         """
         parts = []
@@ -142,7 +140,7 @@ class Protocol:
         return ", ".join(parts) or "whole image, one pass"
 
     def check(self) -> None:
-        """Refuse what cannot work.
+        """Raise if values are out of range.
 
         Raises:
             ConfigError: An unknown merge, or scales, windows or strides out of range.
@@ -151,19 +149,14 @@ class Protocol:
             raise ConfigError(unknown_choice("merge", self.merge, MERGES))
         if self.blend not in BLENDS:
             raise ConfigError(unknown_choice("blend", self.blend, BLENDS))
-        wrong = [
-            scale
-            for scale in self.scales
-            if not (math.isfinite(scale) and 0 < scale <= LARGEST_SCALE)
-        ]
-        if wrong:
-            raise ConfigError(
-                f"Scale {wrong[0]:g} cannot be used. Scales are numbers above 0 and up to {LARGEST_SCALE:g}, such as "
-                "0.75 1 1.25."
-            )
-        if self.window is None:
-            return
-        check_window(self.window, self.overlap, self.stride_of(self.window), self.blend)
+        for scale in self.scales:
+            if not 0 < scale <= LARGEST_SCALE:  # false for NaN as well
+                raise ConfigError(
+                    f"Scale {scale:g} cannot be used. Scales are numbers above 0 and up to {LARGEST_SCALE:g}, such as "
+                    "0.75 1 1.25."
+                )
+        if self.window is not None:
+            check_window(self.window, self.overlap, self.stride_of(self.window), self.blend)
 
 
 def _x(size: Size) -> str:
@@ -213,7 +206,7 @@ _MMSEG = Protocol(
     "mmseg_whole",
     "mmsegmentation, whole images at native size",
     merge="softmax",
-    whole_pixels=2**23,  # published with whole images that are larger than ours go
+    whole_pixels=2**23,  # its published scores are of whole images larger than WHOLE_PIXELS
 )
 _MMSEG_SLIDE = replace(
     _MMSEG,
@@ -301,61 +294,32 @@ Source:
 """
 
 
-def choose_protocol(
-    protocol: str | Protocol = "whole",
-    *,
-    scales: Sequence[float] = (),
-    flip: bool | None = None,
-    merge: str | None = None,
-    window: Size | None = None,
-    overlap: float | None = None,
-    stride: Size | None = None,
-    blend: Blend | None = None,
-    base_size: int | None = None,
-    base_short_side: int | None = None,
-    absent: Literal["skip", "zero"] | None = None,
-) -> Protocol:
-    """Take a row of PROTOCOLS, change what is given, and refuse what cannot work.
+def choose_protocol(protocol: str | Protocol = "whole", **changes: Any) -> Protocol:
+    """Return a row of PROTOCOLS with some fields replaced, checked.
 
     Args:
-        protocol: A name, or a row of one's own.
-        scales: Empty keeps the row's, and None everywhere else.
-        flip: See `Protocol`, as all others.
-        merge: "logits", "softmax" or "exp".
-        window: (height, width).
-        overlap: Takes the stride's place.
-        stride: (height, width) in pixels.
-        blend: One of `blending.BLENDS`.
-        base_size: Long side.
-        base_short_side: Short side.
-        absent: "skip" or "zero".
+        protocol: A name, or a protocol of your own.
+        changes: Fields of `Protocol`; None, and no scales, keep the protocol's. An overlap replaces the stride.
 
     Raises:
-        ConfigError: An unknown name or rule, scales or windows that cannot work.
+        ConfigError: An unknown name or rule, scales or windows out of range.
 
     Example:
-        >>> choose_protocol("tta", scales=[1, 0.5], merge="logits").says()
+        >>> choose_protocol("tta", scales=[1, 0.5], merge="logits").describe()
         'scales 1 0.5, mirrored too, logits averaged'
     """
     if isinstance(protocol, str):
         if protocol not in PROTOCOLS:
             raise ConfigError(unknown_choice("protocol", protocol, PROTOCOLS))
         protocol = PROTOCOLS[protocol]
-    given: dict[str, Any] = {
-        "scales": tuple(float(scale) for scale in scales) or None,
-        "flip": flip,
-        "merge": merge,
-        "window": window and (int(window[0]), int(window[1])),
-        "overlap": overlap,
-        "stride": stride and (int(stride[0]), int(stride[1])),
-        "blend": blend,
-        "base_size": base_size,
-        "base_short_side": base_short_side,
-        "absent": absent,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    if overlap is not None and stride is None:
-        changes["stride"] = None
+    if "scales" in changes:
+        changes["scales"] = tuple(map(float, changes["scales"] or ())) or None
+    for name in ("window", "stride"):
+        if changes.get(name):
+            changes[name] = (int(changes[name][0]), int(changes[name][1]))
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if "overlap" in changes:
+        changes.setdefault("stride", None)
     chosen = replace(protocol, **changes)
     chosen.check()
     return chosen

@@ -1,4 +1,4 @@
-"""The overlays of a clip as one video, which appears whole or not at all."""
+"""Overlay videos of clips, written atomically."""
 
 import contextlib
 import logging
@@ -18,12 +18,12 @@ from hrseg.inference.worker_pool import Pool, result_of
 
 log = logging.getLogger(__name__)
 
-_WAITING = 4
-"""Frames that may wait for the encoder."""
+_MAX_WAITING = 4
+"""Frames that wait for the encoder."""
 
 
-class Films:
-    """Writes NAME_overlay.mp4 of each clip, in a thread of its own. Frames of one clip follow one another.
+class VideoWriter:
+    """Writer of NAME_overlay.mp4 of each clip, in a thread of its own. Frames of one clip must be consecutive.
 
     Args:
         out: Folder of the results.
@@ -35,10 +35,10 @@ class Films:
     def __init__(self, out: Path) -> None:
         self.out = out
         need_av("An overlay video")
-        self._pool = Pool(1, "hrseg-film")
+        self._pool = Pool(1, "hrseg-video")
         self._waiting: deque[Future[None]] = deque()
         self._clip: Clip | None = None
-        self._film: _Film | None = None
+        self._video: _Video | None = None
 
     def add(self, clip: Clip, name: str, frame: np.ndarray) -> None:
         """Append a frame to its clip's video; the video of another clip is closed first.
@@ -48,11 +48,11 @@ class Films:
         """
         if clip is not self._clip:
             self.close()
-            self._clip, self._film = clip, _Film(self.out / f"{name}_overlay.mp4", clip.rate)
-        assert self._film is not None
-        while len(self._waiting) >= _WAITING:
+            self._clip, self._video = clip, _Video(self.out / f"{name}_overlay.mp4", clip.rate)
+        assert self._video is not None
+        while len(self._waiting) >= _MAX_WAITING:
             result_of(self._waiting.popleft())
-        self._waiting.append(self._pool.submit(self._film.add, frame))
+        self._waiting.append(self._pool.submit(self._video.add, frame))
 
     def close(self) -> None:
         """Finish the video that is open.
@@ -60,35 +60,35 @@ class Films:
         Raises:
             DataError: It cannot be written.
         """
-        film, self._clip, self._film = self._film, None, None
-        if film is None:
+        video, self._clip, self._video = self._video, None, None
+        if video is None:
             return
         try:
             while self._waiting:
                 result_of(self._waiting.popleft())
-            result_of(self._pool.submit(film.close))
+            result_of(self._pool.submit(video.close))
         except BaseException:
-            film.drop()
+            video.discard()
             raise
-        log.info("%s: %d frames", film.path, film.count)
+        log.info("%s: %d frames", video.path, video.count)
 
-    def drop(self) -> None:
-        """Leave nothing of the video that is open."""
-        film, self._clip, self._film = self._film, None, None
+    def discard(self) -> None:
+        """Delete the video that is open."""
+        video, self._clip, self._video = self._video, None, None
         self._pool.stop(wait=True)
         self._waiting.clear()
-        self._pool = Pool(1, "hrseg-film")
-        if film is not None:
-            film.drop()
+        self._pool = Pool(1, "hrseg-video")
+        if video is not None:
+            video.discard()
 
     def stop(self) -> None:
-        """End the thread, and leave nothing of a video that is open."""
-        if self._film is not None:
-            self.drop()
+        """End the thread, and delete a video that is open."""
+        if self._video is not None:
+            self.discard()
         self._pool.stop(wait=False)
 
 
-class _Film:
+class _Video:
     def __init__(self, path: Path, rate: float) -> None:
         self.path, self.count = path, 0
         self._rate = Fraction(rate).limit_denominator(1001)
@@ -119,8 +119,8 @@ class _Film:
         self._file.close()
         self._stack.close()
 
-    def drop(self) -> None:
-        with contextlib.suppress(Exception):  # of a file that is thrown away
+    def discard(self) -> None:
+        with contextlib.suppress(Exception):  # the file is deleted anyway
             if self._file is not None:
                 self._file.close()
         with contextlib.suppress(DataError):
@@ -130,7 +130,7 @@ class _Film:
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._file = av.open(str(temporary), "w", format="mp4")
         self._stream = self._file.add_stream(codec, rate=self._rate)
-        # the colors of two rows and columns are stored as one: an odd last one is left out
+        # yuv420p stores the colors of 2 x 2 pixels as one: an odd last row or column is cut
         self._stream.height = max(2, pixels.shape[0] // 2 * 2)
         self._stream.width = max(2, pixels.shape[1] // 2 * 2)
         self._stream.pix_fmt = "yuv420p"

@@ -1,8 +1,4 @@
-"""The loss of a run: the weighted sum of the terms that a recipe asks for by name.
-
-Nothing here knows a config, a network or a trainer. The terms are in `terms`, the ways to weigh
-classes in `class_weights`.
-"""
+"""Weighted sums of losses by name, and class weights from pixel counts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,12 +15,11 @@ AVERAGES = ("valid", "all")
 
 
 class WeightedSum(nn.Module):
-    """Losses by name, each times its factor.
+    """Weighted sum of losses by name.
 
     Args:
         terms: Name of a loss → factor. Empty means cross-entropy alone; factor 0 drops a term.
-        class_weights: One weight per class for cross-entropy, OHEM and focal; None weighs all
-            alike.
+        class_weights: One weight per class for cross-entropy, OHEM and focal; None is 1 for all.
         average: See `cross_entropy`.
         ignore_index: trainId of pixels without loss.
         ohem_threshold: See `ohem`.
@@ -89,11 +84,7 @@ class WeightedSum(nn.Module):
         self._check(logits, mask)
         mask = mask.long()
         with torch.autocast(logits.device.type, enabled=False):
-            losses = [
-                factor * self._term(name, logits.float(), mask)
-                for name, factor in self.terms.items()
-            ]
-            return torch.stack(losses).sum()
+            return self._sum(logits.float(), mask)
 
     def total(
         self, outputs: Mapping[str, torch.Tensor], mask: torch.Tensor, resize: str = "bilinear"
@@ -103,8 +94,7 @@ class WeightedSum(nn.Module):
         Beside OHEM the auxiliary cross-entropy is averaged over all pixels, ignored ones and weights aside.
 
         Args:
-            outputs: {"main": logits} and perhaps "aux", at any size; they are brought to the
-                mask's.
+            outputs: {"main": logits} and perhaps "aux", at any size; they are resized to the mask's.
             resize: The network's resize policy. Logits are resized bilinearly under all of them;
                 "bilinear_aligned" keeps the corners in place.
 
@@ -118,32 +108,31 @@ class WeightedSum(nn.Module):
         if "aux" in outputs:
             logits = outputs["aux"]
             with torch.autocast(logits.device.type, enabled=False):
-                surprise = self._enlarged(logits, mask.long(), resize)
+                nll = self._nll(logits, mask.long(), resize)
                 average = "all" if "ohem" in self.terms else self.average
-                aux = self._term(
-                    "cross_entropy", logits, mask.long(), surprise=surprise, average=average
-                )
+                aux = self._term("cross_entropy", logits, mask.long(), nll=nll, average=average)
                 loss = loss + self.aux_weight * aux
         return loss
 
     def _main(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
-        """Return the terms' sum; where the true class's probability is all they read, never enlarge the logits."""
+        """Return the terms' sum, without enlarged logits if all terms read only -log p(true class)."""
         size = (mask.shape[-2], mask.shape[-1])
         same = tuple(logits.shape[-2:]) == size
-        if same or not all(LOSSES[name].of_surprise for name in self.terms):
+        if same or not all(LOSSES[name].from_nll for name in self.terms):
             loss: torch.Tensor = self(_to_size(logits, size, resize), mask)
             return loss
         self._check(logits, mask, enlarged=True)
         mask = mask.long()
         with torch.autocast(logits.device.type, enabled=False):
-            surprise = self._enlarged(logits, mask, resize)
-            losses = [
-                factor * self._term(name, logits, mask, surprise=surprise)
-                for name, factor in self.terms.items()
-            ]
-            return torch.stack(losses).sum()
+            return self._sum(logits, mask, nll=self._nll(logits, mask, resize))
 
-    def _enlarged(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
+    def _sum(self, logits: torch.Tensor, mask: torch.Tensor, **nll: torch.Tensor) -> torch.Tensor:
+        losses = [
+            factor * self._term(name, logits, mask, **nll) for name, factor in self.terms.items()
+        ]
+        return torch.stack(losses).sum()
+
+    def _nll(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
         aligned = resize == "bilinear_aligned"
         return upsampled_nll(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
 
@@ -177,7 +166,7 @@ class WeightedSum(nn.Module):
 
 
 def _to_size(logits: torch.Tensor, size: tuple[int, int], resize: str) -> torch.Tensor:
-    # The twin of models.blocks.resize_logits: a loss takes nothing from the networks' folder.
+    # the same as models.blocks.resize_logits, which is in a folder of the same layer
     if tuple(logits.shape[-2:]) == size:
         return logits.float()
     aligned = resize == "bilinear_aligned"
@@ -232,17 +221,13 @@ def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tenso
     """Return one weight per class from the pixels of each class in the training masks.
 
     Args:
-        counts: Pixels per class.
-        formula: "none" (ones), "inverse" (1 / (classes x share), so the mean weight of a pixel is
-            1), "median_frequency" (median share / share), "enet" (1 / log(1.02 + share)) or
-            "official" (the nineteen Cityscapes weights).
+        counts: Pixels per class, (K,).
+        formula: "none" (ones), "inverse" (1 / (classes x share), so the mean weight of a pixel is 1),
+            "median_frequency" (median share / share), "enet" (1 / log(1.02 + share)) or "official" (the nineteen
+            Cityscapes weights).
 
     Returns:
-        float32 weights. A class without a pixel gets the largest weight of the others, not
-        infinity.
-
-    Shape:
-        counts (K,) → (K,)
+        float32 weights (K,). A class without a pixel gets the largest weight of the others, not infinity.
 
     Raises:
         ConfigError: An unknown formula, or "official" for other than nineteen classes.

@@ -1,7 +1,7 @@
-"""The losses themselves, from logits and mask, and the table of their names.
+"""Segmentation losses of logits and mask, and the table of their names.
 
-Every term computes in float32, leaves out pixels whose trainId is the ignore index, and gives zero
-with zero gradients when no pixel is left.
+Every term computes in float32, leaves out pixels whose trainId is the ignore index, and is zero with zero gradients
+when no pixel is left.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,16 @@ def cross_entropy(
     class_weights: torch.Tensor | None = None,
     ignore_index: int = 255,
     average: str = "valid",
-    surprise: torch.Tensor | None = None,
+    nll: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the class-weighted mean of -log p(true class) over the valid pixels.
 
-    The mean is taken here and not inside torch's kernel, whose reduction has no fixed order on
-    CUDA.
+    The mean is taken here and not inside torch's kernel, whose reduction is not deterministic on CUDA.
 
     Args:
         average: "valid" divides by the sum of the weights of the valid pixels; "all" by the number
             of pixels, ignored ones included, whatever the weights.
-        surprise: -log p(true class) at every pixel, where it is known already; logits are not read then.
+        nll: -log p(true class) at every pixel, if computed already; logits are not read then.
 
     Shape:
         logits (N, K, H, W), mask (N, H, W) → scalar
@@ -39,8 +38,8 @@ def cross_entropy(
 
     Source: "all" is CrossEntropyLoss of mmsegmentation with avg_non_ignore=False, its default.
     """
-    surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
-    return _mean(surprise * weights, weights if average == "valid" else torch.ones_like(weights))
+    nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
+    return _mean(nll * weights, weights if average == "valid" else torch.ones_like(weights))
 
 
 def ohem(
@@ -52,7 +51,7 @@ def ohem(
     threshold: float = 0.9,
     min_kept: float = 131072,
     average: str = "valid",
-    surprise: torch.Tensor | None = None,
+    nll: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the plain mean of the class-weighted losses of the hard pixels.
 
@@ -61,8 +60,8 @@ def ohem(
     ranked over the device's whole batch.
 
     Args:
-        threshold: Probability under which a pixel is always kept; 0 keeps the `min_kept` hardest alone.
-        min_kept: Pixels to keep at least; up to 1, a share of the valid pixels instead.
+        threshold: Probability below which a pixel is always used; 0 leaves the `min_kept` hardest alone.
+        min_kept: Minimum number of pixels; up to 1, a share of the valid pixels instead.
         average: "valid" divides by the number of hard pixels, "all" by that of all pixels.
 
     Shape:
@@ -71,20 +70,20 @@ def ohem(
     Source: OhemCrossEntropy of the official code, which fails where no pixel is valid or hard. "all" is
     OHEMPixelSampler of mmsegmentation, which weighs easy pixels 0 in a mean over all.
     """
-    surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
+    nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
     valid = mask != ignore_index
     with torch.no_grad():
-        probability = surprise.neg().exp()
+        probability = nll.neg().exp()
         count = valid.sum()
         wanted = (
             (count * min_kept).long() if min_kept <= 1 else torch.full_like(count, int(min_kept))
         )
         position = torch.minimum(wanted, count - 1).clamp_min(0)
-        # Ignored pixels get 2 and rank last. A whole sort, as kthvalue has no fixed order on CUDA.
+        # Ignored pixels get 2 and rank last. A full sort, since kthvalue is not deterministic on CUDA.
         ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
         limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
-        kept = (valid & (probability < limit)).float()
-    return _mean(surprise * weights * kept, kept if average == "valid" else torch.ones_like(kept))
+        hard = (valid & (probability < limit)).float()
+    return _mean(nll * weights * hard, hard if average == "valid" else torch.ones_like(hard))
 
 
 def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
@@ -135,7 +134,7 @@ def focal(
     class_weights: torch.Tensor | None = None,
     ignore_index: int = 255,
     gamma: float = 2.0,
-    surprise: torch.Tensor | None = None,
+    nll: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the class-weighted mean of -(1 - p)^gamma log p; gamma 0 is cross-entropy.
 
@@ -145,19 +144,18 @@ def focal(
     Source: arXiv:1708.02002. The mean divides by the weights' sum, as in `cross_entropy`; that is
     ours.
     """
-    surprise, weights = _surprise(logits, mask, class_weights, ignore_index, surprise)
-    doubt = -torch.expm1(-surprise)  # 1 - p without cancellation where p is close to 1
+    nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
+    one_minus_p = -torch.expm1(-nll)  # without cancellation where p is close to 1
     # The floor keeps the slope of x^gamma finite at 0 for gamma below 1.
-    return _mean(doubt.clamp_min(1e-6) ** gamma * surprise * weights, weights)
+    return _mean(one_minus_p.clamp_min(1e-6) ** gamma * nll * weights, weights)
 
 
 class Term(NamedTuple):
-    """A row of LOSSES: the function, which settings of WeightedSum it reads, and whether -log p(true class) is all
-    that it reads of the logits."""
+    """A loss, the settings of WeightedSum that it takes, and whether it reads the logits only as -log p(true class)."""
 
     function: Callable[..., torch.Tensor]
     settings: tuple[str, ...] = ()
-    of_surprise: bool = False
+    from_nll: bool = False
 
 
 LOSSES: dict[str, Term] = {
@@ -169,23 +167,21 @@ LOSSES: dict[str, Term] = {
 }
 
 
-def _surprise(
+def _pixel_nll(
     logits: torch.Tensor,
     mask: torch.Tensor,
     class_weights: torch.Tensor | None,
     ignore_index: int,
-    surprise: torch.Tensor | None = None,
+    nll: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return -log p(true class) and the weight per pixel, both (N, H, W) and 0 where ignored."""
-    if surprise is None:
-        surprise = F.cross_entropy(
-            logits.float(), mask, ignore_index=ignore_index, reduction="none"
-        )
+    if nll is None:
+        nll = F.cross_entropy(logits.float(), mask, ignore_index=ignore_index, reduction="none")
     valid = mask != ignore_index
     if class_weights is None:
-        return surprise, valid.float()
-    weights = class_weights.to(surprise)[mask.masked_fill(~valid, 0)]
-    return surprise, weights * valid
+        return nll, valid.float()
+    weights = class_weights.to(nll)[mask.masked_fill(~valid, 0)]
+    return nll, weights * valid
 
 
 def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -197,7 +193,7 @@ def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 def _lovasz_weights(errors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Return the gradient of the Jaccard loss' Lovász extension at these errors, in pixel order.
 
-    Counts are integers: float sums would lose pixels beyond 2^24 and have no fixed order on CUDA.
+    Counts are integers: float sums would lose pixels beyond 2^24 and are not deterministic on CUDA.
     """
     order = errors.sort(descending=True, stable=True).indices
     ranked = truth[order]

@@ -1,7 +1,4 @@
-"""The tables of backbones and heads, and the one function that joins a row of each.
-
-This folder knows tensors and class counts. It never sees a config, a label name or a trainer.
-"""
+"""Networks: the tables of backbones and heads, and `create_model`, which joins one of each."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
@@ -20,10 +17,16 @@ from hrseg.models.blocks import (
     Style,
     initialize,
 )
-from hrseg.models.heads import ClassificationHead, HeadC1, HeadV1, HeadV2, HeadV2p, Reader
+from hrseg.models.heads import (
+    ClassificationHead,
+    HeadC1,
+    HeadOCR,
+    HeadV1,
+    HeadV2,
+    HeadV2p,
+)
 from hrseg.models.hrnet import VARIANTS, Exchange, HRNet
-from hrseg.models.ocr import HeadOCR
-from hrseg.models.segmenter import Segmenter
+from hrseg.models.segmenter import BackboneWithHead, Segmenter
 from hrseg.models.summary import Summary, summary
 
 BACKBONES = VARIANTS
@@ -35,18 +38,13 @@ PIXEL_HEADS: dict[str, type[nn.Module]] = {
 }
 OTHER_HEADS: dict[str, type[nn.Module]] = {"v2p": HeadV2p, "classification": ClassificationHead}
 BASELINE_HEADS = (
-    *(
-        "unet",
-        "cascaded_pyramid",
-        "simple",
-        "deeplabv3",
-    ),  # those that HRNet's papers compare with
+    *("unet", "cascaded_pyramid", "simple", "deeplabv3"),  # HRNet's papers compare with these
     *("deeplabv3plus", "fpn", "segformer", "upernet"),
 )
 
 
 class Head(NamedTuple):
-    """A row of HEADS: the family of backbones it stands on, what it gives, and how many branches it reads."""
+    """Properties of a head: its family of backbones, what it outputs, and how many branches it reads."""
 
     family: Literal["hrnet", "smp encoder"]
     gives: Literal["pixels", "pyramid", "image"]
@@ -60,7 +58,7 @@ HEADS: dict[str, Head] = {
     "classification": Head("hrnet", "image"),
     **dict.fromkeys(BASELINE_HEADS, Head("smp encoder", "pixels")),
 }
-"""Head name → its row. Only heads that give pixels can be trained for segmentation."""
+"""Head name → properties. Only heads that give pixels can be trained for segmentation."""
 FORM: dict[str, Any] = {
     "padding": "symmetric",
     "exchange": "full",
@@ -69,16 +67,13 @@ FORM: dict[str, Any] = {
     "downsample": "conv",
     "input_scale": 1.0,
 }
-"""Options of an HRNet besides its width, with the values that a spec without them means: the published network's."""
+"""Options of an HRNet besides its width, with the published network's values, which a spec without them means."""
 LARGEST_INPUT_SCALE = 4.0
 _CHOICES = {
-    name: get_args(kind)
-    for name, kind in (
-        ("padding", Padding),
-        ("exchange", Exchange),
-        ("activation", Activation),
-        ("downsample", Downsample),
-    )
+    "padding": get_args(Padding),
+    "exchange": get_args(Exchange),
+    "activation": get_args(Activation),
+    "downsample": get_args(Downsample),
 }
 
 __all__ = ["BACKBONES", "FORM", "HEADS", "Summary", "create_model", "list_models", "summary"]
@@ -142,17 +137,20 @@ def create_model(
         "downsample": downsample,
         "input_scale": input_scale,
     }
-    _check(head, num_classes, resize, in_channels, init, form)
-    spec = {
+    spec: dict[str, Any] = {
         "backbone": backbone,
         "head": head,
         "num_classes": num_classes,
         "resize": resize,
         "in_channels": in_channels,
     }
+    _check(spec, init, form)
     if HEADS[head].family == "smp encoder":
-        _check_plain(head, form)
-        return _baseline(backbone, head, spec, encoder_weights)
+        _check_no_form(head, form)
+        # smp and timm cost four seconds to import; an HRNet needs neither
+        from hrseg.models.baselines import create_baseline
+
+        return create_baseline(backbone, head, spec, encoder_weights)
     if backbone not in VARIANTS:
         raise ConfigError(unknown_choice("backbone", backbone, VARIANTS))
     if encoder_weights is not None:
@@ -172,7 +170,7 @@ def create_model(
     )
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
     spec |= form
-    network = (Segmenter if head in PIXEL_HEADS else Reader)(trunk, top, spec)
+    network = (Segmenter if head in PIXEL_HEADS else BackboneWithHead)(trunk, top, spec)
     initialize(network, init)
     return network.to(memory_format=torch.channels_last)
 
@@ -187,20 +185,18 @@ def list_models() -> list[str]:
     return list(VARIANTS)
 
 
-def _check(
-    head: str, num_classes: int, resize: str, in_channels: int, init: str, form: Mapping[str, Any]
-) -> None:
+def _check(spec: Mapping[str, Any], init: str, form: Mapping[str, Any]) -> None:
     for kind, value, table in (
-        ("head", head, HEADS),
-        ("resize policy", resize, RESIZE_POLICIES),
+        ("head", spec["head"], HEADS),
+        ("resize policy", spec["resize"], RESIZE_POLICIES),
         ("init", init, INITS),
         *((name, form[name], choices) for name, choices in _CHOICES.items()),
     ):
         if value not in table:
             raise ConfigError(unknown_choice(kind, value, table))
-    for name, number in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if number < 1:
-            raise ConfigError(f"{name} is {number}; a network needs at least 1.")
+    for name in ("num_classes", "in_channels"):
+        if spec[name] < 1:
+            raise ConfigError(f"{name} is {spec[name]}; a network needs at least 1.")
     if not 1.0 <= form["input_scale"] <= LARGEST_INPUT_SCALE:
         raise ConfigError(
             f"input_scale is {form['input_scale']}. It must lie between 1, the image as it is, and "
@@ -208,17 +204,10 @@ def _check(
         )
 
 
-def _check_plain(head: str, form: Mapping[str, Any]) -> None:
+def _check_no_form(head: str, form: Mapping[str, Any]) -> None:
     for name, value in form.items():
         if value != FORM[name]:
             raise ConfigError(
                 f"{name} is {value}, but head '{head}' stands on no HRNet. Leave {name} at {FORM[name]}, or choose "
                 f"a head of HRNet: {', '.join(PIXEL_HEADS)}."
             )
-
-
-def _baseline(encoder: str, head: str, spec: dict[str, Any], weights: str | None) -> Any:
-    # smp and timm cost four seconds to import; an HRNet needs neither.
-    from hrseg.models.baselines import create_baseline
-
-    return create_baseline(encoder, head, spec, weights)

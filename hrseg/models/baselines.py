@@ -1,9 +1,11 @@
-"""The family HRNet is compared with, behind the same contract and on the same data.
+"""Baselines that HRNet is compared with, behind the same contract.
 
-Whole networks of segmentation_models_pytorch (symmetric with skips, dilated, ...) are wrapped; a strided encoder with
-SimpleBaseline's or the cascaded pyramid's head is a Segmenter like an HRNet.
+Whole networks of segmentation_models_pytorch (smp) are wrapped; an smp encoder with SimpleBaseline's or the cascaded
+pyramid's head is a Segmenter like an HRNet. Heads take the channels of each map (finest first), K, and the resize
+policy, see `blocks.resize`.
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -21,18 +23,13 @@ CHANNELS = 256
 
 
 class GlobalNet(nn.Module):
-    """A feature pyramid whose every level also guesses the classes.
+    """A feature pyramid with logits at every level.
 
     Each map passes a lateral 1x1 convolution; the next coarser level is resized, passes another 1x1
     convolution and is added.
 
-    Args:
-        branch_channels: Channels of each map, finest first.
-        num_classes: K.
-        resize_policy: Interpolation, see `blocks.resize`.
-
     Shape:
-        maps (N, C_i, H_i, W_i) → levels (N, 256, H_i, W_i) and guesses (N, K, H_i, W_i), finest first
+        maps (N, C_i, H_i, W_i) → levels (N, 256, H_i, W_i) and logits (N, K, H_i, W_i), finest first
     """
 
     def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:
@@ -50,7 +47,7 @@ class GlobalNet(nn.Module):
         )
 
     def forward(self, maps: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Return levels and guesses. Shape: as the class says."""
+        """Return levels and logits. Shape: as the class says."""
         sides = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
         levels = [sides.pop()]  # the coarsest has nothing above it
         for side, down in zip(reversed(sides), reversed(self.downs), strict=True):
@@ -60,12 +57,7 @@ class GlobalNet(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """Bottlenecks on each level, none on the finest and three on the coarsest; then all are joined.
-
-    Args:
-        levels: How many there are.
-        num_classes: K.
-        resize_policy: Interpolation, see `blocks.resize`.
+    """Bottlenecks on each level, none on the finest and three on the coarsest; then all are concatenated.
 
     Shape:
         levels (N, 256, H_i, W_i) → logits (N, K, H_0, W_0)
@@ -85,27 +77,22 @@ class RefineNet(nn.Module):
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
         """Return logits at the finest level's size. Shape: as the class says."""
         size = (levels[0].shape[-2], levels[0].shape[-1])
-        worked = [blocks(x) for blocks, x in zip(self.cascade, levels, strict=True)]
+        refined = [blocks(x) for blocks, x in zip(self.cascade, levels, strict=True)]
         maps = torch.cat(
-            [resize(x, size, self.resize_policy) for x in worked], dim=1
+            [resize(x, size, self.resize_policy) for x in refined], dim=1
         )  # (N, 1024, …)
         logits: torch.Tensor = self.classifier(self.join(maps))
         return logits
 
 
 class HeadCascadedPyramid(nn.Module):
-    """GlobalNet, whose guesses are the auxiliary logits, and RefineNet, which gives the main ones.
-
-    Args:
-        branch_channels: Channels of each map, finest first.
-        num_classes: K.
-        resize_policy: Interpolation, see `blocks.resize`.
+    """GlobalNet, which gives the auxiliary logits, and RefineNet, which gives the main ones.
 
     Shape:
         maps (N, C_i, H/4 ... H/32, …) → {"main": (N, K, H/4, W/4), "aux": the same shape}
 
     Source: arXiv:1711.07319. For classes in place of joints: logits for heat maps, and "aux" is the mean of
-        the guesses of all levels, which gets plain cross-entropy. The main loss is the recipe's; loss.terms={ohem: 1}
+        the logits of all levels, which gets plain cross-entropy. The main loss is the recipe's; loss.terms={ohem: 1}
         mines hard pixels as the paper mines hard joints.
     """
 
@@ -127,12 +114,7 @@ STEPS = 3  # from stride 32 to stride 4
 
 
 class HeadSimple(nn.Module):
-    """Three 4x4 stride-2 transposed convolutions of 256 channels, then a 1x1 classifier.
-
-    Args:
-        branch_channels: Channels of each map, finest first; only the last one is read.
-        num_classes: K.
-        resize_policy: Unused, there is no fixed interpolation inside.
+    """Three 4x4 stride-2 transposed convolutions of 256 channels on the coarsest map, then a 1x1 classifier.
 
     Shape:
         maps (N, C_i, H/4 ... H/32, …) → {"main": (N, K, H/4, W/4)}
@@ -217,17 +199,13 @@ class Baseline(nn.Module):
         self.spec = spec
         self.num_classes: int = spec["num_classes"]
         self.resize: str = spec["resize"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about TorchScript
-            try:
-                self.network: Any = DECODERS[decoder](
-                    encoder_name=encoder,
-                    encoder_weights=encoder_weights,
-                    in_channels=spec["in_channels"],
-                    classes=spec["num_classes"],
-                )
-            except (KeyError, ValueError, RuntimeError) as error:
-                raise cannot_build(encoder, error) from error
+        with _smp_errors(encoder):
+            self.network: Any = DECODERS[decoder](
+                encoder_name=encoder,
+                encoder_weights=encoder_weights,
+                in_channels=spec["in_channels"],
+                classes=spec["num_classes"],
+            )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: (N, bands, H, W) → (N, K, H, W)."""
@@ -279,14 +257,10 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str, in_channels: int, weights: str | None = None) -> None:
         super().__init__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # smp's own, about names
-            try:
-                self.encoder: nn.Module = smp.encoders.get_encoder(
-                    name, in_channels=in_channels, depth=5, weights=weights
-                )
-            except (KeyError, ValueError, RuntimeError) as error:
-                raise cannot_build(name, error) from error
+        with _smp_errors(name):
+            self.encoder: nn.Module = smp.encoders.get_encoder(
+                name, in_channels=in_channels, depth=5, weights=weights
+            )
         channels: list[int] = list(self.encoder.out_channels)
         self.out_channels = channels[-4:]
 
@@ -298,7 +272,7 @@ class Encoder(nn.Module):
 
 
 def pad(image: torch.Tensor) -> torch.Tensor:
-    """Add zeros below and at the right up to a multiple of STRIDE, as encoders and decoders want."""
+    """Pad with zeros below and at the right up to a multiple of STRIDE."""
     height, width = image.shape[-2:]
     return F.pad(image, (0, -width % STRIDE, 0, -height % STRIDE))
 
@@ -315,7 +289,7 @@ def encoder_names() -> list[str]:
 
 
 def check_encoder(name: str, head: str) -> None:
-    """Raise if an encoder cannot stand under the head of a baseline.
+    """Raise if an encoder does not fit the head of a baseline.
 
     Raises:
         ConfigError: The name is unknown, or is an HRNet.
@@ -334,10 +308,15 @@ def check_encoder(name: str, head: str) -> None:
     )
 
 
-def cannot_build(name: str, error: Exception) -> ConfigError:
-    """Say in one paragraph why smp or timm refused an encoder."""
-    reason = str(error.args[0] if error.args else error).strip().rstrip(".!")
-    return ConfigError(
-        f"Encoder '{name}' cannot be built here: {reason}. It must give maps at strides 4 to 32 (deeplabv3: at "
-        "stride 8 with dilation); resnet18, resnet50 and mobilenet_v2 fit every baseline."
-    )
+@contextlib.contextmanager
+def _smp_errors(encoder: str) -> Iterator[None]:
+    """Raise smp's and timm's refusals as ConfigError, and ignore their deprecation warnings."""
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            yield
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = str(error.args[0] if error.args else error).strip().rstrip(".!")
+        raise ConfigError(
+            f"Encoder '{encoder}' cannot be built here: {reason}. It must give maps at strides 4 to 32 (deeplabv3: at "
+            "stride 8 with dilation); resnet18, resnet50 and mobilenet_v2 fit every baseline."
+        ) from error

@@ -1,7 +1,6 @@
-"""The pieces HRNet is made of: convolution with norm, two residual blocks, and the one resize function.
+"""HRNet's building blocks: convolution with norm, two residual blocks, resizing and initialization.
 
-Nothing here knows about branches or classes. Parameter names follow the official code, since published
-checkpoints spell them that way.
+Parameter names follow the official code, since published checkpoints use them.
 """
 
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ LEAK = 0.2
 
 @dataclass(frozen=True)
 class Style:
-    """How the small pieces of a backbone are made; only max_pool changes names and shapes of parameters.
+    """Variants of a backbone's layers; only max_pool changes names and shapes of parameters.
 
     Attributes:
         padding: Of stride-2 3x3 convolutions: "symmetric" (one pixel on each side), or "same" (PaddleSeg and
@@ -31,7 +30,7 @@ class Style:
         downsample: How fusions reach a coarser branch: "conv" (one stride-2 convolution per octave) or
             "max_pool" (one pooling by the whole factor, then a 1x1 convolution).
 
-    Source: the last two are variants that ports of HRNet to TensorFlow offer; what exactly they are here is ours.
+    Source: the last two are variants of HRNet's ports to TensorFlow; their exact form here is ours.
     """
 
     padding: str = "symmetric"
@@ -138,8 +137,8 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int], octaves: int, policy: str
 def resize_logits(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tensor:
     """Bring logits to label size, in float32 and always bilinearly.
 
-    Blocky label maps help nobody, so a "nearest" network resizes its logits bilinearly; the aligned policy
-    keeps its corners here too, as the official code does.
+    A "nearest" network resizes its logits bilinearly, since label maps would be blocky; the aligned policy keeps its
+    corners here too, as the official code does.
 
     Shape:
         logits (N, K, h, w) → (N, K, *size)
@@ -201,8 +200,8 @@ class Bottleneck(nn.Module):
 
 Init = Literal["kaiming", "official"]
 INITS: tuple[str, ...] = get_args(Init)
-_LEFT = ("cls", "aux", "ocr")
-"""Parts of names that the official rule passes over."""
+_SKIPPED = ("cls", "aux", "ocr")
+"""Parts of names that the official rule leaves at torch's default."""
 
 
 def initialize(network: nn.Module, init: str) -> None:
@@ -213,7 +212,7 @@ def initialize(network: nn.Module, init: str) -> None:
         init: "kaiming" (normal, fan out) for training from scratch, or "official" (normal, std 0.001).
     """
     for name, module in network.named_modules():
-        if init == "official" and any(part in name for part in _LEFT):
+        if init == "official" and any(part in name for part in _SKIPPED):
             continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             if init == "official":

@@ -1,8 +1,7 @@
-"""Activation checkpointing: parts of an HRNet that forget their inner maps and compute them anew in the backward pass.
+"""Activation checkpointing of parts of an HRNet: less memory for more time.
 
-Less memory for more time, and nothing else changes: loss, gradients and the running statistics of the norms are
-those of the plain network. The second forward pass of a part sees its norms with other buffers, so that a batch is
-counted once.
+Loss, gradients and the running statistics of the norms are those of the plain network: the second forward pass of a
+part runs its norms with temporary buffers, so that a batch is counted once.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ _measure: ContextVar[Callable[[Callable[[], Any]], Any] | None] = ContextVar(
 
 
 class Part(NamedTuple):
-    """What is computed again as one: a method of a class, and the children whose norms it runs (empty: all)."""
+    """A recomputed part: a method of a class, and the children whose norms it runs (empty: all)."""
 
     kind: type[nn.Module]
     method: str = "forward"
@@ -51,14 +50,14 @@ PARTS: dict[str, tuple[Part, ...]] = {
 
 
 def recompute(network: nn.Module, level: Checkpointing) -> None:
-    """Make parts of a network keep only what goes in, in place; parameters and their names stay.
+    """Checkpoint parts of a network in place; parameters and their names stay.
 
     Evaluation is as before. Copies made later, by `copy.deepcopy`, do the same on their own parts.
 
     Args:
         network: A Segmenter with an HRNet backbone.
-        level: "blocks" keeps what lies between residual blocks, "modules" what lies between HRNet's modules;
-            "none" changes nothing.
+        level: "blocks" stores the maps between residual blocks, "modules" those between HRNet's modules; "none"
+            changes nothing.
 
     Raises:
         ConfigError: An unknown level, or a network without HRNet backbone.
@@ -91,7 +90,7 @@ def parts_of(network: nn.Module) -> list["Recomputed"]:
 
 
 class Recomputed:
-    """A method of a module that keeps its arguments for the backward pass and nothing of what it computes.
+    """A method of a module that saves its arguments for the backward pass and recomputes the rest.
 
     Args:
         owner: The module.
@@ -105,7 +104,7 @@ class Recomputed:
         self.children = children
 
     def attach(self) -> None:
-        """Stand in for the method, on this one module."""
+        """Replace the method on this one module."""
         setattr(self.owner, self.method, self)
 
     def __call__(self, maps: Any) -> Any:
@@ -128,11 +127,11 @@ class Recomputed:
             run,
             *tensors,
             use_reentrant=False,
-            preserve_rng_state=self._draws,
-            context_fn=lambda: (contextlib.nullcontext(), unnoticed(self._norms)),
+            preserve_rng_state=self._is_random,
+            context_fn=lambda: (contextlib.nullcontext(), unchanged_buffers(self._norms)),
         )
 
-    # Found at the first step: the trainer may replace norms by synchronised ones before it.
+    # found at the first step: the trainer may replace norms by synchronized ones before it
 
     @property
     def _inside(self) -> Iterator[nn.Module]:
@@ -145,14 +144,14 @@ class Recomputed:
         return [module for module in self._inside if isinstance(module, kind)]
 
     @cached_property
-    def _draws(self) -> bool:
-        """Whether anything inside asks the random generator, whose state is then kept too."""
+    def _is_random(self) -> bool:
+        """Whether the random generator is used, whose state is then saved too."""
         return any(isinstance(module, nn.modules.dropout._DropoutNd) for module in self._inside)
 
 
 @contextlib.contextmanager
 def watching(measure: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
-    """Hand each part's plain computation to a function that runs it, for estimates.
+    """Pass each part's plain computation to a function that runs it, for estimates.
 
     Args:
         measure: Gets a function without arguments and returns its result.
@@ -165,24 +164,24 @@ def watching(measure: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unnoticed(norms: Iterable[nn.Module]) -> Iterator[None]:
-    """Let batch norms in training mode run without a trace in their buffers.
+def unchanged_buffers(norms: Iterable[nn.Module]) -> Iterator[None]:
+    """Run batch norms in training mode without changing their buffers.
 
     In training mode a norm writes its running statistics and never reads them, so others of the same kind
     serve in their place.
 
     Example:
         >>> norm = nn.BatchNorm2d(1)
-        >>> with unnoticed([norm]):
+        >>> with unchanged_buffers([norm]):
         ...     _ = norm(torch.ones(2, 1, 1, 1))
         >>> norm.running_mean, norm.num_batches_tracked
         (tensor([0.]), tensor(0))
     """
-    kept = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
-    for norm, name, buffer in kept:
+    buffers = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
+    for norm, name, buffer in buffers:
         setattr(norm, name, torch.zeros_like(buffer))
     try:
         yield
     finally:
-        for norm, name, buffer in kept:
+        for norm, name, buffer in buffers:
             setattr(norm, name, buffer)

@@ -1,7 +1,7 @@
-"""What training a network needs in memory, estimated without allocating any of it.
+"""Memory of a training step, estimated without allocating it.
 
-The forward pass runs on fake tensors, which have shapes and types but no storage, and whatever autograd
-keeps for the backward pass is added up.
+The forward pass runs on fake tensors, which have shapes and types but no storage, and the storages that autograd
+saves for the backward pass are added up.
 """
 
 import contextlib
@@ -62,17 +62,11 @@ def training_memory(
         bf16: Whether the forward pass runs under bf16 (or fp16) autocast.
         slots: Numbers kept for each parameter: 1 for SGD's momentum, 2 for AdamW, one more for a
             moving average.
-        blocked: Whether the loss goes through the image in blocks of rows, see `kernels.loss`.
+        blocked: Whether the loss goes through the image in blocks of rows, see `ops.loss`.
     """
     count, height, width = batch
     bands = getattr(network, "spec", {}).get("in_channels", 3)
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage  # held, so that no later storage takes its number
-        return tensor
-
+    saved: _Saved = {}
     fake = FakeTensorMode()
     state: dict[str, torch.Tensor] = {
         f"network.{key}": fake.from_tensor(value) for key, value in network.state_dict().items()
@@ -84,15 +78,12 @@ def training_memory(
             state[name].requires_grad_(parameter.requires_grad)
         image = torch.empty(count, bands, height, width)
         mask = torch.empty(count, height, width, dtype=torch.int64)
-        half = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
-        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         training = network.training
         network.train()
         try:
-            with hooks, half:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16), _saving(saved):
                 logits = torch.func.functional_call(step, state, (image, mask))
-            half = torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
-            with half:
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 again = _largest_part(step, state, (image, mask), own)
         finally:
             network.train(training)
@@ -106,6 +97,20 @@ def training_memory(
     )
 
 
+_Saved = dict[int, torch.UntypedStorage]
+
+
+def _saving(saved: _Saved) -> contextlib.AbstractContextManager[object]:
+    """Collect the storages that autograd saves for the backward pass."""
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage  # held, so that no later storage takes its number
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+
 def _largest_part(step: nn.Module, state: Any, inputs: Any, own: set[int]) -> int:
     """Return the bytes that the largest part saves when it is computed again; 0 where there is none."""
     parts = parts_of(step)
@@ -114,14 +119,8 @@ def _largest_part(step: nn.Module, state: Any, inputs: Any, own: set[int]) -> in
     sizes = [0]
 
     def measure(run: Callable[[], Any]) -> Any:
-        saved: dict[int, torch.UntypedStorage] = {}
-
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            saved[storage._cdata] = storage
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        saved: _Saved = {}
+        with _saving(saved):
             result = run()
         sizes.append(sum(s.nbytes() for key, s in saved.items() if key not in own))
         return result
@@ -132,7 +131,7 @@ def _largest_part(step: nn.Module, state: Any, inputs: Any, own: set[int]) -> in
 
 
 class _Step(nn.Module):
-    """What training runs: each output at label size, with its loss; returns the last logits."""
+    """A training step: each output at label size, with its loss; returns the last logits."""
 
     def __init__(self, network: nn.Module, blocked: bool) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""An HRNet rewritten for inference: the same function with norms folded and additions inside the convolutions.
+"""Inference form of an HRNet: norms folded into convolutions, additions and ReLUs fused with them.
 
-The rewritten network cannot learn and is never saved; checkpoints and specs know nothing of it.
+The rewritten network cannot be trained and is never saved.
 """
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -30,21 +31,21 @@ def rewrite(network: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
     if not isinstance(backbone, HRNet) or not _published(network):
         return False
     head = getattr(network, "head", None)
-    kept = None
+    last_layer = None
     if isinstance(head, HeadV2):
-        kept = head.last_layer
-        _fold_in_place(kept)
-        kept.to(dtype)
+        last_layer = head.last_layer
+        _fold_in_place(last_layer)
+        last_layer.to(dtype)
     for name, stem in (("1", backbone.conv1), ("2", backbone.conv2)):
         norm = getattr(backbone, f"bn{name}")
         setattr(backbone, f"conv{name}", FusedConv(stem, norm, relu=True))
         setattr(backbone, f"bn{name}", nn.Identity())
     backbone.relu = nn.Identity()
-    _replace_blocks(network)
+    _replace(network, (BasicBlock, Bottleneck), FoldedBlock)
     for module in list(network.modules()):
-        if isinstance(module, nn.Sequential) and module is not kept:
+        if isinstance(module, nn.Sequential) and module is not last_layer:
             _fuse_sequence(module)
-    _replace_modules(network)
+    _replace(network, (Module,), FoldedModule)
     for module in network.modules():
         if isinstance(module, FusedConv):
             module.to(dtype)
@@ -54,7 +55,7 @@ def rewrite(network: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
     return True
 
 
-class FastBlock(nn.Module):
+class FoldedBlock(nn.Module):
     """A residual block as its convolutions; the last one adds the shortcut. Shape: as the block."""
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
@@ -76,8 +77,8 @@ class FastBlock(nn.Module):
         return cast(torch.Tensor, last(y, x if self.shortcut is None else self.shortcut(x)))
 
 
-class FastModule(nn.Module):
-    """Branches and fusion, where finer branches are added by the convolutions that bring them.
+class FoldedModule(nn.Module):
+    """Branches and fusion, where finer branches are added inside their convolutions.
 
     Args:
         module: Its parts are already rewritten.
@@ -124,7 +125,7 @@ class FastModule(nn.Module):
 
 
 def _published(network: nn.Module) -> bool:
-    """True where convolutions, norms and activations are torch's own and branches meet by convolutions."""
+    """Return whether all layers are torch's own, as in the published networks."""
     plain = (nn.Conv2d, nn.ReLU, nn.Identity, nn.Dropout2d, *_NORMS)
     for module in network.modules():
         if not any(True for _ in module.children()) and not isinstance(module, plain):
@@ -139,7 +140,7 @@ def _published(network: nn.Module) -> bool:
 
 
 def _fold_in_place(layers: nn.Sequential) -> None:
-    """Fold the head's norm but keep its layers, whose forms `kernels.head` chooses among."""
+    """Fold the head's norm but keep its layers, whose forms `ops.fused_head` chooses among."""
     conv = cast(nn.Conv2d, layers[0])
     weight, bias = fold(conv, layers[1])
     conv.weight.data = weight.contiguous(memory_format=torch.channels_last)
@@ -157,29 +158,22 @@ def _fuse_sequence(layers: nn.Sequential) -> None:
         after = rest[1] if norm is not None else rest[0]
         relu = isinstance(after, nn.ReLU)
         layers[i] = FusedConv(conv, norm, relu)
-        for gone in range(i + 1, i + 1 + (norm is not None) + relu):
-            layers[gone] = nn.Identity()
+        for folded in range(i + 1, i + 1 + (norm is not None) + relu):
+            layers[folded] = nn.Identity()
 
 
-def _replace_blocks(network: nn.Module) -> None:
+def _replace(network: nn.Module, kinds: tuple[type, ...], form: Callable[..., nn.Module]) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, BasicBlock | Bottleneck):
-                setattr(parent, name, FastBlock(child))
-
-
-def _replace_modules(network: nn.Module) -> None:
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, Module):
-                setattr(parent, name, FastModule(child))
+            if isinstance(child, kinds):
+                setattr(parent, name, form(child))
 
 
 def _steps(layer: nn.Module) -> list[nn.Module]:
     return [module for module in layer.modules() if isinstance(module, FusedConv)]
 
 
-_TYPICAL = (64, 64)
+_TYPICAL_SIZE = (64, 64)
 """Map size that weights are packed for; other sizes give the same numbers."""
 
 
@@ -222,11 +216,11 @@ class FusedConv(nn.Module):
         self.packed: Any = None
 
     def pack(self) -> None:
-        """Bring the weights into oneDNN's own order, once type and device are settled."""
+        """Reorder the weights for oneDNN, after type and device are final."""
         if self.weight.device.type != "cpu" or not fused_operators():
             return
         stride, padding, dilation, groups = self.options
-        size = [1, self.weight.shape[1] * groups, *_TYPICAL]
+        size = [1, self.weight.shape[1] * groups, *_TYPICAL_SIZE]
         try:
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             self.packed = pack(self.weight.to_mkldnn(), padding, stride, dilation, groups, size)
@@ -234,7 +228,7 @@ class FusedConv(nn.Module):
             self.packed = None
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Convolve, add, cut below zero. Shape: as the class says."""
+        """Convolve, add, ReLU. Shape: as the class says."""
         stride, padding, dilation, groups = self.options
         if self.packed is None or x.dtype != self.bias.dtype:
             y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
@@ -253,7 +247,7 @@ class FusedConv(nn.Module):
 
 
 def fused_operators() -> bool:
-    """Tell whether this torch has oneDNN's fused convolutions."""
+    """Return whether this torch has oneDNN's fused convolutions."""
     if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
         return False
     found = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)

@@ -1,18 +1,17 @@
-"""Heads turn branch maps into class logits at the finest branch's resolution (stride 4).
+"""HRNet's heads: branch maps to class logits at stride 4, to a pyramid, or to logits of the whole image.
 
-A head knows channels and classes, never images or labels. Names of parameters are the official ones. OCR has a
-file of its own, as have the two heads that give no logits per pixel (`features`).
+All take the channels of each branch (finest first, together 15C), K, and the resize policy of the concatenation, see
+`blocks.resize`. Parameter names are the official ones.
 """
 
+import contextlib
 import itertools
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from hrseg.models.blocks import Bottleneck, resize
-from hrseg.models.hrnet import HRNet
 from hrseg.ops.fused_head import FORMS, choose
 
 
@@ -37,12 +36,7 @@ def classifier(wide: int, num_classes: int) -> nn.Sequential:
 
 
 class HeadV1(nn.Module):
-    """HRNetV1: the finest branch alone, and the classifier.
-
-    Args:
-        branch_channels: Channels of each branch, finest first.
-        num_classes: K.
-        resize_policy: Not used: nothing is resized.
+    """HRNetV1: the finest branch alone, and the classifier. Nothing is resized.
 
     Shape:
         branch 0 (N, C, H/4, W/4) → {"main": (N, K, H/4, W/4)}
@@ -63,16 +57,11 @@ class HeadV1(nn.Module):
 class HeadV2(nn.Module):
     """HRNetV2: all branches resized to the finest, concatenated, then 1x1 convolution and classifier.
 
-    Args:
-        branch_channels: Channels of each branch, finest first; they add up to 15C.
-        num_classes: K.
-        resize_policy: Interpolation before the concatenation, see `blocks.resize`.
-
     Shape:
         branch i (N, C * 2**i, H / (4 * 2**i), …) → {"main": (N, K, H/4, W/4)}
 
-    Source: arXiv:1908.07919; both convolutions carry a bias, as in the official code. The forms of the same sum that
-        are faster than it are ours, see `kernels.head`.
+    Source: arXiv:1908.07919; both convolutions carry a bias, as in the official code. The faster
+        forms of the same sum are ours, see `ops.fused_head`.
     """
 
     def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:
@@ -92,11 +81,6 @@ class HeadV2(nn.Module):
 
 class HeadC1(nn.Module):
     """The C1 decoder of CSAILVision's ADE20K networks: one 3x3 convolution to a quarter of the channels.
-
-    Args:
-        branch_channels: Channels of each branch, finest first; they add up to 15C.
-        num_classes: K.
-        resize_policy: Interpolation before the concatenation, see `blocks.resize`.
 
     Shape:
         branch i (N, C * 2**i, H / (4 * 2**i), …) → {"main": (N, K, H/4, W/4)}
@@ -120,6 +104,129 @@ class HeadC1(nn.Module):
         return {"main": self.conv_last(self.cbr(concatenate(branches, self.resize_policy)))}
 
 
+OCR_CHANNELS = 512
+KEY_CHANNELS = 256
+DROPOUT = 0.05
+
+
+class HeadOCR(nn.Module):
+    """Object-contextual representations (OCR) on HRNetV2's concatenation.
+
+    Auxiliary logits assign pixels softly to classes. The pixels of a class are averaged to one vector, each pixel
+    attends to these vectors, and the result is classified again.
+
+    Shape:
+        branch i (N, C * 2**i, H / (4 * 2**i), …) → {"main": (N, K, H/4, W/4), "aux": the same}
+
+    Source: arXiv:1909.11065; seg_hrnet_ocr of the official code, branch HRNet-OCR, whose published losses weigh aux
+        0.4 and main 1.
+    """
+
+    def __init__(self, branch_channels: list[int], num_classes: int, resize_policy: str) -> None:
+        super().__init__()
+        self.resize_policy = resize_policy
+        wide = sum(branch_channels)
+        self.conv3x3_ocr = nn.Sequential(
+            nn.Conv2d(wide, OCR_CHANNELS, 3, padding=1),
+            nn.BatchNorm2d(OCR_CHANNELS),
+            nn.ReLU(inplace=True),
+        )
+        self.ocr_distri_head = Distribute(OCR_CHANNELS, KEY_CHANNELS)
+        self.cls_head = nn.Conv2d(OCR_CHANNELS, num_classes, 1)
+        self.aux_head = classifier(wide, num_classes)
+
+    def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return {"main", "aux"}: logits at stride 4. Shape: as the class says."""
+        maps = concatenate(branches, self.resize_policy)  # (N, 15C, H/4, W/4)
+        aux = self.aux_head(maps)
+        pixels = self.conv3x3_ocr(maps)  # (N, 512, H/4, W/4)
+        objects = gather(pixels, aux)  # (N, 512, K, 1)
+        return {"main": self.cls_head(self.ocr_distri_head(pixels, objects)), "aux": aux}
+
+
+def gather(pixels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Average the pixels of each class, weighted by a softmax of its logits over the pixels.
+
+    Shape:
+        pixels (N, C, h, w), logits (N, K, h, w) → (N, C, K, 1)
+    """
+    with _float32(pixels.device):
+        weights = logits.float().flatten(2).softmax(dim=2)  # (N, K, hw), each row adds up to 1
+        objects = weights @ pixels.float().flatten(2).transpose(1, 2)  # (N, K, C)
+    return objects.to(pixels.dtype).transpose(1, 2).unsqueeze(3)
+
+
+class Attend(nn.Module):
+    """Attention of pixels to class vectors.
+
+    Args:
+        channels: Of pixels and class vectors.
+        key_channels: Of queries, keys and values.
+
+    Shape:
+        pixels (N, C, h, w), objects (N, C, K, 1) → (N, C, h, w)
+    """
+
+    def __init__(self, channels: int, key_channels: int) -> None:
+        super().__init__()
+        self.f_pixel = _project_twice(channels, key_channels)
+        self.f_object = _project_twice(channels, key_channels)
+        self.f_down = nn.Sequential(*_project(channels, key_channels))
+        self.f_up = nn.Sequential(*_project(key_channels, channels))
+
+    def forward(self, pixels: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        """Return the context of each pixel. Shape: as the class says."""
+        query = self.f_pixel(pixels).flatten(2).transpose(1, 2)  # (N, hw, D)
+        key = self.f_object(objects).flatten(2)  # (N, D, K)
+        value = self.f_down(objects).flatten(2).transpose(1, 2)  # (N, K, D)
+        with _float32(pixels.device):
+            similarity = (query.float() @ key.float()) * key.shape[1] ** -0.5
+            context = similarity.softmax(dim=2) @ value.float()  # (N, hw, D)
+        context = context.to(value.dtype).transpose(1, 2).unflatten(2, pixels.shape[-2:])
+        return self.f_up(context)
+
+
+class Distribute(nn.Module):
+    """Pixels concatenated with their context, mixed by a 1x1 convolution.
+
+    Args:
+        channels: Of pixels and class vectors.
+        key_channels: See `Attend`.
+
+    Shape:
+        pixels (N, C, h, w), objects (N, C, K, 1) → (N, C, h, w)
+    """
+
+    def __init__(self, channels: int, key_channels: int) -> None:
+        super().__init__()
+        self.object_context_block = Attend(channels, key_channels)
+        self.conv_bn_dropout = nn.Sequential(
+            *_project(2 * channels, channels), nn.Dropout2d(DROPOUT)
+        )
+
+    def forward(self, pixels: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        """Return pixels with context. Shape: as the class says."""
+        context = self.object_context_block(pixels, objects)
+        return self.conv_bn_dropout(torch.cat([context, pixels], dim=1))
+
+
+def _project(inside: int, outside: int) -> list[nn.Module]:
+    """Return a 1x1 convolution, and norm and ReLU nested in a pair, as in the official parameter names."""
+    norm = nn.Sequential(nn.BatchNorm2d(outside), nn.ReLU(inplace=True))
+    return [nn.Conv2d(inside, outside, 1, bias=False), norm]
+
+
+def _project_twice(inside: int, outside: int) -> nn.Sequential:
+    return nn.Sequential(*_project(inside, outside), *_project(outside, outside))
+
+
+def _float32(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Suspend autocast: one pixel's weight among 130,000 is around 1e-5, where float16 has few digits left."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
 INNER = (32, 64, 128, 256)
 """Inner channels of the classification head's bottlenecks, finest branch first."""
 EMBEDDING = 2048
@@ -128,12 +235,7 @@ LEVELS = 5
 
 
 class ClassificationHead(nn.Module):
-    """HRNet-C: each branch widened, then added up from fine to coarse, pooled and classified.
-
-    Args:
-        branch_channels: Channels of each branch, finest first.
-        num_classes: K, 1000 for ImageNet.
-        resize_policy: Not used: stride-2 convolutions do the resizing.
+    """HRNet-C: each branch widened, added up from fine to coarse, pooled and classified. Nothing is resized.
 
     Shape:
         branch i (N, C * 2**i, H / (4 * 2**i), …) → (N, K)
@@ -171,12 +273,7 @@ class ClassificationHead(nn.Module):
 
 
 class HeadV2p(nn.Module):
-    """HRNetV2p: the V2 map reduced to 256 channels and pooled to a pyramid, as detectors want it.
-
-    Args:
-        branch_channels: Channels of each branch, finest first; they add up to 15C.
-        num_classes: Not used: a detector brings its classes.
-        resize_policy: Interpolation before the concatenation, see `blocks.resize`.
+    """HRNetV2p: the V2 map reduced to 256 channels and pooled to a pyramid for detectors; classes are not used.
 
     Shape:
         branch i (N, C * 2**i, H / (4 * 2**i), …) → level i (N, 256, H / (4 * 2**i), …), five of them
@@ -197,33 +294,3 @@ class HeadV2p(nn.Module):
         maps = self.reduction_conv(concatenate(branches, self.resize_policy))
         pooled = [F.avg_pool2d(maps, 2**level, ceil_mode=True) for level in range(LEVELS)]
         return [conv(x) for conv, x in zip(self.fpn_convs, pooled, strict=True)]
-
-
-class Reader(nn.Module):
-    """An HRNet with a head that gives something else than logits per pixel.
-
-    Args:
-        backbone: Gives the branch maps.
-        head: Takes them.
-        spec: The `create_model` arguments that build this network again.
-
-    Shape:
-        image (N, bands, H, W) → what the head gives
-    """
-
-    def __init__(self, backbone: HRNet, head: nn.Module, spec: dict[str, Any]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.spec = spec
-        self.num_classes: int = spec["num_classes"]
-        self.resize: str = spec["resize"]
-
-    def forward(self, image: torch.Tensor) -> Any:
-        """Return what the head gives. Shape: as the class says."""
-        return self.head(self.backbone(image))
-
-    def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the four branch maps, finest first. Shape: (N, bands, H, W) → [(N, C, H/4, W/4), …]."""
-        branches: list[torch.Tensor] = self.backbone(image)
-        return branches

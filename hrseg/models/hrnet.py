@@ -1,4 +1,4 @@
-"""HRNet: parallel branches at strides 4, 8, 16 and 32 that exchange what they know after every module.
+"""HRNet backbone: parallel branches at strides 4, 8, 16 and 32, fused after every module.
 
 The ten published widths are rows of VARIANTS. Parameter names keep the official spelling (conv1, layer1,
 transition1, stage2, branches, fuse_layers), which published checkpoints made a public interface.
@@ -23,7 +23,7 @@ Exchange = Literal["full", "between_stages", "final"]
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells one HRNet from another.
+    """Width and depth of an HRNet.
 
     Attributes:
         width: C, the channels of the finest branch; branch i has C * 2**i.
@@ -86,9 +86,9 @@ class Module(nn.Module):
         blocks: Basic blocks per branch.
         resize_policy: Interpolation inside the fusion, see `blocks.enlarge`.
         style: How the pieces are made.
-        fuses: Without a fusion the branches stay to themselves, as in the paper's ablation.
-        receivers: Branches, finest first, that the fusion reaches. Fewer than all where nobody reads the
-            others: these keep what their blocks gave, and their fuse_layers stay in the state dict, frozen.
+        fuses: False leaves the fusion out, as in the paper's ablation.
+        receivers: Branches, finest first, that the fusion reaches; fewer than all where the head does not read the
+            others, whose fuse_layers stay in the state dict, frozen.
 
     Shape:
         branch i: (N, C * 2**i, H / 2**i, W / 2**i) → the same
@@ -130,12 +130,12 @@ class Module(nn.Module):
         return [*fused, *maps[len(fused) :]]
 
     def _receive(self, target: int, layers: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
-        # The sibling's real size, not a factor: odd inputs give ceil-ed sizes that no factor meets.
+        # the real size, not a factor: odd inputs give rounded-up sizes that no factor matches
         size = (maps[target].shape[-2], maps[target].shape[-1])
         total: torch.Tensor | None = None
         for source, (layer, x) in enumerate(zip(layers.children(), maps, strict=True)):
-            arrived = enlarge(layer(x), size, max(0, source - target), self.resize_policy)
-            total = arrived if total is None else total + arrived
+            part = enlarge(layer(x), size, max(0, source - target), self.resize_policy)
+            total = part if total is None else total + part
         return self.relu(total)
 
 
@@ -149,13 +149,12 @@ class HRNet(nn.Module):
         style: Padding, activation and downsampling of the pieces.
         exchange: Which modules end with a fusion. "full": every one, eight in the published network (one in
             stage 2, four in stage 3, three in stage 4). "between_stages": the last of each stage, three in
-            all, and none within a stage. "final": the very last, so that until then the branches only
-            hear of each other when a transition opens the next one.
+            all, and none within a stage. "final": the very last.
         branches_from_start: Stages 2 and 3 have all four branches, as stage 4 has, instead of opening one
             each; modules and blocks stay as many.
         receivers: Branches that the very last fusion reaches, see `Module`; 1 for the head V1.
-        input_scale: The image is enlarged by this factor before anything else, so that small things cover more
-            of the finest map. Time and memory grow with its square.
+        input_scale: The image is enlarged by this factor first, so that small objects cover more of the finest map.
+            Time and memory grow with its square.
 
     Shape:
         image (N, in_channels, H, W) → four maps, (N, C * 2**i, ceil(H / (4 * 2**i)), …), where H and W are
@@ -214,15 +213,15 @@ class HRNet(nn.Module):
         return self.forward_stages(image)["stage4"]
 
     def stem(self, image: torch.Tensor) -> torch.Tensor:
-        """Run the two convolutions that open the network. Shape: image → (N, 64, H/4, W/4)."""
+        """Run the two stride-2 convolutions. Shape: image → (N, 64, H/4, W/4)."""
         if self.input_scale != 1.0:
             image = F.interpolate(image, scale_factor=self.input_scale, mode="bilinear")
         x = self.relu(self.bn1(self.conv1(image)))  # (N, 64, H/2, W/2)
-        opened: torch.Tensor = self.relu(self.bn2(self.conv2(x)))
-        return opened
+        stem: torch.Tensor = self.relu(self.bn2(self.conv2(x)))  # (N, 64, H/4, W/4)
+        return stem
 
     def forward_stages(self, image: torch.Tensor) -> dict[str, list[torch.Tensor]]:
-        """Return what every stage leaves on every branch, for looking inside.
+        """Return the maps of every stage on every branch.
 
         Returns:
             Maps under "stem" (64 channels), "stage1" (one branch) … "stage4" (four branches).
@@ -243,7 +242,7 @@ class HRNet(nn.Module):
 
 
 def stride_of(side: int, part: int, input_scale: float = 1.0) -> float:
-    """Return how many pixels of the image one of a map stands for, in each direction.
+    """Return the stride of a map relative to the image.
 
     Args:
         side: Height or width of the image.
@@ -258,7 +257,7 @@ def stride_of(side: int, part: int, input_scale: float = 1.0) -> float:
 
 
 def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleList:
-    """Carry the existing branches over and open the missing ones, each an octave below the lowest."""
+    """Build the layers that adapt existing branches and add new ones, each at half the lowest resolution."""
     layers: list[nn.Module] = [
         nn.Identity() if old == new else conv_bn(old, new, style=style)
         for old, new in zip(before, after, strict=False)

@@ -1,7 +1,7 @@
-"""Backbone and head put together: an image goes in, logits at input size come out.
+"""Segmentation network of a backbone and a head: image to logits at input size.
 
-The output type is the same in training and evaluation. What a loss needs besides (auxiliary logits, the maps
-at stride 4) comes from `forward_all`; what a curious reader needs, from `forward_branches`.
+The output type is the same in training and evaluation. `forward_all` gives auxiliary logits too, at stride 4, for the
+loss; `forward_branches` the branch maps.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from hrseg.models.blocks import resize_logits
 from hrseg.models.folded import rewrite
 
 
-class Segmenter(nn.Module):
-    """A backbone with a pixel head: an HRNet, or for baselines an encoder.
+class BackboneWithHead(nn.Module):
+    """A backbone with a head of any kind.
 
     Args:
         backbone: Gives the branch maps.
-        head: Gives {"main": logits} (and "aux" where it has one) at stride 4.
+        head: Takes them.
         spec: The `create_model` arguments that build this network again.
 
     Shape:
-        image (N, bands, H, W) → logits (N, K, H, W), float32
+        image (N, bands, H, W) → output of the head
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, spec: dict[str, Any]) -> None:
@@ -33,6 +33,29 @@ class Segmenter(nn.Module):
         self.spec = spec
         self.num_classes: int = spec["num_classes"]
         self.resize: str = spec["resize"]
+
+    def forward(self, image: torch.Tensor) -> Any:
+        """Return the head's output. Shape: as the class says."""
+        return self.head(self.forward_branches(image))
+
+    def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """Return the four branch maps at strides 4, 8, 16 and 32, finest first.
+
+        Shape:
+            image (N, bands, H, W) → [(N, C, H/4, W/4), (N, 2C, H/8, W/8), …]
+        """
+        branches: list[torch.Tensor] = self.backbone(image)
+        return branches
+
+
+class Segmenter(BackboneWithHead):
+    """A backbone with a pixel head: an HRNet, or for baselines an encoder.
+
+    The head gives {"main": logits} (and "aux" where it has one) at stride 4.
+
+    Shape:
+        image (N, bands, H, W) → logits (N, K, H, W), float32
+    """
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: (N, bands, H, W) → (N, K, H, W)."""
@@ -51,15 +74,6 @@ class Segmenter(nn.Module):
         outputs: dict[str, torch.Tensor] = self.head(self.forward_branches(image))
         return outputs
 
-    def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the four branch maps at strides 4, 8, 16 and 32, finest first.
-
-        Shape:
-            image (N, bands, H, W) → [(N, C, H/4, W/4), (N, 2C, H/8, W/8), …]
-        """
-        branches: list[torch.Tensor] = self.backbone(image)
-        return branches
-
     def upsample(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Bring logits to label size by this network's policy, in float32.
 
@@ -69,7 +83,7 @@ class Segmenter(nn.Module):
         return resize_logits(logits, size, self.resize)
 
     def rewrite(self, dtype: torch.dtype = torch.float32) -> bool:
-        """Become the form for inference that `fast` describes, in place; tell whether it could.
+        """Fold norms for inference in place, see `folded.rewrite`; return whether it was possible.
 
         Args:
             dtype: Of the convolutions.

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, counted without running it."""
+"""Parameters and multiply-adds of a network, counted on torch's meta device."""
 
 import copy
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""The two 1x1 convolutions on four resized branches, without the map of all their channels.
+"""HRNetV2's head without the concatenated map of all branches.
 
-A 1x1 convolution of concatenated, resized maps equals the sum of the resized 1x1 convolutions of each map, because
-both are linear and one mixes channels while the other mixes places. So every branch is convolved at its own
-resolution, for an eighth of the multiply-adds. `choose` takes the form that is fastest where the maps are.
+A 1x1 convolution of concatenated, resized maps equals the sum of the resized 1x1 convolutions of each map: both are
+linear, and one mixes channels while the other mixes positions. So every branch is convolved at its own resolution,
+for an eighth of the multiply-adds. `choose` picks the fastest form.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.ops.interpolate_rows import row_mixture
+from hrseg.ops.upsample import row_mixture
 
 Branches = Sequence[torch.Tensor]
 WHOLE_BYTES = 2**26
-"""Up to this size the map of all channels is made whole: blocks won from 90 MB on, and lost at 30 and 45."""
+"""Largest map of all channels that is computed whole; measured: blocks are faster from 90 MB, slower at 45."""
 BLOCK_BYTES = 4 * 2**20
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.Identity)
 _forced: ContextVar[str | None] = ContextVar("form", default=None)
@@ -51,18 +51,10 @@ def summed(branches: Branches, layers: nn.Sequential, aligned: bool = False) -> 
 
 
 def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) -> torch.Tensor:
-    """Do the same a few rows at a time, so that the wide map is only ever a block; for inference on a CPU.
+    """Do the same as `summed` a few rows at a time, for inference on a CPU; layers must be in evaluation mode.
 
-    The coarse branches' convolutions are enlarged along the rows by torch; down the columns, a block is one matrix
-    product with the rows that it lies between. The norm is folded into the first convolution.
-
-    Args:
-        branches: Finest first.
-        layers: See `summed`; in evaluation mode.
-        aligned: See `summed`.
-
-    Shape:
-        branch i (N, C_i, h_i, w_i) → logits (N, K, h_0, w_0)
+    The coarse branches' convolutions are enlarged horizontally by torch, and vertically by one matrix product for
+    each block. The norm is folded into the first convolution.
     """
     last: Any = layers[3]
     weight, bias = folded(layers, branches[0].dtype)
@@ -85,17 +77,17 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
             rows = (top, min(top + step, height))
             block = F.conv2d(branches[0][image : image + 1, :, rows[0] : rows[1]], own, bias)
             block = block.contiguous(memory_format=torch.channels_last)  # (1, M, rows, W)
-            shares, lines = [], []
+            weights, columns = [], []
             for part in coarse:
                 above, share = row_mixture(part.shape[-2], height, rows, aligned, part.device)
                 cut = part[:, :, above : above + share.shape[1]]
                 line = F.interpolate(
                     cut, (cut.shape[-2], width), mode="bilinear", align_corners=aligned
                 )
-                lines.append(line.permute(0, 2, 3, 1).reshape(share.shape[1], -1))
-                shares.append(share)
+                columns.append(line.permute(0, 2, 3, 1).reshape(share.shape[1], -1))
+                weights.append(share)
             flat = block.permute(0, 2, 3, 1).view(rows[1] - rows[0], -1)
-            flat.addmm_(torch.cat(shares, dim=1).to(flat.dtype), torch.cat(lines))
+            flat.addmm_(torch.cat(weights, dim=1).to(flat.dtype), torch.cat(columns))
             logits[image : image + 1, :, rows[0] : rows[1]] = last(layers[2](block))
     return logits
 
@@ -124,13 +116,7 @@ FORMS: dict[str, Callable[..., torch.Tensor]] = {
 
 
 def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:
-    """Return the fastest form for these maps: "plain" wherever another one might not be the same.
-
-    Args:
-        branches: Finest first.
-        layers: The head's.
-        policy: Its resize policy.
-    """
+    """Return the fastest form for these maps; "plain" wherever another one might not be equal."""
     forced = _forced.get()
     if not _can_be_split(branches, layers, policy):
         return "plain"
@@ -150,7 +136,7 @@ def choose(branches: Branches, layers: nn.Sequential, policy: str) -> str:
 
 
 def _can_be_split(branches: Branches, layers: nn.Sequential, policy: str) -> bool:
-    """True for plain tensors in HRNet's own classifier under a bilinear policy, when nothing traces the network."""
+    """Return whether this is HRNet's own classifier under a bilinear policy, and nothing traces the network."""
     if policy == "nearest" or torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return False
     if torch.jit.is_tracing() or branches[0].device.type == "meta" or len(layers) != 4:
@@ -167,7 +153,7 @@ def _can_be_split(branches: Branches, layers: nn.Sequential, policy: str) -> boo
 
 @contextlib.contextmanager
 def using(form: str) -> Iterator[None]:
-    """Use one form wherever it can be, for tests and measurements.
+    """Use one form wherever possible, for tests and measurements.
 
     Raises:
         ConfigError: An unknown form.

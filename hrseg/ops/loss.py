@@ -1,7 +1,7 @@
-"""How surprising the true class is at every pixel of the image, from logits at stride 4.
+"""Negative log-likelihood at image size from logits at stride 4, in blocks of rows.
 
 Cross-entropy, OHEM and focal loss read nothing else of the logits. Enlarged logits and their gradient exist a few rows
-at a time: the backward pass computes them again instead of keeping them.
+at a time: the backward pass computes them again instead of storing them.
 """
 
 from typing import Any
@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from hrseg.ops.argmax import BUDGET
-from hrseg.ops.interpolate_rows import blocks, enlarged_cut, needed_rows
+from hrseg.ops.upsample import BUDGET, blocks, enlarged_cut, needed_rows
 
 
 def upsampled_nll(
@@ -19,8 +18,7 @@ def upsampled_nll(
 ) -> torch.Tensor:
     """Return -log p(true class) of the bilinearly enlarged logits, 0 where ignored.
 
-    Equal to cross-entropy without reduction of `F.interpolate`d logits, its gradient included, at a K-th of the
-    memory.
+    Equal to unreduced cross-entropy of `F.interpolate`d logits, its gradient included, at a K-th of the memory.
 
     Args:
         logits: Of any size and precision; the arithmetic is float32.
@@ -36,12 +34,12 @@ def upsampled_nll(
         [[[0.6931471824645996, 0.0]]]
     """
     logits = logits.float().contiguous(memory_format=torch.channels_last)
-    surprise: torch.Tensor = _UpsampledNLL.apply(logits, mask.long(), aligned, ignore_index)
-    return surprise
+    nll: torch.Tensor = _UpsampledNLL.apply(logits, mask.long(), aligned, ignore_index)
+    return nll
 
 
 class _UpsampledNLL(torch.autograd.Function):
-    """Keeps logits and mask; both passes go through the image block by block."""
+    """Both passes go through the image block by block; only logits and mask are saved."""
 
     @staticmethod
     def forward(
@@ -49,12 +47,15 @@ class _UpsampledNLL(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(logits, mask)
         ctx.aligned, ctx.ignore_index = aligned, ignore_index
-        surprise = logits.new_empty(mask.shape)
+        nll = logits.new_empty(mask.shape)
+        size = (mask.shape[-2], mask.shape[-1])
         for rows, above, below in _blocks(logits, mask, aligned):
             cut = logits[:, :, above:below]
-            part = _of_rows(cut, above, logits.shape[-2], rows, mask, aligned, ignore_index)
-            surprise[:, rows[0] : rows[1]] = part
-        return surprise
+            large = enlarged_cut(cut, above, logits.shape[-2], rows, size, aligned)
+            nll[:, rows[0] : rows[1]] = F.cross_entropy(  # large: (N, K, rows, W)
+                large, mask[:, rows[0] : rows[1]], ignore_index=ignore_index, reduction="none"
+            )
+        return nll
 
     @staticmethod
     @once_differentiable
@@ -78,24 +79,9 @@ class _UpsampledNLL(torch.autograd.Function):
 
 
 def _blocks(logits: torch.Tensor, mask: torch.Tensor, aligned: bool) -> Any:
-    """Yield blocks of the mask's rows, each with the rows of the logits that it needs."""
+    """Yield blocks of the mask's rows, each with its rows of the logits."""
     count, classes, small = logits.shape[:3]
     large, width = mask.shape[-2:]
     budget = BUDGET.get(logits.device.type, BUDGET["cpu"])
     for rows in blocks(small, large, 4 * count * classes * width, budget):
         yield rows, *needed_rows(small, rows, large, aligned)
-
-
-def _of_rows(
-    cut: torch.Tensor,
-    above: int,
-    small: int,
-    rows: tuple[int, int],
-    mask: torch.Tensor,
-    aligned: bool,
-    ignore_index: int,
-) -> torch.Tensor:
-    size = (mask.shape[-2], mask.shape[-1])
-    large = enlarged_cut(cut, above, small, rows, size, aligned)  # (N, K, rows, W)
-    truth = mask[:, rows[0] : rows[1]]
-    return F.cross_entropy(large, truth, ignore_index=ignore_index, reduction="none")

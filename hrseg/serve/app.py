@@ -1,7 +1,4 @@
-"""The application: which path does what.
-
-`create_app` puts a predictor behind HTTP; `server.run` listens.
-"""
+"""FastAPI application: routes, OpenAPI descriptions and error answers."""
 
 import asyncio
 import contextlib
@@ -11,33 +8,43 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.serve import responses
-from hrseg.serve.batching import Service, most_together
-from hrseg.serve.middleware import Gate
-from hrseg.serve.requests import FIELD, Limits, Refusal
+from hrseg.serve.batching import Service, batch_limit
+from hrseg.serve.metrics import CONTENT_TYPE
+from hrseg.serve.middleware import AdmissionMiddleware
+from hrseg.serve.requests import FIELD, Limits, RequestError
 
 Responses = dict[int | str, dict[str, Any]]
 
-ABOUT = """
+DESCRIPTION = """
 Semantic segmentation by HTTP. `POST /predict` takes an image and gives its classes as a mask, an overlay or JSON.
 Refusals are JSON with one sentence in `detail`; with 429 and 503 the header `Retry-After` says when to come again.
 """
-_PAGE = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")}
-_PAGE |= {"/page.js": ("page.js", "text/javascript")}
-_WHY = {
+_PAGE = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+_REASONS = {
     401: "The token is missing or wrong.",
     403: "A page of another site asked.",
     408: "The body came too slowly.",
+    409: "An exported file shows no branches.",
     413: "Too many bytes or pixels.",
     415: "Not an image.",
     422: "Damaged, empty, or an option that does not exist.",
     429: "The server is full.",
     503: "No answer in time.",
 }
+_ROUTER_ERRORS = {
+    404: "There is nothing at this path; /openapi.json names all.",
+    405: "This path takes another method; /openapi.json names it.",
+}
+_INFERENCE_ERRORS = (403, 408, 413, 415, 422, 429, 503)
 _BINARY = {"type": "string", "format": "binary"}
 _RAW = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
 _BODY = {
@@ -59,19 +66,16 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
 ) -> FastAPI:
-    """Put a predictor behind HTTP.
+    """Build the ASGI application of a predictor; `app.state.service` has its queue, capacity and metrics.
 
     Args:
         predictor: The network with its labels.
-        model: Its name, as people know it.
-        limits: Bounds; None takes the defaults.
-        token: The password, or None.
-
-    Returns:
-        An ASGI application; `app.state.service` holds its queue, places and metrics.
+        model: Display name.
+        limits: None takes the defaults.
+        token: Required of clients, or None.
 
     Raises:
-        ConfigError: The model does not see RGB images.
+        ConfigError: The model does not take RGB images.
     """
     service = Service(predictor, model, limits or Limits())
 
@@ -83,36 +87,30 @@ def create_app(
         service.threads.shutdown()
 
     app = FastAPI(
-        title="hrseg", version="1", description=ABOUT.strip(), lifespan=lifespan,
+        title="hrseg", version="1", description=DESCRIPTION.strip(), lifespan=lifespan,
         docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(
-        Gate,
-        limits=service.limits,
-        places=service.places,
-        metrics=service.metrics,
-        token=token,
-        seconds_to_wait=service.seconds_to_wait,
-    )
-    app.add_exception_handler(RequestValidationError, _wrong_option)
-    app.add_exception_handler(HTTPException, _plain)
-    _add_work(app, service, token is not None)
-    _add_facts(app, service, token is not None)
+    app.add_middleware(AdmissionMiddleware, service=service, token=token)
+    app.add_exception_handler(RequestValidationError, _option_error)
+    app.add_exception_handler(HTTPException, _router_error)
+    protected = (401,) if token is not None else ()
+    _add_inference(app, service, protected)
+    _add_status(app, service, protected)
     _add_page(app)
     return app
 
 
-def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
-    """Add the paths that use the network."""
-    refusals = _refusals(locked, *(status for status in _WHY if status != 401))
-    pictures = {"image/png": {"schema": _BINARY}}
-    good: Responses = {
-        200: {"description": "The answer.", "model": responses.Answer, "content": pictures}
+def _add_inference(app: FastAPI, service: Service, protected: tuple[int, ...]) -> None:
+    """Add the routes that run the network."""
+    errors = _errors(*protected, *_INFERENCE_ERRORS)
+    png = {"image/png": {"schema": _BINARY}}
+    success: Responses = {
+        200: {"description": "The answer.", "model": responses.Answer, "content": png}
     }
 
     @app.post(
-        "/predict", responses={**good, **refusals}, response_class=Response, openapi_extra=_BODY
+        "/predict", responses={**success, **errors}, response_class=Response, openapi_extra=_BODY
     )
     async def predict(
         request: Request,
@@ -131,45 +129,50 @@ def _add_work(app: FastAPI, service: Service, locked: bool) -> None:
         """Segment one image."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        image = await service.image(request)
-        form = image.pixels.shape[:2]
-        most = most_together(form, service.limits.max_batch)
-        future = service.queue.submit("segment", image, form, most)
-        prediction = await service.turn(request, future, start + service.limits.timeout)
+        image = await service.read_image(request)
+        size = image.pixels.shape[:2]
+        max_batch = batch_limit(size, service.limits.max_batch)
+        future = service.queue.submit("segment", image, size, max_batch)
+        prediction = await service.result(request, future, start + service.limits.timeout)
+        if output == "json":
+            seconds = loop.time() - start
+            answer = await service.in_thread(
+                responses.answer, prediction, service.model, seconds, maps
+            )
+            content = answer.model_dump_json(exclude_none=True)
+            return Response(content, media_type="application/json")
         if output == "mask":
-            return _png(await service.aside(responses.mask_png, prediction))
-        if output == "overlay":
-            return _png(await service.aside(_overlay, prediction, alpha, legend))
-        seconds = loop.time() - start
-        found = await service.aside(responses.answer, prediction, service.model, seconds, maps)
-        return Response(found.model_dump_json(exclude_none=True), media_type="application/json")
+            png = await service.in_thread(responses.mask_png, prediction)
+        else:
+            png = await service.in_thread(_overlay_png, prediction, alpha, legend)
+        return Response(png, media_type="image/png")
 
-    @app.post("/features", responses=refusals | _CANNOT, openapi_extra=_BODY)
+    @app.post("/features", responses=errors | _errors(409), openapi_extra=_BODY)
     async def features(request: Request) -> responses.Features:
         """Show what every branch of the network sees in one image."""
-        if not service.work.shows_branches:
-            raise Refusal(
+        if not service.shows_branches:
+            raise RequestError(
                 409,
                 f"{service.model} shows no branches, as exported files do not; serve a checkpoint.",
             )
         start = asyncio.get_running_loop().time()
-        image = await service.image(request)
+        image = await service.read_image(request)
         future = service.queue.submit("branches", image)
-        views = await service.turn(request, future, start + service.limits.timeout)
-        return await service.aside(responses.features, views, service.model)
+        branches = await service.result(request, future, start + service.limits.timeout)
+        return await service.in_thread(responses.features, branches, service.model)
 
 
-def _add_facts(app: FastAPI, service: Service, locked: bool) -> None:
-    """Add the paths that say how things are."""
+def _add_status(app: FastAPI, service: Service, protected: tuple[int, ...]) -> None:
+    """Add the routes about the model and the server."""
 
-    @app.get("/labels", responses=_refusals(locked))
+    @app.get("/labels", responses=_errors(*protected))
     async def labels() -> responses.Labels:
         """Return the classes of the model, and what the server takes."""
         return responses.Labels(
             model=service.model,
             name=service.labels.name,
             classes=responses.class_entries(service.labels),
-            branches=service.work.shows_branches,
+            branches=service.shows_branches,
             max_bytes=service.limits.max_bytes,
             max_pixels=service.limits.max_pixels,
         )
@@ -180,64 +183,48 @@ def _add_facts(app: FastAPI, service: Service, locked: bool) -> None:
     async def healthz() -> responses.Health:
         """Tell whether images can be segmented."""
         if not service.queue.alive:
-            raise Refusal(503, "The worker has ended; start the server again.")
+            raise RequestError(503, "The worker has ended; start the server again.")
         return responses.Health(status="ok", model=service.model, queue=service.queue.length)
 
-    @app.get("/metrics", responses=_refusals(locked), response_class=PlainTextResponse)
-    async def metrics() -> PlainTextResponse:
+    @app.get("/metrics", responses=_errors(*protected), response_class=Response)
+    async def metrics() -> Response:
         """Return counters for Prometheus."""
-        gauges = {"queue_length": service.queue.length, "places_taken": service.places.taken}
-        text = service.metrics.text(**gauges)
-        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_page(app: FastAPI) -> None:
     """Add the page and its two files; no other name leads to a file."""
-    folder = files("hrseg.serve") / "page"
 
-    def add(path: str, name: str, kind: str) -> None:
-        content = (folder / name).read_bytes()
+    def add(path: str, name: str, media_type: str) -> None:
+        content = (files("hrseg.serve") / "page" / name).read_bytes()
 
         @app.get(path, include_in_schema=False)
         async def page() -> Response:
-            return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+            headers = {"Cache-Control": "no-cache"}
+            return Response(content, media_type=media_type, headers=headers)
 
-    for path, (name, kind) in _PAGE.items():
-        add(path, name, kind)
-
-
-_ROUTER = {
-    404: "There is nothing at this path; /openapi.json names all.",
-    405: "This path takes another method; /openapi.json names it.",
-}
-_CANNOT: Responses = {
-    409: {"description": "An exported file shows no branches.", "model": responses.Problem}
-}
+    for path, (name, media_type) in _PAGE.items():
+        add(path, name, media_type)
 
 
-def _refusals(locked: bool, *statuses: int) -> Responses:
-    chosen = ((401,) if locked else ()) + statuses
-    return {i: {"description": _WHY[i], "model": responses.Problem} for i in chosen}
+def _errors(*statuses: int) -> Responses:
+    return {i: {"description": _REASONS[i], "model": responses.Problem} for i in statuses}
 
 
-def _overlay(prediction: Prediction, alpha: float, legend: bool) -> bytes:
+def _overlay_png(prediction: Prediction, alpha: float, legend: bool) -> bytes:
     return responses.png(prediction.overlay(alpha, legend))
 
 
-def _png(content: bytes) -> Response:
-    return Response(content, media_type="image/png")
-
-
-async def _wrong_option(_: Request, error: Exception) -> JSONResponse:
-    """Say in one sentence which option is wrong."""
+async def _option_error(_: Request, error: Exception) -> JSONResponse:
+    """Answer with one sentence on the first wrong option."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    name, why = first["loc"][-1], first["msg"][:1].lower() + first["msg"][1:]
-    return JSONResponse({"detail": f"Option '{name}': {why}."}, 422)
+    name, reason = first["loc"][-1], first["msg"][:1].lower() + first["msg"][1:]
+    return JSONResponse({"detail": f"Option '{name}': {reason}."}, 422)
 
 
-async def _plain(_: Request, error: Exception) -> JSONResponse:
-    """Say what the router says, as every refusal is said."""
+async def _router_error(_: Request, error: Exception) -> JSONResponse:
+    """Answer the router's errors in the form of all others."""
     assert isinstance(error, HTTPException)
-    sentence = _ROUTER.get(error.status_code, f"{error.detail}.")
-    return JSONResponse({"detail": sentence}, error.status_code, headers=error.headers)
+    detail = _ROUTER_ERRORS.get(error.status_code, f"{error.detail}.")
+    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)

@@ -1,10 +1,9 @@
-"""The queue before the network: one thread takes what waits, equal sizes together.
+"""Batching queue in front of the network, and the service that the routes share.
 
-Whoever submits gets a future. How much may wait is bounded at the door (`limits.Places`), so nothing is refused here.
+How much may wait is bounded on admission (`requests.Capacity`), so the queue itself refuses nothing.
 """
 
 import asyncio
-import logging
 import math
 import threading
 import time
@@ -17,73 +16,75 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 import torch
-from fastapi import Request
+from starlette.requests import ClientDisconnect, Request
 
 from hrseg.errors import ConfigError
 from hrseg.imaging import LoadedImage, to_tensor
-from hrseg.inference.predictor import Prediction, Predictor
+from hrseg.inference.predictor import Predictor
 from hrseg.models.hrnet import stride_of
 from hrseg.serve.metrics import Metrics
 from hrseg.serve.requests import (
-    GoneError,
+    Capacity,
     Limits,
-    Places,
-    Refusal,
+    RequestError,
     decode,
-    image_bytes,
-    no_room,
-    open_picture,
-    read_body,
-    too_slow,
+    open_upload,
+    read_image_bytes,
+    server_full,
+    timed_out,
 )
-from hrseg.viz import mean_map, pca_rgb, top_channels
 
-log = logging.getLogger(__name__)
-
+MAX_BATCH_PIXELS = 2**21
+"""Pixels of a batch; larger batches gain nothing and need memory."""
+MAX_FEATURE_PIXELS = 2**20
+"""Images are shrunk to this before their branches are shown."""
 _SMOOTHING = 0.2
+_FILE_THREADS = 2
+"""Threads that decode and encode files beside the network."""
+Result = TypeVar("Result")
 
 
 @dataclass(eq=False)
-class Job:
-    """One thing to be done.
+class Task:
+    """One item in the queue.
 
     Attributes:
-        key: Jobs of one key may go together; the first word of it says what is to be done.
-        item: What it is about.
-        most: How many of its key may go together.
-        future: Where the answer goes.
+        key: Kind of work and shape; tasks of one key may form a batch.
+        item: Input of the work.
+        max_batch: Size of a batch of this key.
+        future: Receives the result.
     """
 
     key: tuple[str, Hashable]
     item: Any
-    most: int
+    max_batch: int
     future: Future[Any] = field(default_factory=Future)
 
 
 class BatchQueue:
-    """A worker thread and what waits for it.
+    """A worker thread with a queue.
 
-    The oldest job is always next. Jobs of its key join it, those that come within max_wait too; the others keep
-    their order.
+    The oldest task is always next; those of its key join its batch, also while they come within max_wait. The others
+    keep their order.
 
     Args:
-        run: Does jobs of one kind: (kind, items) → one answer each. It is called in one thread only.
+        run: (kind, items) → one result each; called in one thread only.
         max_wait: Seconds that the first of a batch waits for others.
-        on_batch: Told the size of each batch.
+        on_batch: Called with the size of each batch.
     """
 
     def __init__(
         self,
         run: Callable[[str, list[Any]], Sequence[Any]],
         max_wait: float = 0.005,
-        on_batch: Callable[[int], None] | None = None,
+        on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         self.run = run
         self.max_wait = max_wait
         self.on_batch = on_batch
-        self.seconds_each = 0.5
-        """Running mean of the time that one job takes."""
-        self._waiting: deque[Job] = deque()
+        self.seconds_per_task = 0.5
+        """Exponential running mean."""
+        self._waiting: deque[Task] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="hrseg-serve", daemon=True)
@@ -92,28 +93,27 @@ class BatchQueue:
         """Start the worker thread."""
         self._thread.start()
 
-    def submit(self, kind: str, item: Any, form: Hashable = None, most: int = 1) -> Future[Any]:
-        """Put something at the end.
+    def submit(
+        self, kind: str, item: Any, shape: Hashable = None, max_batch: int = 1
+    ) -> Future[Any]:
+        """Append an item; its future can be cancelled until its turn.
 
         Args:
-            kind: What is to be done.
-            item: With what.
-            form: Items of equal form may go together.
-            most: How many of them.
-
-        Returns:
-            Its answer, or what went wrong. Cancelled before its turn, it is left out.
+            kind: Kind of work.
+            item: Its input.
+            shape: Items of equal kind and shape may form a batch.
+            max_batch: Size of that batch.
         """
-        job = Job((kind, form), item, most)
+        task = Task((kind, shape), item, max_batch)
         with self._changed:
             if self._closing:
                 raise RuntimeError("the queue is closed")
-            self._waiting.append(job)
+            self._waiting.append(task)
             self._changed.notify()
-        return job.future
+        return task.future
 
     def close(self) -> None:
-        """Finish what waits, and end the thread."""
+        """Finish the queued tasks, and end the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -122,231 +122,144 @@ class BatchQueue:
 
     @property
     def length(self) -> int:
-        """Jobs that wait."""
+        """Number of waiting tasks."""
         return len(self._waiting)
 
     @property
     def alive(self) -> bool:
-        """Whether the thread works."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def _work(self) -> None:
-        while batch := self._next():
-            jobs = [job for job in batch if job.future.set_running_or_notify_cancel()]
-            if jobs:
-                self._do(jobs)
-            del batch, jobs  # images would stay until the next ones come
+        while batch := self._next_batch():
+            tasks = [task for task in batch if task.future.set_running_or_notify_cancel()]
+            if tasks:
+                self._run_batch(tasks)
+            del batch, tasks  # images would stay in memory until the next ones come
 
-    def _next(self) -> list[Job]:
-        """Wait for the next batch; empty when all is done."""
+    def _next_batch(self) -> list[Task]:
+        """Wait for the next batch; empty when the queue is closed and done."""
         with self._changed:
-            while not self._waiting and not self._closing:
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return []
             first = self._waiting[0]
-            end = time.monotonic() + self.max_wait
-            while not self._closing and (left := end - time.monotonic()) > 0:
-                if self._alike(first) >= first.most:
-                    break
-                self._changed.wait(left)
-            chosen = [job for job in self._waiting if job.key == first.key][: first.most]
-            self._waiting = deque(job for job in self._waiting if job not in chosen)
-            return chosen
+            self._changed.wait_for(
+                lambda: self._closing or len(self._alike(first)) >= first.max_batch, self.max_wait
+            )
+            batch = self._alike(first)[: first.max_batch]
+            self._waiting = deque(task for task in self._waiting if task not in batch)
+            return batch
 
-    def _alike(self, first: Job) -> int:
-        return sum(job.key == first.key for job in self._waiting)
+    def _alike(self, first: Task) -> list[Task]:
+        return [task for task in self._waiting if task.key == first.key]
 
-    def _do(self, jobs: list[Job]) -> None:
-        if self.on_batch is not None:
-            self.on_batch(len(jobs))
+    def _run_batch(self, tasks: list[Task]) -> None:
+        self.on_batch(len(tasks))
         start = time.monotonic()
         try:
-            answers = self.run(jobs[0].key[0], [job.item for job in jobs])
-        except Exception as error:  # whatever it is, it belongs to whoever waits
-            if len(jobs) > 1:  # one of them may be to blame, or all together were too much
-                for job in jobs:
-                    self._do([job])
-            else:
-                jobs[0].future.set_exception(error)
+            results = self.run(tasks[0].key[0], [task.item for task in tasks])
+        except Exception as error:  # of any kind: it belongs to the request that waits
+            if len(tasks) == 1:
+                tasks[0].future.set_exception(error)
+                return
+            for task in tasks:  # one may be at fault, or the batch was too large: each alone
+                self._run_batch([task])
             return
-        for job, answer in zip(jobs, answers, strict=True):
-            job.future.set_result(answer)
-        each = (time.monotonic() - start) / len(jobs)
-        self.seconds_each += _SMOOTHING * (each - self.seconds_each)
+        for task, result in zip(tasks, results, strict=True):
+            task.future.set_result(result)
+        seconds = (time.monotonic() - start) / len(tasks)
+        self.seconds_per_task += _SMOOTHING * (seconds - self.seconds_per_task)
 
 
-BATCH_PIXELS = 2**21
-"""Images go together up to this many pixels; larger batches gain nothing and need memory."""
-LOOK_PIXELS = 2**20
-"""Images are shrunk to this before their branches are looked at."""
-STRONGEST = 3
-
-
-@dataclass(frozen=True)
-class BranchView:
-    """One branch of one image, as pictures.
-
-    Attributes:
-        index: 0 is the finest.
-        stride: Pixels of the image for one of the map, in each direction.
-        channels: Of the map.
-        mean: How strong, dark to bright, uint8 (h, w, 3).
-        pca: How alike: like features, like colors.
-        strongest: Channel → picture, those that vary most.
-    """
-
-    index: int
-    stride: float
-    channels: int
-    mean: np.ndarray
-    pca: np.ndarray
-    strongest: dict[int, np.ndarray]
-
-
-class Work:
-    """The tasks of the worker thread, by name.
+class Service:
+    """Predictor, queue, capacity and metrics of one server.
 
     Args:
         predictor: The network with its labels.
+        model: Display name.
+        limits: Of the server.
 
     Raises:
-        ConfigError: It does not see RGB images.
+        ConfigError: The network does not take RGB images.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, model: str, limits: Limits) -> None:
         if predictor.bands is not None or predictor.in_channels != 3:
             raise ConfigError(
                 f"This model sees {predictor.in_channels} bands as stored, and the server takes RGB pictures. Use: "
                 "hrseg predict IMAGE --model MODEL"
             )
         self.predictor = predictor
-        self.kinds: dict[str, Callable[[list[LoadedImage]], Sequence[Any]]]
-        self.kinds = {"segment": self.segment, "branches": self.branches}
+        self.labels = predictor.labels
+        self.model = model
+        self.limits = limits
+        self.capacity = Capacity(limits)
+        self.metrics = Metrics()
+        self.queue = BatchQueue(self.run, limits.max_wait, self.metrics.batch_size.observe)
+        self.metrics.queue_length.set_function(lambda: self.queue.length)
+        self.metrics.places_taken.set_function(lambda: self.capacity.taken)
+        self.threads = ThreadPoolExecutor(_FILE_THREADS, "hrseg-files")
 
     @property
     def shows_branches(self) -> bool:
-        """Whether the network lets its branches be seen; exported files do not."""
+        """Whether the network gives its branches; exported files do not."""
         return hasattr(self.predictor.network, "forward_branches")
 
-    def __call__(self, kind: str, images: list[LoadedImage]) -> Sequence[Any]:
-        """Do one task for several images."""
-        return self.kinds[kind](images)
-
-    def segment(self, images: list[LoadedImage]) -> list[Prediction]:
-        """Segment images of one size."""
-        return self.predictor.batch(images)
-
-    def branches(self, images: list[LoadedImage]) -> list[list[BranchView]]:
-        """Show the last maps of every branch."""
+    def run(self, kind: str, images: list[LoadedImage]) -> Sequence[Any]:
+        """Run one kind of work in the worker thread: "segment" or "branches"."""
+        if kind == "segment":
+            return self.predictor.batch(images)
         return [self._branches(image.pixels) for image in images]
 
-    def _branches(self, image: np.ndarray) -> list[BranchView]:
-        image = shrunk(image, LOOK_PIXELS)
+    def _branches(self, image: np.ndarray) -> list[tuple[float, torch.Tensor]]:
+        """Return stride and last maps of each branch."""
+        image = shrink(image, MAX_FEATURE_PIXELS)
         tensor = to_tensor(image, self.predictor.mean, self.predictor.std)[None]
         network: Any = self.predictor.network
         device = next(network.parameters()).device
         with torch.no_grad():
             maps = network.eval().forward_branches(tensor.to(device))
         scale = float(getattr(network, "spec", {}).get("input_scale", 1.0))
-        strides = [stride_of(image.shape[0], one.shape[-2], scale) for one in maps]
-        return [_view(i, *both) for i, both in enumerate(zip(strides, maps, strict=True))]
+        return [(stride_of(image.shape[0], one.shape[-2], scale), one) for one in maps]
 
-
-def most_together(size: tuple[int, ...], max_batch: int) -> int:
-    """Return how many images of this (height, width) go through the network together."""
-    return max(1, min(max_batch, BATCH_PIXELS // (size[0] * size[1])))
-
-
-def shrunk(image: np.ndarray, most: int) -> np.ndarray:
-    """Make an image smaller where it has more pixels than most. Shape: (H, W, 3) → (h, w, 3).
-
-    Example:
-        >>> shrunk(np.zeros((200, 100, 3), np.uint8), 5000).shape
-        (100, 50, 3)
-    """
-    height, width = image.shape[:2]
-    if height * width <= most:
-        return image
-    factor = math.sqrt(most / (height * width))
-    size = (max(1, int(width * factor)), max(1, int(height * factor)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-
-
-def _view(index: int, stride: float, maps: torch.Tensor) -> BranchView:
-    return BranchView(
-        index,
-        round(stride, 2),
-        int(maps.shape[1]),
-        mean_map(maps),
-        pca_rgb(maps),
-        top_channels(maps, STRONGEST),
-    )
-
-
-Result = TypeVar("Result")
-_THREADS = 2
-"""Decode and encode files beside the network."""
-
-
-class Service:
-    """All that the paths share.
-
-    Args:
-        predictor: The network.
-        model: Its name, as people know it.
-        limits: Bounds.
-    """
-
-    def __init__(self, predictor: Predictor, model: str, limits: Limits) -> None:
-        self.work = Work(predictor)
-        self.labels = predictor.labels
-        self.model = model
-        self.limits = limits
-        self.places = Places(limits)
-        self.metrics = Metrics()
-        self.queue = BatchQueue(self.work, limits.max_wait, self.metrics.batch)
-        self.threads = ThreadPoolExecutor(_THREADS, "hrseg-files")
-
-    async def aside(self, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function in a thread for files."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, function, *arguments)
 
-    async def image(self, request: Request) -> LoadedImage:
-        """Return the image that a request brings."""
-        body = await read_body(request.receive, self.limits)
-        content = image_bytes(body, request.headers.get("content-type"))
-        del body
-        picture = await self.aside(open_picture, content, self.limits, self.work.predictor.bits)
-        if not self.places.weigh(request.state.place, picture.width * picture.height):
-            picture.close()
-            raise no_room(self.seconds_to_wait())
-        return await self.aside(decode, picture)
+    async def read_image(self, request: Request) -> LoadedImage:
+        """Return the decoded image of a request."""
+        content = await read_image_bytes(request, self.limits)
+        file = await self.in_thread(open_upload, content, self.limits, self.predictor.bits)
+        if not self.capacity.reserve(request.state.place, file.width * file.height):
+            file.close()
+            raise server_full(self.seconds_to_wait())
+        return await self.in_thread(decode, file)
 
-    async def turn(self, request: Request, future: Future[Result], end: float) -> Result:
-        """Wait for an answer of the worker, as long as the client waits too.
+    async def result(self, request: Request, future: Future[Result], end: float) -> Result:
+        """Wait for a result of the queue while the client stays connected.
 
         Args:
             request: Of the client.
-            future: Of the queue.
-            end: Until when, on the loop's clock.
+            future: Of the queue; cancelled if the wait ends before it is done.
+            end: Latest time, on the loop's clock.
 
         Raises:
-            Refusal: Too late, or too little memory.
-            GoneError: The client hung up.
+            RequestError: Too late, or too little memory.
+            ClientDisconnect: The client has gone.
         """
         waiting = asyncio.wrap_future(future)
-        leaving = asyncio.ensure_future(_gone(request))
+        leaving = asyncio.ensure_future(_disconnected(request))
         try:
             left = end - asyncio.get_running_loop().time()
             both: set[asyncio.Future[Any]] = {waiting, leaving}
             await asyncio.wait(both, timeout=left, return_when="FIRST_COMPLETED")
             if waiting.done():
                 return waiting.result()
-            raise GoneError if leaving.done() else too_slow(self.limits)
+            raise ClientDisconnect if leaving.done() else timed_out(self.limits)
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise Refusal(
+            raise RequestError(
                 503, "The server has too little memory for this image now; send a smaller one.", 5
             ) from error
         finally:
@@ -354,10 +267,30 @@ class Service:
             leaving.cancel()
 
     def seconds_to_wait(self) -> float:
-        """Return after how many seconds what waits now will be done."""
-        return self.places.taken * self.queue.seconds_each
+        """Estimate after how many seconds the present requests will be done."""
+        return self.capacity.taken * self.queue.seconds_per_task
 
 
-async def _gone(request: Request) -> None:
+def batch_limit(size: tuple[int, ...], max_batch: int) -> int:
+    """Return how many images of this (height, width) go through the network together."""
+    return max(1, min(max_batch, MAX_BATCH_PIXELS // (size[0] * size[1])))
+
+
+def shrink(image: np.ndarray, max_pixels: int) -> np.ndarray:
+    """Downsize an image that has more than max_pixels. Shape: (H, W, 3) → (h, w, 3).
+
+    Example:
+        >>> shrink(np.zeros((200, 100, 3), np.uint8), 5000).shape
+        (100, 50, 3)
+    """
+    height, width = image.shape[:2]
+    if height * width <= max_pixels:
+        return image
+    factor = math.sqrt(max_pixels / (height * width))
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,54 +1,62 @@
-"""The body of a request: read no farther than its limit, and the image taken out of a form.
+"""Limits and validation of requests: admission, body, form, and the decoded image.
 
-Nothing is written to disk, and names of files are used for nothing.
+Nothing is written to disk, and file names are only checked.
 """
 
 import asyncio
 import math
 import threading
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from PIL import Image
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from hrseg.errors import ConfigError, DataError, HrsegError
 from hrseg.imaging import ImageFile, LoadedImage, open_image
 
 PIXEL_BUDGET = 4
-"""Decoded images held at once, in images of the largest size allowed."""
+"""Decoded images in memory at once, in images of the largest size allowed."""
+FIELD = "image"
+_FORM = "multipart/form-data"
+_RAW = ("application/octet-stream", "image/")
+FORMATS = {
+    "PNG": (b"\x89PNG",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "WebP": (b"RIFF",),
+    "GIF": (b"GIF8",),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+"""Accepted formats → magic bytes; decoders of other formats are never reached."""
 
 
-class Refusal(HrsegError):
-    """A request that is not answered, with the reason in one sentence.
+class RequestError(HrsegError):
+    """A refused request.
 
     Args:
         status: HTTP status.
-        sentence: What is wrong and what would be right.
-        retry_after: Seconds after which it may go better; None where it never will.
+        detail: What is wrong and what would be right, in one sentence.
+        retry_after: Seconds after which a retry may succeed, else None.
     """
 
-    def __init__(self, status: int, sentence: str, retry_after: int | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, status: int, detail: str, retry_after: int | None = None) -> None:
+        super().__init__(detail)
         self.status = status
-        self.sentence = sentence
-        self.retry_after = retry_after
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers that belong to it."""
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
+        self.detail = detail
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        if status == 401:
+            self.headers["WWW-Authenticate"] = "Bearer"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a server.
+    """Limits of a server.
 
     Attributes:
-        max_queue: Images held at once, from the first byte of the request to the last of the answer.
+        max_queue: Images in the server at once, from the first byte of the request to the last of the answer.
         max_bytes: Size of a request's body.
         max_pixels: Height times width of an image.
         max_batch: Images of equal size that go through the network together.
@@ -56,7 +64,7 @@ class Limits:
         timeout: Seconds from a request's arrival to its answer.
 
     Raises:
-        ConfigError: A bound that lets nothing through.
+        ConfigError: A limit that refuses every request.
     """
 
     max_queue: int = 16
@@ -68,261 +76,211 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "max_wait" else None
-            if not math.isfinite(value) or value < 0 or (least is None and value == 0):
+            value = getattr(self, field.name)
+            zero_allowed = field.name == "max_wait"
+            if not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
                 raise ConfigError(
                     f"--{field.name.replace('_', '-')} {value} lets nothing through. Give a number above 0."
                 )
 
 
-class Places:
-    """The server's room: so many requests, and so many decoded pixels.
+class Capacity:
+    """Bounded number of requests, and of their decoded pixels.
 
-    A place is taken before a body is read, so what waits is bounded whatever clients send.
-
-    Args:
-        limits: Of the server.
+    A place is acquired before a body is read, so memory is bounded whatever clients send.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.count = limits.max_queue
-        self.pixels = PIXEL_BUDGET * limits.max_pixels
-        self._taken: dict[int, int] = {}  # place → its pixels
+        self.max_places = limits.max_queue
+        self.max_pixels = PIXEL_BUDGET * limits.max_pixels
+        self._pixels: dict[int, int] = {}  # place → its pixels
         self._next = 0
         self._lock = threading.Lock()
 
-    def take(self) -> int | None:
+    def acquire(self) -> int | None:
         """Return a place, or None where all are taken."""
         with self._lock:
-            if len(self._taken) >= self.count:
+            if len(self._pixels) >= self.max_places:
                 return None
             self._next += 1
-            self._taken[self._next] = 0
+            self._pixels[self._next] = 0
             return self._next
 
-    def weigh(self, place: int, pixels: int) -> bool:
-        """Say how many pixels a place will hold; False where there is no room for them now."""
+    def reserve(self, place: int, pixels: int) -> bool:
+        """Reserve the pixels of a place's image; False where they exceed the budget now."""
         with self._lock:
-            if sum(self._taken.values()) + pixels > self.pixels:
+            if sum(self._pixels.values()) + pixels > self.max_pixels:
                 return False
-            self._taken[place] = pixels
+            self._pixels[place] = pixels
             return True
 
-    def leave(self, place: int) -> None:
-        """Give a place back."""
+    def release(self, place: int) -> None:
+        """Give a place and its pixels back."""
         with self._lock:
-            self._taken.pop(place, None)
+            self._pixels.pop(place, None)
 
     @property
     def taken(self) -> int:
-        """Places that are taken."""
-        return len(self._taken)
+        """Number of places taken."""
+        return len(self._pixels)
 
 
-def no_room(seconds: float) -> Refusal:
-    """Say that the server is full, and when there may be room again."""
+def server_full(seconds: float) -> RequestError:
+    """Return the error of a full server, with the estimated seconds until a place is free."""
     after = min(60, max(1, math.ceil(seconds)))
-    return Refusal(429, f"The server is full; try again in {after} s.", after)
+    return RequestError(429, f"The server is full; try again in {after} s.", after)
 
 
-def too_slow(limits: Limits) -> Refusal:
-    """Say that an answer took too long."""
-    return Refusal(
-        503, f"No answer within {limits.timeout:g} s; send a smaller image, or try later.", 5
-    )
+def timed_out(limits: Limits) -> RequestError:
+    """Return the error of an answer that took too long."""
+    text = f"No answer within {limits.timeout:g} s; send a smaller image, or try later."
+    return RequestError(503, text, 5)
 
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-FIELD = "image"
-_FORM = "multipart/form-data"
-_RAW = ("application/octet-stream", "image/")
-
-
-class GoneError(Exception):
-    """The client has hung up."""
-
-
-def check_head(content_type: str | None, length: str | None, limits: Limits) -> None:
+def check_headers(headers: Headers, limits: Limits) -> None:
     """Refuse by the headers alone, before a byte of the body is read.
 
     Raises:
-        Refusal: Not a type that can hold an image, or too long.
+        RequestError: Not a type that can contain an image, or too long.
     """
-    kind = (content_type or _RAW[0]).partition(";")[0].strip().lower()
+    kind = _media_type(headers) or _RAW[0]
     if kind != _FORM and not kind.startswith(_RAW):
-        raise Refusal(
+        raise RequestError(
             415,
             f"A body of type '{kind[:80]}' is no image; send the file as multipart field '{FIELD}' "
             f"(curl -F {FIELD}=@street.jpg) or raw with its type (curl -H 'Content-Type: image/jpeg' --data-binary "
             "@street.jpg).",
         )
-    if length is not None and length.isdecimal() and int(length) > limits.max_bytes:
-        raise _too_long(limits)
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limits.max_bytes:
+        raise _body_too_long(limits)
 
 
-async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """Read a body, and stop at the limit even where no length was announced.
+async def read_image_bytes(request: Request, limits: Limits) -> bytes:
+    """Read the image file of a request, raw or out of a form; reading stops at the limit.
 
     Raises:
-        Refusal: Too long, or too slow.
-        GoneError: The client hung up.
+        RequestError: Too long, too slow, empty, or no form with one image.
+        ClientDisconnect: The client has gone.
     """
     parts: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(limits.timeout):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise GoneError
-                part = message.get("body", b"")
+            async for part in request.stream():
                 size += len(part)
-                if size > limits.max_bytes:
-                    raise _too_long(limits)
+                if size > limits.max_bytes:  # Content-Length may be missing or wrong
+                    raise _body_too_long(limits)
                 parts.append(part)
-                if not message.get("more_body", False):
-                    return b"".join(parts)
     except TimeoutError as error:
-        raise Refusal(
+        raise RequestError(
             408, f"The image did not arrive within {limits.timeout:g} s; send it again."
         ) from error
+    content = b"".join(parts)
+    if _media_type(request.headers) == _FORM:
+        content = _form_image(content, request.headers["content-type"])
+    if not content:
+        raise RequestError(422, "The image is empty; send the bytes of an image file.")
+    return content
 
 
-def image_bytes(body: bytes, content_type: str | None) -> bytes:
-    """Return the file of an image, out of a form where it came in one.
-
-    Raises:
-        Refusal: There is none.
-    """
-    if (content_type or "").partition(";")[0].strip().lower() == _FORM:
-        body = _from_form(body, content_type or "")
-    if not body:
-        raise Refusal(422, "The image is empty; send the bytes of an image file.")
-    return body
-
-
-def _from_form(body: bytes, content_type: str) -> bytes:
+def _form_image(body: bytes, content_type: str) -> bytes:
+    """Return the content of the field `image`, with or without a file name."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise Refusal(422, "The form names no boundary; let your client write the Content-Type.")
-    form = _Form()
+        raise RequestError(
+            422, "The form names no boundary; let your client write the Content-Type."
+        )
+    images: list[bytes] = []
+    complete: list[bool] = []
+
+    def on_part(part: Field | File) -> None:
+        if part.field_name != FIELD.encode():
+            return
+        if isinstance(part, File):
+            _check_file_name((part.file_name or b"").decode("utf-8", "replace"))
+            part.file_object.seek(0)
+            images.append(part.file_object.read())
+        else:
+            images.append(part.value or b"")
+
     try:
-        parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
+        parser = FormParser(
+            *(_FORM, on_part, on_part, lambda: complete.append(True), boundary),
+            config={"MAX_MEMORY_FILE_SIZE": len(body)},  # never spooled to disk
+        )
         parser.write(body)
+        parser.finalize()
     except FormParserError as error:
         raise _broken_form() from error
-    if not form.ended:
+    if not complete:
         raise _broken_form()
-    if len(form.images) != 1:
-        found = "holds no" if not form.images else f"holds {len(form.images)} fields"
-        raise Refusal(
+    if len(images) != 1:
+        found = f"holds {len(images)} fields" if images else "holds no"
+        raise RequestError(
             422,
             f"The form {found} '{FIELD}'; send one file under this name (curl -F {FIELD}=@street.jpg).",
         )
-    return b"".join(form.images[0])
+    return images[0]
 
 
-class _Form:
-    """Collects the fields named `image`, and forgets the others."""
-
-    def __init__(self) -> None:
-        self.images: list[list[bytes]] = []
-        self.wanted = self.ended = False
-        self.name = self.value = b""
-        self.disposition = b""
-
-    def callbacks(self) -> dict[str, Any]:
-        names: Iterable[str] = (
-            *("on_part_begin", "on_part_data", "on_header_field", "on_header_value"),
-            *("on_header_end", "on_headers_finished", "on_end"),
-        )
-        return {name: getattr(self, name) for name in names}
-
-    def on_part_begin(self) -> None:
-        self.wanted, self.disposition = False, b""
-
-    def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self.name += data[start:end]
-
-    def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self.value += data[start:end]
-
-    def on_header_end(self) -> None:
-        if self.name.lower() == b"content-disposition":
-            self.disposition = self.value
-        self.name = self.value = b""
-
-    def on_headers_finished(self) -> None:
-        _, words = parse_options_header(self.disposition.decode("latin-1"))
-        self.wanted = words.get(b"name") == FIELD.encode()
-        if self.wanted:
-            _refuse_paths(words.get(b"filename", b"").decode("utf-8", "replace"))
-            self.images.append([])
-
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self.wanted:
-            self.images[-1].append(data[start:end])
-
-    def on_end(self) -> None:
-        self.ended = True
-
-
-def _refuse_paths(name: str) -> None:
-    """A name is used for nothing; one that leads somewhere was not sent by mistake."""
+def _check_file_name(name: str) -> None:
+    """Refuse paths: the name is not used, but one that leads elsewhere is not sent by mistake."""
     if name in (".", "..") or any(sign in name for sign in "/\\\0"):
-        raise Refusal(
+        raise RequestError(
             422,
             "The file's name holds a path; send the bare name of the image, such as street.jpg.",
         )
 
 
-def _broken_form() -> Refusal:
-    return Refusal(422, "The form cannot be read; it is cut off or not multipart/form-data.")
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _too_long(limits: Limits) -> Refusal:
-    return Refusal(
+def _broken_form() -> RequestError:
+    return RequestError(422, "The form cannot be read; it is cut off or not multipart/form-data.")
+
+
+def _body_too_long(limits: Limits) -> RequestError:
+    return RequestError(
         413,
         f"The body is larger than {limits.max_bytes:,} bytes; send a smaller or more compressed image.",
     )
 
 
-FORMATS = {
-    "PNG": (b"\x89PNG",),
-    "JPEG": (b"\xff\xd8\xff",),
-    "WebP": (b"RIFF",),
-    "GIF": (b"GIF8",),
-    "BMP": (b"BM",),
-    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-}
-"""What is opened, and how such files begin; the other formats have decoders that nobody needs here."""
+def _too_many_pixels(size: str, limits: Limits) -> RequestError:
+    return RequestError(
+        413,
+        f"The image has {size} pixels, and at most {limits.max_pixels:,} are taken; make it smaller, "
+        "or use hrseg predict.",
+    )
 
 
-def open_picture(content: bytes, limits: Limits, bits: int | None = None) -> ImageFile:
+def open_upload(content: bytes, limits: Limits, bits: int | None = None) -> ImageFile:
     """Open an image without decoding it.
 
     Args:
         content: Of its file.
-        limits: Bounds.
-        bits: Significant bits of 16-bit files; None takes what the file says.
+        limits: Of the server.
+        bits: Significant bits of 16-bit files; None takes what the file declares.
 
     Raises:
-        Refusal: Not one of FORMATS, damaged, not what the model sees, or too many pixels.
+        RequestError: Not one of FORMATS, damaged, unsuitable, or too many pixels.
     """
-    if not any(content.startswith(marks) for marks in FORMATS.values()):
+    if not any(content.startswith(magic) for magic in FORMATS.values()):
         *others, last = FORMATS
-        raise Refusal(
+        raise RequestError(
             415, f"This file is no image that can be read; send {', '.join(others)} or {last}."
         )
     try:
         file = open_image(content, bits=bits, name="The image")
     except DataError as error:
         if isinstance(error.__cause__, Image.DecompressionBombError):
-            raise _too_many("more", limits) from error
-        raise Refusal(422, str(error)) from error
+            raise _too_many_pixels("more", limits) from error
+        raise RequestError(422, str(error)) from error
     if file.width * file.height > limits.max_pixels:
         file.close()
-        raise _too_many(f"{file.height} x {file.width}", limits)
+        raise _too_many_pixels(f"{file.height} x {file.width}", limits)
     return file
 
 
@@ -330,19 +288,11 @@ def decode(file: ImageFile) -> LoadedImage:
     """Decode to RGB, and close the file.
 
     Raises:
-        Refusal: It is damaged.
+        RequestError: It is damaged.
     """
     try:
         with file:
             pixels, valid = file.rows(0, file.height)
             return LoadedImage(pixels, valid, file.georeference, file.notes)
     except DataError as error:
-        raise Refusal(422, str(error)) from error
-
-
-def _too_many(size: str, limits: Limits) -> Refusal:
-    return Refusal(
-        413,
-        f"The image has {size} pixels, and at most {limits.max_pixels:,} are taken; make it smaller, "
-        "or use hrseg predict.",
-    )
+        raise RequestError(422, str(error)) from error

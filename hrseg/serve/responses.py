@@ -1,4 +1,4 @@
-"""What is sent back: pictures as PNG, numbers as JSON, and the schemas that OpenAPI shows."""
+"""Schemas of the JSON answers, and their construction from predictions and branch maps."""
 
 import base64
 import io
@@ -6,16 +6,20 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 from pydantic import BaseModel, Field
 
 from hrseg.inference.predictor import Prediction
 from hrseg.labels import LabelSet
-from hrseg.serve.batching import BranchView
+from hrseg.viz import mean_map, pca_rgb, top_channels
+
+STRONGEST = 3
+"""Channels shown of each branch."""
 
 
 class Problem(BaseModel):
-    """Why a request was not answered."""
+    """Error of a request."""
 
     detail: str = Field(description="What is wrong and what would be right, in one sentence.")
 
@@ -36,7 +40,7 @@ class ClassShare(ClassEntry):
 
 
 class Labels(BaseModel):
-    """What the model knows, and what the server takes."""
+    """Classes of the model, and limits of the server."""
 
     model: str
     name: str = Field(description="The table of classes.")
@@ -57,7 +61,7 @@ class Maps(BaseModel):
 
 
 class Answer(BaseModel):
-    """What the model says about an image."""
+    """Prediction for an image."""
 
     model: str
     height: int
@@ -67,7 +71,7 @@ class Answer(BaseModel):
         default=None, description="Mean probability of the chosen classes; none without any data."
     )
     notes: list[str] | None = Field(
-        default=None, description="What the file had to be told about, such as unused bits."
+        default=None, description="Remarks on the file, such as unused bits."
     )
     seconds: float = Field(description="From the image's arrival to this answer.")
     maps: Maps | None = None
@@ -94,14 +98,14 @@ class Branch(BaseModel):
 
 
 class Features(BaseModel):
-    """What the branches see, finest first."""
+    """Branches of the network, finest first."""
 
     model: str
     branches: list[Branch]
 
 
 class Health(BaseModel):
-    """Whether the server works."""
+    """State of the server."""
 
     status: str
     model: str
@@ -140,61 +144,63 @@ def class_entries(labels: LabelSet) -> list[ClassEntry]:
 
 
 def answer(prediction: Prediction, model: str, seconds: float, maps: bool) -> Answer:
-    """Put a prediction into numbers.
+    """Convert a prediction to JSON.
 
     Args:
         prediction: Of one image.
-        model: Its name.
-        seconds: Taken so far.
-        maps: Whether the maps come with it.
+        model: Display name.
+        seconds: Since the request arrived.
+        maps: Whether to include mask, trainIds and confidence as PNG.
     """
-    entries = class_entries(prediction.labels)
-    train_ids = {name: i for i, name in enumerate(prediction.labels.names)}
-    classes = [
-        ClassShare(**entries[train_ids[name]].model_dump(), share=round(share, 6))
-        for name, share in prediction.shares().items()
-    ]
-    sure = prediction.mean_confidence
+    entries = {entry.name: entry for entry in class_entries(prediction.labels)}
+    confidence = prediction.mean_confidence
+    height, width = prediction.mask.shape
     return Answer(
         model=model,
-        height=prediction.mask.shape[0],
-        width=prediction.mask.shape[1],
-        classes=classes,
-        confidence=None if math.isnan(sure) else round(sure, 6),
+        height=height,
+        width=width,
+        classes=[
+            ClassShare(**entries[name].model_dump(), share=round(share, 6))
+            for name, share in prediction.shares().items()
+        ],
+        confidence=None if math.isnan(confidence) else round(confidence, 6),
         notes=list(prediction.notes) or None,
         seconds=round(seconds, 4),
         maps=_maps(prediction) if maps else None,
     )
 
 
-def features(views: Sequence[BranchView], model: str) -> Features:
-    """Put the branches of an image into PNG files."""
-    branches = [
-        Branch(
-            index=view.index,
-            stride=view.stride,
-            channels=view.channels,
-            height=view.mean.shape[0],
-            width=view.mean.shape[1],
-            mean=_text(png(view.mean)),
-            pca=_text(png(view.pca)),
-            strongest=[
-                Channel(channel=i, image=_text(png(one))) for i, one in view.strongest.items()
-            ],
-        )
-        for view in views
-    ]
-    return Features(model=model, branches=branches)
-
-
-def _maps(prediction: Prediction) -> Maps:
-    sure = np.nan_to_num(prediction.kept_map("confidence") * 255).round().clip(0, 255)
-    return Maps(
-        mask=_text(mask_png(prediction)),
-        train_ids=_text(png(prediction.mask)),
-        confidence=_text(png(sure.astype(np.uint8))),
+def features(branches: Sequence[tuple[float, torch.Tensor]], model: str) -> Features:
+    """Convert the branches' strides and maps to PNG. Shape: maps (1, C, h, w)."""
+    return Features(
+        model=model,
+        branches=[
+            Branch(
+                index=index,
+                stride=round(stride, 2),
+                channels=maps.shape[1],
+                height=maps.shape[2],
+                width=maps.shape[3],
+                mean=_base64(png(mean_map(maps))),
+                pca=_base64(png(pca_rgb(maps))),
+                strongest=[
+                    Channel(channel=i, image=_base64(png(picture)))
+                    for i, picture in top_channels(maps, STRONGEST).items()
+                ],
+            )
+            for index, (stride, maps) in enumerate(branches)
+        ],
     )
 
 
-def _text(content: bytes) -> str:
+def _maps(prediction: Prediction) -> Maps:
+    confidence = np.nan_to_num(prediction.kept_map("confidence") * 255).round().clip(0, 255)
+    return Maps(
+        mask=_base64(mask_png(prediction)),
+        train_ids=_base64(png(prediction.mask)),
+        confidence=_base64(png(confidence.astype(np.uint8))),
+    )
+
+
+def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")

@@ -1,4 +1,4 @@
-"""Listening: one socket, one process, and an end that leaves nobody waiting."""
+"""Listening socket and uvicorn server; requests in progress are finished at shutdown."""
 
 import contextlib
 import ipaddress
@@ -20,20 +20,13 @@ from hrseg.serve.requests import Limits
 
 log = logging.getLogger(__name__)
 
-SPARE_CONNECTIONS = 512
-"""Beyond the places: clients that are told to come again, and pages that stay open."""
+EXTRA_CONNECTIONS = 512
+"""Connections beyond the capacity: clients that get a 429, and open pages."""
 
 
 @dataclass
 class Running:
-    """A server that listens.
-
-    Attributes:
-        app: The application.
-        url: Where it is.
-        server: Set `server.should_exit` to end it.
-        listener: Its socket.
-    """
+    """A listening server; set `server.should_exit` to end it."""
 
     app: FastAPI
     url: str
@@ -41,16 +34,16 @@ class Running:
     listener: socket.socket
 
     def serve(self) -> None:
-        """Answer until a signal comes or `server.should_exit` is set; what was accepted is finished first."""
+        """Serve until a signal comes or `server.should_exit` is set; accepted requests are finished first."""
         self.server.run(sockets=[self.listener])
 
 
 class _Server(uvicorn.Server):
-    """Ends well at SIGTERM and SIGINT: uvicorn would raise the signal again when all is done."""
+    """Exits with 0 at SIGTERM and SIGINT; uvicorn would raise the signal again after shutdown."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Listen to both signals while the server runs."""
+        """Handle both signals while the server runs."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -76,17 +69,17 @@ def listen(
 
     Args:
         predictor: The network with its labels.
-        model: Its name, as people know it.
-        host: Address; 127.0.0.1 is seen from this machine only.
-        port: Number, 0 for any that is free.
-        limits: Bounds; None takes the defaults.
-        token: The password, or None.
+        model: Display name.
+        host: Address; 127.0.0.1 is reachable from this machine only.
+        port: 0 takes any that is free.
+        limits: None takes the defaults.
+        token: Required of clients, or None.
 
     Raises:
         ConfigError: The address cannot be used, or the model cannot be served.
     """
     limits = limits or Limits()
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # nor are broken forms
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # broken forms are no news
     app = create_app(predictor, model, limits, token)
     listener = _bind(host, port)
     address, number = listener.getsockname()[:2]
@@ -104,7 +97,7 @@ def listen(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.max_queue + SPARE_CONNECTIONS,
+        limit_concurrency=limits.max_queue + EXTRA_CONNECTIONS,
         timeout_graceful_shutdown=round(2 * limits.timeout) + 5,
     )
     shown = f"[{address}]" if ":" in address else address
@@ -112,7 +105,7 @@ def listen(
 
 
 def model_name(model: str | None, default: str) -> str:
-    """Return what people call a model: its tag, or its file without the folders above its run.
+    """Return the display name of a model: its tag, or its file without the folders above its run.
 
     Example:
         >>> model_name("runs/mine/best.ckpt", "x"), model_name("small.onnx", "x"), model_name(None, "x")
@@ -121,11 +114,8 @@ def model_name(model: str | None, default: str) -> str:
     if model is None:
         return default
     path = Path(model)
-    return (
-        f"{path.parent.name}/{path.name}"
-        if path.suffix == ".ckpt" and path.parent.name
-        else path.name
-    )
+    in_run = path.suffix == ".ckpt" and path.parent.name
+    return f"{path.parent.name}/{path.name}" if in_run else path.name
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -137,9 +127,9 @@ def _bind(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"{host}:{port} cannot be used: {why}. Choose another port, such as --port {port % 65535 + 1}, or "
+            f"{host}:{port} cannot be used: {reason}. Choose another port, such as --port {port % 65535 + 1}, or "
             "--port 0 for any that is free; --host takes an address of this machine."
         ) from error
 

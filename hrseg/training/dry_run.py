@@ -121,7 +121,7 @@ def plan(config: Config) -> Plan:
             (count, height, width),
             bf16=precision != "fp32",
             slots=slots,
-            blocked=all(LOSSES[name].of_surprise for name in task.loss.terms),
+            blocked=all(LOSSES[name].from_nll for name in task.loss.terms),
         ),
         device=kind,
         devices=devices,

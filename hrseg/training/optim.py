@@ -4,7 +4,7 @@ A step is always a step of the optimizer: with gradient accumulation one step is
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hrseg.errors import ConfigError, TrainingError, unknown_choice
+
+FSDP_PREFIX = "_fsdp_wrapped_module."
+"""What FSDP puts into the names of parameters inside the modules that it wraps."""
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -26,17 +29,17 @@ def parameter_groups(
     lr: float,
     weight_decay: float,
     head_lr_factor: float = 1.0,
-    no_decay_norms: bool = False,
+    no_decay: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Sort every parameter of a network into exactly one optimizer group.
 
     Args:
         network: A Segmenter; `head_parameters()` tells which parameters are the head's.
         lr: Learning rate of the backbone.
-        weight_decay: Decay of all parameters, as in the official recipes, unless `no_decay_norms`.
+        weight_decay: Decay of all parameters, as in the official recipes, but those of `no_decay`.
         head_lr_factor: The head learns this many times faster; the official PASCAL-Context and
             COCO-Stuff recipes use 10.
-        no_decay_norms: Leave norms and biases, the parameters with one dimension, without decay.
+        no_decay: Names of the parameters without decay, from `norms_and_biases`.
 
     Returns:
         One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
@@ -58,10 +61,10 @@ def parameter_groups(
     if head_lr_factor != 1:
         head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
     groups: dict[str, dict[str, Any]] = {}
-    for parameter in network.parameters():
+    for name, parameter in network.named_parameters():
         in_head = id(parameter) in head
         part = "head" if in_head else "backbone" if head else "network"
-        plain = no_decay_norms and parameter.ndim <= 1
+        plain = name.replace(FSDP_PREFIX, "") in no_decay
         group = groups.setdefault(
             f"{part}_no_decay" if plain else part,
             {
@@ -72,6 +75,14 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     return [{"name": name, **group} for name, group in groups.items()]
+
+
+def norms_and_biases(network: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters with one dimension; of a network that is not sharded yet.
+
+    Sharded parameters have one dimension all.
+    """
+    return frozenset(name for name, value in network.named_parameters() if value.ndim <= 1)
 
 
 def can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool | None:

@@ -19,7 +19,7 @@ from hrseg.data.datamodule import resume_point
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
 from hrseg.inference.backends import open_engine
 from hrseg.inference.protocols import Protocol, choose_protocol
-from hrseg.inference.tta import Scorer, aligns, input_scale
+from hrseg.inference.tta import SlidingWindowInference, aligns, input_scale
 from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum
 from hrseg.metrics.confusion import ConfusionMatrix, Scores
@@ -30,6 +30,7 @@ from hrseg.training.optim import (
     build_optimizer,
     build_scheduler,
     can_fuse,
+    norms_and_biases,
     parameter_groups,
     poly_factors,
 )
@@ -98,12 +99,13 @@ class SegmentationTask(pl.LightningModule):
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)
         self.guard = Guard(network, non_finite)
+        self._no_decay = norms_and_biases(network)
         self.autotune = autotune
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None
         self.observe: Callable[[dict[str, Any], torch.Tensor], None] | None = None
         """Called with each scored batch and its logits (N, K, H, W), for what needs more than the argmax."""
-        self._scorer: Scorer | None = None
+        self._scorer: SlidingWindowInference | None = None
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
         self._forward_all = torch.compile(forward_all) if compiled else forward_all
@@ -192,7 +194,7 @@ class SegmentationTask(pl.LightningModule):
             lr=optim.lr,
             weight_decay=optim.weight_decay,
             head_lr_factor=optim.head_lr_factor,
-            no_decay_norms=optim.no_decay_norms,
+            no_decay=self._no_decay if optim.no_decay_norms else (),
         )
         optimizer = build_optimizer(
             optim.name,
@@ -229,6 +231,19 @@ class SegmentationTask(pl.LightningModule):
                 schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
             ):
                 group["lr"] = base * factor(schedule.last_epoch)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm over all shards where the weights are sharded; Lightning clips the rest."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, FSDPStrategy) and gradient_clip_val is not None:
+            cast(Any, strategy.model).clip_grad_norm_(gradient_clip_val)
+            return
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Move the weights, then let the moving average follow."""
@@ -289,7 +304,7 @@ class SegmentationTask(pl.LightningModule):
             logits_fn = self.network  # sharded weights cannot be copied
         else:
             logits_fn = open_engine(self.evaluated, self.device, self.evaluation.precision)
-        self._scorer = Scorer(
+        self._scorer = SlidingWindowInference(
             logits_fn,
             self.protocol,
             flip_order=self.labels.flip_order,
@@ -308,7 +323,7 @@ class SegmentationTask(pl.LightningModule):
         # The prepared network chose its precision itself; the trainer's autocast would change it.
         with torch.autocast(self.device.type, enabled=False):
             if self.observe is None:
-                bands = [band.labels for band in self._scorer.label_bands(batch["image"])]
+                bands = [band.labels for band in self._scorer.label_strips(batch["image"])]
                 pred = torch.cat(bands, dim=1).long()  # (N, H, W)
             else:
                 logits = self._scorer(batch["image"])

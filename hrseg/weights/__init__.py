@@ -1,4 +1,4 @@
-"""Weight files: reading them safely, loading them with a receipt, releasing our own."""
+"""Weight files: safe reading, loading with a report, releases."""
 
 from hrseg.weights.checkpoint_io import read_checkpoint
 from hrseg.weights.foreign import state_dict_of

@@ -1,8 +1,8 @@
-"""The catalog: one row per published checkpoint that has a stable address.
+"""Catalog of published checkpoints with a stable address, one row each in catalog.csv.
 
-A row knows where a file lies and everything that its keys cannot show: the network, how it resizes and pads, the
-mean of its images, its published score and by which protocol, and the terms it came under. `resolve` turns a tag
-into a file on disk. The rows are data: tools/make_catalog.py reads them from what the publishers wrote.
+A row holds the address and what keys cannot show: network, resize policy, padding, mean of the images, published score
+with its protocol, and terms. `resolve` turns a tag into a file on disk. tools/make_catalog.py compiles the rows from
+the publishers' own tables.
 """
 
 import csv
@@ -16,27 +16,24 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from hrseg.errors import WeightsError, did_you_mean
-from hrseg.weights.cache import Remote, cache_dir, cached, check, keep, receipt_of
 from hrseg.weights.checkpoint_io import file_digest
-from hrseg.weights.download import Watcher, fetch
+from hrseg.weights.download import (
+    Remote,
+    Watcher,
+    cache_dir,
+    cached,
+    check,
+    fetch,
+    receipt_of,
+    write_receipt,
+)
 from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.release import packaged_models, read_release
 
 HUB = "https://huggingface.co"
 COLUMNS = (
-    *(
-        "tag",
-        "source",
-        "data",
-        "backbone",
-        "head",
-        "num_classes",
-        "resize",
-        "padding",
-        "mean",
-        "std",
-    ),
-    *("score", "protocol", "url", "sha256", "size", "licence", "data_terms", "reference"),
+    *("tag", "source", "data", "backbone", "head", "num_classes", "resize", "padding", "mean"),
+    *("std", "score", "protocol", "url", "sha256", "size", "licence", "data_terms", "reference"),
 )
 
 
@@ -46,23 +43,23 @@ class Row:
 
     Attributes:
         tag: `architecture.source_data`, such as "hrnet_w48_ocr.mmseg_cityscapes_160k".
-        source: Who publishes it: hrseg, official, timm, mmseg, openmmlab, paddle, csail, openseg.
-        data: What it was trained on: a label table, or "in1k" for ImageNet.
-        backbone: As `create_model` calls it.
-        head: As `create_model` calls it.
+        source: Publisher: hrseg, official, timm, mmseg, openmmlab, paddle, csail, openseg.
+        data: Training data: a label table, or "in1k" for ImageNet.
+        backbone: Name for `create_model`.
+        head: Name for `create_model`.
         num_classes: Outputs of its classifier.
-        resize: Policy that it was trained with.
-        padding: How its stride-2 convolutions pad.
+        resize: Resize policy of its training.
+        padding: Padding of its stride-2 convolutions.
         mean: Per-band mean of its images, in 0 … 1, RGB.
         std: Per-band standard deviation.
         score: Published mIoU or top-1 in per cent; None where none is published.
-        protocol: What the score measures, and how.
-        urls: Where its files lie; CSAILVision has two, encoder and decoder.
+        protocol: Measure and protocol of the score.
+        urls: Addresses of its files; CSAILVision has two, encoder and decoder.
         sha256: Published digest, or its first digits as mmsegmentation puts them into names; may be empty.
         size: Bytes, where published.
         licence: Licence that the publisher names.
-        data_terms: Terms of the data it learned from.
-        reference: Where all this is written.
+        data_terms: Terms of the training data.
+        reference: Source of this row.
     """
 
     tag: str
@@ -143,7 +140,7 @@ def list_weights(*words: str) -> list[str]:
     """Return the tags of published weights, for `load_weights`, `open_predictor` and `model.weights`.
 
     Args:
-        words: Only tags that match all of these: parts of a tag, of its source or of its data's name.
+        words: Filters that a tag, its source or its data's name must all match.
 
     Example:
         >>> list_weights("official", "cityscapes")[:2]
@@ -171,7 +168,7 @@ def find(words: Iterable[str]) -> list[Row]:
 
 
 def is_tag(text: str | Path) -> bool:
-    """Tell whether the catalog has this tag.
+    """Return whether the catalog has this tag.
 
     Example:
         >>> is_tag("hrnet_w48.ms_in1k"), is_tag("hrnet_w48.ckpt")
@@ -201,7 +198,7 @@ def row_of(tag: str) -> Row:
 
 
 def looks_like_tag(text: str | Path) -> bool:
-    """Tell a tag, even a misspelt one, from a file name.
+    """Return whether a name is a tag, maybe a misspelled one, and not a file name.
 
     Example:
         >>> looks_like_tag("hrnet_w49.ms_in1k"), looks_like_tag("hrnet_w48.pth"), looks_like_tag("runs/hrnet_w48")
@@ -216,17 +213,13 @@ def looks_like_tag(text: str | Path) -> bool:
     )
 
 
-def resolve(file_or_tag: str | Path, watcher: Watcher | None = None) -> Path:
-    """Return the file that a path or a tag means, fetching it once where it is not here yet.
-
-    Args:
-        file_or_tag: A path, which is returned as it is, or a tag of one file.
-        watcher: Sees the progress; None writes it to the log.
+def resolve(file_or_tag: str | Path) -> Path:
+    """Return the only file of a path or a tag; see `resolve_all`.
 
     Raises:
         WeightsError: Unknown tag, a tag of two files, or the file cannot be had.
     """
-    files = resolve_all(file_or_tag, watcher)
+    files = resolve_all(file_or_tag)
     if len(files) == 1:
         return files[0]
     raise WeightsError(
@@ -236,11 +229,11 @@ def resolve(file_or_tag: str | Path, watcher: Watcher | None = None) -> Path:
 
 
 def resolve_all(file_or_tag: str | Path, watcher: Watcher | None = None) -> tuple[Path, ...]:
-    """Return all files that a path or a tag means; see `resolve`.
+    """Return the files of a tag, fetched into the cache once; a path is returned as it is.
 
     Args:
         file_or_tag: A path, a tag, or hf:org/name.
-        watcher: Sees the progress; None writes it to the log.
+        watcher: Observer of the progress; None logs it.
 
     Raises:
         WeightsError: Unknown tag, or a file cannot be had.
@@ -256,11 +249,7 @@ def resolve_all(file_or_tag: str | Path, watcher: Watcher | None = None) -> tupl
 
 
 def check_backbone(tag: str, backbone: str) -> None:
-    """Refuse weights of another backbone before they are fetched.
-
-    Args:
-        tag: Of the catalog.
-        backbone: That of the network.
+    """Refuse weights of another backbone than the network's before they are fetched.
 
     Raises:
         WeightsError: Unknown tag, or it belongs to another backbone.
@@ -275,15 +264,12 @@ def check_backbone(tag: str, backbone: str) -> None:
 
 
 def here() -> list[str]:
-    """Return the tags whose files are in the cache, whole or not all of a pair."""
+    """Return the tags with a file in the cache, maybe only one of a pair."""
     return [row.tag for row in rows() if any(remote.path.exists() for remote in row.remotes())]
 
 
 def known(tag_or_file: str) -> str:
-    """Return what can be verified as it is.
-
-    Args:
-        tag_or_file: A tag, or a file that exists.
+    """Return a tag of the catalog, or a file that exists.
 
     Raises:
         WeightsError: It is neither.
@@ -299,20 +285,21 @@ def known(tag_or_file: str) -> str:
 
 
 def verify(tag_or_file: str) -> list[str]:
-    """Hash the files of a tag, or a file, and compare them with what is published.
-
-    Args:
-        tag_or_file: A tag whose files are here, or any weight file.
+    """Hash the files of a tag in the cache, or a file, and compare them with the published digests.
 
     Returns:
-        One line for each file: what it is, and how far that is certain.
+        One line for each file: its identity, and how far that is certain.
 
     Raises:
         WeightsError: A file is missing or another one than it should be, or the tag is unknown.
     """
     if is_tag(known(tag_or_file)):
         row = row_of(tag_or_file)
-        return [_packaged(row)] if row.packaged else [_again(remote) for remote in row.remotes()]
+        return (
+            [_packaged(row)]
+            if row.packaged
+            else [_verify_cached(remote) for remote in row.remotes()]
+        )
     path = Path(tag_or_file)
     if path.with_suffix(".json").is_file() and path.suffix == ".safetensors":
         read_release(path)
@@ -326,7 +313,7 @@ def _packaged(row: Row) -> str:
     return f"{row.tag}: part of hrseg, verified"
 
 
-def _again(remote: Remote) -> str:
+def _verify_cached(remote: Remote) -> str:
     before = receipt_of(remote.path)
     if not remote.path.is_file():
         raise WeightsError(
@@ -340,13 +327,13 @@ def _again(remote: Remote) -> str:
             f"{error}. Remove {remote.path} and fetch it again: hrseg weights pull {remote.name}"
         ) from error
     if before is None:
-        keep(receipt)
+        write_receipt(receipt)
     since = "; unchanged since it was fetched" if before else ""
     return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
 
 
 def _recognized(path: Path) -> str:
-    """Say whether a file is one of the catalog, by its digest and its name."""
+    """Identify a file of the catalog by its digest and its name."""
     digest, size = file_digest(path), path.stat().st_size
     for row in rows():
         for remote in row.remotes():

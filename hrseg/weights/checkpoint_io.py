@@ -1,7 +1,7 @@
-"""The one door for weight files: tensors and plain types only, and one clear paragraph when a file is bad.
+"""Safe reading of weight files into tensors and plain types, with one paragraph as the error of a bad file.
 
-Every load in the project goes through `read_checkpoint`; nothing here ever runs code found in a file, and memory
-stays in proportion to the file's size.
+Every load in the project goes through `read_checkpoint`. No code of a file is run, and memory stays in proportion to
+the file's size.
 """
 
 import hashlib
@@ -11,9 +11,8 @@ import mmap
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -21,23 +20,19 @@ from safetensors.torch import load_file
 
 from hrseg.errors import WeightsError
 from hrseg.weights.errors import Damaged, Refusal, TooLarge, refuse
-from hrseg.weights.plans import Budget, finish
-from hrseg.weights.safe_unpickler import Machine
+from hrseg.weights.safe_unpickler import Reader, SafeUnpickler
 from hrseg.weights.torch_files import read_legacy, read_zip
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a weight file of PyTorch, Paddle or safetensors into a plain dictionary on the CPU.
 
-    What a file is, is told by its first bytes, not by its name. Numpy arrays come out as tensors, and types stay
-    as they are. Objects of known harmless classes, such as a training script's config, come out as
-    `weights.plans.Placeholder`; files that hold any other object stay shut.
+    The first bytes give the format, not the name. Numpy arrays become tensors of the same type. Objects of known
+    harmless classes, such as a training script's config, become `weights.allowed_globals.Placeholder`; files with any
+    other object are refused.
 
     Args:
         path: The file. A safetensors file gives {"state_dict": tensors}.
-
-    Returns:
-        What the file holds; a bare state dict stays as it is.
 
     Raises:
         WeightsError: The file is missing, damaged, not a checkpoint, or holds more than tensors and plain types.
@@ -66,21 +61,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a regular file; a pipe or a device would never end."""
+    """Return the size of a regular file in bytes; a pipe or a device would never end."""
+    advice = "Give the path of a .ckpt, .pth, .pdparams or .safetensors file."
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise WeightsError(
-            f"Weight file {path} does not exist. Give the path of a .ckpt, .pth, .pdparams or .safetensors file."
-        ) from error
+        raise WeightsError(f"Weight file {path} does not exist. {advice}") from error
     except (OSError, ValueError) as error:
         raise WeightsError(_unreadable(path, error)) from error
     if stat.S_ISREG(status.st_mode):
         return status.st_size
     what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-    raise WeightsError(
-        f"Weight file {path} is {what}. Give the path of a .ckpt, .pth, .pdparams or .safetensors file."
-    )
+    raise WeightsError(f"Weight file {path} is {what}. {advice}")
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -100,12 +92,8 @@ def _read_pickle(path: Path, size: int) -> Any:
     """Read a plain pickle, such as Paddle's; its arrays are copied once, from the mapped file."""
     with path.open("rb") as file:
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    content = finish(Machine(view).run(), Budget(size), _no_tensor)
+    content = SafeUnpickler(Reader(view), size).load()
     return join_slices(content) if isinstance(content, dict) else content
-
-
-def _no_tensor(_: Any) -> Any:
-    raise Damaged("a tensor has no numbers in this file")
 
 
 SLICES = "UnpackBigParamInfor@@"
@@ -140,7 +128,7 @@ def join_slices(content: dict[Any, Any]) -> dict[Any, Any]:
 FIRST_BYTES = 1024
 TORCH_ZIP, TORCH_LEGACY, PICKLE, SAFETENSORS = "zip", "legacy", "pickle", "safetensors"
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""The pickled number that opens a file of torch before 1.6."""
+"""First pickle of a file of torch before 1.6."""
 _READABLE = (
     (b"PK\x03\x04", TORCH_ZIP),
     (_LEGACY_MAGIC, TORCH_LEGACY),
@@ -148,15 +136,14 @@ _READABLE = (
 )
 
 
-@dataclass(frozen=True)
-class Foreign:
-    """A kind of file that holds no weights.
+class OtherFormat(NamedTuple):
+    """A file format without weights.
 
     Attributes:
-        magic: Its first bytes, in small letters.
-        what: What to call it.
-        advice: What to do instead.
-        at: Where the bytes lie.
+        magic: Bytes that identify it, in lower case.
+        what: Its name.
+        advice: Next step for the user.
+        at: Offset of the bytes.
     """
 
     magic: bytes
@@ -171,47 +158,40 @@ _PAGE = (
 )
 _UNPACK = "Unpack it and give the file inside."
 _IMAGE = "To segment it, name it after `hrseg predict`; a checkpoint ends in .ckpt, .pth or .safetensors."
-FOREIGN = (
-    Foreign(b"<!doctype", "a web page", _PAGE),
-    Foreign(b"<html", "a web page", _PAGE),
-    Foreign(b"<head", "a web page", _PAGE),
-    Foreign(b"<script", "a web page", _PAGE),
-    Foreign(b"<?xml", "an XML text, such as a server's error message", _PAGE),
-    Foreign(
+OTHER_FORMATS = (
+    OtherFormat(b"<!doctype", "a web page", _PAGE),
+    OtherFormat(b"<html", "a web page", _PAGE),
+    OtherFormat(b"<head", "a web page", _PAGE),
+    OtherFormat(b"<script", "a web page", _PAGE),
+    OtherFormat(b"<?xml", "an XML text, such as a server's error message", _PAGE),
+    OtherFormat(
         b"version https://git-lfs",
         "a Git LFS pointer, a note of where the weights are",
         "Run `git lfs pull` in its repository, or download the file itself.",
     ),
-    Foreign(b"\xff\xd8\xff", "a JPEG image", _IMAGE),
-    Foreign(b"\x89png", "a PNG image", _IMAGE),
-    Foreign(b"gif8", "a GIF image", _IMAGE),
-    Foreign(b"ii*\0", "a TIFF image", _IMAGE),
-    Foreign(b"mm\0*", "a TIFF image", _IMAGE),
-    Foreign(b"%pdf", "a PDF document", "Give a .ckpt, .pth, .pdparams or .safetensors file."),
-    Foreign(b"\x1f\x8b", "a gzip archive", _UNPACK),
-    Foreign(b"bzh", "a bzip2 archive", _UNPACK),
-    Foreign(b"\xfd7zxz", "an xz archive", _UNPACK),
-    Foreign(b"7z\xbc\xaf", "a 7z archive", _UNPACK),
-    Foreign(b"rar!", "a RAR archive", _UNPACK),
-    Foreign(b"ustar", "a tar archive", _UNPACK, at=257),
-    Foreign(
+    OtherFormat(b"\xff\xd8\xff", "a JPEG image", _IMAGE),
+    OtherFormat(b"\x89png", "a PNG image", _IMAGE),
+    OtherFormat(b"gif8", "a GIF image", _IMAGE),
+    OtherFormat(b"ii*\0", "a TIFF image", _IMAGE),
+    OtherFormat(b"mm\0*", "a TIFF image", _IMAGE),
+    OtherFormat(b"%pdf", "a PDF document", "Give a .ckpt, .pth, .pdparams or .safetensors file."),
+    OtherFormat(b"\x1f\x8b", "a gzip archive", _UNPACK),
+    OtherFormat(b"bzh", "a bzip2 archive", _UNPACK),
+    OtherFormat(b"\xfd7zxz", "an xz archive", _UNPACK),
+    OtherFormat(b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    OtherFormat(b"rar!", "a RAR archive", _UNPACK),
+    OtherFormat(b"ustar", "a tar archive", _UNPACK, at=257),
+    OtherFormat(
         b"\x89hdf",
         "an HDF5 file, as Keras writes",
         "hrseg opens weights of PyTorch and Paddle, and safetensors.",
     ),
-    Foreign(b"{", "a JSON text", "Give the weights, not their card or an answer of a server."),
+    OtherFormat(b"{", "a JSON text", "Give the weights, not their card or an answer of a server."),
 )
 
 
 def kind_of(path: Path, start: bytes) -> str:
-    """Tell the format by the first bytes.
-
-    Args:
-        path: The file, for messages.
-        start: Its first FIRST_BYTES bytes.
-
-    Returns:
-        One of the four formats that have a reader.
+    """Return the format of a file, one of the four that have a reader, by its first FIRST_BYTES bytes.
 
     Raises:
         WeightsError: It is empty, or none of them.
@@ -229,14 +209,14 @@ def kind_of(path: Path, start: bytes) -> str:
     for magic, kind in _READABLE:
         if start.startswith(magic):
             return kind
-    if path.suffix == ".safetensors" and not _foreign(start):
+    if path.suffix == ".safetensors" and not _other_format(start):
         return SAFETENSORS
     raise WeightsError(f"{path} is {_describe(start)}")
 
 
-def _foreign(start: bytes) -> Foreign | None:
+def _other_format(start: bytes) -> OtherFormat | None:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for row in FOREIGN:
+    for row in OTHER_FORMATS:
         if row.at and start[row.at :].startswith(row.magic):
             return row
         if not row.at and (text.startswith(row.magic) or start.lower().startswith(row.magic)):
@@ -245,7 +225,7 @@ def _foreign(start: bytes) -> Foreign | None:
 
 
 def _describe(start: bytes) -> str:
-    row = _foreign(start)
+    row = _other_format(start)
     if row is not None:
         return f"{row.what}, not a checkpoint. {row.advice}"
     first_line = start.partition(b"\n")[0][:60]
@@ -262,7 +242,7 @@ def _describe(start: bytes) -> str:
 
 MAX_HEADER = 4 << 20
 """Bytes; an HRNet with OCR head has about 300,000."""
-MAX_SIDES = 32
+MAX_DIMENSIONS = 32
 BYTES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "C64": 8, "BOOL": 1},
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1},
@@ -271,11 +251,7 @@ BYTES = {
 
 
 def check_header(path: Path, size: int) -> None:
-    """Refuse a safetensors file whose header is not true.
-
-    Args:
-        path: The file.
-        size: Its bytes.
+    """Refuse a safetensors file of `size` bytes whose header does not describe it.
 
     Raises:
         Refusal: The header is too long, not JSON, or does not describe this file.
@@ -336,7 +312,7 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
 
 
 def _sizes(value: Any) -> list[int] | None:
-    if not isinstance(value, list) or len(value) > MAX_SIDES:
+    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS:
         return None
     return value if all(type(item) is int and 0 <= item < 1 << 62 for item in value) else None
 
@@ -347,16 +323,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights_digest(weights: "Mapping[str, torch.Tensor]", spec: str = "") -> str:
-    """Hash named tensors, and what else tells one network from another.
+def weights_digest(weights: Mapping[str, torch.Tensor], spec: str = "") -> str:
+    """Hash named tensors and a spec, to identify a network.
 
     Example:
         >>> import torch
         >>> weights_digest({"w": torch.zeros(2)})[:12]
         '22c348e12499'
     """
-    import torch  # seconds, which a file's digest need not wait for
-
     total = hashlib.sha256(spec.encode())
     for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().contiguous()

@@ -1,12 +1,12 @@
-"""Making a release of hrseg from a weight file of any source: network and classes inferred, everything accounted for.
+"""Conversion of a weight file of any source into a release of hrseg, with network and classes inferred.
 
-`foreign` translates the names, the shapes say which backbone, head and class count they belong to, `load` compares
-key by key, and the receipt tells what was done. A release is written only if every tensor found its place.
+`foreign` translates the names, the shapes give backbone, head and class count, `load` compares key by key. A release
+is written only if every tensor has a place in the network; the report accounts for each.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +22,50 @@ from hrseg.weights.formats import KNOWN_LABELS, NO_HEAD
 from hrseg.weights.load import LoadReport, load_translated, load_weights
 from hrseg.weights.release import write_release
 
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A file of any source, with the network it belongs to.
+
+    Attributes:
+        source: Name of its format.
+        spec: Arguments of `create_model`; head "none" for a backbone only.
+        policy_reason: Source of the resize policy.
+        mean: Per-band mean of its images, in 0 … 1.
+        std: Per-band standard deviation.
+        translated: Its tensors in our names, for `load_translated`.
+    """
+
+    source: str
+    spec: dict[str, Any]
+    policy_reason: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    translated: Translated
+
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The receipt of an import; print it.
+    """Printable account of an import.
 
     Attributes:
         out: The release.
-        source: Who wrote the file.
-        load: What happened to each tensor.
+        foreign: The imported file.
+        load: Result for each tensor.
         spec: Arguments of `create_model`.
-        policy_reason: Why that resize policy.
-        labels_reason: Where the class names come from.
-        mean: Per-band mean of its images, in 0 … 1.
-        std: Per-band standard deviation.
+        labels_reason: Source of the class names.
     """
 
     out: Path
-    source: str
+    foreign: Foreign
     load: LoadReport
     spec: dict[str, Any]
-    policy_reason: str
     labels_reason: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
     def next_step(self) -> str:
-        """Say what the release is for."""
+        """Return a sentence with the command that uses the release."""
         if self.spec["head"] in (NO_HEAD, "classification"):
             return f"Train from it: hrseg fit --config RECIPE model.weights={self.out}"
         if any(key.startswith("head.") for key in self.load.new):
@@ -62,18 +79,18 @@ class ImportReport:
         if spec["head"] != NO_HEAD:
             head += f", {spec['num_classes']} classes"
         rows = {
-            "from": f"{self.load.source} ({self.source})",
+            "from": f"{self.load.source} ({self.foreign.source})",
             "matched": f"{len(self.load.matched):,} of {len(self.load.matched) + len(new):,} tensors",
             "missing": _examples(new, "start fresh"),
             "unexpected": "0",
             "mis-shaped": "0",
             "not needed": _examples(left_out, "of the file"),
             "network": f"{spec['backbone']}, {head}, {spec.get('in_channels', 3)} bands",
-            "resize": f"{spec.get('resize', DEFAULTS['resize'])}: {self.policy_reason}",
+            "resize": f"{spec.get('resize', DEFAULTS['resize'])}: {self.foreign.policy_reason}",
             "padding": str(spec.get("padding", DEFAULTS["padding"])),
             "converted": "; ".join(self.load.notes) or "nothing",
             "labels": self.labels_reason,
-            "mean, std": f"{_numbers(self.mean)}, {_numbers(self.std)}",
+            "mean, std": f"{_numbers(self.foreign.mean)}, {_numbers(self.foreign.std)}",
         }
         lines = [f"  {title:<11} {text}" for title, text in rows.items()]
         return "\n".join([str(self.out), *lines])
@@ -87,63 +104,34 @@ def _numbers(values: Sequence[float]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
 
 
-Paths = str | Path | Sequence[str | Path]
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """A file of any source, with the network it belongs to.
-
-    Attributes:
-        source: Who wrote it.
-        state: Tensors in our names.
-        spec: Arguments of `create_model`; head "none" for a backbone only.
-        policy_reason: Why that resize policy.
-        mean: Per-band mean of its images, in 0 … 1.
-        std: Per-band standard deviation.
-        notes: Sentences about conversions.
-        translated: All of it, for `load_translated`.
-    """
-
-    source: str
-    state: dict[str, torch.Tensor]
-    spec: dict[str, Any]
-    policy_reason: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    notes: tuple[str, ...]
-    translated: Translated
-
-
 def read_foreign(paths: Paths, *, resize: str | None = None, padding: str | None = None) -> Foreign:
     """Read a weight file (or an encoder and decoder pair) and infer its network.
 
     Args:
         paths: One file or tag, or several files.
-        resize: The policy, where you know better than the table of sources.
-        padding: The same for the padding of stride-2 convolutions.
+        resize: Resize policy that overrides the table of formats.
+        padding: Padding of stride-2 convolutions, likewise.
 
     Raises:
         WeightsError: The file cannot be read, its source is unknown, or its shapes are no known HRNet's.
     """
     found = open_foreign(paths)
     spec = infer_spec(found)
-    told = {"resize": resize, "padding": padding}
+    asked = {"resize": resize, "padding": padding}
     for name, value in found.function.items():
-        chosen = told.get(name) or value
+        chosen = asked.get(name) or value
         if chosen != DEFAULTS[name] or name == "resize":
             spec[name] = chosen
         else:
             spec.pop(name, None)
+    reason = (
+        found.reason if found.certain else f"assumed, since keys cannot show it: {found.reason}"
+    )
     if resize is not None:
         reason = "as asked for"
-    else:
-        reason = (
-            found.reason if found.certain else f"assumed, since keys cannot show it: {found.reason}"
-        )
     mean = tuple(float(value) for value in found.card.get("mean", found.format.mean))
     std = tuple(float(value) for value in found.card.get("std", found.format.std))
-    return Foreign(found.format.name, found.state, spec, reason, mean, std, found.notes, found)
+    return Foreign(found.format.name, spec, reason, mean, std, found)
 
 
 def import_weights(
@@ -161,15 +149,11 @@ def import_weights(
     Args:
         paths: One file or tag, or CSAILVision's encoder and decoder.
         out: NAME.safetensors; its card NAME.json goes beside it.
-        resize: The resize policy, where you know better than the table of sources.
+        resize: Resize policy that overrides the table of formats.
         padding: "symmetric" or "same", likewise.
-        new_classifier: Let the layer whose outputs are classes start fresh, for the classes of labels.
+        new_classifier: Whether the layer whose outputs are classes starts fresh, for the classes of labels.
         new_head: Keep the backbone alone, for `model.weights`.
-        labels: A table's name, a file of classes, or a LabelSet; None takes what the file or the source
-            is known for.
-
-    Returns:
-        The receipt.
+        labels: A table's name, a file of classes, or a LabelSet; None takes those of the file or its format.
 
     Raises:
         WeightsError: Anything under 100 % that was not allowed; nothing is written then.
@@ -206,19 +190,14 @@ def import_weights(
         },
     }
     write_release(out, state, card)
-    return ImportReport(
-        out, foreign.source, report, spec, foreign.policy_reason, why, foreign.mean, foreign.std
-    )
+    return ImportReport(out, foreign, report, spec, why)
 
 
 def open_tag(tag: str) -> tuple[Any, LabelSet, Foreign]:
     """Build the network of a tag of the catalog, with its weights, without writing anything.
 
-    Args:
-        tag: `hrseg weights list` shows them; it is fetched once.
-
     Returns:
-        The network, its labels, and what is known besides.
+        The network, its labels and its file, which is fetched once.
 
     Raises:
         WeightsError: It cannot be had, does not fit, or has no segmentation head.
@@ -248,20 +227,11 @@ def refuse_headless(head: str | None, name: str) -> None:
 def assemble(
     foreign: Foreign, files: Sequence[Path], asked: LabelSet | None, new_classifier: bool
 ) -> tuple[Any, LabelSet | None, LoadReport, str]:
-    """Build a file's network, put its weights in and name its classes.
-
-    Args:
-        foreign: From `read_foreign`.
-        files: The files on disk.
-        asked: The user's labels; None looks for others.
-        new_classifier: Whether the layer whose outputs are classes starts fresh.
+    """Build a file's network, load its weights and name its classes; arguments as for `import_weights`.
 
     Returns:
-        The network, its labels (None for an image classifier), what happened to each tensor, and where the
-        labels come from.
-
-    Raises:
-        WeightsError: See `import_weights`.
+        The network, its labels (None for an image classifier), the result for each tensor, and the source of the
+        labels.
     """
     named, why = name_classes(foreign.translated, foreign.spec, asked, new_classifier)
     spec = dict(foreign.spec)
@@ -290,10 +260,7 @@ def _backbone(
     report = load_translated(network, foreign.translated, new_head=asked, compare=False)
     state = {k: v for k, v in network.state_dict().items() if k.startswith("backbone.")}
     kept = {k: v for k, v in network.spec.items() if k != "num_classes"}
-    told = LoadReport(
-        report.source, report.matched, report.left_out, (), report.notes, report.format
-    )
-    return told, state, {**kept, "head": NO_HEAD}
+    return replace(report, new=()), state, {**kept, "head": NO_HEAD}
 
 
 def _files(paths: Paths) -> list[Path]:
@@ -303,10 +270,7 @@ def _files(paths: Paths) -> list[Path]:
 
 
 def infer_spec(found: Translated) -> dict[str, Any]:
-    """Return arguments of `create_model` as the shapes imply them; a card's own go first.
-
-    Args:
-        found: A file in our names.
+    """Return arguments of `create_model` as the shapes imply them; those of a card take precedence.
 
     Raises:
         WeightsError: The shapes are no known HRNet's.
@@ -315,7 +279,7 @@ def infer_spec(found: Translated) -> dict[str, Any]:
     if stored.get("backbone") not in (None, *BACKBONES):  # a baseline of ours
         return stored
     try:
-        seen = _seen(found.state)
+        seen = _variant_fields(found.state)
         bands = int(found.state["backbone.conv1.weight"].shape[1])
     except (KeyError, ValueError, IndexError) as error:
         raise WeightsError(
@@ -329,14 +293,14 @@ def infer_spec(found: Translated) -> dict[str, Any]:
             if head != NO_HEAD and found.num_classes is not None:
                 spec["num_classes"] = found.num_classes
             return spec
-    told = ", ".join(f"{field} {value}" for field, value in seen.items())
+    shape = ", ".join(f"{field} {value}" for field, value in seen.items())
     raise WeightsError(
-        f"{found.file} ({found.format.name}) is an HRNet of another shape: {told}. hrseg knows "
+        f"{found.file} ({found.format.name}) is an HRNet of another shape: {shape}. hrseg knows "
         f"{', '.join(BACKBONES)}."
     )
 
 
-def _seen(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _variant_fields(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Return the fields of a Variant as the tensors show them."""
     return {
         "width": int(state["backbone.stage4.0.branches.0.0.conv1.weight"].shape[0]),
@@ -361,16 +325,16 @@ _TABLES = {"voc": "voc2012", "vaihingen": "potsdam"}
 def name_classes(
     found: Translated, spec: Mapping[str, Any], asked: LabelSet | None, new_classifier: bool
 ) -> tuple[LabelSet | None, str]:
-    """Choose the labels of an imported network, and say where they come from.
+    """Choose the labels of an imported network.
 
     Args:
         found: The file in our names.
         spec: Arguments of `create_model`, with the class count of the file where it has one.
-        asked: What the user named; None looks into the file, then at what its class count means.
-        new_classifier: Whether another class count than the file's is wanted.
+        asked: The user's labels; None takes the file's, then those that its class count implies.
+        new_classifier: Whether the class count may differ from the file's.
 
     Returns:
-        The labels (None where no pixel gets a class, or the count is unknown), and a phrase.
+        The labels (None where no pixel gets a class, or the count is unknown), and their source.
 
     Raises:
         WeightsError: The labels are for another class count.
@@ -415,7 +379,12 @@ def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
     places = [place for place in (meta.get("dataset_meta"), meta) if isinstance(place, Mapping)]
     lowered = [{str(k).lower(): v for k, v in place.items()} for place in places]
     place = next((place for place in lowered if place.get("classes")), {})
-    names = [str(name) for name in place.get("classes") or ()]
+    classes = place.get("classes")
+    names = (
+        [name for name in classes if isinstance(name, str)]
+        if isinstance(classes, list | tuple)
+        else []
+    )
     if len(names) != count:
         return None
     known = KNOWN_LABELS.get(count)

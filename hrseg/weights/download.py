@@ -1,7 +1,8 @@
-"""Fetching a file once: locked, resumed, checked, and in its place whole or not at all.
+"""Download of weight files into the cache: locked, resumed, checked, and complete or absent.
 
-A download grows as NAME.part beside its place in the cache, with a note of which version it is; a broken connection,
-a full disk or Ctrl-C leaves it there and the next try goes on from it. Only a file that was checked is renamed.
+Each tag has a folder, and a file keeps the name it has at its source, so that a file fetched by hand can be put in
+its place; NAME.receipt.json beside it holds what its check found. A download grows as NAME.part with a note of its
+version; a broken connection, a full disk or Ctrl-C leaves it there, and the next try resumes it.
 """
 
 import contextlib
@@ -10,83 +11,233 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import filelock
 
 from hrseg.errors import WeightsError
-from hrseg.weights.cache import Receipt, Remote, cached, check, keep, offline, receipt_of
-from hrseg.weights.http import Answer, TransferError, looks_like_page, request
+from hrseg.imaging import write_atomic
+from hrseg.weights.checkpoint_io import file_digest
+from hrseg.weights.http import TransferError, looks_like_page, request
 
 log = logging.getLogger(__name__)
 
+FULL = 64
+"""Digits of a complete sha256."""
+WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between tries that brought nothing; a try that brought bytes starts the row anew."""
+HEADROOM = 64 << 20
+"""Bytes that must stay free beside the file."""
+_NOTE_INTERVAL = 15.0
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TRUE = {"1", "on", "yes", "true"}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be fetched.
+
+    Attributes:
+        name: The tag it belongs to, for messages.
+        url: Its address.
+        path: Its place in the cache.
+        sha256: Published digest, all 64 digits or the first few; may be empty.
+        size: Published size in bytes, where there is one.
+    """
+
+    name: str
+    url: str
+    path: Path
+    sha256: str = ""
+    size: int | None = None
+
+    @property
+    def part(self) -> Path:
+        """The unfinished download."""
+        return self.path.with_name(f"{self.path.name}.part")
+
+    @property
+    def note(self) -> Path:
+        """Address and version that the unfinished download belongs to."""
+        return self.path.with_name(f"{self.path.name}.part.json")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Result of checking a file.
+
+    Attributes:
+        path: The file.
+        url: Its source.
+        size: Bytes.
+        sha256: Digest of the file.
+        checked: "sha256" (against the published digest), "prefix" (against its first digits), "server"
+            (against the digest the server named), or "size" (nothing to check it against was published).
+    """
+
+    path: Path
+    url: str
+    size: int
+    sha256: str
+    checked: str
+
+    def says(self) -> str:
+        """Describe how far the file can be trusted.
+
+        Example:
+            >>> Receipt(Path("a"), "", 1, "", "size").says()
+            'unverified: nobody has published its sha256'
+        """
+        return {
+            "sha256": "verified: its sha256 is the published one",
+            "prefix": "verified: its sha256 begins as published",
+            "server": "verified: its sha256 is the one its server names",
+        }.get(self.checked, "unverified: nobody has published its sha256")
+
+
+def cache_dir(environment: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
+    """Return hrseg's cache folder: HRSEG_CACHE, or a folder where the platform keeps caches.
+
+    Args:
+        environment: Variables; None takes the process's own.
+        platform: A value of sys.platform.
+
+    Example:
+        >>> cache_dir({"HRSEG_CACHE": "/data/hrseg"}).as_posix()
+        '/data/hrseg'
+        >>> cache_dir({"XDG_CACHE_HOME": "/scratch"}, "linux").as_posix()
+        '/scratch/hrseg'
+    """
+    env = os.environ if environment is None else environment
+    if env.get("HRSEG_CACHE"):
+        return Path(env["HRSEG_CACHE"]).expanduser()
+    if platform == "win32":
+        local = env.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "hrseg" / "Cache"
+    if platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "hrseg"
+    xdg = env.get("XDG_CACHE_HOME", "")
+    return (Path(xdg) if xdg.startswith("/") else Path.home() / ".cache") / "hrseg"
+
+
+def offline() -> str:
+    """Return the variable that forbids fetching, HRSEG_OFFLINE or HF_HUB_OFFLINE, or an empty string."""
+    names = ("HRSEG_OFFLINE", "HF_HUB_OFFLINE")
+    return next((n for n in names if os.environ.get(n, "").strip().lower() in _TRUE), "")
+
+
+def cached(remote: Remote) -> Receipt | None:
+    """Return the receipt of a file that is here and was checked, without reading the file again."""
+    receipt = receipt_of(remote.path)
+    try:
+        fits = receipt is not None and remote.path.stat().st_size == receipt.size
+    except OSError:
+        return None
+    return receipt if receipt and fits and receipt.sha256.startswith(remote.sha256) else None
+
+
+def receipt_of(path: Path) -> Receipt | None:
+    """Return the result of a file's last check, whatever became of the file since."""
+    try:
+        found = json.loads(_receipt_path(path).read_text(encoding="utf-8"))
+        url, sha256, checked = (str(found[key]) for key in ("url", "sha256", "checked"))
+        return Receipt(path, url, int(found["size"]), sha256, checked)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check(remote: Remote, path: Path, named: str = "", named_by: str = "server") -> Receipt:
+    """Hash a file and compare it with what is published.
+
+    Args:
+        remote: The published file.
+        path: The file on disk.
+        named: Digest from the place `named_by`, used where nothing is published.
+        named_by: For the receipt.
+
+    Raises:
+        WeightsError: The file is another one.
+    """
+    size, digest = path.stat().st_size, file_digest(path)
+    wanted = remote.sha256 or named
+    if not digest.startswith(wanted):
+        raise WeightsError(
+            f"{remote.name}: the sha256 of {remote.path.name} begins with {digest[:16]}, and should begin with "
+            f"{wanted[:16]}"
+        )
+    if remote.size is not None and size != remote.size:
+        raise WeightsError(
+            f"{remote.name}: {remote.path.name} has {size:,} bytes, and should have {remote.size:,}"
+        )
+    full = "sha256" if len(remote.sha256) == FULL else "prefix"
+    checked = full if remote.sha256 else named_by if named else "size"
+    return Receipt(remote.path, remote.url, size, digest, checked)
+
+
+def write_receipt(receipt: Receipt) -> None:
+    """Write a receipt beside its file."""
+    content = {key: value for key, value in asdict(receipt).items() if key != "path"}
+    with write_atomic(_receipt_path(receipt.path)) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _receipt_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.receipt.json")
+
 
 class Watcher:
-    """Sees a fetch and says nothing; the parent of those that speak."""
+    """Observer of a fetch that does nothing; base class of those that show progress."""
 
     def start(self, name: str, done: int, total: int | None) -> None:
-        """A transfer begins.
-
-        Args:
-            name: Tag and file.
-            done: Bytes that are here already.
-            total: Bytes in all, where the server says so.
-        """
+        """A transfer of `name` begins with `done` of `total` bytes (None if unknown) in the cache."""
 
     def advance(self, count: int) -> None:
-        """More bytes have come.
-
-        Args:
-            count: How many.
-        """
+        """Another `count` bytes have come."""
 
     def note(self, text: str) -> None:
-        """Something happened that a person wants to know: a wait, another try.
-
-        Args:
-            text: A sentence.
-        """
+        """A sentence for the user: a wait, another try."""
 
     def stop(self) -> None:
         """The transfer ended, well or not."""
 
 
 class LogWatcher(Watcher):
-    """Plain lines in the log: the start, each tenth or half minute, the end."""
+    """Observer that writes lines to the log: the start, each tenth or half minute, notes."""
 
     def __init__(self) -> None:
         self._name, self._done, self._total = "", 0, 0
-        self._tenth, self._spoken = 0, 0.0
+        self._tenth, self._logged = 0, 0.0
 
     def start(self, name: str, done: int, total: int | None) -> None:
-        """Say what is fetched and how much it is."""
+        """Log what is fetched and how much it is."""
         self._name, self._done, self._total = name, done, total or 0
         self._tenth = 10 * done // self._total if self._total else 0
-        self._spoken = time.monotonic()
+        self._logged = time.monotonic()
         of = f" of {megabytes(self._total)}" if self._total else ""
         what = f"going on after {megabytes(done)}{of}" if done else f"fetching{of[3:]}"
         log.info("%s: %s", name, what)
 
     def advance(self, count: int) -> None:
-        """Say it when another tenth is here, or after half a minute."""
+        """Log another tenth, or the state after half a minute."""
         self._done += count
         tenth = 10 * self._done // self._total if self._total else self._tenth
         now = time.monotonic()
-        if tenth > self._tenth or now - self._spoken > 30:
-            self._tenth, self._spoken = tenth, now
+        if tenth > self._tenth or now - self._logged > 30:
+            self._tenth, self._logged = tenth, now
             part = f" ({100 * self._done // self._total} %)" if self._total else ""
             log.info("%s: %s%s", self._name, megabytes(self._done), part)
 
     def note(self, text: str) -> None:
-        """Pass the sentence on."""
+        """Log a sentence."""
         log.info("%s", text)
 
 
 def megabytes(count: int) -> str:
-    """Write bytes as people read them.
+    """Format a number of bytes.
 
     Example:
         >>> megabytes(264_000_000), megabytes(3_200_000_000), megabytes(900)
@@ -97,14 +248,6 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
 
 
-WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between tries that brought nothing; a try that brought bytes starts the row anew."""
-SPARE = 64 << 20
-"""Bytes that must stay free beside the file."""
-_LOOK_AGAIN = 15.0
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
 def fetch(remote: Remote, watcher: Watcher | None = None) -> Receipt:
     """Return the receipt of a file, after fetching it where it is not in the cache yet.
 
@@ -112,7 +255,7 @@ def fetch(remote: Remote, watcher: Watcher | None = None) -> Receipt:
 
     Args:
         remote: The file and its place.
-        watcher: Sees the progress; None writes it to the log.
+        watcher: Observer of the progress; None logs it.
 
     Raises:
         WeightsError: The file cannot be had, or is another one than was published.
@@ -123,15 +266,15 @@ def fetch(remote: Remote, watcher: Watcher | None = None) -> Receipt:
     watcher = watcher or LogWatcher()
     try:
         remote.path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(remote, watcher):
+        with _locked(remote, watcher):
             return cached(remote) or _adopt(remote, watcher) or _download(remote, watcher)
     except OSError as error:
         raise _disk_error(remote, error) from error
 
 
 @contextlib.contextmanager
-def _alone(remote: Remote, watcher: Watcher) -> Iterator[None]:
-    """Let one process fetch; the others wait and then find the file."""
+def _locked(remote: Remote, watcher: Watcher) -> Iterator[None]:
+    """Hold the lock of a file; other processes wait and then find the file."""
     lock = filelock.FileLock(f"{remote.path}.lock")
     try:
         lock.acquire(timeout=0)
@@ -139,9 +282,9 @@ def _alone(remote: Remote, watcher: Watcher) -> Iterator[None]:
         watcher.note(f"{remote.name}: another process is fetching it; waiting for that one")
         while not lock.is_locked:
             try:
-                lock.acquire(timeout=_LOOK_AGAIN)
+                lock.acquire(timeout=_NOTE_INTERVAL)
             except filelock.Timeout:
-                here = _size(_part(remote))
+                here = _size(remote.part)
                 watcher.note(
                     f"{remote.name}: still waiting; the other process has {megabytes(here)}"
                 )
@@ -163,7 +306,7 @@ def _adopt(remote: Remote, watcher: Watcher) -> Receipt | None:
         ) from error
     receipt = replace(receipt, checked=before.checked if before else receipt.checked)
     watcher.note(f"{remote.name}: {remote.path.name} was here already; {receipt.says()}")
-    keep(receipt)
+    write_receipt(receipt)
     return receipt
 
 
@@ -175,21 +318,21 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
         )
     tries = 0
     while True:
-        before = _size(_part(remote))
+        before = _size(remote.part)
         try:
             named = _exchange(remote, watcher)
             break
         except TransferError as error:
-            tries = 1 if _size(_part(remote)) > before else tries + 1
+            tries = 1 if _size(remote.part) > before else tries + 1
             if not error.passing or tries > len(WAITS):
-                raise _gave_up(remote, error) from error
+                raise _give_up(remote, error) from error
             if error.stale:
-                _forget(remote)
+                _remove_part(remote)
             wait = WAITS[tries - 1] if error.wait is None else error.wait
             watcher.note(f"{remote.name}: {error}; trying again in {wait:g} s")
             time.sleep(wait)
         except KeyboardInterrupt:
-            here = megabytes(_size(_part(remote)))
+            here = megabytes(_size(remote.part))
             watcher.note(f"{remote.name}: {here} are kept; the next try goes on from there")
             raise
         finally:
@@ -198,38 +341,41 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
 
 
 def _settle(remote: Remote, named: str) -> Receipt:
-    """Check a whole download and put it in its place; a wrong one goes."""
-    part = _part(remote)
+    """Check a complete download and rename it to its place; remove a wrong one."""
+    part = remote.part
     try:
         receipt = check(remote, part, named)
     except WeightsError as error:
-        _forget(remote)
+        _remove_part(remote)
         raise WeightsError(
             f"{error}. The download was removed. Try once more; if it comes out the same, something on the way changes "
             f"files, or {remote.url} holds another file now: please report that"
         ) from error
     os.replace(part, remote.path)
-    _forget(remote)
-    keep(receipt)
+    _remove_part(remote)
+    write_receipt(receipt)
     return receipt
 
 
 def _exchange(remote: Remote, watcher: Watcher) -> str:
-    """Make one request and append what it brings; return the digest that the server names."""
-    part, kept = _part(remote), _kept(remote)
+    """Make one request and append its body to the part; return the digest that the server names."""
+    part, validator = remote.part, _validator(remote)
     here = _size(part)
-    answer = request(remote.url, here if kept is not None else 0, kept or "")
+    answer = request(remote.url, here if validator is not None else 0, validator or "")
     with contextlib.closing(answer.stream):
         if answer.start < here:
-            if kept is not None:
+            if validator is not None:
                 watcher.note(
                     f"{remote.name}: the server does not go on with a part; from the start"
                 )
             here = 0
-        _refuse_other_sizes(remote, answer)
+        if remote.size is not None and answer.total not in (None, remote.size):
+            raise TransferError(
+                f"it offers {answer.total:,} bytes where {remote.size:,} were published, so it is another file"
+            )
         _refuse_full_disk(remote, (answer.total or remote.size or 0) - here)
         if not here:
-            _note(remote).write_text(json.dumps([remote.url, answer.validator]), encoding="utf-8")
+            remote.note.write_text(json.dumps([remote.url, answer.validator]), encoding="utf-8")
         watcher.start(f"{remote.name} {remote.path.name}", here, answer.total)
         with part.open("r+b" if here else "wb", buffering=0) as file:
             file.seek(here)
@@ -248,29 +394,22 @@ def _exchange(remote: Remote, watcher: Watcher) -> str:
 
 def _write(number: int, chunk: bytes) -> None:
     view = memoryview(chunk)
-    while view:
+    while view:  # a full disk takes a part of it before it fails
         view = view[os.write(number, view) :]
-
-
-def _refuse_other_sizes(remote: Remote, answer: Answer) -> None:
-    if remote.size is not None and answer.total is not None and answer.total != remote.size:
-        raise TransferError(
-            f"it offers {answer.total:,} bytes where {remote.size:,} were published, so it is another file"
-        )
 
 
 def _refuse_full_disk(remote: Remote, needed: int) -> None:
     free = shutil.disk_usage(remote.path.parent).free
-    if needed and free < needed + SPARE:
+    if needed and free < needed + HEADROOM:
         raise WeightsError(
-            f"{remote.name} needs {megabytes(needed + SPARE)}, and {remote.path.parent} has {megabytes(free)} free. "
+            f"{remote.name} needs {megabytes(needed + HEADROOM)}, and {remote.path.parent} has {megabytes(free)} free. "
             "Free some space, or set HRSEG_CACHE to a folder on a larger disk."
         )
 
 
 def _disk_error(remote: Remote, error: OSError) -> WeightsError:
-    part = _part(remote)
-    if error.errno in _FULL:
+    part = remote.part
+    if error.errno in _FULL_DISK:
         return WeightsError(
             f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. What came is kept "
             f"in {part} and the next try goes on from there. Free some space, or set HRSEG_CACHE to a folder on a "
@@ -282,12 +421,12 @@ def _disk_error(remote: Remote, error: OSError) -> WeightsError:
     )
 
 
-def _gave_up(remote: Remote, error: TransferError) -> WeightsError:
+def _give_up(remote: Remote, error: TransferError) -> WeightsError:
     host = remote.url.split("/")[2] if "//" in remote.url else remote.url
     said = str(error) if not error.reached else f"{host} does not give the file: {error}"
-    here = _size(_part(remote))
+    here = _size(remote.part)
     if not here:
-        _forget(remote)
+        _remove_part(remote)
     rest = f" {megabytes(here)} are kept, and the next try goes on from there." if here else ""
     return WeightsError(f"Could not fetch {remote.name}: {said}.{rest} {_by_hand(remote)}")
 
@@ -299,24 +438,16 @@ def _by_hand(remote: Remote) -> str:
     )
 
 
-def _part(remote: Remote) -> Path:
-    return remote.path.with_name(f"{remote.path.name}.part")
+def _validator(remote: Remote) -> str | None:
+    """Return the validator of a part that can be resumed, or None.
 
-
-def _note(remote: Remote) -> Path:
-    return remote.path.with_name(f"{remote.path.name}.part.json")
-
-
-def _kept(remote: Remote) -> str | None:
-    """Return the validator of a part that can be gone on with, or None.
-
-    Without ETag and date nothing tells versions apart; then only a published digest makes going on safe.
+    Without ETag and date nothing distinguishes versions; then only a published digest makes resuming safe.
     """
     try:
-        url, validator = json.loads(_note(remote).read_text(encoding="utf-8"))
+        url, validator = json.loads(remote.note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    fits = url == remote.url and _size(_part(remote)) and (validator or remote.sha256)
+    fits = url == remote.url and _size(remote.part) and (validator or remote.sha256)
     return str(validator) if fits else None
 
 
@@ -327,6 +458,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _forget(remote: Remote) -> None:
-    for path in (_part(remote), _note(remote)):
+def _remove_part(remote: Remote) -> None:
+    for path in (remote.part, remote.note):
         path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Why a weight file stays shut: the reasons, and the one paragraph that each becomes.
+"""Errors of weight files: reasons for a refusal, and the message that each becomes.
 
-The readers raise a reason without knowing the file's name; `weights.files` adds the name and the next step.
+Readers raise a reason without the file's name; `checkpoint_io` adds the name and the next step.
 """
 
 import textwrap
@@ -49,7 +49,7 @@ class TooLarge(Refusal):
 
 
 def refuse(path: Path, size: int, reason: Refusal) -> WeightsError:
-    """Put a reason into one paragraph: the file, what is wrong with it, what to do.
+    """Return the error of a refusal: the file, what is wrong with it, what to do.
 
     Example:
         >>> str(refuse(Path("a.pth"), 12, Damaged("it ends early")))[:54]

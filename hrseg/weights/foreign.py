@@ -1,6 +1,6 @@
-"""A weight file of any source, told in our names: what was recognized, converted and left out.
+"""Translation of a weight file of any source into our parameter names, with conversions and omissions listed.
 
-Nothing here builds a network; `load` puts the result into one, `importer` makes a release of it.
+Nothing here builds a network; `load` loads the result into one, `convert` writes a release of it.
 """
 
 import json
@@ -29,7 +29,7 @@ from hrseg.weights.hub import is_hub, pull
 from hrseg.weights.release import card_path, read_release
 
 CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
-"""Where training scripts put the tensors; the first that is there wins."""
+"""Keys under which training scripts store the tensors; the first one present wins."""
 DEFAULTS: dict[str, Any] = {
     "resize": "bilinear",
     "padding": "symmetric",
@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "activation": "relu",
     "downsample": "conv",
 }
-"""Fields of a network that change its function and not its keys, with the values that old files mean."""
+"""Fields of a network that change its function and not its keys, with the values that old files imply."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Translated:
         notes: Sentences about conversions.
         spec: Arguments of `create_model`, where hrseg wrote the file.
         card: What else hrseg wrote: labels, mean, std.
-        known: Fields of `DEFAULTS` that a catalog knows about this very file.
-        meta: All that the checkpoint holds besides, such as mmsegmentation's `meta`.
+        known: Fields of `DEFAULTS` that the catalog states for this file.
+        meta: The checkpoint's other content, such as mmsegmentation's `meta`.
     """
 
     file: str
@@ -93,12 +93,12 @@ class Translated:
 
     @property
     def certain(self) -> bool:
-        """Whether what the source means is known, not assumed."""
+        """Whether the resize policy is known, not assumed."""
         return self.spec is not None or self.format.certain or "resize" in self.known
 
     @property
     def function(self) -> dict[str, Any]:
-        """Fields that change the function and not the keys: what this source means by them."""
+        """Values of the fields in `DEFAULTS` for this file."""
         if self.spec is not None:
             return {name: self.spec.get(name, value) for name, value in DEFAULTS.items()}
         policy = self.format.policy(self.num_classes)
@@ -106,7 +106,7 @@ class Translated:
 
     @property
     def reason(self) -> str:
-        """Why that resize policy."""
+        """Source of the resize policy."""
         if self.spec is not None:
             return "its card says so"
         return "the catalog says so" if "resize" in self.known else self.format.reason
@@ -138,11 +138,11 @@ def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
             )
         raw.update(state)
     found = translate(raw, file, _written_by_hrseg(several[0], checkpoints[0]), checkpoints[0])
-    return replace(found, notes=(*found.notes, *_doubts(found)))
+    return replace(found, notes=(*found.notes, *_warnings(found)))
 
 
 def _open_tag(tag: str) -> Translated:
-    """Fetch the files of a tag; what its row knows goes before what its keys suggest."""
+    """Fetch and translate the files of a tag; its row takes precedence over its keys."""
     row = row_of(tag)
     found = open_foreign(resolve_all(tag))
     if found.spec is not None:
@@ -164,7 +164,7 @@ def translate(
         raw: Tensors by the names of their source.
         file: For messages.
         card: What hrseg wrote beside them, with "network" where it is known.
-        checkpoint: All that the file holds.
+        checkpoint: All content of the file.
 
     Raises:
         WeightsError: Its source is unknown.
@@ -202,20 +202,23 @@ def translate(
     )
 
 
-def _doubts(found: Translated) -> list[str]:
-    """Say what a reader should know before trusting the numbers."""
-    doubts = []
+def _warnings(found: Translated) -> list[str]:
+    """Return sentences about content that makes the weights doubtful."""
+    warnings = []
     wrong = [k for k, v in found.state.items() if v.is_floating_point() and not v.isfinite().all()]
     if wrong:
-        doubts.append(f"{len(wrong)} tensors hold NaN or infinity (such as {wrong[0]})")
+        warnings.append(f"{len(wrong)} tensors hold NaN or infinity (such as {wrong[0]})")
     meta = found.meta.get("meta")
-    config = str(meta.get("config") or meta.get("cfg") or "") if isinstance(meta, Mapping) else ""
-    if found.format.name.startswith("mmseg") and re.search(r"align_corners\s*=\s*True", config):
-        doubts.append(
+    config = (meta.get("config") or meta.get("cfg")) if isinstance(meta, Mapping) else None
+    # Only text: the text of lists that hold each other many times is endless.
+    if not isinstance(config, str) or not found.format.name.startswith("mmseg"):
+        return warnings
+    if re.search(r"align_corners\s*=\s*True", config):
+        warnings.append(
             "its config aligns corners in the head, which no policy of hrseg does beside mmsegmentation's fusions: "
             "logits will differ"
         )
-    return doubts
+    return warnings
 
 
 def _unwrapped(raw: Iterable[str], file: str) -> dict[str, str]:
@@ -304,8 +307,8 @@ _BEFORE_NORMS = (
 def in_place_norms(state: State) -> str | None:
     """Convert the norms of torch 0.4.1 files, whose in-place layer used abs(weight) + 1e-5.
 
-    Files of that layer are known by the absence of every batch counter. Taken as they are, their negative
-    gammas turn channels over: the network runs, and its logits are wrong by more than their own spread.
+    Files of that layer have no batch counter at all. Loaded as they are, their negative gammas invert channels: the
+    network runs, and its logits are wrong by more than their own spread.
 
     Source: the `master` branch of the official code, class InPlaceABNSync.
     """
@@ -333,10 +336,7 @@ def batch_counters(state: State) -> str | None:
 
 
 def zero_biases(state: State) -> str | None:
-    """Give the head's convolutions before norms the bias that the source leaves out: zero.
-
-    mmsegmentation builds its heads without, as do the ImageNet networks called ssld.
-    """
+    """Add zero biases to the head's convolutions before norms, which mmsegmentation and ssld build without."""
     bare = [
         name for name in _BEFORE_NORMS if f"{name}.weight" in state and f"{name}.bias" not in state
     ]
@@ -364,7 +364,7 @@ def _norms(state: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def _all_counters_absent(state: Mapping[str, torch.Tensor]) -> bool:
-    """Some absent means a damaged file, which the comparison with the network will name."""
+    """Some absent means a damaged file, which the comparison with the network reports."""
     return bool(_norms(state)) and not any(key.endswith(_COUNTER) for key in state)
 
 

@@ -1,7 +1,7 @@
-"""The table of sources: how each one's files are recognized, renamed and meant.
+"""Table of weight file formats: recognition, renaming rules and resize policy of each source.
 
-Key names show who wrote a file, and never how it interpolates: 1,830 names are common to networks that compute
-different functions. So each row also says which resize policy its source uses, why, and whether that is certain.
+Key names identify the code base that wrote a file, and not its interpolation: 1,830 names are common to networks that
+compute different functions. So each row also states the resize policy, its reason, and whether it is certain.
 """
 
 import re
@@ -15,7 +15,7 @@ from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD
 Rules = tuple[tuple[str, str], ...]
 
 WRAPPERS: Rules = ((r"^(?:(?:module|model|network|net|_orig_mod)\.)+", ""),)
-"""What training scripts put around a network: DataParallel, torch.compile, Lightning, the official loss wrapper."""
+"""Prefixes of wrappers around a network: DataParallel, torch.compile, Lightning, the official loss wrapper."""
 
 BACKBONE: Rules = ((r"^(conv[12]|bn[12]|layer1|transition[123]|stage[234])\.", "backbone.<1>."),)
 """Official, ImageNet, timm and CSAILVision backbones are spelled alike."""
@@ -142,11 +142,11 @@ def _fill(hole: re.Match[str], found: re.Match[str]) -> str:
 HALF = (0.5, 0.5, 0.5)
 NOTHING = r"(?!)"
 NO_HEAD = "none"
-"""What a card calls the head of a release that holds a backbone only."""
+"""Head in the card of a release that holds a backbone only."""
 NOT_NETWORK = (
     r"^(?:loss|criterion|metrics)\.|^auxiliary_head\.|\._tmp_running_(?:mean|var)$|\._running_iter$"
 )
-"""Tensors that training leaves beside a network, such as class weights."""
+"""Tensors of training beside the network, such as class weights."""
 
 
 @dataclass(frozen=True)
@@ -154,20 +154,20 @@ class Format:
     """One source of weight files.
 
     Attributes:
-        name: What the receipt calls it.
+        name: Name in reports.
         signs: Patterns that must each match some key.
         head: Our head for it; None where the file has only a backbone for us.
         resize: Class count → policy; the row None holds for all other counts.
-        reason: Why that policy.
-        certain: Whether the source has no other; else it is an assumption.
+        reason: Reason for that policy.
+        certain: Whether the source has no other policy; else it is an assumption.
         rules: Its names → ours.
         conversions: Names of `conversions.CONVERSIONS`, in order.
         padding: Of stride-2 3x3 convolutions.
         mean: Per-band mean of its images, in 0 … 1.
         std: Per-band standard deviation.
-        needless: Pattern of names that are no part of our network, and that nobody misses.
+        needless: Pattern of names that no network of ours needs.
         foreign_head: Pattern of a head that is another network than ours.
-        foreign_reason: What that head is.
+        foreign_reason: Description of that head.
     """
 
     name: str
@@ -390,7 +390,7 @@ KNOWN_LABELS = {
     150: "ade20k",
     171: "coco_stuff",
 }
-"""Class count → the label table that a published file of that count means; small counts say too little."""
+"""Class count → label table of published files with that count; small counts are ambiguous."""
 
 _HINTS = {
     r"^conv_last\.": "This is the decoder of a CSAILVision pair. Give the encoder's file too.",
@@ -436,6 +436,6 @@ def head_of(keys: Iterable[str]) -> str | None:
 
 
 def any_match(pattern: str, keys: Iterable[str]) -> bool:
-    """Tell whether a pattern matches one of the keys."""
+    """Return whether a pattern matches one of the keys."""
     compiled = re.compile(pattern)
     return any(compiled.search(key) for key in keys)

@@ -1,6 +1,6 @@
-"""One HTTP request for the rest of a file: proxies, redirects, ranges, and what went wrong, in words.
+"""HTTP requests for files or the rest of them, with proxies, redirects, ranges and readable errors.
 
-The standard library's client is enough, and brings the proxy variables; nothing here touches a disk.
+The standard library's client is enough, and honors the proxy variables; nothing here touches a disk.
 """
 
 import http.client
@@ -30,9 +30,9 @@ class TransferError(Exception):
 
     Attributes:
         passing: Whether another try may succeed.
-        wait: Seconds that the server asks us to wait, where it does.
+        wait: Seconds to wait, where the server names them.
         reached: Whether a server answered at all.
-        stale: Whether the part that is here is of no use.
+        stale: Whether the unfinished download is of no use.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Answer:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow to other addresses, never from https to less, and remember what they said of the file."""
+    """Follow redirects, never from https to less, and keep their headers about the file."""
 
     def __init__(self) -> None:
         self.linked: dict[str, str] = {}
@@ -116,7 +116,7 @@ def request(url: str, start: int = 0, validator: str = "", timeout: float | None
     Args:
         url: Its address.
         start: Bytes that are here already.
-        validator: What identified that version; the server starts again if it has another one by now.
+        validator: ETag or date of their version; the server starts again if it has another one by now.
         timeout: Seconds without a byte after which the connection counts as broken; None takes TIMEOUT.
 
     Raises:
@@ -173,7 +173,7 @@ def _answer(stream: Any, linked: dict[str, str], asked: int) -> Answer:
 
 
 def looks_like_page(first: bytes) -> bool:
-    """Tell a web page from a weight file by its first bytes.
+    """Return whether the first bytes are those of a web page or a server's message.
 
     Example:
         >>> looks_like_page(b"<!DOCTYPE html><html>"), looks_like_page(b"PK\\x03\\x04")

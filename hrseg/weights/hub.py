@@ -1,7 +1,7 @@
-"""Releases on the Hugging Face hub: one repository holds one model, as weights, card and page.
+"""Push and pull of releases on the Hugging Face hub; one repository holds one model, as weights, card and page.
 
     model.safetensors   the weights                config.json   the release's card, as hrseg reads it
-    README.md           the page people see, see `weights.page`
+    README.md           the model's page, from `page`
 
 Files come and go through the hub's own client, with its cache, tokens and proxies (HF_TOKEN, HF_HOME, HF_ENDPOINT,
 HF_HUB_OFFLINE). What is fetched is opened like any other file: tensors and plain types only.
@@ -20,7 +20,7 @@ import yaml
 
 from hrseg.errors import MissingExtraError, WeightsError
 from hrseg.labels import LabelSet
-from hrseg.weights.cache import offline
+from hrseg.weights.download import offline
 
 PREFIX = "hf:"
 WEIGHTS, CARD, PAGE = "model.safetensors", "config.json", "README.md"
@@ -39,7 +39,7 @@ class Repository:
 
 
 def is_hub(text: str | Path) -> bool:
-    """Tell a model of the hub from files and tags.
+    """Return whether a name is one of the hub, not a file or tag.
 
     Example:
         >>> is_hub("hf:org/name"), is_hub("runs/name"), is_hub("hrnet_w48.ms_in1k")
@@ -68,13 +68,10 @@ def repository(text: str) -> Repository:
 
 
 def pull(text: str) -> Path:
-    """Return the weights of a repository, fetched once; the card lies beside them.
+    """Return the path of a repository's weights in the hub's cache, with the card beside them; fetched once.
 
     Args:
         text: Such as "hf:org/name@v1".
-
-    Returns:
-        Path of model.safetensors in the hub's cache.
 
     Raises:
         WeightsError: There is no such model, or it cannot be reached.
@@ -108,7 +105,7 @@ def push(files: Mapping[str, Path | bytes], to: str, *, private: bool, message: 
         message: Of the commit.
 
     Returns:
-        Address of the repository.
+        URL of the repository.
 
     Raises:
         WeightsError: It may not be written, or cannot be reached.
@@ -145,7 +142,7 @@ def _client() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _explained(wanted: Repository, errors: Any, what: str) -> Iterator[None]:
-    """Turn what the client raises into one paragraph, and keep its own accounts of retries off the screen."""
+    """Turn errors of the client into one paragraph, and silence its messages about retries."""
     log = logging.getLogger("huggingface_hub")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -204,16 +201,8 @@ def _endpoint() -> str:
 
 HUB_LICENCES = frozenset(
     [
-        *(
-            "apache-2.0",
-            "mit",
-            "bsd",
-            "bsd-2-clause",
-            "bsd-3-clause",
-            "bsl-1.0",
-            "isc",
-            "unlicense",
-        ),
+        *("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "isc"),
+        "unlicense",
         *("cc", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
         *("cc-by-nd-4.0", "cc-by-nc-nd-4.0", "cc-by-3.0", "cc-by-sa-3.0", "cc-by-nc-3.0"),
         *("gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "mpl-2.0", "openrail"),
@@ -224,23 +213,16 @@ HUB_LICENCES = frozenset(
 
 
 def check_terms(card: Mapping[str, Any], name: str) -> None:
-    """Refuse to publish a model whose terms nobody wrote down.
-
-    Args:
-        card: Of the release.
-        name: What is to be shared, for the message.
+    """Refuse to publish a model without stated terms; `name` is for the message.
 
     Raises:
         WeightsError: Licence or terms of the data are missing.
     """
-    lacking = [
-        words
-        for words, known in (
-            ("a licence for the weights", licence_of(card)),
-            ("the terms of the data they learned from", card.get("data_terms")),
-        )
-        if not known
-    ]
+    terms = {
+        "a licence for the weights": licence_of(card),
+        "the terms of the data they learned from": card.get("data_terms"),
+    }
+    lacking = [what for what, known in terms.items() if not known]
     if lacking:
         raise WeightsError(
             f"The card of {name} lacks {' and '.join(lacking)}, and others cannot use a model without knowing. Say it "
@@ -254,7 +236,7 @@ def licence_of(card: Mapping[str, Any]) -> str:
 
 
 def page(card: Mapping[str, Any], name: str) -> str:
-    """Write the README.md of a repository.
+    """Return the README.md of a repository.
 
     Args:
         card: Of a release.
@@ -272,15 +254,25 @@ def page(card: Mapping[str, Any], name: str) -> str:
         <BLANKLINE>
     """
     front = yaml.safe_dump(_front(card, name), sort_keys=False, allow_unicode=True)
+    spec, title = card["network"], name.partition("/")[2] or name
+    head = "v2" if spec["head"] == "v2" else f"{spec['head']} head"
     parts = [
-        _title(card, name),
-        _use(name),
+        f"# {title}",
+        f"Semantic segmentation into the {spec['num_classes']} classes of {_data(card)}: {spec['backbone']}, {head}, a "
+        "network of hrseg.",
+        "## Use",
+        "```python\n"
+        "import hrseg  # pip install 'hrseg[hub]'\n"
+        f'predictor = hrseg.from_pretrained("{name}")\n'
+        'predictor("street.jpg").save("out")  # mask and overlay\n'
+        "```",
+        f"Or `hrseg predict street.jpg --model hf:{name}`; to train from it, `model.weights=hf:{name}`.",
         _network(card),
-        _score(card),
-        _terms(card),
-        _trained(card),
+        _score(card.get("score") or {}),
+        f"## Terms\n\nWeights: {licence_of(card)}. Data they learned from: {card.get('data_terms')}.",
+        _origin(card),
     ]
-    return f"---\n{front}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+    return f"---\n{front}---\n\n" + "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _front(card: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -309,25 +301,6 @@ def _data(card: Mapping[str, Any]) -> str:
     return str((card.get("labels") or {}).get("name", "unknown"))
 
 
-def _title(card: Mapping[str, Any], name: str) -> str:
-    spec = card["network"]
-    kind = "v2" if spec["head"] == "v2" else f"{spec['head']} head"
-    return (
-        f"# {name.partition('/')[2] or name}\n\nSemantic segmentation into the {spec['num_classes']} classes of "
-        f"{_data(card)}: {spec['backbone']}, {kind}, a network of hrseg."
-    )
-
-
-def _use(name: str) -> str:
-    return (
-        "## Use\n\n```python\n"
-        "import hrseg  # pip install 'hrseg[hub]'\n"
-        f'predictor = hrseg.from_pretrained("{name}")\n'
-        'predictor("street.jpg").save("out")  # mask and overlay\n'
-        f"```\n\nOr `hrseg predict street.jpg --model hf:{name}`; to train from it, `model.weights=hf:{name}`."
-    )
-
-
 def _network(card: Mapping[str, Any]) -> str:
     spec = card["network"]
     rows = {
@@ -344,8 +317,7 @@ def _network(card: Mapping[str, Any]) -> str:
     )
 
 
-def _score(card: Mapping[str, Any]) -> str:
-    score = card.get("score") or {}
+def _score(score: Mapping[str, Any]) -> str:
     if score.get("miou") is None:
         return "## Score\n\nNone was measured for this card."
     text = f"## Score\n\nmIoU **{score['miou']:.2f}** on {score.get('split', 'val')}"
@@ -353,26 +325,20 @@ def _score(card: Mapping[str, Any]) -> str:
     if score.get("pixel_accuracy") is not None:
         text += f", pixel accuracy {score['pixel_accuracy']:.2f}"
     if score.get("iou"):
-        rows = (f"| {_cell(name)} | {_figure(value)} |" for name, value in score["iou"].items())
-        text += ".\n\n| class | IoU |\n| --- | ---: |\n" + "\n".join(rows)
-    else:
-        text += "."
-    return text
-
-
-def _figure(value: Any) -> str:
-    return "-" if value is None or value != value else f"{value:.2f}"
+        figures = {  # None or NaN for a class that does not occur
+            name: "-" if value is None or value != value else f"{value:.2f}"
+            for name, value in score["iou"].items()
+        }
+        rows = (f"| {_cell(name)} | {figure} |" for name, figure in figures.items())
+        return text + ".\n\n| class | IoU |\n| --- | ---: |\n" + "\n".join(rows)
+    return f"{text}."
 
 
 def _cell(text: Any) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")
 
 
-def _terms(card: Mapping[str, Any]) -> str:
-    return f"## Terms\n\nWeights: {licence_of(card)}. Data they learned from: {card.get('data_terms')}."
-
-
-def _trained(card: Mapping[str, Any]) -> str:
+def _origin(card: Mapping[str, Any]) -> str:
     origin, trained = card.get("origin") or {}, card.get("trained") or {}
     lines = []
     if origin.get("source"):

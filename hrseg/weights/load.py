@@ -1,7 +1,7 @@
-"""Putting foreign weights into a network, with a receipt: nothing is dropped in silence.
+"""Loading of weight files of any source into a network, with a report of every key.
 
-`foreign` says what a file holds, in our names; here it is compared with the network, key by key and shape by
-shape, and what the keys cannot show (how the network resizes and pads) is compared by what the source is known for.
+`foreign` translates a file into our names; here it is compared with the network, key by key and shape by shape. What
+keys cannot show (resize policy, padding) is compared with the values of the file's card, catalog row or format.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ from hrseg.weights.formats import CLASSIFIERS, HRSEG, WRAPPERS, head_of, rename
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What happened to each key.
+    """Result of loading, for each key.
 
     Attributes:
         source: The file or tag.
         matched: Keys that were loaded.
         left_out: Keys of the file that are no part of this network, such as an ImageNet classifier.
-        new: Keys of the network that keep their first values, a fresh head.
-        notes: Sentences a reader should see, such as a change of resize policy.
-        format: Who wrote the file.
+        new: Keys of the network that keep their initial values, a fresh head.
+        notes: Sentences for the user, such as a change of resize policy.
+        format: Name of the file's format.
     """
 
     source: str
@@ -72,8 +72,7 @@ def load_weights(
         new_head: Keep the backbone only and leave the head as it is, for another set of classes. A file
             without a segmentation head (ImageNet) implies it.
         new_classifier: Keep all but the last layer of the head, which may have other classes or be absent.
-        resize: The policy that the weights are to run under, where you know better than the file's
-            source; it must be the network's own.
+        resize: Resize policy that overrides the file's; it must be the network's own.
         inflate_stem: Let a file for RGB start a network of other bands: every band gets the mean of the
             three kernels of the first convolution, times 3 / bands, so that a gray image gives the same
             maps as before. A file of the network's own bands is loaded as it is.
@@ -106,16 +105,12 @@ def load_translated(
     resize: str | None = None,
     compare: bool = True,
 ) -> LoadReport:
-    """Load what `foreign` has translated; the arguments are those of `load_weights`.
+    """Load a file that `foreign` has translated; other arguments as for `load_weights`.
 
     Args:
         network: From `create_model`.
         found: The file in our names.
-        new_head: Keep the backbone only.
-        new_classifier: Keep all but the layers whose outputs are classes.
-        resize: The policy the weights are to run under.
-        compare: Whether the network's function is compared with what the source is known for; not
-            where it was built from that.
+        compare: Whether resize policy and padding are compared; not for a network that was built from them.
 
     Raises:
         WeightsError: See `load_weights`.
@@ -150,7 +145,7 @@ def load_translated(
 
 
 def _for_network(file: str | Path, own: Mapping[str, torch.Tensor]) -> Translated:
-    """Translate a file; baselines have no table of spellings, their own files spell every name as they do."""
+    """Translate a file; baselines have no renaming rules, since their files hold their own names."""
     if is_hrnet(own):
         return open_foreign(file)
     direct, left_out = _by_own_names(state_dict_of(read_checkpoint(resolve(file))), own)
@@ -174,7 +169,7 @@ def _by_own_names(
 
 
 def is_hrnet(own: Iterable[str]) -> bool:
-    """Tell a network of ours from a baseline by its names.
+    """Return whether parameter names are those of a network of ours, not of a baseline.
 
     Example:
         >>> is_hrnet(["backbone.stage4.0.branches.0.0.conv1.weight"]), is_hrnet(["encoder.conv1"])
@@ -254,7 +249,7 @@ def _next_step(wrong: Iterable[str], new_classifier: bool) -> str:
 def _compare_function(
     network: nn.Module, found: Translated, resize: str | None, *, finished: bool
 ) -> tuple[str, ...]:
-    """Compare what the keys cannot show; a finished network must not change its function in silence."""
+    """Compare what keys cannot show; a complete network must not change its function silently."""
     spec: dict[str, Any] | None = getattr(network, "spec", None)
     if spec is None or not is_hrnet(network.state_dict()):
         return ()
@@ -266,13 +261,13 @@ def _compare_function(
         )
     theirs = found.function if resize is None else {**found.function, "resize": resize}
     differ = [name for name in DEFAULTS if theirs[name] != mine[name]]
-    told = ", ".join(f"{name} '{theirs[name]}' (this network '{mine[name]}')" for name in differ)
+    fields = ", ".join(f"{name} '{theirs[name]}' (this network '{mine[name]}')" for name in differ)
     if finished and differ and (found.certain or differ != ["resize"]):
         step = "Set " + ", ".join(f"model.{name}={theirs[name]}" for name in differ)
         if differ == ["resize"]:
             step += f", or pass resize='{mine['resize']}' (--resize of hrseg weights import) if you want the change"
         raise WeightsError(
-            f"{found.file} ({found.format.name}) is a finished network with {told}: the same weights would give "
+            f"{found.file} ({found.format.name}) is a finished network with {fields}: the same weights would give "
             f"other logits, without an error. {found.reason[:1].upper()}{found.reason[1:]}. {step}."
         )
     if finished:

@@ -1,7 +1,7 @@
-"""Released models: a safetensors file of weights and a JSON card that says everything else.
+"""Released models: a safetensors file of weights and a JSON card with everything else.
 
-The card carries what predict needs (network, classes, colors, mean and std, resize policy) and what a reader
-needs (recipe, commit, score, terms of the data). Both files appear whole or not at all.
+The card holds network, classes, colors, mean, std and resize policy for prediction, and recipe, commit, score and
+data terms for readers. Both files are written atomically.
 """
 
 import json
@@ -50,7 +50,7 @@ def write_release(
     with write_atomic(path) as temporary:
         mode = (
             temporary.stat().st_mode
-        )  # save_file puts a file of its own there, readable by nobody else
+        )  # save_file replaces the file by one that only its owner may read
         save_file(tensors, temporary)
         temporary.chmod(mode)
         full = {**card, "sha256": file_digest(temporary)}
@@ -61,7 +61,7 @@ def write_release(
 
 
 def card_path(path: str | Path) -> Path:
-    """Return where a release's card lies: NAME.json beside NAME.safetensors, or config.json in a repository.
+    """Return the path of a release's card: NAME.json beside NAME.safetensors, or config.json in a repository.
 
     Example:
         >>> card_path("weights/camvid.safetensors").name

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hrseg.benchmark import timing
-from hrseg.benchmark.timing import matrix_ceiling, peak_memory, resident, take_turns
+from hrseg.benchmark.timing import matrix_ceiling, peak_memory, resident, time_in_turns
 
 
 class Toy:
@@ -33,20 +33,20 @@ def toy(monkeypatch):
 
 
 def test_one_alone_is_repeated_until_the_time_is_up(toy):
-    assert take_turns({"a": toy.work("a", 2.0)}, 7.0) == {"a": [2.0] * 5}
-    assert take_turns({"a": toy.work("a", 2.0)}, 7.0, least=3) == {"a": [2.0] * 4}
-    assert take_turns({"a": toy.work("a", 9.0)}, 1.0, least=3) == {"a": [9.0] * 3}
+    assert time_in_turns({"a": toy.work("a", 2.0)}, 7.0) == {"a": [2.0] * 5}
+    assert time_in_turns({"a": toy.work("a", 2.0)}, 7.0, least=3) == {"a": [2.0] * 4}
+    assert time_in_turns({"a": toy.work("a", 9.0)}, 1.0, least=3) == {"a": [9.0] * 3}
 
 
 def test_turns_are_taken_in_both_orders(toy):
     works = {"A": toy.work("A", 1.0), "B": toy.work("B", 3.0)}
-    assert take_turns(works, 0.0, least=3) == {"A": [1.0] * 3, "B": [3.0] * 3}
+    assert time_in_turns(works, 0.0, least=3) == {"A": [1.0] * 3, "B": [3.0] * 3}
     assert "".join(toy.done) == "ABBAAB"
 
 
 def test_the_time_of_all_counts(toy):
     works = {"A": toy.work("A", 1.0), "B": toy.work("B", 3.0)}
-    assert len(take_turns(works, 15.0, least=1)["A"]) == 4
+    assert len(time_in_turns(works, 15.0, least=1)["A"]) == 4
 
 
 def test_a_gpu_in_use_is_waited_for_before_and_after(monkeypatch):
@@ -60,7 +60,7 @@ def test_a_gpu_in_use_is_waited_for_before_and_after(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_ceiling_counts_two_operations_for_each_multiply_add(monkeypatch, precision):
-    monkeypatch.setattr(timing, "take_turns", lambda works, *_, **__: {"mm": [4.0, 2.0]})
+    monkeypatch.setattr(timing, "time_in_turns", lambda works, *_, **__: {"mm": [4.0, 2.0]})
     assert matrix_ceiling(torch.device("cpu"), precision) == 2048**3
 
 

@@ -1,7 +1,8 @@
-"""A job whose cluster is played: workers run here, and die when the test says so."""
+"""Jobs on a simulated cluster: workers run in this process, and die when the test says so."""
 
 import pickle
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,13 +12,13 @@ from PIL import Image
 
 from hrseg.cli import OURS, YOURS, main
 from hrseg.cluster import RayJob
-from hrseg.cluster.errands import Answer
+from hrseg.cluster.job import MAX_TASK_IMAGES, portable, split
 from hrseg.cluster.worker import Worker
 from hrseg.errors import ConfigError, DataError, WeightsError
 from hrseg.inference.outputs.class_areas import read_table
 from hrseg.inference.outputs.manifest import Job, read_manifests
 from hrseg.inference.predict_files import open_predictor, predict_files
-from hrseg.inference.sources import open_sources
+from hrseg.inference.sources import Clip, Picture, open_sources
 from tests.cluster.models import PLAIN, content, write_model, write_photos
 
 KINDS = ("mask", "areas")
@@ -26,21 +27,21 @@ NODES = [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2
 
 @pytest.fixture(autouse=True)
 def stage(monkeypatch):
-    """Plays the cluster; `dying(errand)` says when a worker dies, and `said` keeps the sizes of the rounds."""
-    acts = SimpleNamespace(dying=lambda errand: False, rounds=[], half=lambda worker, errand: None)
+    """Plays the cluster; `dying(task)` says when a worker dies, and `said` keeps the sizes of the rounds."""
+    acts = SimpleNamespace(dying=lambda task: False, rounds=[], half=lambda worker, task: None)
 
-    def played(self, ray, errands, space):
-        acts.rounds.append([len(errand.pictures) for errand in errands])
-        worker = Worker(pickle.dumps(self.plan))
-        for errand in errands:
-            if acts.dying(errand):
-                acts.half(worker, errand)
+    def played(self, ray, tasks, resources):
+        acts.rounds.append([len(task.images) for task in tasks])
+        worker = Worker(**self.worker_options)
+        for task in tasks:
+            if acts.dying(task):
+                acts.half(worker, task)
                 continue
-            yield worker.answer(errand)
+            yield worker.run(task)
 
-    monkeypatch.setattr("hrseg.cluster.job.need_ray", lambda: None)
+    monkeypatch.setattr("hrseg.cluster.job.import_ray", lambda: None)
     ray = SimpleNamespace(nodes=lambda: NODES)
-    monkeypatch.setattr("hrseg.cluster.job.joined", lambda address: nullcontext(ray))
+    monkeypatch.setattr("hrseg.cluster.job.connected", lambda address: nullcontext(ray))
     monkeypatch.setattr(RayJob, "_round", played)
     return acts
 
@@ -96,15 +97,15 @@ def test_files_lines_and_totals_are_those_of_one_machine(photos, model, whole, t
 def test_nothing_is_lost_or_doubled_where_workers_die(photos, model, whole, tmp_path, stage):
     out, deaths = tmp_path / "out", []
 
-    def dying(errand):
-        deaths.append(errand.number in (2, 5, 9))  # 9 is the first errand of the second round
+    def dying(task):
+        deaths.append(task.number in (2, 5, 9))  # 9 is the first task of the second round
         return deaths[-1]
 
-    def half(worker, errand):
+    def half(worker, task):
         """What it did is there, and the next file was begun; no answer came."""
-        worker.answer(errand)
-        name = errand.pictures[0].name
-        (out / name).with_name(f".{errand.pictures[0].path.stem}_mask-0123456789ab.png").touch()
+        worker.run(task)
+        name = task.images[0].name
+        (out / name).with_name(f".{task.images[0].path.stem}_mask-0123456789ab.png").touch()
 
     stage.dying, stage.half = dying, half
     results, job = run(photos, out, model)
@@ -118,14 +119,14 @@ def test_nothing_is_lost_or_doubled_where_workers_die(photos, model, whole, tmp_
 def test_a_picture_that_kills_each_worker_is_found_and_the_others_are_done(
     photos, model, whole, tmp_path, stage
 ):
-    stage.dying = lambda errand: any(one.name == "a/06" for one in errand.pictures)
+    stage.dying = lambda task: any(one.name == "a/06" for one in task.images)
     results, _ = run(photos, tmp_path / "out", model)
     [broken] = [result for result in results if result.error is not None]
     assert str(broken.error).startswith(f"{photos / 'a/06.png'}: the worker that had it died, 3")
     assert len(results) == 18
     assert names(tmp_path / "out") == [name for name in names(whole) if name != "a/06"]
     assert stage.rounds == [[2] * 9, [1, 1], [1]]
-    stage.dying = lambda errand: False  # more memory now
+    stage.dying = lambda task: False  # more memory now
     [result], _ = run(photos, tmp_path / "out", model)
     assert (result.name, result.error) == ("a/06", None)
     assert content(tmp_path / "out") == content(whole)
@@ -173,14 +174,15 @@ def test_a_model_that_no_worker_can_open_ends_the_job(photos, tmp_path):
 
 
 def test_machines_that_disagree_are_refused(photos, model, tmp_path, monkeypatch):
-    answer = Worker.answer
+    run_task = Worker.run
 
-    def mixed(self, errand):
-        got = answer(self, errand)
-        facts = {**got.facts, "precision": "bf16"} if errand.number == 3 else got.facts
-        return Answer(got.number, facts, got.results, got.lines)
+    def mixed(self, task):
+        result = run_task(self, task)
+        if task.number == 3:
+            result.manifest.facts["precision"] = "bf16"
+        return result
 
-    monkeypatch.setattr(Worker, "answer", mixed)
+    monkeypatch.setattr(Worker, "run", mixed)
     with pytest.raises(ConfigError, match="do not agree in their precision: fp32 and bf16"):
         run(photos, tmp_path / "out", model)
 
@@ -199,7 +201,49 @@ def test_no_result_takes_the_place_of_a_picture(photos, model):
         RayJob(photos, KINDS, model=model, **PLAIN).run(open_sources([photos]))
 
 
-# Words of the command line
+# Tasks
+
+
+@pytest.mark.parametrize(("count", "workers"), [(0, 2), (1, 2), (24, 2), (5000, 3)])
+def test_tasks_hold_every_image_once_in_order_and_can_be_pickled(count, workers):
+    images = [Picture(f"{i}.png", f"{i}", Path(f"{i}.png")) for i in range(count)]
+    records = {"0": [{"name": "0", "made": "x"}]}
+    tasks = split(images, workers, records, first=7)
+    assert [one for task in tasks for one in task.images] == images
+    assert [task.number for task in tasks] == list(range(7, 7 + len(tasks)))
+    assert max([len(task.images) for task in tasks], default=0) <= MAX_TASK_IMAGES
+    assert sum(len(task.records) for task in tasks) == (count > 0)
+    assert pickle.loads(pickle.dumps(tasks)) == tasks
+
+
+def test_few_images_are_spread_over_all_workers():
+    images = [Picture(f"{i}", f"{i}", Path(f"{i}")) for i in range(24)]
+    assert len(split(images, 2, {})) == 12
+    assert len(split(images, 2, {}, max_images=1)) == 24
+
+
+def test_paths_are_those_of_the_shared_disk_and_addresses_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert portable(Picture("a.png", "a", Path("a.png"))).path == tmp_path / "a.png"
+    address = Picture("s3://bucket/a.png", "a", fetch=bytes)
+    assert portable(address) is address
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Picture("a.mp4#0.00s", "a/0", pixels=np.zeros((2, 2, 3), np.uint8), clip=Clip("a", 25)),
+        Picture("a.zip/b.png", "a/b", fetch=bytes),
+        Picture("stdin", "stdin", fetch=bytes),
+    ],
+    ids=lambda picture: picture.name,
+)
+def test_what_one_machine_reads_is_refused(picture):
+    with pytest.raises(ConfigError, match="Predict it without --ray"):
+        portable(picture)
+
+
+# Command line
 
 
 def test_predict_ray_does_what_predict_does(photos, model, whole, tmp_path, capsys, stage):

@@ -1,7 +1,5 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +7,9 @@ from PIL import Image
 
 from hrseg.cli import OK, YOURS, main
 from hrseg.data.street import scene
-from hrseg.errors import ConfigError, ExportError, MissingExtraError
-from hrseg.export import verify, write
-from hrseg.export.verify import Agreement, Certificate
+from hrseg.errors import ConfigError, MissingExtraError
+from hrseg.export import write
+from hrseg.export.parity import RuntimeParity
 from hrseg.inference.predictor import Predictor
 
 SIZES = [(64, 96), (97, 101), (33, 50)]
@@ -72,9 +70,9 @@ def test_no_file_names_folders_of_this_machine(files, suffix):
 
 
 def test_fp16_halves_the_file_and_keeps_normalization_and_labels(files, release, tmp_path):
-    done = write.export_model(release, "onnx", tmp_path / "h.onnx", precision="fp16", most=2)
+    done = write.export_model(release, "onnx", tmp_path / "h.onnx", precision="fp16", max_images=2)
     assert done.files[0].stat().st_size < 0.6 * files[".onnx"].stat().st_size
-    assert done.certificate.agreements["onnxruntime"].changed_percent < 0.5
+    assert done.parity.runtimes["onnxruntime"].changed_percent < 0.5
     assert Predictor(done.files[0]).precision == "fp16"
     with pytest.raises(ConfigError, match="computes in fp16"):
         Predictor(done.files[0], precision="bf16")
@@ -96,7 +94,7 @@ def test_int8_is_calibrated_on_some_images_and_judged_by_others(release, files, 
         calibrate=photos,
         images=photos,
         masks=masks,
-        most=2,
+        max_images=2,
         tolerance=60,  # random weights separate classes by little
     )
     assert done.files[0].stat().st_size < 0.4 * files[".onnx"].stat().st_size
@@ -110,46 +108,18 @@ def test_a_file_that_answers_otherwise_is_not_written(
     release, files, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        write, "_through_onnx", lambda *_: write._Made((files[".onnx"],), {"onnxruntime": []})
+        write, "_write_onnx", lambda *_: write._Draft((files[".onnx"],), {"onnxruntime": []})
     )
-    wrong = {"onnxruntime": Agreement(pixels=1000, changed=3, spread=1.0)}
-    monkeypatch.setattr(write, "certify", lambda *_: wrong)
+    wrong = {"onnxruntime": RuntimeParity(pixels=1000, changed=3, spread=1.0)}
+    monkeypatch.setattr(write, "compare", lambda *_: wrong)
     assert main(["export", "--model", str(release), "--out", str(tmp_path / "x.onnx")]) == YOURS
     assert "0.3000 % of 1,000 pixels change class" in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
 
 
-def test_logits_count_in_fp32_only():
-    found = {"onnxruntime": Agreement(pixels=10, logits=0.5, spread=1.0)}
-    Certificate(found, [], "fp16", 0.5).check()
-    with pytest.raises(ExportError, match=r"logits differ by up to 0\.5"):
-        Certificate(found, [], "fp32", 0.01).check()
-
-
-def test_disagreement_is_counted_by_hand():
-    labels = SimpleNamespace(num_classes=2)
-    logits = np.array([[[[1.0, 0.0]], [[0.0, 1.0]]]], np.float32)  # classes 0, 1
-
-    def runner(images: np.ndarray) -> dict[str, Any]:
-        return {"labels": np.array([[[0, 0]]], np.uint8), "logits": logits + np.float32(0.25)}
-
-    import torch
-
-    look = write.Look(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]]))
-    found = verify.certify(
-        lambda _: torch.from_numpy(logits),
-        ((0.5,) * 3, (0.5,) * 3),
-        {"x": [runner]},
-        [look],
-        labels,
-    )["x"]
-    assert (found.pixels, found.changed, found.logits, found.spread) == (2, 1, 0.25, 0.5)
-    assert found.miou == (1.0, 0.25)  # 1/2 and 0/1
-
-
 def test_a_triton_repository_can_be_served_as_it_is(release, files, tmp_path):
     done = write.export_model(
-        release, "triton", tmp_path / "street", outputs=("labels", "probability"), most=1
+        release, "triton", tmp_path / "street", outputs=("labels", "probability"), max_images=1
     )
     found = {
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()

@@ -105,7 +105,7 @@ def broken(folder: Path, how: str) -> Path:
         ("a_photograph", "is a PNG image, not a checkpoint"),
         ("of_another_program", "was not written by hrseg"),
         ("with_fewer_classes", "size mismatch for head"),
-        ("without_a_mean", "says nothing of mean"),
+        ("without_a_mean", "has no entry 'mean'"),
         ("without_a_card", "has no card"),
         ("an_empty_folder", "holds no best.ckpt"),
     ],

@@ -1,6 +1,14 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg.errors import DataError
+from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import image_size, read_mask
-from hrseg.inference.predict_files import FileResult, open_predictor, predict_files
+from hrseg.inference import predict_files as module
+from hrseg.inference.predict_files import FileResult, Pipeline, open_predictor, predict_files
 from hrseg.inference.predictor import Predictor
+from hrseg.inference.sources import Clip, Picture, open_sources
 from hrseg.labels import Label, LabelSet
 from hrseg.weights import write_release
-
-
-@pytest.fixture
-def predictor(tiny_network: torch.nn.Module) -> Predictor:
-    return Predictor(tiny_network, device="cpu", precision="fp32")
 
 
 def photo(path: Path, size: tuple[int, int] = (20, 30)) -> Path:
@@ -134,3 +139,293 @@ def test_a_released_model_opens_and_predicts(tiny_network, tmp_path):
     assert set(np.unique(read_mask(result.mask))) <= {0, 10, 20}
     assert predictor.protocol.window == (32, 64)
     assert predictor.mean == (0.5, 0.5, 0.5)
+
+
+SIZES = [(32, 48), (20, 30), (32, 48), (32, 48), (20, 30), (1, 1), (32, 48)]
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    from hrseg.models import create_model
+
+    torch.manual_seed(0)
+    network = create_model("hrnet_w18_small_v1", num_classes=3).eval()
+    return Predictor(network, device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    random = np.random.default_rng(0)
+    paths = []
+    for number, size in enumerate(SIZES):
+        pixels = random.integers(0, 255, (*size, 3), dtype=np.uint8)
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def frames(number: int, live: bool = False) -> list[Picture]:
+    clip = Clip("drive", 5.0, live)
+    random = np.random.default_rng(1)
+    return [
+        Picture(
+            f"drive#{i}",
+            f"drive/{i:06d}",
+            pixels=random.integers(0, 255, (33, 47, 3), dtype=np.uint8),
+            time=i / 5,
+            clip=clip,
+        )
+        for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_results_are_those_of_one_image_at_a_time(predictor, photos, tmp_path, batch):
+    results = list(predict_files(predictor, photos, tmp_path / "out", batch=batch))
+    assert [result.image for result in results] == photos
+    for path, result in zip(photos, results, strict=True):
+        alone = predictor(path)
+        np.testing.assert_array_equal(read_mask(result.mask), alone.ids())
+        assert result.confidence == pytest.approx(float(alone.confidence.mean()), abs=1e-5)
+        assert result.classes == alone.shares()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scales": (0.5, 1.0), "flip": True},
+        {"window": (32, 32), "overlap": 0.25},
+        {"protocol": "official_crop"},
+    ],
+)
+def test_every_way_to_look_works_for_several_images_at_once(tiny_network, options):
+    predictor = Predictor(tiny_network, device="cpu", precision="fp32", **options)
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 255, (40, 70, 3), dtype=np.uint8) for _ in range(3)]
+    for image, together in zip(images, predictor.batch(images), strict=True):
+        alone = predictor(image)
+        assert (together.mask == alone.mask).mean() > 0.999
+        np.testing.assert_allclose(together.confidence, alone.confidence, atol=1e-4)
+
+
+def test_no_thread_is_left_where_all_was_read(predictor, photos, tmp_path):
+    assert len(list(Pipeline(predictor, tmp_path / "out", ["mask"]).run(open_sources(photos)))) == 7
+    assert not [one.name for one in threading.enumerate() if one.name.startswith("hrseg-")]
+
+
+def test_pictures_of_one_size_share_a_pass_by_order_and_size_alone(
+    predictor, photos, tmp_path, monkeypatch
+):
+    passes: list[list[str]] = []
+    batch = Predictor.batch
+
+    def counted(self: Predictor, images: list, names: list) -> list:
+        passes.append(list(names))
+        return batch(self, images, names)
+
+    monkeypatch.setattr(Predictor, "batch", counted)
+    for _ in range(2):
+        list(predict_files(predictor, photos, tmp_path / "out", batch=4))
+    assert passes[:4] == [["0", "2", "3"], ["1"], ["4"], ["5"]]
+    assert passes[:5] == passes[5:]
+
+
+def test_large_pictures_are_not_put_together(predictor, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BATCH_PIXELS", 2 * 32 * 48)
+    monkeypatch.setitem(module.DEFAULT_BATCH, "cpu", 8)
+    seen = []
+    batch = Predictor.batch
+    monkeypatch.setattr(
+        Predictor, "batch", lambda self, *words: seen.append(len(words[0])) or batch(self, *words)
+    )
+    list(predict_files(predictor, photos, tmp_path / "out"))
+    assert max(seen) == 2
+
+
+def test_a_batch_too_large_for_memory_is_done_one_by_one(predictor, photos, tmp_path, monkeypatch):
+    batch = Predictor.batch
+
+    def small(self: Predictor, images: list, names: list) -> list:
+        if len(images) > 1 or images[0].pixels.shape[0] == 1:
+            raise torch.OutOfMemoryError
+        return batch(self, images, names)
+
+    monkeypatch.setattr(Predictor, "batch", small)
+    results = list(predict_files(predictor, photos, tmp_path / "out", batch=4))
+    assert [result.error is None for result in results] == [True] * 5 + [False, True]
+    assert "5.png needs more memory than there is" in str(results[5].error)
+
+
+def test_few_pictures_are_read_before_their_turn(predictor, tmp_path):
+    made: list[int] = []
+
+    def endless() -> Iterator[Picture]:
+        for number in count():
+            made.append(number)
+            yield Picture(f"{number}", f"{number}", pixels=np.zeros((32, 32, 3), np.uint8))
+
+    run = predict_files(predictor, endless(), tmp_path / "out", ["mask"])
+    assert len(list(islice(run, 6))) == 6
+    run.close()
+    assert len(made) < 30
+    assert threads() == []
+
+
+def test_little_is_held_in_memory_at_once(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PIXELS_IN_FLIGHT", 3 * 33 * 47)
+    pictures = frames(12)
+    results = list(predict_files(predictor, pictures, tmp_path / "out", ["mask"], batch=5))
+    assert [result.name for result in results] == [picture.name for picture in pictures]
+
+
+def test_a_live_camera_waits_for_no_other_frame(predictor, tmp_path):
+    first, second = frames(2, live=True)
+    came = threading.Event()
+
+    def slow() -> Iterator[Picture]:
+        yield first
+        came.wait(60)
+        yield second
+
+    run = Pipeline(predictor, tmp_path / "out", ["mask"], batch=8)
+    blocks = []
+    segment = run._segment_block
+    run._segment_block = lambda block: (came.set(), blocks.append(len(block)), segment(block))[2]
+    assert len(list(run.run(slow()))) == 2
+    assert blocks[:2] == [1, 1]
+
+
+def test_pictures_without_a_file_are_fetched_and_broken_ones_told(predictor, photos, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(photos[0], "in/x.png")
+        archive.writestr("in/broken.png", photos[1].read_bytes()[:70])
+    good, broken = predict_files(predictor, open_sources([tmp_path / "a.zip"]), tmp_path / "out")
+    assert good.mask == tmp_path / "out/a/in/x_mask.png"
+    np.testing.assert_array_equal(read_mask(good.mask), predictor(photos[0]).ids())
+    assert "a.zip/in/broken.png cannot be read" in str(broken.error)
+
+
+def test_an_image_is_never_overwritten_whatever_named_it(predictor, photos, tmp_path):
+    (tmp_path / "0_mask.png").write_bytes(photos[0].read_bytes())
+    with pytest.raises(DataError, match=r"0_mask.png is one of the images"):
+        list(predict_files(predictor, open_sources([tmp_path]), tmp_path))
+
+
+def test_an_error_of_the_source_comes_after_the_results_before_it(predictor, photos, tmp_path):
+    def failing() -> Iterator[Picture]:
+        yield Picture("0", "0", photos[0])
+        yield Picture("1", "1", photos[1])
+        raise ValueError("a bug")
+
+    run = predict_files(predictor, failing(), tmp_path / "out", batch=1)
+    got = []
+    with pytest.raises(ValueError, match="a bug"):
+        got.extend(run)
+    assert (tmp_path / "out/1_mask.png").exists()
+    assert threads() == []
+
+
+# Videos
+
+
+def test_the_overlays_of_a_clip_become_one_video(predictor, tmp_path):
+    av = pytest.importorskip("av")
+    results = list(predict_files(predictor, frames(7), tmp_path / "out", ["video"]))
+    assert [result.files for result in results] == [{}] * 7
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive_overlay.mp4"]
+    with av.open(str(tmp_path / "out/drive_overlay.mp4")) as file:
+        stream = file.streams.video[0]
+        assert (stream.height, stream.width, stream.average_rate) == (32, 46, 5)
+        shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
+    assert len(shown) == 7
+    expected = predictor(frames(1)[0].pixels).overlay(legend=False)[:32, :46]
+    assert np.abs(shown[0].astype(float) - expected).mean() < 30
+
+
+def test_a_clip_that_breaks_off_leaves_no_video(predictor, tmp_path):
+    pytest.importorskip("av")
+    broken = [*frames(3), Picture("drive", "drive", error=DataError("damaged"))]
+    results = list(predict_files(predictor, broken, tmp_path / "out", ["video", "mask"]))
+    assert [result.error is None for result in results] == [True] * 3 + [False]
+    assert len(list((tmp_path / "out/drive").iterdir())) == 3
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive"]
+    run = predict_files(predictor, frames(40), tmp_path / "two", ["video"])
+    next(run)
+    run.close()
+    assert not list((tmp_path / "two").glob("*"))
+
+
+def test_an_image_makes_no_video(predictor, photos, tmp_path):
+    pytest.importorskip("av")
+    (result,) = predict_files(predictor, photos[:1], tmp_path / "out", ["video"])
+    assert isinstance(result.error, ConfigError)
+    assert "is an image" in str(result.error)
+
+
+# The whole command
+
+
+CODE = """
+import sys, time
+from hrseg.cli import main
+code = main(sys.argv[1:])
+heavy = ("lightning", "torchmetrics", "albumentations", "segmentation_models_pytorch", "pandas", "scipy", "timm",
+         "matplotlib", "onnx", "onnxruntime", "omegaconf", "rich", "av", "fsspec", "tensorboard",
+         "torchvision", "huggingface_hub", "tifffile", "rasterio", "fastapi", "torch._dynamo",
+         "torch._inductor", "triton")
+print("heavy:", [name for name in heavy if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def test_predict_imports_nothing_that_it_does_not_need(photos, tmp_path):
+    words = ["predict", str(photos[0]), "--device", "cpu", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *words], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    assert "heavy: []" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
+def test_ctrl_c_stops_at_once_and_leaves_whole_files(photos, tmp_path):
+    code = (
+        "import sys, numpy as np\n"
+        "from hrseg.cli import main\n"
+        "from hrseg.inference import sources\n"
+        "def endless(self):\n"
+        "    i = 0\n"
+        "    while True:\n"
+        "        yield sources.Picture(str(i), str(i), pixels=np.zeros((64, 64, 3), np.uint8))\n"
+        "        i += 1\n"
+        "sources.Sources.__iter__ = endless\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = ["predict", str(photos[0]), "--device", "cpu", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout.readline().startswith(b"0: ")
+        asked = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        try:
+            _, said = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert run.returncode == 130
+    assert said.strip() == b"hrseg: interrupted"
+    assert time.monotonic() - asked < 60
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert not [name for name in left if name.startswith(".")]
+    for name in left:
+        Image.open(tmp_path / "out" / name).load()
+
+
+def threads() -> list[str]:
+    """Return our threads that still run, after giving them a moment to end."""
+    for _ in range(100):
+        ours = [t.name for t in threading.enumerate() if t.name.startswith("hrseg-")]
+        if not ours:
+            break
+        time.sleep(0.05)
+    return ours

@@ -111,7 +111,7 @@ def test_a_very_large_image_is_cut_into_windows():
     image, row = pixels(80, 90), replace(choose_protocol("whole"), whole_pixels=50 * 50)
     cut = predictor(protocol=row)(image)
     np.testing.assert_allclose(cut.confidence, predictor()(image).confidence, atol=1e-5)
-    assert not predictor(protocol=row).scorer.plan((80, 90)).whole
+    assert not predictor(protocol=row).inference.plan((80, 90)).whole
 
 
 def test_the_fast_form_is_the_default_and_agrees_with_the_exact_one(tiny_network, monkeypatch):
@@ -144,6 +144,11 @@ def test_what_cannot_work_is_refused_at_once(network, options, words):
     with pytest.raises(ConfigError) as error:
         Predictor(network, **options)
     assert words in str(error.value)
+
+
+def test_an_option_that_is_none_is_named():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'windows'"):
+        Predictor(Brightest(), windows=(64, 64))
 
 
 def test_scales_and_mirror_keep_the_brightest_color_of_a_plain_image():

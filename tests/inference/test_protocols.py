@@ -10,7 +10,7 @@ import torch
 from hrseg.errors import ConfigError
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from hrseg.inference.protocols import PROTOCOLS, Protocol, choose_protocol
-from hrseg.inference.tta import Scorer
+from hrseg.inference.tta import SlidingWindowInference
 from hrseg.metrics.confusion import ConfusionMatrix
 from tests.reference.toy import MMSEG, OFFICIAL, toy_images, toy_logits
 
@@ -23,7 +23,7 @@ def scorer(case):
     row = replace(PROTOCOLS[case.row], **case.changes)
     order = LIP_ORDER if case.row == "lip" else None
     logits = toy_logits(case.classes, case.aligned)
-    return Scorer(logits, row, flip_order=order, aligned=case.aligned)
+    return SlidingWindowInference(logits, row, flip_order=order, aligned=case.aligned)
 
 
 @pytest.mark.parametrize(("source", "case"), CASES, ids=lambda value: getattr(value, "name", value))
@@ -78,7 +78,7 @@ def test_names_are_those_of_the_rows_and_say_something():
     for name, row in PROTOCOLS.items():
         assert row.name == name
         assert row.title
-        assert row.says()
+        assert row.describe()
     assert PROTOCOLS["whole"].plain
     assert not PROTOCOLS["tta"].plain
 
@@ -129,4 +129,4 @@ def test_the_page_tells_every_row_as_it_is():
     page = (Path(__file__).parents[2] / "docs/evaluation.md").read_text(encoding="utf-8")
     for name, row in PROTOCOLS.items():
         absent = "0" if row.absent == "zero" else "left out"
-        assert f"| `{name}` | {row.title} | {row.says()} | {absent} |" in page
+        assert f"| `{name}` | {row.title} | {row.describe()} | {absent} |" in page

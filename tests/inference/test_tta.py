@@ -5,8 +5,8 @@ import torch
 
 from hrseg.inference.prepare import prepare
 from hrseg.inference.protocols import MERGES, PROTOCOLS, Protocol, choose_protocol
-from hrseg.inference.tta import MERGE_RULES, Scorer, aligns, mirrored
-from hrseg.inference.windows import whole_map
+from hrseg.inference.tta import MERGE_RULES, SlidingWindowInference, aligns, mirrored
+from hrseg.inference.windows import assemble
 
 
 def identity(image):
@@ -22,7 +22,7 @@ def lopsided(image):
 def run(logits_fn, *, size=(40, 60), image=None, order=None, **options):
     image = torch.rand(1, 3, *size) if image is None else image
     protocol = choose_protocol(options.pop("protocol", "whole"), **options)
-    return Scorer(logits_fn, protocol, flip_order=order)(image), image
+    return SlidingWindowInference(logits_fn, protocol, flip_order=order)(image), image
 
 
 def test_one_plain_look_is_the_function_itself():
@@ -110,9 +110,9 @@ def test_a_constant_stays_constant_through_every_protocol():
     for row in PROTOCOLS.values():
         image = torch.rand(1, 3, 100, 150)
         order = [0, 1, 2]
-        out = Scorer(lambda x: logits.expand(len(x), 3, *x.shape[-2:]), row, flip_order=order)(
-            image
-        )
+        out = SlidingWindowInference(
+            lambda x: logits.expand(len(x), 3, *x.shape[-2:]), row, flip_order=order
+        )(image)
         assert out.shape == (1, 3, 100, 150), row.name
         assert torch.allclose(out.softmax(1), logits.softmax(1).expand_as(out), atol=1e-5), row.name
 
@@ -153,7 +153,7 @@ def test_a_short_image_is_padded_with_black():
         merge="logits",
         scales=(2.0,),
     )
-    black = Scorer(spy, row, mean=(0.5,) * 3, std=(0.25,) * 3)
+    black = SlidingWindowInference(spy, row, mean=(0.5,) * 3, std=(0.25,) * 3)
     out = black(torch.ones(1, 3, 3, 3))
     assert out.shape == (1, 3, 3, 3)
     assert seen[0].shape == (1, 3, 8, 8)
@@ -163,7 +163,7 @@ def test_a_short_image_is_padded_with_black():
 def test_several_images_at_once_are_the_same_as_one_by_one():
     images = torch.rand(2, 3, 40, 60)
     for name in ("tta", "official_crop_ms", "mmseg_short512"):
-        score = Scorer(identity, PROTOCOLS[name])
+        score = SlidingWindowInference(identity, PROTOCOLS[name])
         both = score(images)
         each = torch.cat([score(one[None]) for one in images])
         assert torch.allclose(both, each, atol=1e-5), name
@@ -178,7 +178,7 @@ def test_a_very_large_image_is_looked_at_window_by_window():
 
     image = torch.rand(1, 3, 150, 170)
     row = choose_protocol("whole", scales=[0.5, 1], flip=True, merge="logits")
-    out = Scorer(spy, replace(row, whole_pixels=64 * 64))(image)
+    out = SlidingWindowInference(spy, replace(row, whole_pixels=64 * 64))(image)
     assert max(largest) <= (64 + 31) ** 2
     assert out.shape == image.shape
 
@@ -203,12 +203,12 @@ def test_every_rule_has_a_name_and_every_name_a_rule():
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 101)])
 @pytest.mark.parametrize("name", ["whole", "tta"])
-def test_label_bands_are_the_argmax_of_the_logits(tiny_network, size, name):
-    scorer = Scorer(prepare(tiny_network, "cpu", "fp32"), choose_protocol(name))
+def test_label_strips_are_the_argmax_of_the_logits(tiny_network, size, name):
+    scorer = SlidingWindowInference(prepare(tiny_network, "cpu", "fp32"), choose_protocol(name))
     image = torch.randn(2, 3, *size)
-    bands = list(scorer.label_bands(image, ("confidence",)))
+    bands = list(scorer.label_strips(image, ("confidence",)))
     logits = scorer(image)
-    rows = whole_map(scorer.blocks(image), size)
+    rows = assemble(scorer.blocks(image), size)
     assert (rows - logits).abs().max() < 1e-5 * logits.abs().max()
     assert torch.equal(torch.cat([band.labels for band in bands], 1).long(), logits.argmax(1))
     confidence = torch.cat([band.confidence for band in bands], 1)

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from hrseg.inference.worker_pool import Budget, Line, Pool, Stopped, finished, result_of
+from hrseg.inference.worker_pool import MemoryBudget, Pool, Stopped, finished, result_of
 
 
 def test_a_pool_hands_back_results_and_errors():
@@ -49,44 +49,25 @@ def test_a_stopped_pool_finishes_what_it_does_and_begins_nothing():
     assert second.cancelled()
 
 
-def test_a_line_keeps_its_length_and_lets_go_when_nobody_listens():
-    line: Line[int] = Line(1)
-    line.put(1)
-    failed = []
-
-    def put() -> None:
-        try:
-            line.put(2)
-        except Stopped as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=put)
-    thread.start()
-    line.stopped.set()
-    thread.join(10)
-    assert line.get() == 1
-    assert failed
-
-
 def test_a_budget_lets_the_next_in_line_pass_and_others_wait():
-    budget = Budget(10)
-    budget.take(1, 9)
-    budget.take(0, 50)  # its turn: however much it is
-    assert budget.over
+    budget = MemoryBudget(10)
+    budget.acquire(1, 9)
+    budget.acquire(0, 50)  # its turn: however much it is
+    assert budget.exceeded
     passed = []
-    thread = threading.Thread(target=lambda: passed.append(budget.take(2, 5)))
+    thread = threading.Thread(target=lambda: passed.append(budget.acquire(2, 5)))
     thread.start()
     thread.join(0.05)
     assert not passed
-    budget.give(50)
-    budget.give(9)
+    budget.release(50)
+    budget.release(9)
     thread.join(10)
     assert passed
 
 
 def test_a_stopped_budget_holds_nobody():
-    budget = Budget(1)
-    budget.take(0, 1)
+    budget = MemoryBudget(1)
+    budget.acquire(0, 1)
     budget.stop()
     with pytest.raises(Stopped):
-        budget.take(5, 1)
+        budget.acquire(5, 1)

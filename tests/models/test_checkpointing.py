@@ -8,7 +8,7 @@ from torch import nn
 from hrseg.errors import ConfigError
 from hrseg.losses import WeightedSum
 from hrseg.models import create_model
-from hrseg.models.checkpointing import Recomputed, parts_of, recompute, unnoticed
+from hrseg.models.checkpointing import Recomputed, parts_of, recompute, unchanged_buffers
 from hrseg.models.cost import training_memory
 
 LEVELS = ("blocks", "modules")
@@ -114,7 +114,7 @@ def test_synchronised_norms_that_come_later_are_found():
 
 def test_norms_without_statistics_pass():
     norm = nn.BatchNorm2d(2, track_running_stats=False)
-    with unnoticed([norm]):
+    with unchanged_buffers([norm]):
         assert norm(torch.randn(2, 2, 2, 2)).shape == (2, 2, 2, 2)
 
 

@@ -6,8 +6,7 @@ import torch
 
 from hrseg.errors import ConfigError
 from hrseg.models import HEADS, create_model, summary
-from hrseg.models.heads import HeadC1, HeadV2p
-from hrseg.models.ocr import Attend, HeadOCR, gather
+from hrseg.models.heads import Attend, HeadC1, HeadOCR, HeadV2p, gather
 
 SMALL = "hrnet_w18_small_v1"
 WIDE = [16, 32, 64, 128]

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hrseg.losses import WeightedSum
-from hrseg.ops import argmax as module
+from hrseg.ops import upsample as module
 from hrseg.ops.loss import upsampled_nll
 
 
@@ -81,9 +81,9 @@ def test_nothing_but_ignored_pixels_gives_zero_and_zero_gradients():
 def test_half_precision_logits_get_their_gradient_in_half_precision():
     logits, mask = pair((32, 32))
     half = logits.detach().bfloat16().requires_grad_()
-    surprise = upsampled_nll(half, mask)
-    surprise.sum().backward()
-    assert (surprise.dtype, half.grad.dtype) == (torch.float32, torch.bfloat16)
+    nll = upsampled_nll(half, mask)
+    nll.sum().backward()
+    assert (nll.dtype, half.grad.dtype) == (torch.float32, torch.bfloat16)
 
 
 def test_losses_that_read_all_classes_still_enlarge():

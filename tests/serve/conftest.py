@@ -16,7 +16,7 @@ from hrseg.labels import load_labels
 from hrseg.models import create_model
 
 httpx = pytest.importorskip("httpx", reason="needs the extra 'test'")
-for _name in ("fastapi", "uvicorn", "python_multipart"):
+for _name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
     pytest.importorskip(_name, reason="needs the extra 'serve'")
 
 from hrseg.serve.server import Running, listen  # noqa: E402 - after the check for the extra
@@ -107,3 +107,12 @@ def file_of(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
 
 def opened(content: bytes) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(content)))
+
+
+def sentence(answer: Any, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    detail = answer.json()["detail"]
+    assert set(answer.json()) == {"detail"}
+    assert detail.endswith(".")
+    assert "\n" not in detail
+    return detail

@@ -1,4 +1,4 @@
-"""The queue: order, equal sizes together, nobody lost."""
+"""Order, batching and cancellation in the queue."""
 
 import threading
 from concurrent.futures import Future
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hrseg.inference.predictor import Predictor
-from hrseg.serve.batching import BatchQueue, Work, most_together
-from hrseg.serve.requests import Limits, Places
+from hrseg.serve.batching import BatchQueue, Service, batch_limit
+from hrseg.serve.requests import Limits
 from tests.serve.conftest import picture
 
 
@@ -33,10 +33,12 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def started(queue: BatchQueue, recorder: Recorder, words: list[str], most: int = 3) -> list[Future]:
+def started(
+    queue: BatchQueue, recorder: Recorder, words: list[str], max_batch: int = 3
+) -> list[Future]:
     """Queue a stopper of its own kind, then words; equal first letters go together."""
     stopper = queue.submit("stop", "stopper")
-    futures = [queue.submit("do", word, form=word[0], most=most) for word in words]
+    futures = [queue.submit("do", word, shape=word[0], max_batch=max_batch) for word in words]
     queue.start()
     recorder.gate.set()
     assert stopper.result(30) == ("stop", "stopper")
@@ -56,7 +58,7 @@ def test_a_batch_waits_for_others_and_goes_when_it_is_full(recorder: Recorder) -
     queue = BatchQueue(recorder, max_wait=30, on_batch=sizes.append)
     recorder.gate.set()
     queue.start()
-    futures = [queue.submit("do", "a", most=2) for _ in range(2)]  # in far less than 30 s
+    futures = [queue.submit("do", "a", max_batch=2) for _ in range(2)]  # in far less than 30 s
     assert [future.result(20) for future in futures] == [("do", "a")] * 2
     assert sizes == [2]
     queue.close()
@@ -74,7 +76,7 @@ def test_one_bad_item_fails_alone(recorder: Recorder) -> None:
 def test_cancelled_items_are_left_out(recorder: Recorder) -> None:
     queue = BatchQueue(recorder, max_wait=0)
     stopper = queue.submit("stop", "stopper")
-    first, second = (queue.submit("do", word, most=2) for word in ("x", "y"))
+    first, second = (queue.submit("do", word, max_batch=2) for word in ("x", "y"))
     assert first.cancel()
     recorder.gate.set()
     queue.start()
@@ -86,7 +88,7 @@ def test_cancelled_items_are_left_out(recorder: Recorder) -> None:
 
 def test_closing_finishes_what_waits_and_takes_no_more(recorder: Recorder) -> None:
     queue = BatchQueue(recorder, max_wait=30)
-    futures = [queue.submit("do", i, form=i) for i in range(5)]
+    futures = [queue.submit("do", i, shape=i) for i in range(5)]
     recorder.gate.set()
     queue.start()
     queue.close()
@@ -98,7 +100,7 @@ def test_closing_finishes_what_waits_and_takes_no_more(recorder: Recorder) -> No
 
 def test_images_together_are_as_each_alone(predictor: Predictor) -> None:
     images = [picture(seed=seed) for seed in range(3)]
-    together = Work(predictor).segment(images)
+    together = Service(predictor, "small", Limits()).run("segment", images)
     for image, found in zip(images, together, strict=True):
         alone = predictor(image)
         assert np.abs(found.confidence - alone.confidence).max() < 1e-4  # sums in another order
@@ -107,19 +109,6 @@ def test_images_together_are_as_each_alone(predictor: Predictor) -> None:
 
 
 def test_large_images_go_alone() -> None:
-    assert most_together((512, 512), 16) == 8
-    assert most_together((512, 512), 4) == 4
-    assert most_together((2000, 2000), 16) == 1
-
-
-def test_places_are_given_back() -> None:
-    places = Places(Limits(max_queue=1, max_pixels=10))
-    place = places.take()
-    assert place is not None
-    assert places.take() is None
-    assert not places.weigh(place, 41)
-    assert places.weigh(place, 40)
-    places.leave(place)
-    again = places.take()
-    assert again is not None
-    assert places.weigh(again, 40)
+    assert batch_limit((512, 512), 16) == 8
+    assert batch_limit((512, 512), 4) == 4
+    assert batch_limit((2000, 2000), 16) == 1

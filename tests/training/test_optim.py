@@ -11,6 +11,7 @@ from hrseg.training.optim import (
     build_optimizer,
     build_scheduler,
     can_fuse,
+    norms_and_biases,
     parameter_groups,
     poly_factor,
 )
@@ -44,7 +45,7 @@ def test_every_parameter_is_in_exactly_one_group(tiny_network, head_lr_factor, n
         lr=0.1,
         weight_decay=0.01,
         head_lr_factor=head_lr_factor,
-        no_decay_norms=no_decay_norms,
+        no_decay=norms_and_biases(tiny_network) if no_decay_norms else (),
     )
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(grouped) == len(set(grouped))
@@ -58,7 +59,11 @@ def test_official_recipe_is_one_group_with_decay_on_norms_too(tiny_network):
 
 def test_head_factor_and_no_decay_set_four_groups_apart(tiny_network):
     groups = parameter_groups(
-        tiny_network, lr=0.1, weight_decay=0.01, head_lr_factor=10.0, no_decay_norms=True
+        tiny_network,
+        lr=0.1,
+        weight_decay=0.01,
+        head_lr_factor=10.0,
+        no_decay=norms_and_biases(tiny_network),
     )
     settings = {group["name"]: (group["lr"], group["weight_decay"]) for group in groups}
     assert settings == {
@@ -79,7 +84,11 @@ def test_head_factor_and_no_decay_set_four_groups_apart(tiny_network):
 def test_smp_networks_are_grouped_alike():
     network = create_model("resnet18", head="fpn", num_classes=3)
     groups = parameter_groups(
-        network, lr=0.1, weight_decay=0.01, head_lr_factor=2.0, no_decay_norms=True
+        network,
+        lr=0.1,
+        weight_decay=0.01,
+        head_lr_factor=2.0,
+        no_decay=norms_and_biases(network),
     )
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     assert {group["lr"] for group in groups} == {0.1, 0.2}

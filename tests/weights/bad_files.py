@@ -92,6 +92,11 @@ def hostile() -> dict[str, tuple[bytes, str]]:
     two = pickle.dumps(Evil(), 2)
     pairs = (b"0h%ch%c\x86q%c" % (i, i, i + 1) for i in range(60))  # 2**60 numbers to hash
     doubling = b"\x80\x02}K\1\x85q\0" + b"".join(pairs)
+    # 100,000 keys with one hash: numbers are hashed modulo 2**61 - 1, and pairs of numbers by a known formula
+    numbers = (
+        b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"N" for i in range(100_000)
+    )
+    pairs_of_one = b"".join(b"J%bK\1\x86N" % struct.pack("<i", i) for i in range(100_000))
     return {
         "evil.pkl": (pickle.dumps(Evil()), "system"),
         "evil2.pth": (two, "system"),
@@ -131,12 +136,12 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "memo.pkl": (b"\x80\x02Nr\xff\xff\xff\x7f0.", "makes no sense"),
         "length.pkl": (b"\x80\x04\x8d\0\0\0\0\0\x01\0\0.", "ends in the middle"),
         "length4.pkl": (b"\x80\x04B\xff\xff\xff\xff.", "ends in the middle"),
-        "integer.pkl": (b"\x80\x02\x8b\0\0\x10\0" + b"\1" * (1 << 20) + b".", "integer of 1,048,576"),
-        "sets.pkl": (b"\x80\x04" + b"\x8f" * (8 << 20) + b".", "far more of its bytes"),
-        "lists.pkl": (b"\x80\x04" + b"]" * (8 << 20) + b".", "more than 2,000,000 instructions"),
+        "integer.pkl": (b"\x80\x02\x8b\0\0\x10\0" + b"\1" * (1 << 20) + b".", "instruction 0x8b"),
+        "sets.pkl": (b"\x80\x04" + b"\x8f" * (8 << 20) + b".", "far more memory"),
+        "lists.pkl": (b"\x80\x04" + b"]" * (8 << 20) + b".", "more instructions than any"),
         "copies.pkl": (
             b"\x80\x02](" + b"N" * 100_000 + b"eq\0" + b"cbuiltins\nlist\nh\0\x85R0" * 50_000 + b".",
-            "far more of its bytes",
+            "far more memory",
         ),
         "states.pkl": (
             b"\x80\x02}(" + b"".join(b"J%bN" % struct.pack("<i", i) for i in range(50_000))
@@ -146,6 +151,8 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "deep.pkl": (b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "nest deeper than 64"),
         "ring.pkl": (b"\x80\x02}q\0K\1h\0s.", "hold each other"),
         "doubling.pkl": (doubling + b"Ns.", "uses a tuple as a key"),
+        "collisions.pkl": (b"\x80\x02}(" + b"".join(numbers) + b"u.", "more than 60 bits"),
+        "pairs.pkl": (b"\x80\x02}(" + pairs_of_one + b"u.", "more than 10,000 tuples"),
         "unicode.pkl": (b"\x80\x02cos\xc3\nsystem\n.", "makes no sense"),
         "two_tensors.pdparams": (b"\x80\x02}X\1\0\0\0a" + rebuilt(b"K\1", b"K\1", b"K\1")[2:-1] + b"s.",
                                  "refers to data outside the file"),
@@ -186,7 +193,7 @@ def broken() -> dict[str, tuple[bytes, str]]:
         "script.pt": (script, "TorchScript"),
         "cut.pth": (whole["zip"][:900], "its archive has no end"),
         "cut_legacy.pth": (whole["legacy"][:-40], "ends before the numbers"),
-        "cut_legacy2.pth": (whole["legacy"][:300], "ends in the middle"),
+        "cut_legacy2.pth": (whole["legacy"][:300], "ends before the numbers"),
         "count_legacy.pth": (bytes(wrong), "ends before the numbers"),
         "cut.pdparams": (paddle[:1000], "ends in the middle"),
         "short_array.pdparams": (paddle.replace(b"K@K@", b"K@KA"), "(64, 65)"),

@@ -12,12 +12,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from hrseg.errors import WeightsError
-from hrseg.weights import read_checkpoint, torch_files
+from hrseg.weights import read_checkpoint
+from hrseg.weights.allowed_globals import Placeholder
 from hrseg.weights.checkpoint_io import NAMES, SLICES
-from hrseg.weights.plans import Placeholder
 from tests.weights.bad_files import MARK, torch_legacy, torch_zip, write_all
 
 # Opens each file of the current folder in one process that may take 1 GB more than it has; prints what it
@@ -129,10 +130,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("write", [torch_zip, torch_legacy])
-@pytest.mark.parametrize("by_torch", [True, False])
-def test_both_readers_give_what_was_written(write, by_torch, tmp_path, monkeypatch):
-    if not by_torch:
-        monkeypatch.setattr(torch_files, "_by_torch", lambda *_: None)
+def test_a_checkpoint_comes_out_as_it_was_written(write, tmp_path):
     value = checkpoint()
     if write is torch_legacy:  # the old format has no storage for this type
         del value["state_dict"]["torch.uint16"]
@@ -178,6 +176,22 @@ def test_known_classes_come_out_inert(write, tmp_path):
     assert found["path"].name == "pathlib.PurePosixPath"
     assert found["counts"] == {"road": 3}
     assert found["state_dict"]["w"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("write", [torch_zip, torch_legacy])
+def test_a_config_of_omegaconf_comes_out_inert_beside_its_weights(write, tmp_path):
+    config = OmegaConf.create({"model": {"width": 48, "stages": [1, 4, 3]}, "w": "${model.width}"})
+    content = {"cfg": config, "list": config.model.stages, "state_dict": {"w": torch.arange(3)}}
+    (tmp_path / "a.pth").write_bytes(write(content))
+    found = read_checkpoint(tmp_path / "a.pth")
+    assert found["state_dict"]["w"].tolist() == [0, 1, 2]
+    assert found["cfg"].name == "omegaconf.dictconfig.DictConfig"
+    assert found["list"].name == "omegaconf.listconfig.ListConfig"
+    nodes = found["cfg"].content["_content"]
+    assert nodes["w"].content["_val"] == "${model.width}"
+    assert nodes["model"].content["_content"]["width"].content["_val"] == 48
+    assert nodes["w"].content["_parent"] is found["cfg"]  # a circle
+    assert "DictConfig" in repr(found["cfg"])
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

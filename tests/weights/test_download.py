@@ -18,9 +18,18 @@ import pytest
 from hrseg.errors import WeightsError
 from hrseg.weights import download as fetching
 from hrseg.weights import http
-from hrseg.weights.cache import Remote, cache_dir, cached, check, keep, receipt_of
 from hrseg.weights.checkpoint_io import file_digest
-from hrseg.weights.download import LogWatcher, Watcher, fetch
+from hrseg.weights.download import (
+    LogWatcher,
+    Remote,
+    Watcher,
+    cache_dir,
+    cached,
+    check,
+    fetch,
+    receipt_of,
+    write_receipt,
+)
 from tests.weights import server as serve
 from tests.weights.server import Server
 
@@ -309,7 +318,7 @@ def test_a_disk_that_fills_up_keeps_what_came(server, remote, monkeypatch):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from hrseg.weights.cache import Remote
+from hrseg.weights.download import Remote
 from hrseg.weights.download import fetch
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 fetch(Remote("a.tag", sys.argv[1], Path(sys.argv[2])))
@@ -336,7 +345,7 @@ def test_a_folder_that_cannot_be_written_names_the_variable(remote, tmp_path):
 PULL = """
 import logging, sys
 from pathlib import Path
-from hrseg.weights.cache import Remote
+from hrseg.weights.download import Remote
 from hrseg.weights.download import fetch
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 print(fetch(Remote("a.tag", sys.argv[1], Path(sys.argv[2]))).sha256, flush=True)
@@ -455,7 +464,7 @@ def test_each_platform_keeps_its_caches_where_it_does(tmp_path, monkeypatch):
 def test_a_damaged_receipt_is_no_receipt(remote):
     remote.path.parent.mkdir()
     remote.path.write_bytes(CONTENT)
-    keep(check(remote, remote.path))
+    write_receipt(check(remote, remote.path))
     assert cached(remote)
     remote.path.with_name("w.pth.receipt.json").write_text("{")
     assert receipt_of(remote.path) is None

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.data.check.findings import ClassRow, Result, counted
-from hrseg.data.check.scan import Look
+from hrseg.data.check.scan import ScannedPair
 from hrseg.data.dataset import read_ids
 from hrseg.errors import DataError, percent
 from hrseg.imaging import read_image, write_atomic
@@ -148,7 +148,9 @@ def _classes(result: Result) -> str:
 
 
 def _sheet(result: Result) -> str:
-    cards = [card for look in chosen(result.looks, result.classes) if (card := _card(look, result))]
+    cards = [
+        card for look in chosen(result.scanned, result.classes) if (card := _card(look, result))
+    ]
     if not cards:
         return ""
     return (
@@ -158,10 +160,10 @@ def _sheet(result: Result) -> str:
     )
 
 
-def chosen(looks: Sequence[Look], rows: Iterable[ClassRow]) -> list[Look]:
+def chosen(looks: Sequence[ScannedPair], rows: Iterable[ClassRow]) -> list[ScannedPair]:
     """Choose pairs to show: one for each rare or unknown value, then evenly from all splits."""
     readable = [look for look in looks if look.kind in ("ids", "colors") and not look.image_error]
-    picked: dict[int, Look] = {}
+    picked: dict[int, ScannedPair] = {}
     firsts = [
         row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))
     ]
@@ -176,7 +178,7 @@ def chosen(looks: Sequence[Look], rows: Iterable[ClassRow]) -> list[Look]:
     return [look for look in readable if id(look) in picked]
 
 
-def _card(look: Look, result: Result) -> str:
+def _card(look: ScannedPair, result: Result) -> str:
     try:
         image, ids = read_image(look.pair.image), read_ids(look.pair)
     except DataError:

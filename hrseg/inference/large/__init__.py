@@ -1,10 +1,16 @@
-"""Images larger than memory: read, segmented and written in bands of rows.
+"""Images larger than memory: read, segmented and written in strips of rows.
 
-`is_large` says which files are; `segment_huge` does one of them. A run that is killed goes on after its last
-finished band when the same is asked for again, and ends with the same files.
+A run that is killed resumes after its last finished strip when the same command is run again, and ends with the same
+files.
 """
 
-from hrseg.inference.large.plan import parse_size
-from hrseg.inference.large.segment import KINDS, HugeResult, huge_paths, is_large, segment_huge
+from hrseg.inference.large.memory import parse_size
+from hrseg.inference.large.segment import (
+    KINDS,
+    LARGE_PIXELS,
+    is_large,
+    large_paths,
+    segment_large,
+)
 
-__all__ = ["KINDS", "HugeResult", "huge_paths", "is_large", "parse_size", "segment_huge"]
+__all__ = ["KINDS", "LARGE_PIXELS", "is_large", "large_paths", "parse_size", "segment_large"]

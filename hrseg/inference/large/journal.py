@@ -1,8 +1,8 @@
-"""Finished bands on disk, and the journal that tells which: a run that is killed goes on after the last of them.
+"""Journal of finished strips on disk, from which a killed run resumes.
 
-A folder beside the results holds one file of packed bands for each map, and a journal with one line for each
-band. A line is written when its bands are safely on disk, so whatever a kill leaves behind the last whole line
-is cut off.
+A folder beside the results holds one file of compressed strips for each map, and a journal with one line for each
+strip. A line is written after its strips are flushed to disk, so that everything behind the last complete line is
+truncated on resumption.
 """
 
 import json
@@ -22,15 +22,15 @@ from hrseg.errors import DataError
 log = logging.getLogger(__name__)
 
 _JOURNAL = "journal.jsonl"
-_LEVEL = 1  # the final file is packed again
+_LEVEL = 1  # fast: the final file is compressed again
 
 
-class Spool:
-    """Bands of several maps, appended from top to bottom.
+class Journal:
+    """Strips of several maps, appended from top to bottom.
 
     Args:
-        folder: Is made where it is missing, and goes with `remove`.
-        facts: All that the bands depend on. Bands of other facts are thrown away.
+        folder: Created if missing.
+        facts: All settings that the strips depend on. Strips of other facts are discarded.
 
     Raises:
         DataError: Another process writes here, or nothing can be written.
@@ -39,8 +39,8 @@ class Spool:
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder = folder
         self.facts = json.loads(json.dumps(facts))
-        self.head: dict[str, Any] = {}
-        self.bands: list[dict[str, Any]] = []
+        self.header: dict[str, Any] = {}
+        self.strips: list[dict[str, Any]] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / "lock", timeout=0)
@@ -55,20 +55,20 @@ class Spool:
 
     @property
     def rows(self) -> int:
-        """How many rows are finished."""
-        return int(self.bands[-1]["bottom"]) if self.bands else 0
+        """Finished rows."""
+        return int(self.strips[-1]["bottom"]) if self.strips else 0
 
     def begin(self) -> None:
-        """Start anew."""
-        self.head = {"facts": self.facts}
-        self.bands = []
+        """Discard everything, and begin a new journal."""
+        self.header = {"facts": self.facts}
+        self.strips = []
         for file in self.folder.iterdir():
             if file.name != "lock":
                 file.unlink()
-        self._append(_JOURNAL, (json.dumps(self.head) + "\n").encode())
+        self._append(_JOURNAL, (json.dumps(self.header) + "\n").encode())
 
     def put(self, bottom: int, maps: dict[str, np.ndarray], **numbers: Any) -> None:
-        """Add a band of every map, and what else is known of it.
+        """Add a strip of every map, and numbers about it.
 
         Raises:
             DataError: The disk is full.
@@ -79,14 +79,14 @@ class Spool:
                 packed = zlib.compress(np.ascontiguousarray(values).data, _LEVEL)
                 ends[name] = self._append(f"{name}.z", packed)
                 shapes[name] = [*values.shape, values.dtype.str]
-            band = {"bottom": bottom, "ends": ends, "shapes": shapes, **numbers}
-            self._append(_JOURNAL, (json.dumps(band) + "\n").encode())
+            strip = {"bottom": bottom, "ends": ends, "shapes": shapes, **numbers}
+            self._append(_JOURNAL, (json.dumps(strip) + "\n").encode())
         except OSError as error:
             raise self._unwritable(error) from error
-        self.bands.append(band)
+        self.strips.append(strip)
 
     def read(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the bands of a map with their first rows, from top to bottom.
+        """Yield the strips of a map with their first rows, from top to bottom.
 
         Raises:
             DataError: The file was damaged since.
@@ -94,11 +94,11 @@ class Spool:
         begin = top = 0
         try:
             with (self.folder / f"{name}.z").open("rb") as file:
-                for band in self.bands:
-                    packed = file.read(band["ends"][name] - begin)
-                    *shape, kind = band["shapes"][name]
+                for strip in self.strips:
+                    packed = file.read(strip["ends"][name] - begin)
+                    *shape, kind = strip["shapes"][name]
                     yield top, np.frombuffer(zlib.decompress(packed), kind).reshape(shape)
-                    begin, top = band["ends"][name], top + shape[0]
+                    begin, top = strip["ends"][name], top + shape[0]
         except (OSError, zlib.error, ValueError) as error:
             raise DataError(
                 f"The unfinished results in {self.folder} are damaged: {error}. Delete that folder and run again."
@@ -110,46 +110,40 @@ class Spool:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Leave the folder for a later run."""
+        """Release the folder, for a later run to resume."""
         self._lock.release()
 
     def _open(self) -> None:
-        """Read the journal up to its last whole line, and cut all files to it."""
+        """Read the journal up to its last complete line, and truncate all files to it."""
         journal = self.folder / _JOURNAL
         lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
         try:
             found = [json.loads(line) for line in lines]
-            self.head, self.bands = found[0], found[1:]
-            same = self.head["facts"] == self.facts
+            self.header, self.strips = found[0], found[1:]
+            same = self.header["facts"] == self.facts
         except (ValueError, LookupError, TypeError):
-            self.head, self.bands, same = {}, [], False
+            self.header, self.strips, same = {}, [], False
         if not same:
-            if self.bands:
-                log.warning("%s", self._changed())
-            self.head, self.bands = {}, []
+            if self.strips:
+                before = self.header.get("facts", {})
+                names = [name for name in self.facts if before.get(name) != self.facts[name]]
+                log.warning(
+                    "An earlier run finished %d rows, but with another %s; the image is begun anew.",
+                    *(self.rows, ", ".join(names) or "version"),
+                )
+            self.header, self.strips = {}, []
             return
-        while self.bands and not self._there(self.bands[-1]):
-            self.bands.pop()
-        ends = self.bands[-1]["ends"] if self.bands else {}
+        while self.strips and not self._complete(self.strips[-1]):
+            self.strips.pop()
+        ends = self.strips[-1]["ends"] if self.strips else {}
         for file in self.folder.glob("*.z"):
             os.truncate(file, ends.get(file.stem, 0))
-        kept = b"".join(line + b"\n" for line in lines[: 1 + len(self.bands)])
-        os.truncate(journal, len(kept))
+        complete = lines[: 1 + len(self.strips)]
+        os.truncate(journal, sum(len(line) + 1 for line in complete))
 
-    def _there(self, band: dict[str, Any]) -> bool:
-        files = {name: self.folder / f"{name}.z" for name in band["ends"]}
-        return all(
-            file.exists() and file.stat().st_size >= band["ends"][name]
-            for name, file in files.items()
-        )
-
-    def _changed(self) -> str:
-        before = self.head.get("facts", {})
-        names = [name for name in self.facts if before.get(name) != self.facts[name]]
-        return (
-            f"An earlier run finished {self.rows} rows, but with another {', '.join(names) or 'version'}; all begins "
-            "anew."
-        )
+    def _complete(self, strip: dict[str, Any]) -> bool:
+        files = [(self.folder / f"{name}.z", end) for name, end in strip["ends"].items()]
+        return all(file.exists() and file.stat().st_size >= end for file, end in files)
 
     def _append(self, name: str, content: bytes) -> int:
         with (self.folder / name).open("ab") as file:

@@ -88,7 +88,7 @@ def test_a_known_dataset_without_val_gets_lists(tmp_path, layout):
     root = tmp_path / layout
     write_scenes(root, layout, {"train": 5, "val": 2}, size=(48, 64))
     result = look_at(root)
-    for pair in [look.pair for look in result.looks if look.split == "val"]:
+    for pair in [entry.pair for entry in result.scanned if entry.split == "val"]:
         pair.image.unlink()
         pair.mask.unlink()
     result = look_at(root, layout=layout)

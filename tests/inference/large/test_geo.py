@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hrseg.inference.large import segment, segment_huge
+from hrseg.inference.large import segment, segment_large
 from hrseg.inference.predict_files import predict_files
 from hrseg.inference.predictor import Predictor
 from hrseg.labels import Label, LabelSet
@@ -26,9 +26,9 @@ def raster(tmp_path):
 
 
 def test_place_nodata_palette_and_overviews_are_kept(raster, monkeypatch):
-    monkeypatch.setattr("hrseg.imaging.geotiff.TILE", 128)
+    monkeypatch.setattr("hrseg.imaging.writing.TILE", 128)
     predictor = tiny()
-    found = segment_huge(predictor, raster, raster.with_name("out"), max_memory=BUILT_FOR)
+    found = segment_large(predictor, raster, raster.with_name("out"), max_memory=BUILT_FOR)
     with rasterio.open(found.files["mask"]) as mask, rasterio.open(raster) as image:
         assert (mask.crs, mask.transform, mask.nodata) == (image.crs, image.transform, 255)
         assert mask.shape == image.shape
@@ -51,10 +51,10 @@ def test_a_full_disk_keeps_all_bands(raster, monkeypatch):
         raise rasterio._err.CPLE_FileIOError(3, 3, "No space left on device")
 
     monkeypatch.setattr(shutil, "copy", full)
-    with pytest.raises(DataError, match=r"No space left.*All bands are kept"):
-        segment_huge(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
+    with pytest.raises(DataError, match=r"No space left.*All strips are kept"):
+        segment_large(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
     monkeypatch.undo()
-    found = segment_huge(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
+    found = segment_large(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
     assert found.resumed == 300
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hrseg.inference.large import segment_huge
-from hrseg.inference.large.journal import Spool
+from hrseg.inference.large import segment_large
+from hrseg.inference.large.journal import Journal
 
 from .files import BUILT_FOR, picture, tiny
 from .test_segment import write
@@ -20,13 +20,13 @@ KINDS = ("mask", "confidence", "overlay")
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-import hrseg.inference.large.journal as spool
-import hrseg.inference.large.segment as finish
-from hrseg.inference.large import segment_huge
+import hrseg.inference.large.journal as journal
+import hrseg.inference.large.segment as segment
+from hrseg.inference.large import segment_large
 from tests.inference.large.files import BUILT_FOR, tiny
 
 folder, predictor = Path(sys.argv[1]), tiny(blend="ramp")
-append, write, replace = spool.Spool._append, finish.write_raster, Path.replace
+append, write, replace = journal.Journal._append, segment.write_raster, Path.replace
 
 
 def die():
@@ -55,11 +55,11 @@ def attempt(name, place, number):
         count()
 
     if place == "band":
-        spool.Spool._append = half
+        journal.Journal._append = half
     else:
-        finish.write_raster = late
+        segment.write_raster = late
     target = folder / name
-    segment_huge(predictor, folder / "a.tif", target, max_memory=BUILT_FOR, kinds=sys.argv[2:])
+    segment_large(predictor, folder / "a.tif", target, max_memory=BUILT_FOR, kinds=sys.argv[2:])
     os._exit(0)
 
 
@@ -84,7 +84,7 @@ def killed(tmp_path_factory):
 
 def finish(folder, name, blend="ramp", **options):
     options = {"max_memory": BUILT_FOR, "kinds": KINDS} | options
-    return segment_huge(tiny(blend=blend), folder / "a.tif", folder / name, **options)
+    return segment_large(tiny(blend=blend), folder / "a.tif", folder / name, **options)
 
 
 def bands(folder, name):
@@ -145,9 +145,9 @@ def test_what_does_not_belong_together_begins_anew(tmp_path, change, caplog):
 def test_two_runs_do_not_write_at_once(tmp_path):
     from hrseg.errors import DataError
 
-    one = Spool(tmp_path / "spool", {})
+    one = Journal(tmp_path / "spool", {})
     with pytest.raises(DataError, match="still writing"):
-        Spool(tmp_path / "spool", {})
+        Journal(tmp_path / "spool", {})
     one.close()
-    Spool(tmp_path / "spool", {}).remove()
+    Journal(tmp_path / "spool", {}).remove()
     assert not (tmp_path / "spool").exists()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from hrseg.imaging import read_image
-from hrseg.inference.large import segment_huge
+from hrseg.inference.large import segment_large
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.window_grid import WINDOW_PIXELS
+from hrseg.inference.windows import WINDOW_PIXELS
 from tools.bench_large import borders
 
 from .files import BUILT_FOR
@@ -28,9 +28,9 @@ def compared(tmp_path_factory):
     row = replace(choose_protocol("whole"), whole_pixels=WINDOW_PIXELS)
     predictor = Predictor(device="cpu", protocol=row)
     image = write(folder / "a.tif", street)
-    found = segment_huge(predictor, image, folder / "out", max_memory=BUILT_FOR, kinds=["mask"])
+    found = segment_large(predictor, image, folder / "out", max_memory=BUILT_FOR, kinds=["mask"])
     whole = Predictor(device="cpu")(street)
-    grid = predictor.scorer.plan((1024, 1280))
+    grid = predictor.inference.plan((1024, 1280))
     assert len(grid.columns) == 2
     return read(found.files["mask"]) != whole.ids(), borders(grid)
 

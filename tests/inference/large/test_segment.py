@@ -4,7 +4,7 @@ import pytest
 from hrseg.cli import main
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_image, read_mask
-from hrseg.inference.large import is_large, segment_huge
+from hrseg.inference.large import is_large, segment_large
 from hrseg.inference.predict_files import predict_files
 from hrseg.inference.predictor import Predictor
 from hrseg.labels import Label, LabelSet
@@ -30,7 +30,7 @@ def test_bands_give_what_the_image_in_memory_gives(tmp_path, blend):
     # a network that sees seven pixels: only those beside a window's rim may differ
     image = write(tmp_path / "a.tif", picture(300, 208))
     seen = []
-    found = segment_huge(
+    found = segment_large(
         *(tiny(blend=blend), image, tmp_path / "out"),
         max_memory=BUILT_FOR,
         kinds=("mask", "confidence", "overlay"),
@@ -55,7 +55,7 @@ def test_bands_give_what_the_image_in_memory_gives(tmp_path, blend):
 
 def test_one_window_is_the_predictor_itself(tmp_path):
     image = write(tmp_path / "a.tif", picture(60, 50))
-    found = segment_huge(tiny(), image, tmp_path / "out", max_memory=BUILT_FOR, kinds=["mask"])
+    found = segment_large(tiny(), image, tmp_path / "out", max_memory=BUILT_FOR, kinds=["mask"])
     assert np.array_equal(read(found.files["mask"]), tiny(window=None)(picture(60, 50)).mask)
 
 
@@ -69,7 +69,7 @@ def test_models_of_many_bands_read_them_in_bands_of_rows(tmp_path, dtype, form):
     else:
         write(path, values)
     predictor = tiny(bands=5)
-    found = segment_huge(predictor, path, tmp_path / "out", max_memory=BUILT_FOR)
+    found = segment_large(predictor, path, tmp_path / "out", max_memory=BUILT_FOR)
     whole = tiny(bands=5, window=None)(path)
     assert (read(found.files["mask"]) == whole.mask).mean() > 0.97
 
@@ -80,14 +80,14 @@ def test_pixels_without_data_have_no_class_and_their_windows_are_not_run(tmp_pat
     image = write(tmp_path / "a.tif", values, extratags=[(42113, 2, 2, "0", True)])
     predictor = tiny()
     runs = []
-    plain = predictor.scorer.logits_fn
-    predictor.scorer.logits_fn = lambda x: runs.append(len(x)) or plain(x)
-    found = segment_huge(predictor, image, tmp_path / "out", max_memory=BUILT_FOR)
+    plain = predictor.inference.logits_fn
+    predictor.inference.logits_fn = lambda x: runs.append(len(x)) or plain(x)
+    found = segment_large(predictor, image, tmp_path / "out", max_memory=BUILT_FOR)
     mask = read(found.files["mask"])
     assert (mask[:, 100:] == 255).all()
     assert (mask[:, :100] < 5).all()
     assert sum(found.classes.values()) == pytest.approx(1)
-    windows = predictor.scorer.plan((300, 210))
+    windows = predictor.inference.plan((300, 210))
     touched = sum(left < 100 for left, _ in windows.columns)
     assert sum(runs) == touched * len(windows.rows)
 
@@ -96,7 +96,7 @@ def test_ids_beyond_a_byte_take_two(tmp_path):
     rows = [Label(1000 * i, i, f"class {i}", (i, 0, 0)) for i in range(5)]
     predictor = Predictor(Tiny(), LabelSet("wide", tuple(rows)), device="cpu", window=(64, 64))
     image = write(tmp_path / "a.tif", picture())
-    mask = read(segment_huge(predictor, image, tmp_path / "o", max_memory=BUILT_FOR).files["mask"])
+    mask = read(segment_large(predictor, image, tmp_path / "o", max_memory=BUILT_FOR).files["mask"])
     assert mask.max() > 255
     assert set(np.unique(mask)) <= {0, 1000, 2000, 3000, 4000}
 
@@ -104,7 +104,7 @@ def test_ids_beyond_a_byte_take_two(tmp_path):
 def test_scales_and_mirrors_work_in_windows(tmp_path):
     image = write(tmp_path / "a.tif", picture())
     predictor = tiny(window=None, protocol="tta", overlap=0.5)
-    found = segment_huge(predictor, image, tmp_path / "out", max_memory=BUILT_FOR)
+    found = segment_large(predictor, image, tmp_path / "out", max_memory=BUILT_FOR)
     assert read(found.files["mask"]).shape == (300, 210)
 
 
@@ -112,20 +112,20 @@ def test_what_cannot_be_is_refused(tmp_path):
     image = write(tmp_path / "a.tif", picture())
     target = tmp_path / "out"
     with pytest.raises(ConfigError, match="'geojson' needs the whole image"):
-        segment_huge(tiny(), image, target, kinds=["geojson"])
+        segment_large(tiny(), image, target, kinds=["geojson"])
     with pytest.raises(ConfigError, match="resizes whole images"):
-        segment_huge(tiny(window=None, protocol="mmseg_short512"), image, target)
+        segment_large(tiny(window=None, protocol="mmseg_short512"), image, target)
     with pytest.raises(DataError, match="would overwrite"):
-        segment_huge(tiny(), write(tmp_path / "b_mask.png", picture()), tmp_path / "b")
+        segment_large(tiny(), write(tmp_path / "b_mask.png", picture()), tmp_path / "b")
     with pytest.raises(DataError, match=r"needs .* GiB in windows of 64 x 64"):
-        segment_huge(tiny(), image, target, max_memory=2**29)
+        segment_large(tiny(), image, target, max_memory=2**29)
     floats = write(tmp_path / "f.tif", picture(dtype="float32"))
     with pytest.raises(DataError, match="sees RGB of 8 bits"):
-        segment_huge(tiny(), floats, target, max_memory=BUILT_FOR)
+        segment_large(tiny(), floats, target, max_memory=BUILT_FOR)
     with pytest.raises(DataError, match="asks for 3"):
-        segment_huge(tiny(bands=5), image, target, max_memory=BUILT_FOR)
+        segment_large(tiny(bands=5), image, target, max_memory=BUILT_FOR)
     with pytest.raises(DataError, match="Check the path"):
-        segment_huge(tiny(), tmp_path / "none.tif", target)
+        segment_large(tiny(), tmp_path / "none.tif", target)
     assert not target.with_name("out_mask.png").exists()
 
 
@@ -134,9 +134,9 @@ def test_numbers_that_are_not_finite_are_refused_unless_they_are_nodata(tmp_path
     values[3, 4] = np.nan
     plain = write(tmp_path / "a.tif", values)
     with pytest.raises(DataError, match="not finite"):
-        segment_huge(tiny(bands=4), plain, tmp_path / "out", max_memory=BUILT_FOR)
+        segment_large(tiny(bands=4), plain, tmp_path / "out", max_memory=BUILT_FOR)
     told = write(tmp_path / "b.tif", values, extratags=[(42113, 2, 4, "nan", True)])
-    found = segment_huge(tiny(bands=4), told, tmp_path / "out", max_memory=BUILT_FOR)
+    found = segment_large(tiny(bands=4), told, tmp_path / "out", max_memory=BUILT_FOR)
     mask = read(found.files["mask"])
     assert np.argwhere(mask == 255).tolist() == [[3, 4]]
 
@@ -145,6 +145,7 @@ def test_numbers_that_are_not_finite_are_refused_unless_they_are_nodata(tmp_path
 def small_is_huge(monkeypatch):
     """Whatever has more than 40,000 pixels goes by bands."""
     monkeypatch.setattr("hrseg.inference.large.segment.LARGE_PIXELS", 40_000)
+    monkeypatch.setattr("hrseg.inference.predict_files.LARGE_PIXELS", 40_000)
 
 
 def test_files_that_are_huge_go_by_bands_the_others_do_not(tmp_path, small_is_huge):

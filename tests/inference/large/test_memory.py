@@ -11,12 +11,12 @@ from PIL import Image
 from hrseg.config.schema import EvaluationConfig
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import to_tensor
-from hrseg.inference.large import parse_size, segment_huge
-from hrseg.inference.large.plan import network_bytes, window_bytes
+from hrseg.inference.large import parse_size, segment_large
+from hrseg.inference.large.memory import network_bytes, window_bytes
 from hrseg.inference.predict_files import predict_files
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.protocols import choose_protocol
-from hrseg.inference.window_grid import plan_windows
+from hrseg.inference.windows import plan_windows
 from hrseg.models import create_model
 from hrseg.training.task import SegmentationTask
 
@@ -65,11 +65,11 @@ def test_labels_are_the_same_under_every_limit_in_memory_and_in_bands(tmp_path, 
     predictor = Predictor(network, device="cpu", engine=engine, protocol=row)
     image = write(tmp_path / "a.tif", picture(110, 150))
     expected = predictor(picture(110, 150)).ids()
-    assert not predictor.scorer.plan(expected.shape).whole
+    assert not predictor.inference.plan(expected.shape).whole
 
     def in_bands(limit):
         target = tmp_path / "large"
-        found = segment_huge(predictor, image, target, max_memory=limit, kinds=["mask"])
+        found = segment_large(predictor, image, target, max_memory=limit, kinds=["mask"])
         return np.array(Image.open(found.files["mask"]))
 
     def in_memory(limit):
@@ -100,9 +100,9 @@ def test_validation_has_the_labels_that_predict_writes(monkeypatch):
 def test_a_refusal_names_windows_that_fit(tmp_path):
     predictor = Predictor(create_model("hrnet_w18_small_v1", num_classes=3).eval(), device="cpu")
     image = write(tmp_path / "a.tif", picture(2200, 2200))
-    limit = least(lambda limit: segment_huge(predictor, image, tmp_path / "out", max_memory=limit))
+    limit = least(lambda limit: segment_large(predictor, image, tmp_path / "out", max_memory=limit))
     with pytest.raises(DataError, match="in windows of 1440 x 1440") as refused:
-        segment_huge(predictor, image, tmp_path / "out", max_memory=limit - 2**28)
+        segment_large(predictor, image, tmp_path / "out", max_memory=limit - 2**28)
     side = int(re.search(r"--window (\d+) (\d+)", str(refused.value))[1])
     smaller = Predictor(predictor.network, device="cpu", window=(side, side))
 
@@ -111,7 +111,7 @@ def test_a_refusal_names_windows_that_fit(tmp_path):
 
     options = {"max_memory": limit - 2**28, "progress": accepted}
     with pytest.raises(KeyboardInterrupt):
-        segment_huge(smaller, image, tmp_path / "out", **options)
+        segment_large(smaller, image, tmp_path / "out", **options)
 
 
 def test_what_a_network_takes_follows_from_its_form():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hrseg.errors import DataError
 from hrseg.imaging import denormalize, read_bands, stretched, to_tensor, value_range_of
-from hrseg.imaging.bands import band_statistics
+from hrseg.imaging.values import band_statistics
 from tests.data.recipes import recipe_of
 
 KINDS = {"uint8": 255, "uint16": 65535, "float32": 1}
