@@ -125,8 +125,7 @@ def _workers(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     """Time crops, an epoch of loaders that were warmed up by one before."""
     from torch.utils.data import DataLoader
 
-    from hrseg.data.datamodule import SegmentationData
-    from hrseg.data.sampling import prepare_worker
+    from hrseg.data.datamodule import SegmentationData, prepare_worker
     from hrseg.data.synthetic import write_scenes
 
     with tempfile.TemporaryDirectory(prefix="hrseg-scaling-") as root:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hrseg.config.schema import DataConfig
+from hrseg.config import DataConfig
 from hrseg.data.dataset import Draw, Sample, SegmentationDataset
 from hrseg.errors import ConfigError
 from hrseg.imaging import denormalize

@@ -83,7 +83,7 @@ def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> tor
         model.head,
         labels.num_classes,
         model.resize,
-        in_channels=bands_of(config),
+        in_channels=config.data.num_bands,
         **{name: getattr(model, name) for name in FORM},
         init=init,
         encoder_weights=model.encoder_weights if load else None,
@@ -190,53 +190,7 @@ log = logging.getLogger(__name__)
 
 def build_data(config: Config) -> SegmentationData:
     """Build the datamodule from the data section."""
-    return SegmentationData(
-        layout=config.data.layout,
-        root=config.data.root,
-        labels=config.data.labels,
-        masks=config.data.masks,
-        unmasked=config.data.unmasked,
-        train_split=config.data.train_split,
-        val_split=config.data.val_split,
-        test_split=config.data.test_split,
-        crop=config.data.crop,
-        base_size=config.data.base_size,
-        base_short_side=config.data.base_short_side,
-        first_resize=config.data.first_resize,
-        scale_min=config.data.scale_min,
-        scale_max=config.data.scale_max,
-        scale_step=config.data.scale_step,
-        pad=config.data.pad,
-        flip=config.data.flip,
-        flip_first=config.data.flip_first,
-        brightness_shift=config.data.brightness_shift,
-        photometric=config.data.photometric,
-        photometric_rule=config.data.photometric_rule,
-        max_class_share=config.data.max_class_share,
-        sampling=config.data.sampling,
-        batch_size=config.data.batch_size,
-        workers=config.data.workers,
-        cache=config.data.cache,
-        cache_gb=config.data.cache_gb,
-        bands=config.data.bands,
-        bits=config.data.bits,
-        value_range=config.data.value_range,
-        mean=_of_all_bands(config, config.data.mean, 0.0),
-        std=_of_all_bands(config, config.data.std, 1.0),
-        seed=config.run.seed,
-        scenes=config.data.scenes,
-        scene_size=config.data.scene_size,
-    )
-
-
-def _of_all_bands(config: Config, values: tuple[float, ...], unknown: float) -> tuple[float, ...]:
-    """Return mean or deviation; what is still to be computed counts as unknown."""
-    return (unknown,) * bands_of(config) if config.data.statistics == "compute" else values
-
-
-def bands_of(config: Config) -> int:
-    """Return how many bands the network sees."""
-    return 3 if config.data.bands is None else len(config.data.bands)
+    return SegmentationData(config.data, seed=config.run.seed)
 
 
 def settle_statistics(config: Config) -> Config:

@@ -21,7 +21,7 @@ from hrseg.data.check.scan import Job, ScannedPair, scan
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.layouts.pairs import write_list
-from hrseg.data.mask_encoding import settle
+from hrseg.data.mask_encoding import choose_tables
 from hrseg.errors import ConfigError, DataError, path_text, unknown_choice
 from hrseg.imaging import write_atomic
 from hrseg.labels import load_labels
@@ -181,7 +181,8 @@ def _jobs(tree: Tree) -> list[Job]:
         if tree.layout != "folder":
             # where no encoding fits, the pairs stay as they are and the findings list the unknown ids
             with contextlib.suppress(DataError):
-                pairs = settle(pairs, load_labels(str(LAYOUTS[tree.layout].table)), read_ids)
+                table = load_labels(str(LAYOUTS[tree.layout].table))
+                pairs = choose_tables(pairs, table, read_ids)
         jobs += [(split, pair) for pair in pairs]
     return jobs
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from hrseg.data.check.findings import counted
-from hrseg.data.layouts.pairs import list_lines, list_words
+from hrseg.data.layouts.pairs import list_lines, split_line
 from hrseg.imaging import IMAGE_SUFFIXES
 
 IMAGE, MASK, OTHER = "image", "mask", "other"
@@ -386,7 +386,7 @@ def read_lists(root: Path, files: Sequence[ParsedName]) -> Lists:
             found.notes.append(f"{path.relative_to(root)} cannot be read: {error.strerror}.")
             continue
         split = folder_words(told[1])[1]
-        rows = [words for line in lines if (words := list_words(line))]
+        rows = [words for line in lines if (words := split_line(line))]
         inside = path.parent.relative_to(root)
         met: list[tuple[Path, Path | None]] = []
         for words in rows:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hrseg.data.check.findings import counted
 from hrseg.data.check.pairing import Pairing, pair_any
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
-from hrseg.data.layouts.pairs import gather_lonely
+from hrseg.data.layouts.pairs import collect_unpaired
 from hrseg.errors import DataError, unknown_choice
 
 SIGNS: dict[str, tuple[tuple[tuple[str, ...], ...], str]] = {
@@ -136,7 +136,7 @@ def _pair_known(root: Path, layout: str) -> Pairing:
     """
     found, first = Pairing(), None
     for split in _splits(layout, root):
-        with gather_lonely() as unpaired:
+        with collect_unpaired() as unpaired:
             try:
                 pairs = find_pairs(layout, root, split)
             except DataError as error:

@@ -201,7 +201,7 @@ def test_a_pattern_is_written_and_honored(tmp_path):
     assert (len(train), len(val)) == (4, 2)
     next((root / "masks").iterdir()).unlink()
     data = build_data(load_config(tmp_path / "mine.yaml", []))
-    with pytest.raises(DataError, match=r"has no mask.*Mend data\.masks"):
+    with pytest.raises(DataError, match=r"has no mask.*Correct data\.masks"):
         _ = data.train_pairs
 
 
