@@ -335,7 +335,7 @@ class SegmentationTask(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rescale the batch counts of an unfinished epoch to the current batch size and number of devices."""
         if data := getattr(self.trainer, "datamodule", None):
-            rescale_batches(checkpoint, data.batch_size, self.trainer.world_size)
+            rescale_batches(checkpoint, data.config.batch_size, self.trainer.world_size)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add config, labels and score as plain types; raise TrainingError if the last loss was not finite."""
