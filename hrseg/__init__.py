@@ -1,6 +1,6 @@
 """Semantic segmentation around HRNetV2: train, look inside, predict.
 
-`dir(hrseg)` is the menu. Names load on first use, so importing hrseg costs nothing.
+`dir(hrseg)` lists the public names. They load on first use, so that `import hrseg` is fast.
 """
 
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "Config": "hrseg.config",
     "ConfusionMatrix": "hrseg.metrics.confusion",
     "HrsegError": "hrseg.errors",
@@ -26,9 +26,9 @@ _HOME = {
     "open_predictor": "hrseg.inference.predictor",
     "overlay": "hrseg.viz",
 }
-"""Promised name → the module that holds it."""
+"""Public name → its module."""
 
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = sorted([*_MODULES, "__version__"])
 
 if TYPE_CHECKING:
     from hrseg.config import Config, load_config
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(
             f"module 'hrseg' has no attribute '{name}'. It offers: {', '.join(__all__)}."
         )
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
-"""Every error a user can cause, and the sentence that explains it.
+"""Exceptions that users can cause, and the formatting of their messages.
 
 A message says what is wrong with the value, what would be right, and the next step. The command line
-prints it as one paragraph and exits with 2; any other exception is a bug of ours and keeps its traceback.
+prints it as one paragraph and exits with 2; any other exception is a bug of hrseg and keeps its traceback.
 """
 
 import contextlib
@@ -14,31 +14,31 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class HrsegError(Exception):
-    """Something the user can mend. Parent of all errors raised on purpose."""
+    """Base class of the errors that a user can correct."""
 
 
 class ConfigError(HrsegError, ValueError):
-    """An option, a recipe or a combination of them that cannot work."""
+    """A wrong option or recipe, or options that exclude each other."""
 
 
 class DataError(HrsegError, ValueError):
-    """An image, a mask or a dataset folder that is not what it should be."""
+    """A wrong or unreadable image, mask or dataset folder."""
 
 
 class WeightsError(HrsegError, RuntimeError):
-    """A checkpoint or weight file that cannot be opened, or does not fit the network."""
+    """A checkpoint or weight file that cannot be opened or does not fit the network."""
 
 
 class TrainingError(HrsegError, RuntimeError):
-    """A run that cannot go on, such as a loss that is no longer a number."""
+    """A run that cannot continue, such as after a loss that is not finite."""
 
 
 class ExportError(HrsegError, RuntimeError):
-    """A network that cannot become a file, or a file that does not answer as its network does."""
+    """A network that cannot be exported, or an exported file whose outputs differ from the network's."""
 
 
 class MissingExtraError(HrsegError, ImportError):
-    """An optional package is needed for what was asked."""
+    """A missing optional package."""
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
@@ -55,7 +55,7 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
 
 
 def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
-    """Say that a name is not in a table, what the table holds, and the likely intention.
+    """Return the message for a name that a table lacks, with the names of the table and a suggestion.
 
     Example:
         >>> unknown_choice("head", "ocrr", ["v2", "ocr"])
@@ -70,7 +70,7 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
 
 
 def elsewhere(error: OSError) -> str:
-    """Advise what to do after a file could not be written.
+    """Return the next step after a file could not be written.
 
     Example:
         >>> elsewhere(OSError(errno.ENOSPC, "No space left on device"))
@@ -87,18 +87,18 @@ _LIBRARIES = {
     *("PIL", "rasterio", "cv2", "av", "imagecodecs"),
     *("fsspec", "s3fs", "gcsfs", "botocore", "aiobotocore", "aiohttp"),
 }
-"""Packages that read and write images: what they raise is about one image."""
+"""Packages that read and write images: their exceptions concern one image."""
 
 
 @contextlib.contextmanager
 def guarded(name: object) -> Iterator[None]:
-    """Raise whatever an image library raises as an error of one image; our own bugs keep their traceback.
+    """Convert exceptions of image libraries to errors of one image; bugs of hrseg keep their traceback.
 
     Args:
         name: Of the image, for the message.
 
     Raises:
-        DataError: A library raised something that is no `HrsegError` and not for want of memory.
+        DataError: For an exception of a library, other than `HrsegError` and `MemoryError`.
     """
     try:
         yield
@@ -115,7 +115,7 @@ def guarded(name: object) -> Iterator[None]:
 
 
 def _of_library(error: BaseException) -> bool:
-    """Tell whether an image library raised an error: its type is of one, or the innermost frame."""
+    """Return whether an error is of an image library: its type or the innermost frame is."""
     trace, module = error.__traceback__, type(error).__module__
     while trace is not None:
         where, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
@@ -129,7 +129,7 @@ _CONTROL = re.compile(
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    r"""Return a path as text that every file can hold; bytes that are not UTF-8 are escaped.
+    r"""Return a path as valid Unicode text; bytes that are not UTF-8 are escaped.
 
     Example:
         >>> path_text("a/ü.png"), path_text("a/\udcff.png")
@@ -139,16 +139,16 @@ def path_text(path: str | os.PathLike[str]) -> str:
 
 
 def name_text(name: str) -> str:
-    """Return a name for results in which "_" stands for each such byte and each control character."""
+    """Return a name with "_" for each byte that is not UTF-8 and each control character."""
     return re.sub(r"[\n\t]", "_", _CONTROL.sub("_", name))
 
 
 def printable(text: object, lines: bool = False) -> str:
-    r"""Escape what would move the cursor, color, reorder or end a terminal's line.
+    r"""Escape control characters that would move the cursor, color, reorder or end a terminal's line.
 
     Args:
-        text: With names from archives, tables or files of others.
-        lines: Whether line breaks are meant.
+        text: May hold names from foreign archives, tables or files.
+        lines: Whether line breaks are kept.
 
     Example:
         >>> printable("a\x1b[31m\nb"), printable("x\ny", lines=True)
@@ -161,7 +161,7 @@ def printable(text: object, lines: bool = False) -> str:
 def columns(
     rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = ""
 ) -> list[str]:
-    """Set cells below each other, these columns to the left, the others to the right; return the lines.
+    """Format cells as lines of aligned columns: those in `left` to the left, the others to the right.
 
     Example:
         >>> columns([["class", "IoU"], ["sky", "80.0"]])
@@ -182,7 +182,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share so that what is rare does not look absent.
+    """Format a share in per cent; small shares do not become zero.
 
     Example:
         >>> percent(0.4567), percent(0.00012), percent(1e-7), percent(0)
@@ -194,7 +194,7 @@ def percent(share: float) -> str:
 
 
 def score(fraction: float, digits: int = 2) -> str:
-    """Write a score in per cent without the sign; "-" where it is not defined.
+    """Format a score in per cent without the sign; "-" for NaN.
 
     Example:
         >>> score(0.80912), score(float("nan")), score(0.5, 1)
@@ -204,7 +204,7 @@ def score(fraction: float, digits: int = 2) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a duration with three digits.
+    """Format a duration with three digits.
 
     Example:
         >>> seconds_text(0.0234), seconds_text(0.2), seconds_text(1.6), seconds_text(75)
@@ -214,7 +214,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Write a number with three digits and no exponent.
+    """Format a number with three digits and no exponent.
 
     Example:
         >>> [three_digits(value) for value in (0.01234, 1.2345, 12.345, 123.45, 1234.5)]
@@ -224,7 +224,7 @@ def three_digits(value: float) -> str:
 
 
 def list_unreadable(broken: Sequence[str]) -> list[str]:
-    """Return lines that say which files could not be read."""
+    """Return lines for the report of files that could not be read."""
     if not broken:
         return []
     head = f"{len(broken):,} file{'s' * (len(broken) != 1)} could not be read:"

@@ -19,6 +19,8 @@ NEEDED = (
     "hrseg/export/examples/segment.cpp",
     "hrseg/export/examples/segment.mjs",
     "hrseg/serve/page/index.html",
+    "hrseg/viz/templates/base.css",
+    "hrseg/viz/templates/base.html",
     "hrseg/weights/catalog.csv",
     "hrseg/weights/packaged/hrnet_w18_small_v1.camvid.json",
     "hrseg/weights/packaged/hrnet_w18_small_v1.camvid.safetensors",

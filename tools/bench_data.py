@@ -35,23 +35,18 @@ Sample = Callable[[Path, Path], Any]
 
 def ours(colors: bool, cache: str | None = None) -> Sample:
     """Make hrseg's pipeline: what its loader processes do, to the normalized float32 tensor."""
-    from hrseg.data.dataset import SegmentationDataset, read_pair
+    from hrseg.config import DataConfig
+    from hrseg.data.datamodule import prepare_worker
+    from hrseg.data.dataset import SegmentationDataset, make_reader
     from hrseg.data.layouts import Pair
-    from hrseg.data.sampling import prepare_worker
     from hrseg.data.transforms import train_recipe
     from hrseg.labels import load_labels
 
     prepare_worker()
-    read: Any = read_pair
-    if cache:
-        from hrseg.data.cache import CachedReader
-
-        read = CachedReader(cache, 10)
     more: Any = {"photometric": 1.0, "photometric_rule": "mmseg", "max_class_share": 0.75}
-    recipe = train_recipe(
-        crop=CROP, scale_min=0.5, scale_max=2.0, scale_step=0, **(more if colors else {})
-    )
-    labels = load_labels("cityscapes")
+    scales: Any = {"scale_min": 0.5, "scale_max": 2.0, "scale_step": 0.0}
+    config = DataConfig(crop=CROP, cache=cache, cache_gb=10, **scales, **(more if colors else {}))
+    recipe, read, labels = train_recipe(config), make_reader(config), load_labels("cityscapes")
 
     def sample(image: Path, mask: Path) -> Any:
         seed = random.getrandbits(30)

@@ -32,12 +32,12 @@ from hrseg.benchmark.models import (
     random_network,
 )
 from hrseg.benchmark.timing import release_memory, resident
-from hrseg.imaging import to_tensor, write_atomic, write_image
+from hrseg.imaging import to_tensor, write_atomic
 from hrseg.inference.backends import settle_threads
 from hrseg.inference.prepare import prepare, resolve_device
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import SlidingWindowInference
-from tools.scaling_figure import Panel, figure
+from tools.scaling_figure import Panel, write_figure
 
 
 class Point(NamedTuple):
@@ -125,8 +125,7 @@ def _workers(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
     """Time crops, an epoch of loaders that were warmed up by one before."""
     from torch.utils.data import DataLoader
 
-    from hrseg.data.datamodule import SegmentationData
-    from hrseg.data.sampling import prepare_worker
+    from hrseg.data.datamodule import SegmentationData, prepare_worker
     from hrseg.data.synthetic import write_scenes
 
     with tempfile.TemporaryDirectory(prefix="hrseg-scaling-") as root:
@@ -227,23 +226,21 @@ def main() -> None:
         writer.writerow((sweep.x_title, "seconds", "bytes"))
         writer.writerows((f"{p.x:g}", f"{p.seconds:.5f}", p.memory) for p in points)
     title = sweep.title + (f", {words.note}" if words.note else "")
-    picture, notes = draw(sweep, title, points)
-    write_image(words.out / f"scaling_{words.sweep}.png", picture)
-    print("\n".join(notes))
+    panels = fit_lines(sweep, points)
+    path = words.out / f"scaling_{words.sweep}.png"
+    measured = [point.x for point in points]
+    write_figure(path, title, sweep.x_title, measured, panels, sweep.logarithmic)
+    print("\n".join(f"{panel.title}: {panel.note}" for panel in panels))
 
 
-def draw(sweep: Sweep, title: str, points: Sequence[Point]) -> tuple[np.ndarray, list[str]]:
-    """Draw a sweep, and say what its curves are like.
-
-    Shape:
-        → uint8 (H, W, 3)
-    """
+def fit_lines(sweep: Sweep, points: Sequence[Point]) -> list[Panel]:
+    """Return the curves of a sweep, each with its exponent or straight line."""
     xs = [point.x for point in points]
     curves = {
         "seconds": ([point.seconds for point in points], sweep.slope),
         "megabytes": ([max(point.memory, 1) / 1e6 for point in points], 1),
     }
-    panels, notes = [], []
+    panels = []
     for name, (values, slope) in curves.items():
         exponent, _ = np.polyfit(np.log(xs), np.log(values), 1)
         note = f"exponent {exponent:.2f}"
@@ -256,8 +253,7 @@ def draw(sweep: Sweep, title: str, points: Sequence[Point]) -> tuple[np.ndarray,
             line = [max(0.0, float(start + gradient * x)) for x in xs]
             note += f"; a straight line (dashed) explains {100 * straightness(xs, values):.1f} %"
         panels.append(Panel(name, note, values, line))
-        notes.append(f"{name}: {note}")
-    return figure(title, sweep.x_title, xs, panels, sweep.logarithmic), notes
+    return panels
 
 
 def straightness(xs: Sequence[float], values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The command line: `main.py` reads the words, one page per noun holds its verbs, `terminal.py` prints."""
+"""Command line: the entry point `main` and its exit codes."""
 
 from hrseg.cli.console import INTERRUPTED, OK, OURS, YOURS
 from hrseg.cli.main import main

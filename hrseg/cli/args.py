@@ -1,7 +1,4 @@
-"""How words are read: the parser, and the pieces that verbs share.
-
-A verb is one function; its docstring is its help page.
-"""
+"""Argument parser and the options that several verbs share; a verb is a function whose docstring is its help."""
 
 import argparse
 import inspect
@@ -10,10 +7,10 @@ import shutil
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from hrseg.cli.console import BOLD, say, styled
+from hrseg.cli.console import BOLD, print_out, styled
 from hrseg.errors import ConfigError, did_you_mean, unknown_choice
 
-WORDS = """
+OVERRIDES_HELP = """
 key=value words set options of the recipe, anywhere after the verb; the last one wins:
   data.batch_size=2   data.crop=[512,512]   'loss.terms={ohem: 1, dice: 0.5}'
 --data.batch_size=2 and --data.batch_size 2 mean the same. A value such as ${data.batch_size} links
@@ -22,10 +19,10 @@ to another option. All options: hrseg config explain
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that complains like the rest of hrseg."""
+    """An argparse parser that raises ConfigError."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError with a suggestion."""
+        """Raise ConfigError, with a suggestion for an invalid choice."""
         choice = re.fullmatch(
             r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message
         )
@@ -41,24 +38,24 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Bold headings on a terminal, and room for the words of an option."""
+    """Help pages with bold headings on a terminal."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         columns = min(100, shutil.get_terminal_size().columns)
         super().__init__(prog, max_help_position=30, width=columns, **options)
 
     def add_argument(self, action: argparse.Action) -> None:
-        """Leave room for indented verbs."""
+        """Account for the indentation of verbs."""
         super().add_argument(action)
         if isinstance(action, argparse._SubParsersAction):
-            self._action_max_length += 2  # argparse forgets that verbs are indented once more
+            self._action_max_length += 2  # argparse ignores the extra indentation of verbs
 
     def start_section(self, heading: str | None) -> None:
         """Open a section with a bold heading."""
         super().start_section(heading and styled(heading, BOLD))
 
 
-LOOK: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
+PARSER_OPTIONS: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
 
 
 def add_verb(
@@ -68,7 +65,11 @@ def add_verb(
     doc = inspect.getdoc(run) or name
     title = doc.partition("\n")[0].rstrip(".")
     verb: argparse.ArgumentParser = verbs.add_parser(
-        name, help=title[0].lower() + title[1:], description=doc, epilog=epilog.strip(), **LOOK
+        name,
+        help=title[0].lower() + title[1:],
+        description=doc,
+        epilog=epilog.strip(),
+        **PARSER_OPTIONS,
     )
     verb.set_defaults(run=run, parser=verb)
     verb._positionals.title = "arguments"
@@ -76,10 +77,10 @@ def add_verb(
 
 
 def add_group(verbs: Any, name: str, title: str) -> Any:
-    """Add a noun that has verbs of its own, and prints its help when alone."""
+    """Add a noun with verbs; without a verb it prints its help."""
     summary = title[0].lower() + title[1:].rstrip(".")
-    noun = verbs.add_parser(name, help=summary, description=title, **LOOK)
-    noun.set_defaults(run=lambda _: say(noun.format_help()), parser=noun)
+    noun = verbs.add_parser(name, help=summary, description=title, **PARSER_OPTIONS)
+    noun.set_defaults(run=lambda _: print_out(noun.format_help()), parser=noun)
     return noun.add_subparsers(title="verbs", metavar="VERB")
 
 
@@ -89,14 +90,28 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-m", "--model", metavar="MODEL", help=text)
 
 
+def add_device(verb: argparse.ArgumentParser) -> None:
+    """Add --device and --precision."""
+    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
+    verb.add_argument("--device", choices=devices, default="auto", help=text)
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+
+
+def add_recipe(verb: argparse.ArgumentParser) -> None:
+    """Add --config for verbs that take data and options from the model otherwise."""
+    text = "data and options of this recipe instead of the model's own"
+    verb.add_argument("-c", "--config", metavar="FILE", help=text)
+
+
 def add_bits(verb: argparse.ArgumentParser) -> None:
     """Add --bits."""
     text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"
     verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
 
 
-def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
-    """Let key=value words follow, and --print-config where asked."""
+def add_overrides(verb: argparse.ArgumentParser, print_config: bool = False) -> None:
+    """Add key=value overrides, and optionally --print-config."""
     if print_config:
         text = "print the resolved config and stop"
         verb.add_argument("--print-config", action="store_true", help=text)
@@ -104,7 +119,7 @@ def add_words(verb: argparse.ArgumentParser, print_config: bool = False) -> None
 
 
 def add_pattern(verb: argparse.ArgumentParser) -> None:
-    """Add the pattern by which images find their masks."""
+    """Add --masks, the pattern of mask paths."""
     text = (
         "mask of an image below ROOT, such as 'masks/{stem}.jpg.png'; {name}, {folder} and {1} too"
     )
@@ -114,13 +129,13 @@ def add_pattern(verb: argparse.ArgumentParser) -> None:
 def add_size(
     verb: argparse.ArgumentParser, name: str, default: tuple[int, int] | None, text: str
 ) -> None:
-    """Add an option of two numbers, height and width."""
+    """Add an option of height and width."""
     shown = f"{text} ({default[0]} {default[1]})" if default else text
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
 
 
 def positive(text: str) -> int:
-    """Read a whole number above 0."""
+    """Parse a positive integer."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return int(text)

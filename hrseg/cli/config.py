@@ -1,4 +1,4 @@
-"""Recipes and options: list, show, explain, import."""
+"""Verbs of `hrseg config`, and shell completion scripts."""
 
 import argparse
 import csv
@@ -12,18 +12,18 @@ from typing import Any
 
 import shtab
 
-from hrseg.cli.args import WORDS, add_group, add_verb, add_words
-from hrseg.cli.console import BOLD, DIM, say, styled
+from hrseg.cli.args import OVERRIDES_HELP, add_group, add_overrides, add_verb
+from hrseg.cli.console import BOLD, DIM, print_out, styled
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     nouns = add_group(verbs, "config", "Show and explain recipes and options.")
     add_verb(nouns, "list", _config_list)
-    verb = add_verb(nouns, "show", _config_show, WORDS)
+    verb = add_verb(nouns, "show", _config_show, OVERRIDES_HELP)
     verb.add_argument("file", metavar="FILE", help="a YAML file or a recipe's name")
     verb.add_argument("--origin", action="store_true", help="say where each value came from")
-    add_words(verb)
+    add_overrides(verb)
     verb = add_verb(nouns, "explain", _config_explain)
     verb.add_argument("key", nargs="?", default="", metavar="KEY", help="an option or a section")
     verb = add_verb(nouns, "import", _config_import)
@@ -39,7 +39,7 @@ def _config_list(_: argparse.Namespace) -> int:
     recipes = list_recipes()
     wide = max(map(len, recipes), default=0)
     lines = (f"{styled(f'{name:<{wide}}', BOLD)}  {title}" for name, title in recipes.items())
-    return say("\n".join(lines))
+    return print_out("\n".join(lines))
 
 
 def _config_show(arguments: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ def _config_show(arguments: argparse.Namespace) -> int:
     config, origins = load_config_with_origins(arguments.file, arguments.overrides)
     text = to_yaml(config, origins if arguments.origin else None)
     dimmed = re.sub(r" # .*$", lambda match: styled(match[0], DIM), text, flags=re.MULTILINE)
-    return say(dimmed)
+    return print_out(dimmed)
 
 
 def _config_explain(arguments: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def _config_explain(arguments: argparse.Namespace) -> int:
 
     text = explain(arguments.key, min(100, shutil.get_terminal_size().columns))
     first, _, rest = text.partition("\n")
-    return say(f"{styled(first, BOLD)}\n{rest}")
+    return print_out(f"{styled(first, BOLD)}\n{rest}")
 
 
 def _config_import(arguments: argparse.Namespace) -> int:
@@ -89,17 +89,17 @@ def _config_import(arguments: argparse.Namespace) -> int:
     recipe = translate(arguments.file)
     text = recipe.to_yaml()
     if arguments.out is None:
-        return say(text)
+        return print_out(text)
     with write_atomic(arguments.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     remarks = f"{recipe.differences} differences are explained in it"
     if recipe.unknown:
         remarks += f", {len(recipe.unknown)} entries have no counterpart"
     words = shlex.join(["hrseg", "fit", "--config", str(arguments.out), "--dry-run"])
-    return say(f"{arguments.out} is written; {remarks}. To check it: {words}")
+    return print_out(f"{arguments.out} is written; {remarks}. To check it: {words}")
 
 
-# A shell function per kind of word. In bash a lone key=  gets no space after it, so the value can follow.
+# One shell function per kind of argument. In bash no space follows a lone key=, so that the value can.
 _BASH = """
 _hrseg_recipes() { compgen -W "RECIPES" -- "$1"; compgen -f -X '!*.yaml' -- "$1"; compgen -d -- "$1"; }
 _hrseg_keys() { compgen -W "KEYS" -- "$1"; }
@@ -129,8 +129,6 @@ _KINDS = {
     "file": "recipes",
     "overrides": "keys",
     "key": "options",
-}
-_KINDS |= {
     "tag": "tags",
     "tags": "tags",
     "targets": "weights",
@@ -172,13 +170,13 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _tags() -> list[str]:
-    """Read the tags alone; the catalog's own reader would bring torch."""
+    """Read the tags without the catalog's reader, which imports torch."""
     text = (resources.files("hrseg") / "weights" / "catalog.csv").read_text(encoding="utf-8")
     return [row["tag"] for row in csv.DictReader(text.splitlines())]
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Walk the arguments of a parser and of its verbs."""
+    """Yield the arguments of a parser and of its verbs."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

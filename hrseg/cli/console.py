@@ -1,4 +1,4 @@
-"""What people see: text on stdout, complaints on stderr, style where there is a terminal."""
+"""Output to the terminal: text on stdout, errors on stderr, styles on a terminal."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ OK, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
 BOLD, DIM = "1", "2"
 
 
-def say(text: str) -> int:
-    """Print to stdout, once even where several processes train together."""
+def print_out(text: str) -> int:
+    """Print to stdout in the process of rank 0, and return OK."""
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
     if rank == "0":
-        show(text.rstrip("\n"))
+        print_line(text.rstrip("\n"))
     return OK
 
 
-def show(text: str) -> None:
-    """Print to stdout at once; of what would steer a terminal only our own styles."""
+def print_line(text: str) -> None:
+    """Print to stdout and flush; control sequences other than our styles are escaped."""
     parts = _STYLE.split(text) if sys.stdout.isatty() else [text]
     parts[::2] = [printable(part, lines=True) for part in parts[::2]]  # between the styles
     print("".join(parts), flush=True)
@@ -30,7 +30,7 @@ def show(text: str) -> None:
 
 _STYLE = re.compile(r"(\x1b\[[012]m)")
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-"""Where torchrun, SLURM and Lightning say which process this is."""
+"""Variables in which torchrun, SLURM and Lightning give the rank."""
 
 
 def print_error(text: str) -> None:
@@ -50,7 +50,7 @@ def print_error(text: str) -> None:
 
 
 class LogFormatter(logging.Formatter):
-    """Log messages for a terminal: names in them cannot steer it."""
+    """Log messages with control characters escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message, escaped."""
@@ -58,13 +58,13 @@ class LogFormatter(logging.Formatter):
 
 
 def styled(text: str, code: str) -> str:
-    """Wrap text in a terminal style, unless the output is a file or NO_COLOR is set."""
+    """Add a terminal style, unless the output is a file or NO_COLOR is set."""
     plain = "NO_COLOR" in os.environ or not sys.stdout.isatty()
     return text if plain else f"\x1b[{code}m{text}\x1b[0m"
 
 
 def paragraph(title: str, names: Sequence[str]) -> str:
-    """Lay names out under a bold title."""
+    """Return names as a paragraph under a bold title."""
     text = textwrap.fill(
         ", ".join(names) or "none", 96, initial_indent="  ", subsequent_indent="  "
     )

@@ -1,4 +1,4 @@
-"""Datasets."""
+"""Verbs of `hrseg data`: check, convert, split, stats, browse, demo."""
 
 import argparse
 import json
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_group, add_pattern, add_size, add_verb, add_words, positive
-from hrseg.cli.console import OK, YOURS, say, styled
+from hrseg.cli.args import add_group, add_overrides, add_pattern, add_size, add_verb, positive
+from hrseg.cli.console import OK, YOURS, print_out, styled
 from hrseg.errors import ConfigError, HrsegError
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     nouns = add_group(verbs, "data", "Look at datasets, and make one to try things on.")
     _add_check(nouns)
     add_data_convert(nouns)
@@ -75,8 +75,6 @@ def _data_check(arguments: argparse.Namespace) -> int:
       hrseg data check datasets/mine --write mine.yaml --html mine.html
       hrseg fit --config mine.yaml
     """
-    import json
-
     from hrseg.cli.progress import counting
     from hrseg.data.check import Start, check, write_recipe
     from hrseg.data.check.page import write_page
@@ -110,7 +108,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
             write_page(result, arguments.html)
     except HrsegError as error:  # what was found is told all the same
         trouble = error
-    say(
+    print_out(
         json.dumps(result.to_dict(), indent=1)
         if arguments.json
         else report(result, written, styled)
@@ -118,7 +116,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
     if trouble is not None:
         raise trouble
     if arguments.html is not None and not arguments.json:
-        say(f"\nThe page: {arguments.html}")
+        print_out(f"\nThe page: {arguments.html}")
     return YOURS if result.errors else OK
 
 
@@ -137,7 +135,7 @@ def _data_demo(arguments: argparse.Namespace) -> int:
     words = [f"data.layout={arguments.layout}", f"data.root={arguments.out}"]
     if arguments.layout == "folder":
         words.append(f"data.labels={arguments.out / 'labels.yaml'}")
-    return say(
+    return print_out(
         f"{arguments.train} train and {arguments.val} val scenes are in {arguments.out}\n"
         f"Train on them: hrseg fit --config demo {shlex.join(words)}"
     )
@@ -152,7 +150,7 @@ _FORMATS = ("coco", "cvat", "labelme", "label_studio", "datumaro")
 
 
 def add_data_convert(nouns: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     _add_convert(nouns)
     _add_split(nouns)
     verb = add_verb(nouns, "stats", _data_stats)
@@ -173,7 +171,7 @@ def add_data_convert(nouns: Any) -> None:
     text = "augmented samples of each (3)"
     verb.add_argument("--variants", type=positive, default=3, metavar="N", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="other images (0)")
-    add_words(verb)
+    add_overrides(verb)
 
 
 def _add_convert(nouns: Any) -> None:
@@ -247,13 +245,13 @@ def _data_convert(arguments: argparse.Namespace) -> int:
         report = convert(arguments.source, arguments.out, options, progress)
     code = 1 if report.source.broken else 0
     if arguments.json:
-        return say(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code
+        return print_out(json.dumps(report.to_dict(), indent=1, ensure_ascii=False)) or code
     step = (
         f"Divide it: hrseg data split {shlex.quote(str(arguments.out))} --val 0.2"
         if "val" not in report.splits
         else f"Train: hrseg fit --config folder_w18 {shlex.quote(f'data.root={arguments.out}')}"
     )
-    return say(f"{report.text()}\n\n{step}") or code
+    return print_out(f"{report.text()}\n\n{step}") or code
 
 
 def _convert_back(arguments: argparse.Namespace) -> int:
@@ -285,7 +283,7 @@ def _convert_back(arguments: argparse.Namespace) -> int:
         text = json.dumps({"images": count, "broken": broken}, indent=1, ensure_ascii=False)
     else:
         text = "\n".join([text, *list_unreadable(broken)])
-    return say(text) or int(bool(broken))
+    return print_out(text) or int(bool(broken))
 
 
 def _add_split(nouns: Any) -> None:
@@ -333,8 +331,8 @@ def _data_split(arguments: argparse.Namespace) -> int:
         )
     paths = write_lists(division, arguments.replace)
     if arguments.json:
-        return say(json.dumps(division.to_dict(), indent=1, ensure_ascii=False))
-    return say(division.text(paths))
+        return print_out(json.dumps(division.to_dict(), indent=1, ensure_ascii=False))
+    return print_out(division.text(paths))
 
 
 def _data_stats(arguments: argparse.Namespace) -> int:
@@ -359,7 +357,7 @@ def _data_stats(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     text = json.dumps(found.to_dict(), indent=1) if arguments.json else found.text()
-    return say(text) or int(bool(found.broken))
+    return print_out(text) or int(bool(found.broken))
 
 
 def _data_browse(arguments: argparse.Namespace) -> int:
@@ -393,7 +391,7 @@ def _data_browse(arguments: argparse.Namespace) -> int:
         title=Path(config.data.root).name if config.data.root else config.data.layout,
         facts=recipe_facts(Path(name).stem, config.data),
     )
-    return say(f"Open {arguments.out} in a browser.")
+    return print_out(f"Open {arguments.out} in a browser.")
 
 
 def _share(text: str) -> float:

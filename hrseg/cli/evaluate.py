@@ -1,4 +1,4 @@
-"""All there is to say about a model's predictions: hrseg evaluate."""
+"""Verbs that measure models: evaluate, compare, submit, reproduce."""
 
 import argparse
 import json
@@ -8,8 +8,17 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.args import WORDS, add_model, add_size, add_verb, add_words, positive
-from hrseg.cli.console import BOLD, OK, OURS, say, styled
+from hrseg.cli.args import (
+    OVERRIDES_HELP,
+    add_device,
+    add_model,
+    add_overrides,
+    add_recipe,
+    add_size,
+    add_verb,
+    positive,
+)
+from hrseg.cli.console import BOLD, OK, OURS, print_out, styled
 from hrseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,14 +26,13 @@ if TYPE_CHECKING:
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
-    verb = add_verb(verbs, "evaluate", _evaluate, WORDS)
+    """Add the verb to the parser."""
+    verb = add_verb(verbs, "evaluate", _evaluate, OVERRIDES_HELP)
     text = "a checkpoint, a run's folder, a tag, an exported file (the model that ships)"
     verb.add_argument("model", nargs="?", metavar="MODEL", help=text)
     out, text = Path("hrseg_report"), "the report's folder (hrseg_report)"
     verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
-    text = "data and options of this recipe instead of the model's own"
-    verb.add_argument("-c", "--config", metavar="FILE", help=text)
+    add_recipe(verb)
     verb.add_argument("--split", choices=("val", "test"), default="val", help="(val)")
     text = "worst images on the page (24)"
     verb.add_argument("--worst", type=_count, default=24, metavar="N", help=text)
@@ -35,7 +43,7 @@ def add(verbs: Any) -> None:
     text = "widths of the trimap curve (1 2 4 8 16 32)"
     verb.add_argument("--bands", type=positive, nargs="+", metavar="R", help=text)
     verb.add_argument("--bins", type=positive, default=15, metavar="N", help="of confidence (15)")
-    add_words(verb)
+    add_overrides(verb)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -64,10 +72,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.split,
         arguments.overrides,
         recipe=arguments.config,
-        rulers=EvaluationSettings(**given),
+        settings=EvaluationSettings(**given),
         worst=arguments.worst,
     )
-    return OK if report is None else say(report.text())
+    return OK if report is None else print_out(str(report))
 
 
 def _count(text: str) -> int:
@@ -75,8 +83,8 @@ def _count(text: str) -> int:
 
 
 def add_compare(verbs: Any) -> None:
-    """Add the verb of this page."""
-    verb = add_verb(verbs, "compare", _compare, WORDS)
+    """Add the verb to the parser."""
+    verb = add_verb(verbs, "compare", _compare, OVERRIDES_HELP)
     text = "a checkpoint, a run's folder, a tag, or a ledger of hrseg validate"
     verb.add_argument("models", nargs="*", metavar="MODEL", help=text)
     verb.add_argument("--split", choices=("val", "test"), default="val", help="(val)")
@@ -98,7 +106,7 @@ def _compare(arguments: argparse.Namespace) -> int:
       hrseg compare runs/demo runs/demo-2
       hrseg compare first.npz second.npz --json
     """
-    from hrseg.metrics.bootstrap import table, text
+    from hrseg.metrics.bootstrap import format_table, table
 
     if len(arguments.models) < 2:
         raise ConfigError(
@@ -111,24 +119,24 @@ def _compare(arguments: argparse.Namespace) -> int:
             stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in ledger.model)
             ledger.save(arguments.out / f"{number}_{stem}.npz")
     rows = table(ledgers, draws=arguments.draws)
-    return say(json.dumps(rows, ensure_ascii=False) if arguments.json else text(rows))
+    return print_out(json.dumps(rows, ensure_ascii=False) if arguments.json else format_table(rows))
 
 
 def _ledger(model: str, split: str, words: list[str]) -> Any:
-    from hrseg.metrics.records import read_ledger
+    from hrseg.metrics.records import read_records
 
     if model.endswith(".npz"):
-        return read_ledger(model)
+        return read_records(model)
     from hrseg.evaluation.validate import evaluate
 
-    return evaluate(model, split, words).ledger
+    return evaluate(model, split, words).records
 
 
 _SERVERS = ("cityscapes", "ade20k")
 
 
 def add_submit(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "submit", _submit)
     verb.add_argument("server", choices=_SERVERS, help="whose archive")
     verb.add_argument("--root", type=Path, metavar="DIR", help="folder of the dataset")
@@ -143,10 +151,7 @@ def add_submit(verbs: Any) -> None:
     verb.add_argument("--trainids", action="store_true", help=text)
     text = "take a split that lacks images"
     verb.add_argument("--partial", action="store_true", help=text)
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
-    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_device(verb)
     text = "a named way to look, such as official_cityscapes_ms (whole)"
     verb.add_argument("--protocol", metavar="NAME", default="whole", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
@@ -188,18 +193,18 @@ def _submit(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         train_ids=arguments.trainids,
         partial=arguments.partial,
-        tell=_tell if sys.stderr.isatty() else None,
+        progress=_print_progress if sys.stderr.isatty() else None,
     )
-    return say(done.text())
+    return print_out(str(done))
 
 
-def _tell(done: int, count: int) -> None:
+def _print_progress(done: int, count: int) -> None:
     print(f"\r{done} of {count}", end="\n" if done == count else "", file=sys.stderr, flush=True)
 
 
 def add_reproduce(verbs: Any) -> None:
-    """Add the verb of this page."""
-    verb = add_verb(verbs, "reproduce", _reproduce, WORDS)
+    """Add the verb to the parser."""
+    verb = add_verb(verbs, "reproduce", _reproduce, OVERRIDES_HELP)
     verb.add_argument("recipe", metavar="RECIPE", nargs="?", help="a YAML file or a recipe's name")
     text = "which of the recipe's scores (the first)"
     verb.add_argument("--protocol", metavar="NAME", help=text)
@@ -207,7 +212,7 @@ def add_reproduce(verbs: Any) -> None:
     verb.add_argument("-m", "--model", metavar="MODEL", help=text)
     verb.add_argument("--plan", action="store_true", help="only say what it would do")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
-    add_words(verb)
+    add_overrides(verb)
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
@@ -233,28 +238,28 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         arguments.recipe, arguments.overrides, protocol=arguments.protocol, model=arguments.model
     )
     if not arguments.json:
-        say(_text(plan))
+        print_out(_text(plan))
     if arguments.plan or plan.missing is not None:
         if arguments.json:
-            return say(json.dumps(plan.to_dict(), ensure_ascii=False))
-        return say(f"\n{_wrapped(plan.missing)}") if plan.missing else OK
+            return print_out(json.dumps(plan.to_dict(), ensure_ascii=False))
+        return print_out(f"\n{_wrap(plan.missing)}") if plan.missing else OK
     outcome = reproduce(plan)
     if arguments.json:
-        say(json.dumps(outcome.to_dict(), ensure_ascii=False))
+        print_out(json.dumps(outcome.to_dict(), ensure_ascii=False))
     else:
-        say(f"\n{outcome.result.text}\n\n{styled(outcome.text(), BOLD)}")
+        print_out(f"\n{outcome.result.text}\n\n{styled(str(outcome), BOLD)}")
     return OK if outcome.close else OURS
 
 
 def _text(plan: "Plan") -> str:
     lines = [styled(f"{plan.recipe}: {plan.title}" if plan.title else plan.recipe, BOLD)]
     for name, value in plan.facts():
-        for i, part in enumerate([value] if name == "command" else _wrapped(value, 13).split("\n")):
+        for i, part in enumerate([value] if name == "command" else _wrap(value, 13).split("\n")):
             lines.append(f"  {'' if i else name:<10} {part}")
     return "\n".join(lines)
 
 
-def _wrapped(text: str, indent: int = 0) -> str:
+def _wrap(text: str, indent: int = 0) -> str:
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     return textwrap.fill(
         text, max(40, width - indent), break_long_words=False, break_on_hyphens=False

@@ -1,4 +1,4 @@
-"""Files for other programs: ONNX, OpenVINO, torch.export, Triton."""
+"""Verbs export, benchmark and models."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import add_model, add_size, add_verb, positive
-from hrseg.cli.console import BOLD, paragraph, say, styled
+from hrseg.cli.console import BOLD, paragraph, print_out, styled
 from hrseg.errors import ConfigError
 
 _TARGETS = ("onnx", "openvino", "torch", "triton")
@@ -20,7 +20,7 @@ _EXAMPLES = {
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "export", _export)
     add_model(verb)
     verb.add_argument("--to", choices=_TARGETS, default="onnx", help="kind of file (onnx)")
@@ -67,7 +67,7 @@ def _export(arguments: argparse.Namespace) -> int:
         from importlib.resources import files
 
         name = _EXAMPLES[arguments.example]
-        return say((files("hrseg.export") / "examples" / name).read_text(encoding="utf-8"))
+        return print_out((files("hrseg.export") / "examples" / name).read_text(encoding="utf-8"))
     if arguments.out is None:
         raise ConfigError("No file named. Such as: hrseg export --to onnx --out street.onnx")
     from hrseg.export.write import export_model
@@ -85,11 +85,11 @@ def _export(arguments: argparse.Namespace) -> int:
         tolerance=arguments.tolerance,
     )
     lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
-    return say("\n".join([str(done.parity), *lines]))
+    return print_out("\n".join([str(done.parity), *lines]))
 
 
 def add_benchmark(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "benchmark", _benchmark)
     text = "a checkpoint, release, tag, exported file, recipe or network; may be given again"
     verb.add_argument("-m", "--model", action="append", metavar="MODEL", help=text)
@@ -167,7 +167,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     else:
         one, other = (split_word(word, choices[0]) for word in arguments.compare)
         done = compare((one, other), sizes[0], settings)
-    return say(json.dumps(asdict(done), indent=2) if arguments.json else str(done))
+    return print_out(json.dumps(asdict(done), indent=2) if arguments.json else str(done))
 
 
 def _seconds(text: str) -> float:
@@ -185,7 +185,7 @@ COSTS = {"exchange": ("full", "between_stages", "final"), "downsample": ("conv",
 
 
 def add_models(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     verb = add_verb(verbs, "models", _models)
     verb.add_argument("backbone", nargs="?", metavar="BACKBONE", help="hrnet_w18_small_v2, say")
     verb.add_argument("--head", default="v2", help="(v2)")
@@ -215,7 +215,7 @@ def _models(arguments: argparse.Namespace) -> int:
             "Heads": list(HEADS),
             "Trained models": list(packaged_models()),
         }
-        return say("\n\n".join(paragraph(title, names) for title, names in tables.items()))
+        return print_out("\n\n".join(paragraph(title, names) for title, names in tables.items()))
     form: dict[str, Any] = {
         name: getattr(arguments, name) for name in (*COSTS, "branches_from_start")
     }
@@ -227,7 +227,7 @@ def _models(arguments: argparse.Namespace) -> int:
         for name, value in form.items()
         if value != FORM[name]
     )
-    return say(
+    return print_out(
         f"{styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes{changed}\n"
         f"  parameters     {cost.parameters:,}\n"
         f"  multiply-adds  {cost.multiply_adds / 1e9:,.2f} G for one {height}x{width} image"

@@ -1,7 +1,7 @@
-"""From words to an exit code: one parser made of one page per noun.
+"""Entry point of the command line: parser, overrides, exit codes.
 
-A verb reads words, calls one library function and prints. Heavy imports sit inside the verbs, so help and
-completion answer at once. Only this folder prints or exits.
+A verb reads its arguments, calls one library function and prints. Heavy imports are inside the verbs, so that help and
+completion are fast. Only this package prints or exits.
 """
 
 import argparse
@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
-from hrseg.cli.args import LOOK, Parser, add_verb
-from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, say
+from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
+from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, print_out
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
 VERBS = (
@@ -33,7 +33,7 @@ VERBS = (
     weights.add,
     data.add,
 )
-"""In the order in which `hrseg --help` lists their verbs."""
+"""In the order of `hrseg --help`."""
 
 _ABOUT = """
 Semantic segmentation around HRNetV2: train, look inside, predict.
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Args:
-        argv: Words after "hrseg"; None takes them from the process.
+        argv: Arguments after "hrseg"; None takes those of the process.
 
     Returns:
         0 done; 1 a bug of ours (with its traceback), or some images of many were broken; 2 a mistake
@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(LogFormatter("%(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
+        logging.getLogger("matplotlib").setLevel(
+            logging.ERROR
+        )  # its first use talks of font caches
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -75,15 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # head or less has seen enough
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Build the whole parser; nothing heavy is imported."""
-    parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **LOOK)
-    parser.set_defaults(run=lambda _: say(parser.format_help()))
+    """Build the parser of all verbs, without heavy imports."""
+    parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **PARSER_OPTIONS)
+    parser.set_defaults(run=lambda _: print_out(parser.format_help()))
     text = "print versions and stop"
     parser.add_argument("--version", action="store_const", const=_version, dest="run", help=text)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
@@ -106,7 +109,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     """
     from hrseg.cli.config import script
 
-    return say(script(_parser(), arguments.shell))
+    return print_out(script(_parser(), arguments.shell))
 
 
 def _version(_: argparse.Namespace) -> int:
@@ -122,31 +125,24 @@ def _version(_: argparse.Namespace) -> int:
             lines.append(f"  {package:<14} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             lines.append(f"  {package:<14} not installed")
-    return say("\n".join(lines))
+    return print_out("\n".join(lines))
 
 
-_TAKE_WORDS = (
-    *(
-        ["fit"],
-        ["study"],
-        ["validate"],
-        ["test"],
-        ["evaluate"],
-        ["explain"],
-        ["compare"],
-        ["reproduce"],
-    ),
-    *(["config", "show"], ["data", "browse"]),
+_VERBS_WITH_OVERRIDES = (
+    *(["fit"], ["study"], ["validate"], ["test"], ["evaluate"], ["explain"], ["compare"]),
+    *(["reproduce"], ["config", "show"], ["data", "browse"]),
 )
-_WORD = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")
+_OVERRIDE = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    """Read the words; key=value words may stand anywhere after the verb."""
+    """Parse the command line; key=value overrides may be anywhere after the verb."""
     overrides, others = [], []
     rest = iter(words)
     for word in rest:
-        if not _WORD.match(word) or not any(words[: len(verb)] == verb for verb in _TAKE_WORDS):
+        if not _OVERRIDE.match(word) or not any(
+            words[: len(verb)] == verb for verb in _VERBS_WITH_OVERRIDES
+        ):
             others.append(word)
         elif "=" in word:
             overrides.append(word.removeprefix("--"))

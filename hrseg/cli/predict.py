@@ -1,4 +1,4 @@
-"""Segmenting images with a trained model."""
+"""Verb predict: segmentation of images with a trained model."""
 
 import argparse
 import json
@@ -6,8 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_model, add_size, add_verb, positive
-from hrseg.cli.console import OK, OURS, print_error, show
+from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, positive
+from hrseg.cli.console import OK, OURS, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
 KINDS = (
@@ -21,16 +21,13 @@ _SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, g
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     verb = add_verb(verbs, "predict", _predict)
     verb.add_argument("images", nargs="*", metavar="IMAGE", help=_SOURCES)
     add_model(verb)
     out, text = Path("hrseg_out"), "folder of the results (hrseg_out)"
     verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
-    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_device(verb)
     engines = ("auto", "torch", "openvino", "compile", "graph")
     text = "auto: openvino on a CPU where installed, else torch (auto)"
     verb.add_argument("--engine", choices=engines, default="auto", help=text)
@@ -79,7 +76,9 @@ def _add_sources(verb: argparse.ArgumentParser) -> None:
 def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("results")
     text = f"kinds of files (mask overlay): {', '.join(KINDS)}; and video, of clips"
-    group.add_argument("--save", nargs="+", choices=(*KINDS, "video"), metavar="KIND", help=text)
+    group.add_argument(
+        "--save", nargs="+", type=_kind, choices=(*KINDS, "video"), metavar="KIND", help=text
+    )
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
     text = "side of a pixel on the ground in meters, for areas (what the image says)"
@@ -90,6 +89,10 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "keep a manifest, and leave as it is what was done before and is intact"
     group.add_argument("--resume", action="store_true", help=text)
+
+
+def _kind(text: str) -> str:
+    return "colour" if text == "color" else text
 
 
 def _add_cluster(verb: argparse.ArgumentParser) -> None:
@@ -130,7 +133,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             "No image given. Name images, folders or globs, such as: hrseg predict street.png photos/ "
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
-    from hrseg.cli.progress import rows_done
+    from hrseg.cli.progress import row_progress
     from hrseg.inference.backends import settle_threads
     from hrseg.inference.large import parse_size
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
@@ -188,16 +191,16 @@ def _predict(arguments: argparse.Namespace) -> int:
         keep = needed_maps(files) if files else ()
         predictor = open_predictor(arguments.model, keep=keep, **opening)
         job = Job(out, files, options, shard, predictor.facts() if resume else None)
-        more = {"covers": sources.covers, "progress": rows_done(), **working}
+        more = {"covers": sources.covers, "progress": row_progress(), **working}
         found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)
         results = job.results(found)
     broken = count = 0
     for result in results:
         count += 1
         if arguments.json:
-            show(json.dumps(result.to_dict(), ensure_ascii=False))
+            print_line(json.dumps(result.to_dict(), ensure_ascii=False))
         elif result.error is None:
-            show(result.line())
+            print_line(result.line())
         if result.error is not None:
             broken += 1
             print_error(printable(result.error))

@@ -1,4 +1,4 @@
-"""The progress of downloads and counts: a bar on a terminal, always on stderr."""
+"""Progress bars on stderr for downloads, counts and very large images."""
 
 import sys
 import time
@@ -10,37 +10,21 @@ from hrseg.errors import printable
 from hrseg.weights.download import LogWatcher, Watcher
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 
 class Bar(Watcher):
     """A bar with bytes, speed and time to go."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import DownloadColumn, TransferSpeedColumn
 
-        self._console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._make = lambda: Progress(*columns, console=self._console, transient=True)
+        self._make = lambda: _progress(DownloadColumn(), TransferSpeedColumn())
         self._progress = self._make()
         self._task: TaskID | None = None
 
     def start(self, name: str, done: int, total: int | None) -> None:
-        """Show the bar."""
+        """Start a bar for one file."""
         self._progress = self._make()
         self._task = self._progress.add_task(
             printable(name.split()[0]), completed=done, total=total
@@ -57,17 +41,17 @@ class Bar(Watcher):
         self._progress.console.print(printable(text, lines=True), markup=False, highlight=False)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()
 
 
-def watcher() -> Watcher:
-    """Return what suits stderr."""
+def download_progress() -> Watcher:
+    """Return a bar on a terminal, a logger otherwise."""
     return Bar() if sys.stderr.isatty() else LogWatcher()
 
 
-def _counter() -> "Progress":
-    """Make a bar that counts things and says how long the rest takes."""
+def _progress(*columns: "ProgressColumn") -> "Progress":
+    """Return a transient bar on stderr with the columns given (done/total by default) and the remaining time."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -77,26 +61,27 @@ def _counter() -> "Progress":
         TimeRemainingColumn,
     )
 
-    columns = (
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        *(columns or (MofNCompleteColumn(),)),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 @contextmanager
 def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
-    """Show how many of some things are done: a bar on a terminal, nothing elsewhere.
+    """Show a counter: a bar on a terminal, nothing elsewhere.
 
     Yields:
-        A function that takes the total and gives one that is told how many more are done.
+        A function that takes the total and returns the function to advance the bar by a count.
     """
     if not sys.stderr.isatty():
         yield lambda total: lambda count: None
         return
-    with _counter() as bar:
+    with _progress() as bar:
 
         def start(total: int) -> Callable[[int], None]:
             task = bar.add_task(title, total=total)
@@ -105,13 +90,13 @@ def counting(title: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
         yield start
 
 
-def rows_done() -> Callable[[int, int], None]:
-    """Return what shows how far a very large image is: a bar with the time left, or a line each half minute."""
-    return _Rows(sys.stderr.isatty()).tell
+def row_progress() -> Callable[[int, int], None]:
+    """Return the progress callback of very large images: a bar on a terminal, or a line every 30 seconds."""
+    return _RowProgress(sys.stderr.isatty()).update
 
 
-class _Rows:
-    """Rows that are done, of one image after the other."""
+class _RowProgress:
+    """Progress in rows, of one image after the other."""
 
     EVERY = 30.0
 
@@ -121,8 +106,8 @@ class _Rows:
         self._start = self._last = 0.0
         self._first = 0
 
-    def tell(self, done: int, total: int) -> None:
-        """Hear of another band; an image begins with what an earlier run did."""
+    def update(self, done: int, total: int) -> None:
+        """Show the rows done; the first call of an image may have rows of an earlier run."""
         now = time.monotonic()
         if not self._start:
             self._start = self._last = now
@@ -134,7 +119,7 @@ class _Rows:
             self._last = now
             left = (now - self._start) * (total - done) / max(1, done - self._first)
             print(
-                f"{done:,} of {total:,} rows, about {_minutes(left)} left",
+                f"{done:,} of {total:,} rows, about {_format_duration(left)} left",
                 file=sys.stderr,
                 flush=True,
             )
@@ -144,7 +129,7 @@ class _Rows:
     def _begin(self, done: int, total: int) -> None:
         if not self._with_bar:
             return
-        self._bar = _counter()
+        self._bar = _progress()
         self._bar.add_task("rows", completed=done, total=total)
         self._bar.start()
 
@@ -154,11 +139,11 @@ class _Rows:
         self._bar, self._start = None, 0.0
 
 
-def _minutes(seconds: float) -> str:
-    """Say a time.
+def _format_duration(seconds: float) -> str:
+    """Return a duration as short text.
 
     Example:
-        >>> _minutes(50), _minutes(100), _minutes(8000)
+        >>> _format_duration(50), _format_duration(100), _format_duration(8000)
         ('50 s', '2 min', '2 h 13 min')
     """
     if seconds < 90:

@@ -1,15 +1,15 @@
-"""A server with a page."""
+"""Verb serve: an HTTP server with a page."""
 
 import argparse
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_model, add_verb, positive
-from hrseg.cli.console import OK, show
+from hrseg.cli.args import add_bits, add_device, add_model, add_verb, positive
+from hrseg.cli.console import OK, print_line
 from hrseg.errors import MissingExtraError
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
+    """Add the verb to the parser."""
     verb = add_verb(verbs, "serve", _serve)
     add_model(verb)
     text = "address to listen on; 127.0.0.1 is seen from this machine only (127.0.0.1)"
@@ -30,10 +30,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--max-batch", type=positive, default=8, metavar="N", help=text)
     text = "milliseconds that the first of them waits for others (5)"
     verb.add_argument("--max-wait", type=float, default=5.0, metavar="MS", help=text)
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
-    verb.add_argument("--precision", choices=precisions, default="auto", help=text)
+    add_device(verb)
     add_bits(verb)
     text = "a named way to look, such as tta (whole)"
     verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)
@@ -87,6 +84,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     running = listen(
         predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
     )
-    show(f"{name} is served at {running.url}  (Ctrl-C ends it)")
+    print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
     return OK

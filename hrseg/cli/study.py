@@ -1,17 +1,17 @@
-"""Several variants of one recipe, trained and told in one table."""
+"""Verb study: training of several variants of one recipe."""
 
 import argparse
 from dataclasses import replace
 from typing import Any
 
-from hrseg.cli.args import WORDS, add_verb, add_words
-from hrseg.cli.console import OK, OURS, print_error, say
+from hrseg.cli.args import OVERRIDES_HELP, add_overrides, add_verb
+from hrseg.cli.console import OK, OURS, print_error, print_out
 from hrseg.errors import ConfigError
 
 
 def add(verbs: Any) -> None:
-    """Add the verb of this page."""
-    verb = add_verb(verbs, "study", _study, WORDS)
+    """Add the verb to the parser."""
+    verb = add_verb(verbs, "study", _study, OVERRIDES_HELP)
     text = "a study file or its name; with --variant a recipe"
     verb.add_argument("study", metavar="STUDY", help=text)
     text = "a variant: its name and its words in one text; once for each"
@@ -19,7 +19,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--seeds", metavar="N,N", help="train each variant once with each of these")
     verb.add_argument("--name", help="of its folder (the file's name)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be trained, stop")
-    add_words(verb)
+    add_overrides(verb)
 
 
 def _study(arguments: argparse.Namespace) -> int:
@@ -34,12 +34,12 @@ def _study(arguments: argparse.Namespace) -> int:
       hrseg study demo --variant plain --variant 'unet model.backbone=resnet18 model.head=unet'
     """
     from hrseg.config import find_config
-    from hrseg.study import Study, plan_study, read_study, train_study, variants_from_words
+    from hrseg.study import Study, parse_variants, plan_study, read_study, train_study
     from hrseg.training.trainer import quiet_lightning
 
     if arguments.variant:
         recipe = find_config(arguments.study)
-        study = Study(f"{recipe.stem}_study", recipe, variants_from_words(arguments.variant))
+        study = Study(f"{recipe.stem}_study", recipe, parse_variants(arguments.variant))
     else:
         study = read_study(arguments.study)
     if arguments.seeds is not None:
@@ -49,9 +49,9 @@ def _study(arguments: argparse.Namespace) -> int:
     quiet_lightning()
     plan = plan_study(study, arguments.overrides)
     if arguments.dry_run:
-        return say(plan.text())
+        return print_out(plan.text())
     table = train_study(plan)
-    say(table.text())
+    print_out(table.text())
     if table.failures:
         print_error(
             f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again"

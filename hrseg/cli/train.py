@@ -1,44 +1,39 @@
-"""Training and measuring: fit, validate, test."""
+"""Verbs fit, validate, test and explain."""
 
 import argparse
 import shlex
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import WORDS, add_model, add_verb, add_words, positive
-from hrseg.cli.console import say
+from hrseg.cli.args import OVERRIDES_HELP, add_model, add_overrides, add_recipe, add_verb, positive
+from hrseg.cli.console import print_out
 from hrseg.errors import ConfigError
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
-    verb = add_verb(verbs, "fit", _fit, WORDS)
+    """Add the verbs of this module."""
+    verb = add_verb(verbs, "fit", _fit, OVERRIDES_HELP)
     verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
     verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
     text = "repeat to the bit, and end with a hash of the weights"
     verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
-    add_words(verb, print_config=True)
+    add_overrides(verb, print_config=True)
 
-    verb = add_verb(verbs, "validate", _validate, WORDS)
+    verb = add_verb(verbs, "validate", _validate, OVERRIDES_HELP)
     add_model(verb)
-    _add_recipe(verb)
+    add_recipe(verb)
     _add_ledger(verb)
-    add_words(verb, print_config=True)
+    add_overrides(verb, print_config=True)
     verb.set_defaults(split="val", out=None)
 
-    verb = add_verb(verbs, "test", _test, WORDS)
+    verb = add_verb(verbs, "test", _test, OVERRIDES_HELP)
     add_model(verb)
-    _add_recipe(verb)
+    add_recipe(verb)
     _add_ledger(verb)
     verb.add_argument("-o", "--out", type=Path, metavar="DIR", help="also write masks here")
-    add_words(verb, print_config=True)
+    add_overrides(verb, print_config=True)
     verb.set_defaults(split="test")
-
-
-def _add_recipe(verb: argparse.ArgumentParser) -> None:
-    text = "data and options of this recipe instead of the model's own"
-    verb.add_argument("-c", "--config", metavar="FILE", help=text)
 
 
 def _add_ledger(verb: argparse.ArgumentParser) -> None:
@@ -66,11 +61,11 @@ def _fit(arguments: argparse.Namespace) -> int:
     words = ["trainer.deterministic=true"] if arguments.deterministic else []
     config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
     if arguments.print_config:
-        return say(to_yaml(config))
+        return print_out(to_yaml(config))
     if arguments.dry_run:
         from hrseg.training.dry_run import plan
 
-        return say(plan(config).text())
+        return print_out(plan(config).text())
     from hrseg.training.fit import fit
 
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
@@ -80,7 +75,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     text = f"{result.table}\nThe table is of the best weights, mIoU {best}. To use them: {use}"
     if config.trainer.deterministic:
         text += f"\nWeights sha256 {result.digest}"
-    return say(text)
+    return print_out(text)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -99,7 +94,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
     if arguments.print_config:
         config = evaluation_config(arguments.model, arguments.overrides, arguments.config)
-        return say(to_yaml(config))
+        return print_out(to_yaml(config))
     result = evaluate(
         arguments.model,
         arguments.split,
@@ -108,8 +103,8 @@ def _validate(arguments: argparse.Namespace) -> int:
         arguments.config,
     )
     if arguments.ledger is not None:
-        result.ledger.save(arguments.ledger)
-    return say(result.text)
+        result.records.save(arguments.ledger)
+    return print_out(result.text)
 
 
 def _test(arguments: argparse.Namespace) -> int:
@@ -124,8 +119,8 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def add_explain(verbs: Any) -> None:
-    """Add the verb of this page."""
-    verb = add_verb(verbs, "explain", _explain, WORDS)
+    """Add the verb to the parser."""
+    verb = add_verb(verbs, "explain", _explain, OVERRIDES_HELP)
     verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to look at")
     add_model(verb)
     text = "the page (IMAGE_inside.html, in this folder)"
@@ -138,7 +133,7 @@ def add_explain(verbs: Any) -> None:
     verb.add_argument("-c", "--config", metavar="FILE", help=text)
     text = "images for that, and as many to judge (40)"
     verb.add_argument("--images", type=positive, default=40, metavar="N", help=text)
-    add_words(verb)
+    add_overrides(verb)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
@@ -177,4 +172,4 @@ def _explain(arguments: argparse.Namespace) -> int:
         for probe in inside.probes
         if probe.channels
     ]
-    return say("\n".join([*lines, str(out)]))
+    return print_out("\n".join([*lines, str(out)]))

@@ -1,4 +1,4 @@
-"""Published weights: what there is, what is known of it, fetching and checking."""
+"""Verbs of `hrseg weights`: list, info, pull, import, push, verify."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_group, add_verb
-from hrseg.cli.console import BOLD, DIM, OK, OURS, print_error, say, styled
+from hrseg.cli.console import BOLD, DIM, OK, OURS, print_error, print_out, styled
 
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
@@ -19,7 +19,7 @@ POLICIES = ("bilinear", "bilinear_aligned", "bilinear_scaled", "nearest")
 
 
 def add(verbs: Any) -> None:
-    """Add the verbs of this page."""
+    """Add the verbs of this module."""
     noun = add_group(
         verbs, "weights", "List, describe, fetch, check and convert published weights."
     )
@@ -79,7 +79,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     found = [row for row in find(arguments.filters) if row.files() or not arguments.here]
     if arguments.json:
-        return say("\n".join(json.dumps(_plain(row), ensure_ascii=False) for row in found))
+        return print_out("\n".join(json.dumps(_to_dict(row), ensure_ascii=False) for row in found))
     if not found:
         words = " ".join(arguments.filters)
         place = " on this machine" if arguments.here else ""
@@ -87,11 +87,11 @@ def _list(arguments: argparse.Namespace) -> int:
             f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list"
         )
         return OK
-    return say(_table(found))
+    return print_out(_table(found))
 
 
 def _table(found: "list[Row]") -> str:
-    """Lay rows out under their publishers; what does not fit the terminal is cut at the right."""
+    """Return a table grouped by publisher, cut at the width of the terminal."""
     wide = max(len(row.tag) for row in found)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     room = columns - wide - 19
@@ -119,7 +119,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
     row = row_of(arguments.tag)
     if arguments.json:
-        return say(json.dumps(_plain(row), ensure_ascii=False, indent=1))
+        return print_out(json.dumps(_to_dict(row), ensure_ascii=False, indent=1))
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     lines = [styled(row.tag, BOLD)]
     for name, text in _facts(row):
@@ -127,7 +127,7 @@ def _info(arguments: argparse.Namespace) -> int:
             text, max(20, width - 16), break_long_words=False, break_on_hyphens=False
         )
         lines += [f"  {name if not i else '':<13} {part}" for i, part in enumerate(wrapped)]
-    return say("\n".join(lines))
+    return print_out("\n".join(lines))
 
 
 def _facts(row: "Row") -> list[tuple[str, str]]:
@@ -161,7 +161,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
     return facts if here else [*facts, ("here", f"no; hrseg weights pull {row.tag}")]
 
 
-def _plain(row: "Row") -> dict[str, Any]:
+def _to_dict(row: "Row") -> dict[str, Any]:
     return {**asdict(row), "files": [str(path) for path in row.files()]}
 
 
@@ -177,13 +177,13 @@ def _pull(arguments: argparse.Namespace) -> int:
       hrseg weights pull hf:org/name@v1
       hrseg fit --config cityscapes_w48 model.weights=$(hrseg weights pull hrnet_w48.ms_in1k)
     """
-    from hrseg.cli.progress import watcher
+    from hrseg.cli.progress import download_progress
     from hrseg.weights.catalog import resolve_all, row_of
     from hrseg.weights.hub import is_hub
 
     for tag in [tag if is_hub(tag) else row_of(tag).tag for tag in arguments.tags]:
-        files = resolve_all(tag, watcher())
-        say("\n".join(map(str, files)))
+        files = resolve_all(tag, download_progress())
+        print_out("\n".join(map(str, files)))
     return OK
 
 
@@ -211,8 +211,8 @@ def _import(arguments: argparse.Namespace) -> int:
         new_head=arguments.new_head,
         labels=arguments.labels,
     )
-    say(str(report))
-    return say(report.next_step())
+    print_out(str(report))
+    return print_out(report.next_step())
 
 
 def _push(arguments: argparse.Namespace) -> int:
@@ -238,8 +238,8 @@ def _push(arguments: argparse.Namespace) -> int:
         send=not arguments.dry_run,
     )
     if arguments.dry_run:
-        return say(shared.page)
-    return say(
+        return print_out(shared.page)
+    return print_out(
         f"{shared.url}: {shared.size / 1e6:,.1f} MB\n"
         f"To use it: hrseg predict IMAGE --model hf:{shared.name}"
     )
@@ -265,7 +265,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     wrong = 0
     for target in targets:
         try:
-            say("\n".join(f"ok  {line}" for line in verify(target)))
+            print_out("\n".join(f"ok  {line}" for line in verify(target)))
         except WeightsError as error:
             print_error(str(error))
             wrong += 1

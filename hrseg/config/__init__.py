@@ -1,10 +1,12 @@
-"""Schema, loading and display of a run's configuration. Knows omegaconf and YAML, never torch."""
+"""Schema, loading and display of a run's configuration; imports OmegaConf and YAML, but not torch."""
 
 from hrseg.config.checks import check_trainer_options
+from hrseg.config.data import DataConfig
 from hrseg.config.load import (
     PACKAGED_CONFIGS,
     config_from_dict,
     config_to_dict,
+    data_config,
     find_config,
     find_yaml,
     list_recipes,
@@ -17,7 +19,6 @@ from hrseg.config.schema import (
     OPTIONS,
     SECTIONS,
     Config,
-    DataConfig,
     EvaluationConfig,
     LossConfig,
     ModelConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "check_trainer_options",
     "config_from_dict",
     "config_to_dict",
+    "data_config",
     "explain",
     "find_config",
     "find_yaml",

@@ -1,13 +1,14 @@
-"""Options that are fine alone but not together, and what may be handed to Lightning's Trainer."""
+"""Checks across options, and of the arguments passed through to Lightning's Trainer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hrseg.config.schema import Config, DataConfig
+from hrseg.config.data import DataConfig
+from hrseg.config.schema import Config
 from hrseg.config.values import closest
 from hrseg.errors import ConfigError, did_you_mean
 
-# What hrseg sets on lightning's Trainer by itself, and the key that says it.
+# Arguments of lightning's Trainer that hrseg sets, and the option for it.
 _OWNED_BY_HRSEG = {
     "accelerator": "trainer.accelerator",
     "accumulate_grad_batches": "trainer.accumulate",
@@ -30,14 +31,14 @@ _OWNED_BY_HRSEG = {
 
 
 def check_trainer_options(options: Mapping[str, Any], allowed: Iterable[str]) -> None:
-    """Refuse names in `trainer.options` that Lightning's Trainer lacks, or that hrseg sets itself.
+    """Refuse names in `trainer.options` that Lightning's Trainer lacks or that hrseg sets.
 
     Args:
         options: `config.trainer.options`.
         allowed: Parameter names of `lightning.pytorch.Trainer`, from `inspect.signature`.
 
     Raises:
-        ConfigError: The first name that cannot be passed on.
+        ConfigError: For the first such name.
     """
     names = set(allowed) - {"self"}
     for name in options:
@@ -56,12 +57,12 @@ def check_trainer_options(options: Mapping[str, Any], allowed: Iterable[str]) ->
 
 
 def check_together(config: Config) -> None:
-    """Refuse options that are fine alone but not together.
+    """Refuse options that are valid alone but not together.
 
     Raises:
-        ConfigError: The first pair, with the way out.
+        ConfigError: For the first conflict, with its solution.
     """
-    data, loss, optim, trainer = config.data, config.loss, config.optim, config.trainer
+    loss, optim, trainer = config.loss, config.optim, config.trainer
     devices = trainer.devices
     if not (devices == "auto" or (str(devices).isdigit() and int(devices) > 0)):
         raise ConfigError(
@@ -72,20 +73,7 @@ def check_together(config: Config) -> None:
             "Neither trainer.max_epochs nor trainer.max_steps is set, so the run would never end. "
             "Set one of them."
         )
-    if data.layout != "synthetic" and data.root is None:
-        raise ConfigError(
-            f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER."
-        )
-    if data.scale_min > data.scale_max:
-        raise ConfigError(
-            f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
-        )
-    if data.first_resize == "short_side" and data.base_size is None:
-        raise ConfigError(
-            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
-            "data.base_size=520."
-        )
-    _check_bands(data)
+    check_data(config.data)
     if loss.class_weight_values and loss.class_weights != "none":
         raise ConfigError(
             f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "
@@ -107,13 +95,35 @@ def check_together(config: Config) -> None:
         )
 
 
+def check_data(data: DataConfig) -> None:
+    """Refuse options of the data section that are valid alone but not together.
+
+    Raises:
+        ConfigError: For the first conflict, with its solution.
+    """
+    if data.layout != "synthetic" and data.root is None:
+        raise ConfigError(
+            f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER."
+        )
+    if data.scale_min > data.scale_max:
+        raise ConfigError(
+            f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
+        )
+    if data.first_resize == "short_side" and data.base_size is None:
+        raise ConfigError(
+            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
+            "data.base_size=520."
+        )
+    _check_bands(data)
+
+
 def _check_bands(data: DataConfig) -> None:
-    """Refuse numbers of bands that differ, and what only RGB of 8 bits can do."""
+    """Refuse differing numbers of bands, and options that apply to 8-bit RGB only."""
     if data.bands is not None and not data.bands:
         raise ConfigError(
             "data.bands is empty. Name bands, such as [0, 1, 2, 3], or set it to null for RGB."
         )
-    bands = 3 if data.bands is None else len(data.bands)
+    bands = data.num_bands
     if data.statistics == "given" and not len(data.mean) == len(data.std) == bands:
         source = "RGB has 3 bands" if data.bands is None else f"data.bands names {bands}"
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""The road from YAML files and words to one frozen `Config`.
+"""Loading of YAML files and `key=value` arguments into one frozen `Config`.
 
-Files and words become a list of settings, each with its origin; later ones win. Only when all are
-merged are `${...}` links resolved, limits checked and the result frozen.
+Files and arguments become a list of settings, each with its origin; later ones win. After all are merged, `${...}`
+links are resolved, limits checked, and the result is frozen.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import math
 import os
 import re
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,20 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hrseg.config.checks import check_together
-from hrseg.config.schema import LIMITS, OPTIONS, SECTIONS, Config, Option
+from hrseg.config.checks import check_data, check_together
+from hrseg.config.data import DataConfig
+from hrseg.config.options import LIMITS, Option
+from hrseg.config.schema import OPTIONS, SECTIONS, Config
 from hrseg.config.values import closest, flow, numbers, plain, texts
 from hrseg.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "command line"
-_FUNCTION_LINK = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME} and its like
+_FUNCTION_LINK = re.compile(r"\$\{[^}]*:")  # such as ${oc.env:HOME}
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """One value somebody wrote, and where."""
+    """One value and its origin."""
 
     key: str
     value: Any
@@ -40,15 +42,15 @@ class _Setting:
 def load_config(
     path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
 ) -> Config:
-    """Read a recipe, apply `key=value` words, check everything and freeze it.
+    """Read a recipe, apply `key=value` overrides, check everything and freeze it.
 
     Args:
         path: A YAML file, or the name of a recipe (in ./configs, then among the packaged ones).
             None starts from the defaults.
-        overrides: Words such as "data.batch_size=2"; the last one wins.
+        overrides: Such as "data.batch_size=2"; the last one wins.
 
     Raises:
-        ConfigError: A file, key, value or combination that cannot work; names file, line and key.
+        ConfigError: A wrong file, key, value or combination; names file, line and key.
 
     Example:
         >>> load_config("demo", ["data.batch_size=2"]).data.batch_size
@@ -60,30 +62,52 @@ def load_config(
 def load_config_with_origins(
     path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
 ) -> tuple[Config, dict[str, str]]:
-    """Like `load_config`, and say for each key that was set where its value came from."""
+    """Load as `load_config` does, and return the origin of each key that was set as well."""
     file = None if path is None else find_config(path)
     settings = [] if file is None else list(_read_file(file, ()))
-    return _compose([*settings, *_read_words(overrides)], name=file.stem if file else None)
+    return _compose([*settings, *_read_overrides(overrides)], name=file.stem if file else None)
 
 
 def config_from_dict(
     values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "config"
 ) -> Config:
-    """Rebuild a Config from plain values, such as those in a checkpoint, and apply words to it.
+    """Rebuild a Config from plain values, such as those in a checkpoint, and apply overrides.
 
     Args:
         values: Section → name → value, as `config_to_dict` gives it.
-        overrides: Words such as "data.root=/data/cityscapes".
-        source: What to call `values` in an error message.
+        overrides: Such as "data.root=/data/cityscapes".
+        source: Name of `values` in an error message.
 
     Raises:
         ConfigError: As for `load_config`.
     """
-    return _compose([*_walk(values, source), *_read_words(overrides)])[0]
+    return _compose([*_walk(values, source), *_read_overrides(overrides)])[0]
+
+
+def data_config(config: DataConfig | None = None, **options: Any) -> DataConfig:
+    """Return a data section with options replaced, checked as that of a recipe is.
+
+    Args:
+        config: What to start from; None takes the defaults.
+        options: Option of the data section → value; paths may be `pathlib.Path`.
+
+    Raises:
+        ConfigError: An option that is unknown, wrong, or does not go with another.
+
+    Example:
+        >>> data_config(layout="synthetic", batch_size=2).batch_size
+        2
+    """
+    if config is not None and not options:
+        return config
+    values = {} if config is None else dict(vars(config))
+    values |= {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
+    settings = _walk({"data": values}, "keyword argument")
+    return _compose(settings, check=lambda config: check_data(config.data))[0].data
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Turn a Config into plain dicts, lists, numbers and text, as kept in checkpoints and YAML."""
+    """Return a Config as plain dicts, lists, numbers and text, for checkpoints and YAML."""
     return {
         section: {name: plain(value) for name, value in values.items()}
         for section, values in dataclasses.asdict(config).items()
@@ -91,7 +115,7 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 
 def published_recipes() -> list[str]:
-    """Name the recipes that say what was published for them; files that do not load are left out.
+    """List the recipes that have published scores; files that do not load are left out.
 
     Example:
         >>> "cityscapes_w48" in published_recipes()
@@ -139,17 +163,17 @@ def _line_numbers(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[st
             yield from _line_numbers(value, f"{name}.")
 
 
-def _read_words(words: Iterable[str]) -> Iterator[_Setting]:
-    """Yield the settings of `key=value` words."""
-    for word in words:
-        key, equals, value = word.partition("=")
+def _read_overrides(overrides: Iterable[str]) -> Iterator[_Setting]:
+    """Yield the settings of `key=value` arguments."""
+    for override in overrides:
+        key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(
-                f"'{word}' is not key=value, such as data.batch_size=2. "
+                f"'{override}' is not key=value, such as data.batch_size=2. "
                 "All keys: hrseg config explain."
             )
         try:
-            tree = OmegaConf.to_container(OmegaConf.from_dotlist([word]), resolve=False)
+            tree = OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=False)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(
                 f"The value '{value}' of {key} is not valid YAML. Quote it for the shell and for "
@@ -161,7 +185,7 @@ def _read_words(words: Iterable[str]) -> Iterator[_Setting]:
 def _walk(
     tree: Mapping[Any, Any], source: str, lines: Mapping[str, int] | None = None, prefix: str = ""
 ) -> Iterator[_Setting]:
-    """Flatten nested mappings into settings; refuse what the schema does not know."""
+    """Flatten nested mappings into settings; refuse keys that the schema lacks."""
     for name, value in tree.items():
         key = f"{prefix}{name}"
         line = (lines or {}).get(key)
@@ -182,7 +206,9 @@ def _walk(
 
 
 def _compose(
-    settings: Iterable[_Setting], name: str | None = None
+    settings: Iterable[_Setting],
+    name: str | None = None,
+    check: Callable[[Config], None] = check_together,
 ) -> tuple[Config, dict[str, str]]:
     """Merge settings into the schema, resolve links, check and freeze."""
     tree = OmegaConf.structured(Config)
@@ -198,18 +224,18 @@ def _compose(
         tree.run.name, origins["run.name"] = name, "name of the config file"
     for key in OPTIONS:
         _resolve(tree, key, origins.get(key, "default"))
-    kept = {name: weight for name, weight in tree.loss.terms.items() if weight != 0}
-    if len(tree.loss.terms) and not kept:
+    terms = {name: weight for name, weight in tree.loss.terms.items() if weight != 0}
+    if len(tree.loss.terms) and not terms:
         raise ConfigError("loss.terms: every weight is 0. Give one a positive weight.")
-    tree.loss.terms = kept
+    tree.loss.terms = terms
     tree.published.scores = {name: score for name, score in tree.published.scores.items() if score}
     config = typing.cast(Config, OmegaConf.to_object(tree))
-    check_together(config)
+    check(config)
     return config, origins
 
 
 def _merge(tree: DictConfig, setting: _Setting) -> None:
-    """Write one setting into the tree, or say what is wrong with it."""
+    """Write one setting into the tree; raise for a wrong type."""
     row = OPTIONS[setting.key]
     for text in texts(setting.value):
         if _FUNCTION_LINK.search(text):
@@ -226,7 +252,7 @@ def _merge(tree: DictConfig, setting: _Setting) -> None:
 
 
 def _resolve(tree: DictConfig, key: str, origin: str) -> None:
-    """Follow the link of one option, and check its value against the limits."""
+    """Resolve the link of one option, and check its value against the limits."""
     row = OPTIONS[key]
     try:
         value = OmegaConf.select(tree, key, throw_on_missing=True, throw_on_resolution_failure=True)
@@ -305,7 +331,7 @@ def find_config(name: str | os.PathLike[str], beside: Path | None = None) -> Pat
 
 
 def list_recipes() -> dict[str, str]:
-    """Name every recipe in ./configs and in the package, with the first line of its header."""
+    """Return the recipes in ./configs and in the package with the first line of their header."""
     return list_titles(_FOLDERS)
 
 
@@ -319,7 +345,7 @@ def find_yaml(name: str | os.PathLike[str], folders: Iterable[Path]) -> Path | N
 
 
 def list_titles(folders: Iterable[Path]) -> dict[str, str]:
-    """Name every YAML file in these folders, earlier folders first, with the first line of its header."""
+    """Return the YAML files in these folders, the first of a name, with the first line of their header."""
     titles: dict[str, str] = {}
     for file in (file for folder in folders for file in sorted(folder.glob("*.yaml"))):
         first = file.read_text(encoding="utf-8").split("\n", 1)[0]
@@ -328,7 +354,7 @@ def list_titles(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def shown(path: Path) -> str:
-    """Name a file briefly: relative to here, or as one of the packaged recipes."""
+    """Return a short name of a file: relative to the current folder, or as a packaged recipe."""
     path, here = path.resolve(), Path.cwd()
     if path.is_relative_to(PACKAGED_CONFIGS) and here != PACKAGED_CONFIGS.parent:
         return f"packaged {path.relative_to(PACKAGED_CONFIGS.parent).as_posix()}"

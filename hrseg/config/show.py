@@ -1,4 +1,4 @@
-"""A config told to people: as YAML with the origin of each value, and option by option."""
+"""Display of a config as YAML with the origin of each value, and of the schema option by option."""
 
 import textwrap
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from omegaconf import MISSING
 
 from hrseg.config.load import config_to_dict, suggest
-from hrseg.config.schema import OPTIONS, SECTIONS, Config, Option
+from hrseg.config.options import Option
+from hrseg.config.schema import OPTIONS, SECTIONS, Config
 from hrseg.config.values import flow
 from hrseg.errors import ConfigError
 
@@ -32,11 +33,11 @@ def to_yaml(config: Config, origins: Mapping[str, str] | None = None) -> str:
 
 
 def explain(key: str = "", width: int = 100) -> str:
-    """Say what an option means, or list the options of a section, or the sections.
+    """Explain an option, or list the options of a section, or the sections.
 
     Args:
-        key: "data.crop", "data", or nothing for the list of sections.
-        width: Columns to fit the text into.
+        key: "data.crop", "data", or empty for the list of sections.
+        width: Of the text, in characters.
 
     Raises:
         ConfigError: No option or section has that name.
@@ -54,7 +55,7 @@ def explain(key: str = "", width: int = 100) -> str:
     key = key.strip(".")
     if key in OPTIONS:
         row = OPTIONS[key]
-        facts = [("type", row.kind), ("range", row.range), ("default", _default_in_words(row))]
+        facts = [("type", row.kind), ("range", row.range), ("default", _default_text(row))]
         table = "\n".join(f"  {name:<8} {text}" for name, text in facts if text)
         doc = textwrap.fill(row.doc, width, initial_indent="  ", subsequent_indent="  ")
         return f"{key}\n{doc}\n\n{table}\n"
@@ -64,7 +65,7 @@ def explain(key: str = "", width: int = 100) -> str:
         return f"{title}\n\n{_table(rows, width)}\n"
     if key in SECTIONS:
         members = [row for row in OPTIONS.values() if row.key.startswith(f"{key}.")]
-        rows = [(row.key.partition(".")[2], _default_in_words(row), row.doc) for row in members]
+        rows = [(row.key.partition(".")[2], _default_text(row), row.doc) for row in members]
         return f"{key}: {SECTIONS[key]} (name, default, meaning)\n\n{_table(rows, width)}\n"
     raise ConfigError(
         f"There is no option or section '{key}'.{suggest(key)} Sections: {', '.join(SECTIONS)}."
@@ -72,17 +73,17 @@ def explain(key: str = "", width: int = 100) -> str:
 
 
 def _origin_of(key: str, origins: Mapping[str, str]) -> str:
-    """Name the places an option came from; a mapping may have several."""
+    """Return the origins of an option; a mapping may have several."""
     places = [origins[part] for part in origins if part == key or part.startswith(f"{key}.")]
     return ", ".join(dict.fromkeys(places)) or "default"
 
 
-def _default_in_words(row: Option) -> str:
+def _default_text(row: Option) -> str:
     return "required" if row.default == MISSING else flow(row.default)
 
 
 def _table(rows: list[tuple[str, str, str]], width: int) -> str:
-    """Set three columns; the last one is wrapped and indented."""
+    """Format three columns; the last one is wrapped and indented."""
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     lines = []
     for name, default, doc in rows:

@@ -1,4 +1,4 @@
-"""Plain values: as one would type them, and the texts and numbers inside."""
+"""Plain values: their YAML text, and the strings and numbers nested in them."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ def closest(value: str, choices: Iterable[str]) -> str:
 
 
 def flow(value: Any) -> str:
-    """Write a value on one line, as one would type it in YAML."""
+    """Format a value as YAML on one line."""
     text = yaml.safe_dump(plain(value), default_flow_style=True, width=10**6, allow_unicode=True)
     return text.removesuffix("...\n").strip()
 

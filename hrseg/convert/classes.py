@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from hrseg.convert.base import BACKGROUND_NAMES, Source, color_code, data_error
-from hrseg.data.check.roles import folder_words
+from hrseg.data.check.file_names import folder_words
 from hrseg.errors import ConfigError, DataError, did_you_mean
 from hrseg.labels import (
     IGNORE_INDEX,

@@ -1,6 +1,6 @@
-"""How the masks of a dataset are numbered, found out from the ids they hold.
+"""Detection of the numbering of a dataset's masks, from the ids they hold.
 
-COCO-Stuff is around in four numberings and PASCAL-Context in two, in files that look alike. A wrong guess shifts
+COCO-Stuff is published in four numberings and PASCAL-Context in two, in files that look alike. A wrong guess shifts
 every class without an error, so a numbering counts only if it explains all ids of many masks and no other does.
 """
 
@@ -22,26 +22,26 @@ NUMBERINGS: dict[str, tuple[str, ...]] = {
     "pascal_context_60": ("pascal_context_60_of_459",),
 }
 """Table → tables of the same classes under other numbers."""
-_BY_NAME = {".mat": True, "_labelTrainIds.png": False}
+_HAS_GAPS = {".mat": True, "_labelTrainIds.png": False}
 """Ending of a mask's name → whether COCO-Stuff's numbers have gaps there: released maps do, mmsegmentation's not."""
-LOOKS = (100, 1000)
-"""Masks read: first some, then more if those leave a doubt."""
+SAMPLE_SIZES = (100, 1000)
+"""Masks read at first, and if several numberings explain those."""
 
 
-def settle(
+def choose_tables(
     pairs: Sequence[Pair],
     labels: LabelSet,
     read: Callable[[Pair], np.ndarray | None],
     *,
     trusted: bool = False,
 ) -> list[Pair]:
-    """Give each pair the table whose numbers its mask uses.
+    """Return the pairs with the table whose numbers their masks use.
 
     Args:
         pairs: Of one split; its masks are numbered alike.
         labels: The table in use; one without other numberings changes nothing.
         read: Pair → ids.
-        trusted: Whether somebody chose the table by name: in doubt it is right.
+        trusted: Whether the user chose the table: it is taken where several fit.
 
     Raises:
         DataError: Several numberings explain the masks, or none does.
@@ -50,34 +50,30 @@ def settle(
     if labels.name not in NUMBERINGS or not masks:
         return list(pairs)
     tables = {labels.name: labels} | {name: load_labels(name) for name in NUMBERINGS[labels.name]}
-    for ending, gaps in _BY_NAME.items():
+    for ending, gaps in _HAS_GAPS.items():
         if any(str(pair.mask).endswith(ending) for pair in masks):
             tables = {name: table for name, table in tables.items() if ("171" not in name) == gaps}
     seen: set[int] = set()
-    looked, fitting = 0, list(tables)
-    for most in LOOKS:
-        chosen = masks[:: max(1, -(-len(masks) // most))]  # evenly from all
-        if len(chosen) > looked:
-            seen, looked = seen | _ids(chosen, read), len(chosen)
-        fitting = _explaining(tables, seen)
+    count, fitting = 0, list(tables)
+    for size in SAMPLE_SIZES:
+        sample = masks[:: max(1, -(-len(masks) // size))]  # evenly from all
+        if len(sample) > count:
+            seen, count = seen | _ids(sample, read), len(sample)
+        fitting = _fitting(tables, seen)
         if len(fitting) == 1:
             break
     if len(fitting) > 1 and trusted and labels.name in fitting:
         fitting = [labels.name]
     if len(fitting) != 1:
-        raise DataError(_doubt(tables, fitting, seen, looked, masks[0]))
+        raise DataError(_explain(tables, fitting, seen, f"{count} masks like {masks[0].mask}"))
     (found,) = fitting
-    log.info(
-        "masks are numbered as in table '%s' (%s), by the ids of %d",
-        found,
-        _said(tables[found]),
-        looked,
-    )
+    numbering = _describe(tables[found])
+    log.info("masks are numbered as in table '%s' (%s), by the ids of %d", found, numbering, count)
     return [pair._replace(table=None if found == labels.name else found) for pair in pairs]
 
 
-def _explaining(tables: dict[str, LabelSet], seen: set[int]) -> list[str]:
-    """Return the tables that know all ids; of two, one within the other, the smaller explains better."""
+def _fitting(tables: dict[str, LabelSet], seen: set[int]) -> list[str]:
+    """Return the tables that know all ids; where one contains another, the smaller fits better."""
     known = {name: {label.id for label in table.labels} for name, table in tables.items()}
     fitting = [name for name in tables if seen <= known[name]]
     return [name for name in fitting if not any(known[other] < known[name] for other in fitting)]
@@ -97,20 +93,19 @@ def _ids(pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray | None]) -> se
         return {value for values in pool.map(unique, pairs) for value in values}
 
 
-def _said(table: LabelSet) -> str:
-    """Say what tells a numbering from the others: what its first and last numbers mean."""
+def _describe(table: LabelSet) -> str:
+    """Describe a numbering by the meaning of its first and last numbers."""
     rows = sorted(table.labels, key=lambda label: label.id)
     void = "" if rows[-1].id != IGNORE_INDEX else f", {IGNORE_INDEX} {rows.pop().name}"
     return f"0 {rows[0].name}, 1 {rows[1].name}, {rows[-1].id} {rows[-1].name}{void}"
 
 
-def _doubt(
-    tables: dict[str, LabelSet], fitting: list[str], seen: set[int], looked: int, first: Pair
-) -> str:
+def _explain(tables: dict[str, LabelSet], fitting: list[str], seen: set[int], masks: str) -> str:
+    """Return the message for no numbering or several."""
     values = sorted(seen)
     shown = ", ".join(map(str, values[:12])) + (f", … {values[-1]}" if len(values) > 12 else "")
-    listed = "; ".join(f"{name} ({_said(tables[name])})" for name in fitting or tables)
-    start = f"{looked} masks like {first.mask} hold the ids {shown}, "
+    listed = "; ".join(f"{name} ({_describe(tables[name])})" for name in fitting or tables)
+    start = f"{masks} hold the ids {shown}, "
     if fitting:
         return (
             f"{start}which fits more than one numbering of these classes: {listed}. A wrong one would shift every "

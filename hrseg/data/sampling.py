@@ -1,13 +1,10 @@
-"""Which image comes when, on which device; and how many pixels of each class the masks hold.
+"""Sampler of training and evaluation images for one or several devices, and pixel counts of the classes.
 
-A sampler yields a Draw for each sample of an epoch, the same ones on every device, of which each takes its
-share.
+A sampler computes the Draws of a whole epoch, the same on every device, and yields the share of its own.
 """
 
-import ctypes
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +13,6 @@ from torch.utils.data import Sampler
 
 from hrseg.data.dataset import Draw, encode, read_ids
 from hrseg.data.layouts import Pair
-from hrseg.data.transforms import limit_threads
 from hrseg.errors import DataError
 from hrseg.labels import LabelSet
 
@@ -31,8 +27,8 @@ class ShardSampler(Sampler[Draw]):
     """One device's share of an epoch.
 
     Training shuffles anew each epoch and leaves out the few images that the devices cannot share equally.
-    Evaluation keeps the order and counts each image once: the shards are filled up with images whose mask is
-    255 everywhere, because devices with unequal numbers of steps would wait for each other for ever.
+    Evaluation keeps the order and counts each image once: shards are filled up with images whose mask is
+    255 everywhere, because devices with unequal numbers of steps would deadlock.
 
     Args:
         length: Images in the dataset.
@@ -69,7 +65,7 @@ class ShardSampler(Sampler[Draw]):
         self._resumed = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; Lightning calls it."""
+        """Set the epoch, which decides the order of the next pass; called by Lightning."""
         self.epoch = epoch
 
     def start(self, epoch: int, seen: int) -> None:
@@ -77,7 +73,7 @@ class ShardSampler(Sampler[Draw]):
 
         Args:
             epoch: The first one.
-            seen: How many of its samples this device has had.
+            seen: Number of its samples that this device has had.
         """
         self.epoch = epoch
         self._resumed = (epoch, seen)
@@ -86,12 +82,12 @@ class ShardSampler(Sampler[Draw]):
         return self.length // self.world if self.train else -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[Draw]:
-        mine = self._everyone()[self.rank : len(self) * self.world : self.world]
+        shard = self._epoch()[self.rank : len(self) * self.world : self.world]
         epoch, seen = self._resumed
-        return iter(mine[seen:] if self.epoch == epoch else mine)
+        return iter(shard[seen:] if self.epoch == epoch else shard)
 
-    def _everyone(self) -> list[Draw]:
-        """List the epoch of all devices."""
+    def _epoch(self) -> list[Draw]:
+        """List the draws of all devices."""
         if not self.train:
             missing = len(self) * self.world - self.length
             filler = [Draw(-1 - i % self.length) for i in range(missing)]
@@ -109,7 +105,7 @@ class ShardSampler(Sampler[Draw]):
 
 
 def class_probabilities(counts: np.ndarray) -> np.ndarray:
-    """Return how often each class is drawn: the rarer, the more often; a class without pixels never.
+    """Return the probability that a class is drawn: the rarer, the higher; 0 for a class without pixels.
 
     With f the share of a class in all pixels, proportional to exp((1 - f) / T).
 
@@ -148,7 +144,7 @@ def pixels_by_image(
     labels: LabelSet,
     read: Callable[[Pair], np.ndarray | None] = read_ids,
 ) -> np.ndarray:
-    """Count the pixels of each class in each mask; every mask is read once, on a few threads.
+    """Count the pixels of each class in each mask, reading on up to four threads.
 
     Args:
         pairs: The images.
@@ -184,51 +180,3 @@ def pixels_by_image(
             "Check that data.labels fits the masks."
         )
     return found
-
-
-def class_pixel_counts(
-    pairs: Sequence[Pair],
-    labels: LabelSet,
-    read: Callable[[Pair], np.ndarray | None] = read_ids,
-) -> np.ndarray:
-    """Count the pixels of each class in all masks. Shape: int64 (K,)."""
-    return pixels_by_image(pairs, labels, read).sum(axis=0)
-
-
-MAX_WORKERS = 8
-_KEEP = 2**28
-"""Bytes of freed memory that a loader process keeps for its next image."""
-_MMAP_FROM = 2**25
-"""Arrays from this size on come straight from the system; the most that the C library allows."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-
-
-def prepare_worker(worker_id: int = 0) -> None:
-    """Keep a loader process to one thread, and let it keep its memory."""
-    limit_threads(worker_id)
-    keep_memory()
-
-
-def keep_memory() -> None:
-    """Let the C library keep freed memory instead of giving it back after every image.
-
-    Getting a megabyte again costs as long as inflating half of it. Where the library is another, nothing happens.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, _KEEP)
-        mallopt(_MMAP_THRESHOLD, _MMAP_FROM)
-
-
-def default_workers(devices: int = 1) -> int:
-    """Return loader processes per device: what the cores allow, one of them kept for the training.
-
-    Args:
-        devices: On this machine.
-    """
-    cores = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # a container or a batch queue may give us fewer
-        cores = len(os.sched_getaffinity(0))
-    return min(MAX_WORKERS, max(0, cores // devices - 1))

@@ -1,10 +1,9 @@
-"""Divide images into train, val and test, so that what belongs together stays together and nothing moves later.
+"""Division of images into train, val and test, by groups and stable when images are added.
 
-A group's split follows from a hash of its name and the seed alone: images that are added later change nobody else's
-split. Only where a class would be missing from a split, or a split would be empty, a few groups move.
+A group's split follows from a hash of its name and the seed alone, so that images that are added later change no other
+group's split. A few groups move only where a split would be empty or lack a class.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.data.check.groups import group_images, telling_folders, too_few
+from hrseg.data.check.grouping import group_folders, group_images, hash_fraction, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
@@ -24,23 +23,22 @@ from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
 TRAIN, VAL, TEST = "train", "val", "test"
-_WHOLE = 2**64
 Progress = Callable[[int], Callable[[int], None]]
 
 
 @dataclass(frozen=True)
 class Division:
-    """Who goes where.
+    """Division of a dataset.
 
     Attributes:
         root: The dataset's folder.
         splits: Split → its pairs, in name order.
         groups: Split → its groups.
         classes: Split → value of the masks → images that hold it.
-        names: Value → class, where a file of classes names all of them.
-        moved: Groups that the hash alone would have put elsewhere → (from, to).
+        moved: Group whose split is not that of its hash → (from, to).
         kept: Split left as it was → images in it.
-        folders: Folders that hold several images each and that the division cuts across.
+        names: Value → class, where a file of classes names all of them.
+        folders: Folders of several images each that the division cuts across.
     """
 
     root: Path
@@ -70,18 +68,18 @@ class Division:
         }
 
     def missing(self) -> dict[str, list[int]]:
-        """Return split → values of the masks that others hold and it does not."""
-        every = set().union(*self.classes.values())
-        lacking = {split: sorted(every - set(found)) for split, found in self.classes.items()}
-        return {split: values for split, values in lacking.items() if values}
+        """Return split → values that only the masks of other splits hold."""
+        union = set().union(*self.classes.values())
+        missing = {split: sorted(union - set(found)) for split, found in self.classes.items()}
+        return {split: values for split, values in missing.items() if values}
 
     def text(self, written: Sequence[Path]) -> str:
-        """Return the screen that says it."""
+        """Format the division for the terminal, with the lists that were written."""
         total = sum(len(pairs) for pairs in self.splits.values())
-        alone = all(len(self.groups[split]) == len(self.splits[split]) for split in self.splits)
+        grouped = any(len(self.groups[split]) != len(self.splits[split]) for split in self.splits)
         lines = []
         for path, (split, pairs) in zip(written, self.splits.items(), strict=True):
-            groups = "" if alone else f" in {len(self.groups[split]):,} groups"
+            groups = f" in {len(self.groups[split]):,} groups" if grouped else ""
             share = percent(len(pairs) / total)
             lines.append(f"  {split:<5} {len(pairs):>7,} images{groups}  {share:>7}  {path}")
         for group, (old, new) in list(self.moved.items())[:5]:
@@ -89,9 +87,8 @@ class Division:
         if len(self.moved) > 5:
             lines.append(f"and {len(self.moved) - 5} more.")
         for split, values in self.missing().items():
-            shown = ", ".join(self.names.get(v, str(v)) for v in values[:8]) + ", …" * (
-                len(values) > 8
-            )
+            shown = ", ".join(self.names.get(v, str(v)) for v in values[:8])
+            shown += ", …" * (len(values) > 8)
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
@@ -120,15 +117,15 @@ def divide(
         root: Folder of images and masks under any usual names.
         val: Share of the groups that validate.
         test: Share of the groups that test.
-        by: "none": each image by itself; "folder": images of one folder together; else a regular expression whose
+        by: "none": each image is a group; "folder": the images of a folder are; else a regular expression whose
             first group, or whole match, names the group in the image's path.
-        seed: Another seed, another division.
+        seed: Of the division.
         pool: Split whose images are divided, or "all"; None takes all where there are no splits yet.
-        masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; None goes by names.
-        progress: Told about the reading of the masks.
+        masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; None pairs by name.
+        progress: Callback for the reading of the masks.
 
     Raises:
-        ConfigError: Shares or the expression cannot work.
+        ConfigError: Impossible shares, or an invalid expression.
         DataError: Nothing to divide, or too few groups.
     """
     root = Path(root).expanduser()
@@ -146,14 +143,17 @@ def divide(
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
     if len(groups) < len(wanted):
         raise too_few(groups, by, wanted)
-    drawn = {group: _drawn(group, seed) for group in groups}
-    first = {group: _split_of(drawn[group], val, test) for group in groups}
+    hashes = {group: hash_fraction(f"{seed}\n{group}") for group in groups}
+    first = {
+        group: VAL if number < val else TEST if number >= 1 - test else TRAIN
+        for group, number in hashes.items()
+    }
     table = find_classes(root)  # an unreadable one is refused before the masks are read
     held = _values(groups, progress(len(pairs)))
-    learned = _learned(table, set().union(*held.values()))
-    if learned:
-        held = {g: Counter({v: n for v, n in held[g].items() if v in learned}) for g in held}
-    final = _repaired(first, drawn, held, wanted)
+    classes = _classes(table, set().union(*held.values()))
+    if classes:
+        held = {g: Counter({v: n for v, n in held[g].items() if v in classes}) for g in held}
+    final = _complete(first, hashes, held, wanted)
     inside = {split: sorted(g for g in groups if final[g] == split) for split in wanted}
     return Division(
         root,
@@ -165,8 +165,8 @@ def divide(
         {s: Counter(v for g in inside[s] for v in held[g].elements()) for s in wanted},
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
         kept,
-        learned,
-        telling_folders(names) if by == "none" else (),
+        classes,
+        group_folders(names) if by == "none" else (),
     )
 
 
@@ -174,11 +174,11 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
     """Write train.txt, val.txt and test.txt, in the form that layout "folder" reads.
 
     Args:
-        division: Who goes where.
-        replace: Replace lists that are there.
+        division: From `divide`.
+        replace: Replace existing lists.
 
     Raises:
-        DataError: A list is there already, or cannot be written.
+        DataError: A list exists already, or cannot be written.
     """
     paths = {split: division.root / f"{split}.txt" for split in division.splits}
     there = [path.name for path in paths.values() if path.exists()]
@@ -187,7 +187,7 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
             f"{division.root} holds {', '.join(there)} already, and nothing is overwritten. Add --replace to write a "
             "new division."
         )
-    with ExitStack() as stack:  # all are written before the first gets its name
+    with ExitStack() as stack:  # all are written before the first is renamed
         for split, path in paths.items():
             text = list_text(division.splits[split], division.root)
             write_list(stack.enter_context(write_atomic(path)), text)
@@ -198,11 +198,8 @@ def _pool(
     found: Mapping[str, Sequence[Pair]], pool: str | None, test: float, root: Path
 ) -> tuple[list[Pair], dict[str, int]]:
     """Return the pairs to divide, and the splits left alone."""
-    kept = (
-        {TEST: len(found[TEST])}
-        if test == 0 and TEST in found and pool not in ("all", TEST)
-        else {}
-    )
+    keep_test = test == 0 and TEST in found and pool not in ("all", TEST)
+    kept = {TEST: len(found[TEST])} if keep_test else {}
     there = [split for split in found if split not in kept]
     if pool not in (None, "all", *there):
         raise ConfigError(f"{root} has no split '{pool}'. --from takes all, {', '.join(there)}.")
@@ -218,16 +215,6 @@ def _pool(
     if not pairs:
         raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {root}")
     return pairs, kept
-
-
-def _drawn(group: str, seed: int) -> float:
-    """Return a number from 0 to 1 that belongs to a group's name."""
-    digest = hashlib.sha256(f"{seed}\n{group}".encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") / _WHOLE
-
-
-def _split_of(number: float, val: float, test: float) -> str:
-    return VAL if number < val else TEST if number >= 1 - test else TRAIN
 
 
 def _values(
@@ -247,8 +234,8 @@ def _values(
     return held
 
 
-def _learned(table: ClassTable | None, values: set[int]) -> dict[int, str]:
-    """Return value → class, of ids or colors 0xRRGGBB; nothing where the table lacks one of the values."""
+def _classes(table: ClassTable | None, values: set[int]) -> dict[int, str]:
+    """Return value → class, of ids or colors 0xRRGGBB; empty if the table lacks one of the values."""
     rows = table.labels.labels if table else ()
     packed = {int(pack_colors(np.array(row.color))): row for row in rows}
     for known in ({row.id: row for row in rows}, packed):
@@ -257,23 +244,23 @@ def _learned(table: ClassTable | None, values: set[int]) -> dict[int, str]:
     return {}
 
 
-def _repaired(
+def _complete(
     first: Mapping[str, str],
-    drawn: Mapping[str, float],
+    hashes: Mapping[str, float],
     held: Mapping[str, Counter[int]],
     wanted: Sequence[str],
 ) -> dict[str, str]:
-    """Move as few groups as needed, rarest class first; those nearest to the border of a split move."""
+    """Move groups into splits that lack a class, rarest class first; those nearest to the border move."""
     final = dict(first)
 
     def inside(split: str, value: int | None) -> list[str]:
         return [g for g in final if final[g] == split and (value is None or value in held[g])]
 
     def move(split: str, value: int | None) -> None:
-        giving = {s: inside(s, value) for s in wanted if s != split}
+        givers = {s: inside(s, value) for s in wanted if s != split}
         possible = [
             g
-            for s, groups in giving.items()
+            for s, groups in givers.items()
             if len(groups) > 1 or (split == TRAIN and groups)
             for g in groups
             if len(inside(s, None)) > 1
@@ -281,7 +268,7 @@ def _repaired(
         ]
         if possible:
             target = {VAL: 0.0, TEST: 1.0, TRAIN: 0.5}[split]
-            final[min(possible, key=lambda g: (abs(drawn[g] - target), g))] = split
+            final[min(possible, key=lambda g: (abs(hashes[g] - target), g))] = split
 
     for split in wanted:
         if not inside(split, None):

@@ -1,4 +1,4 @@
-"""Numbers of a dataset: sizes, mean and deviation of each band, and how much there is of each class."""
+"""Statistics of a dataset: sizes, mean and deviation of each band, and pixels of each class."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from hrseg.data.check.classes import mean_and_std, table_of
 from hrseg.data.check.findings import value_text
 from hrseg.data.check.layout import recognize
-from hrseg.data.check.scan import Look, scan
+from hrseg.data.check.scan import ScannedPair, scan
 from hrseg.data.layouts import LAYOUTS
 from hrseg.errors import columns, list_unreadable, percent
 from hrseg.labels import IGNORE_INDEX, LabelSet, find_classes, load_labels
@@ -18,18 +18,18 @@ Progress = Callable[[int], Callable[[int], None]]
 
 
 @dataclass
-class Numbers:
-    """Of one split.
+class SplitStats:
+    """Statistics of one split.
 
     Attributes:
-        images: How many.
-        without_mask: How many of them have no mask.
+        images: Number of images.
+        without_mask: Number of those without a mask.
         sizes: (height, width) → images.
         pixels: Class, "ignored", or "unknown VALUE" → pixels.
         holding: The same → images.
         mean: Of each band, in 0 … 1.
         std: Of each band, in 0 … 1.
-        broken: Why files cannot be read.
+        broken: Errors of files that cannot be read.
     """
 
     images: int
@@ -44,23 +44,23 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Stats:
-    """Numbers of a dataset.
+    """Statistics of a dataset.
 
     Attributes:
         root: Its folder.
-        layout: How it lies.
-        labels: Its classes; None where nobody knows them, and values stand for themselves.
-        splits: Split → its numbers.
+        layout: Its layout.
+        labels: Its classes; None if they are unknown, and the values of the masks take their place.
+        splits: Split → its statistics.
     """
 
     root: Path
     layout: str
     labels: LabelSet | None
-    splits: dict[str, Numbers]
+    splits: dict[str, SplitStats]
 
     @property
     def broken(self) -> list[str]:
-        """Why files cannot be read."""
+        """Errors of files that cannot be read."""
         return [reason for numbers in self.splits.values() for reason in numbers.broken]
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Stats:
             "splits": {split: self._of(numbers) for split, numbers in self.splits.items()},
         }
 
-    def _of(self, numbers: Numbers) -> dict[str, Any]:
+    def _of(self, numbers: SplitStats) -> dict[str, Any]:
         total = max(1, numbers.pixels.total())
         return {
             "images": numbers.images,
@@ -95,7 +95,7 @@ class Stats:
         }
 
     def text(self) -> str:
-        """Return the screen that says it."""
+        """Format the statistics for the terminal."""
         lines = [f"{self.root} ({self.layout})", ""]
         for split, numbers in self.splits.items():
             sizes = numbers.sizes.most_common(3)
@@ -113,8 +113,7 @@ class Stats:
 
     def _table(self) -> list[str]:
         names = _names(self.labels, list(self.splits.values()))
-        head = ["class", *(cell for split in self.splits for cell in (f"{split} pixels", "images"))]
-        rows = [head]
+        rows = [["class", *(x for split in self.splits for x in (f"{split} pixels", "images"))]]
         for name in names:
             row = [name]
             for numbers in self.splits.values():
@@ -140,20 +139,19 @@ def stats(
     root = Path(root).expanduser()
     tree = recognize(root, layout)
     given = load_labels(labels) if labels is not None else None
-    known = (
-        given or LAYOUTS[tree.layout].table or find_classes(root)
-    )  # an unreadable one stops here
-    jobs = [(split, pair) for split, pairs in tree.found.splits.items() for pair in pairs]
+    # an unreadable file of classes raises here, before the images are read
+    known = given or LAYOUTS[tree.layout].table or find_classes(root)
+    jobs = [(split, pair) for split, pairs in tree.splits.items() for pair in pairs]
     looks = list(scan(jobs, workers, progress(len(jobs))))
     table = given or (table_of(tree, looks)[0] if known else None)
-    splits: dict[str, list[Look]] = defaultdict(list)
+    splits: dict[str, list[ScannedPair]] = defaultdict(list)
     for look in looks:
         splits[look.split].append(look)
     numbers = {split: _numbers(inside, table) for split, inside in splits.items()}
     return Stats(root, tree.layout, table, numbers)
 
 
-def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> Numbers:
+def _numbers(looks: Sequence[ScannedPair], labels: LabelSet | None) -> SplitStats:
     pixels, holding = Counter[str](), Counter[str]()
     for look in looks:
         names = Counter[str]()
@@ -161,7 +159,7 @@ def _numbers(looks: Sequence[Look], labels: LabelSet | None) -> Numbers:
             names[_name(value, look.kind, labels)] += count
         pixels += names
         holding.update(names.keys())
-    return Numbers(
+    return SplitStats(
         len(looks),
         sum(look.pair.mask is None for look in looks),
         Counter(look.size for look in looks if not look.image_error),
@@ -180,7 +178,7 @@ def _name(value: int, kind: str, labels: LabelSet | None) -> str:
     return shown if labels is None else f"unknown {shown}"
 
 
-def _names(labels: LabelSet | None, splits: Sequence[Numbers]) -> list[str]:
+def _names(labels: LabelSet | None, splits: Sequence[SplitStats]) -> list[str]:
     found = Counter[str]()
     for numbers in splits:
         found += numbers.pixels

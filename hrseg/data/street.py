@@ -11,21 +11,19 @@ NAMES = ("road", "pavement", "building", "pole", "sign", "tree", "sky", "person"
 ROAD, PAVEMENT, BUILDING, POLE, SIGN, TREE, SKY, PERSON, CAR = range(len(NAMES))
 _TEXTURE = np.array([4, 4, 3, 2, 1, 11, 0.5, 4, 1.5], np.float32)
 """Standard deviation of each class's texture, in per cent of its brightness."""
-_LEAST_SIDE = 16
+Point = tuple[float, float, float]
+_MIN_SIDE = 16
 
 
 def scene(
     index: int, size: tuple[int, int] = (128, 256), seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one street.
+    """Draw one street: uint8 RGB image and its uint8 mask in the ids of table "synthetic".
 
     Args:
         index: Number of the scene.
         size: (height, width), at least 16 x 16.
-        seed: Scenes of another seed have nothing in common with these.
-
-    Returns:
-        uint8 RGB image and its uint8 mask in the ids of table "synthetic".
+        seed: Of all scenes; those of two seeds have nothing in common.
 
     Raises:
         ConfigError: The size is too small to hold a street.
@@ -38,9 +36,9 @@ def scene(
         >>> image.shape, mask.shape, bool((scene(3)[0] == image).all())
         ((128, 256, 3), (128, 256), True)
     """
-    if min(size) < _LEAST_SIDE:
+    if min(size) < _MIN_SIDE:
         raise ConfigError(
-            f"A scene of {size[0]} x {size[1]} pixels is too small; use at least {_LEAST_SIDE} x {_LEAST_SIDE}."
+            f"A scene of {size[0]} x {size[1]} pixels is too small; use at least {_MIN_SIDE} x {_MIN_SIDE}."
         )
     street = _Street(np.random.RandomState([seed & 0x7FFFFFFF, index]), size)
     street.background()
@@ -49,9 +47,9 @@ def scene(
 
 
 class _Street:
-    """Image and mask of one street under a pinhole camera: x right and y up in meters, z meters ahead.
+    """Image and mask of one street under a pinhole camera: x right, y up, z ahead, in meters.
 
-    Every shape is drawn on both with one outline, far shapes first, so the mask is exact under occlusion.
+    Every shape is drawn on both with one outline, far shapes first, so that the mask is exact under occlusion.
     """
 
     def __init__(self, rng: np.random.RandomState, size: tuple[int, int]) -> None:
@@ -71,31 +69,23 @@ class _Street:
         self, label: int | None, color: tuple[int, ...], *corners: tuple[float, float]
     ) -> None:
         """Fill a polygon, or the ellipse in a box of two corners; without a label on the image alone."""
-        whole = [(round(x), round(y)) for x, y in corners]  # or the two canvases round differently
+        points = [(round(x), round(y)) for x, y in corners]  # or the two canvases round differently
         for canvas, fill in zip(self.canvases, (color, label), strict=True):
             if fill is None:
                 continue
-            if len(whole) == 2:
-                (x0, y0), (x1, y1) = whole
+            if len(points) == 2:
+                (x0, y0), (x1, y1) = points
                 canvas.ellipse([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)], fill=fill)
             else:
-                canvas.polygon(whole, fill=fill)
+                canvas.polygon(points, fill=fill)
 
     def upright(
-        self,
-        label: int | None,
-        color: tuple[int, ...],
-        x: float,
-        y: float,
-        wide: float,
-        tall: float,
-        z: float,
+        self, label: int | None, color: tuple[int, ...], foot: Point, wide: float, tall: float
     ) -> None:
-        """Fill a rectangle that faces the camera; (x, y) is the middle of its lower edge."""
-        (left, top), (right, bottom) = (
-            self.at(x - wide / 2, y + tall, z),
-            self.at(x + wide / 2, y, z),
-        )
+        """Fill a rectangle that faces the camera; `foot` is the middle of its lower edge."""
+        x, y, z = foot
+        left, top = self.at(x - wide / 2, y + tall, z)
+        right, bottom = self.at(x + wide / 2, y, z)
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         self.paint(label, color, (left, top), (right, top), (right, bottom), (left, bottom))
 
@@ -107,19 +97,16 @@ class _Street:
     def background(self) -> None:
         """Sky, pavement, road with its markings, and two rows of buildings."""
         below = [(0, self.horizon), (self.w, self.horizon), (self.w, self.h), (0, self.h)]
-        sky = np.linspace(
-            self.rng.randint((70, 120, 190), (190, 200, 225)), (225, 228, 232), self.h
-        )[:, None]
+        zenith = self.rng.randint((70, 120, 190), (190, 200, 225))
+        sky = np.linspace(zenith, (225, 228, 232), self.h)[:, None]  # (H, 1, 3)
         self.image.paste(Image.fromarray(np.repeat(sky, self.w, axis=1).astype(np.uint8)))
         self.mask.paste(SKY, (0, 0, self.w, self.h))
         self.paint(PAVEMENT, self.color(135, 185), *below)
         edges = (self.at(side * self.curb, 0, 0.5) for side in (1, -1))  # below the picture
         self.paint(ROAD, self.color(60, 110), self.at(0, 0, 400), *edges)
         for z in np.arange(self.rng.uniform(3, 8), 60, 6.0):  # lane marks
-            corners = [
-                self.at(x, 0, d) for x, d in ((-0.1, z), (0.1, z), (0.1, z + 3), (-0.1, z + 3))
-            ]
-            self.paint(None, self.color(200, 235), *corners)
+            mark = ((-0.1, z), (0.1, z), (0.1, z + 3), (-0.1, z + 3))
+            self.paint(None, self.color(200, 235), *(self.at(x, 0, d) for x, d in mark))
         for side in (-1, 1):
             depths = np.concatenate([[1.2], 4 + np.cumsum(self.rng.uniform(6, 16, 9))])
             for near, far in reversed(list(itertools.pairwise(depths))):
@@ -137,34 +124,30 @@ class _Street:
         glass = self.color(40, 110, 0.4)
         for z in np.arange(near + 1, min(far, 40) - 1.5, 2.5):
             for y in np.arange(1, tall - 1, 3.0):
-                pane = [
-                    self.at(x, b, a)
-                    for a, b in ((z, y), (z + 1.2, y), (z + 1.2, y + 1.5), (z, y + 1.5))
-                ]
-                self.paint(None, glass, *pane)
+                pane = ((z, y), (z + 1.2, y), (z + 1.2, y + 1.5), (z, y + 1.5))
+                self.paint(None, glass, *(self.at(x, b, a) for a, b in pane))
 
     def objects(self) -> None:
         """Trees, lamps, signs and people on the pavements, cars on the road, far ones first."""
+        rng = self.rng
         kinds = (
             (self.tree, 4, 8.0),
             (self.lamp, 3, 7.0),
             (self.sign, 3, 6.0),
             (self.person, 5, 4.5),
         )
-        found = [
-            (float(self.rng.uniform(nearest, 14)), draw, float(self.rng.choice((-1, 1))))
+        placed = [
+            (float(rng.uniform(nearest, 14)), draw, float(rng.choice((-1, 1))))
             for draw, most, nearest in kinds
-            for _ in range(self.rng.randint(1, most + 1))
+            for _ in range(rng.randint(1, most + 1))
         ]
-        found += [
-            (float(self.rng.uniform(7, 25)), self.car, 1.0) for _ in range(self.rng.randint(1, 4))
-        ]
-        for z, draw, side in sorted(found, key=lambda one: -one[0]):
+        placed += [(float(rng.uniform(7, 25)), self.car, 1.0) for _ in range(rng.randint(1, 4))]
+        for z, draw, side in sorted(placed, key=lambda one: -one[0]):
             draw(side * self.rng.uniform(self.curb + 0.4, self.front - 0.6), z)
 
     def tree(self, x: float, z: float) -> None:
         """Trunk and crown."""
-        self.upright(TREE, self.color(60, 100, 0.3), x, 0, 0.3, 2.5, z)
+        self.upright(TREE, self.color(60, 100, 0.3), (x, 0, z), 0.3, 2.5)
         wide, green = self.rng.uniform(1, 1.6), self.rng.randint(70, 130)
         crown = (int(0.6 * green), green, int(0.4 * green))
         self.paint(TREE, crown, self.at(x - wide, 2, z), self.at(x + wide, 2 + 2.4 * wide, z))
@@ -172,35 +155,35 @@ class _Street:
     def lamp(self, x: float, z: float) -> None:
         """Post with an arm over the road."""
         gray = self.color(40, 120)
-        self.upright(POLE, gray, x, 0, 0.22, 5.5, z)
-        self.upright(POLE, gray, x - np.sign(x) * 0.6, 5.3, 1.4, 0.2, z)
+        self.upright(POLE, gray, (x, 0, z), 0.22, 5.5)
+        self.upright(POLE, gray, (x - np.sign(x) * 0.6, 5.3, z), 1.4, 0.2)
 
     def sign(self, x: float, z: float) -> None:
         """Post with a round or square plate."""
-        self.upright(POLE, self.color(90, 150), x, 0, 0.16, 2.2, z)
+        self.upright(POLE, self.color(90, 150), (x, 0, z), 0.16, 2.2)
         hue = ((205, 40, 40), (30, 80, 190), (235, 200, 40))[self.rng.randint(3)]
         if self.rng.rand() < 0.5:
-            self.upright(SIGN, hue, x, 2, 0.9, 0.9, z)
+            self.upright(SIGN, hue, (x, 2, z), 0.9, 0.9)
         else:
             self.paint(SIGN, hue, self.at(x - 0.5, 1.9, z), self.at(x + 0.5, 2.9, z))
 
     def person(self, x: float, z: float) -> None:
         """Legs, body and head."""
-        self.upright(PERSON, self.color(20, 120, 0.6), x, 0, 0.42, 0.9, z)
-        self.upright(PERSON, self.color(30, 230, 1.0), x, 0.8, 0.56, 0.7, z)
+        self.upright(PERSON, self.color(20, 120, 0.6), (x, 0, z), 0.42, 0.9)
+        self.upright(PERSON, self.color(30, 230, 1.0), (x, 0.8, z), 0.56, 0.7)
         self.paint(PERSON, (205, 165, 140), self.at(x - 0.16, 1.45, z), self.at(x + 0.16, 1.8, z))
 
     def car(self, x: float, z: float) -> None:
         """Seen from behind or ahead: wheels, body, cabin and its window."""
         lane, paint = self.rng.choice((-0.5, 0.5)) * self.curb, self.color(30, 235, 0.8)
         for side in (-0.65, 0.65):
-            self.upright(CAR, (25, 25, 25), lane + side, 0, 0.3, 0.5, z)
-        self.upright(CAR, paint, lane, 0.3, 1.8, 0.65, z)
-        self.upright(CAR, tuple(int(0.85 * v) for v in paint), lane, 0.9, 1.5, 0.6, z)
-        self.upright(None, self.color(50, 110, 0.3), lane, 1.0, 1.3, 0.4, z)
+            self.upright(CAR, (25, 25, 25), (lane + side, 0, z), 0.3, 0.5)
+        self.upright(CAR, paint, (lane, 0.3, z), 1.8, 0.65)
+        self.upright(CAR, tuple(int(0.85 * v) for v in paint), (lane, 0.9, z), 1.5, 0.6)
+        self.upright(None, self.color(50, 110, 0.3), (lane, 1.0, z), 1.3, 0.4)
 
     def photograph(self) -> np.ndarray:
-        """Add texture, blur, light and noise, so that color alone does not tell the classes apart."""
+        """Add texture, blur, light and noise, so that color alone does not separate the classes."""
         rng, size = self.rng, (self.h, self.w, 1)
         blurred = self.image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.5) * self.h / 128))
         pixels = np.array(blurred, np.float32)

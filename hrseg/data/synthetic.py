@@ -1,10 +1,9 @@
-"""Drawn scenes as datasets on disk: the folders, names and ids of any layout, for the demo and for tests.
+"""Synthetic datasets on disk in the folders, names and ids of any layout, for the demo and for tests.
 
-Streets serve every layout; LIP, which knows parts of people, gets figures.
+All layouts show street scenes but LIP, whose classes are parts of people.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,9 @@ def figure(
     """Draw one standing person, from the front or from behind.
 
     Args:
-        index: Which one.
+        index: Number of the figure.
         size: (height, width).
-        seed: Another seed, other people.
+        seed: Of all figures.
 
     Returns:
         uint8 RGB image and its uint8 mask in the ids of table "lip".
@@ -56,14 +55,11 @@ def figure(
     def box(
         part: str, color: tuple[int, ...], x: tuple[float, float], y: tuple[float, float]
     ) -> None:
-        ends = sorted(middle + side * unit for side in x)
-        place = [(ends[0], top + y[0] * unit), (ends[1], top + y[1] * unit)]
-        on_image.ellipse(place, fill=color) if part in ("face", "hair") else on_image.rectangle(
-            place, fill=color
-        )
-        on_mask.ellipse(place, fill=_ID[part]) if part in ("face", "hair") else on_mask.rectangle(
-            place, fill=_ID[part]
-        )
+        left, right = sorted(middle + side * unit for side in x)
+        corners = [(left, top + y[0] * unit), (right, top + y[1] * unit)]
+        shape = "ellipse" if part in ("face", "hair") else "rectangle"
+        getattr(on_image, shape)(corners, fill=color)
+        getattr(on_mask, shape)(corners, fill=_ID[part])
 
     box("hair", hair, (-0.75, 0.75), (0, 1.5))
     if faces_us:
@@ -84,30 +80,54 @@ SYNONYMS: dict[str, dict[str, str]] = {
     "cityscapes": {"pavement": "sidewalk", "sign": "traffic sign", "tree": "vegetation"},
     "ade20k": {"pavement": "sidewalk", "sign": "signboard"},
     "pascal_context": {"pavement": "sidewalk", "pole": "light"},
-    "lip": {},
     "coco_stuff": {
-        **{"building": "building-other", "pole": "wood", "sign": "stop sign"},
-        **{"sky": "sky-other"},
+        "building": "building-other",
+        "pole": "wood",
+        "sign": "stop sign",
+        "sky": "sky-other",
     },
     "voc2012": dict.fromkeys(NAMES, "background") | {"person": "person", "car": "car"},
     "camvid": {"sign": "sign symbol", "person": "pedestrian"},
     "loveda": dict.fromkeys(NAMES, "background")
     | {"road": "road", "building": "building", "tree": "forest"},
     "potsdam": dict.fromkeys(NAMES, "clutter")
-    | {
-        **{"road": "impervious surface", "pavement": "impervious surface"},
-        **{"building": "building", "tree": "tree", "car": "car"},
-    },
+    | dict.fromkeys(("road", "pavement"), "impervious surface")
+    | {"building": "building", "tree": "tree", "car": "car"},
     "isaid": dict.fromkeys(NAMES, "background") | {"car": "small vehicle"},
-    "folder": {},
 }
-"""Layout → what its table calls our classes, where it differs."""
+"""Layout → the class of its table for a class of the scenes, where the names differ."""
 SYNONYMS["vaihingen"] = SYNONYMS["potsdam"]
 
-Draw = Callable[[int, tuple[int, int], int], tuple[np.ndarray, np.ndarray]]
-_DRAWN: dict[str, tuple[Draw, tuple[str, ...]]] = defaultdict(lambda: (scene, NAMES))
-_DRAWN["lip"] = (figure, PARTS)
-"""Layout → what is drawn, and the names of its ids."""
+_IMG_DIR = ("img_dir/{s}/{n}.png", "ann_dir/{s}/{n}.png")
+PATHS: dict[str, tuple[str, str]] = {
+    "cityscapes": (
+        "leftImg8bit/{s}/synthville/synthville_{n:06d}_000019_leftImg8bit.png",
+        "gtFine/{s}/synthville/synthville_{n:06d}_000019_gtFine_labelIds.png",
+    ),
+    "ade20k": ("images/{ade}/ADE_{s}_{n1:08d}.jpg", "annotations/{ade}/ADE_{s}_{n1:08d}.png"),
+    "pascal_context": (
+        "JPEGImages/{year}_{n:06d}.jpg",
+        "SegmentationClassContext/{year}_{n:06d}.png",
+    ),
+    "lip": ("{s}_images/{n:06d}_1.jpg", "{s}_segmentations/{n:06d}_1.png"),
+    "coco_stuff": (
+        "{s}/image/COCO_train2014_{n:012d}.jpg",
+        "{s}/label/COCO_train2014_{n:012d}.png",
+    ),
+    "voc2012": ("JPEGImages/{year}_{n:06d}.jpg", "SegmentationClass/{year}_{n:06d}.png"),
+    "camvid": ("{s}/scene_{n:05d}.png", "{s}annot/scene_{n:05d}.png"),
+    "loveda": _IMG_DIR,
+    "potsdam": _IMG_DIR,
+    "vaihingen": _IMG_DIR,
+    "isaid": ("img_dir/{s}/P{n:04d}.png", "ann_dir/{s}/P{n:04d}_instance_color_RGB.png"),
+    "folder": ("images/{s}/scene_{n:05d}.png", "masks/{s}/scene_{n:05d}.png"),
+}
+"""Layout → image and mask of scene n of split s; n1 counts from 1."""
+_LISTS = {
+    "pascal_context": "ImageSets/SegmentationContext/{}.txt",
+    "voc2012": "ImageSets/Segmentation/{}.txt",
+}
+"""Layout → list of the names of a split."""
 
 
 def write_scenes(
@@ -122,7 +142,7 @@ def write_scenes(
     Args:
         root: Folder of the dataset; it is made.
         layout: A row of LAYOUTS, such as "camvid" or "cityscapes".
-        splits: Split name → how many scenes. None: 40 to train, 10 to validate.
+        splits: Split → number of scenes. None: 40 for training, 10 for validation.
         size: (height, width) of every scene.
         seed: See `scene`.
 
@@ -130,18 +150,21 @@ def write_scenes(
         ConfigError: Unknown layout.
         DataError: A file cannot be written.
     """
-    if layout not in _PLACES:
-        raise ConfigError(unknown_choice("layout", layout, _PLACES))
+    if layout not in PATHS:
+        raise ConfigError(unknown_choice("layout", layout, PATHS))
     root = Path(root)
     labels = load_labels(LAYOUTS[layout].table or "synthetic")
-    draw, names = _DRAWN[layout]
+    draw, names = (figure, PARTS) if layout == "lip" else (scene, NAMES)
     ids, palette = _translation(layout, names, labels), labels.id_palette()
     index = 0
     for split, count in (splits or {"train": 40, "val": 10}).items():
         stems = []
+        ade = {"train": "training", "val": "validation"}.get(split, split)
+        year = "2009" if split == "val" else "2008"
         for number in range(count):
             image, mask = draw(index, size, seed)
-            image_file, mask_file = _PLACES[layout](split, number)
+            fields = {"s": split, "n": number, "n1": number + 1, "ade": ade, "year": year}
+            image_file, mask_file = (place.format(**fields) for place in PATHS[layout])
             write_image(root / image_file, image)
             write_mask(root / mask_file, ids[mask], palette)
             stems.append(Path(image_file).stem)
@@ -152,59 +175,10 @@ def write_scenes(
         _write_text(root / "labels.yaml", labels.to_yaml("Classes of the synthetic street."))
 
 
-def _cityscapes_place(split: str, number: int) -> tuple[str, str]:
-    name = f"synthville_{number:06d}_000019"
-    return (
-        f"leftImg8bit/{split}/synthville/{name}_leftImg8bit.png",
-        f"gtFine/{split}/synthville/{name}_gtFine_labelIds.png",
-    )
-
-
-def _ade20k_place(split: str, number: int) -> tuple[str, str]:
-    folder = {"train": "training", "val": "validation"}.get(split, split)
-    name = f"ADE_{split}_{number + 1:08d}"
-    return f"images/{folder}/{name}.jpg", f"annotations/{folder}/{name}.png"
-
-
-def _devkit_place(masks: str) -> Callable[[str, int], tuple[str, str]]:
-    def place(split: str, number: int) -> tuple[str, str]:
-        name = f"{'2009' if split == 'val' else '2008'}_{number:06d}"
-        return f"JPEGImages/{name}.jpg", f"{masks}/{name}.png"
-
-    return place
-
-
-_PLACES: dict[str, Callable[[str, int], tuple[str, str]]] = {
-    "cityscapes": _cityscapes_place,
-    "ade20k": _ade20k_place,
-    "pascal_context": _devkit_place("SegmentationClassContext"),
-    "lip": lambda s, n: (f"{s}_images/{n:06d}_1.jpg", f"{s}_segmentations/{n:06d}_1.png"),
-    "coco_stuff": lambda s, n: (
-        f"{s}/image/COCO_train2014_{n:012d}.jpg",
-        f"{s}/label/COCO_train2014_{n:012d}.png",
-    ),
-    "voc2012": _devkit_place("SegmentationClass"),
-    "camvid": lambda s, n: (f"{s}/scene_{n:05d}.png", f"{s}annot/scene_{n:05d}.png"),
-    "loveda": lambda s, n: (f"img_dir/{s}/{n}.png", f"ann_dir/{s}/{n}.png"),
-    "potsdam": lambda s, n: (f"img_dir/{s}/{n}.png", f"ann_dir/{s}/{n}.png"),
-    "vaihingen": lambda s, n: (f"img_dir/{s}/{n}.png", f"ann_dir/{s}/{n}.png"),
-    "isaid": lambda s, n: (
-        f"img_dir/{s}/P{n:04d}.png",
-        f"ann_dir/{s}/P{n:04d}_instance_color_RGB.png",
-    ),
-    "folder": lambda s, n: (f"images/{s}/scene_{n:05d}.png", f"masks/{s}/scene_{n:05d}.png"),
-}
-_LISTS = {
-    "pascal_context": "ImageSets/SegmentationContext/{}.txt",
-    "voc2012": "ImageSets/Segmentation/{}.txt",
-}
-"""Layout → the list of a split's names that it needs."""
-
-
 def _translation(layout: str, names: tuple[str, ...], labels: LabelSet) -> np.ndarray:
-    """Return a table from our ids to the layout's. Shape: (number of names,)."""
-    by_name = {label.name: label.id for label in labels.labels}
-    return np.array([by_name[SYNONYMS[layout].get(name, name)] for name in names], dtype=np.uint8)
+    """Return the layout's id of each id of the scenes. Shape: (number of names,)."""
+    by_name, synonyms = {x.name: x.id for x in labels.labels}, SYNONYMS.get(layout, {})
+    return np.array([by_name[synonyms.get(name, name)] for name in names], dtype=np.uint8)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,8 +1,8 @@
-"""Augmentation: one image and its trainIds through scale, crop, color and mirror, always in step.
+"""Augmentation of one image and its trainIds: scale, crop, color and mirror, always in step.
 
 Everything keeps its type: uint8 RGB, or bands as they are stored. Masks are resized by nearest neighbor and filled
-with 255. A recipe gets a seed with each image and draws from nothing else, so a sample does not depend on who
-computes it.
+with 255. A recipe gets a seed with each image and draws from nothing else, so a sample does not depend on the
+process that computes it.
 """
 
 import os
@@ -15,14 +15,13 @@ import cv2
 import numpy as np
 import torch
 
-from hrseg.data.crop import NO_CLASS, RandomScale, RandomWindow, ScaledMask, Scales, cut_scaled
-from hrseg.errors import ConfigError
+from hrseg.config import DataConfig
+from hrseg.data.crop import NO_CLASS, RandomScale, RandomWindow, ScaledMask, Scales, crop_scaled
 from hrseg.imaging import value_range_of
 from hrseg.imaging.png_rows import Picture, pixels
 from hrseg.labels import IGNORE_INDEX
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version
-
 
 __all__ = ["NO_CLASS", "TrainRecipe", "limit_threads", "scales", "train_recipe"]
 
@@ -35,7 +34,6 @@ class TrainRecipe:
         scale: The random scale.
         window: The random crop of the scaled image.
         after: Transforms of the crop, in order.
-        whole: Resize the whole image before the crop, instead of the crop alone.
     """
 
     def __init__(
@@ -44,12 +42,9 @@ class TrainRecipe:
         scale: RandomScale,
         window: RandomWindow,
         after: Sequence[A.BasicTransform],
-        *,
-        whole: bool = False,
     ) -> None:
         self.before, self.after = tuple(before), tuple(after)
         self.scale, self.window = scale, window
-        self.whole = whole
 
     def __call__(
         self,
@@ -59,7 +54,7 @@ class TrainRecipe:
         seed: int,
         wanted: int = NO_CLASS,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Vary one image and its mask.
+        """Augment one image and its mask.
 
         Args:
             image: Pixels, or a picture of which only the rows of the crop are unpacked.
@@ -80,7 +75,7 @@ class TrainRecipe:
             image, mask = _apply(step, pixels(image), mask)
         size = self.scale.draw(image.shape, stream)
         window, mask = self.window.draw(ScaledMask(mask, size), stream, wanted)
-        image = cut_scaled(image, size, window, whole=self.whole)
+        image = crop_scaled(image, size, window)
         for step in self.after:
             image, mask = _apply(step, image, mask)
         return image, mask
@@ -89,75 +84,45 @@ class TrainRecipe:
 def _apply(
     step: A.BasicTransform, image: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    varied = step(image=image, mask=mask)
-    return varied["image"], varied["mask"]
+    result = step(image=image, mask=mask)
+    return result["image"], result["mask"]
 
 
-def train_recipe(
-    *,
-    crop: tuple[int, int],
-    base_size: int | None = None,
-    base_short_side: int | None = None,
-    first_resize: str = "none",
-    scale_min: float = 0.5,
-    scale_max: float = 2.1,
-    scale_step: float = 0.1,
-    fill: tuple[float, ...] = (0.0,),
-    value_range: float | None = None,
-    flip: float = 0.5,
-    flip_first: bool = False,
-    flip_order: Sequence[int] | None = None,
-    brightness_shift: int = 0,
-    photometric: float = 0.0,
-    photometric_rule: str = "jitter",
-    max_class_share: float = 1.0,
-) -> TrainRecipe:
+def train_recipe(config: DataConfig, flip_order: Sequence[int] | None = None) -> TrainRecipe:
     """Build the augmentation of the official recipes, with mmsegmentation's additions.
 
     Args:
-        crop: (height, width) that comes out.
-        base_size: Long side at scale 1; None keeps the native size.
-        base_short_side: Short side at scale 1; with base_size too the image fits into both.
-        first_resize: "none", "short_side" (to base_size) or "squash" (to the crop, whatever the shape).
-        scale_min: Smallest scale.
-        scale_max: Largest scale.
-        scale_step: Distance between scales; both ends occur. 0 draws any number between them.
-        fill: Color right of and below an image that is smaller than the crop, in 0..1.
-        value_range: The stored value that is 1; None takes the type's.
-        flip: Probability of a mirrored image.
-        flip_first: Mirror before everything else, so that padding stays right and below.
-        flip_order: The trainId that each trainId becomes in a mirror; None changes none.
-        brightness_shift: Largest shift of all channels, for half of the images.
-        photometric: Strength of the color changes, 0 (none) to 1.
-        photometric_rule: "jitter" or "mmseg".
-        max_class_share: Crops with more of one class are drawn again, up to ten times.
-
-    Raises:
-        ConfigError: scale_max is below scale_min, or a first resize without a size.
+        config: Crop, scales, padding, colors and mirror.
+        flip_order: The trainId that each trainId becomes in a mirrored image; None changes none.
 
     Source:
         HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py (first resize, scale, pad, crop, shift, flip)
         and lip.py (squash, flip first, exchanged classes); mmsegmentation, RandomResize,
         RandomCrop(cat_max_ratio) and PhotoMetricDistortion.
     """
-    height, width = crop
-    listed = scales(scale_min, scale_max, scale_step or 1)  # refuses a range upside down
-    drawn: Scales = listed if scale_step else (scale_min, scale_max)
-    before = _FIRST[first_resize](crop, base_size)
+    height, width = config.crop
+    ends = config.scale_min, config.scale_max
+    drawn: Scales = scales(*ends, config.scale_step) if config.scale_step else ends
+    before: list[A.BasicTransform] = []
+    if config.first_resize == "short_side":
+        before.append(FixedResize(short_side=config.base_size or 0))
+    elif config.first_resize == "squash":
+        before.append(FixedResize(size=config.crop))
     after: list[A.BasicTransform] = []
-    if photometric:
-        after.append(PHOTOMETRIC_RULES[photometric_rule](photometric))
+    if config.photometric:
+        after.append(PHOTOMETRIC_RULES[config.photometric_rule](config.photometric))
     # An image smaller than the crop comes through it whole: padding last is the official
     # result, and the padding keeps its color whatever the colors of the image do.
-    after.append(Pad(height, width, fill, value_range))
-    if brightness_shift:
-        after.append(BrightnessShift(brightness_shift))
-    mirror = Mirror(flip, flip_order)
-    before, after = ([mirror, *before], after) if flip_first else (before, [*after, mirror])
+    fill = config.mean if config.pad == "mean" else (0.0,)
+    after.append(Pad(height, width, fill, config.value_range))
+    if config.brightness_shift:
+        after.append(BrightnessShift(config.brightness_shift))
+    mirror = Mirror(config.flip, flip_order)
+    before, after = ([mirror, *before], after) if config.flip_first else (before, [*after, mirror])
     return TrainRecipe(
         before,
-        RandomScale(drawn, base_size, base_short_side),
-        RandomWindow(height, width, max_class_share),
+        RandomScale(drawn, config.base_size, config.base_short_side),
+        RandomWindow(height, width, config.max_class_share),
         after,
     )
 
@@ -170,14 +135,7 @@ def scales(smallest: float, largest: float, step: float) -> list[float]:
         17
         >>> scales(1.0, 2.2, 0.5)
         [1.0, 1.5, 2.0, 2.2]
-
-    Raises:
-        ConfigError: largest is below smallest.
     """
-    if largest < smallest:
-        raise ConfigError(
-            f"data.scale_max is {largest:g}, below data.scale_min {smallest:g}. Set it to {smallest:g} or more."
-        )
     count = int((largest - smallest) / step + 1e-6) + 1
     found = [round(smallest + index * step, 6) for index in range(count)]
     return found if largest - found[-1] < 1e-6 else [*found, largest]
@@ -198,7 +156,7 @@ class FixedResize(A.DualTransform):
     def get_params_dependent_on_data(
         self, params: dict[str, Any], data: dict[str, Any]
     ) -> dict[str, Any]:
-        """Say the new (width, height)."""
+        """Return the new (width, height)."""
         height, width = params["shape"][:2]
         if self.size is not None:
             return {"size": self.size[::-1]}
@@ -216,12 +174,12 @@ class FixedResize(A.DualTransform):
 
 
 class Pad(A.DualTransform):
-    """Lay image and mask into the upper left corner of a canvas.
+    """Pad image and mask to the right and below.
 
     Args:
-        height: Of the canvas, at least.
-        width: Of the canvas, at least.
-        fill: Its color in 0..1, one number or one for each band; the mask's is 255.
+        height: Smallest height that comes out.
+        width: Smallest width.
+        fill: Color in 0..1, one number or one for each band; the mask's is 255.
         value_range: The stored value that is 1; None takes the type's.
     """
 
@@ -233,15 +191,15 @@ class Pad(A.DualTransform):
         self.fill, self.value_range = fill, value_range
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
-        """Pad the image. Shape: (H, W, B) → canvas."""
+        """Pad the image."""
         color = np.array(self.fill) * (self.value_range or value_range_of(img.dtype))
-        return self._laid(img, color if img.dtype.kind == "f" else color.round())
+        return self._pad(img, color if img.dtype.kind == "f" else color.round())
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Pad the mask."""
-        return self._laid(mask, np.array(IGNORE_INDEX))
+        return self._pad(mask, np.array(IGNORE_INDEX))
 
-    def _laid(self, values: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    def _pad(self, values: np.ndarray, fill: np.ndarray) -> np.ndarray:
         shape = max(self.height, values.shape[0]), max(self.width, values.shape[1])
         if shape == values.shape[:2]:
             return values
@@ -275,31 +233,14 @@ class Mirror(A.HorizontalFlip):
         return cv2.LUT(mirrored, self.table) if self.renames else mirrored
 
 
-def _short_side_first(crop: tuple[int, int], base_size: int | None) -> list[A.BasicTransform]:
-    if base_size is None:
-        raise ConfigError(
-            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
-            "data.base_size=520."
-        )
-    return [FixedResize(short_side=base_size)]
-
-
-_FIRST: dict[str, Callable[[tuple[int, int], int | None], list[A.BasicTransform]]] = {
-    "none": lambda crop, base_size: [],
-    "short_side": _short_side_first,
-    "squash": lambda crop, base_size: [FixedResize(size=crop)],
-}
-"""data.first_resize → the steps it means."""
-
-
 def limit_threads(worker_id: int = 0) -> None:
-    """Keep a loader process to one thread: parallel workers are the parallelism."""
+    """Limit a loader process to one thread: the parallelism is that of the workers."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
 
 def jitter(strength: float) -> A.BasicTransform:
-    """Multiply brightness, contrast and saturation by up to 1.5, and turn the hue, for 80 % of the images.
+    """Return a random change of brightness, contrast and saturation by up to half, and of the hue, for 80 % of images.
 
     Args:
         strength: 0 (none) to 1.
@@ -312,7 +253,7 @@ def jitter(strength: float) -> A.BasicTransform:
 
 
 class Distortion(A.ImageOnlyTransform):
-    """Brightness, contrast, saturation and hue, each for half of the images; contrast comes early or late.
+    """Random brightness, contrast, saturation and hue, each for half of the images; contrast comes early or late.
 
     Args:
         strength: 1 is the source's: brightness within 32 steps of 255, contrast and saturation times 0.5 to
@@ -334,11 +275,11 @@ class Distortion(A.ImageOnlyTransform):
             "saturation": (1 - 0.5 * strength, 1 + 0.5 * strength),
             "hue": (-18 * strength, 18 * strength),  # of 180, as OpenCV counts
         }
-        drawn = {
+        changes = {
             name: random.uniform(*ends) if random.random() < 0.5 else None
             for name, ends in ranges.items()
         }
-        return {"changes": drawn, "contrast_first": random.random() < 0.5}
+        return {"changes": changes, "contrast_first": random.random() < 0.5}
 
     def apply(
         self,
@@ -348,15 +289,12 @@ class Distortion(A.ImageOnlyTransform):
         **params: Any,
     ) -> np.ndarray:
         """Change the colors. Shape: (H, W, 3) → (H, W, 3)."""
-        order = (
-            ("contrast", "saturation", "hue")
-            if contrast_first
-            else ("saturation", "hue", "contrast")
-        )
+        order = ["saturation", "hue"]
+        order.insert(0 if contrast_first else 2, "contrast")
         for name in ("brightness", *order):
             value = changes[name]
             if value is not None:
-                img = _CHANGES[name](img, value)
+                img = _COLOR_CHANGES[name](img, value)
         return img
 
 
@@ -379,7 +317,7 @@ class BrightnessShift(A.ImageOnlyTransform):
 
     def apply(self, img: np.ndarray, shift: int, **params: Any) -> np.ndarray:
         """Shift the image."""
-        return cv2.LUT(img, _clipped(_STEPS.astype(np.int16) + shift))
+        return cv2.LUT(img, _to_bytes(_BYTES.astype(np.int16) + shift))
 
 
 PHOTOMETRIC_RULES: dict[str, Callable[[float], A.BasicTransform]] = {
@@ -389,33 +327,33 @@ PHOTOMETRIC_RULES: dict[str, Callable[[float], A.BasicTransform]] = {
 """data.photometric_rule → the step for a strength."""
 
 
-_STEPS = np.arange(256, dtype=np.uint8)
-"""Every value of a byte: what a change makes of them is what it makes of an image."""
+_BYTES = np.arange(256, dtype=np.uint8)
+"""Every byte: a change of colors is applied to these, and the result is looked up for each pixel."""
 
 
-def _clipped(values: np.ndarray) -> np.ndarray:
+def _to_bytes(values: np.ndarray) -> np.ndarray:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def _saturated(img: np.ndarray, factor: float) -> np.ndarray:
-    return _through_hsv(img, 1, _clipped(_STEPS.astype(np.float32) * factor))
+def _change_saturation(img: np.ndarray, factor: float) -> np.ndarray:
+    return _change_hsv(img, 1, _to_bytes(_BYTES.astype(np.float32) * factor))
 
 
-def _turned(img: np.ndarray, steps: float) -> np.ndarray:
-    turned = (_STEPS.astype(np.int16) + int(np.floor(steps))) % 180
-    return _through_hsv(img, 0, turned.astype(np.uint8))
+def _turn_hue(img: np.ndarray, steps: float) -> np.ndarray:
+    turned = (_BYTES.astype(np.int16) + int(np.floor(steps))) % 180
+    return _change_hsv(img, 0, turned.astype(np.uint8))
 
 
-def _through_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
+def _change_hsv(img: np.ndarray, channel: int, table: np.ndarray) -> np.ndarray:
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
-    tables = np.repeat(_STEPS[:, None], 3, axis=1)
+    tables = np.repeat(_BYTES[:, None], 3, axis=1)  # (256, 3): one column per channel
     tables[:, channel] = table
     return cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2RGB)
 
 
-_CHANGES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "brightness": lambda img, value: cv2.LUT(img, _clipped(_STEPS.astype(np.float32) + value)),
-    "contrast": lambda img, value: cv2.LUT(img, _clipped(_STEPS.astype(np.float32) * value)),
-    "saturation": _saturated,
-    "hue": _turned,
+_COLOR_CHANGES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "brightness": lambda img, value: cv2.LUT(img, _to_bytes(_BYTES.astype(np.float32) + value)),
+    "contrast": lambda img, value: cv2.LUT(img, _to_bytes(_BYTES.astype(np.float32) * value)),
+    "saturation": _change_saturation,
+    "hue": _turn_hue,
 }

@@ -1,1 +1,1 @@
-"""Judging predictions: what each image contributes, and whether one model is better than another."""
+"""Evaluation of a model over data: scores, report, submission to benchmark servers, published results."""

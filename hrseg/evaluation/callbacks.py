@@ -1,7 +1,4 @@
-"""What an evaluation leaves behind: the predictions as files, the ledger of all images, and the evidence of them.
-
-Callbacks of validation and test; nothing here knows of training.
-"""
+"""Callbacks of validation and test: predictions as files, records and statistics of all images, the worst images."""
 
 import heapq
 from collections.abc import Mapping
@@ -16,90 +13,92 @@ import torch
 
 from hrseg.imaging import IMAGENET_MEAN, IMAGENET_STD, denormalize, write_mask
 from hrseg.labels import IGNORE_INDEX, LabelSet
-from hrseg.metrics.records import Ledger, join
+from hrseg.metrics.confusion import confusion_counts
+from hrseg.metrics.records import ImageRecords, merge_ranks
 from hrseg.metrics.scores import image_scores
-from hrseg.metrics.statistics import EvaluationSettings, Evidence, gathered, measure, quota
+from hrseg.metrics.statistics import (
+    EvaluationSettings,
+    Statistics,
+    collect,
+    measure,
+    pixels_per_image,
+)
 
 SIDE = 640
-"""Longest side of what is kept, in pixels."""
+"""Longest side of a stored image, in pixels."""
 WORST = 24
+"""Images that are stored to be shown."""
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One image as it is shown.
+class WorstImage:
+    """One of the images with the lowest scores, reduced.
 
     Attributes:
         name: Of the image.
         score: Its mean IoU over the classes of its mask.
         matrix: Its confusion matrix, (K, K).
-        image: uint8 RGB (h, w, 3), reduced.
-        truth: The mask, uint8 (h, w), reduced.
-        found: The prediction, uint8 (h, w), reduced.
+        image: uint8 RGB (h, w, 3).
+        mask: trainIds, uint8 (h, w).
+        pred: Prediction, uint8 (h, w).
     """
 
     name: str
     score: float
     matrix: np.ndarray
     image: np.ndarray
-    truth: np.ndarray
-    found: np.ndarray
+    mask: np.ndarray
+    pred: np.ndarray
 
 
-class Worst:
-    """The images with the lowest scores so far.
+class WorstImages:
+    """The images with the lowest scores so far, `count` of them."""
 
-    Args:
-        most: How many are kept.
-    """
-
-    def __init__(self, most: int = WORST) -> None:
-        self.most = most
-        self._heap: list[tuple[float, str, Exhibit]] = []
+    def __init__(self, count: int = WORST) -> None:
+        self.count = count
+        self._heap: list[tuple[float, str, WorstImage]] = []  # highest score first
 
     def wants(self, matrix: np.ndarray) -> bool:
-        """Tell whether an image of this confusion matrix is among the worst so far."""
-        full = len(self._heap) >= self.most
-        return self.most > 0 and (not full or -_score(matrix) > self._heap[0][0])
+        """Return whether an image of this confusion matrix is among the worst so far."""
+        full = len(self._heap) >= self.count
+        return self.count > 0 and (not full or -_score(matrix) > self._heap[0][0])
 
     def add(
-        self, name: str, matrix: np.ndarray, image: np.ndarray, truth: np.ndarray, found: np.ndarray
+        self, name: str, matrix: np.ndarray, image: np.ndarray, mask: np.ndarray, pred: np.ndarray
     ) -> None:
-        """Keep one image, reduced, and let the best of the others go where there are too many.
+        """Store one image, reduced; beyond `count` the one with the highest score is dropped.
 
         Shape:
-            image uint8 (H, W, 3), truth and found (H, W)
+            image uint8 (H, W, 3), mask and pred (H, W)
         """
         score = _score(matrix)
-        exhibit = Exhibit(name, score, matrix, *reduced(image, truth, found))
-        heapq.heappush(self._heap, (-score, name, exhibit))
-        if len(self._heap) > self.most:
+        stored = WorstImage(name, score, matrix, *_reduced(image, mask, pred))
+        heapq.heappush(self._heap, (-score, name, stored))
+        if len(self._heap) > self.count:
             heapq.heappop(self._heap)
 
-    def exhibits(self) -> list[Exhibit]:
+    def sorted(self) -> list[WorstImage]:
         """Return them, lowest score first."""
-        return sorted((row[2] for row in self._heap), key=lambda one: (one.score, one.name))
+        return worst_of([[row[2] for row in self._heap]], self.count)
 
 
-def worst_of(shards: list[list[Exhibit]], most: int) -> list[Exhibit]:
-    """Choose among the worst of several devices."""
-    every = [exhibit for shard in shards for exhibit in shard]
-    return sorted(every, key=lambda one: (one.score, one.name))[:most]
+def worst_of(ranks: list[list[WorstImage]], count: int) -> list[WorstImage]:
+    """Return the worst among those of several devices."""
+    images = [image for rank in ranks for image in rank]
+    return sorted(images, key=lambda image: (image.score, image.name))[:count]
 
 
-def reduced(
-    image: np.ndarray, truth: np.ndarray, found: np.ndarray
+def _reduced(
+    image: np.ndarray, mask: np.ndarray, pred: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bring image and masks to the size in which they are shown."""
-    height, width = truth.shape
+    height, width = mask.shape
     factor = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = np.ascontiguousarray(image)
+    small: np.ndarray = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
     masks = (
-        cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        for mask in (truth, found)
+        cv2.resize(ids.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        for ids in (mask, pred)
     )
-    small: np.ndarray = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return (small, *masks)  # type: ignore[return-value]
 
 
@@ -111,7 +110,7 @@ class WritePredictions(pl.Callback):
     """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers want it.
 
     Args:
-        folder: Where the files go, each under its image's name, in the same subfolders.
+        folder: Of the files, each named as its image and in the same subfolders.
         labels: The classes, for ids and colors.
     """
 
@@ -135,12 +134,8 @@ class WritePredictions(pl.Callback):
     on_validation_batch_end = on_test_batch_end
 
 
-class KeepLedger(pl.Callback):
-    """Keep the confusion matrix of each image of an evaluation, from all devices.
-
-    Args:
-        labels: The classes.
-    """
+class RecordImages(pl.Callback):
+    """Collect the confusion matrix of each image of an evaluation, from all devices."""
 
     def __init__(self, labels: LabelSet) -> None:
         self.labels = labels
@@ -156,72 +151,72 @@ class KeepLedger(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count one batch, image by image."""
-        count = self.labels.num_classes
         for name, pred, mask in zip(batch["name"], outputs, batch["mask"], strict=True):
             valid = mask != IGNORE_INDEX
-            cells = torch.bincount(mask[valid] * count + pred[valid], minlength=count**2)
-            self.rows.append((name, cells.reshape(count, count).cpu().numpy()))
+            matrix = confusion_counts(mask[valid], pred[valid], self.labels.num_classes)
+            self.rows.append((name, matrix.cpu().numpy()))
 
     on_test_batch_end = on_validation_batch_end
 
-    def ledger(self, model: str) -> Ledger:
-        """Put the images of all devices together; every device must call it."""
-        rows = join(_from_all(self.rows))
+    def records(self, model: str) -> ImageRecords:
+        """Return the records of all devices; every device must call it."""
+        rows = merge_ranks(_from_all_devices(self.rows))
         count = self.labels.num_classes
         matrices = np.array([matrix for _, matrix in rows]).reshape(-1, count, count)
         names = tuple(name for name, _ in rows)
-        return Ledger(names, tuple(self.labels.names), matrices, model)
+        return ImageRecords(names, tuple(self.labels.names), matrices, model)
 
 
-class KeepEvidence(pl.Callback):
-    """Keep what each image of an evaluation counts besides its confusion matrix, and the worst of them.
+class CollectStatistics(pl.Callback):
+    """Collect the statistics of each image of an evaluation, and the worst images.
 
     Args:
-        rulers: What is measured with; None takes the defaults.
-        worst: How many of the worst images are kept to be shown.
+        settings: Widths, distances and bins; None takes the defaults.
+        worst: How many of the worst images are stored.
     """
 
-    def __init__(self, rulers: EvaluationSettings | None = None, worst: int = WORST) -> None:
-        self.rulers = rulers or EvaluationSettings()
+    def __init__(self, settings: EvaluationSettings | None = None, worst: int = WORST) -> None:
+        self.settings = settings or EvaluationSettings()
         self.rows: dict[str, dict[str, np.ndarray]] = {}
-        self.exhibits: list[Exhibit] = []
+        self.worst: list[WorstImage] = []
         self.is_first = True
         """Whether this is the first of several devices."""
-        self._worst = Worst(worst)
+        self._worst = WorstImages(worst)
         self._task: Any = None
-        self._quota = 1
+        self._pixels = 1
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask the task for its logits."""
+        """Register for the task's logits."""
         self._task = pl_module
         self._task.observe = self._observe
         loaders: Any = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-        self._quota = quota(len(loaders.dataset), self._task.labels.num_classes)
+        self._pixels = pixels_per_image(len(loaders.dataset), self._task.labels.num_classes)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the images of all devices together."""
+        """Merge the images of all devices."""
         self._task.observe = None
         self.is_first = trainer.is_global_zero
-        shards = _from_all((self.rows, self._worst.exhibits()))
-        self.rows = {name: row for rows, _ in shards for name, row in rows.items()}
-        self.exhibits = worst_of([shown for _, shown in shards], self._worst.most)
+        ranks = _from_all_devices((self.rows, self._worst.sorted()))
+        self.rows = {name: row for rows, _ in ranks for name, row in rows.items()}
+        self.worst = worst_of([images for _, images in ranks], self._worst.count)
 
     on_test_start = on_validation_start
     on_test_end = on_validation_end
 
-    def evidence(self, model: str, facts: Mapping[str, str] | None = None) -> Evidence:
-        """Return the evidence of all images.
+    def statistics(self, model: str, facts: Mapping[str, str] | None = None) -> Statistics:
+        """Return the statistics of all images.
 
         Args:
-            model: What was evaluated.
-            facts: What else a reader should know, such as the split.
+            model: Name of the evaluated model.
+            facts: Further facts for the report, such as the split.
 
         Raises:
             DataError: No image has a mask.
         """
-        task = self._task
-        labels, looked = task.labels, task.protocol.describe()
-        return gathered(self.rows, labels.names, labels.palette, self.rulers, model, looked, facts)
+        labels, protocol = self._task.labels, self._task.protocol.describe()
+        return collect(
+            self.rows, labels.names, labels.palette, self.settings, model, protocol, facts
+        )
 
     def _observe(self, batch: dict[str, Any], logits: torch.Tensor) -> None:
         card = self._task.card
@@ -229,20 +224,19 @@ class KeepEvidence(pl.Callback):
         for image, mask, name, values in zip(
             batch["image"], batch["mask"], batch["name"], logits, strict=True
         ):
-            if not (mask != IGNORE_INDEX).any():  # no mask, or the filler of a shard
+            if not (mask != IGNORE_INDEX).any():  # no mask, or the padding of a shard
                 continue
-            row = self.rows[name] = measure(values, mask, name, self.rulers, self._quota)
+            row = self.rows[name] = measure(values, mask, name, self.settings, self._pixels)
             if self._worst.wants(row["matrices"]):
-                banded = card.get("bands") is not None
-                photo = denormalize(image, tuple(mean), tuple(std), stretch=banded)
-                found = values.argmax(dim=0).cpu().numpy()
-                self._worst.add(name, row["matrices"], photo, mask.cpu().numpy(), found)
+                multiband = card.get("bands") is not None
+                photo = denormalize(image, tuple(mean), tuple(std), stretch=multiband)
+                pred = values.argmax(dim=0).cpu().numpy()
+                self._worst.add(name, row["matrices"], photo, mask.cpu().numpy(), pred)
 
 
-def _from_all(mine: Any) -> list[Any]:
-    """Collect an object of every device."""
+def _from_all_devices(own: Any) -> list[Any]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [mine]
-    shards: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(shards, mine)
-    return shards
+        return [own]
+    ranks: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(ranks, own)
+    return ranks

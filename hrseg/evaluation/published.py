@@ -1,4 +1,4 @@
-"""What a recipe claims and what came out here, as plain records that say themselves."""
+"""Published scores: the plan of a measurement, and the comparison of its result."""
 
 import shlex
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from hrseg.weights.catalog import Row, is_tag, row_of
 
 @dataclass(frozen=True)
 class Archives:
-    """Where the data of one layout come from.
+    """Download archives of one layout.
 
     Attributes:
         files: Names of the archives that evaluation needs.
-        page: Where they are offered.
+        page: Address of the download page.
         images: Images of the validation split.
         size: Usual (height, width) of an image.
-        then: What is to be done besides unpacking, or an empty string.
+        then: Steps after unpacking, or "".
     """
 
     files: tuple[str, ...]
@@ -124,25 +124,25 @@ Source: the datasets' pages; image counts from the official lists and mmsegmenta
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe claims, and what measuring it again takes.
+    """Published score of a recipe, and the cost of measuring it.
 
     Attributes:
         recipe: Its name.
         title: First line of its header.
         score: Published mIoU in per cent.
-        tolerance: How far a repetition may be off, in points.
-        source: Where the score is written.
+        tolerance: Largest accepted difference, in points.
+        source: Publication of the score.
         split: Of the data.
-        protocol: How images are looked at.
-        model: Tag or file of the weights; None where none can be had.
+        protocol: Evaluation protocol.
+        model: Tag or file of the weights; None where there are none to download.
         weights: The tag's row, if it is one.
-        config: The recipe with its words.
-        words: For `hrseg validate`, besides recipe and model.
-        images: How many images; None if unknown.
+        config: The recipe with its overrides.
+        overrides: For `hrseg validate`, besides recipe and model.
+        images: Number of images; None if unknown.
         passes: Size of each forward pass for an image of the usual size.
         multiply_adds: Of one image.
-        data: Where the images are, or None.
-        missing: Why it cannot be measured here, or None.
+        data: Folder of the images, or None.
+        missing: Reason why it cannot be measured here, or None.
     """
 
     recipe: str
@@ -155,7 +155,7 @@ class Plan:
     model: str | None
     weights: Row | None
     config: Config
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     images: int | None
     passes: tuple[Size, ...]
     multiply_adds: int
@@ -164,7 +164,7 @@ class Plan:
 
     @property
     def archives(self) -> Archives | None:
-        """Where the data come from, for layouts that are published."""
+        """Archives of the layout, if it is a published one."""
         return ARCHIVES.get(self.config.data.layout)
 
     @property
@@ -172,13 +172,14 @@ class Plan:
         """The command that measures it."""
         verb = "test" if self.split == "test" else "validate"
         model = ["--model", self.model] if self.model else []
-        return shlex.join(["hrseg", verb, "--config", self.recipe, *model, *self.words])
+        return shlex.join(["hrseg", verb, "--config", self.recipe, *model, *self.overrides])
 
     def facts(self) -> list[tuple[str, str]]:
-        """Return name and value of each line, for people."""
+        """Return name and value of each line of the plan."""
         data, terms = self.config.data, self.weights and self.weights.data_terms
+        source = f" ({self.source})" if self.source else ""
         facts = [
-            ("published", f"{self.score:g} mIoU on {self.split}" + _in(self.source)),
+            ("published", f"{self.score:g} mIoU on {self.split}{source}"),
             (
                 "protocol",
                 f"{self.protocol.name}: {self.protocol.describe()}; {_ABSENT[self.protocol.absent]}",
@@ -199,12 +200,8 @@ class Plan:
             return "no published file has a stable address"
         if self.weights is None:
             return self.model
-        here = (
-            "here"
-            if self.weights.files()
-            else f"fetched when needed: hrseg weights pull {self.model}"
-        )
-        return f"{self.model} ({here})"
+        pull = f"fetched when needed: hrseg weights pull {self.model}"
+        return f"{self.model} ({'here' if self.weights.files() else pull})"
 
     def _cost(self) -> str:
         largest = max(self.passes, key=lambda size: size[0] * size[1])
@@ -250,17 +247,13 @@ _ABSENT = {
 }
 
 
-def _in(source: str | None) -> str:
-    return f" ({source})" if source else ""
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """Expected beside got.
+    """Measured beside published score.
 
     Attributes:
-        plan: What was asked.
-        got: mIoU in per cent, measured here.
+        plan: Of the measurement.
+        got: Measured mIoU in per cent.
         result: All scores.
     """
 
@@ -278,8 +271,7 @@ class Outcome:
         """Whether the difference is within the recipe's tolerance."""
         return abs(self.difference) <= self.plan.tolerance
 
-    def text(self) -> str:
-        """Say it in one line."""
+    def __str__(self) -> str:
         verdict = "within" if self.close else "more than"
         return (
             f"expected {self.plan.score:.2f}, got {self.got:.2f}: {round(self.difference, 2) + 0.0:+.2f}, {verdict} "
@@ -308,13 +300,13 @@ def plan_reproduction(
     protocol: str | None = None,
     model: str | None = None,
 ) -> Plan:
-    """Say what a recipe claims and what measuring it again takes.
+    """Plan the measurement of a recipe's published score.
 
     Args:
         recipe: File or name of a recipe with a section `published`.
-        overrides: Words such as "data.root=/data/cityscapes".
-        protocol: Which of its scores; None is the first.
-        model: Other weights than the published, such as one's own run's.
+        overrides: Such as "data.root=/data/cityscapes".
+        protocol: Of the score; None is the first.
+        model: Other weights than the published, such as those of a run.
 
     Raises:
         ConfigError: Unknown recipe, one without a published score, or no score for that protocol.
@@ -324,10 +316,9 @@ def plan_reproduction(
     published = config.published
     name = find_config(recipe).stem
     chosen = _choose_score(recipe, config, protocol)
-    words = [f"evaluation.protocol={chosen}", *overrides]
     split = published.split
-    if split not in (config.data.val_split, "test"):
-        words.insert(1, f"data.val_split={split}")
+    given = [] if split in (config.data.val_split, "test") else [f"data.val_split={split}"]
+    overrides = [f"evaluation.protocol={chosen}", *given, *overrides]
     config = replace(config, evaluation=replace(config.evaluation, protocol=chosen))
     options = {**vars(config.evaluation)}
     del options["precision"]
@@ -358,7 +349,7 @@ def plan_reproduction(
         model=model,
         weights=weights,
         config=config,
-        words=tuple(words),
+        overrides=tuple(overrides),
         images=images
         if images is not None
         else (archives.images if archives and split == "val" else None),
@@ -370,15 +361,15 @@ def plan_reproduction(
 
 
 def reproduce(plan: Plan) -> Outcome:
-    """Measure what a plan says; fetches the weights where they are not here.
+    """Measure a plan's score; weights that are not here are downloaded.
 
     Raises:
-        HrsegError: The plan has something missing, or the weights or data cannot be read.
+        HrsegError: The plan misses something, or the weights or data cannot be read.
     """
     if plan.missing is not None:
         raise DataError(plan.missing)
     split = "test" if plan.split == "test" else "val"
-    result = evaluate(plan.model, split, plan.words, recipe=plan.recipe)
+    result = evaluate(plan.model, split, plan.overrides, recipe=plan.recipe)
     return Outcome(plan, 100 * result.metrics["miou"], result)
 
 
@@ -403,7 +394,7 @@ def _choose_score(recipe: str, config: Config, protocol: str | None) -> str:
 def _find_data(
     config: Config, data: SegmentationData, split: str
 ) -> tuple[str | None, int | None, str | None]:
-    """Return where the images are, how many, and why they cannot be scored."""
+    """Return folder and number of the images, and the reason why they cannot be scored."""
     layout, root = config.data.layout, config.data.root
     data.splits["val"] = split if split != "test" else data.splits["val"]
     try:
@@ -429,12 +420,12 @@ def _find_data(
 
 
 def _passes(protocol: Protocol, size: Size) -> list[Size]:
-    """Return the size of each pass through the network for one image, by looking at a black one."""
-    seen: list[Size] = []
+    """Return the size of each forward pass for one image, recorded on a black one."""
+    passes: list[Size] = []
 
-    def spy(image: torch.Tensor) -> torch.Tensor:
-        seen.extend([(int(image.shape[-2]), int(image.shape[-1]))] * len(image))
+    def record(image: torch.Tensor) -> torch.Tensor:
+        passes.extend([(int(image.shape[-2]), int(image.shape[-1]))] * len(image))
         return image[:, :1]
 
-    SlidingWindowInference(spy, protocol)(torch.zeros(1, 3, *size))
-    return seen
+    SlidingWindowInference(record, protocol)(torch.zeros(1, 3, *size))
+    return passes

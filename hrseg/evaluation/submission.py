@@ -1,10 +1,10 @@
-"""Predictions for a split, from a folder or from a network, each looked at before it goes into an archive."""
+"""Submission archives for benchmark servers, from a folder of predictions or from a network, with every check first."""
 
 import io
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,13 @@ class Server:
     """One row of SERVERS.
 
     Attributes:
-        title: What people call it.
+        title: Name of the benchmark.
         layout: Row of `data.layouts.LAYOUTS` whose split lists the images; its class table has the same name.
-        counts: Split → how many images it has.
-        key: Matches the part of a file's name that says which image it belongs to.
-        endings: What may follow the key in the name of a prediction; other files are no predictions.
-        ending: What follows it in the archive.
-        halves: Whether the server ranks by the mean of pixel accuracy and mIoU.
+        counts: Split → number of images.
+        key: Pattern of the part of a file's name that identifies its image.
+        endings: Suffixes of the key in the name of a prediction; other files are no predictions.
+        ending: Suffix of the key in the archive.
+        mean_with_accuracy: Whether the server ranks by the mean of pixel accuracy and mIoU.
     """
 
     title: str
@@ -40,7 +40,13 @@ class Server:
     key: re.Pattern[str]
     endings: tuple[str, ...]
     ending: str
-    halves: bool = False
+    mean_with_accuracy: bool = False
+
+    def key_of(self, pair: Pair) -> str:
+        """Return the part of an image's name that its prediction shares."""
+        stem = pair.name.rpartition("/")[2]
+        match = self.key.match(f"{stem}.")
+        return match[0] if match else stem
 
 
 SERVERS = {
@@ -57,7 +63,7 @@ SERVERS = {
         ),
         "_labelIds",
     ),
-    # As the development kit of the challenge says: a zip of files called like the images, but .png; ids 1 to 150.
+    # The challenge's development kit: a zip of files named like the images, but .png; ids 1 to 150.
     "ade20k": Server(
         "ADE20K scene parsing",
         "ade20k",
@@ -65,170 +71,10 @@ SERVERS = {
         re.compile(r"ADE_(?:train|val|test)_\d+(?=_|\.)"),
         ("", "_mask", "_trainids"),
         "",
-        halves=True,
+        mean_with_accuracy=True,
     ),
 }
 """Name → row."""
-
-
-Found = tuple[Pair, np.ndarray]
-"""An image and its predicted trainIds, (H, W)."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What predictions are wanted.
-
-    Attributes:
-        server: Whose.
-        split: Of which images.
-        pairs: The images.
-        labels: The server's classes.
-    """
-
-    server: Server
-    split: str
-    pairs: Sequence[Pair]
-    labels: LabelSet
-
-    def key(self, pair: Pair) -> str:
-        """Return the part of an image's name that its prediction shares."""
-        stem = pair.name.rpartition("/")[2]
-        match = self.server.key.match(f"{stem}.")
-        return match[0] if match else stem
-
-
-def of_network(asked: Asked, predictor: Predictor) -> Iterator[Found]:
-    """Predict each image.
-
-    Raises:
-        ConfigError: The network tells other classes apart than the server.
-        DataError: An image cannot be read.
-    """
-    if predictor.labels.names != asked.labels.names:
-        ours, theirs = predictor.labels.names, asked.labels.names
-        lacking = [name for name in theirs if name not in ours]
-        what = f"it has no {lacking[0]}" if lacking else "they stand in another order"
-        raise ConfigError(
-            f"The model tells {len(ours)} classes apart, {asked.server.title} {len(theirs)}: {what}. Choose a model "
-            f"trained on {asked.server.layout}; hrseg weights list shows some."
-        )
-    for pair in asked.pairs:
-        yield pair, predictor(pair.image).mask
-
-
-def of_folder(asked: Asked, folder: Path, train_ids: bool = False) -> Iterator[Found]:
-    """Read each image's prediction; all are found before the first one is read.
-
-    Args:
-        asked: What is wanted.
-        folder: Of PNG files, in any subfolders.
-        train_ids: Whether the files hold trainIds instead of the dataset's ids.
-
-    Raises:
-        DataError: Predictions are missing, or there are too many, or one holds what the server does not take.
-    """
-    files = _find(asked, folder, train_ids)
-    for pair in asked.pairs:
-        path = files[asked.key(pair)]
-        yield pair, _read(path, asked, train_ids)
-
-
-def check(asked: Asked, pair: Pair, mask: np.ndarray) -> None:
-    """Look at one prediction as the server will.
-
-    Raises:
-        DataError: Another size than the image, or a pixel without a class.
-    """
-    size = image_size(pair.image)
-    if mask.shape != size:
-        raise DataError(
-            f"The prediction for {pair.name} is {mask.shape[0]} x {mask.shape[1]}, the image {size[0]} x {size[1]}. "
-            "The server compares pixel by pixel: predict at the size of the image."
-        )
-    if int(mask.max()) >= asked.labels.num_classes:
-        raise DataError(
-            f"The prediction for {pair.name} has pixels without a class, which count as wrong. Give every pixel one."
-        )
-
-
-def _find(asked: Asked, folder: Path, train_ids: bool) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"No folder {folder}. Name the folder of the predictions' PNG files.")
-    wanted = {asked.key(pair) for pair in asked.pairs}
-    found: dict[str, list[Path]] = defaultdict(list)
-    strange = []
-    for path in sorted(folder.rglob("*.png")):
-        match = asked.server.key.match(path.name)
-        key = match[0] if match else path.stem
-        ending = path.stem[len(key) :]
-        foreign = ending.endswith("_trainids") and not train_ids
-        if ending not in asked.server.endings or foreign:
-            continue
-        if key in wanted:
-            found[key].append(path)
-        elif match:
-            strange.append(path)
-    twice = next((paths for paths in found.values() if len(paths) > 1), None)
-    if twice is not None:
-        raise DataError(
-            f"Two predictions for one image: {twice[0]} and {twice[1]}. Keep one of them."
-        )
-    missing = sorted(wanted - set(found))
-    if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        ends = f"{missing[0]}{asked.server.ending}.png or {missing[0]}_mask.png"
-        raise DataError(
-            f"{len(missing)} of {len(wanted)} images of split '{asked.split}' have no prediction in {folder}: {shown}. "
-            f"Files are called such as {ends}. Predict the rest, or name the folder above."
-        )
-    if strange:
-        raise DataError(
-            f"{len(strange)} predictions in {folder} belong to no image of split '{asked.split}', such as "
-            f"{strange[0].name}. Move them away, or choose another --split."
-        )
-    return {key: paths[0] for key, paths in found.items()}
-
-
-def _read(path: Path, asked: Asked, train_ids: bool) -> np.ndarray:
-    stored = read_mask(path)
-    if stored.ndim == 3:
-        raise DataError(
-            f"{path} is a picture of colors. Ids in one channel are right, such as NAME_mask.png of hrseg predict."
-        )
-    labels = asked.labels
-    values = np.unique(stored)
-    if train_ids:
-        wrong = values[values >= labels.num_classes]
-    else:
-        ids = [label.id for label in labels.classes]
-        wrong = values[~np.isin(values, ids)]
-    if len(wrong):
-        shown = ", ".join(str(int(value)) for value in wrong[:6]) + (
-            ", …" if len(wrong) > 6 else ""
-        )
-        hint = "Give every pixel a class"
-        if not train_ids and values.max() < labels.num_classes:
-            hint = "If these are trainIds, add --trainids"
-        raise DataError(
-            f"{path} holds {shown}, which {asked.server.title} does not score. Right are "
-            f"{_range(labels, train_ids)}. {hint}."
-        )
-    if train_ids:
-        return stored.astype(np.uint8)
-    table = np.full(int(values.max()) + 1, IGNORE_INDEX, np.uint8)
-    for label in labels.classes:
-        if label.id < len(table):
-            table[label.id] = label.train_id
-    mask: np.ndarray = table[stored]
-    return mask
-
-
-def _range(labels: LabelSet, train_ids: bool) -> str:
-    if train_ids:
-        return f"trainIds 0 to {labels.num_classes - 1}"
-    ids = sorted(label.id for label in labels.classes)
-    return f"the ids of its {len(ids)} classes, from {ids[0]} to {ids[-1]}"
 
 
 @dataclass(frozen=True)
@@ -237,40 +83,40 @@ class Submission:
 
     Attributes:
         path: The zip file.
-        server: What people call the server.
-        split: Whose images it holds.
-        count: How many.
+        server: Its row.
+        split: Of the images.
+        count: Number of predictions.
         scores: Against the split's masks; None where it has none.
         names: Of the classes.
-        halves: Whether the server ranks by the mean of pixel accuracy and mIoU.
     """
 
     path: Path
-    server: str
+    server: Server
     split: str
     count: int
     scores: Scores | None
     names: tuple[str, ...]
-    halves: bool = False
 
     @property
     def final(self) -> float | None:
-        """What the server ranks by, as a fraction; None where there are no masks."""
+        """Score that the server ranks by, as a fraction; None where there are no masks."""
         if self.scores is None:
             return None
-        if self.halves:
+        if self.server.mean_with_accuracy:
             return (self.scores["miou"] + self.scores["pixel_accuracy"]) / 2
         return self.scores["miou"]
 
-    def text(self) -> str:
-        """Say it in a few lines."""
+    def __str__(self) -> str:
         size = self.path.stat().st_size / 1e6
-        line = f"{self.path}  {self.count} predictions, {size:.1f} MB, for {self.server}, split {self.split}"
+        line = (
+            f"{self.path}  {self.count} predictions, {size:.1f} MB, for {self.server.title}, "
+            f"split {self.split}"
+        )
         if self.scores is None or self.final is None:
             return line
-        ranks = "mean of pixel accuracy and mIoU" if self.halves else "mIoU"
+        rank = "mean of pixel accuracy and mIoU" if self.server.mean_with_accuracy else "mIoU"
         scored = table(self.scores, list(self.names))
-        return f"{scored}\nThe server ranks by {ranks}: {100 * self.final:.2f}\n{line}"
+        return f"{scored}\nThe server ranks by {rank}: {100 * self.final:.2f}\n{line}"
 
 
 def submit(
@@ -283,20 +129,20 @@ def submit(
     split: str = "test",
     train_ids: bool = False,
     partial: bool = False,
-    tell: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Submission:
     """Write the archive that a server takes.
 
     Args:
-        server: A row of `servers.SERVERS`.
+        server: A key of `SERVERS`.
         root: The dataset's folder.
         out: The .zip file.
         predictor: Predicts every image; or
         predictions: a folder of PNG files, such as one of hrseg predict.
-        split: "test", or one whose masks are there, to see the score first.
+        split: "test", or one with masks, to see the score first.
         train_ids: Whether the files of the folder hold trainIds.
-        partial: Take a split that lacks images.
-        tell: Called with (done, all) after each image.
+        partial: Accept a split that lacks images.
+        progress: Called with (done, all) after each image.
 
     Raises:
         ConfigError: An unknown server, or neither or both of predictor and predictions.
@@ -314,50 +160,148 @@ def submit(
     row = SERVERS[server]
     labels = load_labels(row.layout)
     pairs = find_pairs(row.layout, root, split)
-    asked = Asked(row, split, pairs, labels)
     if not partial and len(pairs) != row.counts.get(split, len(pairs)):
         raise DataError(
             f"Split '{split}' has {row.counts[split]} images, {root} holds {len(pairs)} of them, and the server "
             "refuses archives that lack any. Complete the dataset, or add --partial to see a score on what is there."
         )
-    found = (
-        of_network(asked, predictor)
-        if predictor is not None
-        else of_folder(asked, Path(str(predictions)), train_ids)
-    )
+    if predictor is not None:
+        masks = _predict(row, labels, pairs, predictor)
+    else:
+        masks = _read_folder(row, labels, pairs, split, Path(str(predictions)), train_ids)
     metric = ConfusionMatrix(labels.num_classes)
-    entries = []
+    entries: list[str] = []
     with write_atomic(out) as temporary:
-        with zipfile.ZipFile(
-            temporary, "w", zipfile.ZIP_STORED
-        ) as archive:  # PNG is packed already
-            for pair, mask in _checked(asked, found):
-                entries.append(f"{asked.key(pair)}{row.ending}.png")
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed
+            for pair, mask in zip(pairs, masks, strict=True):
+                _check(pair, mask, labels)
+                entries.append(f"{row.key_of(pair)}{row.ending}.png")
                 archive.writestr(zipfile.ZipInfo(entries[-1]), _png(labels.decode(mask)))
                 if pair.mask is not None:
-                    metric.update(
-                        torch.from_numpy(mask), torch.from_numpy(_truth(pair, row.layout))
-                    )
-                if tell is not None:
-                    tell(len(entries), len(pairs))
+                    table_of_mask = load_labels(pair.table or row.layout)
+                    truth = table_of_mask.encode(read_mask(pair.mask), str(pair.mask))
+                    metric.update(torch.from_numpy(mask), torch.from_numpy(truth))
+                if progress is not None:
+                    progress(len(entries), len(pairs))
         _verify(temporary, entries, len(pairs))
-    truth = any(pair.mask is not None for pair in pairs)
-    scores = metric.compute() if truth else None
-    names = tuple(labels.names)
-    return Submission(out, row.title, split, len(entries), scores, names, row.halves)
+    scores = metric.compute() if any(pair.mask is not None for pair in pairs) else None
+    return Submission(out, row, split, len(entries), scores, tuple(labels.names))
 
 
-def _checked(
-    asked: Asked, found: Iterable[tuple[Pair, np.ndarray]]
-) -> Iterable[tuple[Pair, np.ndarray]]:
-    for pair, mask in found:
-        check(asked, pair, mask)
-        yield pair, mask
+def _predict(
+    server: Server, labels: LabelSet, pairs: Sequence[Pair], predictor: Predictor
+) -> Iterator[np.ndarray]:
+    """Yield the predicted trainIds of each image, (H, W)."""
+    ours, theirs = predictor.labels.names, labels.names
+    if ours != theirs:
+        missing = [name for name in theirs if name not in ours]
+        what = f"it has no {missing[0]}" if missing else "they are in another order"
+        raise ConfigError(
+            f"The model has {len(ours)} classes, {server.title} {len(theirs)}: {what}. Choose a model trained on "
+            f"{server.layout}; hrseg weights list shows some."
+        )
+    for pair in pairs:
+        yield predictor(pair.image).mask
 
 
-def _truth(pair: Pair, layout: str) -> np.ndarray:
-    assert pair.mask is not None
-    return load_labels(pair.table or layout).encode(read_mask(pair.mask), str(pair.mask))
+def _read_folder(
+    server: Server,
+    labels: LabelSet,
+    pairs: Sequence[Pair],
+    split: str,
+    folder: Path,
+    train_ids: bool,
+) -> Iterator[np.ndarray]:
+    """Yield the stored trainIds of each image, (H, W); all files are found before the first one is read."""
+    files = _find(server, pairs, split, folder, train_ids)
+    for pair in pairs:
+        yield _read(files[server.key_of(pair)], server, labels, train_ids)
+
+
+def _check(pair: Pair, mask: np.ndarray, labels: LabelSet) -> None:
+    """Check size and classes of one prediction as the server will."""
+    size = image_size(pair.image)
+    if mask.shape != size:
+        raise DataError(
+            f"The prediction for {pair.name} is {mask.shape[0]} x {mask.shape[1]}, the image {size[0]} x {size[1]}. "
+            "The server compares pixel by pixel: predict at the size of the image."
+        )
+    if int(mask.max()) >= labels.num_classes:
+        raise DataError(
+            f"The prediction for {pair.name} has pixels without a class, which count as wrong. Give every pixel one."
+        )
+
+
+def _find(
+    server: Server, pairs: Sequence[Pair], split: str, folder: Path, train_ids: bool
+) -> dict[str, Path]:
+    """Return key of an image → its file."""
+    if not folder.is_dir():
+        raise DataError(f"No folder {folder}. Name the folder of the predictions' PNG files.")
+    wanted = {server.key_of(pair) for pair in pairs}
+    found: dict[str, list[Path]] = defaultdict(list)
+    unexpected = []
+    for path in sorted(folder.rglob("*.png")):
+        match = server.key.match(path.name)
+        key = match[0] if match else path.stem
+        ending = path.stem[len(key) :]
+        if ending not in server.endings or (ending.endswith("_trainids") and not train_ids):
+            continue
+        if key in wanted:
+            found[key].append(path)
+        elif match:
+            unexpected.append(path)
+    twice = next((paths for paths in found.values() if len(paths) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"Two predictions for one image: {twice[0]} and {twice[1]}. Keep one of them."
+        )
+    missing = sorted(wanted - set(found))
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise DataError(
+            f"{len(missing)} of {len(wanted)} images of split '{split}' have no prediction in {folder}: {shown}. "
+            f"File names are such as {missing[0]}{server.ending}.png or {missing[0]}_mask.png. Predict the rest, or "
+            "name the folder above."
+        )
+    if unexpected:
+        raise DataError(
+            f"{len(unexpected)} predictions in {folder} belong to no image of split '{split}', such as "
+            f"{unexpected[0].name}. Move them away, or choose another --split."
+        )
+    return {key: paths[0] for key, paths in found.items()}
+
+
+def _read(path: Path, server: Server, labels: LabelSet, train_ids: bool) -> np.ndarray:
+    """Return stored ids or trainIds as trainIds, (H, W)."""
+    stored = read_mask(path)
+    if stored.ndim == 3:
+        raise DataError(
+            f"{path} is a picture of colors. Ids in one channel are right, such as NAME_mask.png of hrseg predict."
+        )
+    ids = sorted(label.id for label in labels.classes)
+    allowed = range(labels.num_classes) if train_ids else ids
+    values = np.unique(stored)
+    wrong = values[~np.isin(values, list(allowed))]
+    if len(wrong):
+        shown = ", ".join(map(str, wrong[:6].tolist())) + (", …" if len(wrong) > 6 else "")
+        right = f"the ids of its {len(ids)} classes, from {ids[0]} to {ids[-1]}"
+        hint = "Give every pixel a class"
+        if train_ids:
+            right = f"trainIds 0 to {labels.num_classes - 1}"
+        elif values.max() < labels.num_classes:
+            hint = "If these are trainIds, add --trainids"
+        raise DataError(
+            f"{path} holds {shown}, which {server.title} does not score. Right are {right}. {hint}."
+        )
+    if train_ids:
+        return stored.astype(np.uint8)
+    lookup = np.full(int(values.max()) + 1, IGNORE_INDEX, np.uint8)
+    for label in labels.classes:
+        if label.id < len(lookup):
+            lookup[label.id] = label.train_id
+    mask: np.ndarray = lookup[stored]
+    return mask
 
 
 def _png(ids: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""Scoring a model on a split of some data: the verbs validate and test."""
+"""Scoring of a model on a split: the verbs validate and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import lightning.pytorch as pl
 
 from hrseg.config import Config, config_from_dict, config_to_dict, load_config
 from hrseg.errors import ConfigError, TrainingError
-from hrseg.evaluation.callbacks import KeepLedger, WritePredictions
+from hrseg.evaluation.callbacks import RecordImages, WritePredictions
 from hrseg.inference.load_model import OpenedModel, open_model
 from hrseg.labels import LabelSet
 from hrseg.metrics.confusion import Scores, table
-from hrseg.metrics.records import Ledger
+from hrseg.metrics.records import ImageRecords
 from hrseg.training.build import build_data
-from hrseg.training.interrupts import clear_errors, stoppable
+from hrseg.training.interrupts import clear_errors, interruptible
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_progress, build_trainer, quiet_lightning
 
@@ -24,30 +24,30 @@ class EvaluationResult:
     """The score of a model on one split.
 
     Attributes:
-        metrics: What `ConfusionMatrix.compute` gave.
+        metrics: Result of `ConfusionMatrix.compute`.
         labels: The classes.
-        text: The table of scores.
-        ledger: The confusion matrix of each image.
+        text: Table of the scores.
+        records: Confusion matrix of each image.
     """
 
     metrics: Scores
     labels: LabelSet
     text: str
-    ledger: Ledger
+    records: ImageRecords
 
 
 def evaluation_config(
     model: str | None, overrides: Sequence[str] = (), recipe: str | None = None
 ) -> Config:
-    """Return the config a model is scored with: its own or a recipe's, on this machine's devices, plus words.
+    """Return the config for scoring a model: its own or a recipe's, on this machine's devices, with overrides.
 
     Args:
-        model: A checkpoint, a .safetensors file or a tag; None is the model that ships.
-        overrides: Words such as "data.root=/data/camvid".
-        recipe: File or name of a recipe, for models that bring no config or shall be scored on other data.
+        model: A checkpoint, a .safetensors file or a tag; None is the packaged model.
+        overrides: Such as "data.root=/data/camvid".
+        recipe: File or name of a recipe, for models without a config or other data.
 
     Raises:
-        HrsegError: The model cannot be read, or a word is wrong.
+        HrsegError: The model cannot be read, or an override is wrong.
     """
     return _evaluation_config(open_model(model), overrides, recipe)
 
@@ -72,20 +72,20 @@ def evaluate(
     overrides: Sequence[str] = (),
     out: Path | None = None,
     recipe: str | None = None,
-    watch: Sequence[pl.Callback] = (),
+    callbacks: Sequence[pl.Callback] = (),
 ) -> EvaluationResult:
     """Score a model by its evaluation protocol, at the size that the masks have on disk.
 
     Args:
-        model: A checkpoint, a .safetensors file or a tag; None is the model that ships.
+        model: A checkpoint, a .safetensors file or a tag; None is the packaged model.
         split: "val" or "test".
-        overrides: Words such as "data.root=/data/camvid".
+        overrides: Such as "data.root=/data/camvid".
         out: With "test", a folder for the predictions in dataset ids.
         recipe: Takes data and options from this recipe instead of the model's own config.
-        watch: Callbacks that look on, such as `gather.KeepEvidence`.
+        callbacks: Further callbacks, such as `CollectStatistics`.
 
     Raises:
-        HrsegError: The model or the data cannot be read, or they do not belong together.
+        HrsegError: The model or the data cannot be read, or their classes differ.
     """
     quiet_lightning()
     opened = open_model(model)
@@ -94,40 +94,38 @@ def evaluate(
     _check_classes(opened.source, opened.labels, data.labels)
     card = {"mean": config.data.mean, "std": config.data.std, **opened.banded}
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
-    keeper = KeepLedger(data.labels)
-    callbacks: list[pl.Callback] = [build_progress(), keeper, *watch]
-    if out is not None:
-        callbacks.append(WritePredictions(out, data.labels))
+    recorder = RecordImages(data.labels)
+    writers = [] if out is None else [WritePredictions(out, data.labels)]
     with clear_errors():
-        trainer = build_trainer(config, None, callbacks)
+        trainer = build_trainer(config, None, [build_progress(), recorder, *callbacks, *writers])
         run = trainer.validate if split == "val" else trainer.test
-        with stoppable(trainer):
+        with interruptible(trainer):
             run(task, datamodule=data, verbose=False)
-        ledger = keeper.ledger(opened.name)
-    if task.result is None:  # several processes, and this one was told to stop
+        records = recorder.records(opened.name)
+    if task.result is None:  # several processes, and this one was interrupted
         raise TrainingError(f"Nothing was scored: split '{split}' gave no image.")
-    count = len(ledger.names)
+    count = len(records.names)
     text = table(task.result, data.labels.names)
     text += f"\nAll in per cent, over {count:,} image{'s' * (count != 1)} of the split '{split}'"
     if not task.protocol.plain:
-        text += f"\nLooked at by {task.protocol.name}: {task.protocol.describe()}"
-    return EvaluationResult(task.result, data.labels, text, ledger)
+        text += f"\nProtocol {task.protocol.name}: {task.protocol.describe()}"
+    return EvaluationResult(task.result, data.labels, text, records)
 
 
-def _check_classes(name: Path, mine: LabelSet, theirs: LabelSet) -> None:
-    if mine.names == theirs.names:
+def _check_classes(name: Path, ours: LabelSet, theirs: LabelSet) -> None:
+    if ours.names == theirs.names:
         return
-    if mine.num_classes == theirs.num_classes:
-        pairs = zip(mine.names, theirs.names, strict=True)
-        odd = [f"'{own}' there is '{other}' here" for own, other in pairs if own != other]
+    if ours.num_classes == theirs.num_classes:
+        pairs = zip(ours.names, theirs.names, strict=True)
+        renamed = [f"'{own}' there is '{other}' here" for own, other in pairs if own != other]
         raise ConfigError(
-            f"{name} and the table of data.labels name their {mine.num_classes} classes differently: "
-            f"{', '.join(odd[:3])}{f', and {len(odd) - 3} more' * (len(odd) > 3)}. If it is the same class by another "
-            "name, give it the old one in that table; else choose the data that the model was trained for with "
-            "data.layout, data.labels and data.root."
+            f"{name} and the table of data.labels name their {ours.num_classes} classes differently: "
+            f"{', '.join(renamed[:3])}{f', and {len(renamed) - 3} more' * (len(renamed) > 3)}. If it is the same class "
+            "by another name, give it the old one in that table; else choose the data that the model was trained for "
+            "with data.layout, data.labels and data.root."
         )
     raise ConfigError(
-        f"{name} knows {mine.num_classes} classes ({_some(mine)}), the data have {theirs.num_classes} "
+        f"{name} has {ours.num_classes} classes ({_some(ours)}), the data have {theirs.num_classes} "
         f"({_some(theirs)}). Choose the data it was trained for with data.layout, data.labels and data.root."
     )
 

@@ -1,8 +1,4 @@
-"""Looking inside a network: what each branch sees, adds, reaches and knows.
-
-`ablation` switches branches off, `field` measures how far a decision looks, `probes` asks how much a branch alone
-knows. They take networks and arrays; `page` and `write` make one page of it.
-"""
+"""Inspection of a network: ablation of branches, receptive fields, linear probes, and one page of them all."""
 
 from hrseg.explain.ablation import Ablation, switch_off
 from hrseg.explain.field import branch_fields, radius, receptive_field

@@ -1,7 +1,7 @@
-"""Files inside zip archives, under paths that read as if the archive were a folder.
+"""Files inside zip archives, addressed by paths that treat the archive as a folder.
 
-`data/leftImg8bit_trainvaltest.zip/leftImg8bit/train/...` is such a path. A folder that holds archives serves what
-is in them beside its own files, so the archives of a dataset can lie in data.root as they were fetched.
+`data/leftImg8bit_trainvaltest.zip/leftImg8bit/train/...` is such a path. A folder with archives also contains their
+files, so the archives of a dataset can stay in data.root as they were downloaded.
 """
 
 import fnmatch
@@ -16,59 +16,59 @@ from typing import Any
 from hrseg.errors import DataError
 
 _SMALL = 16 << 20
-"""Bytes up to which it does not matter how well a file was packed."""
+"""Bytes up to which any compression ratio is accepted."""
 _HANDLES: dict[tuple[int, Path, int], zipfile.ZipFile] = {}
-"""(process, archive, its time) → open archive: a forked process must not share a place in a file with its parent."""
+"""(process, archive, its time) → open archive: a forked process must not share file positions with its parent."""
 
 
 class ArchivedPath(type(Path())):  # type: ignore[misc]
-    """A path that looks into zip archives: one above it, or those in the nearest folder above it.
+    """A path that also finds files in zip archives: a parent that is one, or those in the nearest existing folder.
 
-    Only what layouts ask of a path is there; a path on disk answers as always.
+    It has only the methods that layouts use; for paths on disk they behave as those of `Path`.
     """
 
     __slots__ = ()
 
     def is_file(self, **options: Any) -> bool:
-        """Tell whether it is a file, on disk or in an archive."""
+        """Return whether it is a file, on disk or in an archive."""
         return Path(self).is_file() or _entry(Path(self)) is not None
 
     def is_dir(self, **options: Any) -> bool:
-        """Tell whether it is a folder, on disk or in an archive."""
-        return Path(self).is_dir() or any(inside in _folders(a) for a, inside in _places(self))
+        """Return whether it is a folder, on disk or in an archive."""
+        return Path(self).is_dir() or any(inside in _folders(a) for a, inside in _candidates(self))
 
     def exists(self, **options: Any) -> bool:
-        """Tell whether there is such a file or folder."""
+        """Return whether it is a file or folder."""
         return self.is_file() or self.is_dir()
 
     def iterdir(self) -> Iterator["ArchivedPath"]:
-        """Give the files and folders in here."""
+        """Yield the files and folders in this folder."""
         names = {path.name for path in Path(self).iterdir()} if Path(self).is_dir() else set()
-        for archive, inside in _places(self):
+        for archive, inside in _candidates(self):
             names |= _folders(archive).get(inside, set())
         for name in sorted(names):
             yield self / name
 
     def glob(self, pattern: Any, **options: Any) -> Iterator["ArchivedPath"]:
-        """Give what fits a pattern of names, such as `*/*_leftImg8bit.*` or `**/*`."""
+        """Yield the paths that match a pattern such as `*/*_leftImg8bit.*` or `**/*`."""
         yield from _matches(self, str(pattern).split("/"))
 
     def read_text(self, *args: Any, **options: Any) -> str:
-        """Read a list or table."""
+        """Return the text of a file."""
         return read_bytes(self).decode(options.get("encoding") or "utf-8")
 
 
-def _matches(place: ArchivedPath, patterns: list[str]) -> Iterator[ArchivedPath]:
+def _matches(folder: ArchivedPath, patterns: list[str]) -> Iterator[ArchivedPath]:
     first, rest = patterns[0], patterns[1:]
     if first == "**":
-        yield from _matches(place, rest)
-        for path in place.iterdir():
+        yield from _matches(folder, rest)
+        for path in folder.iterdir():
             if path.is_dir():
                 yield from _matches(path, patterns)
         return
-    if not place.is_dir():
+    if not folder.is_dir():
         return
-    for path in place.iterdir():
+    for path in folder.iterdir():
         if fnmatch.fnmatchcase(path.name, first):
             if not rest:
                 yield path
@@ -77,7 +77,7 @@ def _matches(place: ArchivedPath, patterns: list[str]) -> Iterator[ArchivedPath]
 
 
 def archived_root(root: Path) -> Path:
-    """Return the root of a dataset as layouts see it: an archive, or a folder with archives, can be walked.
+    """Return a dataset's root as a path that layouts can walk, also if it is an archive or a folder with archives.
 
     An archive with a single folder of its own name, as ADEChallengeData2016.zip has, counts as that folder.
     """
@@ -118,7 +118,7 @@ def read_bytes(path: Path) -> bytes:
                 raise
             entry = _opened(found[0]).getinfo(found[1])
             check_packing(str(path), entry)
-            return _opened(found[0]).read(entry)  # never more than it claims
+            return _opened(found[0]).read(entry)  # never more than the declared size
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"No such file: {path}. Check the path.") from error
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
@@ -129,17 +129,16 @@ def read_bytes(path: Path) -> bytes:
 
 
 def check_packing(name: str, entry: zipfile.ZipInfo, size: int = 2**31, ratio: int = 1100) -> None:
-    """Refuse a file in an archive that is made to fill the memory, by what the archive says of it.
+    """Reject a decompression bomb, by the sizes that the archive declares for a file.
 
     Args:
         name: For messages.
-        entry: What the archive says.
-        size: Most bytes of one file.
-        ratio: Most bytes for each packed one; up to 16 MiB it does not matter. Deflate packs a mask of one class by
-            1032 at most.
+        entry: The archive's record of the file.
+        size: Maximum of its bytes.
+        ratio: Maximum of bytes per packed byte, above 16 MiB. Deflate reaches at most 1032, for a mask of one class.
 
     Raises:
-        DataError: It claims more.
+        DataError: It exceeds a maximum.
     """
     if entry.file_size > size:
         raise DataError(
@@ -167,8 +166,8 @@ def _opened(archive: Path) -> zipfile.ZipFile:
     return _HANDLES[key]
 
 
-def _places(path: Path) -> Iterator[tuple[Path, str]]:
-    """Give each archive that could hold a path, and the path inside it."""
+def _candidates(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each archive that could hold a path, and the path inside it."""
     plain = Path(path)
     for above in (plain, *plain.parents):
         inside = plain.relative_to(above).as_posix()
@@ -185,7 +184,7 @@ def _places(path: Path) -> Iterator[tuple[Path, str]]:
 
 def _entry(path: Path) -> tuple[Path, str] | None:
     """Return archive and name inside it, or None."""
-    for archive, inside in _places(path):
+    for archive, inside in _candidates(path):
         above, _, name = inside.rpartition("/")
         if name in _folders(archive).get(above, set()) and inside not in _folders(archive):
             return archive, inside

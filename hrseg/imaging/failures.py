@@ -1,4 +1,4 @@
-"""Failures of image libraries as sentences: what a file is that cannot be read, and what helps."""
+"""Error messages for image files: the kind of a file that cannot be read, and the next step."""
 
 import contextlib
 import errno
@@ -50,21 +50,14 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"<!doctype html", "a web page", "A download probably failed; fetch the image again."),
     (0, b"<html", "a web page", "A download probably failed; fetch the image again."),
 )  # fmt: skip
-"""Offset, bytes there, what such a file is, and what helps."""
+"""Offset, bytes at it, kind of file, next step."""
 
-_BEGINNINGS = {
+_SIGNATURES = {
     **{b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"},
-    **{
-        b"P4": "PBM",
-        b"P5": "PGM",
-        b"P6": "PPM",
-        b"II*\0": "TIFF",
-        b"MM\0*": "TIFF",
-        b"DDS ": "DDS",
-        b"8BPS": "Photoshop",
-    },
+    **{b"P4": "PBM", b"P5": "PGM", b"P6": "PPM", b"II*\0": "TIFF", b"MM\0*": "TIFF"},
+    **{b"DDS ": "DDS", b"8BPS": "Photoshop"},
 }
-"""First bytes of images that are read, if the rest is whole."""
+"""First bytes of formats that are read."""
 _BROKEN = re.compile(
     r"truncat|overrun|broken|corrupt|damaged|end of|too early|premature|incomplete|not enough|short read|crc|checksum"
     r"|bad (marker|header|block)|invalid (block|distance|code)|inflate|bogus|unrecognized data stream|read error"
@@ -80,17 +73,17 @@ _UNSUPPORTED = re.compile(
 
 @contextlib.contextmanager
 def foreign_code(name: str, start: bytes = b"", size: int | None = None) -> Iterator[None]:
-    """Turn whatever an image library raises in this block into one sentence about the file.
+    """Raise errors of an image library as `DataError` with one sentence about the file.
 
-    Only calls of the library belong into the block, so that a mistake of our own keeps its traceback.
+    The block holds calls of the library only, so that our own bugs keep their traceback.
 
     Args:
         name: Of the file.
-        start: Its first bytes, which tell its kind.
-        size: Its bytes.
+        start: Its first bytes, to recognize its kind.
+        size: Its number of bytes.
 
     Raises:
-        DataError: The library raised anything but MemoryError, which is this machine's failure.
+        DataError: The library raised anything but MemoryError, which is not about the file.
     """
     try:
         with silent_libraries():
@@ -102,7 +95,7 @@ def foreign_code(name: str, start: bytes = b"", size: int | None = None) -> Iter
 
 
 def opening_failed(name: str, error: OSError) -> DataError:
-    """Say why the operating system does not give the bytes of a file."""
+    """Return the error for a file that the operating system cannot open or read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DataError(f"No such file: {name}. Check the path.")
     reason = error.strerror or error
@@ -112,7 +105,7 @@ def opening_failed(name: str, error: OSError) -> DataError:
 
 
 def not_an_image(name: str, start: bytes, size: int | None) -> str:
-    """Say what a file is that is no image of a kind that is read."""
+    """Return the message for a file that is not an image of a supported kind."""
     if size == 0 or not start:
         return f"{name} is empty (0 bytes), so it holds no image. Fetch or copy it again."
     text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
@@ -120,7 +113,7 @@ def not_an_image(name: str, start: bytes, size: int | None) -> str:
         if (text if offset == 0 else start)[offset:].lower().startswith(mark.lower()):
             return f"{name} is {what}, which is not read as an image. {advice}"
     bytes_ = "" if size is None else f" ({size:,} byte{'s' * (size != 1)})"
-    for mark, format_ in _BEGINNINGS.items():
+    for mark, format_ in _SIGNATURES.items():
         if start.startswith(mark):
             return (
                 f"{name} begins like a {format_} image{bytes_}, but its header cannot be read. It is probably damaged; "
@@ -137,12 +130,12 @@ _LIBRARIES = re.compile(r"(PIL|rasterio)\b")
 
 @contextlib.contextmanager
 def silent_libraries() -> Iterator[None]:
-    """Keep warnings and log lines of Pillow and rasterio from the terminal; errors still come as exceptions."""
+    """Silence warnings and log records of Pillow and rasterio; errors still raise."""
     for name in ("PIL", "rasterio"):
         logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:  # nobody asked to hear it
+        if logger.level == logging.NOTSET:  # the user set no level
             logger.setLevel(logging.CRITICAL + 1)
-    # `catch_warnings` would be undone by another thread that reads an image meanwhile, or undo that thread's
+    # `catch_warnings` is not thread-safe: another thread that reads an image would undo it
     if ("ignore", None, Warning, _LIBRARIES, 0) not in warnings.filters:
         warnings.filterwarnings("ignore", module=_LIBRARIES.pattern)
     yield
@@ -169,7 +162,7 @@ def _sentence(error: Exception, start: bytes, size: int | None) -> str:
 
 
 def too_many_pixels(name: str) -> str:
-    """Say that an image is too large to be read at once."""
+    """Return the message for an image that is too large to be read at once."""
     return f"{name} claims more than {max_pixels():,} pixels, the most that are read at once. Cut it into parts."
 
 
@@ -185,15 +178,13 @@ def _reason(error: Exception) -> str:
     kind = type(cause or error).__name__
     if isinstance(error, struct.error):
         return "its header ends too early"
-    return (
-        text
-        if isinstance(error, OSError | SyntaxError) and text
-        else f"{kind}: {text or 'no reason given'}"
-    )
+    if text and isinstance(error, OSError | SyntaxError):
+        return text
+    return f"{kind}: {text or 'no reason given'}"
 
 
 def file_size(path: Path) -> int | None:
-    """Return the bytes of a file, None where they cannot be told."""
+    """Return the bytes of a file, None where it cannot be determined."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):

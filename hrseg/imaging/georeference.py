@@ -1,9 +1,9 @@
-"""Georeferences: where the pixels of an image lie on the ground.
+"""Georeferences: the affine transform and coordinate system that place pixels on the ground.
 
 They come from the file's own tags, an .aux.xml of GDAL, or a world file with its .prj, in this order.
 
 Source:
-    World files as ESRI has them: a, d, b, e, and x and y of the middle of the first pixel. GDAL's data model of
+    World files as ESRI has them: a, d, b, e, and x and y of the center of the first pixel. GDAL's data model of
     affine transforms, and its .aux.xml (PAMDataset: GeoTransform, SRS, GCPList).
 """
 
@@ -20,23 +20,23 @@ import numpy as np
 from hrseg.imaging.failures import silent_libraries
 
 Transform = tuple[float, float, float, float, float, float]
-_WORLD_ONLY_IN_NAME = {3857, 3785, 900913, 102100, 102113}
-"""Web Mercator: its meter is a meter at the equator only."""
-_RADIUS, _SQUARED = 6378137.0, 0.00669437999014
-"""Of WGS 84: the equator's radius, and the square of the eccentricity."""
+_WEB_MERCATOR = {3857, 3785, 900913, 102100, 102113}
+"""Web Mercator codes: their unit is a meter at the equator only."""
+_EQUATOR, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014
+"""WGS 84: radius of the equator in meters, and squared eccentricity."""
 MAX_SIDECAR = 2**22
-"""Bytes of an .aux.xml, world file or .prj; more is no such file."""
+"""Bytes; a larger .aux.xml, world file or .prj is ignored."""
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where pixels lie.
+    """Position of an image on the ground.
 
     Attributes:
-        transform: a, b, c, d, e, f: the corner of pixel (row, column) lies at x = a column + b row + c and
-            y = d column + e row + f. Of a file with ground control points it is the best fit to them.
-        crs: "EPSG:n" where the coordinate system has that code, else its WKT; None where nothing says it.
-        gcps: (row, column, x, y, z) of ground control points, where the file gives these instead of a transform.
+        transform: a, b, c, d, e, f: the corner of pixel (row, column) is at x = a column + b row + c and
+            y = d column + e row + f. With ground control points it is the least-squares fit to them.
+        crs: "EPSG:n" where the coordinate system has that code, else its WKT; None if unknown.
+        gcps: (row, column, x, y, z) of ground control points, where the file has these instead of a transform.
     """
 
     transform: Transform
@@ -44,20 +44,20 @@ class Georeference:
     gcps: tuple[tuple[float, ...], ...] = ()
 
     def points(self, corners: np.ndarray) -> np.ndarray:
-        """Turn corners of pixels, (column, row) each, into coordinates. Shape: (n, 2) → (n, 2)."""
+        """Transform corners of pixels, (column, row) each, to coordinates. Shape: (n, 2) → (n, 2)."""
         a, b, c, d, e, f = self.transform
         x, y = corners[:, 0], corners[:, 1]
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
     @property
     def mirrored(self) -> bool:
-        """Whether rows go down where y goes up, as in every map with north above."""
+        """Whether y decreases from row to row, as in every north-up map."""
         a, b, _, d, e, _ = self.transform
         return a * e - b * d < 0
 
     @property
     def meters(self) -> float | None:
-        """Length of one unit of x and y; None where it is unknown, no length, or differs from place to place."""
+        """Meters per unit of x and y; None where unknown, not a length, or not constant."""
         return _units(self.crs)[0]
 
     @property
@@ -66,9 +66,7 @@ class Georeference:
         return _units(self.crs)[1]
 
     def pixel_areas(self, height: int, width: int) -> np.ndarray | None:
-        """Return the square meters of pixels, or None where they cannot be known.
-
-        Degrees are measured on the ellipsoid of WGS 84.
+        """Return the areas of pixels in square meters, None if unknown; degrees count on the ellipsoid of WGS 84.
 
         Shape:
             (height, 1) where all pixels of a row have one area, else (height, width)
@@ -81,8 +79,8 @@ class Georeference:
             return None
         columns = np.arange(width if d else 1) + 0.5
         latitude = np.radians(d * columns + e * (np.arange(height)[:, None] + 0.5) + f)
-        flat = 1 - _SQUARED * np.sin(latitude) ** 2
-        along, across = _RADIUS * (1 - _SQUARED) / flat**1.5, _RADIUS / np.sqrt(flat)
+        factor = 1 - _ECCENTRICITY_2 * np.sin(latitude) ** 2
+        along, across = _EQUATOR * (1 - _ECCENTRICITY_2) / factor**1.5, _EQUATOR / np.sqrt(factor)
         areas: np.ndarray = size * math.radians(1) ** 2 * along * across * np.cos(latitude)
         return areas
 
@@ -125,11 +123,10 @@ def crs_name(crs: Any) -> str | None:
 
 
 def from_points(gcps: Sequence[Sequence[float]], crs: str | None) -> Georeference | None:
-    """Return the georeference that ground control points, (row, column, x, y, z) each, give."""
+    """Fit a georeference to ground control points, (row, column, x, y, z) each; None where they do not define one."""
     points = np.array([g[:4] for g in gcps], float)
     pixels = np.column_stack([points[:, 1], points[:, 0], np.ones(len(points))])
     if not np.isfinite(points).all() or np.linalg.matrix_rank(pixels) < 3:
-        # damaged, fewer than three points, or all in a line
         return None
     fit, *_ = np.linalg.lstsq(pixels, points[:, 2:4], rcond=None)
     transform: Any = tuple(fit.T.ravel().tolist())
@@ -142,7 +139,7 @@ def beside(path: Path) -> Georeference | None:
 
 
 def aux_root(path: Path) -> ElementTree.Element | None:
-    """Parse the .aux.xml beside an image, unless it is no plain one: too long, or with entities of its own."""
+    """Parse the .aux.xml beside an image; None for one that is too long or defines entities."""
     text = _sidecar(path, [f"{path.name}.aux.xml"])
     if text is None or "<!" in text.replace("<!--", ""):
         return None
@@ -163,8 +160,8 @@ def _from_aux(path: Path) -> Georeference | None:
             names = ("Line", "Pixel", "X", "Y")
             gcps = [(*(float(p.attrib[n]) for n in names), float(p.get("Z", 0))) for p in points]
             return from_points(gcps, _from_wkt(points.get("Projection")))
-        words = (root.findtext("GeoTransform") or "").split(",")
-        c, a, b, f, d, e = (float(word) for word in words)
+        numbers = (root.findtext("GeoTransform") or "").split(",")
+        c, a, b, f, d, e = map(float, numbers)
     except (KeyError, ValueError):
         return None
     return Georeference((a, b, c, d, e, f), _from_wkt(root.findtext("SRS")))
@@ -188,7 +185,7 @@ def _from_world(path: Path) -> Georeference | None:
 
 
 def _sidecar(path: Path, names: Sequence[str]) -> str | None:
-    """Read the first of the files beside an image that is there; upper and lower case are the same."""
+    """Read the first of these files beside an image that exists; case is ignored."""
     wanted = {name.lower(): place for place, name in reversed(list(enumerate(names)))}
     try:
         found = [other for other in _folder(path.parent) if other.lower() in wanted]
@@ -203,7 +200,7 @@ def _sidecar(path: Path, names: Sequence[str]) -> str | None:
 
 
 def _folder(folder: Path) -> Sequence[str]:
-    """List a folder; once for all images in it, as long as it does not change."""
+    """List the sidecars in a folder, once for all its images as long as it does not change."""
     return _listed(folder, folder.stat().st_mtime_ns)
 
 
@@ -215,22 +212,20 @@ def _listed(folder: Path, changed: int) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def _from_wkt(text: str | None) -> str | None:
-    if text is None or "[" not in text:  # other texts may be names of files and addresses to PROJ
+    if text is None or "[" not in text:  # PROJ takes other texts for file names or URLs
         return None
     from rasterio.crs import CRS
 
     with silent_libraries():
         try:
             return crs_name(CRS.from_wkt(text.strip(), morph_from_esri_dialect=True))
-        except (
-            Exception
-        ):  # rasterio has a type of error for each of many causes, with no common parent
+        except Exception:  # rasterio's error types have no common parent
             return None
 
 
 @functools.lru_cache(maxsize=64)
 def _units(crs: str | None) -> tuple[float | None, bool]:
-    """Return the meters of a unit, and whether units are degrees."""
+    """Return meters per unit, and whether units are degrees."""
     if crs is None:
         return None, False
     from rasterio.crs import CRS
@@ -243,6 +238,6 @@ def _units(crs: str | None) -> tuple[float | None, bool]:
             return None, False
         if system.is_geographic:
             return None, math.isclose(factor, math.radians(1), rel_tol=1e-6)
-        if not system.is_projected or system.to_epsg() in _WORLD_ONLY_IN_NAME:
+        if not system.is_projected or system.to_epsg() in _WEB_MERCATOR:
             return None, False
     return (float(factor), False) if name != "unknown" else (None, False)

@@ -1,36 +1,49 @@
-"""An open image of any format: its facts at once, its rows on demand, as the network sees them.
+"""Open images of any format: facts at once, rows on demand, converted to what the network sees.
 
-What differs between formats, how values come from the file, is in `rasters`, `photographs` and `arrays`; how
-values become pixels is here.
+`rasters` and `photographs` decode stored values of their formats, `ArrayFile` those of .npy; `ImageFile` converts
+values to RGB or bands.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
 from hrseg.errors import DataError
-from hrseg.imaging.georeference import Georeference
+from hrseg.imaging.georeference import Georeference, beside
 
-KEPT_TYPES = ("uint8", "uint16", "float32")
-"""Types of bands that stay; others become float32."""
+BAND_TYPES = ("uint8", "uint16", "float32")
+"""Types of bands; others become float32."""
 DARK = 2**14
-"""16-bit values that all stay below this, a quarter of the range, make a nearly black picture."""
+"""An image whose 16-bit values are all below this, a quarter of the range, is nearly black."""
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda v: v,
+    2: lambda v: v[:, ::-1],
+    3: lambda v: v[::-1, ::-1],
+    4: lambda v: v[::-1],
+    5: lambda v: v.swapaxes(0, 1),
+    6: lambda v: v.swapaxes(0, 1)[:, ::-1],
+    7: lambda v: v.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda v: v.swapaxes(0, 1)[::-1],
+}
+"""EXIF orientation → upright image."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the values of a file mean.
+    """Meaning of the values of a file.
 
     Attributes:
-        color: "gray", "rgb", "palette", "cmyk", "lab", or "bands": numbers without a color.
+        color: "gray", "rgb", "palette", "cmyk", "lab", "photograph", or "bands" without a color.
         bits: Significant bits of a value.
         inverted: Whether 0 is white.
-        palette: Colors that the values stand for, uint8 (n, 3).
-        alpha: Which band is opacity.
-        premultiplied: Whether colors were multiplied with it.
+        palette: Colors of the values, uint8 (n, 3).
+        alpha: Index of the opacity band.
+        premultiplied: Whether colors are multiplied with opacity.
         nodata: The value of pixels without data.
     """
 
@@ -51,14 +64,14 @@ class ImageFile:
         height: Rows of the upright image.
         width: Columns of the upright image.
         count: Bands stored, opacity included.
-        dtype: As stored.
+        dtype: Of the stored values.
         pages: Images in the file.
-        block: Rows that are decoded together; the height for formats that are decoded whole.
-        georeference: Where the image lies, None where nothing says it.
-        layout: What the values mean.
+        block: Rows that are decoded together; the height for formats that are decoded as a whole.
+        georeference: Position on the ground, None if unknown.
+        layout: Meaning of the values.
         bands: Bands that the network sees, None for RGB.
         format: PNG, TIFF, ...
-        orientation: EXIF's, 1 to 8; it is undone already.
+        orientation: EXIF orientation, 1 to 8, which is undone already.
     """
 
     name: str
@@ -80,11 +93,11 @@ class ImageFile:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user; some are known only after all rows were read."""
-        return (*self._notes, *self._note_of_range())
+        """Sentences for the user; complete only after all rows were read."""
+        return (*self._notes, *self._range_notes())
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return pixels as the network sees them, and where they are valid; None: everywhere.
+        """Return pixels as the network sees them, and which are valid; None: all.
 
         Raises:
             DataError: The file is damaged, or holds numbers that are not finite where there is data.
@@ -95,11 +108,11 @@ class ImageFile:
         values, mask = self.read(top, bottom)
         valid = self._valid(values, mask)
         if self.bands is not None:
-            return self._banded(values, valid), valid
+            return self._to_bands(values, valid), valid
         return self._to_rgb(values), valid
 
     def read(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return values as stored but upright, and the file's own mask of valid pixels, if it has one.
+        """Return stored values, orientation undone, and the file's own mask of valid pixels, if it has one.
 
         Shape:
             (rows, W, count), bool (rows, W)
@@ -116,11 +129,11 @@ class ImageFile:
         self.close()
 
     def prepare(self, bands: Sequence[int] | None, bits: int | None) -> None:
-        """Choose what the network sees, and refuse what cannot become that before anything is read.
+        """Choose RGB or bands, and check that the file can be converted, before any pixel is read.
 
         Args:
             bands: Bands, from 0; None: RGB.
-            bits: Significant bits of 16-bit values; None: what the file says.
+            bits: Significant bits of 16-bit values; None: as the file declares.
 
         Raises:
             DataError: A type or a number of bands that does not fit.
@@ -130,7 +143,7 @@ class ImageFile:
                 f"data.bits={bits} is not possible: 16-bit files hold 8 to 16 significant bits."
             )
         if bits is not None and self.dtype == np.uint16:
-            self.layout = Layout(**{**vars(self.layout), "bits": bits})
+            self.layout = replace(self.layout, bits=bits)
         if self.dtype.kind not in "buif":
             raise DataError(
                 f"{self.name} holds {self.stored_type} numbers, and networks see real ones. Save what is to be seen, "
@@ -149,7 +162,7 @@ class ImageFile:
 
     @property
     def stored_type(self) -> str:
-        """The type of values in words."""
+        """Type of the values, for messages."""
         return self.dtype.name
 
     def _check_rgb(self) -> None:
@@ -166,8 +179,8 @@ class ImageFile:
                 "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
                 "model with data.bands."
             )
-        told = any("data.bands" in note for note in self._notes)
-        if self.layout.color in ("bands", "rgb") and colors > 3 and not told:
+        noted = any("data.bands" in note for note in self._notes)
+        if self.layout.color in ("bands", "rgb") and colors > 3 and not noted:
             self._notes.append(
                 f"{self.name} has {colors} bands: bands 0, 1 and 2 are taken for red, green and blue, the others are "
                 "left out. A model of all bands is trained with data.bands."
@@ -185,14 +198,14 @@ class ImageFile:
         empty = np.isnan(values) if np.isnan(layout.nodata) else values == layout.nodata
         return ~empty.all(axis=2)
 
-    def _banded(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    def _to_bands(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         chosen = np.ascontiguousarray(values[..., list(self.bands or ())])
-        if chosen.dtype.name not in KEPT_TYPES:
+        if chosen.dtype.name not in BAND_TYPES:
             chosen = chosen.astype(np.uint8 if chosen.dtype == np.bool_ else np.float32)
         if chosen.dtype.kind != "f":
             return chosen
         if valid is not None:
-            # what stands for "no data" is often a number that nothing else comes near
+            # nodata values such as -9999 are far outside the range of the others
             chosen[~valid] = 0
         wrong = chosen.size - np.count_nonzero(np.isfinite(chosen))
         if wrong:
@@ -211,20 +224,20 @@ class ImageFile:
             self._brightest = max(self._brightest, int(values.max(initial=0)))
         values = to_eight_bits(values, layout.bits)
         opacity = None if layout.alpha is None else values[..., layout.alpha]
-        rest = [band for band in range(values.shape[2]) if band != layout.alpha]
+        planes = [band for band in range(values.shape[2]) if band != layout.alpha]
         if layout.color in ("cmyk", "lab"):
             mode = layout.color.upper()
-            packed = np.ascontiguousarray(values[..., rest]).tobytes()
+            packed = np.ascontiguousarray(values[..., planes]).tobytes()
             picture = np.array(Image.frombytes(mode, values.shape[1::-1], packed).convert("RGB"))
         else:
             picture = np.ascontiguousarray(
-                values[..., rest[:3] if len(rest) >= 3 else rest[:1] * 3]
+                values[..., planes[:3] if len(planes) >= 3 else planes[:1] * 3]
             )
         if layout.inverted:
             picture = 255 - picture
-        return on_white(picture, opacity, layout.premultiplied)
+        return blend_with_white(picture, opacity, layout.premultiplied)
 
-    def _note_of_range(self) -> list[str]:
+    def _range_notes(self) -> list[str]:
         bits = self.layout.bits
         if self._brightest > 2**bits - 1:
             return [
@@ -253,10 +266,10 @@ def to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     return scaled
 
 
-def on_white(
+def blend_with_white(
     picture: np.ndarray, opacity: np.ndarray | None, premultiplied: bool = False
 ) -> np.ndarray:
-    """Lay a transparent picture on white. Shape: uint8 (H, W, 3), (H, W) → (H, W, 3)."""
+    """Blend a transparent picture with white. Shape: uint8 (H, W, 3), (H, W) → (H, W, 3)."""
     if opacity is None or (opacity == 255).all():
         return picture
     stacked = np.dstack([picture, opacity])
@@ -266,3 +279,54 @@ def on_white(
     )
     white = Image.new("RGBA", size, (255, 255, 255, 255))
     return np.array(Image.alpha_composite(white, clear).convert("RGB"))
+
+
+class ArrayFile(ImageFile):
+    """A .npy file; it is mapped again for each read, so that pages already read do not stay in memory.
+
+    An array of three axes is (H, W, B) unless its first axis is shorter than its last: then it is (B, H, W). One of
+    two axes has one band.
+
+    Args:
+        source: An absolute path, or the bytes of the file.
+        name: For messages.
+
+    Raises:
+        DataError: It is damaged, or no image.
+    """
+
+    def __init__(self, source: Path | bytes, name: str) -> None:
+        super().__init__()
+        self.name, self._source = name, source
+        values = self._mapped()
+        if values.ndim not in (2, 3) or not values.size or values.dtype.kind not in "buif":
+            raise DataError(
+                f"{name} holds {values.dtype} of shape {values.shape}, which is no image. Save numbers as (H, W, B), "
+                "(B, H, W) or (H, W)."
+            )
+        self._bands_first = values.ndim == 3 and values.shape[0] < values.shape[2]
+        self.height, self.width, self.count = self._last(values).shape
+        self.dtype, self.block = values.dtype.newbyteorder("="), 1
+        color = {1: "gray", 3: "rgb"}.get(self.count, "bands")
+        self.layout = Layout(color, bits=min(16, 8 * self.dtype.itemsize))
+        if isinstance(source, Path):
+            self.georeference = beside(source)
+
+    def read(self, top: int, bottom: int) -> tuple[np.ndarray, None]:
+        """Copy rows."""
+        return np.array(self._last(self._mapped())[top:bottom], self.dtype), None
+
+    def _last(self, values: np.ndarray) -> np.ndarray:
+        if values.ndim == 2:
+            return values[..., None]
+        return np.moveaxis(values, 0, 2) if self._bands_first else values
+
+    def _mapped(self) -> np.ndarray:
+        try:
+            if isinstance(self._source, bytes):
+                return np.asarray(np.load(io.BytesIO(self._source), allow_pickle=False))
+            return np.asarray(np.load(self._source, mmap_mode="r", allow_pickle=False))
+        except (ValueError, EOFError, OSError) as error:
+            raise DataError(
+                f"{self.name} is not a whole array of numbers: {error}. Save it again with numpy.save."
+            ) from error

@@ -1,4 +1,4 @@
-"""Photographs through Pillow: PNG, JPEG, WebP, GIF, BMP and its other formats, decoded whole."""
+"""Photographs through Pillow: PNG, JPEG, WebP, GIF, BMP and other formats, decoded as a whole."""
 
 import io
 import struct
@@ -10,14 +10,14 @@ from PIL import Image
 from hrseg.errors import DataError
 from hrseg.imaging.failures import file_size, foreign_code
 from hrseg.imaging.georeference import beside
-from hrseg.imaging.image_file import ImageFile, Layout
+from hrseg.imaging.image_file import UPRIGHT, ImageFile, Layout
 from hrseg.imaging.values import gray_to_rgb
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
 _UNREAD = {"EPS", "BUFR", "GRIB", "HDF5", "WMF"}
-"""Formats that Pillow hands to other programs, or only knows by name."""
+"""Formats that Pillow passes to other programs, or cannot decode."""
 
 
 class PhotoFile(ImageFile):
@@ -26,7 +26,7 @@ class PhotoFile(ImageFile):
     Args:
         source: An absolute path, the bytes of a file, or an image of Pillow.
         name: For messages.
-        page: Which frame.
+        page: Index of the frame.
 
     Raises:
         DataError: It is no image, damaged, or of a kind that Pillow does not decode.
@@ -39,7 +39,7 @@ class PhotoFile(ImageFile):
         self._hint = _start_and_size(source)
         with foreign_code(name, *self._hint):
             self.image = opened(source)
-            several = self.image.format != "MPO"  # a camera's picture with its preview
+            several = self.image.format != "MPO"  # a photograph with its preview
             self.pages = int(getattr(self.image, "n_frames", 1)) if several else 1
             if 0 < page < self.pages:
                 self.image.seek(page)
@@ -61,43 +61,49 @@ class PhotoFile(ImageFile):
         self.dtype = np.dtype(
             "uint16" if sixteen else {"I": "int32", "F": "float32"}.get(mode, "uint8")
         )
-        self._clear = not sixteen and (mode in TRANSPARENT or "transparency" in info)
+        self._has_alpha = not sixteen and (mode in TRANSPARENT or "transparency" in info)
         one = sixteen or mode in ("1", "L", "I", "F")
         self.count = (
-            1 if one and not self._clear else (2 if mode in ("LA", "La") else 3 + self._clear)
+            1
+            if one and not self._has_alpha
+            else (2 if mode in ("LA", "La") else 3 + self._has_alpha)
         )
-        seen = info.get("transparency") if sixteen else None
+        nodata = info.get("transparency") if sixteen else None
         self.layout = Layout(
             "photograph" if self._memory else "gray" if self.count == 1 else "rgb",
             bits=16 if sixteen else 8,
-            nodata=seen if isinstance(seen, int) else None,
-            alpha=self.count - 1 if self._clear else None,
+            nodata=nodata if isinstance(nodata, int) else None,
+            alpha=self.count - 1 if self._has_alpha else None,
         )
         self._pixels: np.ndarray | None = None
-        self._seen: np.ndarray | None = None
+        self._valid_pixels: np.ndarray | None = None
         if isinstance(source, Path):
             self.georeference = beside(source)
             if self.georeference is not None:
                 self.georeference = self.georeference.turned(self.orientation, height, width)
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return rows of the image, which is decoded whole at the first call."""
+        """Return rows of the image, which is decoded as a whole at the first call."""
         if self._pixels is None:
-            self._pixels, self._seen = self._decode()
-        return self._pixels[top:bottom], None if self._seen is None else self._seen[top:bottom]
+            self._pixels, self._valid_pixels = self._decode()
+        return self._pixels[top:bottom], None if self._valid_pixels is None else self._valid_pixels[
+            top:bottom
+        ]
 
     def _decode(self) -> tuple[np.ndarray, np.ndarray | None]:
         with foreign_code(self.name, *self._hint):
             self.image.load()
-            image = upright(self.image, self.orientation)
-            values = np.atleast_3d(np.array(_stored(image, self._clear)))
-        seen = self._valid(values, None)
-        seen = None if seen is None or seen.all() else seen
+            values = np.atleast_3d(np.array(_stored(self.image, self._has_alpha)))
+        values = np.ascontiguousarray(UPRIGHT[self.orientation](values))
+        valid = self._valid(values, None)
+        valid = None if valid is None or valid.all() else valid
         if self.bands is not None:
-            return self._banded(values, seen), seen
+            return self._to_bands(values, valid), valid
         if self.dtype == np.uint16:
-            return self._to_rgb(values.clip(0, 65535).astype(np.uint16)), seen
-        return (self._to_rgb(values) if values.dtype == np.uint8 else _without_depth(values)), seen
+            return self._to_rgb(values.clip(0, 65535).astype(np.uint16)), valid
+        return (
+            self._to_rgb(values) if values.dtype == np.uint8 else _to_eight_bit_rgb(values)
+        ), valid
 
     @property
     def palette(self) -> np.ndarray | None:
@@ -115,7 +121,7 @@ class PhotoFile(ImageFile):
 
 
 def opened(source: Path | bytes | Image.Image) -> Image.Image:
-    """Open with Pillow, without formats that are programs."""
+    """Open with Pillow, without formats that run other programs."""
     if isinstance(source, Image.Image):
         return source
     Image.init()
@@ -129,16 +135,16 @@ def orientation(image: Image.Image, source: object = None) -> int:
     5 to 8 swap the axes.
     """
     try:
-        if image.format == "PNG" and not isinstance(source, Image.Image) and _late_texts(image):
-            image.load()  # what stands behind the pixels
+        if image.format == "PNG" and not isinstance(source, Image.Image) and _has_late_texts(image):
+            image.load()  # reads the chunks behind the pixels
         found = int(Image.Image.getexif(image).get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF raises nearly every type, and the pixels may be whole
         return 1
     return found if 1 <= found <= 8 else 1
 
 
-def _late_texts(image: Image.Image) -> bool:
-    """Tell whether a PNG has EXIF or texts behind its pixels, from the heads of its chunks."""
+def _has_late_texts(image: Image.Image) -> bool:
+    """Return whether a PNG has EXIF or texts behind its pixels, from the headers of its chunks."""
     file = getattr(image, "fp", None)
     if file is None:
         return False
@@ -154,24 +160,10 @@ def _late_texts(image: Image.Image) -> bool:
     return found
 
 
-def upright(image: Image.Image, turned: int) -> Image.Image:
-    """Undo the orientation."""
-    methods = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    return image.transpose(methods[turned]) if turned in methods else image
-
-
-def _stored(image: Image.Image, clear: bool) -> Image.Image:
+def _stored(image: Image.Image, has_alpha: bool) -> Image.Image:
     """Return an image whose bands are gray, RGB or numbers, with opacity last where there is some."""
     mode = image.mode
-    if clear:
+    if has_alpha:
         if mode == "La":
             return image.convert("LA")
         return image if mode in ("LA", "RGBA") else image.convert("RGBA")
@@ -180,8 +172,8 @@ def _stored(image: Image.Image, clear: bool) -> Image.Image:
     return image.convert("L" if mode == "1" else "RGB")
 
 
-def _without_depth(values: np.ndarray) -> np.ndarray:
-    """Show numbers given in Python, which come as 0 to 1, 0 to 255 or 0 to 65535. Shape: (H, W, 1) → (H, W, 3)."""
+def _to_eight_bit_rgb(values: np.ndarray) -> np.ndarray:
+    """Scale a caller's array of 0 to 1, 0 to 255 or 0 to 65535 to 8 bits. Shape: (H, W, 1) → (H, W, 3)."""
     numbers: np.ndarray = np.nan_to_num(values[..., 0].astype(np.float32))
     top = numbers.max(initial=0.0)
     if values.dtype.kind == "f":

@@ -1,8 +1,7 @@
-"""Image files that are decoded only as far down as a crop reaches.
+"""Partial decoding of PNG files, down to the last row of a crop.
 
-A PNG is packed from top to bottom, so the rows below a crop need not be unpacked. A picture knows its size at
-once and gives its upper rows on request; every other kind of file is read whole, by `imaging`. The packages of
-the extra `fast`, where they are installed, unpack quicker and give the same pixels.
+A PNG is compressed from top to bottom, so the rows below a crop need not be decoded. Other files are read as a whole.
+The packages of the extra `fast`, where installed, decode faster and give the same pixels.
 """
 
 import functools
@@ -25,14 +24,14 @@ _HEAD = struct.Struct(">II5B")  # width, height, depth, colors, compression, fil
 _PLAIN = (8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _BLOCK = 65535
-"""Most bytes in a stored block."""
-_HARMLESS = {b"gAMA", b"pHYs", b"sRGB", b"cHRM", b"tIME", b"bKGD", b"sBIT", b"iCCP", b"hIST"}
-"""Chunks beside the pixels that do not change what `read_image` gives."""
+"""Maximum bytes of a stored block."""
+_IGNORED_CHUNKS = {b"gAMA", b"pHYs", b"sRGB", b"cHRM", b"tIME", b"bKGD", b"sBIT", b"iCCP", b"hIST"}
+"""Chunks that do not change the result of `read_image`."""
 _FAILURES = (OSError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error, MemoryError)
 
 
 class Picture:
-    """A plain PNG, still packed. Make it with `open_picture`.
+    """An 8-bit RGB PNG that is not decoded yet; made by `open_picture`.
 
     Attributes:
         shape: (H, W, 3).
@@ -42,7 +41,7 @@ class Picture:
         self.path, self.packed, self.shape = path, packed, shape
 
     def rows(self, stop: int) -> np.ndarray:
-        """Return the first `stop` rows, or all of a file that is not as its head says.
+        """Return the first `stop` rows, or the whole file if it does not match its header.
 
         Raises:
             DataError: The file is damaged.
@@ -55,18 +54,18 @@ class Picture:
             packed = _repacked(self.packed, stop, _inflater())
             return _decoder()(packed)
         except _FAILURES:
-            return read_image(self.path)  # says what is wrong with the file
+            return read_image(self.path)  # raises the precise error
 
 
 def open_picture(
     path: Path, bands: Sequence[int] | None = None, bits: int | None = None
 ) -> Picture | np.ndarray:
-    """Open an image file; a plain PNG is not unpacked yet.
+    """Open an image file; an 8-bit RGB PNG is not decoded yet.
 
     Args:
         path: The file.
         bands: Bands as stored; None: RGB of 8 bits.
-        bits: Significant bits of 16-bit files; None: what the file says.
+        bits: Significant bits of 16-bit files; None: as the file declares.
 
     Raises:
         DataError: See `load_image`.
@@ -89,7 +88,7 @@ def pixels(image: Picture | np.ndarray, stop: int | None = None) -> np.ndarray:
 
 
 def _plain_shape(packed: bytes) -> tuple[int, int, int] | None:
-    """Return the shape if this is a whole PNG that can be read row by row as it is, else None."""
+    """Return the shape of a complete PNG that can be decoded row by row, else None."""
     if packed[:8] != _SIGNATURE:
         return None
     names = []
@@ -101,7 +100,7 @@ def _plain_shape(packed: bytes) -> tuple[int, int, int] | None:
             width, height, *kind = _HEAD.unpack_from(packed, start)
             if length != _HEAD.size or tuple(kind) != _PLAIN or not width or not height:
                 return None
-        elif name not in (b"IDAT", b"IEND") and name not in _HARMLESS:
+        elif name not in (b"IDAT", b"IEND") and name not in _IGNORED_CHUNKS:
             return None
     if names[:1] != [b"IHDR"] or names.count(b"IHDR") != 1 or names[-1] != b"IEND":
         return None
@@ -110,7 +109,7 @@ def _plain_shape(packed: bytes) -> tuple[int, int, int] | None:
 
 
 def _chunks(packed: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give name, start and length of each chunk that is there whole."""
+    """Yield name, start and length of each complete chunk."""
     place = len(_SIGNATURE)
     while place + 12 <= len(packed):
         length, name = struct.unpack_from(">I4s", packed, place)
@@ -123,8 +122,8 @@ def _chunks(packed: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _repacked(packed: bytes, rows: int, inflater: ModuleType | None) -> bytes:
     """Return a PNG of the first rows only.
 
-    Without an inflater only the head changes: decoders stop after the rows that it promises. With one, the pixels
-    are inflated here, just as far, and handed on in stored blocks.
+    Without an inflater only the header changes: decoders stop after the declared rows. With one, the rows are
+    inflated here and passed on in stored blocks.
     """
     head = b"IHDR" + packed[16:20] + struct.pack(">I", rows) + packed[24:29]
     begin = [packed[:12], head, struct.pack(">I", zlib.crc32(head))]
@@ -144,7 +143,7 @@ def _repacked(packed: bytes, rows: int, inflater: ModuleType | None) -> bytes:
 
 
 def _inflated(packed: bytes, length: int, inflater: ModuleType) -> Iterator[bytes]:
-    """Give the first bytes of the filtered rows, in pieces that fit a stored block.
+    """Yield the first bytes of the filtered rows, in pieces that fit a stored block.
 
     Raises:
         ValueError: There are fewer.
@@ -166,7 +165,7 @@ def _inflated(packed: bytes, length: int, inflater: ModuleType) -> Iterator[byte
 
 @functools.cache
 def _inflater() -> ModuleType | None:
-    """Return an inflater that is quicker than the decoder's own, if there is one."""
+    """Return a faster inflater than the decoder's own, if installed."""
     return _imported("isal.isal_zlib")
 
 
@@ -179,7 +178,7 @@ def _imported(name: str) -> ModuleType | None:
 
 @functools.cache
 def _decoder() -> Callable[[bytes], np.ndarray]:
-    """Choose the quickest decoder there is; all give the same pixels."""
+    """Return the fastest decoder installed; all give the same pixels."""
     spng = _imported("pyspng")
     return _with_pillow if spng is None else spng.load
 

@@ -1,4 +1,4 @@
-"""Polygons to pixels and back, by one rule.
+"""Rasterization of polygons, and tracing of masks, by one rule.
 
 Coordinates are continuous: (0, 0) is the upper left corner of the image, (1, 1) the lower right corner of its first
 pixel. A pixel belongs to a polygon when its center lies inside, by the even-odd rule; a center exactly on the edge
@@ -20,12 +20,12 @@ Ring = np.ndarray
 
 
 class Patch(NamedTuple):
-    """Pixels of an object, cut to its surroundings.
+    """Pixels of an object, cropped to their bounding box.
 
     Attributes:
         top: First row.
         left: First column.
-        pixels: Which ones belong to it, bool (h, w).
+        pixels: Whether each belongs to it, bool (h, w).
     """
 
     top: int
@@ -34,7 +34,7 @@ class Patch(NamedTuple):
 
 
 def fill(rings: Iterable[Ring], size: Size) -> Patch:
-    """Find the pixels inside closed lines; what lies outside the image is cut off.
+    """Return the pixels inside closed lines, cropped to the image.
 
     Several rings together follow the even-odd rule, so that a ring inside another is a hole.
 
@@ -70,12 +70,12 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
 
 
 def union(parts: Sequence[Ring], size: Size) -> Patch:
-    """Find the pixels inside any of some polygons."""
+    """Return the pixels inside any of the polygons."""
     return joined(fill([ring], size) for ring in parts)
 
 
 def joined(patches: Iterable[Patch]) -> Patch:
-    """Return the pixels of any of some patches."""
+    """Return the pixels of any of the patches."""
     patches = [patch for patch in patches if patch.pixels.size]
     if not patches:
         return nothing()
@@ -91,14 +91,14 @@ def joined(patches: Iterable[Patch]) -> Patch:
 
 
 def place(pixels: np.ndarray, top: int, left: int, size: Size) -> Patch:
-    """Lay pixels somewhere on an image, and cut off what lies outside."""
+    """Place pixels on an image, cropped to it."""
     y, x = max(0, -top), max(0, -left)
-    kept = pixels[y : max(y, size[0] - top), x : max(x, size[1] - left)]
-    return Patch(top + y, left + x, kept.astype(bool))
+    cropped = pixels[y : max(y, size[0] - top), x : max(x, size[1] - left)]
+    return Patch(top + y, left + x, cropped.astype(bool))
 
 
 def nothing() -> Patch:
-    """Return an object without pixels."""
+    """Return a patch without pixels."""
     return Patch(0, 0, np.zeros((0, 0), dtype=bool))
 
 
@@ -128,7 +128,7 @@ def turned(ring: Ring, around: tuple[float, float], degrees: float) -> Ring:
 
 
 def trace(mask: np.ndarray) -> list[Ring]:
-    """Follow the outlines of a mask along the edges of its pixels.
+    """Trace the outlines of a mask along the edges of its pixels.
 
     Pixels that touch at a corner only belong to different outlines. An outer outline runs clockwise on the screen
     and its `area` is positive; that of a hole is negative.
@@ -147,7 +147,7 @@ def trace(mask: np.ndarray) -> list[Ring]:
     above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
     left, right = padded[1:-1, :-1].T, padded[1:-1, 1:].T
     lines = (below & ~above, left & ~right, above & ~below, right & ~left)  # east south west north
-    starts, ends, ways = [], [], []
+    starts, ends, directions = [], [], []
     for way, line in enumerate(lines):
         change = np.diff(np.pad(line, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         row, low = np.nonzero(change == 1)
@@ -157,8 +157,8 @@ def trace(mask: np.ndarray) -> list[Ring]:
             pair = [corner[::-1] for corner in pair]
         starts.append(pair[way // 2])
         ends.append(pair[1 - way // 2])
-        ways.append(np.full(len(row), way))
-    start, end, direction = np.hstack(starts), np.hstack(ends), np.hstack(ways)
+        directions.append(np.full(len(row), way))
+    start, end, direction = np.hstack(starts), np.hstack(ends), np.hstack(directions)
     width = mask.shape[1] + 1
     key = (start[1] * width + start[0]) * 4 + direction
     order = np.argsort(key)
@@ -178,7 +178,7 @@ def area(ring: Ring) -> float:
 
 
 def simplify(ring: Ring, tolerance: float) -> Ring:
-    """Leave out corners, so that none of them lies farther than this from the new line.
+    """Remove corners that are within `tolerance` of the remaining outline.
 
     Source:
         Douglas and Peucker, as in OpenCV.

@@ -1,14 +1,15 @@
-"""Rasters through rasterio (GDAL): the TIFF family and JPEG 2000 at any size, other pictures where Pillow gives less.
+"""Raster files through rasterio (GDAL): TIFF and JPEG 2000 of any size, and PNG and JPEG where Pillow gives less.
 
-GDAL opens what files tell it to: other files, databases, addresses. Here it gets one local file or bytes in memory
-and the driver of their signature, sees no file beside it, and is left without the drivers that lead elsewhere.
+GDAL follows references in files: to other files, databases, URLs. Here it gets one local file or bytes in memory and
+the driver of their signature, reads no file beside it, and runs without the drivers that follow references.
 """
 
 import functools
 import io
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import TiffImagePlugin
 from hrseg.errors import DataError
 from hrseg.imaging.failures import foreign_code, silent_libraries
 from hrseg.imaging.georeference import Georeference, aux_root, beside, crs_name, from_points
-from hrseg.imaging.image_file import ImageFile, Layout
+from hrseg.imaging.image_file import UPRIGHT, ImageFile, Layout
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -32,14 +33,14 @@ DRIVERS = {
 }
 """First bytes → GDAL's driver."""
 CACHE = 64 * 2**20
-"""Bytes of decoded blocks that GDAL keeps; its own choice would be a twentieth of the machine."""
+"""Bytes of GDAL's cache of decoded blocks; its default is 5 % of the memory."""
 _SETTINGS = {
     "GDAL_CACHEMAX": CACHE,
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no file beside the image is looked for
     "GDAL_PAM_ENABLED": "NO",  # .aux.xml neither read nor written
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",  # no address is read
 }
-_LEADING_ELSEWHERE = (
+_UNSAFE_DRIVERS = (
     "VRT,DERIVED,GTI,HTTP,WMS,WMTS,WCS,EEDA,EEDAI,PLMOSAIC,DAAS,ESRIC,STACIT,STACTA,Rasterlite,MBTiles,MRF,Zarr,"
     "KMLSUPEROVERLAY,OSM,GNMFile,GNMDatabase,SQLite,PDS4,TIL,SAFE,SENTINEL2,SNAP_TIFF,RRASTER,PCIDSK"
 )
@@ -58,29 +59,18 @@ _UNREAD = {
 """Values of PhotometricInterpretation that neither GDAL nor Pillow turns into RGB."""
 _TYPES = {"complex_int16": "complex64"}
 """GDAL's types that numpy lacks."""
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda v: v,
-    2: lambda v: v[:, ::-1],
-    3: lambda v: v[::-1, ::-1],
-    4: lambda v: v[::-1],
-    5: lambda v: v.swapaxes(0, 1),
-    6: lambda v: v.swapaxes(0, 1)[:, ::-1],
-    7: lambda v: v.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda v: v.swapaxes(0, 1)[::-1],
-}
-"""EXIF orientation → upright image."""
 
 
 @functools.cache
 def _rasterio() -> Any:
-    """Import rasterio, and let GDAL register its drivers without those that lead elsewhere."""
+    """Import rasterio; GDAL registers its drivers without the unsafe ones."""
     import rasterio
     import rasterio.errors
     import rasterio.io
     import rasterio.windows
 
     before = os.environ.get("GDAL_SKIP")
-    os.environ["GDAL_SKIP"] = ",".join(filter(None, (before, _LEADING_ELSEWHERE)))
+    os.environ["GDAL_SKIP"] = ",".join(filter(None, (before, _UNSAFE_DRIVERS)))
     try:
         with rasterio.Env():  # the first one of a process registers drivers
             pass
@@ -94,7 +84,7 @@ def _rasterio() -> Any:
 
 @contextmanager
 def gdal_settings() -> Iterator[None]:
-    """Keep GDAL's memory bounded, and GDAL with its one file."""
+    """Bound GDAL's cache, and restrict it to its one file."""
     with silent_libraries(), _rasterio().Env(**_SETTINGS):
         yield
 
@@ -105,9 +95,9 @@ class RasterFile(ImageFile):
     Args:
         source: An absolute path, or the bytes of the file.
         name: For messages.
-        page: Which image of a TIFF.
+        page: Index of the image in a TIFF.
         stacked: Whether one-band pages of one size are the bands of one image.
-        orientation: EXIF's, of formats other than TIFF.
+        orientation: EXIF orientation, for formats other than TIFF.
 
     Raises:
         DataError: The file is damaged or of a kind that GDAL does not decode.
@@ -141,9 +131,9 @@ class RasterFile(ImageFile):
         numbers = numbers if stacked and self.pages > 1 else numbers[page : page + 1]
         try:
             self._files = self._open(source, driver, numbers, tags)
-            with gdal_settings():  # without them GDAL speaks on the terminal
+            with gdal_settings():  # without them GDAL prints to the terminal
                 self._describe(tags, int(tags.get(_ORIENTATION, orientation)))
-                self._find_place(source)
+                self._read_georeference(source)
         except BaseException:
             self._stack.close()
             raise
@@ -187,7 +177,7 @@ class RasterFile(ImageFile):
         swapped = self.orientation >= 5
         self.height, self.width = (first.shape[1], first.shape[0]) if swapped else first.shape
         self.block = min(first.block_shapes[0][1 if swapped else 0], self.height)
-        self._rows_are_pages = len(self._files) > 1 and _writers_shape(tags) == (
+        self._rows_are_pages = len(self._files) > 1 and _tifffile_shape(tags) == (
             *(len(self._files), self.height, self.width),
         )
         if self._rows_are_pages:
@@ -216,11 +206,11 @@ class RasterFile(ImageFile):
         )
 
     def _color(self, tags: dict[int, Any]) -> tuple[str, np.ndarray | None, int | None]:
-        """Return what the bands are, the palette, and which band is opacity."""
+        """Return the color of `Layout`, the palette, and the index of the opacity band."""
         first = self._files[0]
         meanings = [meaning.name for meaning in first.colorinterp]
         photometric = tags.get(_PHOTOMETRIC)
-        if photometric in (_UNREAD):
+        if photometric in _UNREAD:
             raise DataError(
                 f"{self.name} holds {_UNREAD[photometric]} colors, which are not converted here. Save it as RGB."
             )
@@ -240,7 +230,7 @@ class RasterFile(ImageFile):
             return "lab", None, None
         if len(self._files) > 1:
             return "bands", None, None
-        if alpha is not None and self.count - 1 >= 3 and self._is_band(alpha):
+        if alpha is not None and self.count - 1 >= 3 and self._holds_band(alpha):
             self._notes.append(
                 f"{self.name} marks band {alpha} as opacity, but it holds many values, as near infrared does: it is "
                 "taken for a band. A model of all bands is trained with data.bands."
@@ -250,15 +240,11 @@ class RasterFile(ImageFile):
             return "rgb", None, alpha
         return ("gray" if self.count - (alpha is not None) == 1 else "bands"), None, alpha
 
-    def _is_band(self, alpha: int) -> bool:
-        """Tell whether most values of an opacity band are neither clear nor opaque, in up to 16 spots of the image."""
+    def _holds_band(self, alpha: int) -> bool:
+        """Return whether most values of an opacity band are neither 0 nor the maximum, in up to 16 windows."""
         first = self._files[0]
         side = 256
-        spots = [
-            (row, column)
-            for row in _spread(first.height, side)
-            for column in _spread(first.width, side)
-        ]
+        spots = itertools.product(_spread(first.height, side), _spread(first.width, side))
         between = total = 0
         top = 255 if self.dtype == np.uint8 else 65535
         for row, column in spots:
@@ -271,7 +257,7 @@ class RasterFile(ImageFile):
             total += values.size
         return 2 * between > total
 
-    def _find_place(self, source: Path | bytes) -> None:
+    def _read_georeference(self, source: Path | bytes) -> None:
         first = self._files[0]
         with foreign_code(self.name), gdal_settings():
             gcps, gcp_crs = first.gcps
@@ -291,7 +277,7 @@ class RasterFile(ImageFile):
         self.georeference = found
 
     def _use_sidecars(self, path: Path) -> None:
-        """Take nodata from a plain .aux.xml, and valid pixels from a .msk that is a TIFF of the same size."""
+        """Read nodata from a plain .aux.xml, and valid pixels from a .msk that is a TIFF of the same size."""
         root = None if self.layout.nodata is not None else aux_root(path)
         value = None if root is None else root.findtext("PAMRasterBand/NoDataValue")
         if value is not None:
@@ -324,14 +310,12 @@ class RasterFile(ImageFile):
                 mask = self._mask_file.read(1, window=window) != 0
             elif self._masked:
                 mask = self._files[0].dataset_mask(window=window) != 0
-        values = self._upright(np.moveaxis(planes, 0, 2))
-        return values, None if mask is None else self._upright(mask)
-
-    def _upright(self, values: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(_TURNS[self.orientation](values))
+        turn = UPRIGHT[self.orientation]
+        values = np.ascontiguousarray(turn(np.moveaxis(planes, 0, 2)))  # (rows, W, count)
+        return values, None if mask is None else np.ascontiguousarray(turn(mask))
 
     def _window(self, top: int, bottom: int) -> Any:
-        """Return the part of the stored image that holds upright rows."""
+        """Return the window of the stored image that holds these rows of the upright image."""
         if self.orientation in (3, 4, 7, 8):  # from the other end
             top, bottom = self.height - bottom, self.height - top
         window = _rasterio().windows.Window
@@ -341,7 +325,7 @@ class RasterFile(ImageFile):
 
     @property
     def stored_type(self) -> str:
-        """The type of values in GDAL's words."""
+        """GDAL's name of the type of the values."""
         return self._files[0].dtypes[0] if self._files else self.dtype.name
 
     def close(self) -> None:
@@ -350,13 +334,13 @@ class RasterFile(ImageFile):
 
 
 def _pages(source: Path | bytes, name: str) -> tuple[dict[int, Any], list[int]]:
-    """Return the tags of a TIFF's first image, and the numbers, from 1, of its pages; overviews and masks are none."""
+    """Return the tags of a TIFF's first page, and the numbers, from 1, of its pages without overviews and masks."""
     found: list[int] = []
     first: dict[int, Any] = {}
     with foreign_code(name), _stream(source) as file:
         header = file.read(8)
         big = 43 in header[2:4]
-        # Pillow knows BigTIFF by this head only, and takes the order of bytes apart from it
+        # Pillow recognizes BigTIFF by this header only; the byte order is a separate argument
         head = b"II+\0" + header[4:] + file.read(8) if big else header
         directory = TiffImagePlugin.ImageFileDirectory_v2(head, header[:2])
         seen: set[int] = set()
@@ -372,7 +356,7 @@ def _pages(source: Path | bytes, name: str) -> tuple[dict[int, Any], list[int]]:
     return first, found or [1]
 
 
-def _writers_shape(tags: dict[int, Any]) -> tuple[int, ...] | None:
+def _tifffile_shape(tags: dict[int, Any]) -> tuple[int, ...] | None:
     """Return the shape of (H, W, B) arrays that tifffile wrote row by row into pages, from its description."""
     try:
         shape = json.loads(tags.get(_DESCRIPTION, ""))["shape"]
@@ -393,6 +377,6 @@ def _first(value: Any, default: Any) -> Any:
 
 
 def _spread(length: int, side: int) -> list[int]:
-    """Return where up to four spots of this side begin."""
+    """Return the starts of up to four evenly spread windows of this side."""
     count = min(4, max(1, length // side))
     return [i * max(0, length - side) // max(1, count - 1) for i in range(count)]

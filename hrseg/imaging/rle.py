@@ -1,4 +1,4 @@
-"""Run lengths, the way each tool writes them.
+"""Run-length encodings of COCO, CVAT and Label Studio.
 
 COCO counts down the columns, and its strings pack differences of counts into six bits a letter. CVAT counts along
 the rows of a box. Label Studio packs the RGBA pixels of a brush into a stream of bits.
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def runs(pixels: np.ndarray) -> list[int]:
-    """Count equal neighbors of a flat mask, beginning with those that are off.
+    """Return run lengths of a flat mask, beginning with the run of False.
 
     Example:
         >>> runs(np.array([1, 1, 0, 0, 0, 1], bool))
@@ -24,8 +24,8 @@ def pixels(counts: Sequence[int], total: int) -> np.ndarray:
     """Undo `runs`.
 
     Args:
-        counts: Lengths, beginning with pixels that are off.
-        total: What they must add up to.
+        counts: Lengths, beginning with the run of False.
+        total: Their required sum.
 
     Raises:
         ValueError: They do not.
@@ -55,7 +55,7 @@ def from_coco(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:
 
 
 def coco_string(counts: Sequence[int]) -> str:
-    """Pack counts into letters.
+    """Encode counts as a COCO string.
 
     Example:
         >>> coco_string([0, 2, 3, 1])
@@ -78,7 +78,7 @@ def coco_string(counts: Sequence[int]) -> str:
 
 
 def coco_counts(text: str) -> list[int]:
-    """Unpack letters into counts.
+    """Decode a COCO string.
 
     Example:
         >>> coco_counts("023O")

@@ -1,22 +1,28 @@
-"""Files out: each is written under a temporary name and renamed, so it appears whole or not at all."""
+"""Writing of images, masks and GeoTIFFs; each file appears complete under its name or not at all."""
 
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from hrseg.errors import DataError, elsewhere
+from hrseg.imaging.georeference import Georeference
+from hrseg.imaging.rasters import gdal_settings
+
+TILE = 512
+Rows = Iterable[tuple[int, np.ndarray]]
 
 
 @contextlib.contextmanager
 def write_atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside the target, and rename it to the target when the block ends well.
+    """Give a temporary path beside the target, and rename it to the target when the block succeeds.
 
-    On any error, a full disk included, the temporary file goes and an older target stays as it was.
+    On any error, a full disk included, the temporary file is removed and an older target stays.
 
     Args:
         path: The final file. Missing folders are made.
@@ -93,6 +99,148 @@ def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = 
 
 
 def _save(image: Image.Image, path: str | Path, compress_level: int = 6) -> None:
-    # quality is for JPEG and WebP, the level for PNG; the other formats look at neither
+    # quality is for JPEG and WebP, the level for PNG; other formats ignore both
     with write_atomic(path) as temporary:
         image.save(temporary, quality=95, compress_level=compress_level)
+
+
+def write_geotiff(
+    path: str | Path,
+    values: np.ndarray,
+    *,
+    georeference: Georeference | None = None,
+    nodata: float | None = None,
+    palette: np.ndarray | None = None,
+    names: Sequence[str] = (),
+) -> None:
+    """Write an array that is in memory; see `write_raster`.
+
+    Raises:
+        DataError: The file cannot be written.
+
+    Shape:
+        values (H, W) or (bands, H, W)
+    """
+    from rasterio.io import MemoryFile
+
+    options: Any = {"georeference": georeference, "nodata": nodata, "palette": palette}
+    # unlike GDAL, Python distinguishes a full disk from other errors
+    with write_atomic(path) as temporary, MemoryFile(ext=Path(path).suffix) as memory:
+        target = Path(memory.name)
+        write_raster(target, [(0, values)], values.shape, values.dtype, names=names, **options)
+        temporary.write_bytes(memory.read())
+
+
+def write_raster(
+    path: Path,
+    rows: Rows,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    *,
+    georeference: Georeference | None = None,
+    nodata: float | None = None,
+    palette: np.ndarray | None = None,
+    names: Sequence[str] = (),
+    draft: Path | None = None,
+) -> None:
+    """Write a cloud-optimized GeoTIFF, or a PNG where the path ends so, from rows that come from top to bottom.
+
+    A tiled draft is written first, since overviews (of nearest pixels) precede the pixels in the file.
+
+    Args:
+        path: The file; its folder must be there.
+        rows: First row, and values (rows, W) or (bands, rows, W).
+        shape: (H, W) or (bands, H, W).
+        dtype: Of the values.
+        georeference: Position on the ground.
+        nodata: The value of pixels without data.
+        palette: Colors of the values of one band, uint8 (256, 3).
+        names: Of the bands.
+        draft: File for the draft, which is removed; None keeps it in memory.
+
+    Raises:
+        OSError: The disk is full, or GDAL failed otherwise.
+    """
+    import rasterio
+    import rasterio.shutil
+    from rasterio.windows import Window
+
+    count, (height, width) = shape[0] if len(shape) == 3 else 1, shape[-2:]
+    options = {"tiled": True, "blockxsize": TILE, "blockysize": TILE, "bigtiff": "IF_SAFER"}
+    options |= {"compress": "deflate", "zlevel": 1, "interleave": "band", "nodata": nodata}
+    options |= {"height": height, "width": width, "count": count, "dtype": dtype}
+    options |= _georeference_options(georeference) | (
+        {"photometric": "rgb"} if count == 3 and dtype == np.uint8 else {}
+    )
+    with _writing_settings(), _temporary_raster(draft) as place:
+        with rasterio.open(place, "w", driver="GTiff", **options) as raster:
+            if palette is not None:
+                raster.write_colormap(1, {i: tuple(map(int, c)) for i, c in enumerate(palette)})
+            for band, name in enumerate(names, start=1):
+                raster.set_band_description(band, name)
+            for top, values in _in_tile_rows(rows):
+                window = Window(0, top, width, values.shape[-2])
+                raster.write(values.reshape(count, -1, width), window=window)
+        png = path.suffix.lower() == ".png"
+        packed = {"blocksize": TILE, "level": 1 if count > 1 else 6}
+        final = {"driver": "PNG"} if png else _COG | packed
+        rasterio.shutil.copy(place, path, **final)
+
+
+_COG = {"driver": "COG", "compress": "DEFLATE", "bigtiff": "IF_SAFER"}
+_COG |= {"overview_resampling": "NEAREST"}
+
+
+def _georeference_options(georeference: Georeference | None) -> dict[str, Any]:
+    """Return the options of rasterio for a georeference."""
+    if georeference is None:
+        return {}
+    from rasterio.control import GroundControlPoint
+
+    placed: dict[str, Any] = {"crs": georeference.crs}
+    if georeference.gcps:
+        placed["gcps"] = [GroundControlPoint(*point) for point in georeference.gcps]
+    else:
+        from rasterio.transform import Affine
+
+        placed["transform"] = Affine(*georeference.transform)
+    return placed
+
+
+def _in_tile_rows(rows: Rows) -> Rows:
+    """Regroup rows into strips of TILE rows, so that no tile is compressed twice."""
+    pending = np.empty((0, 0))
+    top = 0
+    for _, values in rows:
+        pending = np.concatenate([pending, values], axis=-2) if pending.size else values
+        while pending.shape[-2] >= TILE:
+            yield top, pending[..., :TILE, :]
+            top, pending = top + TILE, pending[..., TILE:, :]
+    if pending.size:
+        yield top, pending
+
+
+@contextlib.contextmanager
+def _temporary_raster(draft: Path | None) -> Iterator[str]:
+    """Give the name of a temporary raster, on disk or in memory, and delete it at the end."""
+    import rasterio.shutil
+
+    name = str(draft or f"/vsimem/{uuid.uuid4().hex}.tif")
+    try:
+        yield name
+    finally:
+        if rasterio.shutil.exists(name):
+            rasterio.shutil.delete(name, driver="GTiff")
+
+
+@contextlib.contextmanager
+def _writing_settings() -> Iterator[None]:
+    """Bound GDAL's memory, write no side files, and raise its errors as OSError."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+
+    try:
+        with gdal_settings():
+            yield
+    except (RasterioError, CPLE_BaseError) as error:  # such as of a full disk
+        raise OSError(str(error)) from error

@@ -1,7 +1,7 @@
-"""Classes: names, colors, ids and trainIds.
+"""Classes of datasets: names, colors, ids and trainIds, and the reader of class tables.
 
-Tables are CSV files in `labels/builtin/`; a user's own classes come from a CSV or a small YAML. From the dataset on a
-mask holds trainIds 0 … K-1 and 255 for pixels without a class.
+Built-in tables are CSV files in `labels/builtin/`; a user's own classes come from a CSV, YAML or text file. From the
+dataset on a mask holds trainIds 0 … K-1 and 255 for pixels without a class.
 """
 
 from hrseg.labels.label_set import (

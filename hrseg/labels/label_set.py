@@ -1,4 +1,4 @@
-"""The classes of a dataset, and the way between its ids (or colors) and the trainIds of a network."""
+"""Classes of a dataset, and the mapping between its ids or colors and the trainIds of a network."""
 
 import json
 import re
@@ -18,7 +18,7 @@ IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
 MAX_CLASSES = 255
 _YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"))
-"""Names that other readers of YAML take for something else."""
+"""Names that YAML readers take for a truth value or nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Label:
     Attributes:
         id: Number in the dataset's mask files.
         train_id: Number the network learns, 0 … K-1, or 255 for ignored.
-        name: What people call it.
+        name: Of the class.
         color: (red, green, blue), 0 to 255.
-        mirror: Id of what this becomes in a mirrored image: a left arm's is the right arm. None: itself.
+        mirror: Id of the class that this becomes in a mirrored image, such as left and right arm; None: itself.
     """
 
     id: int
@@ -45,13 +45,13 @@ class LabelSet:
     """The classes of a dataset.
 
     Args:
-        name: For messages; the table's name.
+        name: Of the table, for messages.
         labels: All rows; several ids may share a trainId.
-        snap: A value that no row has is taken as the nearest row's, up to this distance: of ids, or of the channel
-            in which two colors differ most. For masks that were saved as JPEG or smoothed; 0 refuses such values.
+        snap: A value that no row has is taken as the nearest row's, up to this distance: of ids, or of colors in
+            the channel where they differ most. For masks saved as JPEG or smoothed; 0 refuses such values.
 
     Raises:
-        DataError: An id stands twice, a number is out of range, or the trainIds are not 0 … K-1.
+        DataError: An id occurs twice, a number is out of range, or the trainIds are not 0 … K-1.
 
     Example:
         >>> from hrseg.labels import load_labels
@@ -147,17 +147,14 @@ class LabelSet:
         return order
 
     def encode(self, ids: np.ndarray, source: str = "") -> np.ndarray:
-        """Turn ids (or colors) of a file into trainIds.
+        """Turn ids or colors of a mask file into uint8 trainIds, 255 where ignored.
 
         Args:
-            ids: As `imaging.read_mask` gives them.
-            source: The file's name, for the message.
-
-        Returns:
-            uint8 trainIds, 255 where ignored.
+            ids: From `imaging.read_mask`.
+            source: Name of the file, for the message.
 
         Raises:
-            DataError: A value that the table does not know; it is named with the file.
+            DataError: A value that the table lacks.
 
         Shape:
             (H, W) or (H, W, 3) → (H, W)
@@ -167,7 +164,7 @@ class LabelSet:
         table, in_table = self._low_ids
         if of_colors or not ids.size or ids.min() < 0 or ids.max() >= len(table):
             train_ids, known = self._look_up(values, of_colors)
-        elif ids.dtype == np.uint8 and in_table.take(_values(ids)).all():
+        elif ids.dtype == np.uint8 and in_table.take(_unique_bytes(ids)).all():
             return cv2.LUT(ids, table[:256])
         else:
             train_ids, known = table.take(ids), in_table.take(ids)
@@ -176,27 +173,25 @@ class LabelSet:
         return train_ids
 
     def find(self, value: int, of_colors: bool = False) -> Label | None:
-        """Return the row that a value of a mask, an id or 0xRRGGBB, is taken as; None where the table has none."""
+        """Return the row that a value of a mask, an id or 0xRRGGBB, is taken as; None if there is none."""
         train_ids, known = self._look_up(np.array([value]), of_colors)
         if not known[0]:
             return None
         if train_ids[0] != IGNORE_INDEX:
             return self.classes[train_ids[0]]
-        same = (row for row in self.labels if _value(row, of_colors) == value)
+        same = (row for row in self.labels if _key(row, of_colors) == value)
         name = "NaN" if value == NAN_ID else "no label"
         return next(same, Label(value, IGNORE_INDEX, name, (0, 0, 0)))
 
     def decode(self, mask: np.ndarray) -> np.ndarray:
-        """Turn trainIds into the dataset's ids; 255 becomes an ignored id of the table, or stays 255.
-
-        Returns:
-            uint8 ids, or uint16 where ids go beyond 255.
+        """Turn trainIds into the dataset's ids, uint8 or uint16; 255 becomes an ignored id of the table, or stays.
 
         Shape:
             (H, W) → (H, W)
         """
         largest = max(label.id for label in self.labels)
-        table = np.full(256, self._void, dtype=np.uint16)
+        ignored = (x.id for x in self.labels if x.train_id == IGNORE_INDEX and 0 <= x.id < 256)
+        table = np.full(256, next(ignored, IGNORE_INDEX), dtype=np.uint16)
         table[: self.num_classes] = [label.id for label in self.classes]
         return table[mask].astype(np.uint8 if largest < 256 else np.uint16)
 
@@ -218,17 +213,18 @@ class LabelSet:
     def to_yaml(self, comment: str) -> str:
         """Return the text of a labels.yaml that `load_labels` reads back."""
         learned = [row.train_id for row in self.labels if row.train_id != IGNORE_INDEX]
-        told = learned != list(range(len(learned)))  # rows that share a class, or another order
+        explicit = learned != list(range(len(learned)))  # rows that share a class, or another order
         lines = [f"# {line}" for line in comment.splitlines()]
         if self.snap:
-            why = "values up to so far from a class's are taken as the nearest class"
-            lines.append(f"snap: {self.snap}   # {why}")
+            lines.append(
+                f"snap: {self.snap}   # largest distance of a value that is taken as the nearest class"
+            )
         lines.append("classes:")
         for row in self.labels:
-            train_id = f"train_id: {row.train_id}, " * (told or row.train_id == IGNORE_INDEX)
+            train_id = f"train_id: {row.train_id}, " * (explicit or row.train_id == IGNORE_INDEX)
             plain = re.fullmatch("[A-Za-z][A-Za-z_ ]*[A-Za-z]", row.name)
-            word = row.name.lower() not in _YAML_WORDS if plain else False
-            name = row.name if word else json.dumps(row.name, ensure_ascii=False)
+            quote = not plain or row.name.lower() in _YAML_WORDS
+            name = json.dumps(row.name, ensure_ascii=False) if quote else row.name
             mirror = f", mirror: {row.mirror}" * (row.mirror is not None)
             lines.append(
                 f"  - {{id: {row.id}, {train_id}name: {name}, color: {list(row.color)}{mirror}}}"
@@ -249,71 +245,64 @@ class LabelSet:
                 for i, t, name, r, g, b in content["labels"]
             )
             return cls(str(content["name"]), rows, int(content.get("snap", 0)))
+        except DataError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError(
                 f"The stored classes cannot be read: {error!r}. Use an undamaged file."
             ) from error
 
     @cached_property
-    def _void(self) -> int:
-        ignored = [
-            row.id for row in self.labels if row.train_id == IGNORE_INDEX and 0 <= row.id < 256
-        ]
-        return ignored[0] if ignored else IGNORE_INDEX
-
-    @cached_property
     def _low_ids(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the trainIds of the ids 0 to 65535, and which of these the table knows: a quicker way to both."""
+        """The trainIds of the ids 0 to 65535, and whether each is in the table; faster than a search."""
         return self._look_up(np.arange(65536), of_colors=False)
 
     @cached_property
     def _id_table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return ids in order, and their trainIds; 255 and NaN mean "no label" wherever no row claims them."""
+        """Sorted ids and their trainIds; 255 and NaN are ignored unless a row has them."""
         train_ids = {NAN_ID: IGNORE_INDEX, IGNORE_INDEX: IGNORE_INDEX}
         train_ids |= {row.id: row.train_id for row in self.labels}
-        return _in_order(train_ids)
+        return _sorted_arrays(train_ids)
 
     @cached_property
     def _color_table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return packed colors in order, and their trainIds; a class beats an ignored row of its color."""
+        """Sorted packed colors and their trainIds; a class takes precedence over an ignored row of its color."""
         train_ids: dict[int, int] = {}
         for row in sorted(self.labels, key=lambda row: row.train_id == IGNORE_INDEX):
-            before = train_ids.setdefault(_value(row, of_colors=True), row.train_id)
+            before = train_ids.setdefault(_key(row, of_colors=True), row.train_id)
             if before != row.train_id != IGNORE_INDEX:
                 raise DataError(
                     f"Table '{self.name}' gives {row.color} to '{self.names[before]}' and '{row.name}', so masks of "
                     "colors cannot be told apart. Give each class its own color, or use masks of ids."
                 )
-        return _in_order(train_ids)
+        return _sorted_arrays(train_ids)
 
     def _look_up(self, values: np.ndarray, of_colors: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return the trainIds of ids or packed colors, and which of them the table knows."""
-        known, train_ids = self._color_table if of_colors else self._id_table
-        place = np.searchsorted(known, values).clip(max=len(known) - 1)
-        right = known[place] == values
-        if self.snap and not right.all():
-            found, which = np.unique(values[~right], return_inverse=True)
-            nearest, near = np.empty(len(found), np.int64), np.empty(len(found), bool)
-            for start in range(0, len(found), 4096):  # in parts of bounded memory
-                part = slice(start, start + 4096)
-                apart = channel_distances(found[part], known, of_colors)
-                nearest[part], near[part] = apart.argmin(axis=1), apart.min(axis=1) <= self.snap
-            place[~right], right[~right] = nearest[which], near[which]
-        return train_ids[place], right
+        """Return the trainIds of ids or packed colors, and whether each is in the table."""
+        keys, train_ids = self._color_table if of_colors else self._id_table
+        place = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+        known = keys[place] == values
+        if self.snap and not known.all():
+            missing, which = np.unique(values[~known], return_inverse=True)
+            nearest, near = np.empty(len(missing), np.int64), np.empty(len(missing), bool)
+            for start in range(0, len(missing), 4096):  # bounds the memory of the distances
+                chunk = slice(start, start + 4096)
+                distances = channel_distances(missing[chunk], keys, of_colors)  # (4096, rows)
+                nearest[chunk] = distances.argmin(axis=1)
+                near[chunk] = distances.min(axis=1) <= self.snap
+            place[~known], known[~known] = nearest[which], near[which]
+        return train_ids[place], known
 
     def _refuse(self, values: list[Any], source: str, of_colors: bool) -> None:
         if of_colors:
             values = [(value >> 16, value >> 8 & 255, value & 255) for value in values]
-        kind = "color" if of_colors else "id"
+            kind, known = "color", f"{len(self.labels)} colors"
+        else:
+            ids = sorted(label.id for label in self.labels)
+            known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
+            kind = "id"
         shown = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
         many = len(values) > 1
-        ids = sorted(label.id for label in self.labels)
-        if of_colors:
-            known = f"{len(self.labels)} colors"
-        else:
-            known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
         step = (
             f"Add {'them' if many else 'it'} to the table, or choose the table of this dataset with "
             "data.labels. To look at all masks: hrseg data check FOLDER"
@@ -327,8 +316,8 @@ class LabelSet:
         )
 
 
-def _values(ids: np.ndarray) -> np.ndarray:
-    """Return the bytes that occur; counting them is quicker than looking each one up."""
+def _unique_bytes(ids: np.ndarray) -> np.ndarray:
+    """Return the bytes that occur; a histogram is faster than sorting."""
     if ids.ndim != 2:
         return np.unique(ids)
     counts = cv2.calcHist([np.ascontiguousarray(ids)], [0], None, [256], [0, 256])
@@ -336,7 +325,7 @@ def _values(ids: np.ndarray) -> np.ndarray:
 
 
 def channel_distances(values: np.ndarray, others: np.ndarray, of_colors: bool) -> np.ndarray:
-    """Return how far ids, or packed colors in their most different channel, lie apart.
+    """Return the distances of ids, or of packed colors in the channel where they differ most.
 
     Shape:
         (N,), (M,) → (N, M)
@@ -344,17 +333,17 @@ def channel_distances(values: np.ndarray, others: np.ndarray, of_colors: bool) -
     shifts = np.array([16, 8, 0] if of_colors else [0])
     mask = 255 if of_colors else -1
     one, other = (array.astype(np.int64)[:, None] >> shifts & mask for array in (values, others))
-    apart: np.ndarray = np.abs(one[:, None] - other[None]).max(axis=-1)
-    return apart
+    distances: np.ndarray = np.abs(one[:, None] - other[None]).max(axis=-1)  # (N, M, 3) → (N, M)
+    return distances
 
 
-def _value(row: Label, of_colors: bool) -> int:
+def _key(row: Label, of_colors: bool) -> int:
     return int(pack_colors(np.array(row.color))) if of_colors else row.id
 
 
-def _in_order(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    known = np.array(sorted(train_ids), dtype=np.int32)
-    return known, np.array([train_ids[int(value)] for value in known], dtype=np.uint8)
+def _sorted_arrays(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    keys = sorted(train_ids)
+    return np.array(keys, np.int32), np.array([train_ids[key] for key in keys], np.uint8)
 
 
 def pack_colors(colors: np.ndarray) -> np.ndarray:

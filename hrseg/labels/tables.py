@@ -1,7 +1,6 @@
-"""Class tables in files: those that ship, a user's own, and the ones that annotation tools write.
+"""Reader of class tables: the built-in ones, a user's own, and those that annotation tools write.
 
-Every part of the program reads classes here, so that all agree on what a file means. What is not understood is
-refused with its file and line.
+All commands read classes here, so that they agree on what a file means. An error names the file and the line.
 """
 
 import colorsys
@@ -20,7 +19,7 @@ from hrseg.labels.text_tables import (
     Cells,
     check_fields,
     decimal,
-    read_lines_of_classes,
+    read_text_classes,
     read_yaml,
     refuse,
     whole_numbers,
@@ -31,22 +30,22 @@ _YAML = (".yaml", ".yml", ".json")
 DATA_YAML = ("data.yaml", "data.yml", "dataset.yaml")
 CLASS_FILES = (
     *("labels.yaml", "labels.yml", "labels.csv", "labelmap.txt", "label_map.txt"),
-    *("label_colors.txt", "label_colors.txt", "colors.txt", "colors.txt"),
+    *("label_colors.txt", "label_colours.txt", "colors.txt", "colours.txt"),
     *("class_dict.csv", "class_dict_seg.csv", "_classes.csv", "classes.csv", "classes.txt"),
     *("class_names.txt", "labels.txt", "codes.txt", "obj.names", *DATA_YAML),
 )
-"""Files of classes that are found by name, the most telling first."""
+"""Files of classes that are found by name, in order of precedence."""
 VOID = frozenset(
     {"void", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled", "unknown"}
     | {"border", "boundary", "none", "no_label", "dontcare"}
 )
-"""Names that mean no class, in small letters."""
+"""Lowercase names that mean no class."""
 MAX_NAME = 200
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One class as its file tells it; None where the file says nothing."""
+    """One class of a file; None where the file has no value."""
 
     name: str
     id: int | None = None
@@ -61,9 +60,9 @@ class ClassTable:
 
     Attributes:
         path: The file.
-        rows: Its classes in their order.
+        rows: Its classes in order.
         ignore: Further ids without a class.
-        explicit: Whether it says itself what is ignored. Elsewhere a name of `VOID` does.
+        explicit: Whether the file declares what is ignored; otherwise the names of `VOID` are.
         snap: See `LabelSet`.
     """
 
@@ -80,10 +79,10 @@ class ClassTable:
 
     @cached_property
     def labels(self) -> LabelSet:
-        """The classes with the ids and colors that the file leaves out: ids count from 0, colors are drawn."""
+        """The classes with missing ids and colors filled in: ids count from 0, colors are `distinct_colors`."""
         rows: list[Label] = []
         next_id = next_train = 0
-        for row, drawn in zip(self.rows, distinct_colors(len(self.rows)), strict=True):
+        for row, color in zip(self.rows, distinct_colors(len(self.rows)), strict=True):
             while row.id is None and next_id in self.ignore:
                 next_id += 1
             number = next_id if row.id is None else row.id
@@ -97,7 +96,7 @@ class ClassTable:
                     )
             next_id = number + 1
             next_train += train_id != IGNORE_INDEX
-            rows.append(Label(number, train_id, row.name, row.color or drawn, row.mirror))
+            rows.append(Label(number, train_id, row.name, row.color or color, row.mirror))
         more = sorted(set(self.ignore) - {label.id for label in rows})
         rows += [Label(number, IGNORE_INDEX, "ignored", (0, 0, 0)) for number in more]
         return LabelSet(self.path.stem, tuple(rows), self.snap)
@@ -107,8 +106,8 @@ def load_labels(source: str | Path) -> LabelSet:
     """Read a built-in table by name, or any file of classes.
 
     A CSV has the columns id, train_id, name, r, g, b, mirror, of which only name is required: ids count from 0,
-    train ids follow the order (255 = ignored), colors are drawn; mirror is the id that a class becomes in a
-    mirrored image, for left and right. A YAML is `classes: [road, car]`, or rows such as
+    train ids follow the order (255 = ignored), colors are chosen; mirror is the id that a class becomes in a
+    mirrored image. A YAML is `classes: [road, car]`, or rows such as
     `classes: [{id: 1, name: road, color: [128, 64, 128]}]`, and `ignore: [0]` for ids without a class. See
     `read_classes` for the files of other tools.
 
@@ -126,12 +125,12 @@ def load_labels(source: str | Path) -> LabelSet:
 
 
 def read_classes(source: str | Path) -> ClassTable:
-    """Read the classes of a built-in table or a file, without adding what it leaves out.
+    """Read the classes of a built-in table or a file, without filling in missing values.
 
-    Text has one class on each line: "name", with an id or red, green, blue or both before or behind it, separated
-    by blanks, tabs, commas, semicolons or colons; CVAT's "name:r,g,b:parts:actions"; color tables of QGIS and
-    ITK-SNAP; or columns under a header in any order, as class_dict.csv and _classes.csv have them. YAML is
-    `classes:` as in `load_labels`, or `names:` as in YOLO's data.yaml, as a list or by number.
+    Text has one class per line: "name", with an id or red, green, blue or both before or after it, separated by
+    blanks, tabs, commas, semicolons or colons; CVAT's "name:r,g,b:parts:actions"; color tables of QGIS and ITK-SNAP;
+    or columns under a header in any order, as in class_dict.csv and _classes.csv. YAML is `classes:` as in
+    `load_labels`, or `names:` as in YOLO's data.yaml, as a list or by number.
 
     Raises:
         DataError: Unknown name, unreadable file, or a table with contradictions; file and line are named.
@@ -149,10 +148,10 @@ def read_classes(source: str | Path) -> ClassTable:
 
 
 def find_classes(root: Path, depth: int = 2) -> ClassTable | None:
-    """Read the file of classes that lies in a folder or in one below it, the nearest first; None without one.
+    """Read the file of classes in a folder or below it, the nearest first; None if there is none.
 
     Raises:
-        DataError: It is there and cannot be read.
+        DataError: The file cannot be read.
     """
     folders = [root] if root.is_dir() else []
     for _ in range(depth + 1):
@@ -173,9 +172,7 @@ def table_names() -> list[str]:
 
 
 def distinct_colors(count: int) -> list[Color]:
-    """Return colors that are easy to tell apart, the same ones every time.
-
-    Hues turn by the golden angle, and brightness changes every seven colors.
+    """Return distinguishable colors, always the same: hue steps of the golden angle, a new brightness every seven.
 
     Example:
         >>> distinct_colors(2)
@@ -190,25 +187,22 @@ def distinct_colors(count: int) -> list[Color]:
 
 
 def class_name(name: str, place: str) -> str:
-    """Return the name of a class without blanks around it.
+    """Return the name of a class without surrounding blanks.
 
     Raises:
-        DataError: It is empty, too long, or holds signs that no screen shows, such as ESC or a line break.
+        DataError: It is empty, too long, or holds characters that cannot be displayed, such as ESC or a line break.
     """
     name = name.strip(" \t\u00a0")
-    odd = next((s for s in name if not (s.isprintable() or s in "\u00a0\u200c\u200d")), None)
-    what = (
-        f"a class has the sign {odd!a} in its name"
-        if odd
-        else f"the name of a class has {len(name):,} letters"
-        if len(name) > MAX_NAME
-        else "a class has no name"
-        if not name
-        else None
-    )
-    if what:
-        raise DataError(f"{place}: {what}. Give each class one line of 1 to {MAX_NAME} letters.")
-    return name
+    hidden = next((s for s in name if not (s.isprintable() or s in "\u00a0\u200c\u200d")), None)
+    if hidden:
+        what = f"a class has the sign {hidden!a} in its name"
+    elif len(name) > MAX_NAME:
+        what = f"the name of a class has {len(name):,} letters"
+    elif not name:
+        what = "a class has no name"
+    else:
+        return name
+    raise DataError(f"{place}: {what}. Give each class one line of 1 to {MAX_NAME} letters.")
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -221,15 +215,15 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> ClassTable:
-    """Read a file by its ending, and refuse contradictions while the file is known."""
+    """Read a file by its suffix, and refuse contradictions with the name of the file."""
     if path.suffix.lower() in _YAML:
-        found, told = _of_yaml(path)
+        found, properties = _read_yaml_classes(path)
     else:
-        found, told = read_lines_of_classes(path), {}
-        told["explicit"] = any("train_id" in cells for _, cells in found)
+        found = read_text_classes(path)
+        properties = {"explicit": any("train_id" in cells for _, cells in found)}
     if not found:
         raise DataError(f"Label file {path} has no class in it. Write one class on each line.")
-    table = ClassTable(path, tuple(_row(path, *cells) for cells in found), **told)
+    table = ClassTable(path, tuple(_row(path, *cells) for cells in found), **properties)
     try:
         labels = table.labels.labels
     except DataError as error:
@@ -243,32 +237,32 @@ def _read(path: Path) -> ClassTable:
 
 
 def _row(path: Path, line: int, cells: Mapping[str, Any]) -> TableRow:
-    """Read a class from its cells."""
+    """Convert the cells of a class."""
     for field, value in cells.items():
         if field != "color" and not isinstance(value, str):
             refuse(path, line, f"'{field}' of a class is a list", "Write one word.")
     name = class_name(cells.get("name", ""), f"Label file {path}, line {line}")
-    told = {k: v for k, v in cells.items() if not isinstance(v, str) or v not in NULLS}
+    cells = {k: v for k, v in cells.items() if not isinstance(v, str) or v not in NULLS}
 
-    def whole(value: Any, what: str) -> int:
+    def integer(value: Any, what: str) -> int:
         if not isinstance(value, str) or not re.fullmatch(r"[+-]?[0-9]{1,10}", value.strip()):
             shown = f"'{value:.40}'" if isinstance(value, str) else "a list"
             refuse(path, line, f"{what} of '{name}' is {shown}", "Write a whole number.")
         return int(value)
 
     number, train_id, mirror = (
-        whole(told[field], field) if field in told else None
+        integer(cells[field], field) if field in cells else None
         for field in ("id", "train_id", "mirror")
     )
     if train_id is not None and train_id < 0:  # Cityscapes writes -1
         train_id = IGNORE_INDEX
-    parts = _color_parts(told)
+    parts = _color_parts(cells)
     if parts is None:
         return TableRow(name, number, None, train_id, mirror)
     if len(parts) != 3:
         step = "Give red, green, blue from 0 to 255."
         refuse(path, line, f"'{name}' has a color without all of r, g, b", step)
-    r, g, b = (whole(part, "the color") for part in parts)
+    r, g, b = (integer(part, "the color") for part in parts)
     if not 0 <= min(r, g, b) <= max(r, g, b) <= 255:
         step = "It should be red, green, blue from 0 to 255."
         refuse(path, line, f"({r}, {g}, {b}), given to '{name}', is no color", step)
@@ -285,15 +279,18 @@ def _color_parts(cells: Mapping[str, Any]) -> list[Any] | None:
     return list(color) if isinstance(color, list) else [color]
 
 
-def _of_yaml(path: Path) -> tuple[list[Cells], dict[str, Any]]:
-    """Return the classes, and what the file says of all of them, if it is one of ours."""
+_CLASSES_STEP = "Write 'classes: [first, second]'."
+
+
+def _read_yaml_classes(path: Path) -> tuple[list[Cells], dict[str, Any]]:
+    """Return the classes, and the further fields of a labels.yaml."""
     content = read_yaml(path)
     if not isinstance(content, dict) or "classes" not in content:
         if isinstance(content, dict) and "names" in content:  # of YOLO
-            return _entries_of(path, content["names"]), {}
+            return _yaml_entries(path, content["names"]), {}
         if isinstance(content, list) or (isinstance(content, dict) and whole_numbers(content)):
-            return _entries_of(path, content), {}
-        refuse(path, 1, "it has no list under 'classes'", "Write 'classes: [first, second]'.")
+            return _yaml_entries(path, content), {}
+        refuse(path, 1, "it has no list under 'classes'", _CLASSES_STEP)
     check_fields(path, 1, content, ("classes", "ignore", "snap"))
     ignore, snap = content.get("ignore", []), content.get("snap", "0")
     ignore = [] if isinstance(ignore, str) and ignore in NULLS else ignore
@@ -302,26 +299,21 @@ def _of_yaml(path: Path) -> tuple[list[Cells], dict[str, Any]]:
         refuse(path, _line(ignore), "'ignore' is no list of ids", step)
     if not whole_numbers([snap]):
         refuse(path, _line(snap), "'snap' is no whole number", "Write such as 'snap: 32'.")
-    told = {"ignore": tuple(map(int, ignore)), "explicit": True, "snap": int(snap)}
-    return _entries_of(path, content["classes"]), told
+    properties = {"ignore": tuple(map(int, ignore)), "explicit": True, "snap": int(snap)}
+    return _yaml_entries(path, content["classes"]), properties
 
 
-def _entries_of(path: Path, entries: Any) -> list[Cells]:
-    """Read a list of names or rows, or a mapping of numbers and names."""
+def _yaml_entries(path: Path, entries: Any) -> list[Cells]:
+    """Read a list of names or rows, or a mapping between names and numbers or colors."""
     if isinstance(entries, dict):
-        if whole_numbers(entries):
-            return [
-                (_line(number), {"id": number, "name": name}) for number, name in entries.items()
-            ]
-        field = "id" if whole_numbers(entries.values()) else "color"
-        return [(_line(name), {"name": name, field: value}) for name, value in entries.items()]
+        fields = ("id", "name") if whole_numbers(entries) else ("name", "color")
+        if fields[0] == "name" and whole_numbers(entries.values()):
+            fields = ("name", "id")
+        return [
+            (_line(key), dict(zip(fields, (key, v), strict=True))) for key, v in entries.items()
+        ]
     if not isinstance(entries, list):
-        refuse(
-            path,
-            _line(entries),
-            "it has no list under 'classes'",
-            "Write 'classes: [first, second]'.",
-        )
+        refuse(path, _line(entries), "it has no list under 'classes'", _CLASSES_STEP)
     found: list[Cells] = []
     for entry in entries:
         row = entry if isinstance(entry, dict) else {"name": entry}
@@ -331,7 +323,7 @@ def _entries_of(path: Path, entries: Any) -> list[Cells]:
 
 
 def _line(value: Any) -> int:
-    """Return the line of a word, or of the first word in a list or mapping."""
+    """Return the line of a scalar, or of the first one in a list or mapping."""
     while isinstance(value, list | dict) and value:
         value = next(iter(value))
     return getattr(value, "line", 1)

@@ -1,7 +1,7 @@
-"""Is one model better than another? A paired bootstrap over the images that both were scored on.
+"""Paired bootstrap over images: confidence interval of one model's mIoU, and of the difference of two.
 
-Images are drawn with replacement, the same ones for both models, and mIoU is formed anew from the summed counts
-of each draw: the spread of the differences says how much of a difference is luck of the images.
+Images are drawn with replacement, the same ones for both models, and mIoU is formed from the summed counts of each
+draw: the spread of the differences is what the choice of images explains.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, percentile intervals.
 """
@@ -13,20 +13,21 @@ from typing import Any
 import numpy as np
 
 from hrseg.errors import DataError, columns, score
-from hrseg.metrics.records import Ledger, parts
+from hrseg.metrics.confusion import iou
+from hrseg.metrics.records import ImageRecords, class_counts
 
 DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one model is than another, in fractions of mIoU.
+    """Difference of two models, in fractions of mIoU.
 
     Attributes:
         miou: Difference on the images as they are.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        p: Two-sided share of draws on the other side of zero: the chance that the sign is luck.
+        p: Two-sided share of draws on the other side of zero.
         classes: Difference of each class's IoU, (K,); nan where neither model can be scored.
     """
 
@@ -37,53 +38,42 @@ class Difference:
     classes: np.ndarray
 
 
-def compare(model: Ledger, other: Ledger, *, draws: int = DRAWS) -> Difference:
-    """Compare two models on the images they share.
-
-    Args:
-        model: Of the model that may be better.
-        other: Of the one it is compared with.
-        draws: Bootstrap samples.
+def compare(model: ImageRecords, other: ImageRecords, *, draws: int = DRAWS) -> Difference:
+    """Compare two models on the images they share; positive where `model` is better.
 
     Raises:
         DataError: Other classes, other pixels of an image's mask, or no common image.
 
     Example:
-        >>> import numpy as np
-        >>> good = Ledger(("a", "b"), ("x", "y"), np.array([[[9, 1], [1, 9]]] * 2))
-        >>> bad = Ledger(("a", "b"), ("x", "y"), np.array([[[5, 5], [5, 5]]] * 2))
+        >>> good = ImageRecords(("a", "b"), ("x", "y"), np.array([[[9, 1], [1, 9]]] * 2))
+        >>> bad = ImageRecords(("a", "b"), ("x", "y"), np.array([[[5, 5], [5, 5]]] * 2))
         >>> result = compare(good, bad)
         >>> round(result.miou, 3), result.low > 0
         (0.485, True)
     """
     model, other = pair(model, other)
-    generator = np.random.default_rng(0)
-    count = len(model.names)
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=draws)  # (draws, N)
-    differences = _mious(model, weights) - _mious(other, weights)
-    whole = np.ones((1, count), dtype=np.int64)
+    weights = _draw(len(model.names), draws)
+    differences = _miou(model, weights) - _miou(other, weights)
+    once = np.ones((1, len(model.names)), dtype=np.int64)
     low, high = np.quantile(differences, [0.025, 0.975])
     against = min((differences <= 0).mean(), (differences >= 0).mean())
     return Difference(
-        miou=float((_mious(model, whole) - _mious(other, whole))[0]),
+        miou=float((_miou(model, once) - _miou(other, once))[0]),
         low=float(low),
         high=float(high),
         p=float(min(1.0, 2 * against)),
-        classes=_ious(model, whole)[0] - _ious(other, whole)[0],
+        classes=_ious(model, once)[0] - _ious(other, once)[0],
     )
 
 
-def interval(model: Ledger, *, draws: int = DRAWS) -> tuple[float, float]:
+def interval(model: ImageRecords, *, draws: int = DRAWS) -> tuple[float, float]:
     """Return the 95 % interval of one model's mIoU over the draw of the images."""
-    generator = np.random.default_rng(0)
-    count = len(model.names)
-    weights = generator.multinomial(count, np.full(count, 1 / count), size=draws)
-    low, high = np.quantile(_mious(model, weights), [0.025, 0.975])
+    low, high = np.quantile(_miou(model, _draw(len(model.names), draws)), [0.025, 0.975])
     return float(low), float(high)
 
 
-def pair(model: Ledger, other: Ledger) -> tuple[Ledger, Ledger]:
-    """Bring two ledgers to their common images, in one order.
+def pair(model: ImageRecords, other: ImageRecords) -> tuple[ImageRecords, ImageRecords]:
+    """Restrict two models' records to their common images, in one order.
 
     Raises:
         DataError: They cannot be compared.
@@ -93,13 +83,14 @@ def pair(model: Ledger, other: Ledger) -> tuple[Ledger, Ledger]:
             f"{model.model} and {other.model} know other classes ({len(model.classes)} and {len(other.classes)}), so "
             "their scores cannot be compared. Score both on the same label table."
         )
-    names = [name for name in model.names if name in set(other.names)]
+    common = set(other.names)
+    names = [name for name in model.names if name in common]
     if not names:
         raise DataError(
             f"{model.model} and {other.model} were scored on different images. Score both on the same split."
         )
     model, other = model.take(names), other.take(names)
-    truth = [ledger.matrices.sum(axis=2) for ledger in (model, other)]  # (N, K)
+    truth = [records.matrices.sum(axis=2) for records in (model, other)]  # (N, K)
     unequal = [names[index] for index in np.flatnonzero((truth[0] != truth[1]).any(axis=1))]
     if unequal:
         raise DataError(
@@ -109,30 +100,27 @@ def pair(model: Ledger, other: Ledger) -> tuple[Ledger, Ledger]:
     return model, other
 
 
-def table(ledgers: Sequence[Ledger], *, draws: int = DRAWS) -> list[dict[str, object]]:
+def table(models: Sequence[ImageRecords], *, draws: int = DRAWS) -> list[dict[str, object]]:
     """Return one row per model: mIoU with its interval, and the difference to the first model.
-
-    Args:
-        ledgers: The first one is what the others are compared with.
-        draws: Bootstrap samples.
 
     Raises:
         DataError: As for `compare`.
     """
     rows: list[dict[str, object]] = []
-    names = [n for n in ledgers[0].names if all(n in set(ledger.names) for ledger in ledgers[1:])]
-    for index, ledger in enumerate(ledgers):
-        ledger = ledger.take(names) if names else ledger
-        low, high = interval(ledger, draws=draws)
+    common = set(models[0].names).intersection(*(records.names for records in models[1:]))
+    names = [name for name in models[0].names if name in common]
+    for index, records in enumerate(models):
+        records = records.take(names) if names else records
+        low, high = interval(records, draws=draws)
         row: dict[str, object] = {
-            "model": ledger.model,
-            "images": len(ledger.names),
-            "miou": ledger.scores()["miou"],
+            "model": records.model,
+            "images": len(records.names),
+            "miou": records.scores()["miou"],
             "low": low,
             "high": high,
         }
         if index:
-            result = compare(ledger, ledgers[0], draws=draws)
+            result = compare(records, models[0], draws=draws)
             row |= {
                 "difference": result.miou,
                 "difference_low": result.low,
@@ -140,7 +128,7 @@ def table(ledgers: Sequence[Ledger], *, draws: int = DRAWS) -> list[dict[str, ob
                 "p": result.p,
                 "classes": {
                     name: float(value)
-                    for name, value in zip(ledger.classes, result.classes, strict=True)
+                    for name, value in zip(records.classes, result.classes, strict=True)
                     if not np.isnan(value)
                 },
             }
@@ -148,48 +136,49 @@ def table(ledgers: Sequence[Ledger], *, draws: int = DRAWS) -> list[dict[str, ob
     return rows
 
 
-def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Say the rows of `table` as aligned plain text, in per cent.
+def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format the rows of `table` as aligned plain text, in per cent.
 
     With two models the classes that changed most are named too.
 
     Example:
-        >>> print(text([{"model": "a", "images": 9, "miou": 0.5, "low": 0.4, "high": 0.6}]))
+        >>> print(format_table([{"model": "a", "images": 9, "miou": 0.5, "low": 0.4, "high": 0.6}]))
         model  images   mIoU   95 % interval
         a           9  50.00  40.00 to 60.00
     """
     compared = any("difference" in row for row in rows)
     header = ["model", "images", "mIoU", "95 % interval"]
-    lines = [header + (["to the first", "95 % interval", "p"] if compared else [])]
+    cells = [header + (["to the first", "95 % interval", "p"] if compared else [])]
     for row in rows:
         line = [str(row["model"]), str(row["images"]), score(row["miou"])]
         line.append(f"{score(row['low'])} to {score(row['high'])}")
         if "difference" in row:
-            ends = (row["difference_low"], row["difference_high"])
             line.append(_signed(row["difference"]))
-            line.append(" to ".join(_signed(end) for end in ends))
+            line.append(f"{_signed(row['difference_low'])} to {_signed(row['difference_high'])}")
             line.append("< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}")
-        lines.append(line + [""] * (len(lines[0]) - len(line)))
-    said = columns(lines)
+        cells.append(line + [""] * (len(cells[0]) - len(line)))
+    lines = columns(cells)
     if len(rows) == 2:
         changes = sorted(rows[1]["classes"].items(), key=lambda item: -abs(item[1]))
         listed = ", ".join(f"{name} {_signed(value)}" for name, value in changes[:6])
-        said += ["", f"Classes that changed most: {listed}"]
-    return "\n".join(said)
+        lines += ["", f"Classes that changed most: {listed}"]
+    return "\n".join(lines)
 
 
 def _signed(fraction: float) -> str:
     return f"{100 * fraction:+.2f}"
 
 
-def _mious(ledger: Ledger, weights: np.ndarray) -> np.ndarray:
-    return np.nanmean(_ious(ledger, weights), axis=1)
+def _draw(count: int, draws: int) -> np.ndarray:
+    """How often each image is drawn. Shape: → (draws, N)."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=draws)
 
 
-def _ious(ledger: Ledger, weights: np.ndarray) -> np.ndarray:
+def _miou(model: ImageRecords, weights: np.ndarray) -> np.ndarray:
+    return np.nanmean(_ious(model, weights), axis=1)
+
+
+def _ious(model: ImageRecords, weights: np.ndarray) -> np.ndarray:
     """IoU of each class for each weighting of the images. Shape: (draws, N) → (draws, K)."""
-    hits, truth, found = (
-        weights.astype(np.float64) @ part.astype(np.float64) for part in parts(ledger.matrices)
-    )
-    union = truth + found - hits
-    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
+    counts = class_counts(model.matrices)
+    return iou(*(weights.astype(np.float64) @ part.astype(np.float64) for part in counts))

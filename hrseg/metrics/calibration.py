@@ -1,4 +1,4 @@
-"""Does a confidence of 0.8 mean right in 8 of 10 cases? Reliability by bins, its error, and the number that mends it.
+"""Calibration of confidences: reliability by bins, expected calibration error, and temperature scaling.
 
 Bins are of equal width over 0 … 1. They are counted finely and merged later, so that another number of bins needs no
 inference. The temperature divides all logits; it changes confidences, never the class.
@@ -13,23 +13,18 @@ import numpy as np
 from hrseg.errors import ConfigError, DataError
 
 FINE = 60
-"""Bins that are counted."""
+"""Bins that are stored."""
 BINS = 15
 """Bins that are shown."""
 COARSER = tuple(bins for bins in range(5, FINE + 1) if FINE % bins == 0)
-COLDEST, HOTTEST = 0.01, 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 
 
 def bin_counts(confidence: np.ndarray, correct: np.ndarray, bins: int = FINE) -> np.ndarray:
-    """Sort pixels into bins of confidence.
-
-    Args:
-        confidence: Probability of the chosen class.
-        correct: Whether it is the true one.
-        bins: How many.
+    """Sort pixels into bins by the probability of their predicted class.
 
     Returns:
-        For each bin: pixels, the sum of their confidences, how many are right.
+        For each bin: pixels, the sum of their confidences, how many are correct.
 
     Shape:
         (M,), (M,) → float64 (bins, 3)
@@ -45,7 +40,7 @@ def bin_counts(confidence: np.ndarray, correct: np.ndarray, bins: int = FINE) ->
 
 
 def merge_bins(counts: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Put neighboring bins together.
+    """Merge neighboring bins.
 
     Raises:
         ConfigError: The number does not divide that of the counted bins.
@@ -85,14 +80,10 @@ def nll(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0) -> floa
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature whose likelihood is highest, between 0.01 and 100.
+    """Return the temperature of the highest likelihood, between 0.01 and 100.
 
     In 1/T the loss is convex, so its slope has one zero; Newton's steps are taken where they stay in the interval
     that holds it, and halves of that interval otherwise.
-
-    Args:
-        logits: Of some pixels.
-        truth: Their trainIds.
 
     Raises:
         DataError: No pixels.
@@ -104,16 +95,16 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
     values = _centered(logits)
     own = values[np.arange(len(truth)), truth]
-    low, high = 1 / HOTTEST, 1 / COLDEST
+    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
     beta = 1.0
-    for _ in range(60):
+    for _ in range(60):  # bisection alone reaches float32 precision in about 40
         weights = np.exp(values * beta)
         weights /= weights.sum(axis=1, keepdims=True)
         mean = (weights * values).sum(axis=1)
         slope = float((mean - own).mean())
-        bend = float(((weights * values**2).sum(axis=1) - mean**2).mean())
+        curvature = float(((weights * values**2).sum(axis=1) - mean**2).mean())
         low, high = (low, beta) if slope > 0 else (beta, high)
-        step = beta - slope / bend if bend > 0 else 0.0
+        step = beta - slope / curvature if curvature > 0 else 0.0
         following = step if low < step < high else (low + high) / 2
         if abs(following - beta) <= 1e-7 * beta:
             break
@@ -132,16 +123,16 @@ def reliability(
 
 @dataclass(frozen=True)
 class TemperatureScaling:
-    """What one temperature does, on images that it was not fitted on.
+    """Effect of a temperature, measured on images that it was not fitted on.
 
     Attributes:
         temperature: Fitted on all images.
-        pixels: How many pixels of all images were looked at.
-        nll_before: Mean negative log-likelihood as it is.
+        pixels: Pixels of all images.
+        nll_before: Mean negative log-likelihood without scaling.
         nll_after: The same with the temperature of the other half of the images.
-        ece_before: Expected calibration error as it is.
+        ece_before: Expected calibration error without scaling.
         ece_after: The same with the temperature of the other half.
-        halves: The temperatures of the two halves; how far they differ says how sure the fit is.
+        halves: Temperatures of the two halves; their difference shows the uncertainty of the fit.
     """
 
     temperature: float
@@ -153,15 +144,15 @@ class TemperatureScaling:
     halves: tuple[float, float]
 
 
-def mend(
+def scale_temperature(
     logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = BINS
 ) -> TemperatureScaling:
-    """Fit a temperature, and measure it on images that it has not seen: each half with the other's.
+    """Fit a temperature, and measure it by cross-validation: each half of the images with the other's.
 
     Args:
         logits: Of some pixels of each image.
         truth: Their trainIds.
-        image: The number of their image; even and odd ones are the halves.
+        image: Number of the image of each pixel; even and odd ones are the halves.
         bins: For the calibration error.
 
     Raises:
@@ -175,16 +166,16 @@ def mend(
     if not all(len(part) for part in parts):
         parts = [np.arange(len(truth))] * 2  # a single image: nothing to hold out
     halves = tuple(fit_temperature(logits[part], truth[part]) for part in parts)
-    after, losses, weight = np.zeros((FINE, 3)), 0.0, 0
+    after, loss, pixels = np.zeros((FINE, 3)), 0.0, 0
     for part, other in zip(parts, halves[::-1], strict=True):
         after += reliability(logits[part], truth[part], other)
-        losses += nll(logits[part], truth[part], other) * len(part)
-        weight += len(part)
+        loss += nll(logits[part], truth[part], other) * len(part)
+        pixels += len(part)
     return TemperatureScaling(
         temperature=temperature,
         pixels=len(truth),
         nll_before=nll(logits, truth),
-        nll_after=losses / weight,
+        nll_after=loss / pixels,
         ece_before=calibration_error(merge_bins(reliability(logits, truth), bins)),
         ece_after=calibration_error(merge_bins(after, bins)),
         halves=(halves[0], halves[1]),

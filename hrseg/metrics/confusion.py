@@ -1,7 +1,7 @@
-"""One confusion matrix for a whole data set, and the scores that follow from it.
+"""Confusion matrix of a whole data set, and the scores that follow from it.
 
 Counts are exact integers, summed over images and devices before anything is divided; a mean over
-images or batches would be another number. The file knows maps of trainIds only.
+images or batches would be another number.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ ABSENT_VALUES: dict[str, float] = {"skip": float("nan"), "zero": 0.0, "one": 1.0
 
 
 class Scores(TypedDict):
-    """What `ConfusionMatrix.compute` gives: fractions, with tensors float64 (K,) by trainId.
+    """Result of `ConfusionMatrix.compute`: fractions, with tensors float64 (K,) by trainId.
 
     `share` is the part of the valid mask pixels that belongs to each class; `absent` lists the trainIds
     found in neither mask nor prediction; `matrix` is int64 (K, K).
@@ -83,7 +83,7 @@ class ConfusionMatrix(Metric):
         """Add the pixels of one image or one batch.
 
         Args:
-            pred: Predicted trainIds. What stands at ignored pixels does not matter.
+            pred: Predicted trainIds; those at ignored pixels do not matter.
             target: The mask.
 
         Shape:
@@ -107,8 +107,7 @@ class ConfusionMatrix(Metric):
         truth, found = target[valid].long(), pred[valid].long()
         self._check_values("mask", truth)
         self._check_values("prediction", found)
-        counts = torch.bincount(truth * self.num_classes + found, minlength=self.num_classes**2)
-        self.matrix += counts.reshape(self.num_classes, self.num_classes)
+        self.matrix += confusion_counts(truth, found, self.num_classes)
 
     def compute(self) -> Scores:
         """Return the scores of all pixels so far, on all devices."""
@@ -123,6 +122,21 @@ class ConfusionMatrix(Metric):
                 f"{self.ignore_index} in the mask to ignore. "
                 "Check the label table and the number of classes."
             )
+
+
+def confusion_counts(mask: torch.Tensor, pred: torch.Tensor, classes: int) -> torch.Tensor:
+    """Count pixels by true class (rows) and predicted class (columns).
+
+    Args:
+        mask: trainIds of valid pixels only.
+        pred: Predicted trainIds of the same pixels.
+        classes: K.
+
+    Shape:
+        (M,), (M,) → int64 (K, K)
+    """
+    pairs = torch.bincount(mask * classes + pred, minlength=classes**2)
+    return pairs.reshape(classes, classes)
 
 
 def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
@@ -144,15 +158,17 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
     union = truth + found - hits
     pixels = truth.sum()
     undefined = ABSENT_VALUES[absent]
-    iou = _ratio(hits, union, undefined)
+    class_iou = _ratio(hits, union, undefined)
     recall = _ratio(hits, truth, undefined)
     share = _ratio(truth, pixels, float("nan"))
     return Scores(
-        miou=_mean(iou),
+        miou=float(class_iou.nanmean()),
         pixel_accuracy=float(_ratio(hits.sum(), pixels, float("nan"))),
-        mean_accuracy=_mean(recall),
-        frequency_weighted_iou=float((share * iou)[truth > 0].sum()) if pixels else float("nan"),
-        iou=iou,
+        mean_accuracy=float(recall.nanmean()),
+        frequency_weighted_iou=float((share * class_iou)[truth > 0].sum())
+        if pixels
+        else float("nan"),
+        iou=class_iou,
         precision=_ratio(hits, found, undefined),
         recall=recall,
         f1=_ratio(2 * hits, truth + found, undefined),
@@ -223,6 +239,16 @@ def _ratio(part: torch.Tensor, whole: torch.Tensor, undefined: float) -> torch.T
     return torch.where(whole > 0, quotient, torch.full_like(quotient, undefined))
 
 
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divide, with nan for every 0/0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
+
+
+def iou(hits: np.ndarray, truth: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return IoU from hits, true and predicted pixels; nan where there are none. Shape: three (…) → (…)."""
+    return ratio(hits, truth + found - hits)
+
+
 def known_mean(values: np.ndarray) -> float:
     """Return the mean of the values that are no nan; nan where none is left.
 
@@ -232,7 +258,3 @@ def known_mean(values: np.ndarray) -> float:
     """
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _mean(values: torch.Tensor) -> float:
-    return float(values.nanmean())

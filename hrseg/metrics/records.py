@@ -1,6 +1,6 @@
-"""The ledger of an evaluation: the confusion matrix of every image, so that any score comes without inference.
+"""Per-image confusion matrices of an evaluation, stored so that every score follows without inference.
 
-Summed it is the matrix of the whole set; resampled it says how sure a difference is; sorted it shows the worst images.
+Summed they are the matrix of the whole set; resampled they give confidence intervals; sorted, the worst images.
 """
 
 import json
@@ -16,23 +16,20 @@ from hrseg.errors import DataError
 from hrseg.imaging import write_atomic
 from hrseg.metrics.confusion import Scores, scores
 
-_VERSION = 1
-
 
 @dataclass(frozen=True)
-class Ledger:
+class ImageRecords:
     """Confusion matrices of the images of one split.
 
     Attributes:
-        names: Of the images, in order.
-        classes: Names by trainId.
+        names: Image names, in order.
+        classes: Class names by trainId.
         matrices: int64 (N, K, K): rows the true class, columns the predicted.
-        model: What was evaluated.
+        model: Name of the evaluated model.
 
     Example:
-        >>> import numpy as np
-        >>> ledger = Ledger(("a", "b"), ("road", "sky"), np.array([[[3, 1], [0, 4]], [[2, 0], [0, 0]]]))
-        >>> round(ledger.scores()["miou"], 4)
+        >>> matrices = np.array([[[3, 1], [0, 4]], [[2, 0], [0, 0]]])
+        >>> round(ImageRecords(("a", "b"), ("road", "sky"), matrices).scores()["miou"], 4)
         0.8167
     """
 
@@ -53,75 +50,74 @@ class Ledger:
         """Return the scores of all images together."""
         return scores(torch.from_numpy(self.matrices.sum(axis=0)))
 
-    def take(self, names: Sequence[str]) -> "Ledger":
-        """Return the ledger of some images, in the given order."""
+    def take(self, names: Sequence[str]) -> "ImageRecords":
+        """Return the records of some images, in the given order."""
         place = {name: index for index, name in enumerate(self.names)}
         chosen = [place[name] for name in names]
-        return Ledger(tuple(names), self.classes, self.matrices[chosen], self.model)
+        return ImageRecords(tuple(names), self.classes, self.matrices[chosen], self.model)
 
-    def save(self, path: str | Path) -> None:
-        """Write the ledger as an .npz file.
+    def save(
+        self, path: str | Path, about: dict[str, object] | None = None, **arrays: np.ndarray
+    ) -> None:
+        """Write the records as an .npz file, with further metadata and arrays where given.
 
         Raises:
             DataError: The file cannot be written.
         """
-        about = {"version": _VERSION, "classes": self.classes, "model": self.model}
+        header = {"version": 1, "classes": self.classes, "model": self.model, **(about or {})}
         with write_atomic(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
-                about=np.array(json.dumps(about)),
+                about=np.array(json.dumps(header)),
                 names=np.array(self.names),
                 matrices=self.matrices,
+                **arrays,  # type: ignore[arg-type]
             )
 
 
-def parts(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return hits, true and found pixels of each class. Shape: (…, K, K) → three (…, K)."""
-    return (
-        np.diagonal(matrices, axis1=-2, axis2=-1),
-        matrices.sum(axis=-1),
-        matrices.sum(axis=-2),
-    )
+def class_counts(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return hits, true and predicted pixels of each class. Shape: (…, K, K) → three (…, K)."""
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    return hits, matrices.sum(axis=-1), matrices.sum(axis=-2)
 
 
-def read_ledger(path: str | Path) -> Ledger:
-    """Read a ledger that `Ledger.save` wrote.
+def read_records(path: str | Path) -> ImageRecords:
+    """Read what `ImageRecords.save` wrote.
 
     Raises:
         DataError: The file is missing, damaged or another one.
     """
+    advice = "Write one with: hrseg validate --ledger FILE.npz"
     try:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
-            return Ledger(
-                tuple(str(name) for name in file["names"]),
+            return ImageRecords(
+                tuple(map(str, file["names"])),
                 tuple(about["classes"]),
                 file["matrices"].astype(np.int64),
                 str(about.get("model", "")),
             )
     except OSError as error:
         raise DataError(
-            f"The ledger {path} cannot be opened: {error.strerror or error}. Write one with: hrseg validate --ledger "
-            "FILE.npz"
+            f"The ledger {path} cannot be opened: {error.strerror or error}. {advice}"
         ) from error
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(
-            f"{path} is not a ledger that can be read ({type(error).__name__}). Write one with: hrseg validate "
-            "--ledger FILE.npz"
+            f"{path} is not a ledger that can be read ({type(error).__name__}). {advice}"
         ) from error
 
 
-def join(
-    parts_of_ranks: Iterable[Sequence[tuple[str, np.ndarray]]],
+def merge_ranks(
+    ranks: Iterable[Sequence[tuple[str, np.ndarray]]],
 ) -> list[tuple[str, np.ndarray]]:
-    """Put the images of several devices together, each once.
+    """Merge the images of several devices, each once, sorted by name.
 
-    Shards are filled up with images whose mask is all ignored; those have an empty matrix and a name that
-    another device has counted.
+    Shards are padded with images whose mask is all ignored: those have an empty matrix and a name that
+    another device has counted, so the larger matrix wins.
     """
-    found: dict[str, np.ndarray] = {}
-    for rows in parts_of_ranks:
+    merged: dict[str, np.ndarray] = {}
+    for rows in ranks:
         for name, matrix in rows:
-            if name not in found or matrix.sum() > found[name].sum():
-                found[name] = matrix
-    return sorted(found.items())
+            if name not in merged or matrix.sum() > merged[name].sum():
+                merged[name] = matrix
+    return sorted(merged.items())

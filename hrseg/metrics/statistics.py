@@ -1,18 +1,15 @@
-"""All that an evaluation counts of each image, so that its figures come again without inference.
+"""Per-image statistics of an evaluation, from which every score follows without inference.
 
-Integers of boundaries, contours and bands, bins of confidence, and the logits of a few pixels of each image. It is
-kept in one .npz file together with the ledger, and that file is a ledger too.
-
-`measure` looks at one image; `Evidence` holds all of them; what follows from the sums is in `figures.py`'s neighbors
-`boundary`, `trimap` and `calibration`.
+Integer counts of boundaries, contours and bands, bins of confidence, and the logits of a few pixels of each image,
+stored in one .npz file together with the confusion matrices. `measure` counts one image, `Statistics` holds all.
 """
 
-import json
 import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ import numpy as np
 import torch
 
 from hrseg.errors import ConfigError, DataError
-from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX
 from hrseg.metrics.boundary import (
     BANDS,
@@ -34,16 +30,20 @@ from hrseg.metrics.boundary import (
     label_maps,
 )
 from hrseg.metrics.calibration import BINS, COARSER, bin_counts
-from hrseg.metrics.records import Ledger, read_ledger
+from hrseg.metrics.confusion import confusion_counts
+from hrseg.metrics.records import ImageRecords, read_records
 
-MOST_PIXELS = 200_000
-MOST_VALUES = 8_000_000
-"""Logits that are kept of a whole set: so many pixels, and so many numbers."""
+MAX_PIXELS = 200_000
+"""Upper bound of the pixels of a whole set whose logits are stored."""
+MAX_VALUES = 8_000_000
+"""Upper bound of the stored logits."""
+COUNTS = ("boundary", "contours", "bands", "bins", "confidence", "nll")
+_SAMPLES = ("logits", "truth", "image")
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured with.
+    """Widths, distances and bins of an evaluation.
 
     Attributes:
         ratio: Width of Boundary IoU as a part of the image's diagonal.
@@ -52,7 +52,7 @@ class EvaluationSettings:
         bins: Of confidence, as shown.
 
     Raises:
-        ConfigError: On making: something that cannot be measured.
+        ConfigError: A value that cannot be measured.
     """
 
     ratio: float = RATIO
@@ -73,29 +73,29 @@ class EvaluationSettings:
             raise ConfigError(f"{self.bins} bins cannot be formed. Choose of {listed}.")
 
 
-def quota(images: int, classes: int) -> int:
-    """Return how many pixels of each image keep their logits."""
-    return max(1, min(MOST_PIXELS, MOST_VALUES // classes) // max(1, images))
+def pixels_per_image(images: int, classes: int) -> int:
+    """Return how many pixels of each image have their logits stored."""
+    return max(1, min(MAX_PIXELS, MAX_VALUES // classes) // max(1, images))
 
 
 def measure(
     logits: torch.Tensor,
     mask: torch.Tensor,
     name: str,
-    rulers: EvaluationSettings,
+    settings: EvaluationSettings,
     pixels: int,
 ) -> dict[str, np.ndarray]:
     """Count one image.
 
     Args:
-        logits: Of the image, at the size of the mask.
+        logits: At the size of the mask.
         mask: trainIds.
-        name: Of the image; it decides which pixels keep their logits.
-        rulers: What is measured with.
+        name: Seeds the choice of the pixels whose logits are stored.
+        settings: Widths, distances and bins.
         pixels: How many of them.
 
     Returns:
-        Name of a count → its array; see `Evidence.counts`.
+        Name of a count → its array; see `Statistics.counts`.
 
     Shape:
         logits (K, H, W), mask (H, W)
@@ -104,112 +104,91 @@ def measure(
     best, winner = logits.float().max(dim=0)
     normal = torch.logsumexp(logits.float(), dim=0)
     valid = mask != IGNORE_INDEX
-    chosen, true = winner[valid], mask[valid]
+    chosen, true = winner[valid], mask[valid]  # (M,)
     confidence = torch.exp(best - normal)[valid].cpu().numpy()
     own = logits.float().permute(1, 2, 0)[valid].gather(1, true[:, None])[:, 0]
-    cells = torch.bincount(true * classes + chosen, minlength=classes**2).cpu().numpy()
-    found, truth = chosen.cpu().numpy(), true.cpu().numpy()
+    pred, truth = chosen.cpu().numpy(), true.cpu().numpy()
     maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())
-    width = boundary_width(mask.shape[0], mask.shape[1], rulers.ratio)
-    draw = np.random.default_rng(zlib.crc32(os.fsencode(name)))
-    picked = np.sort(draw.choice(len(truth), min(pixels, len(truth)), replace=False))
+    width = boundary_width(mask.shape[0], mask.shape[1], settings.ratio)
+    generator = np.random.default_rng(zlib.crc32(os.fsencode(name)))
+    picked = np.sort(generator.choice(len(truth), min(pixels, len(truth)), replace=False))
     columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]
-    sample = logits.flatten(1)[:, columns].T.float()  # (M, K)
-    sample = sample - sample.max(dim=1, keepdim=True).values
+    sample = logits.flatten(1)[:, columns].T.float()  # (pixels, K)
+    sample = sample - sample.max(dim=1, keepdim=True).values  # float16 is finest near 0
     return {
-        "matrices": cells.reshape(classes, classes),
-        "boundary": boundary_counts(*maps, classes, [width, *rulers.distances]),
-        "contours": contour_counts(*maps, classes, rulers.distances),
-        "bands": band_counts(*maps, classes, rulers.bands),
-        "bins": bin_counts(confidence, found == truth),
-        "confidence": np.bincount(found, confidence.astype(np.float64), classes),
+        "matrices": confusion_counts(true, chosen, classes).cpu().numpy(),
+        "boundary": boundary_counts(*maps, classes, [width, *settings.distances]),
+        "contours": contour_counts(*maps, classes, settings.distances),
+        "bands": band_counts(*maps, classes, settings.bands),
+        "bins": bin_counts(confidence, pred == truth),
+        "confidence": np.bincount(pred, confidence.astype(np.float64), classes),
         "nll": np.array(float((normal[valid] - own).double().sum())),
         "logits": sample.cpu().numpy().astype(np.float16),
         "truth": truth[picked].astype(np.uint8),
     }
 
 
-COUNTS = ("boundary", "contours", "bands", "bins", "confidence", "nll")
-_SAMPLES = ("logits", "truth", "image")
-
-
 @dataclass(frozen=True)
-class Evidence:
-    """What was counted of the images of one split.
+class Statistics:
+    """Counts of the images of one split.
 
     Attributes:
-        ledger: The confusion matrix of each image.
-        rulers: What was measured with.
-        counts: Name → one row per image: "boundary" (N, 1 + D, 3, K) and "contours" (N, 2, 1 + D, K) as in
-            `boundary`, "bands" (N, R, 3, K) as in `trimap`, "bins" (N, FINE, 3) as in `calibration`, "confidence"
-            (N, K), summed by chosen class, and "nll" (N,), summed over pixels.
+        records: Confusion matrix of each image.
+        settings: Widths, distances and bins of the counts.
+        counts: Name → one row per image: "boundary" (N, 1 + D, 3, K), "contours" (N, 2, 1 + D, K) and "bands"
+            (N, R, 3, K) as in `boundary`, "bins" (N, FINE, 3) as in `calibration`, "confidence" (N, K), summed by
+            predicted class, and "nll" (N,), summed over pixels.
         samples: "logits" float16 (M, K) whose largest is 0, their "truth" (M,), and the number of their "image" (M,).
         colors: Of the classes, uint8 (K, 3).
-        looked: How the images were looked at, in words.
+        protocol: Description of the evaluation protocol.
+        facts: Further facts for the report, such as the split.
     """
 
-    ledger: Ledger
-    rulers: EvaluationSettings
+    records: ImageRecords
+    settings: EvaluationSettings
     counts: Mapping[str, np.ndarray]
     samples: Mapping[str, np.ndarray]
     colors: np.ndarray
-    looked: str = ""
+    protocol: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 
-    def take(self, names: Sequence[str]) -> "Evidence":
-        """Return the evidence of some images, in the given order."""
-        place = {name: index for index, name in enumerate(self.ledger.names)}
+    def take(self, names: Sequence[str]) -> "Statistics":
+        """Return the statistics of some images, in the given order."""
+        place = {name: index for index, name in enumerate(self.records.names)}
         chosen = [place[name] for name in names]
         rows = [np.flatnonzero(self.samples["image"] == index) for index in chosen]
-        whole = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
-        samples = {name: values[whole] for name, values in self.samples.items()}
+        picked = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+        samples = {name: values[picked] for name, values in self.samples.items()}
         samples["image"] = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
         counts = {name: values[chosen] for name, values in self.counts.items()}
-        ledger = self.ledger.take(names)
-        return Evidence(
-            ledger, self.rulers, counts, samples, self.colors, self.looked, dict(self.facts)
-        )
+        return replace(self, records=self.records.take(names), counts=counts, samples=samples)
 
     def save(self, path: str | Path) -> None:
-        """Write everything as one .npz file, which `read_ledger` and `hrseg compare` open too.
+        """Write everything as one .npz file, which `read_records` and `hrseg compare` open too.
 
         Raises:
             DataError: The file cannot be written.
         """
-        ledger = self.ledger
         about = {
-            "version": 1,
-            "classes": ledger.classes,
-            "model": ledger.model,
-            "evidence": {
-                "rulers": asdict(self.rulers),
-                "looked": self.looked,
-                "facts": dict(self.facts),
-            },
+            "rulers": asdict(self.settings),
+            "looked": self.protocol,
+            "facts": dict(self.facts),
         }
-        arrays: dict[str, Any] = {f"count_{name}": values for name, values in self.counts.items()}
+        arrays = {f"count_{name}": values for name, values in self.counts.items()}
         arrays |= {f"sample_{name}": values for name, values in self.samples.items()}
-        with write_atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                about=np.array(json.dumps(about)),
-                names=np.array(ledger.names),
-                matrices=ledger.matrices,
-                colors=self.colors,
-                **arrays,
-            )
+        self.records.save(path, {"evidence": about}, colors=self.colors, **arrays)
 
 
-def gathered(
+def collect(
     rows: Mapping[str, Mapping[str, np.ndarray]],
     classes: Sequence[str],
     colors: np.ndarray,
-    rulers: EvaluationSettings,
+    settings: EvaluationSettings,
     model: str = "",
-    looked: str = "",
+    protocol: str = "",
     facts: Mapping[str, str] | None = None,
-) -> Evidence:
-    """Put the counts of all images together, in the order of their names.
+) -> Statistics:
+    """Stack the counts of all images, in the order of their names.
 
     Raises:
         DataError: There is no image.
@@ -219,12 +198,8 @@ def gathered(
         raise DataError(
             "No image has a mask, so nothing can be evaluated. Choose a split with masks, such as --split val."
         )
-    ledger = Ledger(
-        tuple(names),
-        tuple(classes),
-        np.stack([rows[name]["matrices"] for name in names]).astype(np.int64),
-        model,
-    )
+    matrices = np.stack([rows[name]["matrices"] for name in names]).astype(np.int64)
+    records = ImageRecords(tuple(names), tuple(classes), matrices, model)
     counts = {kind: np.stack([rows[name][kind] for name in names]) for kind in COUNTS}
     for kind in ("boundary", "contours", "bands"):
         counts[kind] = counts[kind].astype(np.int32)
@@ -233,26 +208,26 @@ def gathered(
     }
     lengths = [len(rows[name]["truth"]) for name in names]
     samples["image"] = np.repeat(np.arange(len(names)), lengths)
-    return Evidence(ledger, rulers, counts, samples, colors, looked, dict(facts or {}))
+    return Statistics(records, settings, counts, samples, colors, protocol, dict(facts or {}))
 
 
-def read_evidence(path: str | Path) -> Evidence:
-    """Read what `Evidence.save` wrote.
+def read_statistics(path: str | Path) -> Statistics:
+    """Read what `Statistics.save` wrote.
 
     Raises:
-        DataError: The file is missing, damaged, or a ledger without evidence.
+        DataError: The file is missing, damaged, or holds confusion matrices only.
     """
-    ledger = read_ledger(path)
+    records = read_records(path)
     try:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            about: dict[str, Any] = json.loads(str(file["about"]))["evidence"]
-            rulers: dict[str, Any] = {
+            about: dict[str, Any] = loads(str(file["about"]))["evidence"]
+            settings: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in about["rulers"].items()
             }
-            return Evidence(
-                ledger,
-                EvaluationSettings(**rulers),
+            return Statistics(
+                records,
+                EvaluationSettings(**settings),
                 {name: file[f"count_{name}"] for name in COUNTS},
                 {name: file[f"sample_{name}"] for name in _SAMPLES},
                 file["colors"],

@@ -1,4 +1,4 @@
-"""Old recipes in our words: official HRNet yaml files and mmsegmentation configs, read but never run."""
+"""Translation of official HRNet yaml files and mmsegmentation configs to recipes; files are read, never executed."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,10 +22,10 @@ def translate(path: str | Path) -> Recipe:
         path: The .yaml, .yml or .py file.
 
     Returns:
-        The recipe; `to_yaml()` writes it with a comment at each difference in meaning.
+        The recipe; `to_yaml()` comments each difference in meaning.
 
     Raises:
-        ConfigError: The file cannot be read, is of another kind, or describes what hrseg has not.
+        ConfigError: The file cannot be read, is of another kind, or describes something that hrseg lacks.
     """
     path = Path(path)
     if path.suffix not in _READERS:

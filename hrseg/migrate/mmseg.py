@@ -1,6 +1,6 @@
-"""mmsegmentation's HRNet configs (0.x and 1.x) in our words.
+"""mmsegmentation's HRNet configs (0.x and 1.x) as recipes.
 
-Both generations say the same things in different places; `generations` finds them, the rest is common.
+Both versions hold the same facts in different places; `MMSegV0` and `MMSegV1` find them, the rest is common.
 
 Source: the configs, dataset classes and loss functions of mmsegmentation 0.30 and 1.2.2.
 """
@@ -14,12 +14,14 @@ from hrseg.errors import ConfigError
 from hrseg.migrate.recipe import Recipe, Stage, backbone_of
 
 
-class Place:
-    """Where a generation of mmsegmentation keeps what a recipe needs."""
+class MMSegConfig:
+    """The facts of a config that a recipe needs; subclasses find them for one version."""
 
     def __init__(self, content: Mapping[str, Any], source: str) -> None:
         self.content, self.source = content, source
         self.model: Mapping[str, Any] = content["model"]
+        heads = self.model["decode_head"]
+        self.heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
 
     dataset: Mapping[str, Any]
     batch_size: int
@@ -60,7 +62,7 @@ class Place:
         return None
 
 
-class Newer(Place):
+class MMSegV1(MMSegConfig):
     """mmsegmentation 1.x: train_dataloader, optim_wrapper, param_scheduler."""
 
     resize_name = "RandomResize"
@@ -93,7 +95,7 @@ class Newer(Place):
         self.interval = loop.get("val_interval")
 
 
-class Older(Place):
+class MMSegV0(MMSegConfig):
     """mmsegmentation 0.x: data, optimizer, lr_config, runner."""
 
     resize_name = "Resize"
@@ -159,13 +161,13 @@ DATASETS = {
     "ISPRSDataset": ("vaihingen", None),
     "iSAIDDataset": ("isaid", None),
 }
-"""Their dataset class → our layout and, where it has several, label table."""
+"""Dataset class → layout and, where it has several, label table."""
 
 _SMALL = {"hrnetv2_w18_small": "hrnet_w18_small_v2"}
-"""Their pretrained file → our backbone, where the names mislead."""
+"""Pretrained file → backbone, where the names differ."""
 
-_FREE = {
-    # About logs, processes and files: a run here answers them itself.
+IGNORED_KEYS = {
+    # About logs, processes and files, which a run sets itself.
     *("_base_", "default_scope", "env_cfg", "vis_backends", "visualizer", "log_processor"),
     *("log_level", "resume", "tta_model", "tta_pipeline", "img_ratios", "dist_params", "workflow"),
     *("cudnn_benchmark", "log_config", "checkpoint_config", "evaluation", "val_cfg", "work_dir"),
@@ -175,52 +177,54 @@ _FREE = {
     *("resume_from", "auto_resume", "seed", "randomness", "device", "opencv_num_threads"),
     *("mp_start_method", "auto_scale_lr", "find_unused_parameters"),
 }
-_READ = {
+TRANSLATED_KEYS = {
     *("model", "data", "train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg"),
     *("runner", "lr_config", "optimizer_config", "load_from", "test_cfg", "fp16"),
 }
 
 
 def recognizes(content: Mapping[str, Any]) -> bool:
-    """Tell an mmsegmentation config from other mappings."""
+    """Return whether a mapping is an mmsegmentation config."""
     model = content.get("model")
     return isinstance(model, Mapping) and "decode_head" in model and "backbone" in model
 
 
 def translate(content: Mapping[str, Any], source: str) -> Recipe:
-    """Write an mmsegmentation HRNet config as a recipe of ours.
+    """Translate an mmsegmentation HRNet config.
 
     Args:
-        content: The config with its bases merged in.
-        source: Its file name; "4xb2" in it tells devices and batch.
+        content: The config, merged with its bases.
+        source: Its file name; "4xb2" in it gives devices and batch.
 
     Raises:
         ConfigError: The network or a value has no counterpart.
     """
     recipe = Recipe(source, "an mmsegmentation config")
-    place: Older | Newer = (
-        Newer(content, source) if "train_dataloader" in content else Older(content, source)
+    config: MMSegV0 | MMSegV1 = (
+        MMSegV1(content, source) if "train_dataloader" in content else MMSegV0(content, source)
     )
-    _network(content["model"], place, recipe)
-    _data(place, recipe)
-    _augmentation(place, recipe)
-    _loss(place, recipe)
-    _optim(place, recipe)
-    _trainer(place, recipe)
-    _evaluation(place, recipe)
+    _network(content["model"], config, recipe)
+    _data(config, recipe)
+    _augmentation(config, recipe)
+    _loss(config, recipe)
+    _optim(config, recipe)
+    _trainer(config, recipe)
+    _evaluation(config, recipe)
     recipe.unknown += [
-        name for name in content if name not in _FREE | _READ and _is_option(content[name])
+        name
+        for name in content
+        if name not in IGNORED_KEYS | TRANSLATED_KEYS and _is_option(content[name])
     ]
     return recipe
 
 
 def _is_option(value: Any) -> bool:
-    """Bare helper variables such as `num_classes = 19` were used where they count."""
+    """Plain helper variables such as `num_classes = 19` are no options of their own."""
     return isinstance(value, (Mapping, list)) and bool(value)
 
 
-def _network(model: Mapping[str, Any], place: Place, recipe: Recipe) -> None:
-    source = place.source
+def _network(model: Mapping[str, Any], config: MMSegConfig, recipe: Recipe) -> None:
+    source = config.source
     backbone = model["backbone"]
     if backbone.get("type") != "HRNet" or "extra" not in backbone:
         raise ConfigError(
@@ -229,8 +233,7 @@ def _network(model: Mapping[str, Any], place: Place, recipe: Recipe) -> None:
         )
     stages = [_stage(backbone["extra"], number, source) for number in (1, 2, 3, 4)]
     name = backbone_of(stages, source)
-    heads = model["decode_head"]
-    heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
+    heads = config.heads
     kinds = tuple(head.get("type") for head in heads)
     if kinds not in (("FCNHead",), ("FCNHead", "OCRHead")):
         raise ConfigError(
@@ -243,8 +246,8 @@ def _network(model: Mapping[str, Any], place: Place, recipe: Recipe) -> None:
     file = model.get("pretrained") or (backbone.get("init_cfg") or {}).get("checkpoint")
     if file:
         recipe.set("model.weights", *_weights(str(file), name))
-    if place.content.get("load_from"):
-        recipe.set("model.weights", str(place.content["load_from"]), "load_from of the source.")
+    if config.content.get("load_from"):
+        recipe.set("model.weights", str(config.content["load_from"]), "load_from of the source.")
     recipe.remarks.append(
         "The first convolution of the source's head has no bias; hrseg's has one, as in the official code. Imported "
         "weights get a zero there."
@@ -302,8 +305,8 @@ def _weights(file: str, backbone: str) -> tuple[str, str]:
     return file, "A file of the source; hrseg recognizes official and mmsegmentation checkpoints."
 
 
-def _data(place: Place, recipe: Recipe) -> None:
-    kind = place.dataset.get("type") or place.content.get("dataset_type")
+def _data(config: MMSegConfig, recipe: Recipe) -> None:
+    kind = config.dataset.get("type") or config.content.get("dataset_type")
     if kind not in DATASETS:
         recipe.set(
             "data.layout",
@@ -316,21 +319,21 @@ def _data(place: Place, recipe: Recipe) -> None:
         recipe.set("data.layout", layout)
         if labels:
             recipe.set("data.labels", labels)
-        if "aug" in str(place.lists):
+        if "aug" in str(config.lists):
             recipe.set("data.train_split", "trainaug")
-    root = place.dataset.get("data_root") or place.content.get("data_root") or ""
+    root = config.dataset.get("data_root") or config.content.get("data_root") or ""
     recipe.set("data.root", str(root).rstrip("/") or f"datasets/{recipe.values['data.layout']}")
-    load = place.step("LoadAnnotations") or {}
+    load = config.step("LoadAnnotations") or {}
     if load.get("reduce_zero_label"):
         recipe.remarks.append(
             "reduce_zero_label: the label table says which id is ignored and which class each other id is; nothing is "
             "subtracted here."
         )
-    recipe.set("data.batch_size", place.batch_size, "Per device.")
-    if place.workers is not None:
-        recipe.set("data.workers", place.workers)
-    if place.mean_std:
-        mean, std = (tuple(round(v / 255, 6) for v in values) for values in place.mean_std)
+    recipe.set("data.batch_size", config.batch_size, "Per device.")
+    if config.workers is not None:
+        recipe.set("data.workers", config.workers)
+    if config.mean_std:
+        mean, std = (tuple(round(v / 255, 6) for v in values) for values in config.mean_std)
         if not (_near(mean, (0.485, 0.456, 0.406)) and _near(std, (0.229, 0.224, 0.225))):
             recipe.set("data.mean", mean, "In 0..1; the source counts to 255.")
             recipe.set("data.std", std)
@@ -342,24 +345,24 @@ def _near(values: Sequence[float], others: Sequence[float]) -> bool:
     )
 
 
-def _augmentation(place: Place, recipe: Recipe) -> None:
-    resize = place.step(place.resize_name)
+def _augmentation(config: MMSegConfig, recipe: Recipe) -> None:
+    resize = config.step(config.resize_name)
     if resize:
         _scales(resize, recipe)
-    crop = place.step("RandomCrop")
+    crop = config.step("RandomCrop")
     if crop:
         size = crop["crop_size"]
         recipe.set("data.crop", (size, size) if isinstance(size, int) else tuple(size))
         recipe.set("data.max_class_share", float(crop.get("cat_max_ratio", 1.0)))
-    flip = place.step("RandomFlip") or {}
+    flip = config.step("RandomFlip") or {}
     recipe.set("data.flip", float(flip.get("prob", flip.get("flip_ratio", 0.0)) or 0.0))
     recipe.set("data.flip_first", True)
-    recipe.set("data.pad", place.padding, "Where the source pads: before or after it normalizes.")
-    if place.step("PhotoMetricDistortion"):
+    recipe.set("data.pad", config.padding, "Where the source pads: before or after it normalizes.")
+    if config.step("PhotoMetricDistortion"):
         recipe.set("data.photometric", 1.0)
         recipe.set("data.photometric_rule", "mmseg", "PhotoMetricDistortion, rule for rule.")
     known = {
-        *("LoadImageFromFile", "LoadAnnotations", place.resize_name, "RandomCrop", "RandomFlip"),
+        *("LoadImageFromFile", "LoadAnnotations", config.resize_name, "RandomCrop", "RandomFlip"),
         *(
             "PhotoMetricDistortion",
             "PackSegInputs",
@@ -371,7 +374,7 @@ def _augmentation(place: Place, recipe: Recipe) -> None:
     }
     recipe.unknown += [
         f"transform {step.get('type')}"
-        for step in place.pipeline()
+        for step in config.pipeline()
         if step.get("type") not in known
     ]
 
@@ -390,9 +393,8 @@ def _scales(resize: Mapping[str, Any], recipe: Recipe) -> None:
         recipe.remarks.append("The source stretches images to the scale (keep_ratio=False).")
 
 
-def _loss(place: Place, recipe: Recipe) -> None:
-    heads = place.model["decode_head"]
-    heads = list(heads) if isinstance(heads, (list, tuple)) else [heads]
+def _loss(config: MMSegConfig, recipe: Recipe) -> None:
+    heads = config.heads
     main = heads[-1]
     losses = main.get("loss_decode", {"type": "CrossEntropyLoss"})
     losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
@@ -419,7 +421,7 @@ def _loss(place: Place, recipe: Recipe) -> None:
         recipe.set("loss.ohem_threshold", float(sampler.get("thresh") or 0.0))
         recipe.set(
             "loss.ohem_min_kept",
-            int(sampler.get("min_kept", 100000)) * place.batch_size,
+            int(sampler.get("min_kept", 100000)) * config.batch_size,
             "The source's number for each image, times the images of a device.",
         )
     recipe.set("loss.terms", terms)
@@ -436,12 +438,12 @@ def _loss(place: Place, recipe: Recipe) -> None:
         recipe.set("loss.aux_weight", float(weight) / (sum(terms.values()) or 1.0))
 
 
-def _optim(place: Place, recipe: Recipe) -> None:
-    row = place.optimizer
+def _optim(config: MMSegConfig, recipe: Recipe) -> None:
+    row = config.optimizer
     kinds = {"SGD": "sgd", "AdamW": "adamw"}
     if row.get("type") not in kinds:
         raise ConfigError(
-            f"{place.source} trains with {row.get('type')}; hrseg has {', '.join(kinds)}. Choose one of them there."
+            f"{config.source} trains with {row.get('type')}; hrseg has {', '.join(kinds)}. Choose one of them there."
         )
     recipe.set("optim.name", kinds[row["type"]])
     recipe.set("optim.lr", float(row["lr"]))
@@ -452,32 +454,32 @@ def _optim(place: Place, recipe: Recipe) -> None:
                 "The source uses Nesterov momentum; hrseg's SGD has plain momentum."
             )
     recipe.set("optim.weight_decay", float(row.get("weight_decay", 0.0)))
-    if not place.poly:
+    if not config.poly:
         recipe.remarks.append(
             "The source's learning rate is not polynomial; hrseg's is. Look at optim.poly_power."
         )
-    recipe.set("optim.poly_power", float(place.poly.get("power", 1.0 if place.poly else 0.9)))
-    recipe.set("optim.min_lr", float(place.poly.get("min_lr", 0.0)))
-    recipe.set("optim.warmup_steps", place.warmup_steps)
-    head = (place.paramwise.get("custom_keys") or {}).get("head") or {}
+    recipe.set("optim.poly_power", float(config.poly.get("power", 1.0 if config.poly else 0.9)))
+    recipe.set("optim.min_lr", float(config.poly.get("min_lr", 0.0)))
+    recipe.set("optim.warmup_steps", config.warmup_steps)
+    head = (config.paramwise.get("custom_keys") or {}).get("head") or {}
     if head.get("lr_mult"):
         recipe.set("optim.head_lr_factor", float(head["lr_mult"]))
-    if place.paramwise.get("norm_decay_mult") == 0:
+    if config.paramwise.get("norm_decay_mult") == 0:
         recipe.set("optim.no_decay_norms", True)
 
 
-def _trainer(place: Place, recipe: Recipe) -> None:
-    if place.steps:
-        recipe.set("trainer.max_steps", int(place.steps))
-    elif place.epochs:
-        recipe.set("trainer.max_epochs", int(place.epochs))
+def _trainer(config: MMSegConfig, recipe: Recipe) -> None:
+    if config.steps:
+        recipe.set("trainer.max_steps", int(config.steps))
+    elif config.epochs:
+        recipe.set("trainer.max_epochs", int(config.epochs))
     else:
         raise ConfigError(
-            f"{place.source} says neither max_iters nor max_epochs. Give the whole config, with its schedule."
+            f"{config.source} says neither max_iters nor max_epochs. Give the whole config, with its schedule."
         )
-    found = re.search(r"(\d+)xb(\d+)", PurePosixPath(place.source).name)
+    found = re.search(r"(\d+)xb(\d+)", PurePosixPath(config.source).name)
     devices = int(found[1]) if found else 4
-    total = devices * place.batch_size
+    total = devices * config.batch_size
     recipe.set(
         "trainer.devices",
         devices,
@@ -485,13 +487,13 @@ def _trainer(place: Place, recipe: Recipe) -> None:
     )
     if devices > 1:
         recipe.set("trainer.strategy", "ddp")
-    recipe.set("trainer.precision", "fp16" if place.half else "fp32")
-    if place.clip:
-        recipe.set("trainer.clip_norm", float(place.clip.get("max_norm", 1.0)))
+    recipe.set("trainer.precision", "fp16" if config.half else "fp32")
+    if config.clip:
+        recipe.set("trainer.clip_norm", float(config.clip.get("max_norm", 1.0)))
 
 
-def _evaluation(place: Place, recipe: Recipe) -> None:
-    test = place.model.get("test_cfg") or place.content.get("test_cfg") or {}
+def _evaluation(config: MMSegConfig, recipe: Recipe) -> None:
+    test = config.model.get("test_cfg") or config.content.get("test_cfg") or {}
     if test.get("mode") == "slide":
         recipe.set("evaluation.protocol", "mmseg_slide")
         window, stride = tuple(test["crop_size"]), tuple(test["stride"])
@@ -499,7 +501,7 @@ def _evaluation(place: Place, recipe: Recipe) -> None:
             recipe.set("evaluation.window", window)
             recipe.set("evaluation.stride", stride)
         return
-    sides = place.test_size()
+    sides = config.test_size()
     layout = recipe.values.get("data.layout")
     if sides is None or sides == _NATIVE.get(str(layout)):
         recipe.set("evaluation.protocol", "mmseg_whole")

@@ -1,7 +1,7 @@
-"""Official HRNet yaml files (branches master, pytorch-v1.1 and HRNet-OCR) in our words.
+"""Official HRNet yaml files (branches master, pytorch-v1.1 and HRNet-OCR) as recipes.
 
-Much of what such a file means stands only in the code that reads it: class weights that are always on for
-Cityscapes, a default that differs between branches, keys that nothing reads. Those become comments.
+Part of their meaning is only in the code that reads them: class weights that are always on for Cityscapes, a default
+that differs between branches, keys that are never read. Those become comments.
 
 Source: lib/config/default.py, lib/datasets and tools/train.py of HRNet-Semantic-Segmentation.
 """
@@ -17,7 +17,7 @@ from hrseg.inference.protocols import PROTOCOLS as NAMED
 from hrseg.labels import load_labels
 from hrseg.migrate.recipe import Recipe, Stage, backbone_of
 
-READ_NOWHERE = {
+UNUSED_KEYS = {
     "LOSS.CLASS_BALANCE",
     "TRAIN.FREEZE_LAYERS",
     "TRAIN.FREEZE_EPOCHS",
@@ -31,10 +31,10 @@ READ_NOWHERE = {
     "MODEL.OCR.SCALE",
     "DEBUG",
 }
-"""Keys that the official code never looks at."""
+"""Keys that the official code never reads."""
 
-WITHOUT_EFFECT = {
-    # About files, logs and speed: a run here answers them itself.
+IGNORED_KEYS = {
+    # About files, logs and speed, which a run sets itself.
     *("OUTPUT_DIR", "LOG_DIR", "PRINT_FREQ", "PIN_MEMORY", "RANK"),
     *("CUDNN.BENCHMARK", "CUDNN.ENABLED", "TRAIN.RESUME", "TRAIN.BEGIN_EPOCH", "TRAIN.SHUFFLE"),
     *("TEST.BATCH_SIZE_PER_GPU", "TEST.MODEL_FILE", "TEST.NUM_SAMPLES", "TEST.OUTPUT_INDEX"),
@@ -62,42 +62,34 @@ DEFAULTS: dict[str, Any] = {
     "DATASET.DATASET": "cityscapes",
     "DATASET.TRAIN_SET": "train",
 }
-"""What the official code assumes where the file is silent."""
+"""Defaults of the official code."""
 
 
-class Entries:
-    """The file's entries by dotted name, which remembers the ones that were asked for."""
+class OfficialConfig:
+    """The file's entries by dotted name; entries that are never read are reported."""
 
     def __init__(self, content: Mapping[str, Any], source: str) -> None:
         self.source = source
         self._values = dict(_flat(content, ""))
-        self._asked: set[str] = set()
+        self._used: set[str] = set()
         self.switched_off: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an entry, or what the official code assumes."""
-        self._asked.add(name)
+        """Return an entry, or its default in the official code."""
+        self._used.add(name)
         return self._values.get(name, DEFAULTS.get(name, default))
 
     def need(self, name: str) -> Any:
-        """Return an entry that must be there.
-
-        Raises:
-            ConfigError: It is not.
-        """
+        """Return a required entry, or raise ConfigError."""
         if name not in self._values:
             raise ConfigError(f"{self.source} has no {name}. Give a whole official yaml.")
         return self.get(name)
 
     def number(self, name: str) -> Any:
-        """Return an entry that must be a number.
-
-        Raises:
-            ConfigError: It is none.
-        """
+        """Return an entry that must be a number, or raise ConfigError."""
         value = self.get(name)
         if isinstance(value, str):  # yaml reads 1e-4 as text
             try:
@@ -109,11 +101,7 @@ class Entries:
         return value
 
     def pair(self, name: str) -> tuple[int, int]:
-        """Return an entry that must be [width, height].
-
-        Raises:
-            ConfigError: It is not.
-        """
+        """Return an entry that must be [width, height], or raise ConfigError."""
         value = self.get(name)
         if not (
             isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) for v in value)
@@ -122,19 +110,19 @@ class Entries:
         return value[0], value[1]
 
     def leftovers(self) -> tuple[list[str], list[str]]:
-        """Return the entries nobody asked for: those nothing reads, and those without a counterpart."""
+        """Return the unused entries: those that the official code ignores, and those without a counterpart."""
         rest = [
             name
             for name in self._values
-            if name not in self._asked | WITHOUT_EFFECT | self.switched_off
+            if name not in self._used | IGNORED_KEYS | self.switched_off
         ]
-        dead = [name for name in rest if name in READ_NOWHERE or name.startswith("DEBUG.")]
+        dead = [name for name in rest if name in UNUSED_KEYS or name.startswith("DEBUG.")]
         unknown = [name for name in rest if name not in dead]
         return self._with_values(dead), self._with_values(unknown)
 
     def own_choices(self) -> list[str]:
         """Return the entries of WITHOUT_EFFECT, and those that other entries switch off."""
-        names = [name for name in self._values if name in WITHOUT_EFFECT | self.switched_off]
+        names = [name for name in self._values if name in IGNORED_KEYS | self.switched_off]
         return self._with_values(names)
 
     def _with_values(self, names: Iterable[str]) -> list[str]:
@@ -156,7 +144,7 @@ DATASETS = {
     "ade20k": ("ade20k", "short_side"),
     "cocostuff": ("coco_stuff", "short_side"),
 }
-"""Their dataset → our layout, and the resize that its code does before the random scale."""
+"""Dataset of the source → layout, and the resize that its code does before the random scale."""
 
 PROTOCOLS = {
     "cityscapes": "official_cityscapes",
@@ -165,80 +153,76 @@ PROTOCOLS = {
     "ade20k": "official_ade20k",
     "lip": "lip",
 }
-"""Their dataset → our name for what its test does."""
+"""Dataset of the source → protocol of its test."""
 
 
 def recognizes(content: Mapping[str, Any]) -> bool:
-    """Tell an official yaml from other mappings."""
+    """Return whether a mapping is an official yaml."""
     return {"MODEL", "DATASET", "TRAIN"} <= content.keys()
 
 
 def translate(content: Mapping[str, Any], source: str) -> Recipe:
-    """Write an official yaml as a recipe of ours.
-
-    Args:
-        content: The parsed file.
-        source: Its name.
+    """Translate the parsed yaml of a file named `source`.
 
     Raises:
         ConfigError: The network or a value has no counterpart.
     """
-    entries = Entries(content, source)
+    config = OfficialConfig(content, source)
     recipe = Recipe(source, "an official HRNet yaml")
     for part in (_network, _data, _loss, _optim, _trainer, _evaluation):
-        part(entries, recipe)
+        part(config, recipe)
     recipe.remarks.append(
         "Batch norm: hrseg's momentum is 0.1, as on the HRNet-OCR branch; master and pytorch-v1.1 use 0.01."
     )
-    recipe.unread, recipe.unknown = entries.leftovers()
-    recipe.own = entries.own_choices()
+    recipe.unread, recipe.unknown = config.leftovers()
+    recipe.own = config.own_choices()
     return recipe
 
 
-def _network(entries: Entries, recipe: Recipe) -> None:
-    name = entries.get("MODEL.NAME")
+def _network(config: OfficialConfig, recipe: Recipe) -> None:
+    name = config.get("MODEL.NAME")
     heads = {"seg_hrnet": "v2", "seg_hrnet_ocr": "ocr"}
     if name not in heads:
         raise ConfigError(
-            f"{entries.source}: MODEL.NAME is '{name}'; segmentation networks are {', '.join(heads)}."
+            f"{config.source}: MODEL.NAME is '{name}'; segmentation networks are {', '.join(heads)}."
         )
-    kernel = entries.get("MODEL.EXTRA.FINAL_CONV_KERNEL", 1)
+    kernel = config.get("MODEL.EXTRA.FINAL_CONV_KERNEL", 1)
     if kernel != 1:
         raise ConfigError(
-            f"{entries.source}: FINAL_CONV_KERNEL is {kernel}; the heads of hrseg are 1x1, as in every published yaml."
+            f"{config.source}: FINAL_CONV_KERNEL is {kernel}; the heads of hrseg are 1x1, as in every published yaml."
         )
-    backbone = backbone_of([_stage(entries, number) for number in (1, 2, 3, 4)], entries.source)
+    backbone = backbone_of([_stage(config, number) for number in (1, 2, 3, 4)], config.source)
     recipe.set("model.backbone", backbone)
     recipe.set("model.head", heads[name])
-    recipe.set("model.resize", *_resize(entries))
-    pretrained = str(entries.get("MODEL.PRETRAINED", "") or "")
+    recipe.set("model.resize", *_resize(config))
+    pretrained = str(config.get("MODEL.PRETRAINED", "") or "")
     if pretrained:
         recipe.set("model.weights", *_weights(backbone, pretrained))
 
 
-def _stage(entries: Entries, number: int) -> Stage:
-    place = f"MODEL.EXTRA.STAGE{number}"
-    block = entries.need(f"{place}.BLOCK")
+def _stage(config: OfficialConfig, number: int) -> Stage:
+    stage = f"MODEL.EXTRA.STAGE{number}"
+    block = config.need(f"{stage}.BLOCK")
     expected = "BOTTLENECK" if number == 1 else "BASIC"
     if block != expected:
         raise ConfigError(
-            f"{entries.source}: {place}.BLOCK is {block}; published HRNets have {expected} there."
+            f"{config.source}: {stage}.BLOCK is {block}; published HRNets have {expected} there."
         )
-    branches = "NUM_RANCHES" if f"{place}.NUM_RANCHES" in entries else "NUM_BRANCHES"  # their slip
+    branches = "NUM_RANCHES" if f"{stage}.NUM_RANCHES" in config else "NUM_BRANCHES"  # their slip
     for key, fixed in (("FUSE_METHOD", "SUM"), (branches, number)):
-        if entries.get(f"{place}.{key}", fixed) != fixed:
+        if config.get(f"{stage}.{key}", fixed) != fixed:
             raise ConfigError(
-                f"{entries.source}: {place}.{key} is {entries.get(f'{place}.{key}')}; HRNets have {fixed} there."
+                f"{config.source}: {stage}.{key} is {config.get(f'{stage}.{key}')}; HRNets have {fixed} there."
             )
-    blocks, channels = entries.need(f"{place}.NUM_BLOCKS"), entries.need(f"{place}.NUM_CHANNELS")
-    return Stage(entries.need(f"{place}.NUM_MODULES"), tuple(blocks), tuple(channels))
+    blocks, channels = config.need(f"{stage}.NUM_BLOCKS"), config.need(f"{stage}.NUM_CHANNELS")
+    return Stage(config.need(f"{stage}.NUM_MODULES"), tuple(blocks), tuple(channels))
 
 
-def _resize(entries: Entries) -> tuple[str, str]:
-    if "MODEL.ALIGN_CORNERS" in entries:
-        aligned = bool(entries.get("MODEL.ALIGN_CORNERS"))
+def _resize(config: OfficialConfig) -> tuple[str, str]:
+    if "MODEL.ALIGN_CORNERS" in config:
+        aligned = bool(config.get("MODEL.ALIGN_CORNERS"))
         return ("bilinear_aligned" if aligned else "bilinear"), "MODEL.ALIGN_CORNERS of the source."
-    if _is_newest(entries):
+    if _is_newest(config):
         return "bilinear_aligned", (
             "The source leaves MODEL.ALIGN_CORNERS out and is of the HRNet-OCR branch, where that means true. "
             "The flag changes the logits by 7 to 10 % of their spread."
@@ -248,10 +232,10 @@ def _resize(entries: Entries) -> tuple[str, str]:
     )
 
 
-def _is_newest(entries: Entries) -> bool:
+def _is_newest(config: OfficialConfig) -> bool:
     """Tell the HRNet-OCR branch: it alone has these keys and these two datasets."""
     keys = ("MODEL.NUM_OUTPUTS", "LOSS.BALANCE_WEIGHTS", "MODEL.ALIGN_CORNERS")
-    return any(key in entries for key in keys) or entries.get("DATASET.DATASET") in (
+    return any(key in config for key in keys) or config.get("DATASET.DATASET") in (
         "ade20k",
         "cocostuff",
     )
@@ -274,28 +258,28 @@ def _weights(backbone: str, file: str) -> tuple[str, str]:
     return file, "A file of the source; hrseg recognizes official checkpoints."
 
 
-def _data(entries: Entries, recipe: Recipe) -> None:
-    dataset = entries.get("DATASET.DATASET")
+def _data(config: OfficialConfig, recipe: Recipe) -> None:
+    dataset = config.get("DATASET.DATASET")
     if dataset not in DATASETS:
         raise ConfigError(
-            f"{entries.source}: DATASET.DATASET is '{dataset}'; the official code knows {', '.join(DATASETS)}."
+            f"{config.source}: DATASET.DATASET is '{dataset}'; the official code knows {', '.join(DATASETS)}."
         )
-    classes = entries.get("DATASET.NUM_CLASSES")
+    classes = config.get("DATASET.NUM_CLASSES")
     layout, first = DATASETS[dataset]
     recipe.set("data.layout", layout)
-    if first != "none" and (first == "squash" or _is_newest(entries)):
+    if first != "none" and (first == "squash" or _is_newest(config)):
         recipe.set(
             "data.first_resize", first, f"In the source's code for {dataset}, not in its yaml."
         )
     recipe.set("data.flip_first", layout == "lip")
     if layout == "pascal_context" and classes in (59, 60):
         recipe.set("data.labels", f"pascal_context_{classes}")
-    root = str(entries.get("DATASET.ROOT", "") or "")
+    root = str(config.get("DATASET.ROOT", "") or "")
     recipe.set(
         "data.root",
         f"datasets/{layout}",
-        f"Theirs: '{root}' and lists of files ({entries.get('DATASET.TRAIN_SET')}, "
-        f"{entries.get('DATASET.TEST_SET')}); here the layout finds the pairs. Set it to your folder.",
+        f"Theirs: '{root}' and lists of files ({config.get('DATASET.TRAIN_SET')}, "
+        f"{config.get('DATASET.TEST_SET')}); here the layout finds the pairs. Set it to your folder.",
     )
     table = load_labels(recipe.values.get("data.labels", layout))
     if classes is not None and classes != table.num_classes:
@@ -303,15 +287,15 @@ def _data(entries: Entries, recipe: Recipe) -> None:
             f"The source has {classes} classes, table '{table.name}' {table.num_classes}: give data.labels a table of "
             "yours."
         )
-    split = PurePosixPath(str(entries.get("DATASET.TRAIN_SET"))).stem
+    split = PurePosixPath(str(config.get("DATASET.TRAIN_SET"))).stem
     recipe.set("data.train_split", "trainval" if "trainval" in split.lower() else "train")
-    width, height = entries.pair("TRAIN.IMAGE_SIZE")
+    width, height = config.pair("TRAIN.IMAGE_SIZE")
     why = "(height, width); the source writes [width, height]." if height != width else ""
     recipe.set("data.crop", (height, width), why)
-    recipe.set("data.base_size", entries.number("TRAIN.BASE_SIZE"))
-    _scales(entries, recipe)
-    recipe.set("data.flip", 0.5 if entries.get("TRAIN.FLIP") else 0.0)
-    ignore = entries.get("TRAIN.IGNORE_LABEL")
+    recipe.set("data.base_size", config.number("TRAIN.BASE_SIZE"))
+    _scales(config, recipe)
+    recipe.set("data.flip", 0.5 if config.get("TRAIN.FLIP") else 0.0)
+    ignore = config.get("TRAIN.IGNORE_LABEL")
     if ignore != 255:
         recipe.remarks.append(
             f"Ignored pixels are {ignore} in the source and always 255 here."
@@ -322,21 +306,21 @@ def _data(entries: Entries, recipe: Recipe) -> None:
                 else ""
             )
         )
-    shift = entries.get("TRAIN.RANDOM_BRIGHTNESS_SHIFT_VALUE", 10)
-    if entries.get("TRAIN.RANDOM_BRIGHTNESS", False):
+    shift = config.get("TRAIN.RANDOM_BRIGHTNESS_SHIFT_VALUE", 10)
+    if config.get("TRAIN.RANDOM_BRIGHTNESS", False):
         recipe.set("data.brightness_shift", shift)
-    workers = entries.get("WORKERS")
+    workers = config.get("WORKERS")
     if workers is not None:
         recipe.set("data.workers", workers)
 
 
-def _scales(entries: Entries, recipe: Recipe) -> None:
-    if not entries.get("TRAIN.MULTI_SCALE"):
-        entries.switched_off.add("TRAIN.SCALE_FACTOR")
+def _scales(config: OfficialConfig, recipe: Recipe) -> None:
+    if not config.get("TRAIN.MULTI_SCALE"):
+        config.switched_off.add("TRAIN.SCALE_FACTOR")
         recipe.set("data.scale_min", 1.0)
         recipe.set("data.scale_max", 1.0)
         return
-    factor = entries.number("TRAIN.SCALE_FACTOR")
+    factor = config.number("TRAIN.SCALE_FACTOR")
     recipe.set("data.scale_min", 0.5)
     recipe.set(
         "data.scale_max",
@@ -346,20 +330,20 @@ def _scales(entries: Entries, recipe: Recipe) -> None:
     recipe.set("data.scale_step", 0.1)
 
 
-def _loss(entries: Entries, recipe: Recipe) -> None:
-    if entries.get("LOSS.USE_OHEM", False):
+def _loss(config: OfficialConfig, recipe: Recipe) -> None:
+    if config.get("LOSS.USE_OHEM", False):
         recipe.set("loss.terms", {"ohem": 1.0})
-        recipe.set("loss.ohem_threshold", entries.number("LOSS.OHEMTHRES"))
-        recipe.set("loss.ohem_min_kept", entries.number("LOSS.OHEMKEEP"))
+        recipe.set("loss.ohem_threshold", config.number("LOSS.OHEMTHRES"))
+        recipe.set("loss.ohem_min_kept", config.number("LOSS.OHEMKEEP"))
     else:
-        entries.switched_off |= {"LOSS.OHEMTHRES", "LOSS.OHEMKEEP"}
-    if entries.get("DATASET.DATASET") == "cityscapes":
+        config.switched_off |= {"LOSS.OHEMTHRES", "LOSS.OHEMKEEP"}
+    if config.get("DATASET.DATASET") == "cityscapes":
         recipe.set(
             "loss.class_weights",
             "official",
             "Not in the source's yaml: its code always weights the Cityscapes classes.",
         )
-    weights = entries.get("LOSS.BALANCE_WEIGHTS")
+    weights = config.get("LOSS.BALANCE_WEIGHTS")
     if recipe.values["model.head"] == "ocr":
         auxiliary, main = weights or (1, 1)
         recipe.set("loss.aux_weight", auxiliary / main)
@@ -369,19 +353,19 @@ def _loss(entries: Entries, recipe: Recipe) -> None:
             )
 
 
-def _optim(entries: Entries, recipe: Recipe) -> None:
-    if entries.get("TRAIN.OPTIMIZER") != "sgd":
+def _optim(config: OfficialConfig, recipe: Recipe) -> None:
+    if config.get("TRAIN.OPTIMIZER") != "sgd":
         raise ConfigError(
-            f"{entries.source}: TRAIN.OPTIMIZER is '{entries.get('TRAIN.OPTIMIZER')}'; the official code knows sgd."
+            f"{config.source}: TRAIN.OPTIMIZER is '{config.get('TRAIN.OPTIMIZER')}'; the official code knows sgd."
         )
-    if entries.get("TRAIN.NESTEROV", False):
+    if config.get("TRAIN.NESTEROV", False):
         recipe.remarks.append(
             "TRAIN.NESTEROV is true in the source; hrseg's SGD has plain momentum."
         )
     recipe.set("optim.name", "sgd")
-    recipe.set("optim.lr", entries.number("TRAIN.LR"))
-    recipe.set("optim.momentum", entries.number("TRAIN.MOMENTUM"))
-    recipe.set("optim.weight_decay", entries.number("TRAIN.WD"))
+    recipe.set("optim.lr", config.number("TRAIN.LR"))
+    recipe.set("optim.momentum", config.number("TRAIN.MOMENTUM"))
+    recipe.set("optim.weight_decay", config.number("TRAIN.WD"))
     recipe.set("optim.poly_power", 0.9)
     recipe.set("optim.min_lr", 0.0)
     recipe.set(
@@ -389,8 +373,8 @@ def _optim(entries: Entries, recipe: Recipe) -> None:
         1,
         "The source sets the rate after each step, so the first two share one.",
     )
-    words = entries.get("TRAIN.NONBACKBONE_KEYWORDS", [])
-    factor = entries.number("TRAIN.NONBACKBONE_MULT")
+    words = config.get("TRAIN.NONBACKBONE_KEYWORDS", [])
+    factor = config.number("TRAIN.NONBACKBONE_MULT")
     if words:
         recipe.set(
             "optim.head_lr_factor",
@@ -402,10 +386,10 @@ def _optim(entries: Entries, recipe: Recipe) -> None:
         )
 
 
-def _trainer(entries: Entries, recipe: Recipe) -> None:
-    recipe.set("trainer.max_epochs", entries.number("TRAIN.END_EPOCH"))
-    gpus = _gpus(entries)
-    batch = entries.number("TRAIN.BATCH_SIZE_PER_GPU")
+def _trainer(config: OfficialConfig, recipe: Recipe) -> None:
+    recipe.set("trainer.max_epochs", config.number("TRAIN.END_EPOCH"))
+    gpus = _gpus(config)
+    batch = config.number("TRAIN.BATCH_SIZE_PER_GPU")
     recipe.set(
         "data.batch_size", batch, f"Per device: {gpus} x {batch} = {gpus * batch} images a step."
     )
@@ -415,10 +399,10 @@ def _trainer(entries: Entries, recipe: Recipe) -> None:
     recipe.set(
         "trainer.precision", "fp32", "As the source; bf16 is quicker where the device has it."
     )
-    if entries.get("CUDNN.DETERMINISTIC", False):
+    if config.get("CUDNN.DETERMINISTIC", False):
         recipe.set("trainer.deterministic", True)
-    extra = entries.get("TRAIN.EXTRA_EPOCH", 0)
-    rate, split = entries.get("TRAIN.EXTRA_LR", 0.001), entries.get("DATASET.EXTRA_TRAIN_SET", "")
+    extra = config.get("TRAIN.EXTRA_EPOCH", 0)
+    rate, split = config.get("TRAIN.EXTRA_LR", 0.001), config.get("DATASET.EXTRA_TRAIN_SET", "")
     if extra:
         name = PurePosixPath(str(split)).stem or "trainval"
         recipe.remarks.append(
@@ -428,33 +412,33 @@ def _trainer(entries: Entries, recipe: Recipe) -> None:
         )
 
 
-def _gpus(entries: Entries) -> int:
-    value = entries.get("GPUS", (0,))
+def _gpus(config: OfficialConfig) -> int:
+    value = config.get("GPUS", (0,))
     if isinstance(value, str):  # yaml reads (0,1,2,3) as text
         return len([part for part in value.strip("()[] ").split(",") if part.strip()])
     return len(value) if isinstance(value, (list, tuple)) else 1
 
 
-def _evaluation(entries: Entries, recipe: Recipe) -> None:
-    dataset = entries.get("DATASET.DATASET")
+def _evaluation(config: OfficialConfig, recipe: Recipe) -> None:
+    dataset = config.get("DATASET.DATASET")
     protocol = PROTOCOLS[dataset]
-    if dataset == "pascal_ctx" and not _is_newest(entries):
+    if dataset == "pascal_ctx" and not _is_newest(config):
         protocol = "official_crop_v1"
-    if entries.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
+    if config.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
         protocol += "_ms"
     recipe.set(
         "evaluation.protocol", protocol, f"What the source's code does for {dataset} in its test."
     )
-    if entries.get("TEST.FLIP_TEST", False):
+    if config.get("TEST.FLIP_TEST", False):
         recipe.set("evaluation.flip", True)
-    scales = entries.get("TEST.SCALE_LIST", [1])
+    scales = config.get("TEST.SCALE_LIST", [1])
     if len(scales) > 1:
         recipe.set("evaluation.scales", [float(scale) for scale in scales])
-    width, height = entries.pair("TEST.IMAGE_SIZE")
+    width, height = config.pair("TEST.IMAGE_SIZE")
     if (height, width) != NAMED[protocol].window:
         recipe.set("evaluation.window", (height, width))
         if isinstance(NAMED[protocol].stride, tuple):  # windows of Cityscapes touch
             recipe.set("evaluation.stride", (height, width))
-    size = entries.get("TEST.BASE_SIZE")
+    size = config.get("TEST.BASE_SIZE")
     if size is not None and size != NAMED[protocol].base_size:
         recipe.set("evaluation.base_size", size)

@@ -1,8 +1,7 @@
-"""Reading a Python configuration file without running it.
+"""Python configuration files, read from their syntax tree without running them.
 
-An mmsegmentation config is Python, but nearly always plain data: assignments of dicts, lists, numbers and
-strings, with `_base_` naming the files it builds on. Those are read from the syntax tree. Anything else (an
-import, a function, a condition) is refused with its line, since only running it could tell its value.
+An mmsegmentation config is Python, but nearly always plain data: assignments of dicts, lists, numbers and strings, with
+`_base_` naming the files it extends. Anything else (an import, a function, a condition) is refused with its line.
 
 Source of the merging rules: mmengine's documentation of Config (`_base_`, `_delete_`, `{{_base_.name}}`).
 """
@@ -32,30 +31,22 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "max": max,
     "min": min,
 }
-_LARGEST = 10_000  # elements or digits; a config has no use for more
-_DEEPEST = 20  # files that extend one another
+_MAX_ITEMS = 10_000  # elements of a value
+_MAX_DEPTH = 20  # of _base_ files
 
 
 def read_python_config(path: Path) -> dict[str, Any]:
-    """Read a config file and everything it builds on.
-
-    Args:
-        path: The file; its `_base_` files are found relative to it.
-
-    Returns:
-        Name → plain value.
+    """Read a config file with its `_base_` files as name → plain value.
 
     Raises:
-        ConfigError: A file is missing, is not Python, or holds more than plain data.
-
-    Source: mmengine's Config: mappings merge, lists replace, `_delete_=True` replaces a mapping.
+        ConfigError: A file is missing, is not Python, or contains more than plain data.
     """
     return _read(path, ())
 
 
 def _read(path: Path, before: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
-    if path in before or len(before) > _DEEPEST:
+    if path in before or len(before) > _MAX_DEPTH:
         raise ConfigError(
             f"{path} builds on itself through _base_: {' → '.join(p.name for p in before)}."
         )
@@ -77,9 +68,9 @@ def _text(path: Path, before: tuple[Path, ...]) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        asked = f", which {before[-1].name} builds on," if before else ""
+        needed = f", which {before[-1].name} builds on," if before else ""
         raise ConfigError(
-            f"{path}{asked} cannot be read: {error.strerror}. Keep the folder of configs whole, with its _base_ "
+            f"{path}{needed} cannot be read: {error.strerror}. Keep the folder of configs whole, with its _base_ "
             "files at the places the names say; or give the full config that a training run saved."
         ) from error
     except UnicodeDecodeError as error:
@@ -119,7 +110,7 @@ def _names(statement: ast.Assign) -> list[str]:
 
 
 class _Reader:
-    """Follows plain assignments; refuses everything else."""
+    """Evaluates plain assignments; refuses everything else."""
 
     def __init__(self, path: Path, bases: Mapping[str, Any], values: dict[str, Any]) -> None:
         self.path, self.bases, self.values = path, bases, values
@@ -195,13 +186,13 @@ class _Reader:
                 elt=item,
                 generators=[ast.comprehension(target=ast.Name(id=name), iter=every, ifs=[])],
             ):
-                return self._each(node, item, name, self._value(every))
+                return self._comprehension(node, item, name, self._value(every))
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 return self._call(node, name, arguments, keywords)
         self._refuse(node)
 
-    def _each(self, node: ast.expr, item: ast.expr, name: str, every: Any) -> list[Any]:
-        if not isinstance(every, (list, tuple)) or len(every) > _LARGEST:
+    def _comprehension(self, node: ast.expr, item: ast.expr, name: str, every: Any) -> list[Any]:
+        if not isinstance(every, (list, tuple)) or len(every) > _MAX_ITEMS:
             self._refuse(node)
         inner = _Reader(self.path, self.bases, dict(self.values))
         result = []
@@ -211,19 +202,19 @@ class _Reader:
         return result
 
     def _lookup(self, node: ast.expr, name: str) -> Any:
-        for place in (self.values, self.bases):
-            if name in place:
-                return place[name]
+        for scope in (self.values, self.bases):
+            if name in scope:
+                return scope[name]
         self._refuse(node)
 
     def _combine(self, node: ast.expr, sign: type, left: Any, right: Any) -> Any:
         for value in (left, right):
-            long = isinstance(value, (str, list, tuple)) and len(value) > _LARGEST
+            long = isinstance(value, (str, list, tuple)) and len(value) > _MAX_ITEMS
             if long or (isinstance(value, int) and abs(value) > 10**18):
                 self._refuse(node)
         if sign is ast.Mult and not all(isinstance(v, (int, float)) for v in (left, right)):
             times = max((v for v in (left, right) if isinstance(v, int)), default=0)
-            if times > _LARGEST:
+            if times > _MAX_ITEMS:
                 self._refuse(node)
         return _OPERATORS[sign](left, right)
 
@@ -250,7 +241,7 @@ class _Reader:
 
 
 def merge(base: Any, change: Any) -> Any:
-    """Lay a mapping over another: mappings merge, everything else replaces.
+    """Merge a change into a base: mappings merge, everything else replaces.
 
     A mapping with `_delete_=True` replaces the base's; string keys of digits change items of a list.
 

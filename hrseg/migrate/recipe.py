@@ -1,4 +1,4 @@
-"""A recipe being written: options in our words, each with the reason that a reader of the old file needs."""
+"""Recipes under construction: option values with the reasons for their differences from the source file."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -15,16 +15,16 @@ _WIDTH = 100
 
 @dataclass
 class Recipe:
-    """Options and remarks, in the order in which they were found.
+    """Options and remarks of a translated recipe.
 
     Attributes:
-        source: The file that is translated.
-        kind: What wrote it, such as "official HRNet".
+        source: Name of the source file.
+        kind: Its kind, such as "an official HRNet yaml".
         values: Option → value.
-        reasons: Option → why it reads otherwise here, shown above the value.
-        remarks: Differences that no option carries.
-        unread: Entries of the file that the source's own code reads nowhere.
-        unknown: Entries that have no counterpart here and were left out.
+        reasons: Option → comment above the value.
+        remarks: Differences that belong to no option.
+        unread: Entries that the source's own code does not read.
+        unknown: Entries without a counterpart, left out.
         own: Entries about files, logs and speed, or without effect in this file.
     """
 
@@ -40,18 +40,18 @@ class Recipe:
     def set(self, key: str, value: Any, why: str = "") -> None:
         """Set an option; `why` becomes the comment above it."""
         if key not in OPTIONS:
-            raise KeyError(f"{key} is no option")
+            raise KeyError(f"{key} is not an option")
         self.values[key] = value
         if why:
             self.reasons[key] = why
 
     def to_yaml(self) -> str:
-        """Write the recipe: a header, then section by section what differs from the defaults."""
-        return "\n".join([*self._header(), *self._body(), *self._leavings()]) + "\n"
+        """Return the recipe as YAML: a header, then the values that differ from the defaults."""
+        return "\n".join([*self._header(), *self._body(), *self._left_out()]) + "\n"
 
     @property
     def differences(self) -> int:
-        """How many comments tell of a difference."""
+        """Number of comments about differences."""
         return len(self.reasons) + len(self.remarks)
 
     def _header(self) -> Iterable[str]:
@@ -79,7 +79,7 @@ class Recipe:
             if chosen:
                 yield ""
 
-    def _leavings(self) -> Iterable[str]:
+    def _left_out(self) -> Iterable[str]:
         if self.unread:
             yield from _comment(f"The source reads nowhere: {', '.join(self.unread)}.", "")
         if self.unknown:
@@ -104,7 +104,7 @@ def _comment(text: str, indent: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage as the old files write it: modules, blocks per branch, channels per branch."""
+    """One stage of a source file: modules, blocks per branch, channels per branch."""
 
     modules: int
     blocks: tuple[int, ...]
@@ -112,15 +112,7 @@ class Stage:
 
 
 def backbone_of(stages: Sequence[Stage], source: str) -> str:
-    """Return the backbone whose four stages these are.
-
-    Args:
-        stages: Stage 1 to 4.
-        source: Named in the error.
-
-    Raises:
-        ConfigError: No published HRNet looks like this.
-    """
+    """Return the published backbone with these four stages, or raise ConfigError that names the source."""
     for name, row in VARIANTS.items():
         first = Stage(1, (row.stem_blocks,), (row.stem_channels,))
         later = [

@@ -1,8 +1,7 @@
-"""Studies: several variants of one recipe, trained one after the other and told in one table.
+"""Studies: several variants of one recipe, trained one after the other and compared in one table.
 
-`definition` reads what shall be compared, `runs` turns it into configs and looks at what is there already,
-`training` trains what is missing, `table` tells it. Each run is a `hrseg fit` of its own process, so it gives the
-same score alone and inside a study, and takes no other with it when it fails.
+Each run is a `hrseg fit` in its own process, so that it gives the same score alone and in a study, and its failure
+does not stop the others.
 """
 
 from hrseg.study.study import (
@@ -10,9 +9,9 @@ from hrseg.study.study import (
     Study,
     find_study,
     list_studies,
+    parse_variants,
     plan_study,
     read_study,
-    variants_from_words,
 )
 from hrseg.study.table import Table
 from hrseg.study.train import train_study
@@ -23,8 +22,8 @@ __all__ = [
     "Table",
     "find_study",
     "list_studies",
+    "parse_variants",
     "plan_study",
     "read_study",
     "train_study",
-    "variants_from_words",
 ]

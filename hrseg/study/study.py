@@ -1,4 +1,4 @@
-"""What a study compares: a recipe and the words that make each variant, from a YAML file or the command line."""
+"""Definition of a study, from a YAML file or the command line, and the plan of its runs."""
 
 import json
 import os
@@ -24,12 +24,16 @@ from hrseg.errors import ConfigError, HrsegError, did_you_mean
 from hrseg.imaging import write_atomic
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
+from hrseg.training.fit import flatten
 
 FOLDER = "studies"
 _FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
 KEYS = ("recipe", "variants", "words", "seeds")
-_OURS = {"run.name": "the variant's name", "run.seed": "the study's seeds (--seeds 0,1,2)"}
-"""Options a study sets itself, and from what."""
+RESERVED_OPTIONS = {
+    "run.name": "the variant's name",
+    "run.seed": "the study's seeds (--seeds 0,1,2)",
+}
+"""Option that the study sets → what it is set from."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,14 @@ class Study:
     """Variants of one recipe.
 
     Attributes:
-        name: Of its folder.
+        name: Name of its folder.
         recipe: The recipe's file.
-        variants: Name → words that the variant adds to the recipe.
-        words: Words for all variants, before their own.
-        seeds: Each variant is trained once with each; empty means once, with the recipe's seed.
+        variants: Name → key=value overrides of the recipe.
+        words: Overrides for all variants, applied before their own.
+        seeds: Each variant is trained once with each; empty is once, with the recipe's seed.
 
     Raises:
-        ConfigError: Names, words or seeds that cannot work.
+        ConfigError: Invalid names, overrides or seeds.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Study:
         for kind, name in (("study", self.name), *(("variant", name) for name in self.variants)):
             if name in {"", ".", ".."} or Path(name).name != name or "\\" in name:
                 raise ConfigError(
-                    f"The {kind} '{name}' cannot be called so: its runs lie in a folder of that name. Choose "
+                    f"The {kind} '{name}' is not a folder name, and its runs go to a folder of that name. Choose "
                     "letters, digits and '_'."
                 )
         if len(set(self.seeds)) < len(self.seeds) or any(seed < 0 for seed in self.seeds):
@@ -70,35 +74,29 @@ class Study:
                 "whole numbers from 0 on."
             )
         for word in (*self.words, *(w for words in self.variants.values() for w in words)):
-            check_word(word)
+            check_override(word)
 
 
-def check_word(word: str) -> None:
-    """Refuse a word that is not key=value, or sets what the study sets.
-
-    Raises:
-        ConfigError: The word cannot be used.
-    """
+def check_override(word: str) -> None:
+    """Raise ConfigError for an override that is not key=value, or of an option that the study sets."""
     key, equals, _ = word.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
             f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain."
         )
-    if key in _OURS:
-        raise ConfigError(f"{key} is set by the study, from {_OURS[key]}. Remove '{word}'.")
+    if key in RESERVED_OPTIONS:
+        raise ConfigError(
+            f"{key} is set by the study, from {RESERVED_OPTIONS[key]}. Remove '{word}'."
+        )
 
 
 def list_studies() -> dict[str, str]:
-    """Name every study in ./configs/studies and in the package, with the first line of its header."""
+    """Return every study in ./configs/studies and in the package → first line of its header."""
     return list_titles(_FOLDERS)
 
 
 def find_study(name: str | os.PathLike[str]) -> Path:
-    """Find a study: as a path, then in ./configs/studies, then among the packaged ones.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
+    """Find a study: as a path, then in ./configs/studies, then among the packaged ones, or raise ConfigError."""
     found = find_yaml(name, [Path(), *_FOLDERS])
     if found is not None:
         return found
@@ -114,11 +112,11 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     """Read a study file.
 
     Args:
-        path: A YAML file with `recipe` and `variants`, and perhaps `words` and `seeds`; or the name of one. The
-            recipe is looked up beside the file first.
+        path: Name of a study, or a YAML file with `recipe`, `variants` and optionally `words` and `seeds`. The recipe
+            is looked up beside the file first.
 
     Raises:
-        ConfigError: The file is missing or cannot be understood.
+        ConfigError: The file is missing or not valid.
 
     Example:
         >>> list(read_study("exchange").variants)
@@ -131,7 +129,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         reason = str(error).replace("\n", " ")
         raise ConfigError(f"{file} cannot be read as YAML: {reason}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{file} is no study. It needs 'recipe: NAME' and 'variants:'.")
+        raise ConfigError(f"{file} is not a study. It needs 'recipe: NAME' and 'variants:'.")
     for key in tree:
         if key not in KEYS:
             raise ConfigError(
@@ -177,14 +175,14 @@ def _words(value: Any, file: Path) -> tuple[str, ...]:
     return tuple(words)
 
 
-def variants_from_words(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Read variants of the command line: a name and its words, in one text each.
+def parse_variants(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parse the variants of the command line: a name and its overrides, in one text each.
 
     Raises:
-        ConfigError: A text that cannot be read, or a name that comes twice.
+        ConfigError: A text that is not valid, or a duplicate name.
 
     Example:
-        >>> variants_from_words(["plain", "final model.exchange=final"])
+        >>> parse_variants(["plain", "final model.exchange=final"])
         {'plain': (), 'final': ('model.exchange=final',)}
     """
     variants: dict[str, tuple[str, ...]] = {}
@@ -207,20 +205,20 @@ def variants_from_words(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return variants
 
 
-FREE = ("run.", "data.root", "data.workers")
-"""Beginnings of options that say where and how a run is done, not what it gives."""
+UNCOMPARED_OPTIONS = ("run.", "data.root", "data.workers")
+"""Prefixes of options that do not change the result of a run."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one run.
+    """State of one run.
 
     Attributes:
-        finished: Whether it was trained to its end.
-        seconds: Time spent so far, over all attempts.
+        finished: Whether training is complete.
+        seconds: Time of all attempts.
         miou: Best score on the validation split, a fraction.
         folder: The run's folder.
-        error: Why the last attempt failed.
+        error: Error of the last attempt.
     """
 
     finished: bool = False
@@ -232,12 +230,7 @@ class Record:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One variant with one seed.
-
-    Attributes:
-        variant: Its name.
-        config: Complete, with the seed and the folder of this run.
-    """
+    """One variant with one seed; the config has the seed and the folder of this run."""
 
     variant: str
     config: Config
@@ -259,17 +252,17 @@ class StudyRun:
 
     @property
     def config_file(self) -> Path:
-        """Where the config is kept."""
+        """File of the config."""
         return self.parent / f"{self.name}.yaml"
 
     @property
     def record_file(self) -> Path:
-        """Where the record is kept."""
+        """File of the record."""
         return self.parent / f"{self.name}.json"
 
     @property
     def record(self) -> Record:
-        """What is known of it."""
+        """The record on disk; an empty one where there is none or the run's folder is missing."""
         try:
             values = json.loads(self.record_file.read_text(encoding="utf-8"))
             record = Record(**{name: values[name] for name in Record.__dataclass_fields__})
@@ -283,42 +276,39 @@ class StudyRun:
         return Record() if gone else record
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+    def started(self) -> bool:
+        """Whether there is a checkpoint to resume."""
         return any(self.parent.glob(f"{self.name}/last.ckpt")) or any(
             self.parent.glob(f"{self.name}-*/last.ckpt")
         )
 
     @property
     def state(self) -> str:
-        """What is left to do, in one word or two."""
+        """State for the plan: finished, half done or to do."""
         if self.record.finished:
             return "finished"
-        return "half done" if self.begun else "to do"
+        return "half done" if self.started else "to do"
 
     def write_config(self) -> None:
-        """Keep the config, from which the run is trained."""
+        """Write the config that the run is trained with."""
         with write_atomic(self.config_file) as temporary:
             temporary.write_text(to_yaml(self.config), encoding="utf-8")
 
     def write_record(self, record: Record) -> None:
-        """Keep what is known now."""
+        """Write the record."""
         with write_atomic(self.record_file) as temporary:
             temporary.write_text(f"{json.dumps(vars(record), indent=2)}\n", encoding="utf-8")
 
     def check_unchanged(self) -> None:
-        """Refuse to join what was trained with other settings.
-
-        Raises:
-            ConfigError: Names the settings and the ways out.
-        """
+        """Raise ConfigError if the run was started with other settings."""
         if not self.config_file.exists() or self.state == "to do":
             return
-        before, now = _flat(load_config(self.config_file)), _flat(self.config)
+        before = flatten(config_to_dict(load_config(self.config_file)))
+        now = flatten(config_to_dict(self.config))
         changed = [
             f"{key} {before.get(key)} → {now[key]}"
             for key in now
-            if before.get(key) != now[key] and not key.startswith(FREE)
+            if before.get(key) != now[key] and not key.startswith(UNCOMPARED_OPTIONS)
         ]
         if changed:
             raise ConfigError(
@@ -333,10 +323,10 @@ class Plan:
     """A study ready to be trained.
 
     Attributes:
-        study: What is compared.
-        overrides: Words that were added to all variants.
-        folder: Where everything goes.
-        runs: In the order in which they are trained: every variant's first seed, then every second.
+        study: The study.
+        overrides: Overrides of all variants, applied last.
+        folder: Folder of all runs and the table.
+        runs: In order of training: every variant with the first seed, then with the second.
         costs: Variant → parameters, and multiply-adds of one crop.
     """
 
@@ -347,7 +337,7 @@ class Plan:
     costs: Mapping[str, Summary]
 
     def text(self) -> str:
-        """Say what would be trained."""
+        """Return the plan as text."""
         wide = max(len(name) for name in ("variant", *self.study.variants))
         lines = [
             f"{self.study.name}: {len(self.study.variants)} variants of {self.study.recipe.stem}, "
@@ -367,17 +357,17 @@ class Plan:
 
 
 def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
-    """Load every config, build every network once to count it, and look at what is there. Writes nothing.
+    """Load every config, build every network once to count it, and check existing runs. Writes nothing.
 
     Args:
-        study: What is compared.
-        overrides: Words for all variants, after their own.
+        study: The study.
+        overrides: Overrides of all variants, applied last.
 
     Raises:
         HrsegError: A variant that cannot be built, or was trained with other settings before.
     """
     for word in overrides:
-        check_word(word)
+        check_override(word)
     runs: list[StudyRun] = []
     costs: dict[str, Summary] = {}
     configs: dict[str, Config] = {}
@@ -407,11 +397,3 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
 def _cost(config: Config) -> Summary:
     network = build_network(config, build_data(config).labels, load=False)
     return summary(network, config.data.crop)
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    return {
-        f"{section}.{name}": value
-        for section, values in config_to_dict(config).items()
-        for name, value in values.items()
-    }

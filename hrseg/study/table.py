@@ -1,4 +1,4 @@
-"""The one table of a study: a row per variant, as text for people and as CSV and JSON for programs."""
+"""Result table of a study, a row per variant, as Markdown, CSV and JSON."""
 
 import csv
 import json
@@ -16,17 +16,17 @@ HEADINGS = ("variant", "parameters", "multiply-adds", "mIoU", "minutes")
 
 @dataclass(frozen=True)
 class Row:
-    """One variant.
+    """Results of one variant.
 
     Attributes:
         variant: Its name.
-        parameters: Of its network.
-        multiply_adds: Of its network for one crop.
+        parameters: Number of parameters.
+        multiply_adds: Multiply-adds of one crop.
         miou: Mean over the finished runs of the best score on the validation split, a fraction.
-        spread: Standard deviation over them (n - 1 in the denominator); None for fewer than two.
+        spread: Their standard deviation (n - 1 in the denominator); None for fewer than two.
         minutes: Mean time of a finished run.
-        finished: How many runs are.
-        runs: How many there shall be.
+        finished: Number of finished runs.
+        runs: Number of planned runs.
     """
 
     variant: str
@@ -41,12 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A study's results so far.
-
-    Attributes:
-        plan: The study.
-        records: What each run gave, in the plan's order.
-    """
+    """Results of a study so far; `records` are in the order of the plan's runs."""
 
     plan: Plan
     records: tuple[Record, ...]
@@ -63,7 +58,7 @@ class Table:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Run → why it failed."""
+        """Failed run → error."""
         return {
             f"{run.variant} (seed {run.seed})": record.error
             for run, record in zip(self.plan.runs, self.records, strict=True)
@@ -91,7 +86,7 @@ class Table:
         )
 
     def text(self) -> str:
-        """Write it as Markdown, columns aligned."""
+        """Return Markdown with aligned columns, a caption and the failures."""
         cells = [list(HEADINGS), *(self._cells(row) for row in self.rows)]
         wide = [max(4, *(len(line[column]) for line in cells)) for column in range(len(HEADINGS))]
         rule = [f"{'-' * wide[0]}", *(f"{'-' * (width - 1)}:" for width in wide[1:])]
@@ -136,7 +131,7 @@ class Table:
         )
 
     def write(self) -> None:
-        """Keep it as table.md, table.csv and table.json in the study's folder."""
+        """Write table.md, table.csv and table.json into the study's folder."""
         rows = [asdict(row) for row in self.rows]
         folder = self.plan.folder
         with write_atomic(folder / "table.md") as temporary:

@@ -1,7 +1,7 @@
-"""Training a study: what is missing, run by run, each in a process of its own.
+"""Training of a study's unfinished runs, each in its own process.
 
-A process of its own frees its memory, starts from the seed and nothing else, may use several devices, and may be
-killed by the system without taking the study along.
+A separate process frees its memory, depends on nothing but its seed, may use several devices, and may be killed without
+ending the study.
 """
 
 import collections
@@ -26,31 +26,25 @@ from hrseg.weights import read_checkpoint
 
 log = logging.getLogger(__name__)
 
-KEPT_LINES = 50
+MAX_LINES = 50
 
 
 def train_study(plan: Plan) -> Table:
     """Train every run that is not finished, and write the table after each.
 
-    A run that fails is noted and the others go on. A run that somebody stopped goes on the next time.
-
-    Args:
-        plan: From `plan_study`.
-
-    Returns:
-        The table, which also names what failed.
+    A failed run is recorded in the table and does not stop the others. An interrupted run is resumed the next time.
 
     Raises:
         ConfigError: Another process trains this study.
-        KeyboardInterrupt: Somebody stopped it; the run has written its checkpoint.
+        KeyboardInterrupt: The study was interrupted; the run has written its checkpoint.
     """
-    with _alone(plan.folder) as lock, _terminable():
+    with _exclusive(plan.folder) as lock, _terminable():
         for number, run in enumerate(plan.runs, start=1):
             label = f"[{number}/{len(plan.runs)}] {run.variant} seed {run.seed}"
             if run.state == "finished":
                 log.info("%s: finished before, %.2f", label, 100 * (run.record.miou or 0))
                 continue
-            log.info("%s: %s", label, "goes on" if run.begun else "starts")
+            log.info("%s: %s", label, "goes on" if run.started else "starts")
             record = _train(run, label, lock)
             if record.error is not None:
                 log.warning("%s: failed. %s", label, record.error)
@@ -61,9 +55,9 @@ def train_study(plan: Plan) -> Table:
 
 
 def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
-    """Train one run to its end, and keep its record whatever happens."""
+    """Train one run, and write its record even after an error."""
     before, started = run.record, time.monotonic()
-    if not run.begun:
+    if not run.started:
         before = Record()
         run.write_config()
     record = replace(before, finished=False, error=None)
@@ -74,7 +68,7 @@ def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
             record = replace(record, finished=True, miou=_score(folder), folder=str(folder))
         else:
             record = replace(record, error=error)
-    except HrsegError as error:  # it says that it is done, but left nothing to read
+    except HrsegError as error:  # exit code 0, but without a readable result
         record = replace(record, error=str(error))
     finally:
         record = replace(record, seconds=before.seconds + time.monotonic() - started)
@@ -93,11 +87,11 @@ def _score(folder: Path) -> float:
 
 
 def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
-    """Run `hrseg fit`, pass on what it says, and return why it failed."""
+    """Run `hrseg fit`, forward its log, and return its error."""
     words = [sys.executable, "-m", "hrseg", "fit", "--config", str(run.config_file)]
-    if run.begun:
+    if run.started:
         words += ["--resume", "last"]
-    lines: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
+    lines: collections.deque[str] = collections.deque(maxlen=MAX_LINES)
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
@@ -112,14 +106,16 @@ def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
     )
     with process:
         try:
-            _pass_on(process, label, lines)
+            _forward_output(process, label, lines)
         except (KeyboardInterrupt, SystemExit):
             _stop(process, label, lines)
             raise
     return None if process.returncode == 0 else _reason(list(lines), process.returncode)
 
 
-def _pass_on(process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]") -> None:
+def _forward_output(
+    process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]"
+) -> None:
     for line in process.stderr or ():
         lines.append(line.rstrip())
         log.info("%s: %s", label, line.rstrip())
@@ -130,13 +126,13 @@ def _stop(process: "subprocess.Popen[str]", label: str, lines: "collections.dequ
     """Let the run end its step and write its checkpoint; a second interruption does not wait for it."""
     process.terminate()  # SIGINT would end it inside a step, when half of the norms have counted the batch
     try:
-        _pass_on(process, label, lines)
+        _forward_output(process, label, lines)
     except (KeyboardInterrupt, SystemExit):
         process.kill()
 
 
 def _reason(lines: list[str], code: int) -> str:
-    """Take the complaint out of what a process said last.
+    """Return the error from the last lines of a process.
 
     Example:
         >>> _reason(["epoch 1", "hrseg: There is no file", "gone.ckpt."], 2)
@@ -156,8 +152,8 @@ def _reason(lines: list[str], code: int) -> str:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[IO[bytes] | None]:
-    """Hold the study's folder, so that no second process trains into it at the same time.
+def _exclusive(folder: Path) -> Iterator[IO[bytes] | None]:
+    """Lock the study's folder against a second process.
 
     Raises:
         ConfigError: Another process holds it.
@@ -180,7 +176,7 @@ def _alone(folder: Path) -> Iterator[IO[bytes] | None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exit that lets the running process save."""
+    """Turn SIGTERM into SystemExit, so that the running process can save."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)

@@ -1,7 +1,6 @@
-"""From one Config to the objects of a run: labels, data, network, loss, task and trainer.
+"""Data, network, loss, task and trainer of a run, built from its Config.
 
-The only package that knows every table. Each function reads its section of the config and hands plain
-arguments to the layers below, which know nothing of configs.
+Each function reads its section of the config and passes plain arguments to the layers below.
 """
 
 import dataclasses
@@ -19,15 +18,15 @@ from hrseg.errors import ConfigError
 from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum, class_weights_from_counts
 from hrseg.models import FORM, HEADS, create_model
-from hrseg.training.checkpoints import KeepBestAndLast
-from hrseg.training.run_dir import StartFolder, version_of
+from hrseg.training.checkpoints import BestAndLastCheckpoints
+from hrseg.training.run_dir import RunFolderWriter, version_of
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_callbacks, build_trainer, quiet_lightning
 from hrseg.weights import load_weights
 
 
 def build_loss(config: Config, data: SegmentationData) -> WeightedSum:
-    """Build the loss; class weights by formula count the pixels of the training masks once."""
+    """Build the loss; computed class weights need one pass over the training masks."""
     loss = config.loss
     return WeightedSum(
         loss.terms,
@@ -59,7 +58,7 @@ def _class_weights(config: Config, data: SegmentationData) -> torch.Tensor | Non
     return weights
 
 
-GIVES = {"pyramid": "a pyramid of feature maps", "image": "classes of whole images"}
+OUTPUT_OF_HEAD = {"pyramid": "a pyramid of feature maps", "image": "classes of whole images"}
 
 
 def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> torch.nn.Module:
@@ -84,7 +83,7 @@ def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> tor
         model.head,
         labels.num_classes,
         model.resize,
-        in_channels=bands_of(config),
+        in_channels=config.data.num_bands,
         **{name: getattr(model, name) for name in FORM},
         init=init,
         encoder_weights=model.encoder_weights if load else None,
@@ -103,12 +102,12 @@ def build_network(config: Config, labels: LabelSet, *, load: bool = True) -> tor
 def _check_head(model: ModelConfig) -> None:
     row = HEADS.get(model.head)
     if row is None:
-        return  # create_model names the heads there are
+        return  # create_model lists the valid heads
     if row.gives != "pixels":
         pixels = ", ".join(name for name, other in HEADS.items() if other.gives == "pixels")
         raise ConfigError(
-            f"model.head={model.head} gives {GIVES[row.gives]}, no logits per pixel, so it cannot learn masks. Heads "
-            f"that can: {pixels}. To use it by itself: hrseg.create_model(backbone, '{model.head}')."
+            f"model.head={model.head} gives {OUTPUT_OF_HEAD[row.gives]}, no logits per pixel, so it cannot learn "
+            f"masks. Heads that can: {pixels}. To use it by itself: hrseg.create_model(backbone, '{model.head}')."
         )
     if model.encoder_weights is not None and row.family == "hrnet":
         raise ConfigError(
@@ -129,43 +128,34 @@ class Run:
     data: SegmentationData
     task: SegmentationTask
     trainer: pl.Trainer
-    keeper: KeepBestAndLast
+    checkpoints: BestAndLastCheckpoints
 
 
 def build_run(
     config: Config, folder: Path, config_text: str | None = None, *, load: bool = True
 ) -> Run:
-    """Build everything `fit` needs; only the trainer will write into the folder, and only later.
+    """Build everything `fit` needs; nothing is written yet.
 
     Args:
         config: The run.
         folder: Its folder.
         config_text: Content of its config.yaml; None writes the config.
-        load: See `build_network`; a resumed run has its weights already.
-
-    Raises:
-        HrsegError: Whatever does not fit together.
+        load: See `build_network`; False for a resumed run.
     """
     quiet_lightning()
     pl.seed_everything(config.run.seed, workers=True, verbose=False)
     data = build_data(config)
-    data.setup("fit")  # a missing folder is named before anything is downloaded
+    data.setup("fit")  # reports a missing folder before anything is downloaded
     task = build_task(config, data, load=load)
-    keeper = KeepBestAndLast(folder, every_steps=config.trainer.save_every_steps)
-    start = StartFolder(folder, config_text or to_yaml(config), resumed=not load)
+    checkpoints = BestAndLastCheckpoints(folder, every_steps=config.trainer.save_every_steps)
+    start = RunFolderWriter(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
-    trainer = build_trainer(config, folder, [start, *watching, keeper])
-    return Run(data, task, trainer, keeper)
+    trainer = build_trainer(config, folder, [start, *watching, checkpoints])
+    return Run(data, task, trainer, checkpoints)
 
 
 def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> SegmentationTask:
-    """Build network, loss and optimizer settings as one LightningModule.
-
-    Args:
-        config: The run.
-        data: Gives labels and, where the loss asks, pixel counts.
-        load: See `build_network`.
-    """
+    """Build the LightningModule; `data` gives labels and pixel counts; for `load` see `build_network`."""
     return SegmentationTask(
         build_network(config, data.labels, load=load),
         data.labels,
@@ -189,7 +179,7 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
 
 
 def _banded(config: Config) -> dict[str, Any]:
-    """Say in the card how image files become the network's bands, where that is not RGB."""
+    """Return the card entries for input bands other than RGB."""
     if config.data.bands is None:
         return {}
     return {"bands": list(config.data.bands), "value_range": config.data.value_range}
@@ -200,53 +190,7 @@ log = logging.getLogger(__name__)
 
 def build_data(config: Config) -> SegmentationData:
     """Build the datamodule from the data section."""
-    return SegmentationData(
-        layout=config.data.layout,
-        root=config.data.root,
-        labels=config.data.labels,
-        masks=config.data.masks,
-        unmasked=config.data.unmasked,
-        train_split=config.data.train_split,
-        val_split=config.data.val_split,
-        test_split=config.data.test_split,
-        crop=config.data.crop,
-        base_size=config.data.base_size,
-        base_short_side=config.data.base_short_side,
-        first_resize=config.data.first_resize,
-        scale_min=config.data.scale_min,
-        scale_max=config.data.scale_max,
-        scale_step=config.data.scale_step,
-        pad=config.data.pad,
-        flip=config.data.flip,
-        flip_first=config.data.flip_first,
-        brightness_shift=config.data.brightness_shift,
-        photometric=config.data.photometric,
-        photometric_rule=config.data.photometric_rule,
-        max_class_share=config.data.max_class_share,
-        sampling=config.data.sampling,
-        batch_size=config.data.batch_size,
-        workers=config.data.workers,
-        cache=config.data.cache,
-        cache_gb=config.data.cache_gb,
-        bands=config.data.bands,
-        bits=config.data.bits,
-        value_range=config.data.value_range,
-        mean=_of_all_bands(config, config.data.mean, 0.0),
-        std=_of_all_bands(config, config.data.std, 1.0),
-        seed=config.run.seed,
-        scenes=config.data.scenes,
-        scene_size=config.data.scene_size,
-    )
-
-
-def _of_all_bands(config: Config, values: tuple[float, ...], unknown: float) -> tuple[float, ...]:
-    """Return mean or deviation; what is still to be computed counts as unknown."""
-    return (unknown,) * bands_of(config) if config.data.statistics == "compute" else values
-
-
-def bands_of(config: Config) -> int:
-    """Return how many bands the network sees."""
-    return 3 if config.data.bands is None else len(config.data.bands)
+    return SegmentationData(config.data, seed=config.run.seed)
 
 
 def settle_statistics(config: Config) -> Config:

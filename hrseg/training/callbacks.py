@@ -1,8 +1,4 @@
-"""What a run shows while it trains: a line or a bar of progress, and pictures of always the same images.
-
-Callbacks watch; they never change what is learned. Files other than pictures belong to `runs` and
-`checkpoints`.
-"""
+"""Training callbacks: progress as lines or a bar, the step limit, and pictures of fixed validation images."""
 
 import logging
 import time
@@ -24,11 +20,11 @@ from hrseg.viz import grid, overlay
 log = logging.getLogger(__name__)
 
 
-def in_words(seconds: float) -> str:
-    """Say a duration briefly.
+def format_duration(seconds: float) -> str:
+    """Return a duration as short text.
 
     Example:
-        >>> in_words(42), in_words(754), in_words(7300)
+        >>> format_duration(42), format_duration(754), format_duration(7300)
         ('42 s', '12 min 34 s', '2 h 1 min')
     """
     whole = round(seconds)
@@ -40,9 +36,9 @@ def in_words(seconds: float) -> str:
 
 
 class ProgressLines(pl.Callback):
-    """One line of plain text for each epoch, through logging: for files, services and pipes.
+    """One log line per epoch.
 
-    The time that remains is measured over the epochs of this process, validation included.
+    The remaining time is estimated from the steps of this process, validation included.
     """
 
     def __init__(self) -> None:
@@ -57,7 +53,7 @@ class ProgressLines(pl.Callback):
     # Timing and averages
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; a run resumed inside an epoch has no other beginning."""
+        """Start the clock; a run resumed inside an epoch has no `on_train_epoch_start`."""
         self._started, self._first_step = time.monotonic(), trainer.global_step
         self._begin_epoch()
 
@@ -73,7 +69,7 @@ class ProgressLines(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Keep the loss, on its device; it is read once an epoch."""
+        """Store the loss on its device; it is read once an epoch."""
         if outputs and outputs.get("loss") is not None:  # else the batch was skipped
             self.losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
         self._images += len(batch["image"]) * trainer.world_size
@@ -87,11 +83,10 @@ class ProgressLines(pl.Callback):
         loss = float(torch.stack(self.losses).mean())
         pl_module.log("train/epoch_loss", loss, sync_dist=True, batch_size=1)
         pl_module.log("train/images_per_second", rate, sync_dist=True, batch_size=1)
-        line = self._line(
-            trainer, pl_module.total_steps, loss, rate
-        )  # on every device: reading a score synchronises
+        # on every device: reading a score synchronizes
+        line = self._line(trainer, pl_module.total_steps, loss, rate)
         if trainer.is_global_zero:
-            self.say(line)
+            self.print_out(line)
 
     def _begin_epoch(self) -> None:
         self.losses, self._images, self._training_seconds = [], 0, 0.0
@@ -99,11 +94,11 @@ class ProgressLines(pl.Callback):
         self._validated = False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that there is a new score to show."""
+        """Mark the score as new."""
         self._validated = True
 
-    def say(self, text: str) -> None:
-        """Bring a line to the reader."""
+    def print_out(self, text: str) -> None:
+        """Log a line."""
         log.info(text)
 
     def _line(self, trainer: pl.Trainer, steps: int, loss: float, rate: float) -> str:
@@ -121,7 +116,9 @@ class ProgressLines(pl.Callback):
         parts += [f"lr {min(rates):.3g}", f"{rate:.1f} images/s"]
         left = self._seconds_left(trainer, steps)
         elapsed = time.monotonic() - self._started
-        parts.append(f"{in_words(left)} left" if left > 0 else f"done in {in_words(elapsed)}")
+        parts.append(
+            f"{format_duration(left)} left" if left > 0 else f"done in {format_duration(elapsed)}"
+        )
         return "  ".join(parts)
 
     def _new_score(self, trainer: pl.Trainer) -> float | None:
@@ -134,18 +131,18 @@ class ProgressLines(pl.Callback):
         return elapsed / max(done, 1) * max(steps - trainer.global_step, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the best score, so that a resumed run shows it."""
+        """Return the best score, so that a resumed run shows it."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best score over."""
+        """Restore the best score."""
         self.best = state_dict["best"]
 
 
 class StopAtStep(pl.Callback):
     """End a run after a number of optimizer steps.
 
-    Lightning's own limit resumes a finished epoch as if it were open, and learns other images then.
+    Lightning's own limit resumes a finished epoch as if it were open, and trains on other images then.
 
     Args:
         steps: Optimizer steps of the whole run.
@@ -156,39 +153,35 @@ class StopAtStep(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop a resumed run that was complete."""
-        self._look(trainer)
+        self._stop_if_done(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Stop after the last step."""
-        self._look(trainer)
+        self._stop_if_done(trainer)
 
-    def _look(self, trainer: pl.Trainer) -> None:
+    def _stop_if_done(self, trainer: pl.Trainer) -> None:
         if trainer.global_step >= self.steps:
             trainer.should_stop = True
 
 
 class ProgressBar(ProgressLines):
-    """A Rich bar for a terminal, with each epoch's line left standing above it.
-
-    Args:
-        console: Where to draw; None is standard error.
-    """
+    """A Rich bar, with the line of each epoch above it; on standard error unless a console is given."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
         self.console = console or Console(stderr=True)
         self._bar: Progress | None = None
-        self._looked = 0.0
+        self._loss_shown = 0.0
 
     @property
     def state_key(self) -> str:
-        """The key of `ProgressLines`: a run may be resumed with or without a terminal."""
-        return ProgressLines.__qualname__
+        """Shared with `ProgressLines`: a run may be resumed with or without a terminal."""
+        return "ProgressLines"
 
-    def say(self, text: str) -> None:
-        """Print above the bar."""
+    def print_out(self, text: str) -> None:
+        """Print a line above the bar."""
         self.console.print(
             printable(text, lines=True), highlight=False, markup=False, soft_wrap=True
         )
@@ -212,8 +205,8 @@ class ProgressBar(ProgressLines):
             return
         task = self._bar.task_ids[-1]
         self._bar.update(task, completed=batch_idx + 1)
-        if time.monotonic() - self._looked > 0.5:  # reading the loss waits for the device
-            self._looked = time.monotonic()
+        if time.monotonic() - self._loss_shown > 0.5:  # reading the loss waits for the device
+            self._loss_shown = time.monotonic()
             self._bar.update(task, note=f"loss {float(self.losses[-1]):.4f}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -229,7 +222,7 @@ class ProgressBar(ProgressLines):
         self._advance()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         super().on_validation_end(trainer, pl_module)
         self._close()
 
@@ -244,17 +237,17 @@ class ProgressBar(ProgressLines):
         self._advance()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._close()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._close()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Take the bar away, so that the message stands alone."""
+        """Remove the bar before the error message."""
         self._close()
 
     def _open(self, trainer: pl.Trainer, text: str, total: float) -> None:
@@ -283,7 +276,7 @@ class ProgressBar(ProgressLines):
             self._bar = None
 
 
-class Pictures(pl.Callback):
+class ValidationImages(pl.Callback):
     """Draw image, mask and prediction of a fixed set of validation images every few epochs.
 
     Args:

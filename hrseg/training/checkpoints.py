@@ -1,4 +1,4 @@
-"""Checkpoints of a run: when they are written, and that each is written whole or not at all.
+"""Atomic writing of a run's checkpoints: best.ckpt, last.ckpt and previous.ckpt.
 
 best.ckpt has the highest mIoU on the validation split, last.ckpt the newest weights, previous.ckpt those
 before them. All hold tensors and plain types only, so `torch.load(..., weights_only=True)` opens them.
@@ -25,7 +25,7 @@ BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its place and move it there when it is complete and on disk."""
+    """Checkpoint files that are written to a temporary file, synced, and renamed."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -33,8 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            TrainingError: It cannot be written, for example because the disk is full. The file that
-                was there before is untouched.
+            TrainingError: It cannot be written, for example on a full disk; an older file is untouched.
         """
         try:
             with write_atomic(Path(path)) as temporary, temporary.open("wb") as file:
@@ -58,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _reason(error: BaseException) -> str:
-    """Find the system's own words in the chain of errors, or take the first line of the last one."""
+    """Return the first OSError's message in the chain of errors, or the first line of the last error."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, OSError) and link.strerror:
@@ -67,11 +66,11 @@ def _reason(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].rstrip(".") or type(error).__name__
 
 
-class KeepBestAndLast(Checkpoint):
+class BestAndLastCheckpoints(Checkpoint):
     """Write best.ckpt after a validation with a new best score, and last.ckpt after every epoch.
 
-    Beside best.ckpt lies per_class.txt, the scores of the same weights. An interrupted run writes
-    last.ckpt too, in the middle of its epoch. The last.ckpt from before stays as previous.ckpt.
+    per_class.txt has the scores of best.ckpt. An interrupted run writes last.ckpt too, within its
+    epoch. The older last.ckpt is renamed to previous.ckpt.
 
     Args:
         folder: The run's folder.
@@ -87,12 +86,17 @@ class KeepBestAndLast(Checkpoint):
         self.scored_step: int | None = None
         self._stopped = False
 
+    @property
+    def state_key(self) -> str:
+        """Key of the state in checkpoints; fixed, so that older checkpoints resume whatever the class is called."""
+        return "KeepBestAndLast"
+
     def state_dict(self) -> dict[str, Any]:
-        """Keep the best score for a resumed run."""
+        """Return the best score, for a resumed run."""
         return {"best": self.best, "epoch": self.best_epoch, "scored_step": self.scored_step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take the best score over from the run that is resumed."""
+        """Restore the best score of the resumed run."""
         self.best, self.best_epoch = state_dict["best"], state_dict["epoch"]
         self.scored_step = state_dict["scored_step"]
 
@@ -111,7 +115,7 @@ class KeepBestAndLast(Checkpoint):
                     temporary.write_text(f"{text}\n", encoding="utf-8")
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Write last.ckpt inside an epoch, where that was asked for."""
+        """Write last.ckpt every `every_steps` steps."""
         step = trainer.global_step
         if self.every_steps and step % self.every_steps == 0 and step != self._saved_step:
             self._save_last(trainer)
@@ -121,19 +125,19 @@ class KeepBestAndLast(Checkpoint):
         self._save_last(trainer)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
-        """Write last.ckpt; the one from before becomes previous.ckpt without ever being away."""
+        """Write last.ckpt; the older one becomes previous.ckpt, and last.ckpt exists all the time."""
         last = self.folder / LAST
         if trainer.is_global_zero and last.is_file():
             with write_atomic(self.folder / PREVIOUS) as temporary:
                 temporary.unlink()
-                _second_name(last, temporary)
+                _link_or_copy(last, temporary)
         self._saved_step = trainer.global_step
         trainer.save_checkpoint(last)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Write last.ckpt when somebody stops the run; a run that failed keeps its older one."""
+        """Write last.ckpt when the run is interrupted; a failed run keeps its older one."""
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
         if stopped and trainer.state.fn == "fit" and trainer.global_step > 0:
             self._stopped = True
@@ -142,16 +146,16 @@ class KeepBestAndLast(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let a run that was stopped before or in a validation begin that validation anew.
+        """Restart the validation of a run that was interrupted before or in it.
 
-        Lightning would leave it out, or go on in its middle with an empty confusion matrix.
+        Lightning would skip it, or continue in its middle with an empty confusion matrix.
         """
         if self._stopped:
             due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
             _rewind_validation(checkpoint["loops"]["fit_loop"], due)
 
 
-def _second_name(file: Path, name: Path) -> None:
+def _link_or_copy(file: Path, name: Path) -> None:
     try:
         os.link(file, name)
     except OSError:  # a file system without hard links

@@ -1,4 +1,4 @@
-"""What a run would do and cost: the dry run, which builds everything, starts nothing, and counts."""
+"""Dry run: builds everything that a run needs and reports its sizes, steps and memory."""
 
 import math
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from hrseg.training.trainer import (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do and cost.
+    """Sizes and costs of a run.
 
     Attributes:
         config: The run.
@@ -52,7 +52,7 @@ class Plan:
     steps: tuple[int, int]
 
     def text(self) -> str:
-        """Say it in lines for a reader."""
+        """Return the report as text."""
         config, memory = self.config, self.memory
         batch = config.data.batch_size
         total = self.devices * batch * config.trainer.accumulate
@@ -84,13 +84,10 @@ class Plan:
 
 
 def plan(config: Config) -> Plan:
-    """Build everything a run needs without starting or downloading it, and count.
-
-    Args:
-        config: The run.
+    """Build everything a run needs, without downloads or training, and return its costs.
 
     Raises:
-        HrsegError: Whatever would stop the run at its start.
+        HrsegError: Any error that would stop the run at its start.
     """
     quiet_lightning()
     with clear_errors():

@@ -1,8 +1,4 @@
-"""Training a network, from the start or from where a run stopped.
-
-Its neighbors are the other verbs that need a trainer: `evaluation` for validate and test, `planning` for the
-dry run that only counts. Each builds what it needs and runs it; nothing is printed here.
-"""
+"""Training of a network, from the start or resumed from a checkpoint."""
 
 import logging
 from collections.abc import Mapping
@@ -17,8 +13,8 @@ from hrseg.errors import ConfigError, WeightsError
 from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, settle_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
-from hrseg.training.interrupts import clear_errors, stoppable
-from hrseg.training.run_dir import MetricsFile, find_checkpoint, new_run_folder
+from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, new_run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
 from hrseg.weights.checkpoint_io import weights_digest
@@ -28,12 +24,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run left.
+    """Result of a run.
 
     Attributes:
         run_dir: The run's folder.
         best_score: Highest mIoU on the validation split, a fraction.
-        table: Scores of each class at that moment, as text.
+        table: Scores of each class for the best weights, as text.
         digest: sha256 of the last weights.
     """
 
@@ -44,38 +40,38 @@ class FitResult:
 
 
 def fit(config: Config, *, resume: str | None = None, config_text: str | None = None) -> FitResult:
-    """Train a network, from the start or from where a run stopped.
+    """Train a network, from the start or from a checkpoint.
 
     Args:
         config: The run.
         resume: "last" for the newest run of this name, a run's folder, or a checkpoint.
-        config_text: What config.yaml in the run's folder shall hold; None writes the config.
+        config_text: Content of config.yaml in the run's folder; None writes the config.
 
     Raises:
-        HrsegError: A mistake in config or data, or a run that cannot go on.
-        KeyboardInterrupt: Somebody stopped the run; last.ckpt has been written.
+        HrsegError: An error in config or data, or a run that cannot be resumed.
+        KeyboardInterrupt: The run was interrupted; last.ckpt has been written.
     """
     name, parent = config.run.name or config.data.layout, Path(config.run.dir)
-    checkpoint = _readable(find_checkpoint(resume, parent, name)) if resume else None
+    checkpoint = _readable_checkpoint(find_checkpoint(resume, parent, name)) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
     with clear_errors():
-        config, config_text = _settled(config, config_text)
+        config, config_text = _with_statistics(config, config_text)
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
-        with stoppable(run.trainer, folder):
+        with interruptible(run.trainer, folder):
             run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-            if run.keeper.scored_step != run.trainer.global_step:
+            if run.checkpoints.scored_step != run.trainer.global_step:
                 # val_every_epochs or max_steps left the last weights without a score.
                 run.trainer.validate(run.task, datamodule=run.data, verbose=False)
     file = folder / "per_class.txt"
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
     weights = run.task.evaluated.state_dict()
-    return FitResult(folder, run.keeper.best or 0.0, text, weights_digest(weights))
+    return FitResult(folder, run.checkpoints.best or 0.0, text, weights_digest(weights))
 
 
-def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:
-    """Compute what the config leaves to the images; its text says the numbers too."""
+def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:
+    """Return config and text with the mean and deviation computed from the images, where that is asked for."""
     settled = settle_statistics(config)
     if settled is config or text is None:
         return settled, text
@@ -83,8 +79,8 @@ def _settled(config: Config, text: str | None) -> tuple[Config, str | None]:
     return settled, "\n".join([*head, to_yaml(settled)])
 
 
-def _readable(checkpoint: Path) -> Path:
-    """Take the checkpoint from before where the last one is damaged, and say so."""
+def _readable_checkpoint(checkpoint: Path) -> Path:
+    """Fall back to previous.ckpt, with a warning, where last.ckpt is damaged."""
     try:
         read_checkpoint(checkpoint)
     except WeightsError as error:
@@ -100,7 +96,7 @@ def _readable(checkpoint: Path) -> Path:
 def _prepare_resume(
     trainer: pl.Trainer, checkpoint: Path, config: Config, labels: LabelSet
 ) -> None:
-    """Compare a checkpoint with the config that shall go on from it, and trim the metrics file."""
+    """Check a checkpoint against the config that resumes from it, and trim the metrics file."""
     content = read_checkpoint(checkpoint)
     card = content.get("hrseg")
     if not isinstance(card, dict) or "loops" not in content:
@@ -108,8 +104,8 @@ def _prepare_resume(
             f"{checkpoint} holds weights but not the state of a run, so it cannot be resumed. Start "
             f"from it with model.weights={checkpoint} instead."
         )
-    before, now = _flat(card["config"]), _flat(config_to_dict(config))
-    changed = [key for key in now if before.get(key) != now[key] and key not in _FREE]
+    before, now = flatten(card["config"]), flatten(config_to_dict(config))
+    changed = [key for key in now if before.get(key) != now[key] and key not in _CHANGEABLE]
     network = [key for key in changed if key in ("model.backbone", "model.head")]
     if network or card["labels"] != labels.to_dict():
         what = network[0] if network else "the label table"
@@ -145,16 +141,17 @@ def _prepare_resume(
                 *(checkpoint, name, limit),
             )
     for logger in trainer.loggers:
-        if isinstance(logger, MetricsFile):
-            logger.go_back_to(int(content["global_step"]))
+        if isinstance(logger, CSVMetricsLogger):
+            logger.truncate(int(content["global_step"]))
 
 
-_FREE = {
+_CHANGEABLE = {
     *("run.name", "run.dir", "data.root", "data.workers", "model.weights"),
     "trainer.checkpointing",
 }
-"""Options that may differ between a run and its continuation without a word."""
+"""Options that may change on resume without a warning."""
 
 
-def _flat(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def flatten(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return section.option → value."""
     return {f"{s}.{name}": value for s, values in config.items() for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""When a trainer ends early: Ctrl-C, signals, and errors of torch and Lightning as one clear paragraph."""
+"""Interrupts of a trainer, and readable messages for errors of torch and Lightning."""
 
 import contextlib
 import errno
@@ -20,12 +20,12 @@ from hrseg.training.checkpoints import LAST
 log = logging.getLogger(__name__)
 
 _PEER_GONE = re.compile(r"Connection (closed|reset) by peer|remote process exited")
-"""How gloo and NCCL say that the process at the other end is gone."""
+"""Messages of gloo and NCCL after the exit of a peer process."""
 
 
 @contextlib.contextmanager
-def stoppable(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None]:
-    """Turn Lightning's way of ending on Ctrl-C into a KeyboardInterrupt, and say how to go on."""
+def interruptible(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None]:
+    """Raise KeyboardInterrupt where Lightning ends quietly on Ctrl-C, and log how to resume."""
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main else None
     try:
@@ -51,11 +51,7 @@ def stoppable(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[None]
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn what torch and Lightning say about the user's mistakes into one clear paragraph.
-
-    Raises:
-        HrsegError: The paragraph. Other exceptions pass as they are.
-    """
+    """Raise errors of torch and Lightning that the user can correct as HrsegError; others pass unchanged."""
     try:
         yield
     except HrsegError as error:
@@ -63,7 +59,7 @@ def clear_errors() -> Iterator[None]:
         marker = f"{type(error).__name__}: "
         if "Original Traceback" not in message or marker not in message:
             raise
-        # A loader process sends its traceback as text; the sentence is at its end.
+        # A loader process sends its traceback as text, with the message at its end.
         raise type(error)(message.rsplit(marker, 1)[1].strip()) from None
     except torch.OutOfMemoryError as error:
         raise TrainingError(
@@ -92,8 +88,8 @@ def clear_errors() -> Iterator[None]:
     except RuntimeError as error:
         if _PEER_GONE.search(str(error)):
             raise TrainingError(
-                "Another process of this run ended, so this one stops too. What happened there is told "
-                "by that process, in its own output. Go on with --resume last."
+                "Another process of this run ended, so this one stops too. The reason is in the output "
+                "of that process. Go on with --resume last."
             ) from error
         if "DataLoader worker" not in str(error):
             raise

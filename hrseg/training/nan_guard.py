@@ -1,7 +1,4 @@
-"""What is watched while a network learns: losses that are no numbers, and crops without a single label.
-
-Both come from data or rates, not from code, so both are told with names and numbers that lead to the cause.
-"""
+"""Detection of non-finite losses and of crops without labels, reported with image names and step."""
 
 import logging
 from collections.abc import Sequence
@@ -17,26 +14,26 @@ from hrseg.labels import IGNORE_INDEX
 log = logging.getLogger(__name__)
 
 NonFinite = Literal["stop", "skip"]
-MOST_IN_A_ROW = 20
-"""A run that skips more batches than this one after another learns nothing, and stops."""
-_TOLD = 5  # skipped batches that are named one by one
+MAX_SKIPPED_IN_A_ROW = 20
+"""A run that skips more consecutive batches than this stops."""
+MAX_WARNINGS = 5  # skipped batches that are logged one by one
 
 
 class Guard:
-    """Watches the batches of one run on one device.
+    """Checks the batches of one run on one device.
 
-    On a GPU the loss of a run that shall stop is read one step late: reading it at once would keep the device
-    waiting for the host at every step. `settle` reads it, and nothing is scored or saved before.
+    On a GPU and with "stop", the loss is read one step late: reading it at once would synchronize the device with
+    the host at every step. `check_pending` reads it before anything is scored or saved.
 
     Args:
-        network: Its buffers are kept as they were when a batch is skipped.
+        network: Its buffers are restored when a batch is skipped.
         non_finite: "stop" the run, or "skip" the batch and count it.
     """
 
     def __init__(self, network: nn.Module, non_finite: NonFinite = "stop") -> None:
         self.non_finite = non_finite
         self.network = network
-        self._waiting: _Waiting | None = None
+        self._waiting: _PendingLoss | None = None
         self.skipped = 0
         self._in_a_row = 0
         self._before: list[torch.Tensor] = []
@@ -44,7 +41,7 @@ class Guard:
         self._ignored: torch.Tensor | None = None  # on the device; read once an epoch
 
     def before_step(self, mask: torch.Tensor) -> None:
-        """Count crops that hold only ignored pixels, and remember the batch statistics.
+        """Count crops that hold only ignored pixels, and copy the batch statistics.
 
         Shape:
             mask (N, H, W)
@@ -56,23 +53,20 @@ class Guard:
             self._before = [buffer.clone() for buffer in self.network.buffers()]
 
     def passes(self, loss: torch.Tensor, names: Sequence[str], step: int, lr: float) -> bool:
-        """Say whether this loss may move the weights.
-
-        With several devices all skip where one must, so that nobody waits for a gradient.
+        """Return whether this loss may be used for a step; on several devices all skip a batch together.
 
         Args:
-            loss: Of this device's batch.
+            loss: Loss of this device's batch.
             names: Its images.
             step: Optimizer step.
-            lr: Named in the advice.
+            lr: Learning rate, for the message.
 
         Raises:
-            TrainingError: The loss is not a finite number and the run shall stop, or too many batches were
-                skipped one after another.
+            TrainingError: The loss is not finite and the policy is "stop", or too many batches in a row were skipped.
         """
-        if self.non_finite == "stop" and self.reads_late(loss):
-            self.settle()
-            self._waiting = _Waiting.of(loss, list(names), step, lr)
+        if self.non_finite == "stop" and self.is_asynchronous(loss):
+            self.check_pending()
+            self._waiting = _PendingLoss.of(loss, list(names), step, lr)
             return True
         finite = torch.isfinite(loss.detach()).all()
         if self.non_finite == "skip" and _distributed():
@@ -85,27 +79,23 @@ class Guard:
             self._in_a_row = 0
             return True
         shown = _listed(names)
-        if self.non_finite == "stop" or self._in_a_row >= MOST_IN_A_ROW:
+        if self.non_finite == "stop" or self._in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(self._lost(loss, shown, step, lr))
         self.skipped += 1
         self._in_a_row += 1
         for buffer, before in zip(self.network.buffers(), self._before, strict=False):
             buffer.copy_(before)
-        if not ours and self.skipped <= _TOLD:
-            last = " Further ones are only counted." if self.skipped == _TOLD else ""
+        if not ours and self.skipped <= MAX_WARNINGS:
+            last = " Further ones are only counted." if self.skipped == MAX_WARNINGS else ""
             log.warning("Skipped step %d: loss %s on %s.%s", step, loss.item(), shown, last)
         return False
 
-    def reads_late(self, loss: torch.Tensor) -> bool:
-        """Tell whether reading a loss would keep its device waiting."""
+    def is_asynchronous(self, loss: torch.Tensor) -> bool:
+        """Return whether reading a loss would synchronize its device."""
         return loss.is_cuda
 
-    def settle(self) -> None:
-        """Read the loss that has not been read yet.
-
-        Raises:
-            TrainingError: It is not a finite number.
-        """
+    def check_pending(self) -> None:
+        """Read the pending loss, and raise TrainingError if it is not finite."""
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return
@@ -115,7 +105,7 @@ class Guard:
             raise TrainingError(self._lost(loss, shown, waiting.step, waiting.lr))
 
     def epoch_notes(self) -> list[str]:
-        """Return sentences about the epoch that ended, and begin to count anew."""
+        """Return warnings about the finished epoch, and reset its counters."""
         notes = []
         ignored = 0 if self._ignored is None else int(self._ignored)
         if ignored:
@@ -141,8 +131,8 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """A loss on its way to the host, and what would be said about it."""
+class _PendingLoss:
+    """A loss on its way to the host, with the facts for its error message."""
 
     loss: torch.Tensor
     arrived: torch.cuda.Event | None
@@ -151,7 +141,7 @@ class _Waiting:
     lr: float
 
     @classmethod
-    def of(cls, loss: torch.Tensor, names: list[str], step: int, lr: float) -> "_Waiting":
+    def of(cls, loss: torch.Tensor, names: list[str], step: int, lr: float) -> "_PendingLoss":
         copied = loss.detach().to("cpu", non_blocking=True)
         arrived = torch.cuda.Event() if loss.is_cuda else None
         if arrived is not None:

@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and moving average of the weights.
+"""Optimizers, the polynomial learning-rate schedule, and the moving average of weights.
 
 A step is always a step of the optimizer: with gradient accumulation one step is several batches.
 """
@@ -31,22 +31,22 @@ def parameter_groups(
     head_lr_factor: float = 1.0,
     no_decay: Collection[str] = (),
 ) -> list[dict[str, Any]]:
-    """Sort every parameter of a network into exactly one optimizer group.
+    """Assign every parameter of a network to exactly one optimizer group.
 
     Args:
         network: A Segmenter; `head_parameters()` tells which parameters are the head's.
         lr: Learning rate of the backbone.
         weight_decay: Decay of all parameters, as in the official recipes, but those of `no_decay`.
-        head_lr_factor: The head learns this many times faster; the official PASCAL-Context and
-            COCO-Stuff recipes use 10.
+        head_lr_factor: Factor of the head's rate; the official PASCAL-Context and COCO-Stuff recipes
+            use 10.
         no_decay: Names of the parameters without decay, from `norms_and_biases`.
 
     Returns:
         One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
-        included: the optimizer passes over them until they are thawed.
+        included: the optimizer skips them until they are unfrozen.
 
     Raises:
-        ConfigError: A rate, decay or factor that cannot work.
+        ConfigError: A rate, decay or factor out of range.
     """
     if not 0 < lr < float("inf"):
         raise ConfigError(f"optim.lr is {lr}. Right would be a number above 0, such as 0.01.")
@@ -86,7 +86,7 @@ def norms_and_biases(network: nn.Module) -> frozenset[str]:
 
 
 def can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool | None:
-    """Return True where all parameters can be moved by one fused kernel, None where torch shall choose.
+    """Return True where all parameters can use the fused kernel, None to let torch choose.
 
     Example:
         >>> can_fuse([{"params": [nn.Parameter(torch.ones(1))]}])
@@ -139,7 +139,7 @@ def poly_factor(
     min_factor: float = 0.0,
     lag_steps: int = 0,
 ) -> float:
-    """Return the learning rate as a share of the base rate: linear warm-up, then a power's fall.
+    """Return the factor of the base learning rate: linear warm-up, then polynomial decay.
 
     Args:
         step: Optimizer steps done so far; the first step is 0 and uses the full rate without
@@ -148,7 +148,7 @@ def poly_factor(
         power: 0.9 in the official recipes; 1 is a straight line.
         warmup_steps: Steps of the linear rise from WARMUP_START to 1.
         min_factor: Reached at `max_steps` and kept afterwards.
-        lag_steps: The schedule comes so many steps late, and the first of them repeats.
+        lag_steps: Delay of the schedule in steps; the first value repeats.
 
     Source: the official code, which adjusts the rate after a step: lag_steps=1. The floor is as in
     mmengine's PolyLR.
@@ -178,15 +178,13 @@ def build_scheduler(
     """Build the poly schedule; call its `step()` once after each optimizer step.
 
     Args:
-        optimizer: Each group falls from its own rate.
+        optimizer: Each group decays from its own rate.
         max_steps: Optimizer steps of the whole run.
-        power: See `poly_factor`.
-        warmup_steps: See `poly_factor`.
+        power, warmup_steps, lag_steps: See `poly_factor`.
         min_lr: Rate at the end, the same for all groups.
-        lag_steps: See `poly_factor`.
 
     Raises:
-        ConfigError: Warm-up as long as the run, or a last rate above the first.
+        ConfigError: A warm-up as long as the run, or a final rate above the initial one.
     """
     if max_steps < 1:
         raise ConfigError(
@@ -231,12 +229,11 @@ def poly_factors(
 
 
 class Ema(nn.Module):
-    """Exponential moving average of a network's weights, ready to predict as `module`.
+    """Exponential moving average of a network's weights; `module` predicts with it.
 
     Floating-point parameters and buffers (running means too) are averaged; counters are copied. The
-    average forgets fast in the beginning: update t uses min(decay, (1 + t) / (10 + t)). torch's
-    AveragedModel does not serve here: it either leaves out the running means or averages the
-    counters as well.
+    decay is small at first: update t uses min(decay, (1 + t) / (10 + t)). torch's
+    AveragedModel either leaves out the running means or averages the counters as well.
 
     Args:
         network: What to average; the start of the average is a copy of it.
@@ -263,7 +260,7 @@ class Ema(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the weights after an optimizer step.
+        """Update the average after an optimizer step.
 
         Raises:
             TrainingError: A network of another shape, such as one whose weights are sharded over
@@ -294,5 +291,5 @@ class Ema(nn.Module):
         return torch.tensor(self.updates)
 
     def set_extra_state(self, state: torch.Tensor) -> None:
-        """Take up the number of updates from a checkpoint."""
+        """Restore the number of updates from a checkpoint."""
         self.updates = int(state)

@@ -1,4 +1,4 @@
-"""The folder of a run: how it is named, found again, and what is written into it besides weights.
+"""Run folders: names, lookup of checkpoints, config and version files, and the metrics table.
 
 runs/camvid_w18/config.yaml  versions.json  metrics.csv  per_class.txt  pictures/  best.ckpt  last.ckpt
 """
@@ -32,10 +32,10 @@ PACKAGES = ("hrseg", "torch", "torchvision", "lightning", "albumentations", "num
 
 
 def new_run_folder(parent: Path, name: str) -> Path:
-    """Name a folder that does not exist yet: `name`, then `name-2`, `name-3`. Nothing is created.
+    """Return an unused folder: `name`, then `name-2`, `name-3`. Nothing is created.
 
     Raises:
-        ConfigError: The name would lead out of `parent`.
+        ConfigError: The name is not that of a folder in `parent`.
     """
     if name in {"", ".", ".."} or Path(name).name != name:
         raise ConfigError(
@@ -86,7 +86,7 @@ def find_checkpoint(resume: str, parent: Path, name: str) -> Path:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Say which software made a run: plain values for versions.json."""
+    """Return versions, commit and command of a run, for versions.json."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -97,7 +97,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def version_of(name: str) -> str | None:
-    """Return the version of an installed package; None where it only lies on the path."""
+    """Return the version of a package, or None where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -105,9 +105,9 @@ def version_of(name: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Read commit and cleanness of the checkout hrseg runs from; None outside a checkout."""
+    """Return the commit of the checkout hrseg runs from, and whether files changed; None outside a checkout."""
     here = Path(__file__).resolve().parent
-    if not (here.parent / ".git").exists():  # site-packages may lie inside somebody else's checkout
+    if not (here.parent / ".git").exists():  # site-packages may be inside another checkout
         return None
     try:
         commit, status = (
@@ -125,15 +125,10 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(status)}
 
 
-class StartFolder(Callback):
-    """Write a run's resolved config and the software it runs on, once all processes have started.
+class RunFolderWriter(Callback):
+    """Write config.yaml and versions.json into the run's folder once all processes have started.
 
-    Not earlier: each process looks for the first free name by itself, and must find the same one.
-
-    Args:
-        folder: The run's folder.
-        config_text: Content of config.yaml.
-        resumed: Whether the run goes on from a checkpoint.
+    Not earlier: each process chooses the first unused folder name by itself, and all must agree.
     """
 
     def __init__(self, folder: Path, config_text: str, *, resumed: bool = False) -> None:
@@ -152,38 +147,35 @@ class StartFolder(Callback):
                 temporary.write_text(text, encoding="utf-8")
 
 
-class MetricsFile(Logger):
-    """Numbers of a run as one CSV table: a row per logged step, a column per number.
+class CSVMetricsLogger(Logger):
+    """Metrics of a run as one CSV table: a row per logged step, a column per metric.
 
-    A resumed run goes on in the same file. Rows after the resumed step are dropped first, since the
-    run will write them again.
-
-    Args:
-        path: The CSV file.
+    A resumed run continues the file. Rows after the resumed step are dropped first, since the run
+    writes them again.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self._columns: list[str] = []
-        self._last: tuple[dict[str, str], int] = ({}, 0)  # newest row and where it begins
+        self._last: tuple[dict[str, str], int] = ({}, 0)  # newest row and its byte offset
 
     @property
     def name(self) -> str:
-        """A word for Lightning."""
+        """Required by Lightning."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """A word for Lightning."""
+        """Required by Lightning."""
         return ""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Ignore them: config.yaml has them all."""
 
     @rank_zero_only
-    def go_back_to(self, step: int) -> None:
-        """Drop the rows that a resumed run is about to write again: those from `step` on."""
+    def truncate(self, step: int) -> None:
+        """Drop the rows from `step` on, which a resumed run writes again."""
         if self.path.exists():
             columns, rows = self._read()
             self._write(columns, [row for row in rows if int(row["step"]) < step])

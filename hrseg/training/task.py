@@ -1,8 +1,4 @@
-"""One network learning and being scored: the LightningModule.
-
-Here live the steps, the score and the optimizer. Pictures, progress lines and files are callbacks;
-configs and tables are joined in `build`.
-"""
+"""LightningModule of semantic segmentation: training step, evaluation, optimizer and checkpoint content."""
 
 import logging
 import math
@@ -41,23 +37,21 @@ SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 
 class SegmentationTask(pl.LightningModule):
-    """A network with its loss, its score and its optimizer, as Lightning drives them.
+    """A network with its loss, metrics and optimizer.
 
     Args:
         network: Follows the network contract.
         labels: The classes, in trainId order.
         loss: A `WeightedSum`; None is plain cross-entropy.
         optim: Optimizer, schedule and moving average; None takes the defaults.
-        evaluation: Protocol and precision of validation and test; None looks at whole images.
-        card: Plain values that a checkpoint carries under "hrseg" besides the labels: version, config,
-            mean, std.
+        evaluation: Protocol and precision of validation and test; None evaluates whole images.
+        card: Plain values stored in checkpoints under "hrseg" besides the labels: version, config, mean, std.
         max_steps: Optimizer steps of the run, where it is not given in epochs.
-        channels_last: Memory order of the training images.
-        non_finite: What a loss that is no finite number does, see `guard`.
+        channels_last: Memory format of the training images.
+        non_finite: Policy for a loss that is not finite, see `nan_guard`.
         compiled: Run the training forward pass through torch.compile.
-        autotune: Let cuDNN try its algorithms on the training crops, which are all of one size; validation
-            images need not be.
-        checkpointing: What the network computes again for the backward pass, see `models.recompute`.
+        autotune: Use cuDNN benchmark mode for the training crops, which all have one size, unlike validation images.
+        checkpointing: Activation checkpointing, see `models.checkpointing`.
 
     Example:
         >>> from hrseg.labels import load_labels
@@ -104,7 +98,7 @@ class SegmentationTask(pl.LightningModule):
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
         self.result: Scores | None = None
         self.observe: Callable[[dict[str, Any], torch.Tensor], None] | None = None
-        """Called with each scored batch and its logits (N, K, H, W), for what needs more than the argmax."""
+        """Called with each evaluated batch and its logits (N, K, H, W), for metrics that need more than the argmax."""
         self._scorer: SlidingWindowInference | None = None
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
@@ -112,12 +106,12 @@ class SegmentationTask(pl.LightningModule):
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole run; of a resumed one those done and those that remain."""
+        """Optimizer steps of the whole run; for a resumed one, steps done plus steps remaining."""
         planned = self.trainer.estimated_stepping_batches
         return int(min(self._resumed_steps or planned, self.max_steps or math.inf))
 
     def _count_resumed_steps(self) -> float | None:
-        """Count steps done and remaining: batch size, accumulation, devices or images may differ from before."""
+        """Return steps done plus remaining: batch size, accumulation, devices or images may have changed."""
         trainer: Any = self.trainer
         if not trainer.global_step:
             return None
@@ -131,14 +125,13 @@ class SegmentationTask(pl.LightningModule):
 
     @property
     def protocol(self) -> Protocol:
-        """How validation and test look at an image."""
-        options = {**vars(self.evaluation)}
-        del options["precision"]
+        """Inference protocol of validation and test."""
+        options = {key: value for key, value in vars(self.evaluation).items() if key != "precision"}
         return choose_protocol(**options)
 
     @property
     def evaluated(self) -> Any:
-        """The network whose score counts: the moving average where there is one."""
+        """The network that is evaluated: the moving average where there is one."""
         return self.network if self.ema is None else self.ema.module
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -146,7 +139,7 @@ class SegmentationTask(pl.LightningModule):
         logits: torch.Tensor = self.evaluated(image)
         return logits
 
-    # Learning
+    # Training
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor | None:
         """Return the loss of one batch, or None where the batch is skipped.
@@ -163,16 +156,13 @@ class SegmentationTask(pl.LightningModule):
         if not self.guard.passes(loss, batch["name"], self.global_step, self.optim.lr):
             return None
         self.log("train/loss", loss, batch_size=len(image))
-        # A tensor on the host: Lightning would send a number to the device, and wait for that.
+        # A tensor on the host: Lightning would copy a float to the device and synchronize.
         rate = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log("train/lr", rate, batch_size=1)
         return loss * self._accumulation_factor(batch_index)
 
     def _accumulation_factor(self, batch_index: int) -> float:
-        """Return what makes the mean of an epoch's last step, which may have fewer batches than the others.
-
-        Lightning divides the loss of every batch by the full number.
-        """
+        """Correct the loss of an epoch's last step, which may accumulate fewer batches than Lightning divides by."""
         batches, accumulate = (
             self.trainer.num_training_batches,
             self.trainer.accumulate_grad_batches,
@@ -181,8 +171,8 @@ class SegmentationTask(pl.LightningModule):
         return accumulate / rest if rest and batch_index >= batches - rest else 1.0
 
     def on_train_epoch_end(self) -> None:
-        """Tell what the guard saw."""
-        self.guard.settle()
+        """Log the warnings of the guard."""
+        self.guard.check_pending()
         for note in self.guard.epoch_notes():
             log.warning("%s", note)
 
@@ -201,7 +191,7 @@ class SegmentationTask(pl.LightningModule):
             groups,
             lr=optim.lr,
             momentum=optim.momentum,
-            # Lightning cannot clip what the fused step of a scaled gradient would unscale itself.
+            # Lightning cannot clip gradients that the fused step unscales itself.
             fused=None if self.trainer.precision == "16-mixed" else can_fuse(groups),
         )
         scheduler = build_scheduler(optimizer, **self._schedule_options())
@@ -221,8 +211,8 @@ class SegmentationTask(pl.LightningModule):
         }
 
     def on_train_start(self) -> None:
-        """Put the rates where the schedule says; a resumed run may have another length."""
-        self._tune(True)
+        """Apply the schedule to the rates; a resumed run may have another length."""
+        self._set_benchmark(True)
         self._resumed_steps = self._count_resumed_steps()
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
@@ -246,55 +236,55 @@ class SegmentationTask(pl.LightningModule):
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Move the weights, then let the moving average follow."""
+        """Step the optimizer, then update the moving average."""
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
             self.ema.update(self.network)
 
     def on_fit_end(self) -> None:
-        """Leave cuDNN as it was found."""
-        self._tune(False)
+        """Disable cuDNN benchmark mode."""
+        self._set_benchmark(False)
 
-    def _tune(self, on: bool) -> None:
+    def _set_benchmark(self, on: bool) -> None:
         if self.autotune:
             torch.backends.cudnn.benchmark = on
 
-    # Being scored
+    # Evaluation
 
     def on_validation_start(self) -> None:
-        """Images may be of many sizes from here on."""
-        self._tune(False)
+        """Disable cuDNN benchmark mode: images may have many sizes."""
+        self._set_benchmark(False)
 
     def on_validation_end(self) -> None:
-        """Crops are of one size again."""
-        self._tune(self.trainer.state.fn == "fit")
+        """Enable cuDNN benchmark mode again."""
+        self._set_benchmark(self.trainer.state.fn == "fit")
 
     def on_validation_epoch_start(self) -> None:
-        """Make the network ready for whole images, once for all of them."""
+        """Prepare the network for inference."""
         self._open_evaluation()
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
-        """Count one image, and return its prediction for callbacks. Shape: → (N, H, W)."""
-        return self._count(batch)
+        """Update the metrics, and return the prediction for callbacks. Shape: → (N, H, W)."""
+        return self._evaluate_batch(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the score of the whole set."""
+        """Log the metrics of the whole set."""
         self._close_evaluation("val")
 
     def on_test_epoch_start(self) -> None:
-        """Make the network ready for whole images, once for all of them."""
+        """Prepare the network for inference."""
         self._open_evaluation()
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
-        """Count one image, and return its prediction for callbacks. Shape: → (N, H, W)."""
-        return self._count(batch)
+        """Update the metrics, and return the prediction for callbacks. Shape: → (N, H, W)."""
+        return self._evaluate_batch(batch)
 
     def on_test_epoch_end(self) -> None:
-        """Log the score of the whole set."""
+        """Log the metrics of the whole set."""
         self._close_evaluation("test")
 
     def _open_evaluation(self) -> None:
-        self.guard.settle()
+        self.guard.check_pending()
         self.confusion.reset()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # Batch norm statistics differ between devices; rank 0's are the ones a checkpoint keeps.
@@ -316,15 +306,15 @@ class SegmentationTask(pl.LightningModule):
             rgb=self.card.get("bands") is None,
         )
 
-    def _count(self, batch: dict[str, Any]) -> torch.Tensor:
-        if self._scorer is None:  # someone calls the step outside a Trainer's loop
+    def _evaluate_batch(self, batch: dict[str, Any]) -> torch.Tensor:
+        if self._scorer is None:  # the step is called outside a Trainer's loop
             self._open_evaluation()
         assert self._scorer is not None
-        # The prepared network chose its precision itself; the trainer's autocast would change it.
+        # The inference engine sets its own precision; the trainer's autocast would change it.
         with torch.autocast(self.device.type, enabled=False):
             if self.observe is None:
-                bands = [band.labels for band in self._scorer.label_strips(batch["image"])]
-                pred = torch.cat(bands, dim=1).long()  # (N, H, W)
+                strips = [strip.labels for strip in self._scorer.label_strips(batch["image"])]
+                pred = torch.cat(strips, dim=1).long()  # (N, H, W)
             else:
                 logits = self._scorer(batch["image"])
                 pred = logits.argmax(dim=1)
@@ -340,20 +330,16 @@ class SegmentationTask(pl.LightningModule):
         scores = {f"{stage}/{name}": values[name] for name in SCORES}
         self.log_dict(scores, sync_dist=True, batch_size=1)  # the same on every device
 
-    # What is kept
+    # Checkpoints
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Count the batches of an unfinished epoch in the present batch size and number of devices."""
+        """Rescale the batch counts of an unfinished epoch to the current batch size and number of devices."""
         if data := getattr(self.trainer, "datamodule", None):
-            rescale_batches(checkpoint, data.batch_size, self.trainer.world_size)
+            rescale_batches(checkpoint, data.config.batch_size, self.trainer.world_size)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add config, labels and score as plain types, so that predict needs nothing else.
-
-        Raises:
-            TrainingError: The last loss was not a finite number.
-        """
-        self.guard.settle()
+        """Add config, labels and score as plain types; raise TrainingError if the last loss was not finite."""
+        self.guard.check_pending()
         checkpoint["hrseg"] = {
             **self.card,
             "network": dict(self.network.spec),
@@ -364,12 +350,12 @@ class SegmentationTask(pl.LightningModule):
 
 
 def rescale_batches(checkpoint: dict[str, Any], batch_size: int, world: int) -> None:
-    """Count the batches done of a checkpoint's unfinished epoch in steps of another size, rounded down.
+    """Rescale the batch counts of a checkpoint's unfinished epoch, in place and rounded down.
 
     Args:
-        checkpoint: Of a run; its loops are changed.
-        batch_size: Images per device of the run that goes on.
-        world: Its devices.
+        checkpoint: Checkpoint of a run.
+        batch_size: Images per device of the resuming run.
+        world: Its number of devices.
     """
     card = checkpoint.get("hrseg", {})
     before = card.get("config", {}).get("data", {}).get("batch_size")

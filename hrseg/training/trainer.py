@@ -1,4 +1,4 @@
-"""Lightning's Trainer with its callbacks, as the trainer section asks."""
+"""Lightning's Trainer with strategy, loggers and callbacks, from the trainer section of the config."""
 
 import inspect
 import logging
@@ -23,14 +23,14 @@ from hrseg.inference.prepare import resolve_precision
 from hrseg.labels import LabelSet
 from hrseg.models.blocks import BasicBlock, Bottleneck
 from hrseg.models.hrnet import Module
-from hrseg.training.callbacks import Pictures, ProgressBar, ProgressLines, StopAtStep
-from hrseg.training.checkpoints import AtomicCheckpointIO, KeepBestAndLast
-from hrseg.training.run_dir import MetricsFile
+from hrseg.training.callbacks import ProgressBar, ProgressLines, StopAtStep, ValidationImages
+from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints
+from hrseg.training.run_dir import CSVMetricsLogger
 
 log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""Our word → Lightning's."""
+"""Name in configs → name in Lightning."""
 
 
 def build_trainer(config: Config, folder: Path | None, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -42,7 +42,7 @@ def build_trainer(config: Config, folder: Path | None, callbacks: list[pl.Callba
         callbacks: All of them; Lightning adds none.
 
     Raises:
-        ConfigError: Devices this machine lacks, or options Lightning does not know.
+        ConfigError: Devices that are missing, or options unknown to Lightning.
         MissingExtraError: A logger whose package is not installed.
     """
     trainer = config.trainer
@@ -90,7 +90,7 @@ def build_trainer(config: Config, folder: Path | None, callbacks: list[pl.Callba
         "logger": build_loggers(config, folder) if folder else False,
         "callbacks": callbacks,
         "plugins": [AtomicCheckpointIO()],
-        "enable_checkpointing": any(isinstance(c, KeepBestAndLast) for c in callbacks),
+        "enable_checkpointing": any(isinstance(c, BestAndLastCheckpoints) for c in callbacks),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 1,  # a broken validation should show before an hour of training
@@ -106,14 +106,14 @@ def log_once(text: str) -> None:
 
 
 def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.Callback]:
-    """Build progress, pictures and what ends a run early, as the trainer section asks."""
+    """Build callbacks for progress, step limit, pictures and early stopping."""
     trainer = config.trainer
     callbacks: list[pl.Callback] = [build_progress()]
     if trainer.max_steps:
         callbacks.append(StopAtStep(trainer.max_steps))
     if trainer.pictures and trainer.picture_every_epochs:
         callbacks.append(
-            Pictures(
+            ValidationImages(
                 folder / "pictures",
                 labels,
                 every=trainer.picture_every_epochs,
@@ -136,7 +136,7 @@ def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.C
 
 
 def build_progress() -> ProgressLines:
-    """Choose a bar where somebody is looking, lines otherwise."""
+    """Return a bar on a terminal, lines otherwise."""
     return ProgressBar() if Console(stderr=True).is_terminal else ProgressLines()
 
 
@@ -144,15 +144,11 @@ STRATEGIES: dict[str, tuple[type[Strategy], type]] = {
     "ddp": (DDPStrategy, DistributedDataParallel),
     "fsdp": (FSDPStrategy, FullyShardedDataParallel),
 }
-"""Strategy → Lightning's class, and torch's class that gets the rest of its options."""
+"""Strategy → Lightning's class, and torch's class that takes its remaining options."""
 
 
 def choose_devices(config: Config) -> tuple[str, int]:
-    """Turn accelerator and devices into a kind of device and a number on this node.
-
-    Raises:
-        ConfigError: The machine lacks them.
-    """
+    """Return kind and number of devices on this node, or raise ConfigError where they are missing."""
     wanted, number = config.trainer.accelerator, config.trainer.devices
     here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     kind = {"gpu": "mps" if here["mps"] else "cuda"}.get(wanted, wanted)
@@ -174,7 +170,7 @@ def choose_devices(config: Config) -> tuple[str, int]:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """Resolve "auto": bf16 where the device is quick at it, else fp32. Training knows fp16 besides."""
+    """Resolve "auto": bf16 where the device has fast bf16, else fp32. Training also has fp16."""
     return wanted if wanted == "fp16" else resolve_precision(wanted, torch.device(device))
 
 
@@ -241,12 +237,7 @@ def _arguments(made: type) -> set[str]:
 
 
 def build_loggers(config: Config, folder: Path) -> list[Logger]:
-    """Build the loggers by name.
-
-    Raises:
-        ConfigError: An unknown name.
-        MissingExtraError: Its package is not installed.
-    """
+    """Build the loggers of trainer.loggers; raise ConfigError or MissingExtraError for those there are not."""
     names = config.trainer.loggers
     for name in names:
         if name not in LOGGERS:
@@ -280,30 +271,30 @@ def _missing(name: str) -> MissingExtraError:
 
 
 LOGGERS: Mapping[str, Callable[[Config, Path], Logger]] = {
-    "csv": lambda config, folder: MetricsFile(folder / "metrics.csv"),
+    "csv": lambda config, folder: CSVMetricsLogger(folder / "metrics.csv"),
     "tensorboard": lambda config, folder: TensorBoardLogger(
         folder, name="", version="tensorboard", default_hp_metric=False
     ),
     "wandb": _wandb,
     "mlflow": _mlflow,
 }
-"""Logger name → how it is made for a run's folder."""
+"""Logger name → function that builds it for a run's folder."""
 
 
-_ON_PURPOSE = (
+_EXPECTED_WARNINGS = (
     r".*does not have many workers",  # data.workers decides, and null looks at the machine
     r"The number of training batches .* is smaller than the logging interval",
     r"Found \d+ module\(s\) in eval mode",  # the moving average stays in eval mode
     r"GPU available but not used",  # trainer.accelerator=cpu said so
     r"You're resuming from a checkpoint that ended before the epoch",  # the sampler goes on there
-    r"`training_step` returned `None`",  # the guard skipped a batch, and told so
+    r"`training_step` returned `None`",  # the guard skipped a batch and logged it
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own, with newer torch
 )
 
 
 def quiet_lightning() -> None:
-    """Silence Lightning where it advertises or comments on what hrseg does on purpose."""
+    """Silence advertisements of Lightning and warnings about intended settings."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in _ON_PURPOSE:
+    for text in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=text)

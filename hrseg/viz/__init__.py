@@ -1,7 +1,6 @@
-"""Pictures: masks in color, overlays with a legend, grids of panels, and maps of features as images.
+"""Visualization: colored masks, overlays with a legend, grids, feature maps, charts and page templates.
 
-Everything takes and gives uint8 RGB arrays (H, W, 3), so it can be shown, written or put into a grid. Nothing
-here needs a screen or a plotting library.
+Pictures are uint8 RGB arrays (H, W, 3).
 """
 
 from hrseg.viz.features import feature_grid, heat, mean_map, pca_rgb, top_channels

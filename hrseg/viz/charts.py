@@ -1,170 +1,275 @@
-"""Two figures: curves over a few named places, and a confusion matrix that can be read at any number of classes."""
+"""Charts as data, drawn twice: by matplotlib into PNG files, and by the macros of `charts.html` as SVG in pages."""
 
-import itertools
+import logging
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hrseg.errors import percent
-from hrseg.viz.canvas import BLUE, GREEN, ORANGE, Canvas
-from hrseg.viz.text import HAIRLINE, INK, PAPER, QUIET, Color
+from hrseg.imaging import write_atomic
 
-SERIES = (BLUE, ORANGE, GREEN, (122, 80, 170))
-DENSE_UP_TO = 40
-"""Classes of a confusion matrix that is drawn with two pixels for each of the page's."""
-_EMPTY: Color = (244, 245, 247)
-_HITS = ((240, 245, 252), (160, 195, 235), (38, 98, 184), (16, 45, 100))
-_ERRORS = ((255, 255, 255), (254, 226, 190), (240, 140, 70), (150, 45, 10))
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GRAY, GRID = "#2662b8", "#d0621a", "#18805c", "#7a8089", "#dee1e6"
+SERIES = (BLUE, ORANGE, GREEN, "#7a50aa")
+_STYLE: Any = {
+    "text.parse_math": False,  # class names may hold "$"
+    "font.family": ["DejaVu Sans", "Noto Sans CJK JP", "Arial Unicode MS", "Microsoft YaHei"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GRID,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": GRAY,
+    "axes.axisbelow": True,
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
+    "grid.color": GRID,
+    "legend.frameon": False,
+}
+_NAME_LENGTH = 24
 
 
-def curves(
-    series: Mapping[str, Sequence[float]],
-    ticks: Sequence[str],
-    title: str,
-    x_title: str,
-    note: str = "",
-) -> np.ndarray:
-    """Draw curves in per cent, each named at its end.
+@dataclass(frozen=True)
+class Curves:
+    """Curves in per cent over a few named places.
 
-    Args:
-        series: Name → fractions, one for each tick; nan leaves a gap.
-        ticks: Names of the places.
+    Attributes:
         title: Headline.
+        note: Second line of the headline.
         x_title: What the places are.
-        note: A second line under the headline.
-
-    Shape:
-        → uint8 (H, W, 3)
+        ticks: Names of the places.
+        series: Name → fractions, one for each tick; nan is left out.
     """
-    width, height = 640.0, 380.0
-    sheet = Canvas(width, height, texts=[title, x_title, *series, *ticks])
-    names = max(sheet.width_of(name) for name in series)
-    left, right, top, bottom = 52.0, width - names - 64, 64.0, height - 52
-    values = np.array([list(one) for one in series.values()], dtype=np.float64)
-    low, high = _range(values)
 
-    def x(index: int) -> float:
-        return left + 18 + (right - left - 36) * index / max(1, len(ticks) - 1)
+    title: str
+    note: str
+    x_title: str
+    ticks: Sequence[str]
+    series: Mapping[str, Sequence[float]]
 
-    def y(value: float) -> float:
-        return bottom - (bottom - top) * (value - low) / (high - low)
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Tenths that enclose all values."""
+        finite = [v for values in self.series.values() for v in values if not math.isnan(v)]
+        if not finite:
+            return 0.0, 1.0
+        low = max(0.0, math.floor(10 * min(finite) - 1e-9) / 10)
+        high = min(1.0, math.ceil(10 * max(finite) + 1e-9) / 10)
+        return (low, high) if high > low else (0.0, 0.1)
 
-    sheet.text((left - 34, 22), title, 16)
-    sheet.text((left - 34, 42), note, 12, QUIET)
-    for step in _steps(low, high):
-        sheet.line([(left, y(step)), (right, y(step))], HAIRLINE)
-        sheet.text((left - 8, y(step)), f"{100 * step:.0f}", 12, QUIET, "rm")
-    for index, tick in enumerate(ticks):
-        sheet.text((x(index), bottom + 15), tick, 12, QUIET, "mm")
-    sheet.text(((left + right) / 2, bottom + 38), x_title, 12, QUIET, "mm")
-    places = _apart([y(_last(row)) for row in values], 17)
-    for row, name, color, place in zip(values, series, SERIES, places, strict=False):
-        points = [(x(i), y(value)) for i, value in enumerate(row) if not math.isnan(value)]
-        sheet.line(points, color, 2)
-        for point in points:
-            sheet.dot(point, 3.2, color)
-        if points:
-            words = f"{name} {100 * _last(row):.1f}"
-            sheet.text((points[-1][0] + 12, place), words, 13, color)
-    return sheet.picture()
+    @property
+    def grid(self) -> list[tuple[str, float]]:
+        """Label in per cent and height, 0 to 1, of each horizontal line."""
+        low, high = self.limits
+        step = 0.1 if round(10 * (high - low)) > 2 else 0.02
+        count = round((high - low) / step)
+        return [(f"{100 * (low + step * i):.0f}", i / count) for i in range(count + 1)]
+
+    @property
+    def lines(self) -> list[tuple[str, list[tuple[float, float]]]]:
+        """Name with its last value, and points in the unit square, of each series."""
+        low, high = self.limits
+        last = max(1, len(self.ticks) - 1)
+        lines = []
+        for name, values in self.series.items():
+            finite = [(i / last, v) for i, v in enumerate(values) if not math.isnan(v)]
+            label = f"{name} {100 * finite[-1][1]:.1f}" if finite else name
+            lines.append((label, [(x, (v - low) / (high - low)) for x, v in finite]))
+        return lines
+
+    def draw(self) -> "Figure":
+        """Return the matplotlib figure."""
+        figure, axes = _figure(6.4, 4.0)
+        _title(axes, self.title, self.note)
+        for (label, points), color in zip(self.lines, SERIES, strict=False):
+            axes.plot(*zip(*points, strict=True) if points else ([], []), "o-", color=color, ms=4)
+            axes.lines[-1].set_label(label)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_yticks([at for _, at in self.grid], [name for name, _ in self.grid])
+        last = max(1, len(self.ticks) - 1)
+        axes.set_xticks([i / last for i in range(len(self.ticks))], self.ticks)
+        axes.set_xlabel(self.x_title)
+        axes.grid(axis="y")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        return figure
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Draw a confusion matrix, each row in per cent of its true class: hits blue, errors orange.
+class Cell(NamedTuple):
+    """Cell of a confusion matrix that is not empty."""
 
-    Errors are painted by the square root of their share, so that a few per cent can be seen. Numbers stand in the
-    cells where there is room for them; a class without a pixel in the masks has a gray row.
+    row: int
+    column: int
+    share: float
 
-    Args:
-        matrix: Pixel counts, rows the true class, columns the predicted.
+    @property
+    def strength(self) -> float:
+        """Strength of the color, 0 to 1; errors by the square root, so that a few per cent can be seen."""
+        return self.share if self.row == self.column else math.sqrt(self.share)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Confusion matrix, each row in per cent of its true class: hits blue, errors orange.
+
+    Attributes:
+        matrix: Pixel counts (K, K), rows the true class, columns the predicted.
         names: Of the classes.
-
-    Shape:
-        (K, K) → uint8 (H, W, 3)
     """
-    classes = len(names)
-    cell = max(13, min(44, 880 / classes))
-    letters = min(13, cell * 0.78)
-    dense = 2 if classes <= DENSE_UP_TO else 1
-    measure = Canvas(1, 1, dense, names)
-    longest = min(170, max(measure.width_of(name, letters) for name in names))
-    left, top = longest + 46, longest + 92
-    side = classes * cell
-    shares = 64
-    sheet = Canvas(left + side + shares + 12, top + side + 22, dense, names)
-    sheet.text((16, 24), "Confusion", 16)
-    words = "Per cent of the pixels of each true class (row), by what they were called (column)"
-    sheet.text((16, 44), words, 12, QUIET, room=left + side)
-    totals = matrix.sum(axis=1)
-    rows = np.where(totals[:, None] > 0, matrix / np.maximum(totals, 1)[:, None], np.nan)
-    sheet.text((left + side + 10, top - 12), "share", 12, QUIET)
-    for k, name in enumerate(names):
-        y, x = top + k * cell, left + k * cell
-        sheet.text((left - 10, y + cell / 2), name, letters, INK, "rm", room=longest)
-        sheet.text((x + cell / 2, top - 8), name, letters, INK, room=longest, upward=True)
-        share = totals[k] / max(1, totals.sum())
-        sheet.text((left + side + 10, y + cell / 2), percent(share), min(12, letters), QUIET)
-        for other in range(classes):
-            _cell(sheet, left + other * cell, y, cell, rows[k, other], other == k)
-    step = 1 if cell >= 24 else 10  # small cells: every tenth line, to follow a row with the eye
-    for k in [*range(0, classes, step), classes]:
-        at, color = k * cell, PAPER if step == 1 and 0 < k < classes else HAIRLINE
-        sheet.line([(left + at, top), (left + at, top + side)], color)
-        sheet.line([(left, top + at), (left + side, top + at)], color)
-    return sheet.picture()
+
+    matrix: np.ndarray
+    names: Sequence[str]
+    title = "Confusion"
+    note = "Per cent of the pixels of each true class (row), by predicted class (column)"
+
+    @property
+    def labels(self) -> list[str]:
+        """Names, the long ones cut."""
+        return [n if len(n) <= _NAME_LENGTH else f"{n[: _NAME_LENGTH - 1]}…" for n in self.names]
+
+    @property
+    def shares(self) -> list[str]:
+        """Share of each true class in all pixels."""
+        totals = self.matrix.sum(axis=1)
+        return [percent(total / max(1, totals.sum())) for total in totals]
+
+    @property
+    def absent(self) -> list[int]:
+        """Classes without a pixel in the masks; their rows are gray."""
+        return np.flatnonzero(self.matrix.sum(axis=1) == 0).tolist()
+
+    @property
+    def cell(self) -> float:
+        """Side of a cell in CSS pixels, for any number of classes."""
+        return max(13.0, min(44.0, 880 / len(self.names)))
+
+    def cells(self, least: float = 0.0005) -> Iterator[Cell]:
+        """Yield the cells whose share of their row is large enough to be visible."""
+        rows = self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+        for row, column in np.argwhere(rows >= least).tolist():
+            yield Cell(row, column, float(rows[row, column]))
+
+    def draw(self) -> "Figure":
+        """Return the matplotlib figure; from 41 classes on at half the density."""
+        from matplotlib import colormaps
+
+        count, letters = len(self.names), min(13.0, self.cell * 0.78) * 0.72  # in points
+        margin = 0.4 + max(map(len, self.labels)) * letters * 0.62 / 72  # inches
+        side = count * self.cell / 100
+        width, height = margin + side + 0.8, margin + side + 0.7
+        figure, axes = _figure(width, height, 200 if count <= 40 else 100)
+        axes.set_position((margin / width, 0.2 / height, side / width, side / height))
+        picture = np.ones((count, count, 3))
+        picture[self.absent] = 0.955
+        for cell in self.cells():
+            color = colormaps["Blues" if cell.row == cell.column else "Oranges"](cell.strength)
+            picture[cell.row, cell.column] = color[:3]
+            if self.cell >= 24 and cell.share >= 0.005:
+                ink = "white" if sum(color[:3]) < 1.5 else "black"
+                at = (cell.column, cell.row)
+                axes.text(*at, f"{100 * cell.share:.0f}", color=ink, ha="center", va="center")
+        axes.imshow(picture, interpolation="nearest")
+        axes.spines[:].set_visible(False)
+        axes.set_xticks(range(count), self.labels, fontsize=letters, rotation=90)
+        axes.set_yticks(range(count), self.labels, fontsize=letters)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        for k, share in enumerate(self.shares):
+            axes.text(count - 0.3, k, share, color=GRAY, fontsize=min(8.6, letters), va="center")
+        step = 1 if self.cell >= 24 else 10  # small cells: every tenth line guides the eye
+        for at in [*range(0, count, step), count]:
+            axes.axhline(at - 0.5, color=GRID, lw=0.7)
+            axes.axvline(at - 0.5, color=GRID, lw=0.7)
+        figure.text(0.02, 1 - 0.15 / height, self.title, fontsize=11, va="top")
+        figure.text(0.02, 1 - 0.35 / height, self.note, fontsize=8, color=GRAY, va="top")
+        return figure
 
 
-def _cell(sheet: Canvas, x: float, y: float, cell: float, value: float, hit: bool) -> None:
-    if math.isnan(value):
-        sheet.box(x, y, x + cell, y + cell, _EMPTY)
-        return
-    depth = value if hit else math.sqrt(value)
-    color = _blend(_HITS if hit else _ERRORS, depth)
-    sheet.box(x, y, x + cell, y + cell, color)
-    if cell >= 24 and value >= 0.005:
-        dark = sum(color) < 380
-        shown = f"{100 * value:.0f}"
-        sheet.text((x + cell / 2, y + cell / 2), shown, 12.5, PAPER if dark else INK, "mm")
+@dataclass(frozen=True)
+class Reliability:
+    """Accuracy against confidence, and the share of pixels by confidence.
+
+    Attributes:
+        bins: Pixels, summed confidences and correct pixels of each bin, (bins, 3).
+    """
+
+    bins: np.ndarray
+    title = "Reliability"
+
+    @property
+    def note(self) -> str:
+        """Second line of the headline."""
+        return f"Accuracy of the pixels in each of {len(self.bins)} bins of confidence, per cent"
+
+    @property
+    def bars(self) -> list[tuple[float, float, float, float]]:
+        """Left edge, accuracy, confidence and share of all pixels of each bin that has pixels."""
+        total = max(1.0, float(self.bins[:, 0].sum()))
+        return [
+            (index / len(self.bins), correct / count, confidence / count, count / total)
+            for index, (count, confidence, correct) in enumerate(self.bins.tolist())
+            if count
+        ]
+
+    def draw(self) -> "Figure":
+        """Return the matplotlib figure."""
+        figure, axes = _figure(6.4, 5.2)
+        below = figure.add_axes((0.09, 0.1, 0.88, 0.16))
+        axes.set_position((0.09, 0.34, 0.88, 0.52))
+        _title(axes, self.title, self.note)
+        width = 0.94 / len(self.bins)
+        left, accuracy, confidence, share = np.array(self.bars).reshape(-1, 4).T
+        middle = left + 0.5 / len(self.bins)
+        axes.bar(middle, 100 * accuracy, width, color=BLUE, label="accuracy")
+        gap = 100 * (confidence - accuracy)
+        axes.bar(middle, gap, width, bottom=100 * accuracy, color=ORANGE, alpha=0.3, zorder=0.5)
+        ends = (middle - width / 2, middle + width / 2)
+        axes.hlines(100 * confidence, *ends, color=ORANGE, lw=2, label="mean confidence")
+        axes.plot([0, 1], [0, 100], "--", color=GRAY, lw=1)
+        axes.set(xlim=(0, 1), ylim=(0, 100), xticks=[])
+        axes.grid(axis="y")
+        axes.legend(loc="upper left")
+        below.bar(middle, 100 * share, width, color=GRAY)
+        below.set(xlim=(0, 1), xlabel="confidence, per cent", ylabel="pixels, %")
+        below.set_xticks(np.linspace(0, 1, 6), [f"{tick}" for tick in range(0, 101, 20)])
+        return figure
 
 
-def _blend(stops: Sequence[Color], place: float) -> Color:
-    at = min(max(place, 0.0), 1.0) * (len(stops) - 1)
-    first = min(int(at), len(stops) - 2)
-    part = at - first
-    red, green, blue = (
-        round((1 - part) * one + part * other)
-        for one, other in zip(stops[first], stops[first + 1], strict=True)
-    )
-    return red, green, blue
+Chart = Curves | Confusion | Reliability
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """Return tens of per cent that hold all values."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return 0.0, 1.0
-    low = math.floor(10 * float(finite.min()) - 1e-9) / 10
-    high = math.ceil(10 * float(finite.max()) + 1e-9) / 10
-    low, high = max(0.0, low), min(1.0, high)
-    return (low, high) if high > low else (0.0, 0.1)
+def save_chart(chart: Chart, path: str | Path) -> None:
+    """Draw a chart into a PNG file.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    # it warns of font caches, and of every font family that is not installed
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box
+        figure = chart.draw()
+        with write_atomic(path) as temporary:
+            figure.savefig(temporary, format="png", dpi="figure")
 
 
-def _steps(low: float, high: float) -> list[float]:
-    count = round(10 * (high - low))
-    step = 0.1 if count > 2 else 0.02
-    return [low + step * i for i in range(round((high - low) / step) + 1)]
+def _figure(width: float, height: float, dpi: float = 200) -> tuple["Figure", "Axes"]:
+    """A figure without pyplot: no window, no global state, the Agg canvas."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=dpi)
+    return figure, figure.add_axes((0.09, 0.16, 0.68, 0.66))
 
 
-def _last(row: np.ndarray) -> float:
-    finite = row[np.isfinite(row)]
-    return float(finite[-1]) if len(finite) else 0.0
-
-
-def _apart(places: Sequence[float], least: float) -> list[float]:
-    """Move names that would stand on one another apart."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = list(places)
-    for before, after in itertools.pairwise(order):
-        moved[after] = max(moved[after], moved[before] + least)
-    return moved
+def _title(axes: "Axes", title: str, note: str) -> None:
+    axes.set_title(title, pad=24)
+    axes.text(0, 1.04, note, transform=axes.transAxes, color=GRAY, fontsize=8)

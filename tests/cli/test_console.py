@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hrseg.cli import console, main
-from hrseg.cli.console import BOLD, LogFormatter, print_error, say, show, styled
+from hrseg.cli.console import BOLD, LogFormatter, print_error, print_line, print_out, styled
 
 NAME = "road\x1b]0;title\x07\x1b[31m\x9b1m\u202e\udcff"
 
@@ -17,7 +17,7 @@ def log(text: str) -> None:
     handler.handle(logging.LogRecord("hrseg", logging.WARNING, "", 0, "%s", (text,), None))
 
 
-@pytest.mark.parametrize("printed", [say, show, print_error, log])
+@pytest.mark.parametrize("printed", [print_out, print_line, print_error, log])
 @pytest.mark.parametrize("terminal_", [False, True])
 def test_names_are_escaped_wherever_they_are_printed(printed, terminal_, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal_)
@@ -33,10 +33,10 @@ def test_our_own_styles_reach_a_terminal_and_no_file(capsys, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     title = styled("title", BOLD)
-    say(title)
+    print_out(title)
     assert capsys.readouterr().out == "\x1b[1mtitle\x1b[0m\n"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    say(title)
+    print_out(title)
     assert "\x1b" not in capsys.readouterr().out
 
 

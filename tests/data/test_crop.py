@@ -1,18 +1,24 @@
 """Only the window is resized, and it is what the whole resized image shows there."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pytest
 
 from hrseg.data import crop
-from hrseg.data.crop import ScaledMask, cut_scaled
-from hrseg.data.transforms import TrainRecipe, train_recipe
+from hrseg.data.crop import ScaledMask, crop_scaled
+from tests.data.recipes import recipe_of
 
 
-def whole(recipe: TrainRecipe) -> TrainRecipe:
-    return TrainRecipe(recipe.before, recipe.scale, recipe.window, recipe.after, whole=True)
+@contextlib.contextmanager
+def resized_as_a_whole() -> Iterator[None]:
+    """Resize the whole image before the crop, as on an OpenCV that does not warp exactly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crop, "_warps_exactly", lambda: False)
+        yield
 
 
 def noise(height: int, width: int, bands: int = 3, dtype: str = "uint8") -> np.ndarray:
@@ -33,8 +39,9 @@ def test_window_of_noise_is_within_rounding_of_resize_then_crop(dtype, bands):
             sorted(stream.sample(range(size[0]), 2)),
         )
         window = (slice(*rows), slice(*columns))
-        quick = cut_scaled(image, size, window).astype(float)
-        slow = cut_scaled(image, size, window, whole=True).astype(float).reshape(quick.shape)
+        quick = crop_scaled(image, size, window).astype(float)
+        with resized_as_a_whole():
+            slow = crop_scaled(image, size, window).astype(float)
         worst = np.abs(quick - slow).max()
         assert worst <= {"uint8": 1, "uint16": 33, "float32": 5e-4}[dtype]
 
@@ -43,8 +50,8 @@ def test_window_by_hand():
     """0, 100, 200 at twice the size: places -0.25, 0.25, ... give 0, 25, 75, 125, 175, 200."""
     image = np.array([[0, 100, 200]], np.uint8).repeat(2, axis=0)[..., None]
     for start in range(4):
-        cut = cut_scaled(image, (6, 4), (slice(1, 2), slice(start, start + 2)))
-        assert cut[0, :, 0].tolist() == [0, 25, 75, 125, 175, 200][start : start + 2]
+        pixels = crop_scaled(image, (6, 4), (slice(1, 2), slice(start, start + 2)))
+        assert pixels[0, :, 0].tolist() == [0, 25, 75, 125, 175, 200][start : start + 2]
 
 
 def test_mask_is_the_one_that_opencv_resizes():
@@ -52,8 +59,8 @@ def test_mask_is_the_one_that_opencv_resizes():
     for size in [(97, 61), (48, 30), (49, 31), (200, 130), (113, 64), (1, 1)]:
         scaled = ScaledMask(mask, size)
         expected = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-        assert np.array_equal(scaled.cut((slice(None), slice(None))), expected)
-        assert np.array_equal(scaled.holding(7), np.flatnonzero(expected == 7))
+        assert np.array_equal(scaled.crop((slice(None), slice(None))), expected)
+        assert np.array_equal(scaled.pixels_of(7), np.flatnonzero(expected == 7))
 
 
 @pytest.mark.parametrize(
@@ -67,19 +74,20 @@ def test_mask_is_the_one_that_opencv_resizes():
 )
 def test_recipe_gives_the_sample_of_resize_then_crop(options):
     image, mask = noise(70, 110), noise(70, 110)[..., 0] // 32
-    recipe = train_recipe(crop=(40, 60), **options)
+    recipe = recipe_of(crop=(40, 60), **options)
     for seed in range(15):
         quick = recipe(image, mask, seed=seed, wanted=3 if seed % 2 else -1)
-        slow = whole(recipe)(image, mask, seed=seed, wanted=3 if seed % 2 else -1)
+        with resized_as_a_whole():
+            slow = recipe(image, mask, seed=seed, wanted=3 if seed % 2 else -1)
         assert np.array_equal(quick[1], slow[1])
         assert np.abs(quick[0].astype(int) - slow[0]).max() <= 1
 
 
-def test_an_opencv_that_rounds_places_is_not_trusted(monkeypatch):
-    monkeypatch.setattr(crop, "_warps_exactly", lambda: False)
+def test_an_opencv_that_rounds_coordinates_is_not_trusted():
     image, window = noise(40, 60), (slice(10, 30), slice(5, 45))
     expected = cv2.resize(image, (90, 60))[window]
-    assert np.array_equal(cut_scaled(image, (90, 60), window), expected)
+    with resized_as_a_whole():
+        assert np.array_equal(crop_scaled(image, (90, 60), window), expected)
 
 
 def test_shares_are_counted_over_valid_pixels():

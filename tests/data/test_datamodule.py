@@ -1,6 +1,7 @@
 """Splits, loaders, and the epoch that Lightning passes along."""
 
 import contextlib
+import re
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.data.datamodule import SegmentationData
+from hrseg.data.datamodule import (
+    MAX_WORKERS,
+    SegmentationData,
+    default_workers,
+    retain_memory,
+)
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import write_image
@@ -269,3 +275,38 @@ def test_resumed_at_the_end_of_an_epoch_by_steps(straight, tmp_path):
     resumed = train(0, [], file, **BY_STEPS)
     assert len({name for _, names, _ in resumed for name in names}) == 8
     assert not {row[2] for row in resumed} & {row[2] for row in straight[:8]}
+
+
+def test_workers_by_machine(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert default_workers(4) == MAX_WORKERS
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert (default_workers(1), default_workers(2), default_workers(8)) == (7, 3, 0)
+
+
+def test_other_systems_manage_their_memory_themselves(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", None)  # would fail if it were called
+    retain_memory()
+
+
+def test_options_are_checked_as_those_of_a_recipe(tmp_path: Path):
+    for options, message in (
+        ({"bath_size": 3}, "data.bath_size is not an option. Did you mean 'data.batch_size'?"),
+        ({"flip": 2}, "data.flip is 2.0. It must be at least 0, at most 1"),
+        ({"crop": 5}, "data.crop is 5. It must be a list of 2 whole numbers"),
+        ({"bands": []}, "data.bands is empty"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            synthetic(**options)
+    with pytest.raises(ConfigError, match=r"data\.root is not set. Layout 'camvid' reads files"):
+        SegmentationData(layout="camvid")
+    with pytest.raises(ConfigError, match=r"data\.layout is not set"):
+        SegmentationData(root=tmp_path)
+
+
+def test_options_replace_those_of_a_section():
+    section = synthetic(sampling="rare").config
+    data = SegmentationData(section, batch_size=3)
+    assert (data.config.batch_size, data.config.sampling, section.batch_size) == (3, "rare", 2)
+    assert SegmentationData(section).config is section

@@ -9,7 +9,7 @@ from scipy.io import savemat
 from hrseg.data.datamodule import SegmentationData
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair, find_pairs
-from hrseg.data.mask_encoding import NUMBERINGS, settle
+from hrseg.data.mask_encoding import NUMBERINGS, choose_tables
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import DataError
 from hrseg.imaging import read_mask, write_image, write_mask
@@ -32,7 +32,7 @@ def test_a_full_set_of_ids_names_its_table(tmp_path, table, caplog):
     ids = [label.id for label in load_labels(table).labels]
     pairs = pairs_of(tmp_path, ids[:90], ids[90:])
     with caplog.at_level(logging.INFO):
-        settled = settle(pairs, load_labels("coco_stuff"), read_ids)
+        settled = choose_tables(pairs, load_labels("coco_stuff"), read_ids)
     assert {pair.table or "coco_stuff" for pair in settled} == {table}
     assert f"numbered as in table '{table}'" in caplog.text
 
@@ -47,21 +47,21 @@ def test_a_full_set_of_ids_names_its_table(tmp_path, table, caplog):
     ],
 )
 def test_a_few_telling_ids_are_enough(tmp_path, masks, table):
-    settled = settle(pairs_of(tmp_path, *masks), load_labels("coco_stuff"), read_ids)
+    settled = choose_tables(pairs_of(tmp_path, *masks), load_labels("coco_stuff"), read_ids)
     assert {pair.table or "coco_stuff" for pair in settled} == {table}
 
 
 def test_doubt_is_an_error_unless_somebody_chose(tmp_path):
     labels, pairs = load_labels("coco_stuff"), pairs_of(tmp_path, [1, 3, 149])
     with pytest.raises(DataError, match=r"fits more than one numbering .*0 person, 1 bicycle"):
-        settle(pairs, labels, read_ids)
-    assert settle(pairs, labels, read_ids, trusted=True) == pairs
+        choose_tables(pairs, labels, read_ids)
+    assert choose_tables(pairs, labels, read_ids, trusted=True) == pairs
 
 
 def test_a_mixture_fits_nothing(tmp_path):
     pairs = pairs_of(tmp_path, [0, 182], [255, 12])
     with pytest.raises(DataError, match="fits no numbering of these classes"):
-        settle(pairs, load_labels("coco_stuff"), read_ids)
+        choose_tables(pairs, load_labels("coco_stuff"), read_ids)
 
 
 def test_a_person_is_a_person_in_either_convention(tmp_path):

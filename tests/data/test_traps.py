@@ -11,14 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from hrseg.config import DataConfig
 from hrseg.data.check.scan import _count
 from hrseg.data.dataset import SegmentationDataset
 from hrseg.data.layouts import Pair
-from hrseg.data.transforms import train_recipe
 from hrseg.imaging import write_mask
 from hrseg.labels import load_labels
 from hrseg.losses import WeightedSum
 from hrseg.metrics.confusion import ConfusionMatrix
+from tests.data.recipes import recipe_of
 
 TESTS = Path(__file__).parents[1]
 TRAPS: dict[str, tuple[str, ...]] = {
@@ -88,7 +89,7 @@ def test_the_tests_of_the_traps_are_there(test):
 @pytest.mark.parametrize("seed", range(8))
 def test_what_augmentation_adds_is_255(seed):
     """A mask without 0 and 255 gets nothing but its own ids and 255, and 255 where the image was filled."""
-    recipe = train_recipe(crop=(64, 64), scale_min=0.5, scale_max=0.7)
+    recipe = recipe_of(crop=(64, 64), scale_min=0.5, scale_max=0.7)
     image, mask = recipe(
         np.full((48, 56, 3), 200, np.uint8), np.full((48, 56), 7, np.uint8), seed=seed
     )
@@ -148,13 +149,16 @@ KINDS = {
 }
 
 
+UNNORMALIZED = DataConfig(mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_image_becomes_a_sample(tmp_path, kind):
     path = tmp_path / (kind if "." in kind else f"{kind}.png")
     KINDS[kind]().save(path)
     write_mask(tmp_path / f"{path.stem}_mask.png", np.ones((40, 48), np.uint8))
     pair = Pair(path, tmp_path / f"{path.stem}_mask.png", path.stem)
-    sample = SegmentationDataset([pair], load_labels("camvid"), mean=(0.0,) * 3, std=(1.0,) * 3)[0]
+    sample = SegmentationDataset([pair], load_labels("camvid"), config=UNNORMALIZED)[0]
     assert tuple(sample["image"].shape) == (3, 40, 48)
     want = 1.0 if kind == "one bit" else 90 / 255
     assert torch.allclose(sample["image"], torch.tensor(want), atol=0.02)
@@ -167,7 +171,7 @@ def test_odd_sizes_become_samples_and_crops(tmp_path, size):
     pair = Pair(tmp_path / "a.png", tmp_path / "m.png", "a")
     labels = load_labels("camvid")
     assert tuple(SegmentationDataset([pair], labels)[0]["mask"].shape) == size
-    crop = SegmentationDataset([pair], labels, train_recipe(crop=(64, 32)))[0]
+    crop = SegmentationDataset([pair], labels, recipe_of(crop=(64, 32)))[0]
     assert (tuple(crop["image"].shape), tuple(crop["mask"].shape)) == ((3, 64, 32), (64, 32))
     assert set(crop["mask"].unique().tolist()) <= {1, 255}
 

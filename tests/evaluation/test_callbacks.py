@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.evaluation.callbacks import KeepLedger, WritePredictions
+from hrseg.evaluation.callbacks import RecordImages, WritePredictions
 from hrseg.imaging import read_mask
 from hrseg.training.build import build_data, build_task
 from hrseg.training.trainer import build_trainer, quiet_lightning
@@ -31,12 +31,12 @@ def test_predictions_are_written_in_dataset_ids(tmp_path):
     assert np.array_equal(read_mask(file), scenes.labels.decode(pred))
 
 
-def test_the_ledger_sums_to_the_score(tmp_path):
+def test_the_records_sums_to_the_score(tmp_path):
     config = small(tmp_path, "data.scenes=12")
     scenes = build_data(config)
-    task, keeper = build_task(config, scenes), KeepLedger(scenes.labels)
-    build_trainer(config, None, [keeper]).validate(task, datamodule=scenes, verbose=False)
-    ledger = keeper.ledger("m")
-    assert len(ledger.names) == len(scenes.val_pairs)
-    assert np.array_equal(ledger.matrices.sum(axis=0), task.result["matrix"].numpy())
-    assert ledger.scores()["miou"] == pytest.approx(task.result["miou"])
+    task, recorder = build_task(config, scenes), RecordImages(scenes.labels)
+    build_trainer(config, None, [recorder]).validate(task, datamodule=scenes, verbose=False)
+    records = recorder.records("m")
+    assert len(records.names) == len(scenes.val_pairs)
+    assert np.array_equal(records.matrices.sum(axis=0), task.result["matrix"].numpy())
+    assert records.scores()["miou"] == pytest.approx(task.result["miou"])

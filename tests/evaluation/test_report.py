@@ -8,23 +8,22 @@ import torch
 
 from hrseg.cli import OK, YOURS, main
 from hrseg.errors import DataError
-from hrseg.evaluation.callbacks import Exhibit
-from hrseg.evaluation.page import error_map
-from hrseg.evaluation.report import evaluate_model, write_report
+from hrseg.evaluation.callbacks import WorstImage
+from hrseg.evaluation.report import error_map, evaluate_model, write_report
 from hrseg.imaging import read_image
-from hrseg.metrics.statistics import EvaluationSettings, measure, read_evidence
-from tests.metrics.test_statistics import evidence
+from hrseg.metrics.statistics import EvaluationSettings, measure, read_statistics
+from tests.metrics.test_statistics import statistics
 
 
-def exhibit(name="<a>", score=0.5):
+def worst_image(name="<a>", score=0.5):
     photo = np.full((4, 6, 3), 100, np.uint8)
     truth, found = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
     truth[0], truth[1, 0] = 255, 1
-    return Exhibit(name, score, np.diag([10, 2, 1, 1]), photo, truth, found)
+    return WorstImage(name, score, np.diag([10, 2, 1, 1]), photo, truth, found)
 
 
 def test_a_report_has_all_its_files_and_needs_nothing_else(tmp_path):
-    report = write_report(evidence(), [exhibit()], tmp_path)
+    report = write_report(statistics(), [worst_image()], tmp_path)
     pictures = {"confusion.png", "contours.png", "trimap.png", "reliability.png"}
     expected = pictures | {"ledger.npz", "report.html", "report.json"}
     assert {path.name for path in tmp_path.iterdir()} == expected
@@ -38,32 +37,32 @@ def test_a_report_has_all_its_files_and_needs_nothing_else(tmp_path):
     assert values["calibration"]["temperature"]["pixels"] == 2000
     assert "nan" not in (tmp_path / "report.json").read_text().lower()
     assert read_image(tmp_path / "confusion.png").shape[0] > 300
-    assert "mIoU" in report.text()
+    assert "mIoU" in str(report)
 
 
 def test_errors_are_red_and_unlabelled_pixels_black():
-    picture = error_map(exhibit())
+    picture = error_map(worst_image())
     assert picture[1, 0, 0] > 180 > picture[1, 0, 1]
     assert picture[0].max() < 30
     assert len(set(picture[3, 3].tolist())) == 1
 
 
 def test_a_ledger_gives_the_same_report_again(tmp_path):
-    write_report(evidence(), [], tmp_path / "one")
+    write_report(statistics(), [], tmp_path / "one")
     again = evaluate_model(str(tmp_path / "one" / "ledger.npz"), tmp_path / "two")
     one, two = ((tmp_path / name / "report.json").read_text() for name in ("one", "two"))
     assert one == two
-    assert again.results.evidence.ledger.model == "m"
+    assert again.results.statistics.records.model == "m"
     assert 'id="worst"' not in (tmp_path / "two" / "report.html").read_text()
 
 
 def test_bins_of_a_ledger_merge_and_its_distances_stay(tmp_path):
     path = tmp_path / "one" / "ledger.npz"
-    write_report(evidence(), [], path.parent)
-    report = evaluate_model(str(path), tmp_path / "two", rulers=EvaluationSettings(bins=10))
+    write_report(statistics(), [], path.parent)
+    report = evaluate_model(str(path), tmp_path / "two", settings=EvaluationSettings(bins=10))
     assert len(report.results.bins) == 10
     with pytest.raises(DataError, match="cannot be changed"):
-        evaluate_model(str(path), tmp_path / "three", rulers=EvaluationSettings(bands=(3,)))
+        evaluate_model(str(path), tmp_path / "three", settings=EvaluationSettings(bands=(3,)))
 
 
 def test_a_file_is_no_folder(tmp_path):
@@ -90,9 +89,9 @@ def test_one_command_evaluates_a_model(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     miou = task.result["miou"]
     assert f"{100 * miou:.2f}" in said
-    kept = read_evidence(tmp_path / "report" / "ledger.npz")
-    assert len(kept.ledger.names) == 3
-    assert kept.ledger.scores()["miou"] == pytest.approx(miou)
+    stored = read_statistics(tmp_path / "report" / "ledger.npz")
+    assert len(stored.records.names) == 3
+    assert stored.records.scores()["miou"] == pytest.approx(miou)
     assert (tmp_path / "report" / "report.html").read_text().count('<article class="case">') == 2
     assert main(["compare", "report/ledger.npz", "report/ledger.npz"]) == OK
     assert main(["evaluate", "m.ckpt", "--bins", "7"]) == YOURS
@@ -101,7 +100,7 @@ def test_one_command_evaluates_a_model(tmp_path, monkeypatch, capsys):
 
 def test_a_file_name_of_any_bytes_is_written_as_text(tmp_path):
     name = os.fsdecode(b"bad\xff")
-    write_report(evidence(), [exhibit(name)], tmp_path)
+    write_report(statistics(), [worst_image(name)], tmp_path)
     assert r"bad\udcff" in (tmp_path / "report.html").read_text(encoding="utf-8")
     mask = torch.arange(16).reshape(4, 4) % 3
     assert measure(torch.randn(3, 4, 4), mask, name, EvaluationSettings(), 5)

@@ -44,21 +44,21 @@ def test_the_page_needs_nothing_else_and_shows_every_part(files, capsys):
         "The decision",
         "Stage 4",
         "Switching a branch off",
-        "How far it looks",
-        "knows alone",
+        "Receptive field",
+        "Linear probes",
     ):
         assert title in page
     assert page.count("<img") == 1 + 4 + 1 + 1
 
 
 def test_without_data_and_mask_the_page_is_shorter(files):
-    inside = explain(files / "i.png", files / "q.html", str(files / "m.ckpt"))
-    assert not inside.probes
-    assert len(inside.branch_fields) == len(inside.ablation.without) == 4
+    content = explain(files / "i.png", files / "q.html", str(files / "m.ckpt"))
+    assert not content.probes
+    assert len(content.branch_fields) == len(content.ablation.without) == 4
     page = (files / "q.html").read_text()
-    assert "knows alone" not in page
+    assert "Linear probes" not in page
     assert "the IoU with the mask" not in page
-    assert inside.field.sum() == pytest.approx(1)
+    assert content.field.sum() == pytest.approx(1)
 
 
 def test_what_cannot_be_looked_into_is_refused(files, capsys):

@@ -39,5 +39,7 @@ def files(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("openvino", "m.xml", ("probability", "labels")),
         ("torch", "m.pt2", ("labels", "logits")),
     ):
-        made[name[1:]] = export_model(release, to, folder / name, outputs=outputs, max_images=3).files[0]
+        made[name[1:]] = export_model(
+            release, to, folder / name, outputs=outputs, max_images=3
+        ).files[0]
     return made

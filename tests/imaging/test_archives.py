@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrseg.data.cache import CachedReader
-from hrseg.data.dataset import SegmentationDataset
+from hrseg.data.dataset import CachedReader, SegmentationDataset
 from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import DataError

@@ -108,6 +108,17 @@ def test_points_on_the_ground_become_the_best_transform(tmp_path):
     assert found.gcps[1] == (0, 5, 500010, 5400000, 7)
 
 
+def test_ground_control_points_with_nan_give_no_georeference(tmp_path):
+    points = [(0, 0, 500000, 5400000), (0, 5, 500010, 5400000), (4, 0, "nan", 5399988)]
+    gcps = "".join(f'<GCP Line="{r}" Pixel="{c}" X="{x}" Y="{y}"/>' for r, c, x, y in points)
+    Image.new("L", (5, 4)).save(tmp_path / "a.png")
+    sidecar = tmp_path / "a.png.aux.xml"
+    sidecar.write_text(f"<PAMDataset><GCPList>{gcps}</GCPList></PAMDataset>")
+    assert read_georeference(tmp_path / "a.png") is None
+    sidecar.write_text(sidecar.read_text().replace("nan", "500000"))
+    assert read_georeference(tmp_path / "a.png").transform == pytest.approx(TRANSFORM, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "content", ["", "1 2 3", "a b c d e f", "1 1 1 1 0 0", "nan 0 0 1 0 0", "\0" * 40]
 )

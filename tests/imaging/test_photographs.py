@@ -265,3 +265,24 @@ def test_photographs_do_not_import_rasterio(tmp_path):
     script += "; print('rasterio' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def test_ppm_and_pgm_files_hold_the_values_that_stand_in_them(tmp_path):
+    colors = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    deep = (colors.astype(np.uint16) * 257).astype(">u2")
+    files = {
+        "binary.ppm": b"P6\n# a comment\n4 3\n255\n" + colors.tobytes(),
+        "plain.ppm": b"P3\n4 3\n255\n" + " ".join(map(str, colors.ravel())).encode(),
+        "deep.ppm": b"P6 4 3 65535\n" + deep.tobytes(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert np.array_equal(read_image(tmp_path / name), colors)
+        assert image_size(tmp_path / name) == (3, 4)
+    ids = np.array([[0, 1, 300], [65535, 257, 514]], np.uint16)
+    (tmp_path / "ids.pgm").write_bytes(b"P5 3 2 65535\n" + ids.astype(">u2").tobytes())
+    assert np.array_equal(read_mask(tmp_path / "ids.pgm"), ids)
+    assert read_image(tmp_path / "ids.pgm")[..., 0].tolist() == [[0, 0, 1], [255, 1, 2]]
+    (tmp_path / "cut.ppm").write_bytes(files["binary.ppm"][:-5])
+    with pytest.raises(DataError, match=r"cut\.ppm cannot be read.*damaged"):
+        read_image(tmp_path / "cut.ppm")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from PIL import Image
 
 from hrseg.errors import DataError, HrsegError
@@ -390,6 +391,23 @@ def test_complex_integers_are_named(tmp_path):
     assert image_size(path) == (4, 5)
     with pytest.raises(DataError, match="complex_int16"):
         read_image(path)
+
+
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_tiffs_of_either_byte_order_and_offset_size_read_alike(tmp_path, byteorder, bigtiff):
+    path, colors = tmp_path / "a.tif", rgb(6, 5)
+    kind = {"byteorder": byteorder, "bigtiff": bigtiff}
+    tifffile.imwrite(path, colors.astype(np.uint16) * 257, photometric="rgb", **kind)
+    mark = {"<": b"II", ">": b"MM"}[byteorder]
+    assert path.read_bytes()[:4].replace(b"\0", b"") == mark + (b"+" if bigtiff else b"*")
+    assert np.array_equal(read_image(path), colors)
+    assert np.array_equal(read_bands(path), colors.astype(np.uint16) * 257)
+    ids = np.array([[0, 1, 300], [65535, 257, 514]], np.uint16)
+    tifffile.imwrite(path, np.stack([ids, ids + 1]), photometric="minisblack", **kind)
+    assert np.array_equal(read_mask(path), ids)
+    with open_image(path, page=1) as image:
+        assert (image.pages, image.height, image.width) == (2, 2, 3)
 
 
 @pytest.mark.parametrize("driver", ["GTiff", "JP2OpenJPEG", "PNG"])

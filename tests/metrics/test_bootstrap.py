@@ -3,7 +3,7 @@ import pytest
 
 from hrseg.errors import DataError
 from hrseg.metrics.bootstrap import compare, interval, pair, table
-from hrseg.metrics.records import Ledger
+from hrseg.metrics.records import ImageRecords
 
 
 def ledger(quality, name="m", seed=0, images=40):
@@ -13,7 +13,7 @@ def ledger(quality, name="m", seed=0, images=40):
     matrices = np.zeros((images, 2, 2), dtype=np.int64)
     matrices[:, 0, 0], matrices[:, 0, 1] = hits[:, 0], 100 - hits[:, 0]
     matrices[:, 1, 1], matrices[:, 1, 0] = hits[:, 1], 100 - hits[:, 1]
-    return Ledger(tuple(f"{i:03}" for i in range(images)), ("x", "y"), matrices, name)
+    return ImageRecords(tuple(f"{i:03}" for i in range(images)), ("x", "y"), matrices, name)
 
 
 def test_a_model_equals_itself():
@@ -58,11 +58,11 @@ def test_only_common_images_count():
 def test_what_cannot_be_compared_is_refused():
     one = ledger(0.8, images=3)
     with pytest.raises(DataError, match="other classes"):
-        compare(one, Ledger(one.names, ("x", "z"), one.matrices))
+        compare(one, ImageRecords(one.names, ("x", "z"), one.matrices))
     with pytest.raises(DataError, match="different images"):
-        compare(one, Ledger(("p", "q", "r"), one.classes, one.matrices))
+        compare(one, ImageRecords(("p", "q", "r"), one.classes, one.matrices))
     with pytest.raises(DataError, match="other masks"):
-        compare(one, Ledger(one.names, one.classes, one.matrices * 2))
+        compare(one, ImageRecords(one.names, one.classes, one.matrices * 2))
 
 
 def test_the_table_compares_with_the_first():

@@ -9,10 +9,10 @@ from hrseg.metrics.calibration import (
     bin_counts,
     calibration_error,
     fit_temperature,
-    mend,
     merge_bins,
     nll,
     reliability,
+    scale_temperature,
 )
 
 
@@ -85,11 +85,11 @@ def test_logits_that_are_always_right_or_always_wrong_have_an_end():
 def test_mending_is_measured_on_the_other_half():
     logits, truth = honest(30_000)
     image = np.arange(len(truth)) // 100
-    mending = mend(4 * logits, truth, image)
+    mending = scale_temperature(4 * logits, truth, image)
     assert mending.temperature == pytest.approx(4, rel=0.03)
     assert mending.halves == pytest.approx((4, 4), rel=0.05)
     assert mending.nll_after < mending.nll_before
     assert mending.ece_after < 0.02 < mending.ece_before
     # a half that is honest as it is gains nothing from the other half's temperature
     mixed = np.where((image % 2 == 0)[:, None], 4 * logits, logits)
-    assert mend(mixed, truth, image).nll_after > nll(mixed, truth)
+    assert scale_temperature(mixed, truth, image).nll_after > nll(mixed, truth)

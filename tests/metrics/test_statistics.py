@@ -3,13 +3,19 @@ import pytest
 import torch
 
 from hrseg.errors import ConfigError, DataError
-from hrseg.evaluation.callbacks import Worst, worst_of
+from hrseg.evaluation.callbacks import WorstImages, worst_of
 from hrseg.metrics.boundary import boundary_iou
 from hrseg.metrics.calibration import calibration_error, reliability
 from hrseg.metrics.confusion import ConfusionMatrix
-from hrseg.metrics.records import read_ledger
+from hrseg.metrics.records import read_records
 from hrseg.metrics.scores import image_scores, results
-from hrseg.metrics.statistics import EvaluationSettings, gathered, measure, quota, read_evidence
+from hrseg.metrics.statistics import (
+    EvaluationSettings,
+    collect,
+    measure,
+    pixels_per_image,
+    read_statistics,
+)
 from tests.metrics.test_boundary import formulation, scene
 
 COLORS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]], np.uint8)
@@ -24,9 +30,9 @@ def image(seed):
     return torch.from_numpy(logits).float(), torch.from_numpy(truth).long()
 
 
-def evidence(count=4, pixels=500):
+def statistics(count=4, pixels=500):
     rows = {f"{i}": measure(*image(i), f"{i}", EvaluationSettings(), pixels) for i in range(count)}
-    return gathered(
+    return collect(
         rows, NAMES, COLORS, EvaluationSettings(), "m", "whole image", {"split": "split val"}
     )
 
@@ -35,7 +41,7 @@ def test_the_sums_are_those_of_all_pixels():
     metric, maps = ConfusionMatrix(4), [image(i) for i in range(4)]
     for logits, mask in maps:
         metric.update(logits.argmax(dim=0), mask)
-    found = results(evidence())
+    found = results(statistics())
     assert found.scores["miou"] == pytest.approx(metric.compute()["miou"])
     valid = [mask != 255 for _, mask in maps]
     logits = torch.cat([z[:, v].T for (z, _), v in zip(maps, valid, strict=True)])
@@ -62,7 +68,7 @@ def test_confidence_is_summed_by_chosen_class():
     assert row["confidence"].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_all_pixels_or_a_few_are_kept_and_the_same_ones_each_time():
+def test_all_pixels_or_a_few_are_stored_and_the_same_ones_each_time():
     logits, mask = image(0)
     one, again = (measure(logits, mask, "a", EvaluationSettings(), 50) for _ in range(2))
     other = measure(logits, mask, "b", EvaluationSettings(), 50)
@@ -74,39 +80,43 @@ def test_all_pixels_or_a_few_are_kept_and_the_same_ones_each_time():
     assert np.array_equal(np.bincount(every["truth"], minlength=4), every["matrices"].sum(axis=1))
 
 
-def test_the_kept_logits_stay_few():
-    assert quota(100, 11) == 2000
-    assert quota(2000, 150) * 2000 * 150 <= 8_000_000
-    assert quota(10**9, 150) == 1
+def test_the_stored_logits_stay_few():
+    assert pixels_per_image(100, 11) == 2000
+    assert pixels_per_image(2000, 150) * 2000 * 150 <= 8_000_000
+    assert pixels_per_image(10**9, 150) == 1
 
 
 def test_everything_comes_back_from_the_file_and_it_is_a_ledger(tmp_path):
-    kept = evidence()
-    kept.save(tmp_path / "l.npz")
-    assert read_ledger(tmp_path / "l.npz").names == ("0", "1", "2", "3")
-    back = read_evidence(tmp_path / "l.npz")
-    assert results(back).to_dict() == results(kept).to_dict()
-    assert (back.looked, back.facts, back.rulers) == (kept.looked, kept.facts, kept.rulers)
+    stored = statistics()
+    stored.save(tmp_path / "l.npz")
+    assert read_records(tmp_path / "l.npz").names == ("0", "1", "2", "3")
+    back = read_statistics(tmp_path / "l.npz")
+    assert results(back).to_dict() == results(stored).to_dict()
+    assert (back.protocol, back.facts, back.settings) == (
+        stored.protocol,
+        stored.facts,
+        stored.settings,
+    )
 
 
 def test_some_images_are_evaluated_as_if_they_were_all():
-    two = results(evidence().take(["0", "1"])).to_dict()
-    assert two == results(evidence(2)).to_dict()
+    two = results(statistics().take(["0", "1"])).to_dict()
+    assert two == results(statistics(2)).to_dict()
 
 
-def test_a_plain_ledger_has_no_evidence(tmp_path):
-    evidence().ledger.save(tmp_path / "l.npz")
+def test_a_plain_ledger_has_no_statistics(tmp_path):
+    statistics().records.save(tmp_path / "l.npz")
     with pytest.raises(DataError, match="hrseg evaluate"):
-        read_evidence(tmp_path / "l.npz")
+        read_statistics(tmp_path / "l.npz")
 
 
 def test_no_mask_no_evaluation():
     with pytest.raises(DataError, match="split with masks"):
-        gathered({}, NAMES, COLORS, EvaluationSettings())
+        collect({}, NAMES, COLORS, EvaluationSettings())
 
 
 @pytest.mark.parametrize("wrong", [{"ratio": 0}, {"bins": 7}, {"bands": (4, 2)}, {"distances": ()}])
-def test_rulers_that_measure_nothing_are_refused(wrong):
+def test_settings_that_measure_nothing_are_refused(wrong):
     with pytest.raises(ConfigError):
         EvaluationSettings(**wrong)
 
@@ -117,22 +127,22 @@ def test_an_image_is_judged_by_the_classes_of_its_mask():
     assert image_scores(matrix[None]).tolist() == [(6 / 8 + 1) / 2]
 
 
-def test_the_worst_images_are_kept_in_order():
+def test_the_worst_images_are_sorted():
     photo, mask = np.zeros((4, 8, 3), np.uint8), np.zeros((4, 8), np.uint8)
-    worst = Worst(2)
+    worst = WorstImages(2)
     for hits in (5, 1, 9, 3):
         matrix = np.array([[hits, 10 - hits], [0, 0]])
         if worst.wants(matrix):
             worst.add(f"{hits}", matrix, photo, mask, mask)
-    assert [one.name for one in worst.exhibits()] == ["1", "3"]
-    assert [one.name for one in worst_of([worst.exhibits(), worst.exhibits()[:1]], 2)] == ["1", "1"]
-    assert not Worst(0).wants(matrix)
+    assert [one.name for one in worst.sorted()] == ["1", "3"]
+    assert [one.name for one in worst_of([worst.sorted(), worst.sorted()[:1]], 2)] == ["1", "1"]
+    assert not WorstImages(0).wants(matrix)
 
 
 def test_what_is_most_often_confused_is_named():
-    kept = evidence()
-    true, chosen, share = results(kept).confusions(1)[0]
-    matrix = kept.ledger.matrices.sum(axis=0)
+    stored = statistics()
+    true, chosen, share = results(stored).confusions(1)[0]
+    matrix = stored.records.matrices.sum(axis=0)
     shares = matrix / matrix.sum(axis=1, keepdims=True)
     np.fill_diagonal(shares, 0)
     assert share == pytest.approx(shares.max())

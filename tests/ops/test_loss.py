@@ -56,8 +56,9 @@ def test_auxiliary_logits_too():
     loss = WeightedSum({"ohem": 1.0}, ohem_min_kept=50, aux_weight=0.4)
     logits, mask = pair((33, 40))
     aux = torch.randn_like(logits).requires_grad_()
+    # beside OHEM the auxiliary cross-entropy is a mean over all pixels, as in the official code
     expected = plain_total(loss, logits, mask, "bilinear") + 0.4 * plain_total(
-        WeightedSum(), aux, mask, "bilinear"
+        WeightedSum(average="all"), aux, mask, "bilinear"
     )
     total = loss.total({"main": logits, "aux": aux}, mask)
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -17,7 +17,7 @@ from hrseg.cli import INTERRUPTED, OK, OURS, main
 from hrseg.config import PACKAGED_CONFIGS, load_config
 from hrseg.errors import ConfigError, TrainingError
 from hrseg.study import Study, Table, find_study, plan_study, read_study, train, train_study
-from hrseg.study.study import Record, list_studies, variants_from_words
+from hrseg.study.study import Record, list_studies, parse_variants
 from hrseg.training.fit import fit
 from tests.small import WORDS
 
@@ -121,7 +121,7 @@ def test_recipe_beside_the_file_comes_first(tmp_path, monkeypatch, recipe):
         ({"recipe": "demo", "variants": {}}, "has no variants"),
         ({"recipe": "demo", "varaints": {"a": None}}, "Did you mean 'variants'?"),
         ({"recipe": "dmo", "variants": {"a": None}}, "Did you mean 'demo'?"),
-        ({"recipe": "demo", "variants": {"a/b": None}}, "cannot be called so"),
+        ({"recipe": "demo", "variants": {"a/b": None}}, "is not a folder name"),
         ({"recipe": "demo", "variants": {"a": ["model.head"]}}, "is not key=value"),
         ({"recipe": "demo", "variants": {"a": [{"x": 1}]}}, "in quotes"),
         ({"recipe": "demo", "variants": {"a": ["run.seed=3"]}}, "set by the study"),
@@ -140,22 +140,22 @@ def test_unreadable_study_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read as YAML"):
         read_study(path)
     path.write_text("- a")
-    with pytest.raises(ConfigError, match="is no study"):
+    with pytest.raises(ConfigError, match="is not a study"):
         read_study(path)
     with pytest.raises(ConfigError, match="Did you mean 'family'"):
         find_study("famliy")
 
 
 def test_variants_of_the_command_line():
-    assert variants_from_words(["a", "b 'loss.terms={ohem: 1}' x.y=2"]) == {
+    assert parse_variants(["a", "b 'loss.terms={ohem: 1}' x.y=2"]) == {
         "a": (),
         "b": ("loss.terms={ohem: 1}", "x.y=2"),
     }
     for text in ("a'", "", "model.head=v1"):
         with pytest.raises(ConfigError, match="Right would be: --variant"):
-            variants_from_words([text])
+            parse_variants([text])
     with pytest.raises(ConfigError, match="is there twice"):
-        variants_from_words(["a", "a x.y=1"])
+        parse_variants(["a", "a x.y=1"])
 
 
 # Plan
@@ -261,7 +261,7 @@ def test_damaged_record_is_named(recipe, trained):
 
 def test_two_processes_do_not_train_one_study(recipe, trained):
     plan = plan_study(Study("s", recipe, {"plain": ()}))
-    with train._alone(plan.folder), pytest.raises(ConfigError, match="Another process"):
+    with train._exclusive(plan.folder), pytest.raises(ConfigError, match="Another process"):
         train_study(plan)
 
 

@@ -9,7 +9,7 @@ from hrseg.errors import ConfigError, MissingExtraError, WeightsError
 from hrseg.labels import load_labels
 from hrseg.models import create_model
 from hrseg.training.build import build_data, build_loss, build_network
-from hrseg.training.callbacks import Pictures, ProgressLines
+from hrseg.training.callbacks import ProgressLines, ValidationImages
 from hrseg.training.trainer import (
     build_callbacks,
     build_loggers,
@@ -163,7 +163,7 @@ def test_early_stopping_and_pictures_only_when_asked(tmp_path):
     words = ("trainer.early_stop_patience=3", "trainer.picture_every_epochs=1")
     full = build_callbacks(small(tmp_path, *words), tmp_path, labels)
     assert [type(callback) for callback in plain] == [ProgressLines]
-    assert [type(callback) for callback in full] == [ProgressLines, Pictures, EarlyStopping]
+    assert [type(callback) for callback in full] == [ProgressLines, ValidationImages, EarlyStopping]
     assert full[2].patience == 3
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from hrseg.data.datamodule import SegmentationData
 from hrseg.imaging import image_size
 from hrseg.training.build import build_task
-from hrseg.training.callbacks import Pictures, ProgressBar, ProgressLines, in_words
+from hrseg.training.callbacks import ProgressBar, ProgressLines, ValidationImages, format_duration
 from hrseg.training.trainer import build_trainer, quiet_lightning
 from tests.small import small
 
@@ -86,7 +86,7 @@ def test_bar_and_lines_continue_each_other():
     ("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")]
 )
 def test_durations(seconds, words):
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_pictures_show_the_same_images_when_due_and_at_the_end(tmp_path):
@@ -94,7 +94,7 @@ def test_pictures_show_the_same_images_when_due_and_at_the_end(tmp_path):
     config = small(tmp_path, "trainer.max_epochs=3", "trainer.options={limit_train_batches: 1}")
     drawn = []
 
-    class Note(Pictures):
+    class Note(ValidationImages):
         def on_validation_end(self, trainer, task):
             drawn.append([name for name, _ in self._rows])
             super().on_validation_end(trainer, task)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hrseg.errors import TrainingError
-from hrseg.training.checkpoints import AtomicCheckpointIO, KeepBestAndLast
+from hrseg.training.callbacks import ProgressBar, ProgressLines
+from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints
 
 
 class Full:
@@ -54,16 +55,20 @@ def test_full_disk_at_the_first_write_leaves_nothing(tmp_path):
 
 
 def test_best_is_written_only_for_a_better_score(tmp_path):
-    keeper, trainer = KeepBestAndLast(tmp_path), FakeTrainer()
+    checkpoints, trainer = BestAndLastCheckpoints(tmp_path), FakeTrainer()
     for score in (0.5, 0.4, float("nan"), 0.5, 0.6):
         trainer.callback_metrics["val/miou"] = torch.tensor(score)
-        keeper.on_validation_end(trainer, None)
+        checkpoints.on_validation_end(trainer, None)
     assert trainer.saved == ["best.ckpt", "best.ckpt"]
-    assert keeper.best == pytest.approx(0.6)
+    assert checkpoints.best == pytest.approx(0.6)
 
 
 def test_resumed_run_remembers_the_best_score(tmp_path):
-    old, new, trainer = KeepBestAndLast(tmp_path), KeepBestAndLast(tmp_path), FakeTrainer()
+    old, new, trainer = (
+        BestAndLastCheckpoints(tmp_path),
+        BestAndLastCheckpoints(tmp_path),
+        FakeTrainer(),
+    )
     trainer.callback_metrics["val/miou"] = torch.tensor(0.7)
     old.on_validation_end(trainer, None)
     new.load_state_dict(old.state_dict())
@@ -74,8 +79,13 @@ def test_resumed_run_remembers_the_best_score(tmp_path):
 
 
 def test_only_a_stopped_run_saves_on_its_way_out(tmp_path):
-    keeper, trainer = KeepBestAndLast(tmp_path), FakeTrainer()
-    keeper.on_exception(trainer, None, TrainingError("nan"))
+    checkpoints, trainer = BestAndLastCheckpoints(tmp_path), FakeTrainer()
+    checkpoints.on_exception(trainer, None, TrainingError("nan"))
     assert trainer.saved == []
-    keeper.on_exception(trainer, None, KeyboardInterrupt())
+    checkpoints.on_exception(trainer, None, KeyboardInterrupt())
     assert trainer.saved == ["last.ckpt"]
+
+
+def test_state_keys_are_those_of_older_checkpoints(tmp_path):
+    assert BestAndLastCheckpoints(tmp_path).state_key == "KeepBestAndLast"
+    assert ProgressLines().state_key == ProgressBar().state_key == "ProgressLines"

@@ -7,7 +7,7 @@ from torch import nn
 from hrseg.data.dataset import SegmentationDataset
 from hrseg.errors import TrainingError
 from hrseg.training.fit import fit
-from hrseg.training.nan_guard import MOST_IN_A_ROW, Guard
+from hrseg.training.nan_guard import MAX_SKIPPED_IN_A_ROW, Guard
 from tests.small import small
 
 NAN, FINE = torch.tensor(float("nan")), torch.tensor(1.0)
@@ -46,17 +46,17 @@ def test_statistics_on_another_device_than_at_the_start_are_put_back():
 
 
 def test_a_loss_that_is_read_late_is_told_with_its_own_step(monkeypatch):
-    monkeypatch.setattr(Guard, "reads_late", lambda self, loss: True)
+    monkeypatch.setattr(Guard, "is_asynchronous", lambda self, loss: True)
     guard = Guard(nn.Identity())
     assert guard.passes(FINE, ["a"], 0, 0.1)
     assert guard.passes(NAN, ["b"], 1, 0.1)
     with pytest.raises(TrainingError, match=r"nan at step 1, on b\."):
         guard.passes(FINE, ["c"], 2, 0.1)
-    guard.settle()  # told once
+    guard.check_pending()  # told once
 
 
 def test_nothing_is_saved_before_the_last_loss_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(Guard, "reads_late", lambda self, loss: True)
+    monkeypatch.setattr(Guard, "is_asynchronous", lambda self, loss: True)
     broken_image(monkeypatch, lambda sample: sample["image"].fill_(float("nan")))
     with pytest.raises(TrainingError, match="scene_00001"):
         fit(small(tmp_path, "trainer.max_epochs=1"))
@@ -65,7 +65,7 @@ def test_nothing_is_saved_before_the_last_loss_is_read(tmp_path, monkeypatch):
 
 def test_skipping_without_end_stops():
     guard = Guard(nn.Identity(), "skip")
-    for _ in range(MOST_IN_A_ROW):
+    for _ in range(MAX_SKIPPED_IN_A_ROW):
         assert not guard.passes(NAN, ["a"], 0, 0.1)
     with pytest.raises(TrainingError, match="20 batches in a row were skipped"):
         guard.passes(NAN, ["a"], 0, 0.1)
@@ -74,7 +74,7 @@ def test_skipping_without_end_stops():
 def test_a_good_batch_between_begins_the_row_anew():
     guard = Guard(nn.Identity(), "skip")
     for _ in range(3):
-        for _ in range(MOST_IN_A_ROW - 1):
+        for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
             guard.passes(NAN, ["a"], 0, 0.1)
         assert guard.passes(FINE, ["a"], 0, 0.1)
 

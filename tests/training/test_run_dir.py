@@ -6,8 +6,8 @@ import pytest
 from hrseg.errors import ConfigError
 from hrseg.training.run_dir import (
     COLUMNS,
-    MetricsFile,
-    StartFolder,
+    CSVMetricsLogger,
+    RunFolderWriter,
     describe_machine,
     find_checkpoint,
     new_run_folder,
@@ -72,13 +72,13 @@ def test_folder_holds_config_and_versions(tmp_path):
     class Trainer:
         is_global_zero = True
 
-    StartFolder(tmp_path / "run", "model: {}\n").setup(Trainer(), None, "fit")
+    RunFolderWriter(tmp_path / "run", "model: {}\n").setup(Trainer(), None, "fit")
     assert (tmp_path / "run" / "config.yaml").read_text() == "model: {}\n"
     assert "python" in json.loads((tmp_path / "run" / "versions.json").read_text())
 
 
 def test_numbers_of_one_step_share_a_row(tmp_path):
-    log = MetricsFile(tmp_path / "metrics.csv")
+    log = CSVMetricsLogger(tmp_path / "metrics.csv")
     log.log_metrics({"train/loss": 0.5}, 3)
     log.log_metrics({"val/miou": 0.25, "epoch": 0}, 3)
     log.log_metrics({"train/loss": 0.4}, 7)
@@ -89,7 +89,7 @@ def test_numbers_of_one_step_share_a_row(tmp_path):
 
 
 def test_new_number_adds_a_column(tmp_path):
-    log = MetricsFile(tmp_path / "metrics.csv")
+    log = CSVMetricsLogger(tmp_path / "metrics.csv")
     log.log_metrics({"train/loss": 0.5}, 1)
     log.log_metrics({"mine": 2.0}, 1)
     log.log_metrics({"mine": 3.0}, 2)
@@ -97,11 +97,11 @@ def test_new_number_adds_a_column(tmp_path):
 
 
 def test_resumed_run_goes_on_in_the_same_file(tmp_path):
-    old = MetricsFile(tmp_path / "metrics.csv")
+    old = CSVMetricsLogger(tmp_path / "metrics.csv")
     for step in range(6):
         old.log_metrics({"train/loss": step, "mine": 1.0}, step)
-    new = MetricsFile(tmp_path / "metrics.csv")
-    new.go_back_to(4)
+    new = CSVMetricsLogger(tmp_path / "metrics.csv")
+    new.truncate(4)
     new.log_metrics({"train/loss": 40.0}, 4)
     assert [row["train/loss"] for row in rows(new.path)] == ["0", "1", "2", "3", "40"]
     assert rows(new.path)[0]["mine"] == "1"

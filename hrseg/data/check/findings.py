@@ -1,4 +1,4 @@
-"""What a check has to say, as plain data: the terminal, JSON and the page all read it from here."""
+"""Findings, classes and recipe of a check as plain data, which terminal, JSON and HTML page show."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,24 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hrseg.data.check.scan import Look
+from hrseg.data.check.scan import ScannedPair
 from hrseg.imaging import NAN_ID
 
 Level = Literal["error", "warning", "note"]
 Role = Literal["class", "ignored", "unknown"]
-SHOWN = 5
+MAX_NAMED = 5
 """Files named in a sentence."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """One finding about a dataset.
 
     Attributes:
-        level: "error" stops a training or teaches it nonsense; "warning" wants a look; "note" is good to know.
-        kind: A short name that stays the same, for programs.
+        level: "error" stops or spoils a training; "warning" should be examined; "note" is information.
+        kind: Stable identifier, for programs.
         text: One or two sentences.
-        files: All files concerned, below the root where they are.
+        files: All files concerned, relative to the root where they are inside.
     """
 
     level: Level
@@ -33,8 +33,8 @@ class Finding:
 
 
 @dataclass
-class Seen:
-    """One value of the masks.
+class ValueStats:
+    """Statistics of one value of the masks.
 
     Attributes:
         value: Id, or color as 0xRRGGBB.
@@ -42,8 +42,8 @@ class Seen:
         pixels: All its pixels.
         images: Masks that hold it.
         by_split: Split → pixels.
-        edge, soft, sharp: Sums of those of `Look`.
-        inside: The masks in which it has areas.
+        edge, soft, sharp: Sums of those of `ScannedPair`.
+        inside: Positions of masks in which some pixel has only equal neighbors.
         table: Label table of the first file, where it is not the layout's own.
     """
 
@@ -61,7 +61,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class or ignored value, as the masks hold it."""
+    """One class, ignored or unknown value found in the masks."""
 
     value: str
     name: str
@@ -76,7 +76,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything a check found out."""
+    """Result of a check."""
 
     root: Path
     layout: str
@@ -88,11 +88,11 @@ class Result:
     findings: tuple[Finding, ...]
     recipe: "Recipe | None"
     seconds: float
-    looks: tuple[Look, ...] = field(repr=False, default=())
+    scanned: tuple[ScannedPair, ...] = field(repr=False, default=())
 
     @property
     def errors(self) -> int:
-        """How many findings would stop a training or spoil it."""
+        """Number of findings that would stop or spoil a training."""
         return sum(finding.level == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,12 +119,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that trains on what was found, and the files it needs beside it.
+    """A training recipe and the files it needs beside it.
 
     Attributes:
         template: The YAML, with {beside} for the folder of the other files and {stem} for its own name.
         labels: Text of the class table, or None where one exists already.
-        lists: Split → text of its list; empty where the layout finds the files by itself.
+        lists: Split → text of its list; empty where the layout alone gives the splits.
     """
 
     template: str
@@ -137,7 +137,7 @@ class Recipe:
         return self.template.replace("{beside}", beside).replace("{stem}", stem)
 
     def files(self, path: Path) -> dict[Path, str]:
-        """Return every file of a recipe that is saved as `path`, and what it holds; the recipe comes last."""
+        """Return path → content of all files of a recipe saved as `path`; the recipe comes last."""
         beside = path.with_name(f"{path.stem}_data")
         files = {beside / f"{split}.txt": text for split, text in self.lists.items()}
         if self.labels is not None:
@@ -145,26 +145,27 @@ class Recipe:
         return files | {path: self.text(path.stem, path.parent)}
 
 
-def below(path: Path, root: Path) -> str:
-    """Name a file below the root, or wherever it is."""
+def relative(path: Path | None, root: Path) -> str:
+    """Return a path relative to the root where it is inside; "" for None."""
+    if path is None:
+        return ""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def named(files: Iterable[str]) -> str:
-    """Name the first of some files.
+    """Join the first names, with the number of the others.
 
     Example:
-        >>> named(["a", "b"])
-        'a, b'
+        >>> named("abcdefg")
+        'a, b, c, d, e and 2 more'
     """
     files = list(files)
-    return ", ".join(files[:SHOWN]) + (
-        f" and {len(files) - SHOWN:,} more" if len(files) > SHOWN else ""
-    )
+    more = len(files) - MAX_NAMED
+    return ", ".join(files[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def counted(count: int, noun: str) -> str:
-    """Count things.
+    """Return a number with its noun.
 
     Example:
         >>> counted(1, "mask"), counted(1200, "image")
@@ -173,14 +174,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def values_text(values: Sequence[int], of_colors: bool = False, most: int = 5) -> str:
-    """Write the first of some values of masks."""
-    shown = (value_text(value, of_colors) for value in values[:most])
-    return ", ".join(shown) + ", …" * (len(values) > most)
+def values_text(values: Sequence[int], of_colors: bool = False, limit: int = 5) -> str:
+    """Join the first values of masks."""
+    shown = (value_text(value, of_colors) for value in values[:limit])
+    return ", ".join(shown) + ", …" * (len(values) > limit)
 
 
 def value_text(value: int, of_colors: bool = False) -> str:
-    """Write a value of a mask: an id, or the color 0xRRGGBB.
+    """Return a value of a mask as text: an id, or the color 0xRRGGBB.
 
     Example:
         >>> value_text(7), value_text(0x804080, of_colors=True)

@@ -1,8 +1,8 @@
-"""Which values of masks are meant, and which were made of them by JPEG, smoothing, resizing, or one step of noise.
+"""Separation of the values that masks were drawn with from those that JPEG, smoothing, resizing or noise made.
 
-Judged by where the values stand, not by their count: a class has areas, or at least borders against its neighbors
-that are as sharp as elsewhere; smoothing leaves values in between at every border, JPEG and noise leave values beside
-the common ones. Classes that other classes count beside (ids 0, 1, 2) are never noise of each other.
+Position decides, not count: a class has areas, or at least borders as sharp as those of others; smoothing leaves
+values in between at every border, JPEG and noise leave values beside the frequent ones. Classes with consecutive ids
+(0, 1, 2) are never taken for noise of each other.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,100 +10,115 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrseg.data.check.findings import Seen
+from hrseg.data.check.findings import ValueStats
 from hrseg.labels import channel_distances
 
 TOPS = (255, 65535)
 """Largest values of 8 and 16 bits, which often mean "no label"."""
-_AREA = 0.1  # a value has areas where this share of its pixels has only equal neighbors
-_MOST = 4096  # values that are looked at; of more no table can be made
-_FEW = 8  # thin classes that a dataset may well have
-_APART = 8  # steps between values that are not counted through
+_MIN_INNER = 0.1  # a value has areas where this share of its pixels has only equal neighbors
+_MAX_VALUES = 4096  # of more values no table can be made
+_THIN_CLASSES = 8  # a dataset may well have so many classes without areas
+_WIDE_GAP = 8  # steps between values that are not consecutive
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Values that are meant, values made of them, and the largest distance to be taken back (0: not to be told)."""
+class IntendedValues:
+    """Values of masks, separated.
 
-    main: tuple[int, ...]
-    odd: tuple[int, ...] = ()
+    Attributes:
+        intended: Values that the masks were drawn with.
+        artifacts: Values made of them.
+        snap: Largest distance at which an artifact belongs to the nearest intended value; 0 where that is unknown.
+    """
+
+    intended: tuple[int, ...]
+    artifacts: tuple[int, ...] = ()
     snap: int = 0
 
 
-def find_levels(
-    seen: Mapping[int, Seen], of_colors: bool, told: Collection[int] = (), jpeg: bool = False
-) -> Levels:
-    """Divide the values of masks into those that are meant and those that were made of them.
+def find_intended(
+    seen: Mapping[int, ValueStats],
+    of_colors: bool,
+    listed: Collection[int] = (),
+    jpeg: bool = False,
+) -> IntendedValues:
+    """Separate the values of masks.
 
-    Values that a class file names, `told`, are meant; `jpeg` says whether a mask was saved as JPEG.
+    Args:
+        seen: Value → its statistics.
+        of_colors: Whether values are colors.
+        listed: Values that a class file names, which are always intended.
+        jpeg: Whether a mask was saved as JPEG.
     """
     values = sorted(seen, key=lambda value: -seen[value].pixels)
-    solid = [value for value in values if value in told or _has_areas(seen[value])]
-    if (
-        solid and not of_colors
-    ):  # a top value salted with its neighbor has no areas left, and is meant
+    solid = [value for value in values if value in listed or _has_areas(seen[value])]
+    # noise between a top value and its neighbor leaves neither with areas; the top value is the intended one
+    if solid and not of_colors:
         solid += [top for top in TOPS if top in seen and top not in solid and top - 1 in seen]
-    if len(values) <= _MOST:
-        solid = [v for v in solid if v in told or not _is_step_off(v, solid, seen, of_colors)]
-        solid = solid or _commonest(seen, values, of_colors)
+    if len(values) <= _MAX_VALUES:
+        solid = [v for v in solid if v in listed or not _is_step_off(v, solid, seen, of_colors)]
+        solid = solid or _most_frequent(seen, values, of_colors)
         loose = [value for value in values if value not in solid]
         if jpeg or (loose and _are_noise(seen, loose, solid, of_colors)):
-            radius, share = (2 * _APART - 1, 1.0) if jpeg else (4, 0.1)
-            main = _commonest(seen, solid, of_colors, radius, share)
-            main += [value for value in told if value in seen and value not in main]
-            odd = [value for value in values if value not in main]
-            return Levels(tuple(main), tuple(odd), _snap(seen, main, odd, of_colors))
-    return Levels(tuple(values))
+            radius, share = (2 * _WIDE_GAP - 1, 1.0) if jpeg else (4, 0.1)
+            intended = _most_frequent(seen, solid, of_colors, radius, share)
+            intended += [value for value in listed if value in seen and value not in intended]
+            artifacts = [value for value in values if value not in intended]
+            return IntendedValues(
+                tuple(intended), tuple(artifacts), _snap(seen, intended, artifacts, of_colors)
+            )
+    return IntendedValues(tuple(values))
 
 
 def _are_noise(
-    seen: Mapping[int, Seen], loose: list[int], solid: list[int], of_colors: bool
+    seen: Mapping[int, ValueStats], loose: list[int], solid: list[int], of_colors: bool
 ) -> bool:
-    """Say whether values without areas were made of those with areas, rather than being small or thin classes."""
-    counted = not of_colors and _counts_through([*loose, *solid])
-    gap = _gap([v for v in solid if not (counted and v in TOPS)], of_colors)
+    """Return whether values without areas come from those with areas, rather than from small or thin classes."""
+    consecutive = not of_colors and _are_consecutive([*loose, *solid])
+    gap = _gap([v for v in solid if not (consecutive and v in TOPS)], of_colors)
     near = _distances(loose, solid, of_colors)
-    close = counted or gap < _APART  # classes may stand side by side
+    close = consecutive or gap < _WIDE_GAP  # classes may stand side by side
     beside = not close and near.min() <= max(2, gap // 8)
     tops = {v for v in TOPS if v in solid and not any(0 < v - other < 32 for other in solid)}
     below_top = not of_colors and any(not tops.isdisjoint((v + 1, v + 2)) for v in loose)
     if beside or below_top:
         return True
-    least = 2 if gap >= _APART else 3
-    around = (
-        gap >= 3 and len(solid) >= least
-    )  # each has neighbors one step off, and nothing else is there
+    least = 2 if gap >= _WIDE_GAP else 3
+    # noise of one step: each solid value has a neighbor one step off, and there are no other values
+    around = gap >= 3 and len(solid) >= least
     around = around and bool((near.min(axis=0) <= 1).all() and (near.min(axis=1) <= 1).all())
-    many = not close or not _counts_through(solid) or len(solid) > 2
-    many = many and len(loose) > max(_FEW, 2 * len(solid))
-    return (around and _stand_out(seen, loose, 2)) or (
-        _stand_out(seen, loose, 4) and (many or _are_between(seen, loose, solid, close))
+    many = not close or not _are_consecutive(solid) or len(solid) > 2
+    many = many and len(loose) > max(_THIN_CLASSES, 2 * len(solid))
+    return (around and _exceed_noise(seen, loose, 2)) or (
+        _exceed_noise(seen, loose, 4) and (many or _are_smoothed(seen, loose, solid, close))
     )
 
 
-def _has_areas(one: Seen) -> bool:
-    return one.pixels - one.edge >= _AREA * one.pixels
+def _has_areas(one: ValueStats) -> bool:
+    return one.pixels - one.edge >= _MIN_INNER * one.pixels
 
 
-def _is_step_off(value: int, others: list[int], seen: Mapping[int, Seen], of_colors: bool) -> bool:
-    """Say whether a commoner value lies within two steps and the two never have areas in one mask."""
-    commoner = others[: others.index(value)]
-    near = _distances([value], commoner, of_colors)[0] <= 2
+def _is_step_off(
+    value: int, others: list[int], seen: Mapping[int, ValueStats], of_colors: bool
+) -> bool:
+    """Return whether a more frequent value is within two steps and the two never have areas in one mask."""
+    frequent = others[: others.index(value)]
+    near = _distances([value], frequent, of_colors)[0] <= 2
     return any(
         seen[value].inside.isdisjoint(seen[other].inside)
-        for other, close in zip(commoner, near, strict=True)
+        for other, close in zip(frequent, near, strict=True)
         if close
     )
 
 
-def _commonest(
-    seen: Mapping[int, Seen],
+def _most_frequent(
+    seen: Mapping[int, ValueStats],
     values: list[int],
     of_colors: bool,
     radius: int = 2,
     share: float = 1.0,
 ) -> list[int]:
-    """Return the values, the most frequent first, without those near one that is so much commoner."""
+    """Return the values, the most frequent first, without those near a much more frequent one."""
     found: list[int] = []
     for value in sorted(values, key=lambda value: -seen[value].pixels):
         near = _distances([value], found, of_colors)[0] <= radius
@@ -115,26 +130,28 @@ def _commonest(
     return found
 
 
-def _counts_through(values: Collection[int]) -> bool:
-    """Say whether ids are counted from 0 or 1 on, a top value aside, rather than spread like gray levels."""
+def _are_consecutive(values: Collection[int]) -> bool:
+    """Return whether ids are consecutive from 0 or 1 on, a top value aside, rather than spread like gray levels."""
     numbers = [value for value in values if not any(0 <= top - value <= 2 for top in TOPS)]
     return not numbers or max(numbers) <= 4 * len(numbers) + 10
 
 
-def _stand_out(seen: Mapping[int, Seen], loose: list[int], times: int) -> bool:
-    """Say whether some value is commoner by far than most of these, unlike in noise or stripes of all values."""
+def _exceed_noise(seen: Mapping[int, ValueStats], loose: list[int], times: int) -> bool:
+    """Return whether some value is far more frequent than most of these, unlike in noise or stripes of all values."""
     shares = sorted(seen[value].pixels for value in loose)
     return max(one.pixels for one in seen.values()) >= times * shares[len(shares) // 2]
 
 
-def _are_between(seen: Mapping[int, Seen], loose: list[int], solid: list[int], close: bool) -> bool:
-    """Say whether values lie between their neighbors since borders were smoothed, and not as thin classes do.
+def _are_smoothed(
+    seen: Mapping[int, ValueStats], loose: list[int], solid: list[int], close: bool
+) -> bool:
+    """Return whether values are between their neighbors' because borders were smoothed, unlike thin classes.
 
-    Smoothing leaves no sharp border, thin classes leave most; and no dataset has a dozen thin classes that lie
-    between their neighbors wherever they are.
+    Smoothing leaves no sharp border, thin classes leave most; and no dataset has a dozen thin classes that are
+    between their neighbors' values everywhere.
     """
     between = [value for value in loose if seen[value].soft >= seen[value].pixels / 2]
-    if not close and len(between) > max(_FEW, len(solid)):
+    if not close and len(between) > max(_THIN_CLASSES, len(solid)):
         return True
     soft = sum(seen[value].soft for value in between)
     sharp = max((seen[value].sharp for value in between), default=0)
@@ -142,31 +159,33 @@ def _are_between(seen: Mapping[int, Seen], loose: list[int], solid: list[int], c
     return soft > 0 and soft >= least * (soft + sharp)
 
 
-def _snap(seen: Mapping[int, Seen], main: list[int], odd: list[int], of_colors: bool) -> int:
-    """Return how far odd values may be taken to the nearest main one; 0 where that would be a guess."""
-    gap = _gap(main, of_colors)
-    if len(main) < 2 or gap < 2 * _APART:
+def _snap(
+    seen: Mapping[int, ValueStats], intended: list[int], artifacts: list[int], of_colors: bool
+) -> int:
+    """Return the largest distance at which artifacts belong to the nearest intended value; 0 where it is ambiguous."""
+    gap = _gap(intended, of_colors)
+    if len(intended) < 2 or gap < 2 * _WIDE_GAP:
         return 0
-    distances = _distances(odd, main, of_colors)
+    distances = _distances(artifacts, intended, of_colors)
     nearest, near = distances.argmin(axis=1), distances.min(axis=1)
-    for value, place, distance in zip(odd, nearest, near, strict=True):
-        if distance <= gap / 4 and seen[value].pixels > seen[main[place]].pixels / 4:
-            return 0  # two kinds of masks, or a class
-    far = [seen[value].pixels for value, d in zip(odd, near, strict=True) if d > gap / 4]
-    if len(main) == 2 and gap < 4 * _APART:
+    for value, place, distance in zip(artifacts, nearest, near, strict=True):
+        if distance <= gap / 4 and seen[value].pixels > seen[intended[place]].pixels / 4:
+            return 0  # two kinds of masks, or a class of its own
+    far = [seen[value].pixels for value, d in zip(artifacts, near, strict=True) if d > gap / 4]
+    if len(intended) == 2 and gap < 4 * _WIDE_GAP:
         return 0
     if not far:
-        return (gap + 1) // 2 if len(main) == 2 else int(near.max(initial=0))
-    # between three levels a border of the outer two looks like the middle one
+        return (gap + 1) // 2 if len(intended) == 2 else int(near.max(initial=0))
+    # between three values, a smoothed border of the outer two equals the middle one
     total = sum(one.pixels for one in seen.values())
     peak = len(far) < 3 or max(far) > sum(far) / 2
-    if len(main) > 2 or peak or sum(far) > 0.4 * total or near.max() > (gap + 1) // 2:
+    if len(intended) > 2 or peak or sum(far) > 0.4 * total or near.max() > (gap + 1) // 2:
         return 0
     return (gap + 1) // 2
 
 
 def _gap(values: list[int], of_colors: bool) -> int:
-    """Return the least distance between two of the values; of a single one, no limit."""
+    """Return the smallest distance between two of the values; 2**31 for a single one."""
     apart = _distances(values, values, of_colors)
     np.fill_diagonal(apart, 2**31)
     return int(apart.min(initial=2**31))

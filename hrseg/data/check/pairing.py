@@ -1,24 +1,23 @@
-"""Pairing the files of any tree: names first, and where they say nothing, a look into some files.
+"""Pairing of the images and masks of any folder by file names, and by file contents where names say nothing.
 
-Nothing is refused here. What has no partner is listed, and what was left aside is said.
+No file raises an error here: files without a partner and files left aside are listed.
 """
 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hrseg.data.check.findings import counted
-from hrseg.data.check.roles import (
+from hrseg.data.check.file_names import (
     IMAGE,
     MASK,
     OTHER,
     Lists,
-    Named,
+    ParsedName,
     constant_affixes,
     cut_off,
     rank,
@@ -27,33 +26,34 @@ from hrseg.data.check.roles import (
     spectral_rank,
     twin_affix,
 )
+from hrseg.data.check.findings import counted
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import mask_of, name_of
 from hrseg.errors import DataError
-from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES, read_mask
+from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES, JPEG_SUFFIXES, LOSSY_SUFFIXES, read_mask
 
-_KEYS: tuple[Callable[[Named], Hashable], ...] = (
+_KEYS: tuple[Callable[[ParsedName], Hashable], ...] = (
     lambda f: (f.split, f.group, f.stem),
     lambda f: (f.group, f.stem),
     lambda f: (f.split, f.stem),
     lambda f: f.stem,
     lambda f: re.sub(r"[^a-z0-9]", "", f.stem.lower()) or f.stem,
 )
-"""What partners share, strictest first; a key counts where it is single on both sides."""
-_LOOKS = 3  # files opened per folder where names say nothing
-_FEW = 64  # a mask has fewer values than this
+"""Keys that partners share, strictest first; a key counts where it is unique on both sides."""
+_SAMPLES = 3  # files opened per folder where names say nothing
+_MAX_MASK_VALUES = 64
 
 
 @dataclass
-class Found:
-    """What lies in a tree.
+class Pairing:
+    """Pairs and other files of a folder.
 
     Attributes:
         splits: Split → pairs; "all" where there are no splits.
         images_alone: Images without a mask, though others of their split have one.
         masks_alone: Masks without an image.
-        notes: What was left aside, in sentences.
-        where: Where images and masks lie, in a few words.
+        notes: Sentences about files left aside.
+        where: Patterns of images and masks, for the report.
         bare: Split → images without a mask.
     """
 
@@ -65,66 +65,61 @@ class Found:
     bare: dict[str, list[Path]] = field(default_factory=dict)
 
     def add_bare(self, root: Path) -> None:
-        """Take the images without a mask into their splits."""
+        """Add the images without a mask to their splits."""
         for split, paths in self.bare.items():
-            pairs = self.splits.setdefault(split, [])
-            images = [pair.image for pair in pairs] + paths
-            masks = {pair.image: pair.mask for pair in pairs}
-            self.splits[split] = [
-                Pair(image, masks.get(image), name)
-                for image, name in zip(images, _names(images, root), strict=True)
-            ]
+            masks = {pair.image: pair.mask for pair in self.splits.get(split, ())}
+            self.splits[split] = _pairs([*masks, *paths], masks, root)
         self.images_alone, self.bare = [], {}
 
 
-def pair_any(root: Path, masks: str | None = None) -> Found:
+def pair_any(root: Path, masks: str | None = None) -> Pairing:
     """Pair the images and masks of any tree.
 
     Args:
         root: Its folder.
-        masks: Pattern of the mask of an image, as `mask_of` takes it; None goes by names.
+        masks: Pattern of the mask of an image, as `mask_of` takes it; None pairs by names.
 
     Raises:
-        DataError: The pattern cannot be used, leads nowhere, or leads twice to one mask.
+        DataError: The pattern is invalid, or gives no mask, or one mask for two images.
     """
     files = read_names(image_files(root), root)
     lists = read_lists(root, files)
     partners = lists.partners if masks is None else _by_pattern(files, root, masks)
-    files = _with_roles(files, partners)
+    roles = dict.fromkeys(partners.values(), MASK) | dict.fromkeys(partners, IMAGE)
+    # a list or pattern decides, whatever the names say
+    files = [replace(file, role=roles.get(file.path, file.role)) for file in files]
     aside = [file for file in files if file.role == OTHER]
     files = [file for file in files if file.role != OTHER]
     if not any(file.role == MASK for file in files):
-        files = _by_looking(files)
+        files = _masks_by_content(files)
     done = {*partners, *partners.values()}
     loose = [file for file in files if file.path not in done]
-    images, unpaired = _same_groups(
+    images, unpaired = _align_groups(
         [file for file in loose if file.role != MASK], [file for file in loose if file.role == MASK]
     )
     images, spare = _one_image_each(images, unpaired, root)
     matched, kinds = _best_families(images, unpaired) if masks is None else ({}, [])
     partners |= {image.path: mask.path for image, mask in matched.items()}
     used = {*partners.values(), *(mask.path for _, others in kinds for mask in others)}
-    found = Found(
-        notes=[*lists.notes, *_left_aside(root, aside, spare, kinds)],
-        where=_where(partners, files, root),
+    found = Pairing(
+        notes=[*lists.notes, *_aside_notes(root, aside, spare, kinds)],
+        where=_patterns_text(partners, files, root),
         masks_alone=[mask.path for mask in unpaired if mask.path not in used],
     )
-    images = [file for file in files if file.path in partners] + [
-        image for image in images if image.path not in partners
-    ]
-    _divide_by_names(
-        found, sorted(images, key=lambda file: file.path), files, partners, lists, root
-    )
+    images = [image for image in images if image.path not in partners]
+    images += [file for file in files if file.path in partners]
+    images.sort(key=lambda file: file.path)
+    _fill_splits(found, images, files, partners, lists, root)
     return found
 
 
-def _left_aside(
+def _aside_notes(
     root: Path,
-    aside: Sequence[Named],
-    spare: Sequence[Named],
-    kinds: Sequence[tuple[tuple[str, ...], list[Named]]],
+    aside: Sequence[ParsedName],
+    spare: Sequence[ParsedName],
+    kinds: Sequence[tuple[tuple[str, ...], list[ParsedName]]],
 ) -> list[str]:
-    """Say in sentences which files take no part, though they are neither broken nor alone."""
+    """Return sentences about files that are left aside."""
     notes = [
         f"{counted(len(left), 'file')} such as {left[0].path.relative_to(root)} {what}; left aside."
         for what, left in (
@@ -141,23 +136,23 @@ def _left_aside(
     ]
 
 
-def _divide_by_names(
-    found: Found,
-    images: Sequence[Named],
-    files: Sequence[Named],
+def _fill_splits(
+    found: Pairing,
+    images: Sequence[ParsedName],
+    files: Sequence[ParsedName],
     partners: dict[Path, Path],
     lists: Lists,
     root: Path,
 ) -> None:
-    """Put the pairs into the splits that lists and folders tell, and list images without a mask."""
+    """Sort the pairs into splits by lists and folder names, and list images without a mask."""
     of_file = {file.path: file.split for file in files}
     by_lists = bool(lists.partners) or not any(image.split for image in images)
     in_split: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        told = lists.splits.get(image.path, "") if by_lists else ""
+        listed = lists.splits.get(image.path, "") if by_lists else ""
         of_mask = of_file[partners[image.path]] if image.path in partners else ""
-        in_split[told or image.split or of_mask or "all"].append(image.path)
-    for split in sorted(in_split, key=_order):
+        in_split[listed or image.split or of_mask or "all"].append(image.path)
+    for split in sorted(in_split, key=_split_order):
         taken = [path for path in in_split[split] if path in partners]
         bare = [path for path in in_split[split] if path not in partners]
         if not taken and split == "test" and partners:
@@ -166,18 +161,14 @@ def _divide_by_names(
             found.images_alone += bare
             found.bare[split] = bare
         if taken:
-            names = _names(taken, root)
-            found.splits[split] = [
-                Pair(path, partners.get(path), name)
-                for path, name in zip(taken, names, strict=True)
-            ]
+            found.splits[split] = _pairs(taken, partners, root)
 
 
-def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, Path]:
-    """Pair by a pattern of the user's.
+def _by_pattern(files: Sequence[ParsedName], root: Path, pattern: str) -> dict[Path, Path]:
+    """Pair by the user's pattern.
 
     Raises:
-        DataError: It leads from no image to a file, or from two images to one.
+        DataError: It gives no existing mask, or one mask for two images.
     """
     there = {file.path for file in files}
     partners: dict[Path, Path] = {}
@@ -206,21 +197,15 @@ def _by_pattern(files: Sequence[Named], root: Path, pattern: str) -> dict[Path, 
     return partners
 
 
-def _with_roles(files: Sequence[Named], partners: dict[Path, Path]) -> list[Named]:
-    """Give the files of a list or pattern the role that it says, whatever their names."""
-    roles = dict.fromkeys(partners.values(), MASK) | dict.fromkeys(partners, IMAGE)
-    return [replace(file, role=roles.get(file.path, file.role)) for file in files]
-
-
 def _one_image_each(
-    images: Sequence[Named], masks: Sequence[Named], root: Path
-) -> tuple[list[Named], list[Named]]:
-    """Of images with one key take RGB rather than infrared, and the folder whose images mostly have masks."""
+    images: Sequence[ParsedName], masks: Sequence[ParsedName], root: Path
+) -> tuple[list[ParsedName], list[ParsedName]]:
+    """Keep one image per key: RGB before infrared, then the folder in which most images have masks."""
     key = _KEYS[0]
     wanted = {key(mask) for mask in masks}
     paired = Counter(image.path.parent for image in images if key(image) in wanted)
     inside = Counter(image.path.parent for image in images)
-    versions: dict[Hashable, list[tuple[tuple[int, bool], Named]]] = defaultdict(list)
+    versions: dict[Hashable, list[tuple[tuple[int, bool], ParsedName]]] = defaultdict(list)
     for image in images:
         few = 2 * paired[image.path.parent] < inside[image.path.parent]
         versions[key(image)].append(((spectral_rank(image.path, root), few), image))
@@ -232,10 +217,10 @@ def _one_image_each(
     return [image for image in images if image not in spare], sorted(spare, key=str)
 
 
-def _same_groups(
-    images: Sequence[Named], masks: Sequence[Named]
-) -> tuple[list[Named], list[Named]]:
-    """Keep of the groups what both sides share; a mask's other folders name its kind where masks collide."""
+def _align_groups(
+    images: Sequence[ParsedName], masks: Sequence[ParsedName]
+) -> tuple[list[ParsedName], list[ParsedName]]:
+    """Keep the group folders that both sides share; a mask's other folders name its kind where masks collide."""
     sides = [{part for file in files for part in file.group} for files in (images, masks)]
     shared = sides[0] & sides[1]
     called: list[dict[str, str]] = [{part: part for part in shared} for _ in sides]
@@ -259,7 +244,7 @@ def _same_groups(
 
 
 def image_files(root: Path) -> list[Path]:
-    """Return all visible image files in name order, links to folders followed once."""
+    """Return all visible image files in name order; links to folders are followed once."""
     found, seen = [], set()
     for place, folders, names in os.walk(root, followlinks=True):
         true = os.path.realpath(place)
@@ -277,8 +262,10 @@ def image_files(root: Path) -> list[Path]:
     return found
 
 
-def _match(images: Iterable[Named], masks: Iterable[Named]) -> dict[Named, Named]:
-    """Match by names as they are, and where that fails for most masks, without a constant affix."""
+def _match(
+    images: Iterable[ParsedName], masks: Iterable[ParsedName]
+) -> dict[ParsedName, ParsedName]:
+    """Match by full names, and where that fails for most masks, without a constant affix."""
     images, masks = list(images), list(masks)
     partners = _match_keys(images, masks)
     taken = set(partners.values())
@@ -296,10 +283,12 @@ def _match(images: Iterable[Named], masks: Iterable[Named]) -> dict[Named, Named
     return partners | {bare[0][image]: bare[1][mask] for image, mask in found.items()}
 
 
-def _match_keys(images: Sequence[Named], masks: Sequence[Named]) -> dict[Named, Named]:
-    partners: dict[Named, Named] = {}
+def _match_keys(
+    images: Sequence[ParsedName], masks: Sequence[ParsedName]
+) -> dict[ParsedName, ParsedName]:
+    partners: dict[ParsedName, ParsedName] = {}
     for key in _KEYS:
-        ours, theirs = _single(images, key), _single(masks, key)
+        ours, theirs = _unique(images, key), _unique(masks, key)
         for value, image in ours.items():
             mask = theirs.get(value)
             if mask and (not image.split or mask.split in ("", image.split)):
@@ -310,20 +299,22 @@ def _match_keys(images: Sequence[Named], masks: Sequence[Named]) -> dict[Named, 
     return partners
 
 
-def _single(files: Sequence[Named], key: Callable[[Named], Hashable]) -> dict[Hashable, Named]:
+def _unique(
+    files: Sequence[ParsedName], key: Callable[[ParsedName], Hashable]
+) -> dict[Hashable, ParsedName]:
     counts = Counter(key(file) for file in files)
     return {key(file): file for file in files if counts[key(file)] == 1}
 
 
 def _best_families(
-    images: Sequence[Named], masks: Sequence[Named]
-) -> tuple[dict[Named, Named], list[tuple[tuple[str, ...], list[Named]]]]:
-    """Match each kind of masks; the best one counts, others fill what it leaves.
+    images: Sequence[ParsedName], masks: Sequence[ParsedName]
+) -> tuple[dict[ParsedName, ParsedName], list[tuple[tuple[str, ...], list[ParsedName]]]]:
+    """Match each kind of masks; the best kind comes first, the others fill the gaps.
 
     Returns:
         The pairs, and for each kind, best first, the masks that were left aside.
     """
-    families: dict[tuple[str, ...], list[Named]] = defaultdict(list)
+    families: dict[tuple[str, ...], list[ParsedName]] = defaultdict(list)
     for mask in masks:
         families[mask.family].append(mask)
     matches = {family: _match(images, found) for family, found in families.items()}
@@ -334,7 +325,7 @@ def _best_families(
         (family for family in matches if matches[family]),
         key=lambda family: (len(matches[family]) < 0.9 * most, rank(family), -len(matches[family])),
     )
-    partners: dict[Named, Named] = {}
+    partners: dict[ParsedName, ParsedName] = {}
     aside = []
     for family in order:
         new = {image: mask for image, mask in matches[family].items() if image not in partners}
@@ -343,24 +334,26 @@ def _best_families(
     return partners, aside
 
 
-def _by_looking(files: Sequence[Named]) -> list[Named]:
-    """Find masks where no name tells: PNG beside JPEG of one stem, or folders whose files hold few values."""
+def _masks_by_content(files: Sequence[ParsedName]) -> list[ParsedName]:
+    """Find masks where no name gives the role: PNG beside JPEG of one stem, or folders of files with few values."""
     suffixes: dict[tuple[Path, str], set[str]] = defaultdict(set)
     for file in files:
         suffixes[file.path.parent, file.path.stem].add(file.path.suffix.lower())
-    lossy = {".jpg", ".jpeg", ".webp"}
-    twins = {key for key, found in suffixes.items() if found & lossy and found - lossy}
+    twins = {
+        key for key, found in suffixes.items() if found & LOSSY_SUFFIXES and found - LOSSY_SUFFIXES
+    }
     if twins:
         return [
             replace(file, role=MASK, family=("beside",))
-            if (file.path.parent, file.path.stem) in twins and file.path.suffix.lower() not in lossy
+            if (file.path.parent, file.path.stem) in twins
+            and file.path.suffix.lower() not in LOSSY_SUFFIXES
             else file
             for file in files
         ]
-    folders: dict[Path, list[Named]] = defaultdict(list)
+    folders: dict[Path, list[ParsedName]] = defaultdict(list)
     for file in files:
         folders[file.path.parent].append(file)
-    named = [file for inside in folders.values() for file in _by_twins(inside)]
+    named = [file for inside in folders.values() for file in _masks_by_affix(inside)]
     if any(file.role == MASK for file in named):
         return named
     flat = {place for place, inside in folders.items() if _holds_masks(inside)}
@@ -372,8 +365,8 @@ def _by_looking(files: Sequence[Named]) -> list[Named]:
     ]
 
 
-def _by_twins(files: Sequence[Named]) -> list[Named]:
-    """Find masks in a folder where each file comes twice, once with something added to its name."""
+def _masks_by_affix(files: Sequence[ParsedName]) -> list[ParsedName]:
+    """Find masks in a folder where each stem occurs twice, once with an affix."""
     cut = twin_affix({file.stem for file in files})
     if cut is None:
         return list(files)
@@ -390,32 +383,34 @@ def _by_twins(files: Sequence[Named]) -> list[Named]:
     ]
 
 
-def _holds_masks(files: Sequence[Named]) -> bool:
-    for file in files[:: max(1, len(files) // _LOOKS)][:_LOOKS]:
-        if file.path.suffix.lower() in (".jpg", ".jpeg"):
+def _holds_masks(files: Sequence[ParsedName]) -> bool:
+    for file in files[:: max(1, len(files) // _SAMPLES)][:_SAMPLES]:
+        if file.path.suffix.lower() in JPEG_SUFFIXES:
             return False
         try:
             values = read_mask(file.path)
         except DataError:
             continue
         rows = values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values.reshape(-1, 1)
-        if len(np.unique(rows[:: max(1, len(rows) // 50_000)], axis=0)) > _FEW:
+        if len(np.unique(rows[:: max(1, len(rows) // 50_000)], axis=0)) > _MAX_MASK_VALUES:
             return False
     return True
 
 
-def _names(paths: Sequence[Path], root: Path) -> list[str]:
-    """Return stable short names: the stem, or more of the path where stems come twice."""
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [name_of(path, root) for path in paths]
+def _pairs(images: Sequence[Path], masks: Mapping[Path, Path | None], root: Path) -> list[Pair]:
+    """Make pairs with short names: the stems, or the paths where stems occur twice."""
+    names = [path.stem for path in images]
+    if len(set(names)) < len(names):
+        names = [name_of(path, root) for path in images]
+    return [Pair(path, masks.get(path), name) for path, name in zip(images, names, strict=True)]
 
 
-def _order(split: str) -> tuple[int, str]:
+def _split_order(split: str) -> tuple[int, str]:
     known = ("train", "val", "test", "all")
     return (known.index(split) if split in known else len(known), split)
 
 
-def _where(partners: dict[Path, Path], images: Sequence[Named], root: Path) -> str:
+def _patterns_text(partners: dict[Path, Path], images: Sequence[ParsedName], root: Path) -> str:
     image = next((image for image in images if image.path in partners), None)
     if image is None:
         return ""

@@ -1,6 +1,5 @@
-"""A recipe that trains on what was found: crop, batch, length, table, and lists where the layout needs them."""
+"""Suggested training recipe: split lists, crop, batch size, number of epochs, class table."""
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,34 +10,35 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.data.check.findings import ClassRow, Finding, Recipe, counted, named
-from hrseg.data.check.groups import (
-    Couple,
+from hrseg.data.check.grouping import (
+    IndexPair,
+    component_roots,
+    group_folders,
     group_images,
-    joined,
-    pairs_of,
-    telling_folders,
+    hash_fraction,
+    linked_pairs,
     too_few,
 )
 from hrseg.data.check.layout import Tree
-from hrseg.data.check.scan import Look
+from hrseg.data.check.scan import ScannedPair
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.layouts.pairs import list_text, name_of
 
 CROP_AREA = 512 * 1024
-"""Pixels of the largest crop that is suggested."""
+"""Pixels of the largest suggested crop."""
 STEPS = 4000
-"""Optimizer steps that a suggested training takes, within EPOCHS."""
+"""Optimizer steps of a suggested training; its epochs stay within EPOCHS."""
 EPOCHS = (20, 200)
 _STRIDE = 32
 
 
 @dataclass(frozen=True)
 class Start:
-    """What the suggested network starts from: weights that are on this machine already.
+    """Backbone of the suggested recipe.
 
     Attributes:
         backbone: Its name.
-        weights: A tag, or None for a random start.
+        weights: Tag of weights that are on this machine already; None for random ones.
     """
 
     backbone: str
@@ -54,107 +54,105 @@ def suggest_crop(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """
     height, width = (float(np.percentile([size[i] for size in sizes], 25)) for i in (0, 1))
     shrink = min(1.0, math.sqrt(CROP_AREA / (height * width)))
-    return _stepped(height * shrink), _stepped(width * shrink)
+    return _multiple_of_stride(height * shrink), _multiple_of_stride(width * shrink)
 
 
-def divide(
-    looks: Sequence[Look], couples: Sequence[Couple], val_share: float, seed: int
-) -> dict[str, list[Look]]:
-    """Divide images into train and val: copies together, and the same way each time."""
+def _divide(
+    scanned: Sequence[ScannedPair], linked: Sequence[IndexPair], val_share: float, seed: int
+) -> dict[str, list[ScannedPair]]:
+    """Divide images into train and val; linked images stay together, and each run divides alike."""
     groups: dict[int, list[int]] = defaultdict(list)
-    for index, first in enumerate(joined(len(looks), couples)):
-        groups[first].append(index)
-    # order by a hash of the name, so that a new image moves no other
+    for index, root in enumerate(component_roots(len(scanned), linked)):
+        groups[root].append(index)
+    # ordered by a hash of the name, so that a new image hardly moves others; unlike in `data.split`, the share is
+    # exact, since a small validation set must not come out empty
     order: list[list[int]] = sorted(
-        groups.values(),
-        key=lambda group: hashlib.sha256(
-            f"{seed}/{looks[group[0]].pair.name}".encode(errors="surrogateescape")
-        ).hexdigest(),
+        groups.values(), key=lambda group: hash_fraction(f"{seed}/{scanned[group[0]].pair.name}")
     )
-    wanted = max(1, round(val_share * len(looks)))
+    wanted = min(max(1, round(val_share * len(scanned))), len(scanned) - 1)
     val: set[int] = set()
     for group in order:
-        if len(val) + len(group) <= min(wanted, len(looks) - 1):
-            val |= set(group)
+        if len(val) + len(group) <= wanted:
+            val.update(group)
     if not val and len(order) > 1:
         smallest: list[int] = min(order, key=len)
         val = set(smallest)
     return {
-        "train": [look for i, look in enumerate(looks) if i not in val],
-        "val": [look for i, look in enumerate(looks) if i in val],
+        "train": [entry for i, entry in enumerate(scanned) if i not in val],
+        "val": [entry for i, entry in enumerate(scanned) if i in val],
     }
 
 
 @dataclass
-class Parts:
-    """Who is in which split of the recipe.
+class RecipeSplits:
+    """Splits of the recipe.
 
     Attributes:
-        splits: train, val and test → what can be used of them.
-        by_lists: Whether lists must say so.
-        findings: What is to be told about it.
+        splits: train, val and test → usable pairs.
+        by_lists: Whether the recipe needs list files, since the layout alone gives other splits.
+        findings: Findings about the division.
     """
 
-    splits: dict[str, list[Look]]
+    splits: dict[str, list[ScannedPair]]
     by_lists: bool
     findings: list[Finding] = field(default_factory=list)
 
 
-def part(
+def split_for_recipe(
     tree: Tree,
-    looks: Sequence[Look],
-    couples: Sequence[Couple] = (),
+    scanned: Sequence[ScannedPair],
+    linked: Sequence[IndexPair] = (),
     *,
     val_share: float = 0.2,
     seed: int = 0,
     by: str | None = None,
-) -> Parts:
-    """Divide what can be used into train and val, unless the tree is divided already; test stays test.
+) -> RecipeSplits:
+    """Divide the usable pairs into train and val, unless the tree is divided already; test stays test.
 
-    Couples stay in one split, and so does what `by` groups, see `group_images`; None keeps folders whole that look like
-    patients or flights.
+    Linked images stay in one split, and so do groups of `by`, see `group_images`; None keeps folders together that seem
+    to hold one patient or flight each.
 
     Raises:
         ConfigError: `by` cannot be used.
         DataError: `by` makes fewer than two groups.
     """
-    able = [look for look in looks if look.pair.mask or tree.unmasked is not None]
-    good = [look for look in able if look.good]
-    splits: dict[str, list[Look]] = defaultdict(list)
-    for look in good:
-        splits[look.split].append(look)
-    splits["test"] = [x for x in looks if x.split == "test" and x.good]
-    parts = Parts(splits, by_lists=not tree.plain or len(good) < len(able))
+    labeled = [entry for entry in scanned if entry.pair.mask or tree.unmasked is not None]
+    usable = [entry for entry in labeled if entry.usable]
+    splits: dict[str, list[ScannedPair]] = defaultdict(list)
+    for entry in usable:
+        splits[entry.split].append(entry)
+    splits["test"] = [x for x in scanned if x.split == "test" and x.usable]
+    division = RecipeSplits(splits, by_lists=not tree.plain or len(usable) < len(labeled))
     if splits["train"] and splits["val"]:
-        return parts
-    parts.by_lists = True
-    pool = [look for look in good if look.split != "test"]
+        return division
+    division.by_lists = True
+    pool = [entry for entry in usable if entry.split != "test"]
     if not pool:
-        if good:
-            parts.findings.append(Finding("error", "only_test", _ONLY_TEST))
-        return parts
-    names = {look.pair: _place(tree.root, look) for look in pool}
-    folders = telling_folders(names) if by is None else []
+        if usable:
+            division.findings.append(Finding("error", "only_test", _ONLY_TEST))
+        return division
+    names = {entry.pair: _place(tree.root, entry) for entry in pool}
+    folders = group_folders(names) if by is None else []
     groups = group_images(names, "folder" if folders else by or "none")
     if by not in (None, "none") and len(groups) < 2 < len(pool):
         raise too_few(groups, by, ("train", "val"))
-    place = {look.pair: index for index, look in enumerate(pool)}
+    place = {entry.pair: index for index, entry in enumerate(pool)}
     within = [
-        (place[looks[i].pair], place[looks[j].pair])
-        for i, j in couples
-        if looks[i].pair in place and looks[j].pair in place
+        (place[scanned[i].pair], place[scanned[j].pair])
+        for i, j in linked
+        if scanned[i].pair in place and scanned[j].pair in place
     ]
-    together = [*within, *pairs_of([[place[pair] for pair in g] for g in groups.values()])]
-    splits |= divide(pool, together, val_share, seed)
+    together = [*within, *linked_pairs([place[pair] for pair in g] for g in groups.values())]
+    splits |= _divide(pool, together, val_share, seed)
     if folders:
         lost = _values(pool) - _values(splits["train"])
         if lost or not splits["val"]:
-            splits |= divide(pool, within, val_share, seed)
-        parts.findings.append(Finding("note", "folders", _of_folders(folders, len(lost))))
+            splits |= _divide(pool, within, val_share, seed)
+        division.findings.append(Finding("note", "folders", _folder_text(folders, len(lost))))
     if not splits["val"]:
         splits["val"] = splits["train"][:1]
-        parts.findings.append(Finding("warning", "one_image", _ONE_IMAGE))
-    return parts
+        division.findings.append(Finding("warning", "one_image", _ONE_IMAGE))
+    return division
 
 
 _ONLY_TEST = (
@@ -167,7 +165,7 @@ _ONE_IMAGE = (
 )
 
 
-def _of_folders(folders: Sequence[str], lost: int) -> str:
+def _folder_text(folders: Sequence[str], lost: int) -> str:
     text = f"Images lie in {len(folders)} folders ({named(folders)}): patients, flights or films?"
     if lost:
         return (
@@ -177,83 +175,77 @@ def _of_folders(folders: Sequence[str], lost: int) -> str:
     return f"{text} The recipe keeps each in one split; --by none divides single images."
 
 
-def _values(looks: Sequence[Look]) -> set[int]:
-    return {value for look in looks for value in look.values or ()}
+def _values(scanned: Sequence[ScannedPair]) -> set[int]:
+    return {value for entry in scanned for value in entry.values or ()}
 
 
-def _place(root: Path, look: Look) -> str:
-    path = look.pair.image
+def _place(root: Path, entry: ScannedPair) -> str:
+    path = entry.pair.image
     return name_of(path, root if path.is_relative_to(root) else Path(path.anchor))
 
 
-def suggest(
+def suggest_recipe(
     tree: Tree,
-    parts: Parts,
+    division: RecipeSplits,
     rows: Sequence[ClassRow],
     *,
     labels: str | None,
     table_text: str | None,
     start: Start,
 ) -> Recipe | None:
-    """Make the recipe, or return None where nothing can be learned.
+    """Return the recipe, or None where nothing can be learned.
 
-    `labels` names an existing table, `table_text` is one to be written beside the recipe.
+    Args:
+        tree: The recognized dataset.
+        division: Its splits.
+        rows: Its classes.
+        labels: Name or path of an existing class table.
+        table_text: Text of a class table to be written beside the recipe.
+        start: Network and weights.
     """
-    train = parts.splits["train"]
+    train = division.splits["train"]
     classes = {row.name for row in rows if row.role == "class" and row.pixels} | {tree.unmasked}
     if not train or len(classes - {None}) < 2:
         return None
     lists = {}
-    if parts.by_lists:
-        used = [split for split in ("train", "val", "test") if parts.splits[split]]
-        lists = {
-            split: list_text(
-                sorted((x.pair for x in parts.splits[split]), key=attrgetter("name")), tree.root
-            )
-            for split in used
-        }
-        tables = {look.pair.table or LAYOUTS[tree.layout].table for look in train}
+    if division.by_lists:
+        for split in ("train", "val", "test"):
+            pairs = sorted((x.pair for x in division.splits[split]), key=attrgetter("name"))
+            if pairs:
+                lists[split] = list_text(pairs, tree.root)
+        tables = {entry.pair.table or LAYOUTS[tree.layout].table for entry in train}
         if tree.layout != "folder" and labels is None:
             if len(tables) > 1:
                 return None  # a list cannot say which mask is numbered in which way
             labels = tables.pop()
         tree = replace(tree, layout="folder")
-    crop = suggest_crop([look.size for look in train])
-    batch = _batch(crop, len(train))
-    epochs = min(max(math.ceil(STEPS * batch / len(train)), EPOCHS[0]), EPOCHS[1])
-    return Recipe(
-        _template(tree, train, rows, lists, labels, table_text, start, crop, batch, epochs),
-        table_text,
-        lists,
-    )
+    crop = suggest_crop([entry.size for entry in train])
+    labels = "{beside}/labels.yaml" if table_text is not None else labels
+    values = {"masks": tree.masks, "unmasked": tree.unmasked, "labels": labels}
+    options = [f"  {key}: {_quoted(value)}" for key, value in values.items() if value is not None]
+    options += [f"  {s}_split: '{{beside}}/{s}'   # the list {s}.txt there" for s in lists]
+    return Recipe(_template(tree, train, rows, options, start, crop), table_text, lists)
 
 
 def _template(
     tree: Tree,
-    train: Sequence[Look],
+    train: Sequence[ScannedPair],
     rows: Sequence[ClassRow],
-    lists: dict[str, str],
-    labels: str | None,
-    table_text: str | None,
+    options: Sequence[str],
     start: Start,
     crop: tuple[int, int],
-    batch: int,
-    epochs: int,
 ) -> str:
-    warmup = min(100, len(train) // batch - 1)  # within the first epoch: a short try runs too
+    batch = _batch(crop, len(train))
+    epochs = min(max(math.ceil(STEPS * batch / len(train)), EPOCHS[0]), EPOCHS[1])
+    warmup = min(
+        100, len(train) // batch - 1
+    )  # within the first epoch, so that a short try also runs
     classes = [row for row in rows if row.role == "class"]
     rare = [row.name for row in classes if row.share < 0.02]
-    hardly = any(row.share < 0.001 for row in classes) and len(train) >= 50
-    sizes = Counter(look.size for look in train)
+    scarce = any(row.share < 0.001 for row in classes) and len(train) >= 50
+    sizes = Counter(entry.size for entry in train)
     (height, width), _ = sizes.most_common(1)[0]
     shape = f"{len(sizes)} sizes, often " * (len(sizes) > 1) + f"{height}x{width}"
-    options = {
-        "masks": tree.masks,
-        "unmasked": tree.unmasked,
-        "labels": "{beside}/labels.yaml" if table_text is not None else labels,
-    }
-    given = [f"  {key}: {_quoted(value)}" for key, value in options.items() if value is not None]
-    told = [f"  {s}_split: '{{beside}}/{s}'   # the list {s}.txt there" for s in lists]
     lines = [
         f"# {tree.root.resolve().name}: {counted(len(train), 'training image')} ({shape}), {len(classes)} classes.",
         "#",
@@ -270,14 +262,13 @@ def _template(
         "data:",
         f"  layout: {tree.layout}",
         f"  root: {_quoted(str(tree.root.resolve()))}",
-        *given,
-        *told,
+        *options,
         f"  crop: [{crop[0]}, {crop[1]}]",
         "  scale_min: 0.5",
         "  scale_max: 2.0",
         "  photometric: 0.3",
         *["  sampling: rare                # a class has less than a thousandth of the pixels"]
-        * hardly,
+        * scarce,
         f"  batch_size: {batch}",
         "",
         "optim:",
@@ -303,11 +294,11 @@ def _template(
 
 
 def _batch(crop: tuple[int, int], images: int) -> int:
-    fits = max(2, min(8, round(8 * 512 * 512 / (crop[0] * crop[1]))))
+    fits = max(2, min(8, round(8 * 512 * 512 / (math.prod(crop)))))
     return max(1, min(fits, images))
 
 
-def _stepped(side: float) -> int:
+def _multiple_of_stride(side: float) -> int:
     return max(2 * _STRIDE, int(side) // _STRIDE * _STRIDE)
 
 

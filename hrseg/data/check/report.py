@@ -1,4 +1,4 @@
-"""A result in words, for the terminal."""
+"""Terminal report of a check."""
 
 import shlex
 import textwrap
@@ -9,8 +9,8 @@ from typing import Any
 from hrseg.data.check.findings import ClassRow, Result, counted
 from hrseg.errors import columns, percent
 
-MOST_ROWS = 40
-"""Values shown in a table on the terminal; the page and JSON have all."""
+MAX_ROWS = 40
+"""Rows of a table on the terminal; page and JSON have all."""
 _MARKS = {"error": "✗", "warning": "!", "note": "·"}
 Style = Callable[[str, str], str]
 
@@ -18,30 +18,25 @@ Style = Callable[[str, str], str]
 def report(
     result: Result, written: Path | None = None, style: Style = lambda text, code: text
 ) -> str:
-    """Write the report."""
-    parts = [
-        _head(result, style),
-        _classes(result, style),
-        _findings(result, style),
-        _end(result, written, style),
-    ]
+    """Return the report; `style` colors a text by an ANSI code, `written` is where the recipe was saved."""
+    parts = [_summary(result, style), _classes(result, style), _findings(result, style)]
+    parts.append(_recipe(result, written, style))
     return "\n\n".join(part for part in parts if part)
 
 
-def _head(result: Result, style: Style) -> str:
+def _summary(result: Result, style: Style) -> str:
     layout = result.layout if result.layout != "folder" else f"your own folder: {result.where}"
-    splits = ", ".join(
-        f"{split} {n['images']:,}"
-        + ("" if n["masks"] == n["images"] else f" ({n['masks']:,} masks)")
-        for split, n in result.splits.items()
-    )
+    parts = []
+    for split, n in result.splits.items():
+        masks_of = "" if n["masks"] == n["images"] else f" ({n['masks']:,} masks)"
+        parts.append(f"{split} {n['images']:,}{masks_of}")
+    splits = ", ".join(parts)
+    if list(result.splits) == ["all"]:
+        splits = splits.replace("all ", "none; pairs: ")
     images, masks = result.images, result.masks
     rows = [
         ("layout", layout),
-        (
-            "splits",
-            splits.replace("all ", "none; pairs: ") if list(result.splits) == ["all"] else splits,
-        ),
+        ("splits", splits),
         ("images", f"{_forms(images)}; {_sizes(images)}"),
         ("", f"mean {_numbers(images['mean'])}, std {_numbers(images['std'])}"),
         ("masks", f"{_forms(masks)}; {_kind(masks)}"),
@@ -64,16 +59,16 @@ def _classes(result: Result, style: Style) -> str:
         rows.append((one.value, name, percent(one.share), *shares, f"{one.images:,}", one.first))
     lines = columns(rows, left=(1, len(rows[0]) - 1), indent="  ")
     lines[0] = style(lines[0], "2")
-    if len(result.classes) > MOST_ROWS:
-        lines.append(f"  … {len(result.classes) - MOST_ROWS} more (--json or --html shows all)")
+    if len(result.classes) > MAX_ROWS:
+        lines.append(f"  … {len(result.classes) - MAX_ROWS} more (--json or --html shows all)")
     return "\n".join([style("Values of the masks", "1"), *lines])
 
 
 def _chosen(rows: tuple[ClassRow, ...]) -> list[ClassRow]:
-    """Keep what needs a look where there are too many rows."""
-    if len(rows) <= MOST_ROWS:
+    """Choose unknown values and the most frequent classes where there are too many rows."""
+    if len(rows) <= MAX_ROWS:
         return list(rows)
-    keep = sorted(rows, key=lambda row: (row.role != "unknown", -row.pixels))[:MOST_ROWS]
+    keep = sorted(rows, key=lambda row: (row.role != "unknown", -row.pixels))[:MAX_ROWS]
     return [row for row in rows if row in keep]
 
 
@@ -95,7 +90,7 @@ def _findings(result: Result, style: Style) -> str:
     return "\n".join([style("Found", "1"), *lines])
 
 
-def _end(result: Result, written: Path | None, style: Style) -> str:
+def _recipe(result: Result, written: Path | None, style: Style) -> str:
     recipe = result.recipe
     if recipe is None:
         return f"{style('Recipe', '1')}\n  none: mend what is marked ✗ first"
@@ -113,11 +108,8 @@ def _end(result: Result, written: Path | None, style: Style) -> str:
     )
     parts = [style(title, "1"), "", _indented(recipe.text("mine"))]
     if recipe.labels is not None:
-        parts += [
-            style("Its class table, mine_data/labels.yaml", "1"),
-            "",
-            _indented(_short(recipe.labels)),
-        ]
+        title = style("Its class table, mine_data/labels.yaml", "1")
+        parts += [title, "", _indented(_shortened(recipe.labels))]
     root = shlex.quote(str(result.root))
     parts += [
         style("Have all of it written, and train", "1"),
@@ -127,11 +119,11 @@ def _end(result: Result, written: Path | None, style: Style) -> str:
     return "\n".join(parts)
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     lines = text.splitlines()
-    if len(lines) <= MOST_ROWS:
+    if len(lines) <= MAX_ROWS:
         return text
-    return "\n".join([*lines[:MOST_ROWS], f"# … {len(lines) - MOST_ROWS} more lines"])
+    return "\n".join([*lines[:MAX_ROWS], f"# … {len(lines) - MAX_ROWS} more lines"])
 
 
 def _indented(text: str) -> str:
@@ -139,9 +131,8 @@ def _indented(text: str) -> str:
 
 
 def _forms(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{count:,} {form}" for form, count in facts["forms"].items()) or counted(
-        facts["count"], "file"
-    )
+    forms = ", ".join(f"{count:,} {form}" for form, count in facts["forms"].items())
+    return forms or counted(facts["count"], "file")
 
 
 def _sizes(images: Mapping[str, Any]) -> str:
@@ -152,16 +143,11 @@ def _sizes(images: Mapping[str, Any]) -> str:
     if len(sizes) == 1:
         return f"all {shown[0]} (height x width)"
     if len(sizes) <= 3:
-        return ", ".join(
-            f"{size['count']:,} of {text}" for size, text in zip(sizes, shown, strict=True)
-        )
-    low, high = min(sizes, key=_area), max(sizes, key=_area)
-    ends = f"{low['height']}x{low['width']} to {high['height']}x{high['width']}"
-    return f"{len(sizes):,} sizes, {ends}, most often {shown[0]}"
-
-
-def _area(size: Mapping[str, int]) -> int:
-    return size["height"] * size["width"]
+        counts = [f"{size['count']:,}" for size in sizes]
+        return ", ".join(f"{n} of {text}" for n, text in zip(counts, shown, strict=True))
+    areas = [size["height"] * size["width"] for size in sizes]
+    low, high = (shown[areas.index(area)] for area in (min(areas), max(areas)))
+    return f"{len(sizes):,} sizes, {low} to {high}, most often {shown[0]}"
 
 
 def _kind(masks: Mapping[str, Any]) -> str:
@@ -170,10 +156,8 @@ def _kind(masks: Mapping[str, Any]) -> str:
         return "none readable"
     if masks["binary"]:
         return "values 0 and 255"
-    return (
-        ", ".join(f"{count:,} of {kind}" for kind, count in kinds.items())
-        + f", {counted(masks['values'], 'value')} in all"
-    )
+    parts = [f"{count:,} of {kind}" for kind, count in kinds.items()]
+    return ", ".join([*parts, f"{counted(masks['values'], 'value')} in all"])
 
 
 def _numbers(values: list[float]) -> str:

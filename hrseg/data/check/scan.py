@@ -1,6 +1,6 @@
-"""One look at each pair: sizes, modes, values of the mask, a fingerprint of the image. Nothing is judged here.
+"""Facts of each image and mask pair: sizes, modes, values of the mask, a digest and a thumbnail of the image.
 
-Files are read in several processes, a few at a time, and of each only some hundred bytes are kept.
+Files are read in several processes; a few hundred bytes per pair are stored.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
@@ -24,31 +24,28 @@ from hrseg.labels import pack_colors
 MOST_COLORS = 1024
 """A mask with more colors than this is a photo, or was saved as JPEG."""
 THUMB = 16
-_ALONE = 48  # pairs that do not pay for processes
-_TOGETHER = 4  # pairs a process takes at once
+_MIN_FOR_PROCESSES = 48  # starting processes takes longer than reading fewer pairs
+_CHUNK = 4  # pairs that a process takes at once
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one pair showed.
+class ScannedPair:
+    """Facts of one image and its mask.
 
     Attributes:
         split: Its split.
         pair: Its files.
-        image_error: Why the image cannot be read, or "".
-        mask_error: The same of the mask.
-        size: (height, width) of the image as it is read.
-        mask_size: Of the mask.
-        image_form: How the image file keeps its pixels.
-        mask_form: How the mask file does; None without a mask and for MATLAB files.
-        kind: What the mask holds: "ids", "colors", "photo" (too many colors), or "" where there is none.
+        image_error, mask_error: Why the file cannot be read, or "".
+        size, mask_size: (height, width) as read.
+        image_form, mask_form: How the file stores its pixels; None without a mask and for MATLAB files.
+        kind: Content of the mask: "ids", "colors", "photo" (too many colors), or "" without a mask.
         values: Id, or color as 0xRRGGBB, → pixels.
-        edge: The same of pixels of which a neighbor, of eight, has another value.
+        edge: The same of pixels of which one of the 8 neighbors has another value.
         soft: The same of pixels between two neighbors' values, as smoothing makes them.
-        sharp: Borders between runs of one value on either side, in which smoothing leaves a step.
+        sharp: Borders between two runs of equal values; smoothing puts a step between them.
         sums: Sum of R, G, B over the image, and of their squares.
         digest: Of the decoded image.
-        thumb: The image in gray, uint8 (16, 16), to find copies that were saved anew.
+        thumb: The image in gray, uint8 (16, 16), to find copies that were saved again.
     """
 
     split: str
@@ -69,8 +66,8 @@ class Look:
     thumb: bytes = b""
 
     @property
-    def good(self) -> bool:
-        """Whether a network could learn from it: both files are there and fit."""
+    def usable(self) -> bool:
+        """Whether both files are readable and of one size, so that a network can learn from them."""
         fits = self.pair.mask is None or self.mask_size == self.size
         return not self.image_error and not self.mask_error and self.kind != "photo" and fits
 
@@ -80,43 +77,30 @@ Job = tuple[str, Pair]
 
 def scan(
     jobs: Sequence[Job], workers: int = 0, advance: Callable[[int], None] = lambda count: None
-) -> Iterator[Look]:
-    """Look at pairs, in their order.
+) -> Iterator[ScannedPair]:
+    """Scan pairs, in their order.
 
     Args:
         jobs: (split, pair).
         workers: Processes; 0 is one per core.
-        advance: Told how many more are done.
+        advance: Called with 1 after each pair.
 
     Raises:
         DataError: A process died, usually for want of memory.
     """
     workers = workers or usable_cores()
-    if workers == 1 or len(jobs) <= _ALONE:
+    if workers == 1 or len(jobs) <= _MIN_FOR_PROCESSES:
         for job in jobs:
-            yield look(job)
+            yield scan_pair(job)
             advance(1)
         return
     # fork is quick and needs no second import of everything; elsewhere it is unsafe or missing
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    parts = [list(jobs[i : i + _TOGETHER]) for i in range(0, len(jobs), _TOGETHER)]
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        running: dict[Future[list[Look]], int] = {}
-        ready: dict[int, list[Look]] = {}
-        given = told = 0
         try:
-            while told < len(parts):
-                while given < len(parts) and given - told < 8 * workers:
-                    running[pool.submit(_look_all, parts[given])] = given
-                    given += 1
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    ready[running.pop(future)] = future.result()
-                while told in ready:
-                    found = ready.pop(told)
-                    told += 1
-                    yield from found
-                    advance(len(found))
+            for entry in pool.map(scan_pair, jobs, chunksize=_CHUNK):
+                yield entry
+                advance(1)
         except BrokenProcessPool as error:
             raise DataError(
                 "A process that read images was ended from outside, usually because the memory is full. Go on with "
@@ -126,24 +110,23 @@ def scan(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def look(job: Job) -> Look:
-    """Look at one pair."""
+def scan_pair(job: Job) -> ScannedPair:
+    """Read the facts of one pair."""
     split, pair = job
     facts: dict[str, object] = {}
     try:
         facts["image_form"] = stored_form(pair.image)
-        image = read_image(pair.image)
-        facts |= _of_image(image)
+        facts |= _image_facts(read_image(pair.image))
     except DataError as error:
         facts["image_error"] = str(error)
     if pair.mask is not None:
         try:
             if pair.mask.suffix != ".mat":
                 facts["mask_form"] = stored_form(pair.mask)
-            facts |= _of_mask(_ids(pair))
+            facts |= _mask_facts(read_ids(pair))
         except DataError as error:
             facts["mask_error"] = str(error)
-    return Look(split, pair, **facts)  # type: ignore[arg-type]
+    return ScannedPair(split, pair, **facts)  # type: ignore[arg-type]
 
 
 def usable_cores() -> int:
@@ -151,16 +134,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _look_all(jobs: list[Job]) -> list[Look]:
-    return [look(job) for job in jobs]
-
-
-def _ids(pair: Pair) -> np.ndarray:
-    ids = read_ids(pair)
-    return np.zeros((0, 0), np.uint8) if ids is None else ids
-
-
-def _of_image(image: np.ndarray) -> dict[str, object]:
+def _image_facts(image: np.ndarray) -> dict[str, object]:
     picture = Image.fromarray(image)
     counts = np.array(picture.histogram(), np.float64).reshape(3, 256)  # exact: whole numbers
     levels = np.arange(256) / 255.0
@@ -175,7 +149,9 @@ def _of_image(image: np.ndarray) -> dict[str, object]:
     }
 
 
-def _of_mask(ids: np.ndarray) -> dict[str, object]:
+def _mask_facts(ids: np.ndarray | None) -> dict[str, object]:
+    if ids is None:
+        ids = np.zeros((0, 0), np.uint8)
     size = ids.shape[:2]
     of_colors = ids.ndim == 3
     if of_colors:
@@ -194,8 +170,8 @@ def _borders(ids: np.ndarray, of_colors: bool) -> dict[str, object]:
     sharp = 0
     if min(ids.shape) >= 3:
         same = [ids[:, 1:] == ids[:, :-1], ids[1:] == ids[:-1]]
-        three = same[0][:, 1:] & same[0][:, :-1]  # in a row
-        middle = same[1][:, 1:-1]
+        three = same[0][:, 1:] & same[0][:, :-1]  # equal to the left and right neighbor, (H, W - 2)
+        middle = same[1][:, 1:-1]  # equal to the one below, (H - 1, W - 2)
         inner[1:-1, 1:-1] = three[:-2] & three[1:-1] & three[2:] & middle[1:] & middle[:-1]
         for across, equal in ((ids, same[0]), (ids.T, same[1].T)):
             row, column = np.nonzero(~equal[:, 1:] & ~equal[:, :-1])
@@ -216,7 +192,7 @@ def _channels(values: np.ndarray, of_colors: bool) -> np.ndarray:
 
 
 def _count(values: np.ndarray) -> dict[int, int]:
-    """Count values; masks have long runs, so it is the runs that are sorted."""
+    """Count values; sorting the runs of a mask is much faster than sorting its pixels."""
     flat = values.ravel()
     if flat.dtype == np.uint8:
         counts = (

@@ -1,7 +1,7 @@
-"""How datasets lie on disk: a root and a split become pairs of image and mask paths.
+"""Folder layouts of datasets: from a root and a split to pairs of image and mask paths.
 
-A layout is one function and one row of LAYOUTS. Nothing is opened here but lists; files are only found and
-paired, and whatever has no partner is named.
+A layout is one function and one row of LAYOUTS. Only lists are opened here; images and masks are found and paired,
+and files without a partner are reported.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ class Layout:
 
     Attributes:
         find: (root, split) → pairs.
-        table: Name of the label table, or None where the user brings one.
-        splits: Split names that are known; None means any folder name.
+        table: Name of the label table; None where the user provides one.
+        splits: Names of the splits; None allows any folder name.
     """
 
     find: Callable[[Path, str], list[Pair]]
@@ -47,13 +47,13 @@ def find_pairs(
 
     Args:
         layout: A row of LAYOUTS.
-        root: The dataset's folder; it may hold zip archives instead of what is in them, or be one.
-        split: "train", "val", "test", or what else the layout knows.
+        root: The dataset's folder; it may hold zip archives instead of their content, or be one.
+        split: "train", "val", "test", or another split of the layout.
         masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; for layout "folder".
         bare: Whether images of layout "folder" may lack a mask.
 
     Raises:
-        ConfigError: A pattern for a layout that knows its masks.
+        ConfigError: A pattern for another layout than "folder".
         DataError: Unknown layout or split, missing folder, empty split, or files without a partner.
     """
     if layout not in LAYOUTS:
@@ -70,8 +70,10 @@ def find_pairs(
         )
     root = archived_root(Path(root).expanduser())
     if not root.is_dir():
+        parent = next(folder for folder in root.absolute().parents if folder.is_dir())
         raise DataError(
-            f"Dataset folder {root} does not exist{_nearest(root)}. Set data.root to the folder of the dataset."
+            f"Dataset folder {root} does not exist (its nearest existing parent is {parent.resolve()}). Set data.root "
+            "to the folder of the dataset."
         )
     if layout == "folder":
         found = folder(root, split, masks, bare)
@@ -83,39 +85,25 @@ def find_pairs(
     else:
         found = row.find(root, split)
     pairs = sorted(found, key=lambda pair: pair.name)
-    if isinstance(root, ArchivedPath):
-        pairs = [
-            pair._replace(image=located(pair.image), mask=pair.mask and located(pair.mask))
-            for pair in pairs
-        ]
-    return pairs
+    if not isinstance(root, ArchivedPath):
+        return pairs
+    return [p._replace(image=located(p.image), mask=p.mask and located(p.mask)) for p in pairs]
 
+
+_SPLITS = ("train", "val", "test")
+_COARSE = ("train_extra", "coarse_train", "coarse_val", "coarse")
 
 LAYOUTS: dict[str, Layout] = {
-    "cityscapes": Layout(
-        cityscapes,
-        "cityscapes",
-        (
-            *("train", "val", "trainval", "test"),
-            *("train_extra", "coarse_train", "coarse_val", "coarse"),
-        ),
-    ),
-    "ade20k": Layout(ade20k, "ade20k", ("train", "val", "test")),
+    "cityscapes": Layout(cityscapes, "cityscapes", (*_SPLITS, "trainval", *_COARSE)),
+    "ade20k": Layout(ade20k, "ade20k", _SPLITS),
     "pascal_context": Layout(pascal_context, "pascal_context_59", ("train", "val", "trainval")),
     "lip": Layout(lip, "lip", ("train", "val")),
     "coco_stuff": Layout(coco_stuff, "coco_stuff", ("train", "val")),
-    "voc2012": Layout(voc2012, "voc2012", ("train", "val", "trainval", "trainaug", "test")),
-    "camvid": Layout(camvid, "camvid", ("train", "val", "test")),
-    "loveda": Layout(tiles, "loveda", ("train", "val", "test")),
-    "potsdam": Layout(tiles, "potsdam", ("train", "val", "test")),
-    "vaihingen": Layout(tiles, "potsdam", ("train", "val", "test")),
-    "isaid": Layout(isaid, "isaid", ("train", "val", "test")),
+    "voc2012": Layout(voc2012, "voc2012", (*_SPLITS, "trainval", "trainaug")),
+    "camvid": Layout(camvid, "camvid", _SPLITS),
+    "loveda": Layout(tiles, "loveda", _SPLITS),
+    "potsdam": Layout(tiles, "potsdam", _SPLITS),
+    "vaihingen": Layout(tiles, "potsdam", _SPLITS),
+    "isaid": Layout(isaid, "isaid", _SPLITS),
     "folder": Layout(folder, None, None),
 }
-
-
-def _nearest(path: Path) -> str:
-    parent = path.parent
-    while not parent.is_dir() and parent != parent.parent:
-        parent = parent.parent
-    return f" (its nearest existing parent is {parent.resolve()})"

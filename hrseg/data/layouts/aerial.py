@@ -1,4 +1,4 @@
-"""Aerial images as mmsegmentation's converters lay them down: LoveDA, Potsdam, Vaihingen, iSAID."""
+"""Layouts of aerial images as written by mmsegmentation's converters: LoveDA, Potsdam, Vaihingen, iSAID."""
 
 from pathlib import Path
 
@@ -23,7 +23,5 @@ def isaid(root: Path, split: str) -> list[Pair]:
         return [Pair(image, None, image.stem) for image in images]
     place = root / "ann_dir" / split
     masks = {image: place / f"{image.stem}_instance_color_RGB.png" for image in images}
-    found = {image: mask if mask.is_file() else None for image, mask in masks.items()}
-    return pair_found(
-        found, images[0].parent, f"Put NAME_instance_color_RGB.png into {place}", False
-    )
+    step = f"Put NAME_instance_color_RGB.png into {place}"
+    return pair_found(masks, images[0].parent, step, bare=False)

@@ -1,4 +1,4 @@
-"""The VOC development kit: PASCAL VOC 2012 with its augmentation, and PASCAL-Context on VOC 2010."""
+"""Layouts of the VOC development kit: PASCAL VOC 2012 with its augmentation, and PASCAL-Context on VOC 2010."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def pascal_context(root: Path, split: str) -> list[Pair]:
 
 
 def _inner(root: Path, year: str) -> Path:
-    """Step from VOCdevkit into the year's folder."""
+    """Return the year's folder in VOCdevkit."""
     return root / year if (root / year).is_dir() else root
 
 

@@ -1,4 +1,4 @@
-"""A user's own images and masks: two folders, or a list file."""
+"""Layout of a user's own images and masks: two folders, or a list file."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from hrseg.data.layouts.pairs import (
     Pair,
     list_images,
     list_lines,
-    list_words,
     listing,
     mask_of,
     name_of,
     pair_by_stem,
     pair_found,
+    split_line,
 )
 from hrseg.errors import DataError, path_text, printable
 
@@ -21,13 +21,13 @@ def folder(root: Path, split: str, pattern: str | None = None, bare: bool = Fals
 
     In this order: a list file SPLIT.txt with "image mask" on each line (mask left out: none), or
     images/SPLIT/ with masks/SPLIT/, or SPLIT/images/ with SPLIT/masks/. Partners share a stem; subfolders
-    are followed, or the mask is where `pattern` says.
+    are followed, or `pattern` gives the mask.
 
     Args:
         root: The dataset's folder.
         split: Name of the list or folder.
-        pattern: See `mask_of`; it tells the mask where a list does not.
-        bare: Whether images without a mask are welcome in the folders of any split, not of "test" alone.
+        pattern: See `mask_of`; it gives the mask where a list does not.
+        bare: Whether images may lack a mask in the folders of any split, not of "test" alone.
     """
     listed = root / f"{split}.txt"
     if listed.is_file():
@@ -39,10 +39,9 @@ def folder(root: Path, split: str, pattern: str | None = None, bare: bool = Fals
         if images.is_dir():
             found = list_images(images, "**/*", root, "Put images there")
             if pattern is not None:
-                named = {image: mask_of(pattern, image, root) for image in found}
-                there = {image: mask if mask.is_file() else None for image, mask in named.items()}
-                step = f"Mend data.masks, which is '{pattern}'"
-                return pair_found(there, images, step, bare or split == "test")
+                paired = {image: mask_of(pattern, image, root) for image in found}
+                step = f"Correct data.masks, which is '{pattern}'"
+                return pair_found(paired, images, step, bare or split == "test")
             if split == "test" and not masks.is_dir():
                 return [Pair(image, None, name_of(image, images)) for image in found]
             return pair_by_stem(found, masks, root, images, bare)
@@ -59,7 +58,7 @@ def folder(root: Path, split: str, pattern: str | None = None, bare: bool = Fals
 
 
 def _option(split: str) -> str:
-    """Name the option that holds this split; a name of the user's own may stand in any of them."""
+    """Return the options that this split may come from."""
     known = ("train", "val", "test")
     return f"data.{split}_split" if split in known else "data.train_split or data.val_split"
 
@@ -71,27 +70,32 @@ def _from_list(listed: Path, root: Path, pattern: str | None) -> list[Pair]:
         raise DataError(f"{listed} cannot be read: {error}. Allow it, or name another.") from error
     pairs: dict[str, Pair] = {}
     for number, line in enumerate(lines, start=1):
-        words = list_words(line)
-        if not words:
+        entries = split_line(line)
+        if not entries:
             continue
-        if len(words) > 2:
+        if len(entries) > 2:
             raise DataError(
-                f"{listed}, line {number} has {len(words)} words; it should be 'image mask'. Separate them by a tab "
+                f"{listed}, line {number} has {len(entries)} words; it should be 'image mask'. Separate them by a tab "
                 "where a path holds spaces."
             )
-        paths = [root / word for word in words]
+        paths = [root / entry for entry in entries]
         for path in paths:
             if "\0" in line or not path.is_file():
-                step = "Save it as UTF-8 text" if path_text(path) != str(path) else "Mend the line"
+                step = (
+                    "Save it as UTF-8 text" if path_text(path) != str(path) else "Correct the line"
+                )
                 raise DataError(
                     f"{listed}, line {number}: no such file {printable(path)}. {step} or add the file."
                 )
         image, mask = paths[0], paths[1] if len(paths) == 2 else None
-        if mask is None and pattern is not None and mask_of(pattern, image, root).is_file():
-            mask = mask_of(pattern, image, root)
-        # a name is a place below an output folder, so nothing in it may lead out
-        parts = Path(words[0]).with_suffix("").parts
-        name = "/".join(part for part in parts if part not in ("..", Path(words[0]).anchor))
+        if mask is None and pattern is not None:
+            named = mask_of(pattern, image, root)
+            mask = named if named.is_file() else None
+        # names become paths below an output folder, so that none may lead out of it
+        path = Path(entries[0])
+        name = "/".join(
+            part for part in path.with_suffix("").parts if part not in ("..", path.anchor)
+        )
         if name in pairs:
             raise DataError(
                 f"{listed}, line {number}: '{name}' was listed before, as {pairs[name].image}. Give each image one "

@@ -1,8 +1,8 @@
-"""One image and its mask, and what every layout needs to find them and to name whatever has no partner."""
+"""Pairs of image and mask, and the search for them that all layouts share; files without a partner are reported."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
     table: str | None = None
 
 
-class Lonely(NamedTuple):
+class Unpaired(NamedTuple):
     """Files without a partner in one folder.
 
     Attributes:
@@ -44,25 +44,25 @@ class Lonely(NamedTuple):
     partner: str
 
 
-_GATHERED: ContextVar[list[Lonely] | None] = ContextVar("gathered", default=None)
+_UNPAIRED: ContextVar[list[Unpaired] | None] = ContextVar("unpaired", default=None)
 
 
 @contextmanager
-def gather_lonely() -> Iterator[list[Lonely]]:
-    """Let layouts leave files without a partner out and list them here, instead of refusing the tree."""
-    gathered: list[Lonely] = []
-    token = _GATHERED.set(gathered)
+def collect_unpaired() -> Iterator[list[Unpaired]]:
+    """Let layouts leave files without a partner out and list them here, instead of raising."""
+    unpaired: list[Unpaired] = []
+    token = _UNPAIRED.set(unpaired)
     try:
-        yield gathered
+        yield unpaired
     finally:
-        _GATHERED.reset(token)
+        _UNPAIRED.reset(token)
 
 
 def list_images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
     """Return the images in a folder in name order.
 
     Raises:
-        DataError: There is none; `hint` says what to do.
+        DataError: There is none; `hint` is the next step.
     """
     found = visible_images(place, pattern, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
     if not found:
@@ -96,10 +96,10 @@ def pair_by_stem(
         masks: Folder of the masks.
         root: The dataset's folder, for the message.
         base: Folder that the images' names count from; None is the first one's.
-        bare: Whether images without a mask are welcome.
+        bare: Whether images may lack a mask.
 
     Raises:
-        DataError: An image or a mask without partner, or a name that comes twice.
+        DataError: An image or a mask without partner, or a name that occurs twice.
     """
     base = base or images[0].parent
     if not masks.is_dir():
@@ -111,31 +111,31 @@ def pair_by_stem(
         twin = available.setdefault(name_of(path, masks), path)
         if twin != path:
             raise DataError(f"Two masks for one image: {twin} and {path}. Keep one of them.")
-    names = {name_of(image, base) for image in images}
-    if len(names) != len(images):
-        counts = Counter(name_of(image, base) for image in images)
-        twice = counts.most_common(1)[0][0]
-        raise DataError(f"Two images in {base} are called {twice}. Give each its own name.")
-    refuse_lonely(set(available) - names, "mask", masks, "image", f"Put images into {base}")
+    names = Counter(name_of(image, base) for image in images)
+    (name, count), *_ = names.most_common(1)
+    if count > 1:
+        raise DataError(f"Two images in {base} are called {name}. Give each its own name.")
+    refuse_unpaired(available.keys() - names, "mask", masks, "image", f"Put images into {base}")
     found = {image: available.get(name_of(image, base)) for image in images}
     return pair_found(found, base, f"Put masks of the same name into {masks}", bare)
 
 
-def pair_found(found: dict[Path, Path | None], base: Path, step: str, bare: bool) -> list[Pair]:
-    """Pair images with the masks found for them.
+def pair_found(found: Mapping[Path, Path | None], base: Path, step: str, bare: bool) -> list[Pair]:
+    """Pair images with their masks.
 
     Args:
-        found: Image → mask, or None.
+        found: Image → mask, which need not exist, or None.
         base: Folder that the images' names count from.
         step: What to do about an image without a mask.
-        bare: Whether such images are welcome.
+        bare: Whether images may lack a mask.
 
     Raises:
         DataError: An image without a mask.
     """
-    lonely = [image.relative_to(base).as_posix() for image, mask in found.items() if mask is None]
+    found = {image: mask if mask and mask.is_file() else None for image, mask in found.items()}
     if not bare:
-        refuse_lonely(lonely, "image", base, "mask", step)
+        unpaired = [i.relative_to(base).as_posix() for i, mask in found.items() if mask is None]
+        refuse_unpaired(unpaired, "image", base, "mask", step)
     return [Pair(i, mask, name_of(i, base)) for i, mask in found.items() if mask or bare]
 
 
@@ -149,7 +149,7 @@ def pair_by_list(
         image: Pattern of the image below root, such as "JPEGImages/{}.jpg".
         masks: Patterns of the mask; the first that exists counts. Empty: no masks.
         root: The dataset's folder.
-        hint: What to do where files are missing.
+        hint: What to do about missing files.
 
     Raises:
         DataError: A file of the list is missing.
@@ -165,8 +165,8 @@ def pair_by_list(
             without_mask.append(name)
         else:
             pairs.append(Pair(picture, mask, name))
-    refuse_lonely(without_image, "name", root, "image", hint)
-    refuse_lonely(without_mask, "image", root, "mask", hint)
+    refuse_unpaired(without_image, "name", root, "image", hint)
+    refuse_unpaired(without_mask, "image", root, "mask", hint)
     return pairs
 
 
@@ -187,7 +187,7 @@ def read_list(path: Path, hint: str) -> list[str]:
 
 
 def list_lines(path: Path) -> list[str]:
-    """Read the lines of a list; bytes that are not UTF-8 stay what they are in the names of files.
+    """Read the lines of a list; bytes that are not UTF-8 are preserved in file names.
 
     Raises:
         OSError: It cannot be read.
@@ -197,21 +197,21 @@ def list_lines(path: Path) -> list[str]:
 
 
 def write_list(path: Path, text: str) -> None:
-    """Write a list so that `list_lines` reads the same names."""
+    """Write a list that `list_lines` reads back."""
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def list_text(pairs: Iterable[Pair], root: Path) -> str:
-    """Return the list of pairs below a folder that layout "folder" reads.
+    """Format pairs below a folder as a list for layout "folder".
 
     Raises:
         DataError: A name that would be read back as another, such as one with a tab.
     """
     lines = []
     for pair in pairs:
-        words = [file.relative_to(root).as_posix() for file in (pair.image, pair.mask) if file]
-        line = "\t".join(words) + "\t" * (len(words) == 1)
-        if list_words(line) != words or re.search("[\r\n]", line):
+        entries = [file.relative_to(root).as_posix() for file in (pair.image, pair.mask) if file]
+        line = "\t".join(entries) + "\t" * (len(entries) == 1)
+        if split_line(line) != entries or re.search("[\r\n]", line):
             raise DataError(
                 f"{printable(line)} cannot stand in a list: tabs, line breaks, quotes or blanks around a name, "
                 "or a # before it, mean something else there. Give the file another name."
@@ -220,25 +220,25 @@ def list_text(pairs: Iterable[Pair], root: Path) -> str:
     return "".join(lines)
 
 
-def list_words(line: str) -> list[str]:
-    """Return the paths on a line of a list: by tabs, else by spaces or a comma between two file names.
+def split_line(line: str) -> list[str]:
+    """Return the paths on a line of a list, separated by tabs, else by spaces or a comma between two file names.
 
     Example:
-        >>> list_words("a b.png\\tm.png"), list_words("a.png m.png"), list_words("a.png,m.png")
+        >>> split_line("a b.png\\tm.png"), split_line("a.png m.png"), split_line("a.png,m.png")
         (['a b.png', 'm.png'], ['a.png', 'm.png'], ['a.png', 'm.png'])
-        >>> list_words("a.png\\t"), list_words("# comment")
+        >>> split_line("a.png\\t"), split_line("# comment")
         (['a.png'], [])
     """
     if line.lstrip().startswith("#"):
         return []
-    words = line.split("\t") if "\t" in line else line.split()
-    if len(words) == 1 and (both := re.fullmatch(r"(.+\.\w+),(.+\.\w+)", words[0])):
-        words = list(both.groups())
-    return [word for word in (word.strip().strip('"') for word in words) if word]
+    entries = line.split("\t") if "\t" in line else line.split()
+    if len(entries) == 1 and (both := re.fullmatch(r"(.+\.\w+),(.+\.\w+)", entries[0])):
+        entries = list(both.groups())
+    return [entry for entry in (entry.strip().strip('"') for entry in entries) if entry]
 
 
 def mask_of(pattern: str, image: Path, root: Path) -> Path:
-    """Return the place where a pattern says that the mask of an image lies.
+    """Return the path that a pattern gives for the mask of an image.
 
     Args:
         pattern: Path below the root. {stem} is the image's name without suffix, {name} with it, {folder} its folders
@@ -247,7 +247,7 @@ def mask_of(pattern: str, image: Path, root: Path) -> Path:
         root: The dataset's folder.
 
     Raises:
-        ConfigError: The pattern names something else.
+        ConfigError: The pattern has another field.
 
     Example:
         >>> mask_of("{1}/masks/{stem}.jpg.png", Path("d/train/images/a.jpg"), Path("d")).as_posix()
@@ -255,8 +255,7 @@ def mask_of(pattern: str, image: Path, root: Path) -> Path:
     """
     inside = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
     folders = inside.parts[:-1]
-    # an image that lies less deep has no {3}; its mask then is nowhere
-    numbered = ["", *folders, *[""] * 9]
+    numbered = ["", *folders, *[""] * 9]  # a missing folder leads to a mask that does not exist
     names = {"stem": image.stem, "name": image.name, "folder": "/".join(folders)}
     try:
         place = pattern.format(*numbered, **names)
@@ -268,16 +267,16 @@ def mask_of(pattern: str, image: Path, root: Path) -> Path:
     return root / place.lstrip("/")
 
 
-def refuse_lonely(names: Iterable[str], kind: str, place: Path, partner: str, step: str) -> None:
-    """Raise if there are names without a partner, unless somebody gathers them.
+def refuse_unpaired(names: Iterable[str], kind: str, place: Path, partner: str, step: str) -> None:
+    """Raise if there are names without a partner, unless `collect_unpaired` is active.
 
     Raises:
-        DataError: It counts them, shows a few, and says the step.
+        DataError: With their number, a few of them, and the next step.
     """
     names = sorted(names)
-    gathered = _GATHERED.get()
-    if names and gathered is not None:
-        gathered.append(Lonely(tuple(names), kind, place, partner))
+    unpaired = _UNPAIRED.get()
+    if names and unpaired is not None:
+        unpaired.append(Unpaired(tuple(names), kind, place, partner))
     elif names:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         what = f"{kind}s" if len(names) > 1 else kind
@@ -288,11 +287,11 @@ def refuse_lonely(names: Iterable[str], kind: str, place: Path, partner: str, st
 
 
 def name_of(path: Path, base: Path) -> str:
-    """Return the place below a folder, without suffix."""
+    """Return the path below a folder, without suffix."""
     return path.relative_to(base).with_suffix("").as_posix()
 
 
 def listing(place: Path) -> str:
-    """Name the first things in a folder, for a message."""
+    """List the first entries of a folder, for a message."""
     names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir())
     return ", ".join(names[:6]) + (", …" if len(names) > 6 else "") if names else "nothing"

@@ -1,4 +1,4 @@
-"""Scenes and people: ADE20K, COCO-Stuff and LIP."""
+"""Layouts of scenes and people: ADE20K, COCO-Stuff and LIP."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hrseg.data.layouts.pairs import (
     pair_by_stem,
     pair_found,
     read_list,
-    refuse_lonely,
+    refuse_unpaired,
     visible_images,
 )
 from hrseg.errors import DataError
@@ -37,7 +37,7 @@ def ade20k(root: Path, split: str) -> list[Pair]:
 
 
 def coco_stuff(root: Path, split: str) -> list[Pair]:
-    """Pair COCO-Stuff in any of the forms it is kept in.
+    """Pair COCO-Stuff in any of its published layouts.
 
     In this order: SPLIT/image with SPLIT/label, as the official HRNet lists; images/train2014 (test2014 is
     val; or train2017, val2017) with annotations/ of the same name, masks with or without _labelTrainIds; or
@@ -70,7 +70,7 @@ def _by_annotations(root: Path, year: str) -> list[Pair]:
         if mask.stem == stem or stem not in masks:
             masks[stem] = mask
     found = {image: masks.get(image.stem) for image in images}
-    refuse_lonely(set(masks) - {i.stem for i in images}, "mask", place, "image", _GET_COCO_STUFF)
+    refuse_unpaired(set(masks) - {i.stem for i in images}, "mask", place, "image", _GET_COCO_STUFF)
     return pair_found(found, root / "images" / year, f"Put their masks into {place}", False)
 
 

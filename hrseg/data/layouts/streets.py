@@ -1,8 +1,8 @@
-"""Streets: Cityscapes and CamVid."""
+"""Layouts of street scenes: Cityscapes and CamVid."""
 
 from pathlib import Path
 
-from hrseg.data.layouts.pairs import Pair, list_images, pair_by_stem, refuse_lonely
+from hrseg.data.layouts.pairs import Pair, list_images, pair_by_stem, refuse_unpaired
 
 _TOGETHER = {"trainval": ("train", "val"), "coarse": ("coarse_train", "train_extra")}
 _UNPACK_CITYSCAPES = "Unpack leftImg8bit_trainvaltest.zip there"
@@ -11,7 +11,7 @@ _UNPACK_CITYSCAPES = "Unpack leftImg8bit_trainvaltest.zip there"
 def cityscapes(root: Path, split: str) -> list[Pair]:
     """Pair leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine (gtCoarse for train_extra and coarse).
 
-    `_labelIds.png` is preferred; where only `_labelTrainIds.png` exists the pair says so by its table. The
+    `_labelIds.png` is preferred; where only `_labelTrainIds.png` exists the pair has that table. The
     split "test" has dummy masks on disk and gives none. "coarse" is train_extra and train, both with coarse
     masks; val stays out of it.
     """
@@ -40,11 +40,11 @@ def cityscapes(root: Path, split: str) -> list[Pair]:
         else:
             lacking.append(str(ids.relative_to(root)))
     archive = "gtCoarse.zip" if coarse else "gtFine_trainvaltest.zip"
-    refuse_lonely(lacking, "image", root, "mask", f"Unpack {archive} there")
+    refuse_unpaired(lacking, "image", root, "mask", f"Unpack {archive} there")
     if split != "test":
         there = (masks / folder).glob(f"*/*_{truth}_label*Ids.png")
         names = {f"{mask.parent.name}/{mask.name.split(f'_{truth}_')[0]}" for mask in there}
-        refuse_lonely(names - met, "mask", masks, "image", _UNPACK_CITYSCAPES)
+        refuse_unpaired(names - met, "mask", masks, "image", _UNPACK_CITYSCAPES)
     return pairs
 
 

@@ -13,8 +13,8 @@ import torch
 
 from hrseg.errors import ConfigError, DataError, HrsegError
 from hrseg.imaging import ImageFile, open_image, stretched, to_tensor, write_image
-from hrseg.imaging.geotiff import Rows, write_raster
 from hrseg.imaging.reading import open_stored
+from hrseg.imaging.writing import Rows, write_raster
 from hrseg.inference.large.journal import Journal
 from hrseg.inference.large.memory import check_limit, used_memory
 from hrseg.inference.outputs import result_paths

@@ -1,7 +1,4 @@
-"""What becomes of a prediction: one row of OUTPUTS for each kind of file.
-
-A writer takes a prediction, the file and the options, and writes the file whole or not at all.
-"""
+"""Writers of predictions, one row of OUTPUTS for each kind of file; every file is written atomically."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -47,11 +44,11 @@ class Output:
     """One row of OUTPUTS.
 
     Attributes:
-        suffix: What follows the image's name.
-        placed: Whether it is a GeoTIFF, with .tif for .png, where the image has a place on the ground.
-        write: (prediction, file, options) → nothing; it raises DataError where the file cannot be written.
-        title: What the file is, in a few words.
-        needs: Maps of the prediction that must have been kept, of `prediction.MAPS`.
+        suffix: Appended to the image's name.
+        write: Writes (prediction, file, options); raises DataError where the file cannot be written.
+        title: Short description.
+        needs: Maps of `prediction.MAPS` that the predictor has to keep.
+        placed: Whether it is a GeoTIFF, with .tif for .png, where the image is georeferenced.
     """
 
     suffix: str
@@ -61,7 +58,7 @@ class Output:
     placed: bool = False
 
     def ending(self, georeferenced: bool) -> str:
-        """Return what follows the image's name."""
+        """Return the suffix, .tif for a georeferenced image."""
         tif = self.placed and georeferenced
         return f"{self.suffix.removesuffix('.png')}.tif" if tif else self.suffix
 
@@ -119,11 +116,7 @@ OUTPUTS: dict[str, Output] = {
 
 
 def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return the kinds without doubles.
-
-    Raises:
-        ConfigError: One is not in the table, or there is none.
-    """
+    """Return the kinds without duplicates, or raise ConfigError for an unknown kind or none."""
     kinds = tuple(dict.fromkeys(kinds))
     for kind in kinds:
         if kind not in OUTPUTS:
@@ -134,7 +127,7 @@ def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
 
 
 def needed_maps(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return the maps that `Predictor(keep=...)` has to keep for these kinds.
+    """Return the maps for `Predictor(keep=...)` that these kinds need.
 
     Example:
         >>> needed_maps(["mask", "overlay"])
@@ -149,13 +142,7 @@ def result_paths(
     kinds: Iterable[str] = DEFAULT_KINDS,
     georeferenced: bool = False,
 ) -> dict[str, Path]:
-    """Return where the results of an image go.
-
-    Args:
-        out: Folder of the results.
-        name: Of the image.
-        kinds: Rows of OUTPUTS.
-        georeferenced: Whether the image has a place on the ground.
+    """Return kind → file of an image's results.
 
     Example:
         >>> [result_paths("out", "a/x", georeferenced=place)["mask"].as_posix() for place in (False, True)]
@@ -166,7 +153,7 @@ def result_paths(
 
 
 def possible_paths(out: str | Path, name: str, kinds: Iterable[str]) -> list[Path]:
-    """Return where the results of an image may go, before its file is opened."""
+    """Return the files that the results of an image may have, whether it is georeferenced or not."""
     both = [result_paths(out, name, kinds, place).values() for place in (False, True)]
     return list(dict.fromkeys(path for paths in both for path in paths))
 
@@ -178,20 +165,17 @@ def write_all(
     kinds: Sequence[str] = DEFAULT_KINDS,
     options: Options | None = None,
 ) -> dict[str, Path]:
-    """Write the results of one image, each whole or not at all.
+    """Write the results of one image and return kind → file.
 
     Args:
         prediction: From a `Predictor` that keeps what the kinds need; see `needed_maps`.
-        out: Folder of the results; it is made where it is missing.
-        name: Of the image; it may hold "/".
-        kinds: Rows of OUTPUTS.
-        options: What the writers may be told.
-
-    Returns:
-        Kind → file, in the order of the kinds.
+        out: Folder of the results; created if missing.
+        name: Name of the image; may contain "/".
+        kinds: Keys of OUTPUTS.
+        options: Writer options.
 
     Raises:
-        ConfigError: An unknown kind, or one that needs a map that was not kept.
+        ConfigError: An unknown kind, or one that needs a map that the predictor did not keep.
         DataError: A file cannot be written.
     """
     for kind in check_kinds(kinds):

@@ -1,14 +1,15 @@
-"""How much of each class there is: pixels, per cent and, where a pixel's size is known, square meters.
+"""Tables of class areas: pixels, per cent and, where the pixel size is known, square meters.
 
-One table for each image, as JSON or CSV, and one for all images of a run. Every class has its row, so that tables of
-many images can be laid side by side.
+One table for each image, as JSON or CSV, and one for all images of a run. Every class has a row, so that tables of
+different images are comparable.
 """
 
 import csv
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,7 +25,7 @@ NO_CLASS = "no class"
 
 
 def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
-    """Measure one image; its pixels without data are in no row and no sum."""
+    """Return the table of one image; pixels without data are not counted."""
     labels, counts = prediction.labels, prediction.counts().tolist()
     pixels, known = sum(counts), options.pixel_areas(prediction)
     meters: list[float] | None = None
@@ -56,14 +57,12 @@ def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
 
 
 def write_areas(prediction: "Prediction", target: Path, options: Options) -> None:
-    """Write the table of one image, as the suffix says."""
+    """Write the table of one image as JSON or CSV, by the suffix."""
     write_table(target, areas(prediction, options))
 
 
 def total(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Add tables up.
-
-    Square meters are given only where all images know theirs.
+    """Sum tables; square meters are given only if all tables have them.
 
     Example:
         >>> one = {"pixels": 4, "square_meters": 1.0, "classes": [_row("road", 7, 3, 4, 0.75)]}
@@ -71,50 +70,47 @@ def total(tables: Iterable[dict[str, Any]]) -> dict[str, Any]:
         [{'class': 'road', 'id': 7, 'pixels': 6, 'percent': 75.0, 'square_meters': 1.5}]
     """
     images = pixels = 0
-    whole: float | None = 0.0
+    meters_sum: float | None = 0.0
     sums: dict[tuple[str, int | None], list[Any]] = {}
     for table in tables:
         images += 1
         pixels += table["pixels"]
-        whole = _plus(whole, table["square_meters"])
+        meters_sum = _add(meters_sum, table["square_meters"])
         for row in table["classes"]:
             entry = sums.setdefault((row["class"], row["id"]), [0, 0.0])
             entry[0] += row["pixels"]
-            entry[1] = _plus(entry[1], row["square_meters"])
+            entry[1] = _add(entry[1], row["square_meters"])
     ordered = sorted(sums.items(), key=lambda item: item[0][0] == NO_CLASS)
     rows = [
-        _row(name, number, count, pixels, None if whole is None else meters)
+        _row(name, number, count, pixels, None if meters_sum is None else meters)
         for (name, number), (count, meters) in ordered
     ]
-    square = None if whole is None else round(whole, 4)
+    square = None if meters_sum is None else round(meters_sum, 4)
     return {"images": images, "pixels": pixels, "square_meters": square, "classes": rows}
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """Read a table as JSON or CSV, as the suffix says.
-
-    Raises:
-        DataError: It is none.
-    """
+    """Read a table as JSON or CSV, by the suffix, or raise DataError."""
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
             table: dict[str, Any] = json.loads(text)
             return table
-        rows = [_typed(row) for row in csv.DictReader(text.splitlines())]
+        rows = [_parse_row(row) for row in csv.DictReader(text.splitlines())]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"The area table {path} cannot be read: {error}. Predict that image again."
         ) from error
-    whole: float | None = 0.0
-    for row in rows:
-        whole = _plus(whole, row["square_meters"])
-    pixels = sum(row["pixels"] for row in rows)
-    return {"pixels": pixels, "square_meters": whole, "classes": rows}
+    meters: Iterable[float | None] = (row["square_meters"] for row in rows)
+    return {
+        "pixels": sum(row["pixels"] for row in rows),
+        "square_meters": functools.reduce(_add, meters, cast(float | None, 0.0)),
+        "classes": rows,
+    }
 
 
 def write_table(path: Path, table: dict[str, Any]) -> None:
-    """Write a table as JSON or CSV, as the suffix says."""
+    """Write a table as JSON or CSV, by the suffix."""
     with write_atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".json":
             json.dump(table, file, ensure_ascii=False, indent=1)
@@ -133,7 +129,7 @@ def _row(
     return dict(zip(COLUMNS, (name, number, pixels, share, square), strict=True))
 
 
-def _typed(row: dict[str, str]) -> dict[str, Any]:
+def _parse_row(row: dict[str, str]) -> dict[str, Any]:
     meters = row["square_meters"]
     return {
         "class": row["class"],
@@ -144,5 +140,5 @@ def _typed(row: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _plus(first: float | None, second: float | None) -> float | None:
+def _add(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first + second

@@ -1,9 +1,9 @@
-"""What was done, one line an image, so that a killed batch goes on where it stopped.
+"""Manifests of predicted images, by which an interrupted batch resumes.
 
-A line holds the hashes of the image and of each result, and of everything that the results depend on: model, classes,
-the way to look, and what the writers were told. An image is done when all of these are as they would be now.
-Lines are appended and forced to disk one by one; a line cut off by a crash counts as not written, and its image is
-done again. Every shard has a manifest of its own, and all those in a folder are read.
+A line holds the hashes of an image, of each of its results, and of all that they depend on: model, classes, protocol
+and writer options. An image is done if all of these still match. Lines are appended and synced to disk one by one; a
+truncated line is ignored, and its image is predicted again. Every shard has its own manifest, and all manifests in a
+folder are read.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,43 +26,22 @@ from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from hrseg.inference.outputs.options import Options, Shard
 from hrseg.weights.checkpoint_io import file_digest
 
+if TYPE_CHECKING:
+    from hrseg.inference.pipeline import FileResult
+    from hrseg.inference.sources import Picture
 
-class Asked(Protocol):
-    """What is to be segmented: `inference.sources.Picture` is one."""
+log = logging.getLogger(__name__)
 
-    @property
-    def origin(self) -> str:
-        """What a person would call it."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What its results are called."""
-        ...
-
-    @property
-    def path(self) -> Path | None:
-        """Its file."""
-        ...
-
-    @property
-    def pixels(self) -> np.ndarray | None:
-        """Its pixels, where it has no file."""
-        ...
-
-    @property
-    def fetch(self) -> Callable[[], bytes] | None:
-        """Gives the bytes of its file, where that is not on disk."""
-        ...
+TOTALS = {"areas": "areas.json", "areas_csv": "areas.csv"}
+"""Kind of table → file of its total, beside the results."""
+_TEMPORARY = re.compile(r"\.(.{1,40})-[0-9a-f]{12}(\.\w+)")
+"""Name of a file that `imaging.write_atomic` has not renamed yet."""
 
 
-A = TypeVar("A", bound=Asked)
+def source_digest(picture: "Picture") -> "tuple[Picture, str | None]":
+    """Hash an image's file or pixels; None where it cannot be read.
 
-
-def source_digest(picture: A) -> tuple[A, str | None]:
-    """Hash an image's file, or its pixels where it has none; None where it cannot be read.
-
-    What had to be fetched for it comes back with the picture, so that it is fetched once.
+    Fetched content comes back in the picture, so that it is fetched once.
     """
     if picture.path is not None:
         return picture, readable_digest(Path(picture.path))
@@ -76,9 +55,8 @@ def source_digest(picture: A) -> tuple[A, str | None]:
     try:
         content = picture.fetch()
     except HrsegError:
-        return picture, None  # whoever decodes it will say why
-    kept: Any = replace(picture, fetch=lambda: content)  # type: ignore[type-var]
-    return kept, hashlib.sha256(content).hexdigest()
+        return picture, None  # decoding will report the reason
+    return replace(picture, fetch=lambda: content), hashlib.sha256(content).hexdigest()
 
 
 def readable_digest(path: Path) -> str | None:
@@ -89,46 +67,20 @@ def readable_digest(path: Path) -> str | None:
         return None
 
 
-class Done(Protocol):
-    """What became of it: `runtime.FileResult` is one."""
-
-    @property
-    def name(self) -> str:
-        """What its results are called."""
-        ...
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """Kind → file."""
-        ...
-
-    @property
-    def error(self) -> HrsegError | None:
-        """Why it failed."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        ...
-
-
-D = TypeVar("D", bound=Done)
-
-
 class Manifest:
-    """The record of one shard in one folder.
+    """The manifest of one shard in one folder.
 
     Args:
         out: Folder of the results.
         facts: What the results depend on, as plain values; see `dependencies`.
-        kinds: Kinds of results that are asked for.
-        shard: Which part of the images this is.
-        lines: What is known of the images, where somebody else reads the folder and writes into it; None reads it.
+        kinds: Requested kinds of results.
+        shard: The part of the images that is processed here.
+        lines: Existing lines, where another process reads and writes the folder; None reads them.
 
     Attributes:
-        kept: How many images were found done.
-        again: Why others were done before and are done again → how many.
-        found: Kind → file of each image that was found done.
+        kept: Number of images that are done already.
+        again: Reason to predict an image again → number of images.
+        found: Kind → file of each image that is done already.
 
     Raises:
         DataError: A manifest cannot be read.
@@ -159,14 +111,14 @@ class Manifest:
         for line in known:
             if "name" in line:
                 self._records.setdefault(line["name"], []).append(line)
-        self._told = self.made in self._models
+        self._has_facts = self.made in self._models
         self._unfinished = Unfinished(self.out) if lines is None else None
 
-    def missing(self, pictures: Iterable[A]) -> Iterator[A]:
-        """Yield the images that are not done; the results of the others are left as they are."""
+    def missing(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
+        """Yield the images that are not done."""
         for fetched in pictures:
             picture, source = source_digest(fetched)
-            reason = self._why(picture.name, source)
+            reason = self._reason(picture.name, source)
             if reason is None:
                 self.kept += 1
                 continue
@@ -178,22 +130,22 @@ class Manifest:
                 self._unfinished.remove(possible_paths(self.out, picture.name, self.kinds))
             yield picture
 
-    def record(self, results: Iterable[D]) -> Iterator[D]:
-        """Write down each result before it is handed on; those that failed are tried again next time."""
+    def record(self, results: "Iterable[FileResult]") -> "Iterator[FileResult]":
+        """Append each result before it is passed on; failed ones are tried again next time."""
         for result in results:
             if (line := self.line(result)) is not None:
                 self.append(line)
             yield result
 
     def summary(self) -> str:
-        """Say what was found; empty where there was nothing."""
+        """Return the numbers of skipped and repeated images as text; empty where there are none."""
         kept = f"{self.kept} image{'s' * (self.kept != 1)} done before and left as they are"
         again = ", ".join(f"{count} {reason}" for reason, count in sorted(self.again.items()))
         parts = [kept] * bool(self.kept) + [f"done again: {again}"] * bool(again)
         return "; ".join(parts)
 
-    def _why(self, name: str, source: str | None) -> str | None:
-        """Say why an image must be done: "" because it never was, None not at all."""
+    def _reason(self, name: str, source: str | None) -> str | None:
+        """Return why an image must be predicted: "" if it never was, None if it is done."""
         found = self._records.get(name, [])
         if not found or source is None:
             return ""
@@ -210,14 +162,14 @@ class Manifest:
                 continue
             files = {kind: self.out / entry["path"] for kind, entry in line["files"].items()}
             wanted = [kind for kind in files if kind in self.kinds]
-            if all(_is(files[kind], line["files"][kind]) for kind in wanted):
+            if all(_is_intact(files[kind], line["files"][kind]) for kind in wanted):
                 self.found.append(files)
                 return None
             return "with a result that is missing or changed"
         return "without some of the kinds asked for now"
 
-    def line(self, result: Done) -> dict[str, Any] | None:
-        """Return the line of a result; None where it failed, or where nobody could read its image."""
+    def line(self, result: "FileResult") -> dict[str, Any] | None:
+        """Return the line of a result; None where prediction failed."""
         source = self._sources.pop(result.name, None)
         if result.error is not None or source is None:
             return None
@@ -240,7 +192,7 @@ class Manifest:
         Raises:
             DataError: It cannot be written.
         """
-        lines = [line] if self._told else [{"made": self.made, "facts": self.facts}, line]
+        lines = [line] if self._has_facts else [{"made": self.made, "facts": self.facts}, line]
         try:
             with self.path.open("a+b") as file:
                 end = file.seek(0, os.SEEK_END)
@@ -254,16 +206,16 @@ class Manifest:
                 f"Cannot write {self.path}: {error.strerror or error}. The results so far are whole. "
                 f"{elsewhere(error)}"
             ) from error
-        self._told = True
+        self._has_facts = True
 
 
 def dependencies(facts: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Put together what results depend on but the image: a predictor's facts and the writers' options."""
+    """Return what results depend on besides the image: the predictor's facts and the writers' options."""
     return {**facts, "options": asdict(options)}
 
 
 def read_manifests(out: Path) -> list[dict[str, Any]]:
-    """Read the lines of all manifests in a folder, those that were cut off or damaged left out.
+    """Read the valid lines of all manifests in a folder.
 
     Raises:
         DataError: A file cannot be read.
@@ -292,7 +244,7 @@ def _entry(path: Path, out: Path) -> dict[str, Any]:
     return {"path": place, "bytes": path.stat().st_size, "sha256": readable_digest(path)}
 
 
-def _is(path: Path, entry: Mapping[str, Any]) -> bool:
+def _is_intact(path: Path, entry: Mapping[str, Any]) -> bool:
     try:
         same = path.stat().st_size == entry["bytes"]
     except OSError:
@@ -306,21 +258,15 @@ def _last_byte(path: Path) -> bytes:
         return file.read(1)
 
 
-log = logging.getLogger(__name__)
-
-TOTALS = {"areas": "areas.json", "areas_csv": "areas.csv"}
-"""Kind of table → file of its total, beside the results."""
-
-
 class Job:
-    """One run over many images, or one machine's part of it.
+    """A run over many images, or one machine's shard of it.
 
     Args:
         out: Folder of the results.
         kinds: Kinds of results.
-        options: What their writers are told.
-        shard: Which part of the images this machine has.
-        facts: Of the predictor; with them a manifest is kept, and what is done and intact is left as it is.
+        options: Writer options.
+        shard: The part of the images that this machine processes.
+        facts: Facts of the predictor; given, a manifest is written, and intact results are skipped.
 
     Raises:
         DataError: A manifest cannot be read.
@@ -342,18 +288,18 @@ class Job:
             about = dependencies(facts, options or Options())
             self.manifest = Manifest(self.out, about, kinds, self.shard)
 
-    def pictures(self, pictures: Iterable[A]) -> Iterator[A]:
-        """Yield what is to be done here, in order."""
+    def pictures(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
+        """Yield the images to predict, in order."""
         mine = self.shard.take(pictures)
         return self._replacing(mine) if self.manifest is None else self.manifest.missing(mine)
 
-    def _replacing(self, pictures: Iterable[A]) -> Iterator[A]:
-        """Hand pictures on, and say once that results of an earlier run are replaced."""
-        told = not self.kinds
+    def _replacing(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
+        """Pass pictures on, and warn once if results of an earlier run are replaced."""
+        warned = not self.kinds
         for picture in pictures:
-            older = None if told else _first_there(self.out, picture.name, self.kinds)
+            older = None if warned else _first_there(self.out, picture.name, self.kinds)
             if older is not None:
-                told = True
+                warned = True
                 log.warning(
                     "%s is replaced: an earlier run wrote it, perhaps of another image of that name. Other results in "
                     "%s are replaced as well. --out names another folder, --resume keeps what is done.",
@@ -361,20 +307,12 @@ class Job:
                 )
             yield picture
 
-    def results(self, results: Iterable[D]) -> Iterator[D]:
-        """Hand results on as they come, write them down, and after the last one write the totals.
-
-        Raises:
-            DataError: The manifest or a total cannot be written.
-        """
+    def results(self, results: "Iterable[FileResult]") -> "Iterator[FileResult]":
+        """Pass results on, record them, and write the totals at the end."""
         return self.summed(results if self.manifest is None else self.manifest.record(results))
 
-    def summed(self, results: Iterable[D]) -> Iterator[D]:
-        """Hand results on that others write down, and after the last one write the totals.
-
-        Raises:
-            DataError: A total cannot be written.
-        """
+    def summed(self, results: "Iterable[FileResult]") -> "Iterator[FileResult]":
+        """Pass results on without recording them, and write the totals at the end."""
         tables: dict[str, list[Path]] = {kind: [] for kind in TOTALS if kind in self.kinds}
         for result in results:
             for kind, found in tables.items():
@@ -382,7 +320,8 @@ class Job:
                     found.append(result.files[kind])
             yield result
         for kind, found in tables.items():
-            found += [files[kind] for files in self._found if kind in files]
+            known = [] if self.manifest is None else self.manifest.found
+            found += [files[kind] for files in known if kind in files]
             if found:
                 place = Path(TOTALS[kind])
                 target = self.out / f"{self.shard.named(place.stem)}{place.suffix}"
@@ -390,38 +329,26 @@ class Job:
 
     @property
     def summary(self) -> str:
-        """What was found done, in one sentence; empty where nothing was."""
+        """See `Manifest.summary`."""
         return "" if self.manifest is None else self.manifest.summary()
-
-    @property
-    def _found(self) -> list[dict[str, Path]]:
-        return [] if self.manifest is None else self.manifest.found
 
 
 def _first_there(out: Path, name: str, kinds: Iterable[str]) -> Path | None:
     return next((path for path in possible_paths(out, name, kinds) if path.exists()), None)
 
 
-_NAME = re.compile(r"\.(.{1,40})-[0-9a-f]{12}(\.\w+)")
-"""Name of a file that `imaging.write_atomic` has not renamed yet."""
-
-
 class Unfinished:
-    """The files in a folder that nobody finished, as they were at one moment.
-
-    Args:
-        out: Folder of the results.
-    """
+    """Temporary files of earlier, interrupted writers in a folder, listed once."""
 
     def __init__(self, out: Path) -> None:
         self._found: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
         for path in out.rglob(".*"):
-            match = _NAME.fullmatch(path.name)
+            match = _TEMPORARY.fullmatch(path.name)
             if match:
                 self._found[path.parent, match[1], match[2]].append(path)
 
     def remove(self, targets: Iterable[Path]) -> None:
-        """Remove what was to become these files; nobody else may be writing them."""
+        """Remove the temporary files of these targets; no other process may be writing them."""
         for target in targets if self._found else ():
             for path in self._found.pop((target.parent, target.stem[:40], target.suffix), []):
                 with contextlib.suppress(OSError):

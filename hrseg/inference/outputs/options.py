@@ -1,4 +1,4 @@
-"""What the writers of results may be told, in one record."""
+"""Options of result writers, and shards of a batch."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """For all writers; each looks at what concerns it.
+    """Options of all writers.
 
     Attributes:
-        pixel_size: Side of a pixel on the ground in meters; None asks the image.
-        tolerance: How far the simplified outline of a polygon may lie from the pixels' edges, in pixels; 0 is exact.
-        min_area: Polygons of fewer pixels are left out, and holes of fewer are closed.
+        pixel_size: Side of a pixel on the ground in meters; None takes the image's georeference.
+        tolerance: Largest distance of a simplified outline from the pixel edges, in pixels; 0 is exact.
+        min_area: Polygons of fewer pixels are left out, and smaller holes are closed.
 
     Raises:
         ConfigError: A number below 0, or a pixel without size.
@@ -43,7 +43,7 @@ class Options:
                 )
 
     def pixel_areas(self, prediction: "Prediction") -> np.ndarray | None:
-        """Return the square meters of pixels, or None where they cannot be known. Shape: (H, W), or (H, 1)."""
+        """Return the square meters of each pixel, or None where unknown. Shape: (H, W), or (H, 1)."""
         height, width = prediction.size
         if self.pixel_size is not None:
             return np.full((height, 1), self.pixel_size**2)
@@ -56,13 +56,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """Every count-th image, beginning with the number-th.
-
-    All machines have to be given the same images in the same words: which ones a shard takes follows from their order.
-
-    Attributes:
-        number: From 1 to count.
-        count: How many shards there are.
+    """Every `count`-th image from the `number`-th on (1 to count); all machines need the same arguments in order.
 
     Example:
         >>> [list(Shard(number, 2).take("abcde")) for number in (1, 2)]
@@ -73,11 +67,11 @@ class Shard:
     count: int = 1
 
     def take(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield what belongs to this shard, in order."""
+        """Return the items of this shard, in order."""
         return (item for index, item in enumerate(items) if index % self.count == self.number - 1)
 
     def named(self, stem: str) -> str:
-        """Give a file of this shard a name of its own; that of the only one stays plain.
+        """Return a file stem that is unique to this shard.
 
         Example:
             >>> Shard(2, 8).named("manifest"), Shard().named("manifest")
@@ -87,16 +81,12 @@ class Shard:
 
 
 def read_shard(word: str | None) -> Shard:
-    """Read "2/8"; None is everything.
-
-    Raises:
-        ConfigError: It is something else.
-    """
+    """Read "2/8"; None is all images. Raises ConfigError for anything else."""
     if word is None:
         return Shard()
     number, _, count = word.partition("/")
     if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
         return Shard(int(number), int(count))
     raise ConfigError(
-        f"Shard '{word}' is none. Of 8 shards the first is 1/8 and the last 8/8; each machine gets its own."
+        f"'{word}' is not a shard. Of 8 shards the first is 1/8 and the last 8/8; each machine gets its own."
     )

@@ -1,4 +1,4 @@
-"""Masks and pictures as PNG, and as GeoTIFF where the image has a place on the ground."""
+"""Masks, maps and pictures as PNG, or as GeoTIFF where the image is georeferenced; arrays as .npz."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -44,13 +44,13 @@ def write_map(
     nodata: int,
     palette: np.ndarray | None = None,
 ) -> None:
-    """Write whole numbers of each pixel as the suffix says: PNG, or GeoTIFF in the image's place.
+    """Write uint8 or uint16 values (H, W) as PNG or GeoTIFF, by the suffix.
 
     Args:
-        prediction: Of the image.
+        prediction: Gives the georeference.
         target: .png or .tif.
         values: uint8 or uint16 (H, W).
-        nodata: The value of pixels without data, which a GeoTIFF says.
+        nodata: Value of pixels without data, recorded in a GeoTIFF.
         palette: Colors of uint8 values.
     """
     if target.suffix != ".tif":
@@ -108,16 +108,11 @@ def write_probabilities(prediction: "Prediction", target: Path, options: Options
 
 
 def write_bands(prediction: "Prediction", target: Path, options: Options) -> None:
-    """Write a tiled float32 TIFF with one named band a class, in its place on the ground where there is one.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
+    """Write a tiled float32 TIFF with one named band per class, georeferenced where the image is."""
     write_geotiff(
         target,
-        prediction.kept_map("probabilities").astype(
-            np.float32
-        ),  # GDAL before 3.11 knows no float16
+        # GDAL before 3.11 does not read float16
+        prediction.kept_map("probabilities").astype(np.float32),  # (k, H, W)
         georeference=prediction.georeference,
         nodata=np.nan,
         names=_names(prediction),
@@ -129,11 +124,11 @@ def _names(prediction: "Prediction") -> list[str]:
 
 
 LEVEL = 1
-"""Of zlib; level 6, numpy's, takes several times as long for a few per cent."""
+"""zlib level; level 6, the default of numpy, takes several times as long for a few per cent."""
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write what `numpy.load` reads; the file bears no date, so that its hash tells whether it changed."""
+    """Write an .npz file with fixed timestamps, so that equal arrays give equal hashes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
         for name, values in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy")  # of 1980

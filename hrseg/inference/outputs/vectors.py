@@ -1,10 +1,9 @@
-"""Masks as polygons in GeoJSON: one feature for each connected part of a class, its holes kept.
+"""Masks as GeoJSON polygons, one feature for each connected component of a class, and as COCO annotations.
 
-Outlines run along the edges of pixels, so that at tolerance 0 drawing them gives the mask back exactly. Parts that
-touch at a corner only are two, and no outline touches itself: where one would, it is split there. Coordinates are
-those of the image's place on the ground, and pixels (x to the right, y down, 0 at the upper left corner) where it has
-none. Programs take a file for EPSG:4326 where "crs" is missing or null, so every other system is named: by its code, by
-its WKT, or as a local system that nothing else can be laid over.
+Outlines run along pixel edges, so that at tolerance 0 rasterizing them gives the mask exactly. Components are
+4-connected, and outlines are split where they would touch themselves. Coordinates are georeferenced, or pixels (x to
+the right, y down, 0 at the upper left corner). Programs assume EPSG:4326 where "crs" is missing or null, so every other
+system is named: by its code, by its WKT, or as a local system.
 """
 
 import json
@@ -40,7 +39,7 @@ def write_geojson(prediction: "Prediction", target: Path, options: Options) -> N
 
 
 def _system(place: Georeference | None) -> dict[str, Any]:
-    """Return the members of the file that say what coordinates mean."""
+    """Return the members of the file that name the coordinate system."""
     crs = _PIXELS if place is None else place.crs or _UNKNOWN
     if crs == "EPSG:4326":
         return {}
@@ -50,14 +49,14 @@ def _system(place: Georeference | None) -> dict[str, Any]:
 
 
 def features(prediction: "Prediction", options: Options) -> Iterator[dict[str, Any]]:
-    """Yield the parts of a mask, class by class."""
+    """Yield a GeoJSON feature for each component, class by class."""
     labels, place = prediction.labels, prediction.georeference
     known = options.pixel_areas(prediction)
     sizes = None if known is None else np.broadcast_to(known, prediction.size)
     for train_id in np.unique(prediction.mask).tolist():
         if train_id >= labels.num_classes:
             continue
-        for part in parts(prediction.mask == train_id):
+        for part in find_components(prediction.mask == train_id):
             pixels = int(part.pixels.sum())
             if pixels < options.min_area:
                 continue
@@ -82,14 +81,14 @@ def features(prediction: "Prediction", options: Options) -> Iterator[dict[str, A
             yield {"type": "Feature", "properties": facts, "geometry": shape}
 
 
-class Part:
-    """One connected part of a class.
+class Component:
+    """One connected component of a class.
 
     Attributes:
-        outline: Around it, clockwise as it looks on a screen.
-        holes: Outlines of its holes, the other way round.
-        place: Rows and columns of its box.
-        pixels: Which pixels of the box belong to it, bool (h, w).
+        outline: Outer ring, clockwise on a screen.
+        holes: Inner rings, counterclockwise.
+        place: Rows and columns of its bounding box.
+        pixels: Mask in the bounding box, bool (h, w).
     """
 
     def __init__(self, place: tuple[slice, slice], pixels: np.ndarray) -> None:
@@ -99,8 +98,8 @@ class Part:
         self.holes: list[Ring] = []
 
 
-def parts(mask: np.ndarray) -> list[Part]:
-    """Find the connected parts of a mask, with outlines that do not touch themselves.
+def find_components(mask: np.ndarray) -> list[Component]:
+    """Find the connected components of a mask, with outlines that do not touch themselves.
 
     Shape:
         bool (H, W)
@@ -108,7 +107,7 @@ def parts(mask: np.ndarray) -> list[Part]:
     Example:
         >>> ring = np.ones((3, 3), bool)
         >>> ring[1, 1] = False
-        >>> [part] = parts(ring)
+        >>> [part] = find_components(ring)
         >>> part.outline.astype(int).tolist(), part.holes[0].astype(int).tolist()
         ([[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]])
     """
@@ -125,7 +124,7 @@ def parts(mask: np.ndarray) -> list[Part]:
         x, y, width, height = (int(value) for value in boxes[number][:4])
         pixels = numbers[y : y + height, x : x + width] == number
         place = slice(top + y, top + y + height), slice(left + x, left + x + width)
-        found.append(Part(place, pixels))
+        found.append(Component(place, pixels))
     for ring in trace(cut):
         for simple in _simple_rings(ring):
             part = found[_number_beside(simple, numbers) - 1]
@@ -138,7 +137,7 @@ def parts(mask: np.ndarray) -> list[Part]:
 
 
 def _simple_rings(ring: Ring) -> Iterator[Ring]:
-    """Split a ring wherever it comes to a corner twice."""
+    """Split a ring at corners that it visits twice."""
     corners = [tuple(corner) for corner in ring.tolist()]
     if len(set(corners)) == len(corners):
         yield ring
@@ -159,7 +158,7 @@ def _simple_rings(ring: Ring) -> Iterator[Ring]:
 
 
 def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
-    """Return the part on the right of a ring, below its first edge to the right."""
+    """Return the component inside a ring: the one below its first edge that points right."""
     x, y = ring[:, 0], ring[:, 1]
     edges = np.flatnonzero((x[1:] > x[:-1]) & (y[1:] == y[:-1]))
     edge = edges[0] if len(edges) else -1  # the one that closes it
@@ -167,11 +166,11 @@ def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
 
 
 def _coordinates(ring: Ring, place: Georeference | None) -> list[list[float]]:
-    """Close a ring, in the order that GeoJSON asks for: the outside counterclockwise as x and y go."""
+    """Close a ring, in the orientation of GeoJSON: the outer ring counterclockwise in x and y."""
     points = np.concatenate([ring, ring[:1]])
     if place is None:
-        whole: list[list[float]] = points.astype(np.int64).tolist()
-        return whole
+        pixels: list[list[float]] = points.astype(np.int64).tolist()
+        return pixels
     points = place.points(points[::-1] if place.mirrored else points)
     placed: list[list[float]] = points.round(9 if place.degrees else 4).tolist()
     return placed
@@ -181,14 +180,10 @@ _TRIES = 4
 
 
 def simplified(rings: Sequence[Ring], tolerance: float) -> list[Ring]:
-    """Simplify the outline and the holes of one polygon, so that it stays one.
+    """Simplify the rings of one polygon by a tolerance in pixels, without making it invalid.
 
-    Where edges would cross, half the tolerance is tried, and in the end none; a ring of which nothing would be left
-    stays as it is.
-
-    Args:
-        rings: As `geojson.parts` gives them.
-        tolerance: In pixels.
+    Where edges would cross, half the tolerance is tried, up to `_TRIES` times; a ring that would collapse stays as it
+    is.
     """
     for _ in range(_TRIES if tolerance > 0 else 0):
         shorter = [_shorter(ring, tolerance) for ring in rings]
@@ -199,16 +194,14 @@ def simplified(rings: Sequence[Ring], tolerance: float) -> list[Ring]:
 
 
 def cross(rings: Sequence[Ring]) -> bool:
-    """Say whether any two edges meet elsewhere than in a common end.
+    """Return whether any two edges meet elsewhere than in a common end point.
 
     Example:
         >>> bow = np.array([[0.0, 0.0], [2.0, 2.0], [2.0, 0.0], [0.0, 2.0]])
         >>> cross([bow]), cross([bow[[0, 2, 1, 3]]])
         (True, False)
-
-    Source:
-        Edges in the order of their left ends, so that only those above one another are compared; ours.
     """
+    # Edges are sorted by their left ends, so that only those that overlap in x are compared.
     start = np.concatenate(rings)
     end = np.concatenate([np.concatenate([ring[1:], ring[:1]]) for ring in rings])
     low, high = np.minimum(start, end), np.maximum(start, end)
@@ -224,7 +217,7 @@ def cross(rings: Sequence[Ring]) -> bool:
     meet = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)
     shared = _same(a, c) | _same(a, d) | _same(b, c) | _same(b, d)
     in_line = (sides[0] == 0) & (sides[1] == 0)
-    overlap = in_line & _long(a, b, c, d)
+    overlap = in_line & _overlaps(a, b, c, d)
     return bool((meet & ~shared & ~in_line).any() or overlap.any())
 
 
@@ -234,7 +227,7 @@ def _shorter(ring: Ring, tolerance: float) -> Ring:
 
 
 def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Return 1, 0 or -1: on which side of lines points lie."""
+    """Return the side of the line a-b on which a point is: 1, 0 or -1."""
     line, way = b - a, point - a
     return np.sign(line[:, 0] * way[:, 1] - line[:, 1] * way[:, 0])
 
@@ -243,8 +236,8 @@ def _same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first == second).all(axis=1)
 
 
-def _long(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Say which edges of one line have more than a point in common."""
+def _overlaps(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Return which collinear edges share more than one point."""
     across = np.minimum(np.maximum(a, b), np.maximum(c, d)) - np.maximum(
         np.minimum(a, b), np.minimum(c, d)
     )
@@ -252,16 +245,7 @@ def _long(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndar
 
 
 def write_coco(prediction: "Prediction", target: Path, options: Options) -> None:
-    """Write one image, its classes' pixels, and every category with the dataset's id.
-
-    The score of an annotation is the mean confidence of its pixels.
-    """
-    with write_atomic(target) as temporary:
-        temporary.write_text(json.dumps(coco(prediction), ensure_ascii=False), encoding="utf-8")
-
-
-def coco(prediction: "Prediction") -> dict[str, Any]:
-    """Return the content of the file."""
+    """Write one annotation per class, scored by its mean confidence, and every category with the dataset's id."""
     height, width = prediction.size
     labels = prediction.labels
     present = np.flatnonzero(
@@ -283,7 +267,9 @@ def coco(prediction: "Prediction") -> dict[str, Any]:
         for number, train_id in enumerate(present.tolist(), start=1)
     ]
     categories = [{"id": label.id, "name": label.name} for label in labels.classes]
-    return {"images": [image], "annotations": annotations, "categories": categories}
+    content = {"images": [image], "annotations": annotations, "categories": categories}
+    with write_atomic(target) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def _object(prediction: "Prediction", train_id: int) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""What can be segmented: words of a command line become pictures, one after the other.
+"""Image sources: files, folders, globs, lists, videos, archives, addresses and cameras, as a stream of pictures.
 
-Words are looked at when they are given, so that a mistake is told before anything is done; pictures are found, fetched
-and decoded when their turn comes, so that a folder of 100,000 images or an endless camera needs no more memory than
-one.
+Arguments are checked when sources are opened, so that a mistake is reported before any work; pictures are found,
+fetched and decoded one by one, so that a folder of 100,000 images or an endless camera needs the memory of one.
 """
 
 import os
@@ -54,145 +53,136 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of source.
-
-    Attributes:
-        title: What it is.
-        means: Tells whether a word is of this kind.
-        open: Looks at a word and returns its pictures.
-    """
+    """One kind of source: its title, whether an argument names it, and the function that opens it."""
 
     title: str
-    means: Callable[[str], bool]
+    matches: Callable[[str], bool]
     open: Callable[[str, SourceOptions], Source]
 
 
-def _open_word(word: str, wishes: SourceOptions) -> Source:
-    return _kind_of(word).open(word, wishes)
+def _open_argument(argument: str, options: SourceOptions) -> Source:
+    return _kind_of(argument).open(argument, options)
 
 
 KINDS = (
-    Kind("standard input", lambda word: word == "-", open_stdin),
-    Kind("list", is_list, lambda word, wishes: open_list(word, wishes, _open_word)),
+    Kind("standard input", lambda argument: argument == "-", open_stdin),
+    Kind("list", is_list, lambda argument, options: open_list(argument, options, _open_argument)),
     Kind("camera", is_camera, open_camera),
     Kind("address", is_address, open_address),
     Kind("other file system", is_cloud, open_cloud),
     Kind("video", is_video, open_video),
-    Kind("archive", lambda word: archive_of(word) is not None, open_archive),
-    Kind("file, folder or glob", lambda word: True, open_path),
+    Kind("archive", lambda argument: archive_of(argument) is not None, open_archive),
+    Kind("file, folder or glob", lambda argument: True, open_path),
 )
-"""The first kind that a word is of wins."""
+"""In order of precedence."""
 
 
 class Sources:
-    """The pictures that words mean, in order, each once and under a name of its own.
+    """The pictures of several arguments, in order, each once and with a unique name; see `open_sources`."""
 
-    Args:
-        words: Files, folders, globs, @lists, videos, archives, addresses, camera:N or "-".
-        wishes: What is asked for.
-
-    Raises:
-        DataError: A word that means nothing.
-        MissingExtraError: A package is missing for one of them.
-    """
-
-    def __init__(self, words: Iterable[str | Path], wishes: SourceOptions) -> None:
-        self.words = [os.fspath(word) for word in words]
-        kinds = [_kind_of(word) for word in self.words]
-        paths = [word for word, kind in zip(self.words, kinds, strict=True) if kind is KINDS[-1]]
-        files = {_full(word): Path(word) for word in paths if os.path.isfile(_full(word))}
+    def __init__(self, arguments: Iterable[str | Path], options: SourceOptions) -> None:
+        self.arguments = [os.fspath(argument) for argument in arguments]
+        kinds = [_kind_of(argument) for argument in self.arguments]
+        paths = [
+            argument
+            for argument, kind in zip(self.arguments, kinds, strict=True)
+            if kind is KINDS[-1]
+        ]
+        files = {
+            _full(argument): Path(argument) for argument in paths if os.path.isfile(_full(argument))
+        }
         self._names = dict(zip(files, result_names(list(files.values())), strict=True))
-        inside = _insides([word for word in paths if _full(word) not in files])
+        prefix = _prefixes([argument for argument in paths if _full(argument) not in files])
         self._sources = [
-            kind.open(word, replace(wishes, inside=inside.get(word, "")))
-            for word, kind in zip(self.words, kinds, strict=True)
+            kind.open(argument, replace(options, prefix=prefix.get(argument, "")))
+            for argument, kind in zip(self.arguments, kinds, strict=True)
         ]
 
     def __iter__(self) -> Iterator[Picture]:
         namer, seen = Namer(), set[bytes]()
         clip, folder = None, ""
-        for word, source in zip(self.words, self._sources, strict=True):
-            for picture in _guarded(word, source):
+        for argument, source in zip(self.arguments, self._sources, strict=True):
+            for picture in _guarded(argument, source):
                 if picture.clip is not None:
                     if picture.clip is not clip:
                         clip, folder = picture.clip, namer.reserve(picture.clip.name)
-                    yield _written(picture, f"{folder}/{picture.name}")
+                    yield _named(picture, f"{folder}/{picture.name}")
                     continue
                 what = digest(_full(picture.path) if picture.path else picture.origin)
                 if what not in seen:
                     seen.add(what)
-                    name = self._names.get(_full(word), picture.name)
-                    yield _written(picture, namer.claim(name))
+                    name = self._names.get(_full(argument), picture.name)
+                    yield _named(picture, namer.claim(name))
 
     def covers(self, path: Path) -> bool:
-        """Tell whether a file on disk is one of the pictures, so that no result may take its place."""
+        """Return whether a file on disk is one of the pictures; results must not overwrite those."""
         return any(source.covers(path) for source in self._sources)
 
 
 def open_sources(
-    words: Iterable[str | Path],
+    arguments: Iterable[str | Path],
     *,
     recursive: bool = True,
     every: Every | None = None,
     limits: Limits | None = None,
     skip: str | Path | None = None,
 ) -> Sources:
-    """Look at words, and return what gives their pictures one after the other, in order.
+    """Open arguments as one stream of pictures.
 
     Args:
         words: Files, folders, globs, @lists, videos, archives, addresses, camera:N or "-".
-        recursive: Whether a folder stands for its subfolders too.
-        every: Which frames of clips; None takes all.
-        limits: For what comes from outside.
-        skip: Folder of the results, which is not read where it lies in a folder that is.
+        recursive: Whether folders include their subfolders.
+        every: Frames taken from clips; None takes all.
+        limits: Of size and time for untrusted sources.
+        skip: Folder of the results; it is not read as a subfolder.
 
     Raises:
-        DataError: A word that means nothing.
-        MissingExtraError: A package is missing for one of them.
+        DataError: An argument that matches no image.
+        MissingExtraError: A source needs a package that is not installed.
     """
     skip = None if skip is None else Path(skip)
-    return Sources(words, SourceOptions(recursive, every or Every(), limits or Limits(), skip))
+    return Sources(arguments, SourceOptions(recursive, every or Every(), limits or Limits(), skip))
 
 
 def named_files(paths: Iterable[str | Path]) -> list[Picture]:
-    """Return files as pictures, named as `result_names` does."""
+    """Return files as pictures, named by `result_names`."""
     files = [Path(path) for path in paths]
-    names = result_names(files)
-    named = zip(files, names, strict=True)
+    named = zip(files, result_names(files), strict=True)
     return [Picture(path_text(path), name, path) for path, name in named]
 
 
-def _written(picture: Picture, name: str) -> Picture:
+def _named(picture: Picture, name: str) -> Picture:
     return replace(picture, origin=path_text(picture.origin), name=name)
 
 
-def _guarded(word: str, source: Source) -> Iterator[Picture]:
-    """Give a source's pictures; where it breaks off, one more that says why, and the next source has its turn."""
+def _guarded(argument: str, source: Source) -> Iterator[Picture]:
+    """Yield a source's pictures; an error ends it with a picture that carries the error."""
     try:
-        with guarded(word):
+        with guarded(argument):
             yield from source.pictures()
     except HrsegError as error:
-        yield Picture(word, safe_name(Path(word).name), error=error)
+        yield Picture(argument, safe_name(Path(argument).name), error=error)
 
 
-def _kind_of(word: str) -> Kind:
-    return next(kind for kind in KINDS if kind.means(word))
+def _kind_of(argument: str) -> Kind:
+    return next(kind for kind in KINDS if kind.matches(argument))
 
 
-def _insides(words: list[str]) -> dict[str, str]:
-    """Return what names begin with: nothing for one folder or glob, their places in the common folder for several."""
+def _prefixes(arguments: list[str]) -> dict[str, str]:
+    """Return the prefix of result names: none for one folder or glob, paths below the common folder for several."""
     roots = {
-        word: glob_root(word) if not os.path.isdir(_full(word)) else Path(word) for word in words
+        argument: glob_root(argument) if not os.path.isdir(_full(argument)) else Path(argument)
+        for argument in arguments
     }
-    full = {word: Path(_full(root)) for word, root in roots.items()}
+    full = {argument: Path(_full(root)) for argument, root in roots.items()}
     common = (
         common_folder(path / "x" for path in full.values()) if len(set(full.values())) > 1 else None
     )
     if common is None:
         return {}
     return {
-        word: "" if path == common else path.relative_to(common).as_posix()
-        for word, path in full.items()
+        argument: "" if path == common else path.relative_to(common).as_posix()
+        for argument, path in full.items()
     }
 
 

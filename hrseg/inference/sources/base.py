@@ -1,4 +1,4 @@
-"""One picture of a source, and what sources may be told. Nothing here opens a file."""
+"""Types and result names shared by all image sources; no file is opened here."""
 
 import hashlib
 import os
@@ -16,12 +16,12 @@ from hrseg.errors import ConfigError, HrsegError, name_text
 
 @dataclass(frozen=True)
 class Clip:
-    """What frames of one video or camera share.
+    """Properties shared by the frames of one video or camera.
 
     Attributes:
-        name: Its stem; frames are numbered below it.
-        rate: Frames a second, as they are given on.
-        live: Whether frames come as they happen, so that none should wait for others.
+        name: Folder of the numbered frames.
+        rate: Frames per second after subsampling.
+        live: Whether frames arrive in real time, so that none should wait for others.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, before it is decoded wherever that can wait.
+    """One image of a source, not yet decoded except for frames.
 
     Attributes:
-        origin: What a person would call it: a path, an address, "clip.mp4#12.04s", "a.zip/b.png".
-        name: Of its results: unique among those of one run, without suffix; it may hold "/".
-        path: Its file, where it has one of its own on disk.
-        pixels: uint8 RGB (H, W, 3) of a frame, which nobody can decode later.
-        error: Why there is no picture.
+        origin: Shown to users: a path, an address, "clip.mp4#12.04s", "a.zip/b.png".
+        name: Name of its results, unique in one run, without suffix; may contain "/".
+        path: Its file on disk.
+        pixels: uint8 RGB (H, W, 3) of a frame.
+        error: The reason why it cannot be read.
         time: Seconds from the beginning of its clip.
-        fetch: Gives the bytes of its file, where it has no path.
-        clip: The video or camera it is a frame of.
+        fetch: Returns the content of a file that is not on disk.
+        clip: The video or camera of a frame.
     """
 
     origin: str
@@ -56,12 +56,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that is taken from outside.
+    """Limits for untrusted sources.
 
     Attributes:
         size: Bytes of one picture from an address, an archive, a cloud or standard input.
-        seconds: For fetching one picture from an address.
-        ratio: How many times larger than packed a file in an archive may be.
+        seconds: Time to fetch one picture from an address.
+        ratio: Compression ratio of a file in an archive.
     """
 
     size: int = 256 << 20
@@ -71,12 +71,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Every:
-    """Which frames of a clip are taken: each n-th, or one in so many seconds.
-
-    Attributes:
-        frames: 1 takes all.
-        seconds: 0 counts frames instead.
-    """
+    """Subsampling of a clip: each n-th frame, or one in `seconds`, where that is not 0."""
 
     frames: int = 1
     seconds: float = 0.0
@@ -86,7 +81,7 @@ class Every:
         """Read "10" (each tenth frame) or "0.5s" (one each half second).
 
         Raises:
-            ConfigError: Neither.
+            ConfigError: The text is neither.
 
         Example:
             >>> Every.read("10"), Every.read("0.5s")
@@ -102,8 +97,8 @@ class Every:
             "seconds, such as 0.5s."
         )
 
-    def picks(self) -> Callable[[int, float], bool]:
-        """Return what tells, frame after frame, from number and time whether one is taken.
+    def selector(self) -> Callable[[int, float], bool]:
+        """Return a function that tells from a frame's number and time, in order, whether it is taken.
 
         Example:
             >>> wanted = Every(seconds=1).picks()
@@ -124,51 +119,37 @@ class Every:
         return picked
 
     def rate(self, rate: float) -> float:
-        """Return the frames a second that are left of a clip's."""
+        """Return the frame rate that remains."""
         return min(rate, 1 / self.seconds) if self.seconds else rate / self.frames
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What sources are told.
-
-    Attributes:
-        recursive: Whether a folder stands for its subfolders too.
-        every: Which frames of clips.
-        limits: For what comes from outside.
-        skip: Folder of the results, which is no source even where it lies in one.
-        inside: Folder that names begin with, where several folders are meant.
-    """
+    """Options of all sources: those of `open_sources`, and the folder that result names begin with."""
 
     recursive: bool = True
     every: Every = field(default_factory=Every)
     limits: Limits = field(default_factory=Limits)
     skip: Path | None = None
-    inside: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one word means, after it was looked at.
-
-    Attributes:
-        pictures: Gives them one after the other, from the first.
-        covers: Tells whether a file on disk is one of them.
-    """
+    """An opened argument: its pictures, and whether a file on disk is one of them."""
 
     pictures: Callable[[], Iterator[Picture]]
     covers: Callable[[Path], bool] = lambda path: False
 
 
-_STRANGE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
-_LONGEST = 120
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+_MAX_LENGTH = 120
 
 
 def result_names(paths: Sequence[Path]) -> list[str]:
-    """Name the results of images so that none overwrites another: stems, and more where stems repeat.
+    """Return a unique result name for each image: its stem, with folder and suffix where stems repeat.
 
-    Where two images share a stem, their folders become part of the name, and where they lie in one
-    folder, their suffixes too. Names differ in more than the case of letters.
+    Names that differ in the case of letters only count as equal.
 
     Example:
         >>> result_names([Path("a/x.png"), Path("b/x.png"), Path("b/y.jpg")])
@@ -187,9 +168,9 @@ def result_names(paths: Sequence[Path]) -> list[str]:
         [folder.with_name(stem).as_posix() for folder, stem in zip(folders, stems, strict=True)],
         [folder.as_posix() for folder in folders],
     ):
-        counts = Counter(map(same, names))
+        counts = Counter(map(fold_name, names))
         names = [
-            more if counts[same(name)] > 1 else name
+            more if counts[fold_name(name)] > 1 else name
             for name, more in zip(names, longer, strict=True)
         ]
     return _numbered([name_text(name) for name in names])
@@ -209,24 +190,25 @@ def common_folder(full: Iterable[Path]) -> Path | None:
 
 
 def stems_of(names: Sequence[str]) -> list[str]:
-    """Drop the suffixes of files in one folder, but where two would be the same then.
+    """Drop the suffixes of files in one folder, except where stems repeat.
 
     Example:
         >>> stems_of(["x.png", "X.jpg", "y.png"])
         ['x.png', 'X.jpg', 'y']
     """
     stems = [Path(name).stem for name in names]
-    counts = Counter(map(same, stems))
+    counts = Counter(map(fold_name, stems))
     return [
-        name if counts[same(stem)] > 1 else stem for name, stem in zip(names, stems, strict=True)
+        name if counts[fold_name(stem)] > 1 else stem
+        for name, stem in zip(names, stems, strict=True)
     ]
 
 
 def safe_name(text: str, *, stem: bool = True) -> str:
-    """Make a name for results of what strangers called their file: no way out of the folder, nothing odd.
+    """Return a result name from an untrusted path: relative, without ".." and reserved characters.
 
     Args:
-        text: Parts between slashes.
+        text: The path.
         stem: Whether to drop the suffix.
 
     Example:
@@ -237,12 +219,12 @@ def safe_name(text: str, *, stem: bool = True) -> str:
     parts = [part for part in parts if part.strip(". ")]
     if parts and stem:
         parts[-1] = Path(parts[-1]).stem
-    clean = [_STRANGE.sub("_", part)[:_LONGEST] for part in parts]
+    clean = [_FORBIDDEN.sub("_", part)[:_MAX_LENGTH] for part in parts]
     return "/".join(clean) or "image"
 
 
 class Namer:
-    """Gives each picture of a run a name of its own, without keeping the names."""
+    """Unique names within a run; stores digests, not names."""
 
     def __init__(self) -> None:
         self._taken: set[bytes] = set()
@@ -254,54 +236,56 @@ class Namer:
         name = chosen = name_text(name)
         number = 1
         top, _, below = name.partition("/")
-        while self._known(chosen):
+        while self._is_taken(chosen):
             number += 1
-            inside_clip = digest(same(top)) in self._clips
+            inside_clip = digest(fold_name(top)) in self._clips
             chosen = f"{top}-{number}/{below}" if below and inside_clip else f"{name}-{number}"
-        self._taken.add(digest(same(chosen)))
-        self._folders |= set(_above(chosen))
+        self._taken.add(digest(fold_name(chosen)))
+        self._folders |= set(_parents(chosen))
         return chosen
 
     def reserve(self, name: str) -> str:
-        """Return the name, or one with a number, for a folder that nobody else gets names in."""
+        """Return the name, or one with a number, for a folder that holds the frames of one clip."""
         name = chosen = name_text(name)
         number = 1
-        while self._known(chosen) or digest(same(chosen)) in self._folders | self._clips:
+        while self._is_taken(chosen) or digest(fold_name(chosen)) in self._folders | self._clips:
             number += 1
             chosen = f"{name}-{number}"
-        self._clips.add(digest(same(chosen)))
-        self._folders |= set(_above(chosen))
+        self._clips.add(digest(fold_name(chosen)))
+        self._folders |= set(_parents(chosen))
         return chosen
 
-    def _known(self, name: str) -> bool:
-        return digest(same(name)) in self._taken or any(up in self._clips for up in _above(name))
+    def _is_taken(self, name: str) -> bool:
+        return digest(fold_name(name)) in self._taken or any(
+            up in self._clips for up in _parents(name)
+        )
 
 
-def same(name: str) -> str:
-    """Fold what some file systems do not tell apart."""
+def fold_name(name: str) -> str:
+    """Fold differences that some file systems ignore."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def digest(text: str) -> bytes:
-    """Return sixteen bytes that stand for a text."""
+    """Return a 16-byte hash of a text."""
     return hashlib.blake2b(os.fsencode(text), digest_size=16).digest()
 
 
-def _above(name: str) -> list[bytes]:
-    parts = same(name).split("/")
+def _parents(name: str) -> list[bytes]:
+    parts = fold_name(name).split("/")
     return [digest("/".join(parts[:depth])) for depth in range(1, len(parts))]
 
 
 def _numbered(names: list[str]) -> list[str]:
-    """Number what is still the same, for example x.PNG beside x.png."""
-    taken = {same(name) for name in names}
+    """Number names that are still equal, for example x.PNG beside x.png."""
+    taken = {fold_name(name) for name in names}
     seen: set[str] = set()
     unique = []
     for name in names:
         chosen, number = name, 1
-        while same(chosen) in seen or (number > 1 and same(chosen) in taken):
+        while fold_name(chosen) in seen or (number > 1 and fold_name(chosen) in taken):
             number += 1
             chosen = f"{name}-{number}"
-        seen.add(same(chosen))
+        seen.add(fold_name(chosen))
         unique.append(chosen)
     return unique

@@ -1,4 +1,4 @@
-"""Images on disk: files, folders, globs. Folders are read one at a time, when their turn comes."""
+"""Images on disk, in lists, in zip archives and from standard input; one folder is read at a time."""
 
 import glob
 import logging
@@ -31,23 +31,21 @@ log = logging.getLogger(__name__)
 SUFFIXES = IMAGE_SUFFIXES | ARRAY_SUFFIXES
 
 
-def expand(words: Iterable[str | Path], *, recursive: bool = False) -> list[Path]:
-    """List the images on disk that words mean, for callers that need all of them at once.
-
-    A file is taken as it is, whatever its suffix. A folder stands for the images in it; a glob for the images it
-    matches, `**` for any depth. Order is that of the words, by name inside a folder or glob, and an image meant
-    twice is listed once.
+def expand(arguments: Iterable[str | Path], *, recursive: bool = False) -> list[Path]:
+    """List the images of files, folders and globs, each once, in the order of the arguments and then by name.
 
     Args:
-        words: Files, folders and globs.
-        recursive: Whether folders stand for their subfolders too.
+        arguments: Files (of any suffix), folders, and globs, where `**` matches any depth.
+        recursive: Whether folders include their subfolders.
 
     Raises:
-        DataError: A word that means no image.
+        DataError: An argument that matches no image.
     """
     found: dict[str, Path] = {}
-    for word in words:
-        for picture in open_path(os.fspath(word), SourceOptions(recursive=recursive)).pictures():
+    for argument in arguments:
+        for picture in open_path(
+            os.fspath(argument), SourceOptions(recursive=recursive)
+        ).pictures():
             if picture.error is not None:
                 raise picture.error
             if picture.path is not None:
@@ -55,23 +53,23 @@ def expand(words: Iterable[str | Path], *, recursive: bool = False) -> list[Path
     return list(found.values())
 
 
-def open_path(word: str, wishes: SourceOptions) -> Source:
+def open_path(argument: str, options: SourceOptions) -> Source:
     """Open a file, a folder or a glob.
 
     Raises:
-        DataError: It means no image.
+        DataError: It matches no image.
     """
-    path = Path(os.path.expanduser(word))
+    path = Path(os.path.expanduser(argument))
     if path.is_dir():
-        return open_folder(path, wishes)
+        return open_folder(path, options)
     if path.exists():
         return open_file(path)
     if glob.has_magic(str(path)):
-        return open_glob(str(path), wishes)
+        return open_glob(str(path), options)
     if path.is_symlink():
         raise DataError(_dangling(path))
     raise DataError(
-        f"No such file or folder: {path}.{_near(path)} Give images, folders or globs, such as "
+        f"No such file or folder: {path}.{_suggest(path)} Give images, folders or globs, such as "
         "photos/ or 'photos/*.jpg'."
     )
 
@@ -84,36 +82,31 @@ def open_file(path: Path) -> Source:
     )
 
 
-def open_folder(folder: Path, wishes: SourceOptions) -> Source:
+def open_folder(folder: Path, options: SourceOptions) -> Source:
     """Open the images in a folder, by name, and then its subfolders by name.
 
-    Hidden files and folders are left out, links to folders are not followed, and the names of one folder at a
-    time are held.
+    Hidden files and folders are left out, and links to folders are not followed.
 
     Raises:
         DataError: There is no image, or the folder cannot be read.
     """
-    first = next(_walk(folder, "", wishes, aloud=False), None)
+    first = next(_walk(folder, "", options, verbose=False), None)
     if first is None:
-        raise DataError(_no_images(folder, wishes.recursive))
+        raise DataError(_no_images(folder, options.recursive))
     if first.error is not None and first.origin == str(folder):
         raise first.error
     top = folder.resolve()
 
     def covers(path: Path) -> bool:
         path = path.resolve()
-        inside = top in path.parents if wishes.recursive else path.parent == top
-        return inside and is_image(path) and not _skipped(path.parent, top, wishes)
+        prefix = top in path.parents if options.recursive else path.parent == top
+        return prefix and is_image(path) and not _skipped(path.parent, top, options)
 
-    return Source(lambda: _walk(folder, wishes.inside, wishes), covers)
+    return Source(lambda: _walk(folder, options.prefix, options), covers)
 
 
-def open_glob(pattern: str, wishes: SourceOptions) -> Source:
-    """Open the images that a glob matches, by name; `**` reaches into subfolders.
-
-    Raises:
-        DataError: There is none.
-    """
+def open_glob(pattern: str, options: SourceOptions) -> Source:
+    """Open the images that a glob matches, by name. Raises DataError where there is none."""
     found = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
     paths = [path for path in found if is_image(Path(path))]
     if not paths:
@@ -127,7 +120,7 @@ def open_glob(pattern: str, wishes: SourceOptions) -> Source:
     def pictures() -> Iterator[Picture]:
         for path in map(Path, paths):
             name = path.relative_to(root).with_suffix("") if root in path.parents else path.stem
-            yield Picture(str(path), _joined(wishes.inside, Path(name).as_posix()), path)
+            yield Picture(str(path), _join(options.prefix, Path(name).as_posix()), path)
 
     return Source(pictures, lambda path: digest(os.path.realpath(path)) in known)
 
@@ -140,39 +133,39 @@ def glob_root(pattern: str) -> Path:
         'photos'
     """
     parts = Path(pattern).parts
-    plain = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:plain])
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:first])
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether a path is a visible file with an image's suffix."""
+    """Return whether a path is a visible file with an image's suffix."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _walk(
-    folder: Path, inside: str, wishes: SourceOptions, aloud: bool = True
+    folder: Path, prefix: str, options: SourceOptions, verbose: bool = True
 ) -> Iterator[Picture]:
     try:
-        images, folders, dangling = _listed(folder)
+        images, folders, dangling = _list(folder)
     except OSError as error:
-        yield Picture(str(folder), _joined(inside, "folder"), error=_unreadable(folder, error))
+        yield Picture(str(folder), _join(prefix, "folder"), error=_unreadable(folder, error))
         return
     for name, stem in zip(images, stems_of(images), strict=True):
         path = folder / name
         lost = DataError(_dangling(path)) if name in dangling else None
-        yield Picture(str(path), _joined(inside, stem), path, error=lost)
-    if not wishes.recursive:
+        yield Picture(str(path), _join(prefix, stem), path, error=lost)
+    if not options.recursive:
         return
     for name in folders:
-        if wishes.skip is not None and (folder / name).resolve() == wishes.skip.resolve():
-            if aloud:
+        if options.skip is not None and (folder / name).resolve() == options.skip.resolve():
+            if verbose:
                 log.info("%s holds the results; it is not read.", folder / name)
             continue
-        yield from _walk(folder / name, _joined(inside, name), wishes, aloud)
+        yield from _walk(folder / name, _join(prefix, name), options, verbose)
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str], set[str]]:
-    """Return images, folders, and which of the images are links that lead nowhere: they are named, not left out."""
+def _list(folder: Path) -> tuple[list[str], list[str], set[str]]:
+    """Return images, folders, and the images that are broken links, which are reported, not left out."""
     images, folders, dangling = [], [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -195,10 +188,10 @@ def _dangling(path: Path) -> str:
     )
 
 
-def _skipped(folder: Path, top: Path, wishes: SourceOptions) -> bool:
-    if wishes.skip is None:
+def _skipped(folder: Path, top: Path, options: SourceOptions) -> bool:
+    if options.skip is None:
         return False
-    skip = wishes.skip.resolve()
+    skip = options.skip.resolve()
     return skip != top and (folder == skip or skip in folder.parents)
 
 
@@ -208,8 +201,8 @@ def _unreadable(folder: Path, error: OSError) -> DataError:
 
 def _no_images(folder: Path, recursive: bool) -> str:
     if not recursive:
-        deeper = next(_walk(folder, "", SourceOptions(), aloud=False), None)
-        below = "" if deeper is None or deeper.path is None else deeper.path.parent
+        subfolder = next(_walk(folder, "", SourceOptions(), verbose=False), None)
+        below = "" if subfolder is None or subfolder.path is None else subfolder.path.parent
         there = f" {below} has some: name it, or use '{folder}/**/*'." if below else ""
         return f"Folder {folder} holds no images itself.{there} Images end in {_suffixes()}."
     other = next((path.name for path in sorted(folder.iterdir()) if path.is_file()), None)
@@ -221,42 +214,37 @@ def _suffixes() -> str:
     return ", ".join(sorted(IMAGE_SUFFIXES))
 
 
-def _near(path: Path) -> str:
+def _suggest(path: Path) -> str:
     try:
         return did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
         return ""
 
 
-def _joined(inside: str, name: str) -> str:
-    return f"{inside}/{name}" if inside else name
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}/{name}" if prefix else name
 
 
 _CHUNK = 1 << 16
 
 
-def is_list(word: str) -> bool:
-    """Tell whether a word is "@" and a file; a file that is itself called so is no list."""
-    return word.startswith("@") and len(word) > 1 and not Path(word).exists()
+def is_list(argument: str) -> bool:
+    """Return whether an argument is "@" and a file name, and not itself the name of a file."""
+    return argument.startswith("@") and len(argument) > 1 and not Path(argument).exists()
 
 
 def open_list(
-    word: str, wishes: SourceOptions, opened: Callable[[str, SourceOptions], Source]
+    argument: str, options: SourceOptions, open_argument: Callable[[str, SourceOptions], Source]
 ) -> Source:
-    """Open what the lines of a file mean: empty ones and those that begin with # are left out.
+    """Open each line of a text file as an argument; empty lines and those that begin with # are left out.
 
-    Relative paths are those of the command line. Files are named by their place below the folder that all files
-    of the list share. A line that means nothing is reported like a broken image.
-
-    Args:
-        word: "@" and the file.
-        wishes: What is asked for.
-        opened: What opens a word.
+    Paths are relative to the working folder. Files are named by their path below the folder that all of them share.
+    A line that matches nothing is reported like a broken image.
 
     Raises:
         DataError: The file cannot be read, or is empty.
     """
-    path = Path(word[1:]).expanduser()
+    path = Path(argument[1:]).expanduser()
     known: set[bytes] = set()
 
     def files() -> Iterator[Path]:
@@ -284,15 +272,15 @@ def open_list(
                         f"'{line}' in {path} is not an image; lists do not nest, and standard input has one place."
                     )
                 with guarded(line):
-                    yield from opened(line, wishes).pictures()
+                    yield from open_argument(line, options).pictures()
             except HrsegError as error:
                 yield Picture(line, "line", error=error)
 
     return Source(pictures, lambda other: digest(os.path.realpath(other)) in known)
 
 
-def open_stdin(word: str, wishes: SourceOptions) -> Source:
-    """Open the one image that comes through standard input; its results are called stdin.
+def open_stdin(argument: str, options: SourceOptions) -> Source:
+    """Open the one image on standard input; its results are named stdin.
 
     Raises:
         DataError: Standard input is a terminal.
@@ -303,12 +291,12 @@ def open_stdin(word: str, wishes: SourceOptions) -> Source:
             "predict -"
         )
     return Source(
-        lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(wishes.limits))])
+        lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(options.limits))])
     )
 
 
 def _read_stdin(limits: Limits) -> bytes:
-    """Read by the descriptor: a thread that waits in sys.stdin could not be left behind when the user stops."""
+    """Read the descriptor: a thread blocked in sys.stdin would prevent exit after Ctrl-C."""
     taken = bytearray()
     while chunk := os.read(sys.stdin.fileno(), _CHUNK):
         taken += chunk
@@ -344,88 +332,93 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _is_file(line: str) -> bool:
-    """Images by their suffix, there or not: what is missing is told when its turn comes."""
+    """Return whether a line names an image file by its suffix; a missing file is reported when it is read."""
     path = Path(line)
-    return path.suffix.lower() in IMAGE_SUFFIXES and "://" not in line and not _magic(line)
+    return path.suffix.lower() in IMAGE_SUFFIXES and "://" not in line and not _is_glob(line)
 
 
-def _magic(line: str) -> bool:
+def _is_glob(line: str) -> bool:
     return any(letter in line for letter in "*?[") and not Path(line).exists()
 
 
-_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
+_ARCHIVE_ERRORS = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    NotImplementedError,
+)
 
 
-def archive_of(word: str) -> tuple[Path, str] | None:
-    """Split "a.zip/inner" into the archive and the place in it; None where no part is an archive.
+def archive_of(argument: str) -> tuple[Path, str] | None:
+    """Split "a.zip/inner" into the archive and the path in it; None where no part is an archive.
 
     Example:
         >>> archive_of("nowhere/b.png") is None
         True
     """
-    path = Path(word).expanduser()
+    path = Path(argument).expanduser()
     for above in (path, *path.parents):
         if above.suffix.lower() == ".zip" and above.is_file():
-            inside = path.relative_to(above).as_posix()
-            return above, "" if inside == "." else inside
+            prefix = path.relative_to(above).as_posix()
+            return above, "" if prefix == "." else prefix
     return None
 
 
-def open_archive(word: str, wishes: SourceOptions) -> Source:
-    """Open the images in an archive, in a folder of it, or one of them.
-
-    Results are named as the files inside, below the archive's own name.
+def open_archive(argument: str, options: SourceOptions) -> Source:
+    """Open the images in a zip archive, in a folder of it, or one of them.
 
     Raises:
         DataError: It is damaged, or holds no image.
     """
-    found = archive_of(word)
+    found = archive_of(argument)
     if found is None:
-        raise DataError(f"No such archive: {word}. Check the path.")
-    archive, inside = found
+        raise DataError(f"No such archive: {argument}. Check the path.")
+    archive, prefix = found
     try:
-        # open until the last picture is read: its list is read once, and stays in memory
-        packed = zipfile.ZipFile(archive)
-    except _DAMAGE as error:
+        # stays open until the last picture is read, so that the directory is read once
+        archive_file = zipfile.ZipFile(archive)
+    except _ARCHIVE_ERRORS as error:
         raise DataError(
             f"{archive} is not a whole zip archive ({error}). Fetch it again, or unpack what can be had of it."
         ) from error
-    members = [entry for entry in packed.infolist() if _is_image(entry, inside)]
+    members = [entry for entry in archive_file.infolist() if _is_image(entry, prefix)]
     if not members:
-        where = f"{archive}/{inside}" if inside else str(archive)
+        where = f"{archive}/{prefix}" if prefix else str(archive)
         raise DataError(
             f"{where} holds no images. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; videos and archives in "
             "archives have to be unpacked."
         )
-    lock = Lock()  # an archive has one place where it reads
+    lock = Lock()  # a ZipFile has one read position
 
     def pictures() -> Iterator[Picture]:
         for entry in members:
             yield Picture(
                 f"{archive}/{entry.filename}",
                 f"{archive.stem}/{safe_name(entry.filename)}",
-                fetch=partial(_read, packed, entry, lock, wishes),
+                fetch=partial(_read, archive_file, entry, lock, options),
             )
 
     return Source(pictures, lambda path: False)
 
 
-def _is_image(entry: zipfile.ZipInfo, inside: str) -> bool:
+def _is_image(entry: zipfile.ZipInfo, prefix: str) -> bool:
     path = Path(entry.filename)
     hidden = any((p.startswith(".") and p.strip(".")) or p == "__MACOSX" for p in path.parts)
-    within = not inside or entry.filename == inside or entry.filename.startswith(f"{inside}/")
+    within = not prefix or entry.filename == prefix or entry.filename.startswith(f"{prefix}/")
     return within and not entry.is_dir() and not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _read(
-    packed: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, wishes: SourceOptions
+    archive_file: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, options: SourceOptions
 ) -> bytes:
-    name, limits = f"{packed.filename}/{entry.filename}", wishes.limits
+    name, limits = f"{archive_file.filename}/{entry.filename}", options.limits
     check_packing(name, entry, limits.size, limits.ratio)
     try:
         with lock:
-            return packed.read(entry)  # never more than it claims
-    except _DAMAGE as error:
+            return archive_file.read(entry)  # never more than it claims
+    except _ARCHIVE_ERRORS as error:
         text = "it is encrypted" if "password" in str(error) else str(error) or "it ends too early"
         raise DataError(
             f"{name} cannot be read: {text}. Fetch or pack the archive again."

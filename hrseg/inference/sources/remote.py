@@ -1,4 +1,4 @@
-"""Images behind http and https addresses: fetched when their turn comes, with limits of size and time."""
+"""Images at http(s) addresses and in cloud storage, fetched one by one with limits of size and time."""
 
 import re
 import time
@@ -14,31 +14,33 @@ from hrseg.inference.sources.base import Limits, Picture, Source, SourceOptions,
 from hrseg.weights.http import TransferError, request
 
 
-def is_address(word: str) -> bool:
-    """Tell whether a word is an http or https address."""
-    return word.lower().startswith(("http://", "https://"))
+def is_address(argument: str) -> bool:
+    """Return whether an argument is an http or https address."""
+    return argument.lower().startswith(("http://", "https://"))
 
 
-def open_address(word: str, wishes: SourceOptions) -> Source:
-    """Open one image behind an address; its results are named as the last part of the address.
+def open_address(argument: str, options: SourceOptions) -> Source:
+    """Open one image at an address; its results are named after the last part of the path.
 
     Raises:
         DataError: The address names no host.
     """
-    parts = urlsplit(word)
+    parts = urlsplit(argument)
     if not parts.hostname:
-        raise DataError(f"{word} names no host. An address is like https://example.org/street.jpg.")
+        raise DataError(
+            f"{argument} names no host. An address is like https://example.org/street.jpg."
+        )
     last = PurePosixPath(unquote(parts.path)).name
     name = safe_name(last or parts.hostname, stem=bool(last))
 
     def pictures() -> Iterator[Picture]:
-        yield Picture(word, name, fetch=partial(fetch_address, word, wishes.limits))
+        yield Picture(argument, name, fetch=partial(fetch_address, argument, options.limits))
 
     return Source(pictures)
 
 
 def fetch_address(address: str, limits: Limits) -> bytes:
-    """Fetch what is behind an address. Redirects are followed, but never from https to less.
+    """Fetch an address. Redirects are followed, but never from https to http.
 
     Raises:
         DataError: There is no answer, it is an error or a web page, or it is too large or too slow.
@@ -71,7 +73,7 @@ def fetch_address(address: str, limits: Limits) -> bytes:
 
 
 def _quoted(address: str) -> str:
-    """Write letters that no address may hold as their codes; what is coded already stays."""
+    """Percent-encode characters that an address must not contain; existing codes stay."""
     parts = urlsplit(address)
     path, query = quote(parts.path, "/%:=&~+!$,;'@()*"), quote(parts.query, "/%:=&~+!$,;'@()*?")
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
@@ -88,93 +90,94 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?[]")
 
 
-def is_cloud(word: str) -> bool:
-    """Tell whether a word names another file system.
+def is_cloud(argument: str) -> bool:
+    """Return whether an argument is on another file system, such as s3://.
 
     Example:
         >>> is_cloud("s3://bucket/a.png"), is_cloud("C:/a.png"), is_cloud("a.png")
         (True, False, False)
     """
-    return _ADDRESS.match(word) is not None
+    return _ADDRESS.match(argument) is not None
 
 
-def open_cloud(word: str, wishes: SourceOptions) -> Source:
-    """Open a file, a folder or a glob of another file system. Keys are taken where its driver looks for them.
+def open_cloud(argument: str, options: SourceOptions) -> Source:
+    """Open a file, a folder or a glob of a file system of fsspec; the driver finds the credentials.
 
     Raises:
-        DataError: There is nothing, or no access.
+        DataError: There is no image, or no access.
         MissingExtraError: The driver is not installed.
     """
-    system, path = _system(word)
-    scheme = word.partition("://")[0].lower()
+    system, path = _system(argument)
+    scheme = argument.partition("://")[0].lower()
     names: list[str] | None
     if _MAGIC.search(path):
-        found = sorted(str(one) for one in _ask(word, system.glob, path))
+        found = sorted(str(one) for one in _call(argument, system.glob, path))
         root = PurePosixPath(path[: _MAGIC.search(path).start()] + "x").parent  # type: ignore[union-attr]
         names = [name for name in found if _is_image(name)]
-    elif _ask(word, system.isfile, path):
+    elif _call(argument, system.isfile, path):
         root, names = PurePosixPath(path).parent, [path]
     else:
-        first = next(_walk(word, system, path, wishes.recursive), None)
+        first = next(_walk(argument, system, path, options.recursive), None)
         root, names = PurePosixPath(path), None if first else []
     if names == []:
         raise DataError(
-            f"No images at {word}. Name a file, a folder with images, or a glob such as {scheme}://bucket/photos/*.jpg."
+            f"No images at {argument}. Name a file, a folder with images, or a glob such as {scheme}://bucket/photos/*.jpg."
         )
 
     def pictures() -> Iterator[Picture]:
         if names is None:
-            listed = _walk(word, system, path, wishes.recursive)
+            listed = _walk(argument, system, path, options.recursive)
         else:
             listed = ((name, _below(name.rpartition(".")[0], root)) for name in names)
         for place, name in listed:
             yield Picture(
                 f"{scheme}://{place.lstrip('/')}",
                 safe_name(name, stem=False),
-                fetch=partial(_read, word, system, place, wishes.limits),
+                fetch=partial(_read, argument, system, place, options.limits),
             )
 
     return Source(pictures)
 
 
-def _system(word: str) -> tuple[Any, str]:
-    """Return the file system and the path in it."""
+def _system(argument: str) -> tuple[Any, str]:
     import fsspec  # costs a tenth of a second, and comes with torch
 
-    scheme = word.partition("://")[0]
+    scheme = argument.partition("://")[0]
     try:
-        system, path = fsspec.core.url_to_fs(word)
+        system, path = fsspec.core.url_to_fs(argument)
     except ImportError as error:
         raise MissingExtraError(
             f"{scheme}:// needs another package ({error}). For s3:// and gs://: pip install 'hrseg[cloud]'"
         ) from error
     except ValueError as error:
         raise DataError(
-            f"{word} cannot be opened: {error}. Known are s3://, gs:// and the others of fsspec."
+            f"{argument} cannot be opened: {error}. Known are s3://, gs:// and the others of fsspec."
         ) from error
     return system, str(path)
 
 
-def _walk(word: str, system: Any, folder: str, recursive: bool) -> Iterator[tuple[str, str]]:
-    """Give path and name of the images in a folder and below, one folder's list at a time."""
-    entries = sorted(_ask(word, system.ls, folder, detail=True), key=lambda entry: entry["name"])
+def _walk(argument: str, system: Any, folder: str, recursive: bool) -> Iterator[tuple[str, str]]:
+    """Yield path and name of the images in a folder and below; one folder is listed at a time."""
+    entries = sorted(
+        _call(argument, system.ls, folder, detail=True), key=lambda entry: entry["name"]
+    )
     files = [entry["name"] for entry in entries if entry["type"] == "file"]
     images = [name for name in files if _is_image(name)]
     stems = stems_of([PurePosixPath(name).name for name in images])
     for place, stem in zip(images, stems, strict=True):
         above = _below(str(PurePosixPath(place).parent), PurePosixPath(folder))
-        inside = "" if above == "." else f"{above}/"
-        yield place, f"{inside}{stem}"
+        prefix = "" if above == "." else f"{above}/"
+        yield place, f"{prefix}{stem}"
     for entry in entries:
-        deeper = entry["name"].rstrip("/")
-        if recursive and entry["type"] == "directory" and deeper != folder.rstrip("/"):
-            for place, name in _walk(word, system, deeper, recursive):
-                yield place, f"{PurePosixPath(deeper).name}/{name}"
+        subfolder = entry["name"].rstrip("/")
+        if recursive and entry["type"] == "directory" and subfolder != folder.rstrip("/"):
+            for place, name in _walk(argument, system, subfolder, recursive):
+                yield place, f"{PurePosixPath(subfolder).name}/{name}"
 
 
-def _read(word: str, system: Any, place: str, limits: Limits) -> bytes:
-    with _ask(word, system.open, place, "rb") as file:
-        data: bytes = _ask(word, file.read, limits.size + 1)
+def _read(argument: str, system: Any, place: str, limits: Limits) -> bytes:
+    with _call(argument, system.open, place, "rb") as file:
+        data: bytes = _call(argument, file.read, limits.size + 1)
     if len(data) > limits.size:
         raise DataError(
             f"{place} is larger than the {limits.size:,} bytes that are fetched of one picture. Copy it here and name "
@@ -183,16 +186,18 @@ def _read(word: str, system: Any, place: str, limits: Limits) -> bytes:
     return data
 
 
-def _ask(word: str, call: Any, *words: Any, **options: Any) -> Any:
-    """Call a driver; what it raises is anybody's choice, and all of it means that there is no picture."""
+def _call(argument: str, call: Any, *arguments: Any, **options: Any) -> Any:
+    """Call a driver and turn any of its errors into DataError: drivers share no exception class."""
     try:
-        return call(*words, **options)
+        return call(*arguments, **options)
     except FileNotFoundError as error:
-        raise DataError(f"There is no {words[0] if words else word} ({word}). Check it.") from error
-    except Exception as error:  # of boto, google, aiohttp, ...: they share no parent
+        raise DataError(
+            f"There is no {arguments[0] if arguments else argument} ({argument}). Check it."
+        ) from error
+    except Exception as error:  # of boto, google, aiohttp, ...
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(
-            f"{word} cannot be read: {text}. Check the address, the connection and the keys."
+            f"{argument} cannot be read: {text}. Check the address, the connection and the keys."
         ) from error
 
 

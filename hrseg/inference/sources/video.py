@@ -1,4 +1,4 @@
-"""Frames of videos, through PyAV, and of cameras, through OpenCV: decoded in order, upright, as they are needed."""
+"""Frames of videos (PyAV) and cameras (OpenCV), decoded in order and on demand."""
 
 import logging
 import re
@@ -15,79 +15,57 @@ from hrseg.inference.sources.base import Clip, Every, Picture, Source, SourceOpt
 log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".wmv",
-        ".flv",
-        ".ogv",
-    }
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .wmv .flv .ogv".split()  # noqa: SIM905
 )
 _CAMERA = re.compile(r"camera:(\d+)", re.IGNORECASE)
 
 
-def is_video(word: str) -> bool:
-    """Tell whether a word is a file with a video's suffix."""
-    path = Path(word).expanduser()
+def is_video(argument: str) -> bool:
+    """Return whether an argument is a file with a video's suffix."""
+    path = Path(argument).expanduser()
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
-def is_camera(word: str) -> bool:
-    """Tell whether a word is "camera:" and a number."""
-    return _CAMERA.fullmatch(word) is not None
+def is_camera(argument: str) -> bool:
+    """Return whether an argument is "camera:" and a number."""
+    return _CAMERA.fullmatch(argument) is not None
 
 
-def open_video(word: str, wishes: SourceOptions) -> Source:
-    """Open the frames of a video; their results are numbered below its stem, from 0 as the frames are.
-
-    Raises:
-        MissingExtraError: PyAV is not installed.
-    """
-    need_av(word)
-    path = Path(word).expanduser()
+def open_video(argument: str, options: SourceOptions) -> Source:
+    """Open the frames of a video; results are named STEM/000000 and so on, by frame number."""
+    need_av(argument)
+    path = Path(argument).expanduser()
     return Source(
-        lambda: _frames(path, wishes.every), lambda other: other.resolve() == path.resolve()
+        lambda: _frames(path, options.every), lambda other: other.resolve() == path.resolve()
     )
 
 
-def open_camera(word: str, wishes: SourceOptions) -> Source:
-    """Open the frames of a camera, as they come; those that nobody had time for are lost."""
-    found = _CAMERA.fullmatch(word)
-    number = int(found[1]) if found else 0
-    return Source(lambda: _shots(number, wishes.every))
+def open_camera(argument: str, options: SourceOptions) -> Source:
+    """Open the frames of a camera; frames that arrive during inference are dropped."""
+    number = int(argument.partition(":")[2])
+    return Source(lambda: _camera_frames(number, options.every))
 
 
-def need_av(word: str) -> Any:
-    """Return PyAV.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
+def need_av(argument: str) -> Any:
+    """Return PyAV, or raise MissingExtraError where it is not installed."""
     try:
         import av
     except ImportError as error:
         raise MissingExtraError(
-            f"{word} is a video, and PyAV, which reads videos, is not installed: pip install 'hrseg[video]'"
+            f"{argument} is a video, and PyAV, which reads videos, is not installed: pip install 'hrseg[video]'"
         ) from error
     return av
 
 
 def upright(pixels: np.ndarray, degrees: int) -> np.ndarray:
-    """Turn a frame as its video says, in steps of 90 degrees against the clock. Shape: (H, W, 3) → (H or W, …, 3)."""
+    """Rotate a frame counterclockwise by a multiple of 90 degrees. Shape: (H, W, 3) → (H or W, …, 3)."""
     steps = round(degrees / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, steps)) if steps else pixels
 
 
 def _frames(path: Path, every: Every) -> Iterator[Picture]:
     av = need_av(str(path))
-    wanted, last = every.picks(), 0.0
+    wanted, last = every.selector(), 0.0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -113,12 +91,12 @@ def _frames(path: Path, every: Every) -> Iterator[Picture]:
         raise DataError(f"{path} cannot be opened: {error.strerror or error}.") from error
 
 
-def _shots(number: int, every: Every) -> Iterator[Picture]:
+def _camera_frames(number: int, every: Every) -> Iterator[Picture]:
     camera = open_capture(number)
     try:
         rate = float(camera.get(5)) or 25.0  # CAP_PROP_FPS
         clip = Clip(f"camera{number}", every.rate(rate), live=True)
-        wanted, start, index = every.picks(), time.monotonic(), 0
+        wanted, start, index = every.selector(), time.monotonic(), 0
         while camera.grab():
             now = time.monotonic() - start
             if wanted(index, now):
@@ -136,14 +114,10 @@ def _shots(number: int, every: Every) -> Iterator[Picture]:
 
 
 def open_capture(number: int) -> Any:
-    """Open a camera.
-
-    Raises:
-        DataError: There is none of this number.
-    """
+    """Open a camera, or raise DataError where there is none of this number."""
     import cv2
 
-    cv2.utils.logging.setLogLevel(0)  # its warnings would stand between ours
+    cv2.utils.logging.setLogLevel(0)  # hides warnings about missing cameras
     camera = cv2.VideoCapture(number)
     if not camera.isOpened():
         camera.release()

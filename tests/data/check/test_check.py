@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hrseg.data.check import check, write_recipe
-from hrseg.data.check.groups import joined
+from hrseg.data.check.grouping import component_roots
 from hrseg.data.check.page import page
 from hrseg.data.check.report import report
 from hrseg.data.check.scan import _count, scan
@@ -191,7 +191,7 @@ def test_counting_by_runs_is_counting(tmp_path):
 
 
 def test_chains_hang_together():
-    assert joined(5, [(3, 4), (0, 1), (1, 4)]) == [0, 0, 2, 0, 0]
+    assert component_roots(5, [(3, 4), (0, 1), (1, 4)]) == [0, 0, 2, 0, 0]
 
 
 def test_json_is_plain_and_whole(tmp_path):
@@ -220,6 +220,7 @@ def test_the_page_needs_no_other_file(tmp_path):
     assert "a <b>" not in text
     assert text.count("data:image/jpeg;base64,") == text.count("data:image/png;base64,") == 2
     assert 'src="http' not in text
+    assert f"hrseg data check &#39;{tmp_path}/a &lt;b&gt;&#39; --write" in text
     assert "prefers-color-scheme: dark" in text
 
 

@@ -140,7 +140,7 @@ def test_a_missing_mask_of_a_known_dataset_is_listed_and_the_rest_is_looked_at(t
     next((root / "gtFine/train").rglob("*.png")).unlink()
     found = recognize(root)
     assert len(found.splits["train"]) == 2
-    assert len(found.found.images_alone) == 1
+    assert len(found.pairing.images_alone) == 1
 
 
 def test_somebody_elses_files_in_the_folders_of_ade20k_get_no_class_called_wall(tmp_path):

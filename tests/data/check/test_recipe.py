@@ -88,7 +88,7 @@ def test_a_known_dataset_without_val_gets_lists(tmp_path, layout):
     root = tmp_path / layout
     write_scenes(root, layout, {"train": 5, "val": 2}, size=(48, 64))
     result = look_at(root)
-    for pair in [look.pair for look in result.looks if look.split == "val"]:
+    for pair in [entry.pair for entry in result.scanned if entry.split == "val"]:
         pair.image.unlink()
         pair.mask.unlink()
     result = look_at(root, layout=layout)
@@ -201,7 +201,7 @@ def test_a_pattern_is_written_and_honored(tmp_path):
     assert (len(train), len(val)) == (4, 2)
     next((root / "masks").iterdir()).unlink()
     data = build_data(load_config(tmp_path / "mine.yaml", []))
-    with pytest.raises(DataError, match=r"has no mask.*Mend data\.masks"):
+    with pytest.raises(DataError, match=r"has no mask.*Correct data\.masks"):
         _ = data.train_pairs
 
 

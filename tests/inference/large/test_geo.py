@@ -26,7 +26,7 @@ def raster(tmp_path):
 
 
 def test_place_nodata_palette_and_overviews_are_kept(raster, monkeypatch):
-    monkeypatch.setattr("hrseg.imaging.geotiff.TILE", 128)
+    monkeypatch.setattr("hrseg.imaging.writing.TILE", 128)
     predictor = tiny()
     found = segment_large(predictor, raster, raster.with_name("out"), max_memory=BUILT_FOR)
     with rasterio.open(found.files["mask"]) as mask, rasterio.open(raster) as image:

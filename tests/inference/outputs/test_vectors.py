@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from hrseg.imaging import Georeference
 from hrseg.imaging.polygons import area, fill
 from hrseg.inference.outputs import Options, write_all
-from hrseg.inference.outputs.vectors import parts
+from hrseg.inference.outputs.vectors import find_components
 from tests.inference.outputs.made import LABELS, prediction
 
 OWN_SYSTEM = CRS.from_proj4("+proj=laea +lat_0=1 +lon_0=2 +units=m").to_wkt()
@@ -78,11 +78,11 @@ def test_rings_are_simple_closed_and_turn_as_the_standard_says(mask, tmp_path):
 
 
 def test_parts_that_touch_at_a_corner_are_two_and_holes_stay():
-    assert len(parts(np.eye(3, dtype=bool))) == 3
-    assert [len(part.holes) for part in parts(EIGHT == 1)] == [2, 0]
-    whole = parts(OPEN == 1)
+    assert len(find_components(np.eye(3, dtype=bool))) == 3
+    assert [len(part.holes) for part in find_components(EIGHT == 1)] == [2, 0]
+    whole = find_components(OPEN == 1)
     assert [len(part.holes) for part in whole] == [1, 0]
-    assert parts(np.zeros((3, 3), bool)) == []
+    assert find_components(np.zeros((3, 3), bool)) == []
 
 
 def test_small_parts_and_small_holes_are_left_out(tmp_path):

@@ -45,18 +45,18 @@ def test_a_file_is_taken_whatever_its_name(photos):
 
 def test_a_link_that_leads_nowhere_is_named_and_not_left_out(photos):
     (photos / "lost.png").symlink_to("gone.png")
-    for word in (photos, photos / "lost.png"):
+    for argument in (photos, photos / "lost.png"):
         with pytest.raises(
             DataError, match=r"lost\.png is a link to gone\.png, which is not there"
         ):
-            expand([word])
+            expand([argument])
     found = {one.name: one.error for one in open_path(str(photos), SourceOptions()).pictures()}
     assert [name for name, error in found.items() if error] == ["lost"]
     assert {"a", "deep/er/c"} < set(found)
 
 
 @pytest.mark.parametrize(
-    ("word", "words"),
+    ("argument", "arguments"),
     [
         ("photos/b ü.pgn", "Did you mean 'b ü.png'"),
         ("nowhere/a.png", "No such file or folder: nowhere/a.png"),
@@ -65,10 +65,10 @@ def test_a_link_that_leads_nowhere_is_named_and_not_left_out(photos):
         ("photos/*.txt", "It matches other files, such as notes.txt"),
     ],
 )
-def test_words_that_mean_no_image_are_refused(photos, word, words):
+def test_words_that_mean_no_image_are_refused(photos, argument, arguments):
     with pytest.raises(DataError) as error:
-        expand([word])
-    assert words in str(error.value)
+        expand([argument])
+    assert arguments in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,6 @@ def test_a_bucket_is_read_like_a_folder(bucket):
     assert [picture.fetch() for picture in pictures] == [png(1), png(2)]
     assert names(open_sources([f"{bucket}/day/*.png"])) == ["b"]
     assert names(open_sources([f"{bucket}/day/b.png"])) == ["b"]
-    for word in (f"{bucket}/night/", "s3://nobody/x.png"):
+    for argument in (f"{bucket}/night/", "s3://nobody/x.png"):
         with pytest.raises(DataError, match=r"No images at|There is no|cannot be read"):
-            open_sources([word])
+            open_sources([argument])

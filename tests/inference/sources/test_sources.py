@@ -121,11 +121,11 @@ def test_a_list_holds_words_of_any_kind_and_its_broken_lines_are_told(here):
     assert open_sources(["@list.txt"]).covers(here / "data/a/1.png")
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "is empty"), (None, "cannot be read")])
-def test_a_list_without_lines_or_a_file_is_refused(here, text, words):
+@pytest.mark.parametrize(("text", "arguments"), [("", "is empty"), (None, "cannot be read")])
+def test_a_list_without_lines_or_a_file_is_refused(here, text, arguments):
     if text is not None:
         Path("list.txt").write_text(text)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=arguments):
         open_sources(["@list.txt"])
 
 
@@ -150,7 +150,7 @@ def test_the_frames_of_a_clip_have_a_folder_of_their_own():
 # Archives
 
 
-def packed(path: Path, members: dict[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> Path:
+def archive_file(path: Path, members: dict[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", how) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -165,7 +165,7 @@ def test_an_archive_gives_its_images_in_its_own_order(here):
         "__MACOSX/._b.png": b"",
         "d/": b"",
     }
-    packed(here / "all.zip", members)
+    archive_file(here / "all.zip", members)
     first, second = open_sources(["all.zip"])
     assert (first.origin, first.name) == ("all.zip/b.png", "all/b")
     assert (second.origin, second.name) == ("all.zip/in/a.png", "all/in/a")
@@ -175,12 +175,14 @@ def test_an_archive_gives_its_images_in_its_own_order(here):
 
 
 def test_members_cannot_leave_the_folder_of_the_results(here):
-    packed(here / "a.zip", {"../../etc/x.png": png(), "/var/y.png": png(), "C:\\z.png": png()})
+    archive_file(
+        here / "a.zip", {"../../etc/x.png": png(), "/var/y.png": png(), "C:\\z.png": png()}
+    )
     assert names(open_sources(["a.zip"])) == ["a/etc/x", "a/var/y", "a/C_/z"]
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(here):
-    packed(here / "a.zip", {"bomb.png": bytes(40 << 20), "fine.png": png()})
+    archive_file(here / "a.zip", {"bomb.png": bytes(40 << 20), "fine.png": png()})
     bomb, fine = open_sources(["a.zip"])
     with pytest.raises(DataError, match="made to fill the memory"):
         bomb.fetch()
@@ -191,7 +193,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(here):
 
 
 def test_damaged_archives_are_told_and_whole_members_are_read(here):
-    path = packed(here / "a.zip", {"x.png": png(1), "y.png": png(2)}, zipfile.ZIP_STORED)
+    path = archive_file(here / "a.zip", {"x.png": png(1), "y.png": png(2)}, zipfile.ZIP_STORED)
     data = path.read_bytes()
     path.write_bytes(data.replace(png(1), png(1)[:-3] + b"abc"))
     broken, fine = open_sources(["a.zip"])
@@ -201,7 +203,7 @@ def test_damaged_archives_are_told_and_whole_members_are_read(here):
     path.write_bytes(data[:60])
     with pytest.raises(DataError, match="not a whole zip archive"):
         open_sources(["a.zip"])
-    packed(path, {"x.txt": b""})
+    archive_file(path, {"x.txt": b""})
     with pytest.raises(DataError, match="holds no images"):
         open_sources(["a.zip"])
 
@@ -230,7 +232,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.close_connection = True
 
-    def log_message(self, *words: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         pass
 
 
@@ -248,15 +250,15 @@ def address() -> Iterator[str]:
 
 
 def test_an_address_is_fetched_when_its_turn_comes(address):
-    words = [f"{address}/street.png?size=2", f"{address}/moved", f"{address}/a b.png"]
-    pictures = list(open_sources(words))
+    arguments = [f"{address}/street.png?size=2", f"{address}/moved", f"{address}/a b.png"]
+    pictures = list(open_sources(arguments))
     assert names(pictures) == ["street", "moved", "a b"]
-    assert pictures[0].origin == words[0]
+    assert pictures[0].origin == arguments[0]
     assert [picture.fetch() for picture in pictures] == [png(7), png(7), png(8)]
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "arguments"),
     [
         ("gone.png", "404 Not Found"),
         ("page.png", "web page instead of a file"),
@@ -266,9 +268,9 @@ def test_an_address_is_fetched_when_its_turn_comes(address):
         ("file", "302 Found"),
     ],
 )
-def test_what_an_address_can_do_wrong_is_said(address, path, words):
+def test_what_an_address_can_do_wrong_is_said(address, path, arguments):
     (picture,) = open_sources([f"{address}/{path}"], limits=Limits(size=2000, seconds=20))
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=arguments):
         picture.fetch()
 
 
@@ -308,9 +310,9 @@ def test_other_file_systems_have_files_folders_and_globs(memory):
 
 
 def test_what_other_file_systems_lack_is_said(memory, monkeypatch):
-    for word in ("memory://hrseg/*.gif", "memory://hrseg/nothing"):
+    for argument in ("memory://hrseg/*.gif", "memory://hrseg/nothing"):
         with pytest.raises(DataError, match=r"No images at|There is no"):
-            open_sources([word])
+            open_sources([argument])
     with pytest.raises(DataError, match="cannot be opened"):
         open_sources(["abc://x/y.png"])
     (picture,) = open_sources(["memory://hrseg/b.png"], limits=Limits(size=10))
@@ -348,8 +350,8 @@ def test_standard_input_that_is_a_terminal_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(("text", "expected"), [("3", [0, 3, 6, 9]), ("0.25s", [0, 3, 5, 8])])
 def test_every_takes_frames_by_number_or_by_time(text, expected):
-    picks = Every.read(text).picks()
-    assert [i for i in range(10) if picks(i, i / 10)] == expected
+    selector = Every.read(text).selector()
+    assert [i for i in range(10) if selector(i, i / 10)] == expected
 
 
 @pytest.mark.parametrize("text", ["0", "x", "s", ".s", "-1", "1.5", "0s"])
@@ -360,8 +362,8 @@ def test_every_refuses_what_says_nothing(text):
 
 def test_the_same_word_twice_is_read_once(address, here):
     write(here / "x.png")
-    words = ["x.png", here / "x.png", f"{address}/street.png", f"{address}/street.png"]
-    assert names(open_sources(words)) == ["x", "street"]
+    arguments = ["x.png", here / "x.png", f"{address}/street.png", f"{address}/street.png"]
+    assert names(open_sources(arguments)) == ["x", "street"]
 
 
 def test_sources_are_asked_for_no_more_than_is_taken(here):

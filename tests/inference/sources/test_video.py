@@ -49,10 +49,10 @@ def test_frames_keep_their_numbers_when_others_are_left_out(tmp_path, every, exp
 def test_two_videos_of_one_name_keep_apart(tmp_path):
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
-    words = [film(tmp_path / folder / "a.mp4", 2) for folder in ("x", "y")]
-    names = [picture.name for picture in open_sources(words)]
+    arguments = [film(tmp_path / folder / "a.mp4", 2) for folder in ("x", "y")]
+    names = [picture.name for picture in open_sources(arguments)]
     assert names == ["a/000000", "a/000001", "a-2/000000", "a-2/000001"]
-    (tmp_path / "list.txt").write_text("\n".join(map(str, words)), encoding="utf-8")
+    (tmp_path / "list.txt").write_text("\n".join(map(str, arguments)), encoding="utf-8")
     assert [picture.name for picture in open_sources([f"@{tmp_path}/list.txt"])] == names
 
 

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from hrseg.errors import DataError
 from hrseg.imaging import Georeference, write_geotiff
-from hrseg.imaging.geotiff import write_raster
+from hrseg.imaging.writing import write_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 RNG = np.random.default_rng(0)

@@ -1,40 +1,20 @@
+"""Composition of recipes and overrides; errors name file, line, key and what would be right."""
+
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
 from hrseg.config import (
-    OPTIONS,
-    SECTIONS,
-    check_trainer_options,
     config_from_dict,
     config_to_dict,
-    explain,
     list_recipes,
     load_config,
     load_config_with_origins,
     to_yaml,
 )
 from hrseg.errors import ConfigError
-
-BASE = "data: {layout: synthetic, batch_size: 6}\ntrainer: {max_epochs: 1}\n"
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with one valid recipe, run.yaml."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.yaml").write_text(BASE)
-    return tmp_path
-
-
-def refuse(path: str | None, *words: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, words)
-    return str(caught.value)
-
-
-# Composition
+from tests.config.conftest import BASE, refuse
 
 
 def test_words_win_over_file_and_file_over_default(here: Path) -> None:
@@ -113,9 +93,6 @@ def test_words_change_a_config_from_a_checkpoint(here: Path) -> None:
         config_from_dict(values, source="best.ckpt")
 
 
-# Refusals: file, line, key, and what would be right
-
-
 def test_unknown_key_is_refused_with_file_line_and_suggestion(here: Path) -> None:
     (here / "bad.yaml").write_text("data:\n  layout: synthetic\n  bath_size: 3\n")
     message = refuse("bad.yaml")
@@ -155,22 +132,6 @@ def test_a_wrong_word_says_what_would_be_right(here: Path, word: str, message: s
     assert message in text
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["trainer.max_epochs=null"], "Neither trainer.max_epochs nor trainer.max_steps"),
-        (["data.layout=camvid"], "data.root is not set"),
-        (["data.scale_min=3"], "larger than data.scale_max"),
-        (["optim.min_lr=1"], "larger than optim.lr"),
-        (["trainer.max_steps=5", "optim.warmup_steps=5"], "fills the whole run"),
-        (["trainer.devices=0"], "whole number above 0, or auto"),
-        (["loss.class_weights=enet", "loss.class_weight_values=[1,2]"], "Keep the list"),
-    ],
-)
-def test_options_that_do_not_go_together(here: Path, words: list[str], message: str) -> None:
-    assert message in refuse("run.yaml", *words)
-
-
 def test_a_missing_layout_is_named(here: Path) -> None:
     assert refuse(None, "trainer.max_epochs=1").startswith("data.layout is not set.")
 
@@ -208,46 +169,3 @@ def test_a_misspelt_recipe_is_suggested(here: Path) -> None:
 def test_a_word_without_equals_or_with_broken_yaml_is_refused(here: Path) -> None:
     assert "'demo' is not key=value" in refuse("run.yaml", "demo")
     assert "The value '[1' of data.crop is not valid YAML" in refuse("run.yaml", "data.crop=[1")
-
-
-def test_trainer_options_are_checked_against_lightning() -> None:
-    allowed = ["self", "max_epochs", "devices", "limit_train_batches", "callbacks"]
-    check_trainer_options({"limit_train_batches": 3}, allowed)
-    for name, message in {
-        "limit_train_batchs": "Did you mean 'limit_train_batches'?",
-        "devices": "Use trainer.devices instead.",
-        "devicess": "Did you mean 'trainer.devices'?",
-        "callbacks": "set by hrseg itself. Remove it",
-    }.items():
-        with pytest.raises(ConfigError) as caught:
-            check_trainer_options({name: 1}, allowed)
-        assert message in str(caught.value)
-
-
-# Telling
-
-
-def test_origin_is_told_for_every_line(here: Path) -> None:
-    config, origins = load_config_with_origins("run.yaml", ["loss.terms.ohem=1"])
-    lines = to_yaml(config, origins).splitlines()
-    assert "  batch_size: 6                # run.yaml:1" in lines
-    assert "  terms: {ohem: 1.0}       # command line" in lines
-    assert "  name: run  # name of the config file" in lines
-    assert all(" # " in line for line in lines if line.startswith(" "))
-
-
-def test_every_option_explains_itself() -> None:
-    for key, row in OPTIONS.items():
-        text = explain(key)
-        assert text.startswith(f"{key}\n")
-        assert row.doc.endswith(".")
-        assert row.kind in text
-    for section in SECTIONS:
-        names = [key.partition(".")[2] for key in OPTIONS if key.startswith(f"{section}.")]
-        assert all(f"  {name} " in explain(section, 80) for name in names)
-    assert all(section in explain() for section in SECTIONS)
-
-
-def test_explaining_an_unknown_key_suggests_one() -> None:
-    with pytest.raises(ConfigError, match=r"Did you mean 'data\.crop'\?"):
-        explain("data.corp")

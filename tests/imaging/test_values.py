@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hrseg.data.transforms import train_recipe
 from hrseg.errors import DataError
 from hrseg.imaging import denormalize, read_bands, stretched, to_tensor, value_range_of
-from hrseg.imaging.bands import band_statistics
+from hrseg.imaging.values import band_statistics
+from tests.data.recipes import recipe_of
 
 KINDS = {"uint8": 255, "uint16": 65535, "float32": 1}
 
@@ -179,7 +179,7 @@ def test_augmentation_of_bands(bands, dtype):
     mask = np.kron(np.eye(6, dtype=np.uint8), np.ones((8, 8), np.uint8))
     image = (mask[..., None] * np.ones(bands) * KINDS[dtype]).astype(dtype)
     for options in ({}, {"flip_first": True}, {"first_resize": "short_side", "base_size": 40}):
-        recipe = train_recipe(crop=(40, 70), fill=(0.5,) * bands, **options)
+        recipe = recipe_of(crop=(40, 70), pad="mean", mean=(0.5,) * bands, **options)
         for seed in range(8):
             cut, trainids = recipe(image, mask, seed=seed)
             assert (cut.shape, cut.dtype) == ((40, 70, bands), np.dtype(dtype))

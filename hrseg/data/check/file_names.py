@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from hrseg.data.check.findings import counted
-from hrseg.data.layouts.pairs import list_lines, list_words
+from hrseg.data.layouts.pairs import list_lines, split_line
 from hrseg.imaging import IMAGE_SUFFIXES
 
 IMAGE, MASK, OTHER = "image", "mask", "other"
@@ -93,7 +93,7 @@ _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 @dataclass(frozen=True)
-class Named:
+class ParsedName:
     """One file, as its name tells it.
 
     Attributes:
@@ -113,7 +113,7 @@ class Named:
     stem: str
 
 
-def read_names(paths: Sequence[Path], root: Path) -> list[Named]:
+def read_names(paths: Sequence[Path], root: Path) -> list[ParsedName]:
     """Read role, split and key of each file from its place below the root."""
     folders = {part for path in paths for part in path.relative_to(root).parts[:-1]}
     told = {name: (*folder_words(name), "") for name in folders}
@@ -121,7 +121,7 @@ def read_names(paths: Sequence[Path], root: Path) -> list[Named]:
     return _with_splits([_read_name(path, root, told) for path in paths])
 
 
-def _with_splits(files: list[Named]) -> list[Named]:
+def _with_splits(files: list[ParsedName]) -> list[ParsedName]:
     """Read the split from the files' own names, such as train_1.png and test_1.png, if there are several."""
     told = {file: _split_of(file.path.stem) for file in files if not file.split}
     if len(set(told.values()) - {""}) < 2:
@@ -134,7 +134,7 @@ def _split_of(stem: str) -> str:
     return next((_SPLITS[word] for word in (words[0], words[-1]) if word in _SPLITS), "")
 
 
-def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) -> Named:
+def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) -> ParsedName:
     role, split = "", ""
     family: list[str] = []
     group: list[str] = []
@@ -159,7 +159,7 @@ def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) ->
         family += [end for end, its in zip(ends, roles, strict=True) if its == telling]
     if telling == OTHER or not role or (telling, role) == (MASK, IMAGE):
         role = telling
-    return Named(path, role, split, tuple(family), tuple(group), stem)
+    return ParsedName(path, role, split, tuple(family), tuple(group), stem)
 
 
 @cache
@@ -370,7 +370,7 @@ class Lists:
     notes: list[str] = field(default_factory=list)
 
 
-def read_lists(root: Path, files: Sequence[Named]) -> Lists:
+def read_lists(root: Path, files: Sequence[ParsedName]) -> Lists:
     """Read all lists whose lines mostly name files of the tree."""
     by_place = {file.path.relative_to(root).as_posix(): file.path for file in files}
     by_name = _single_names(root, [file for file in files if file.role != MASK])
@@ -386,7 +386,7 @@ def read_lists(root: Path, files: Sequence[Named]) -> Lists:
             found.notes.append(f"{path.relative_to(root)} cannot be read: {error.strerror}.")
             continue
         split = folder_words(told[1])[1]
-        rows = [words for line in lines if (words := list_words(line))]
+        rows = [words for line in lines if (words := split_line(line))]
         inside = path.parent.relative_to(root)
         met: list[tuple[Path, Path | None]] = []
         for words in rows:
@@ -413,7 +413,7 @@ def read_lists(root: Path, files: Sequence[Named]) -> Lists:
     return found
 
 
-def _single_names(root: Path, images: Iterable[Named]) -> dict[str, Path | None]:
+def _single_names(root: Path, images: Iterable[ParsedName]) -> dict[str, Path | None]:
     """Return each name by which a list may call an image; None where two images have it."""
     names: dict[str, Path | None] = {}
     for image in images:

@@ -135,7 +135,7 @@ def test_a_chosen_protocol_is_what_runs(tiny):
     whole = reproduce(plan_reproduction(path))
     outcome = reproduce(plan_reproduction(path, protocol="tta"))
     assert outcome.plan.score == 12.5
-    assert "Looked at by tta: scales 0.75 1 1.25" in outcome.result.text
+    assert "Protocol tta: scales 0.75 1 1.25" in outcome.result.text
     assert outcome.got != whole.got
 
 
@@ -154,4 +154,4 @@ def test_the_shipped_model_has_its_published_score():
     plan = plan_reproduction(SHIPPED, [f"data.root={CAMVID}", "data.workers=0"])
     assert plan.images == 101
     outcome = reproduce(plan)
-    assert outcome.close, outcome.text()
+    assert outcome.close, str(outcome)

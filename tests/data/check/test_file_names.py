@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from hrseg.data.check.file_names import constant_affixes, folder_words
 from hrseg.data.check.layout import recognize
 from hrseg.data.check.pairing import pair_any
-from hrseg.data.check.roles import constant_affixes, folder_words
 from hrseg.errors import ConfigError, DataError
 from tests.data.check.trees import picture, put, squares
 

@@ -1,4 +1,4 @@
-"""Shards, manifests, and a batch that is killed half way."""
+"""Shards, manifests, and a batch that is interrupted half way."""
 
 import json
 import os
