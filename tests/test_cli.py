@@ -327,9 +327,13 @@ def fake_reproduce(monkeypatch: pytest.MonkeyPatch, missing: str | None, close: 
         facts=lambda: [("published", "80.9 mIoU")],
         to_dict=lambda: {"published": 80.9},
     )
-    outcome = SimpleNamespace(
+
+    class Outcome(SimpleNamespace):
+        def __str__(self) -> str:
+            return "expected 80.90, got 80.91"
+
+    outcome = Outcome(
         close=close,
-        text=lambda: "expected 80.90, got 80.91",
         result=SimpleNamespace(text="the table"),
         to_dict=lambda: {"got": 80.91},
     )

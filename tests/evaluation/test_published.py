@@ -120,8 +120,8 @@ def test_claims_that_nobody_made_are_refused(words, message):
 def test_got_stands_beside_expected_and_off_is_off(tiny):
     off = reproduce(plan_reproduction(tiny(90.0)))
     assert not off.close
-    assert off.text().startswith("expected 90.00, got ")
-    assert "more than 0.3 points" in off.text()
+    assert str(off).startswith("expected 90.00, got ")
+    assert "more than 0.3 points" in str(off)
     again = reproduce(plan_reproduction(tiny(round(off.got, 2))))
     assert again.close
     assert again.got == off.got
