@@ -383,6 +383,7 @@ def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.M
     assert "ran" not in seen
 
 
+@pytest.mark.slow
 def test_reproduce_without_a_recipe_lists_those_it_can(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce"]) == YOURS
     assert "camvid_w18_small_v1" in capsys.readouterr().err
