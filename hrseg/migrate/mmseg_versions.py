@@ -1,4 +1,4 @@
-"""Where mmsegmentation 0.x and 1.x keep the facts that a recipe needs."""
+"""Facts that a recipe needs, from configs of mmsegmentation 0.x and 1.x."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
