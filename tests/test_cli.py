@@ -327,9 +327,13 @@ def fake_reproduce(monkeypatch: pytest.MonkeyPatch, missing: str | None, close: 
         facts=lambda: [("published", "80.9 mIoU")],
         to_dict=lambda: {"published": 80.9},
     )
-    outcome = SimpleNamespace(
+
+    class Outcome(SimpleNamespace):
+        def __str__(self) -> str:
+            return "expected 80.90, got 80.91"
+
+    outcome = Outcome(
         close=close,
-        text=lambda: "expected 80.90, got 80.91",
         result=SimpleNamespace(text="the table"),
         to_dict=lambda: {"got": 80.91},
     )
@@ -379,6 +383,7 @@ def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.M
     assert "ran" not in seen
 
 
+@pytest.mark.slow
 def test_reproduce_without_a_recipe_lists_those_it_can(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce"]) == YOURS
     assert "camvid_w18_small_v1" in capsys.readouterr().err

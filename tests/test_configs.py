@@ -48,6 +48,7 @@ def tree(tmp_path_factory):
     return find
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_takes_one_step(name, tree, tmp_path):
     recipe = load_config(name)
@@ -76,6 +77,7 @@ def test_recipe_takes_one_step(name, tree, tmp_path):
 NETWORKS = {(c.model.backbone, c.model.head, c.model.resize): c for c in map(load_config, RECIPES)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", NETWORKS, ids="-".join)
 def test_the_declared_network_can_be_built(key):
     config = NETWORKS[key]

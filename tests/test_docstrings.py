@@ -49,6 +49,7 @@ def test_the_check_itself_finds_a_wrong_name():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_every_module_says_what_lives_there(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path

@@ -43,6 +43,7 @@ def clone(tmp_path):
     return where
 
 
+@pytest.mark.slow
 def test_every_entry_point_works_from_a_clone(clone, tmp_path):
     weights = clone / "hrseg" / "weights" / "packaged" / f"{DEFAULT_TAG}.safetensors"
     image = ROOT / "docs" / "images" / "street.jpg"

@@ -8,6 +8,7 @@ from hrseg.weights import packaged_models
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own, about sockets and paths
 def test_notebook_runs_from_top_to_bottom_and_shows_pictures(name, monkeypatch):

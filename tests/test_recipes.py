@@ -284,6 +284,7 @@ def test_class_table_of_the_folder_recipe_follows_its_root(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.slow
 def test_the_page_of_recipes_is_current() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.recipes_page"
 

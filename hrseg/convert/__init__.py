@@ -1,5 +1,5 @@
-"""Annotations of other tools into our folder layout, and masks back into files for correction.
+"""Conversion of annotation tools' exports into the folder layout, and of masks back into their files.
 
-`table` lists the readers, one file for each tool; `folder` draws what they found; `writers` goes the other way.
-`polygons` and `rle` hold the rules by which outlines and run lengths become pixels.
+One module per format reads an export; `formats` lists and recognizes them, `convert` paints and writes the masks, and
+`writers` writes masks for correction in a tool.
 """

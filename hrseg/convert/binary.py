@@ -78,9 +78,7 @@ def _find(path: Path, images: Path | None) -> tuple[Found, int]:
         below = "*" if photos == root else "**/*"
         known = {name_of(image, photos): image for image in visible_images(photos, below)}
         if masks == photos:  # all in one folder: what belongs to another image is a mask
-            known = {
-                name: image for name, image in known.items() if not _image_and_class(name, known)[0]
-            }
+            known = {n: image for n, image in known.items() if not _image_and_class(n, known)[0]}
         found |= {(split, name): (image, []) for name, image in known.items()}
         for mask in visible_images(masks, "*" if masks == root else "**/*"):
             if mask in known.values():

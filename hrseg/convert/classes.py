@@ -255,7 +255,7 @@ def standard_split(*words: str) -> str:
     """Return the first word that is train, val or test by any usual name, or "".
 
     Example:
-        >>> known_split("instances", "train2017"), known_split("aachen")
+        >>> standard_split("instances", "train2017"), standard_split("aachen")
         ('train', '')
     """
     return next((s for s in map(split_name, words) if s in ("train", "val", "test")), "")

@@ -41,50 +41,20 @@ class Reader:
             folders beside the path, and the classes of the source or their names in order. DataError: something in
             the source is wrong.
         recognizes: Whether a path looks like the tool's.
-        text: Formats, for the help page.
     """
 
     read: Callable[[Path, Path | None, SourceClasses | None], Source]
     recognizes: Callable[[Path], bool]
-    text: str
 
 
+_MODULES = (
+    *(cvat, cityscapes, labelbox, superannotate, via, isat, geojson, kaggle, label_studio),
+    *(supervisely, datumaro, darwin, segments_ai, labelme, coco, yolo, binary),
+)
 READERS: dict[str, Reader] = {
-    "cvat": Reader(cvat.read, cvat.recognizes, "CVAT for images 1.1 (XML), Segmentation mask 1.1"),
-    "cityscapes": Reader(cityscapes.read, cityscapes.recognizes, "Cityscapes *_polygons.json"),
-    "labelbox": Reader(
-        labelbox.read, labelbox.recognizes, "Labelbox NDJSON: polygons, boxes, masks"
-    ),
-    "superannotate": Reader(
-        superannotate.read, superannotate.recognizes, "SuperAnnotate vector and pixel projects"
-    ),
-    "via": Reader(via.read, via.recognizes, "VGG Image Annotator 2, JSON or CSV"),
-    "isat": Reader(isat.read, isat.recognizes, "ISAT JSON files"),
-    "geojson": Reader(
-        geojson.read, geojson.recognizes, "GeoJSON polygons over images: QGIS, QuPath"
-    ),
-    "kaggle": Reader(kaggle.read, kaggle.recognizes, "run lengths in CSV, as on Kaggle"),
-    "label_studio": Reader(
-        label_studio.read,
-        label_studio.recognizes,
-        "Label Studio JSON: brushes, polygons, boxes, ellipses",
-    ),
-    "supervisely": Reader(
-        supervisely.read, supervisely.recognizes, "Supervisely projects: meta.json, ann/ or seg/"
-    ),
-    "datumaro": Reader(datumaro.read, datumaro.recognizes, "Datumaro, as of Intel Geti"),
-    "darwin": Reader(darwin.read, darwin.recognizes, "V7 Darwin JSON files"),
-    "segments_ai": Reader(segments_ai.read, segments_ai.recognizes, "Segments.ai release files"),
-    "labelme": Reader(labelme.read, labelme.recognizes, "LabelMe JSON files"),
-    "coco": Reader(coco.read, coco.recognizes, "COCO JSON: polygons, run lengths, panoptic PNG"),
-    "yolo": Reader(yolo.read, yolo.recognizes, "YOLO segmentation text files"),
-    "binary": Reader(
-        binary.read, binary.recognizes, "a binary mask for each class or object of an image"
-    ),
-    "voc": Reader(masks.read, masks.recognizes, "VOC palette masks"),
-    "colors": Reader(
-        masks.read_colors, masks.recognizes_colors, "masks of colors or ids, with a table"
-    ),
+    **{m.__name__.rpartition(".")[2]: Reader(m.read, m.recognizes) for m in _MODULES},
+    "voc": Reader(masks.read, masks.recognizes),
+    "colors": Reader(masks.read_colors, masks.recognizes_colors),
 }
 """Name → reader, in the order in which they are tried."""
 
@@ -95,10 +65,7 @@ def recognize(path: Path) -> str:
     Raises:
         DataError: It does not exist, or its format is unknown.
     """
-    if not path.exists():
-        raise DataError(
-            f"{path} does not exist. Give an export of an annotation tool, or its folder."
-        )
+    _refuse_missing(path)
     if path.suffix.lower() == ".zip":
         raise DataError(f"{path} is an archive. Unpack it, and give the folder.")
     found = _recognized(path)
@@ -109,6 +76,13 @@ def recognize(path: Path) -> str:
         or f"{path} looks like no tool that is known here. If it is one of {', '.join(READERS)}, say so with --from; "
         "masks of colors need a table, --classes FILE."
     )
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist. Give an export of an annotation tool, or its folder."
+        )
 
 
 def _recognized(path: Path) -> str | None:
@@ -126,10 +100,7 @@ def read(
     name = {"colours": "colors"}.get(name, name)  # the spelling of earlier versions
     if name not in READERS:
         raise DataError(unknown_choice("reader", name, READERS))
-    if not path.exists():
-        raise DataError(
-            f"{path} does not exist. Give an export of an annotation tool, or its folder."
-        )
+    _refuse_missing(path)
     if images is not None and not images.is_dir():
         raise DataError(f"Image folder {images} does not exist. Give an existing one to --images.")
     reader = READERS[name]
@@ -251,4 +222,4 @@ _UNSUPPORTED: tuple[tuple[str, str, Callable[[Path], bool]], ...] = (
         lambda file: file.name.endswith((".nii", ".nii.gz")),
     ),
 )
-"""(What it is, what to do, whether a file is that)."""
+"""(Name, advice, whether a file is of that format)."""

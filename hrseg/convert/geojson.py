@@ -117,11 +117,9 @@ class Layer:
                 systems = CRS.from_user_input(source), CRS.from_user_input(crs)
                 x, y = transform(*systems, *self.points.T.tolist())[:2]
         except Exception as error:  # rasterio's errors have no common parent
-            raise data_error(
-                self.file.name,
-                f"its coordinates cannot be turned from {source} to {crs[:40]}: {error}",
-                "Save it in the coordinate system of the image",
-            ) from error
+            what = f"its coordinates cannot be turned from {source} to {crs[:40]}: {error}"
+            step = "Save it in the coordinate system of the image"
+            raise data_error(self.file.name, what, step) from error
         points = np.stack([x, y], axis=1).astype(np.float64)
         points[~np.isfinite(points).all(axis=1)] = np.nan  # outside the projection: near no image
         return points
@@ -181,9 +179,8 @@ def _name(layer: Layer) -> str:
 
 def _files(path: Path) -> list[Path]:
     found = [path] if path.is_file() else sorted(path.rglob("*.*json"))
-    return files_of_tool(
-        [p for p in found if p.suffix.lower() in (".json", ".geojson")], is_geojson
-    )
+    files = [file for file in found if file.suffix.lower() in (".json", ".geojson")]
+    return files_of_tool(files, is_geojson)
 
 
 def is_geojson(content: Any) -> bool:
@@ -218,9 +215,8 @@ def _layer(file: Path, skipped: Skipped) -> Layer:
             properties = {k: v for k, v in properties.items() if k not in _NOT_CLASSES}
         if polygons:
             features.append(Feature(place, properties, polygons))
-    return Layer(
-        file, _named_crs(collection.get("crs"), file), pixels, features, np.concatenate(points)
-    )
+    crs = _named_crs(collection.get("crs"), file)
+    return Layer(file, crs, pixels, features, np.concatenate(points))
 
 
 def _named_crs(crs: Any, file: Path) -> str | None:

@@ -1,8 +1,8 @@
-"""A mask as objects: the pixels of each class, or polygons to be drawn one after the other.
+"""Masks as objects: the pixels of each class, or polygons to be painted in order.
 
-Polygons run along the edges of pixels. A part inside another one comes later and lies on top, so that no polygon
-needs a hole. Pixels of the background, or ignored ones where there is no background, are what remains when
-everything else is drawn; they are written only where they lie inside something.
+Polygons run along the edges of pixels. A polygon inside another one comes later and covers it, so that none needs a
+hole. Pixels of the background, or ignored ones where there is no background, are what remains; they are written only
+where they are inside another polygon.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from hrseg.imaging.polygons import Ring, Size, area, fill, simplify, trace
 from hrseg.labels import IGNORE_INDEX, LabelSet
 
 IGNORED = "__ignore__"
-"""What ignored pixels are called in a tool, where the background has a class of its own."""
+"""Name of ignored pixels in a tool, where the background has a class of its own."""
 
 
 @dataclass(frozen=True)
-class Masked:
+class MaskedImage:
     """One image with its mask.
 
     Attributes:
         image: Its file.
-        name: What the tool shall call it: the path below the folder of images.
+        name: Its name in the tool: the path below the folder of images.
         mask: trainIds, 255 where ignored.
     """
 
@@ -41,13 +41,13 @@ class Masked:
 
 @dataclass(frozen=True)
 class Style:
-    """How masks are written.
+    """Options of the output.
 
     Attributes:
         labels: Their classes.
         shapes: "masks" or "polygons".
-        tolerance: How far a polygon may be from the border, in pixels.
-        smallest: Parts with fewer pixels are left out of polygons.
+        tolerance: Largest distance of a polygon from the border, in pixels.
+        smallest: Fewest pixels of a polygon.
     """
 
     labels: LabelSet
@@ -74,7 +74,7 @@ class Style:
         return [self.name(i) for i in ids] + [IGNORED] * (self.blank != IGNORE_INDEX)
 
 
-def layers(masked: Masked, style: Style) -> list[tuple[int, np.ndarray]]:
+def class_pixels(masked: MaskedImage, style: Style) -> list[tuple[int, np.ndarray]]:
     """Return the pixels of each class that is written."""
     return [
         (train_id, masked.mask == train_id)
@@ -83,13 +83,13 @@ def layers(masked: Masked, style: Style) -> list[tuple[int, np.ndarray]]:
     ]
 
 
-def parts(mask: np.ndarray, style: Style) -> list[tuple[str, Ring]]:
-    """Return polygons that give the mask when they are drawn in this order.
+def mask_polygons(mask: np.ndarray, style: Style) -> list[tuple[str, Ring]]:
+    """Return polygons that give the mask when they are painted in this order.
 
     Example:
         >>> from hrseg.labels import load_labels
         >>> style = Style(load_labels("voc2012"), "polygons")
-        >>> [(name, len(ring)) for name, ring in parts(np.array([[0, 7], [0, 0]]), style)]
+        >>> [(name, len(ring)) for name, ring in mask_polygons(np.array([[0, 7], [0, 0]]), style)]
         [('car', 4)]
 
     Shape:
@@ -99,37 +99,24 @@ def parts(mask: np.ndarray, style: Style) -> list[tuple[str, Ring]]:
     for train_id in np.unique(mask).tolist():
         for ring in trace(mask == train_id):
             size = area(ring)
-            if size > 0:  # holes are filled by what lies in them
+            if size > 0:  # holes are filled by the polygons in them
                 found.append((size, train_id, ring))
-    # whatever lies inside an outline has a smaller one, so it comes later
-    found.sort(key=lambda part: -part[0])
-    below = _Below(mask.shape, style.blank)
+    # a polygon inside another has a smaller outline, so it comes later
+    found.sort(key=lambda polygon: -polygon[0])
+    canvas: np.ndarray = np.full(mask.shape, style.blank, dtype=np.uint8)
     written = []
     for size, train_id, ring in found:
-        if size < style.smallest or below.is_already(train_id, ring):
+        if size < style.smallest or (train_id == style.blank and _is_blank(canvas, ring, train_id)):
             continue
-        below.draw(train_id, ring)
+        patch = fill([ring], (mask.shape[0], mask.shape[1]))
+        height, width = patch.pixels.shape
+        region = canvas[patch.top : patch.top + height, patch.left : patch.left + width]
+        region[patch.pixels] = train_id
         written.append((style.name(train_id), simplify(ring, style.tolerance)))
     return written
 
 
-class _Below:
-    """What was drawn so far, so that background is written only where it lies on something."""
-
-    def __init__(self, shape: tuple[int, ...], blank: int) -> None:
-        self.canvas = np.full(shape, blank, dtype=np.uint8)
-        self.blank = blank
-
-    def is_already(self, train_id: int, ring: Ring) -> bool:
-        """Say whether a blank part lies on blank."""
-        if train_id != self.blank:
-            return False
-        x, y = ring[ring[:, 1] == ring[:, 1].min()].min(axis=0).astype(int)  # its upper left pixel
-        return bool(self.canvas[y, x] == self.blank)
-
-    def draw(self, train_id: int, ring: Ring) -> None:
-        """Draw one part."""
-        patch = fill([ring], (self.canvas.shape[0], self.canvas.shape[1]))
-        height, width = patch.pixels.shape
-        around = self.canvas[patch.top : patch.top + height, patch.left : patch.left + width]
-        around[patch.pixels] = train_id
+def _is_blank(canvas: np.ndarray, ring: Ring, blank: int) -> bool:
+    """Return whether background would be painted on background."""
+    x, y = ring[ring[:, 1] == ring[:, 1].min()].min(axis=0).astype(int)  # its upper left pixel
+    return bool(canvas[y, x] == blank)

@@ -1,8 +1,8 @@
-"""From masks to files that annotation tools open, so that predictions can be corrected by hand.
+"""Writers of masks for annotation tools, so that predictions can be corrected by hand.
 
 COCO and Datumaro get one run-length object for each class of an image, CVAT a mask object, Label Studio a brush,
 LabelMe a polygon for each connected part. Read back, they give equal pixels. Pixels of the background, or ignored
-ones where there is no background, are what remains when everything else is drawn.
+ones where there is no background, are not written: they are what remains.
 
 With a tolerance corners of polygons are left out, and no border moves farther than that.
 """
@@ -27,7 +27,7 @@ from hrseg.convert.base import Progress, no_progress
 from hrseg.convert.classes import BACKGROUND, standard_split
 from hrseg.convert.convert import new_folder, refuse_existing
 from hrseg.convert.files import Images
-from hrseg.convert.mask_to_polygons import Masked, Style, layers, parts
+from hrseg.convert.mask_to_polygons import MaskedImage, Style, class_pixels, mask_polygons
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import ConfigError, DataError, path_text, unknown_choice
 from hrseg.imaging import image_size, read_mask, write_atomic
@@ -40,15 +40,13 @@ class Writer:
     """One row of WRITERS.
 
     Attributes:
-        shapes: What it can write; the first is usual.
-        folder: Whether it makes a folder of files.
-        text: For the help page.
+        shapes: Supported shapes; the first is the default.
+        folder: Whether the output is a folder.
     """
 
-    write: Callable[[Iterable[Masked], Style, Path], None]
+    write: Callable[[Iterable[MaskedImage], Style, Path], None]
     shapes: tuple[str, ...]
     folder: bool
-    text: str
 
 
 def export(
@@ -69,12 +67,12 @@ def export(
         masks: Folder of masks of ids; NAME_mask.png of `hrseg predict` belongs to image NAME.
         out: The file, or the folder for LabelMe and Datumaro. It must not exist.
         to: A row of WRITERS.
-        labels: What the ids mean.
-        images: Folder of the images; None looks for images/ beside the masks.
-        shapes: "masks" or "polygons"; None takes what is usual for the tool.
-        tolerance: How far polygons may be from the border, in pixels; 0 is exact.
-        smallest: Parts with fewer pixels are left out of polygons; 1 keeps all.
-        progress: Told about the progress.
+        labels: Classes of the ids.
+        images: Folder of the images; None takes images/ beside the masks.
+        shapes: "masks" or "polygons"; None takes the first of the writer.
+        tolerance: Largest distance of a polygon from the border, in pixels; 0 is exact.
+        smallest: Fewest pixels of a polygon; smaller ones are skipped.
+        progress: See `Progress`.
 
     Returns:
         How many images were written, and why others could not be read.
@@ -118,7 +116,7 @@ def _each(
     labels: LabelSet,
     broken: list[str],
     advance: Callable[[int], None],
-) -> Iterator[Masked]:
+) -> Iterator[MaskedImage]:
     """Read masks in turn; one that cannot be read is named in `broken`."""
     for pair in pairs:
         try:
@@ -154,7 +152,7 @@ def _pairs(masks: Path, images: Path | None) -> list[tuple[Path, Path, Path]]:
     return pairs
 
 
-def _read(mask: Path, image: Path, base: Path, labels: LabelSet) -> Masked:
+def _read(mask: Path, image: Path, base: Path, labels: LabelSet) -> MaskedImage:
     ids = read_mask(mask)
     size = image_size(image)
     if ids.shape[:2] != size:
@@ -162,19 +160,25 @@ def _read(mask: Path, image: Path, base: Path, labels: LabelSet) -> Masked:
             f"{mask} has {ids.shape[0]}x{ids.shape[1]} pixels (height x width), its image {image} {size[0]}x{size[1]}. "
             "They must be equal; check that they belong together."
         )
-    return Masked(image, image.relative_to(base).as_posix(), labels.encode(ids, str(mask)))
+    return MaskedImage(image, image.relative_to(base).as_posix(), labels.encode(ids, str(mask)))
 
 
-def _write_coco(masks: Iterable[Masked], style: Style, out: Path) -> None:
+def _bounds(pixels: np.ndarray) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of the set pixels."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
+
+
+def _write_coco(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     numbers = {name: number for number, name in enumerate(style.names, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, masked in enumerate(masks, start=1):
         height, width = masked.size
         images.append({"id": number, "file_name": masked.name, "height": height, "width": width})
-        for train_id, pixels in layers(masked, style):
-            rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-            top, left = int(rows[0]), int(columns[0])
+        for train_id, pixels in class_pixels(masked, style):
+            top, left, box_height, box_width = _bounds(pixels)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -182,7 +186,7 @@ def _write_coco(masks: Iterable[Masked], style: Style, out: Path) -> None:
                     "category_id": numbers[style.name(train_id)],
                     "segmentation": {"size": [height, width], "counts": to_coco(pixels)},
                     "area": int(pixels.sum()),
-                    "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+                    "bbox": [left, top, box_width, box_height],
                     "iscrowd": 0,
                 }
             )
@@ -191,7 +195,7 @@ def _write_coco(masks: Iterable[Masked], style: Style, out: Path) -> None:
     out.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def _write_cvat(masks: Iterable[Masked], style: Style, out: Path) -> None:
+def _write_cvat(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     labels = ElementTree.SubElement(
@@ -206,8 +210,10 @@ def _write_cvat(masks: Iterable[Masked], style: Style, out: Path) -> None:
         ElementTree.SubElement(label, "color").text = "#" + "".join(f"{v:02x}" for v in color)
     for number, masked in enumerate(masks):
         height, width = masked.size
-        said = {"id": str(number), "name": masked.name, "width": str(width), "height": str(height)}
-        image = ElementTree.SubElement(root, "image", said)
+        size = {"width": str(width), "height": str(height)}
+        image = ElementTree.SubElement(
+            root, "image", {"id": str(number), "name": masked.name} | size
+        )
         for depth, (name, shape) in enumerate(_cvat_shapes(masked, style)):
             tag = "mask" if "rle" in shape else "polygon"
             common = {"label": name, "source": "auto", "occluded": "0", "z_order": str(depth)}
@@ -216,25 +222,22 @@ def _write_cvat(masks: Iterable[Masked], style: Style, out: Path) -> None:
     ElementTree.ElementTree(root).write(out, encoding="utf-8", xml_declaration=True)
 
 
-def _cvat_shapes(masked: Masked, style: Style) -> list[tuple[str, dict[str, str]]]:
+def _cvat_shapes(masked: MaskedImage, style: Style) -> list[tuple[str, dict[str, str]]]:
     if style.shapes == "polygons":
         return [
             (name, {"points": ";".join(f"{x:.2f},{y:.2f}" for x, y in ring.tolist())})
-            for name, ring in parts(masked.mask, style)
+            for name, ring in mask_polygons(masked.mask, style)
         ]
     shapes = []
-    for train_id, pixels in layers(masked, style):
-        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-        top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-        numbers = {"left": left, "top": top, "width": right - left, "height": bottom - top}
-        rle = ", ".join(map(str, runs(pixels[top:bottom, left:right].ravel())))
-        shapes.append(
-            (style.name(train_id), {"rle": rle} | {k: str(int(n)) for k, n in numbers.items()})
-        )
+    for train_id, pixels in class_pixels(masked, style):
+        top, left, height, width = _bounds(pixels)
+        rle = ", ".join(map(str, runs(pixels[top : top + height, left : left + width].ravel())))
+        box = {"left": str(left), "top": str(top), "width": str(width), "height": str(height)}
+        shapes.append((style.name(train_id), {"rle": rle} | box))
     return shapes
 
 
-def _write_labelme(masks: Iterable[Masked], style: Style, out: Path) -> None:
+def _write_labelme(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     for masked in masks:
         height, width = masked.size
         file = out / Path(masked.name).with_suffix(".json")
@@ -243,7 +246,7 @@ def _write_labelme(masks: Iterable[Masked], style: Style, out: Path) -> None:
             "version": "5.5.0",
             "flags": {},
             "shapes": _labelme_shapes(masked, style),
-            "imagePath": _seen_from(masked.image, file.parent),
+            "imagePath": _relative_path(masked.image, file.parent),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
@@ -251,36 +254,29 @@ def _write_labelme(masks: Iterable[Masked], style: Style, out: Path) -> None:
         file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def _seen_from(image: Path, folder: Path) -> str:
-    """Return the way from a folder to an image; the folder's temporary name does not occur in it."""
+def _relative_path(image: Path, folder: Path) -> str:
+    """Return the path from a folder to an image, without the folder's own (temporary) name."""
     return Path(os.path.relpath(image.resolve(), folder.resolve())).as_posix()
 
 
-def _labelme_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
+def _labelme_shapes(masked: MaskedImage, style: Style) -> list[dict[str, Any]]:
     common: Mapping[str, Any] = {"group_id": None, "description": "", "flags": {}}
     if style.shapes == "polygons":
+        outline = {"shape_type": "polygon", "mask": None, **common}
         return [
-            {
-                "label": name,
-                "points": ring.tolist(),
-                "shape_type": "polygon",
-                "mask": None,
-                **common,
-            }
-            for name, ring in parts(masked.mask, style)
+            {"label": name, "points": ring.tolist(), **outline}
+            for name, ring in mask_polygons(masked.mask, style)
         ]
     shapes = []
-    for train_id, pixels in layers(masked, style):
-        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-        (top, bottom), (left, right) = rows[[0, -1]].tolist(), columns[[0, -1]].tolist()
+    for train_id, pixels in class_pixels(masked, style):
+        top, left, height, width = _bounds(pixels)
+        cut = pixels[top : top + height, left : left + width].astype(np.uint8) * 255
         data = io.BytesIO()
-        Image.fromarray(pixels[top : bottom + 1, left : right + 1].astype(np.uint8) * 255).save(
-            data, "PNG"
-        )
+        Image.fromarray(cut).save(data, "PNG")
         shapes.append(
             {
                 "label": style.name(train_id),
-                "points": [[left, top], [right, bottom]],
+                "points": [[left, top], [left + width - 1, top + height - 1]],
                 "shape_type": "mask",
                 "mask": base64.b64encode(data.getvalue()).decode("ascii"),
                 **common,
@@ -289,58 +285,40 @@ def _labelme_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
     return shapes
 
 
-def _write_label_studio(masks: Iterable[Masked], style: Style, out: Path) -> None:
+def _write_label_studio(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     tasks = []
     for masked in masks:
         height, width = masked.size
-        common = {
-            "from_name": "label",
-            "to_name": "image",
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-        }
+        common = {"from_name": "label", "to_name": "image", "image_rotation": 0}
+        common |= {"original_width": width, "original_height": height}
         result = [
             {"id": f"r{number}", **common, **shape}
             for number, shape in enumerate(_studio_shapes(masked, style), start=1)
         ]
-        tasks.append(
-            {
-                "data": {"image": f"/data/local-files/?d={quote(masked.name)}"},
-                "predictions": [{"model_version": "hrseg", "result": result}],
-            }
-        )
+        data = {"image": f"/data/local-files/?d={quote(masked.name)}"}
+        predictions = [{"model_version": "hrseg", "result": result}]
+        tasks.append({"data": data, "predictions": predictions})
     out.write_text(json.dumps(tasks, ensure_ascii=False), encoding="utf-8")
 
 
-def _studio_shapes(masked: Masked, style: Style) -> list[dict[str, Any]]:
+def _studio_shapes(masked: MaskedImage, style: Style) -> list[dict[str, Any]]:
     if style.shapes == "polygons":
         percent = 100 / np.array(masked.size[::-1])
         return [
-            {
-                "type": "polygonlabels",
-                "value": {
-                    "points": (ring * percent).tolist(),
-                    "closed": True,
-                    "polygonlabels": [name],
-                },
-            }
-            for name, ring in parts(masked.mask, style)
+            _studio_shape("polygon", name, points=(ring * percent).tolist(), closed=True)
+            for name, ring in mask_polygons(masked.mask, style)
         ]
     return [
-        {
-            "type": "brushlabels",
-            "value": {
-                "format": "rle",
-                "rle": to_label_studio(pixels),
-                "brushlabels": [style.name(train_id)],
-            },
-        }
-        for train_id, pixels in layers(masked, style)
+        _studio_shape("brush", style.name(train_id), format="rle", rle=to_label_studio(pixels))
+        for train_id, pixels in class_pixels(masked, style)
     ]
 
 
-def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
+def _studio_shape(kind: str, name: str, **value: Any) -> dict[str, Any]:
+    return {"type": f"{kind}labels", "value": {**value, f"{kind}labels": [name]}}
+
+
+def _write_datumaro(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     colors = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
     numbers = {name: number for number, name in enumerate(style.names)}
     rows = [{"name": name, "parent": "", "attributes": []} for name in numbers]
@@ -355,9 +333,8 @@ def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
     subsets: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for masked in masks:
         first, slash, rest = masked.name.partition("/")
-        subset, name = (
-            (first, rest) if slash and standard_split(first) else ("default", masked.name)
-        )
+        has_split = slash and standard_split(first)
+        subset, name = (first, rest) if has_split else ("default", masked.name)
         annotations = [
             {
                 "id": number,
@@ -368,7 +345,7 @@ def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
                 "rle": {"counts": to_coco(pixels), "size": list(masked.size)},
                 "z_order": 0,
             }
-            for number, (train_id, pixels) in enumerate(layers(masked, style))
+            for number, (train_id, pixels) in enumerate(class_pixels(masked, style))
         ]
         image = {"path": name, "size": list(masked.size)}
         item = {"id": os.path.splitext(name)[0], "annotations": annotations, "image": image}
@@ -378,26 +355,17 @@ def _write_datumaro(masks: Iterable[Masked], style: Style, out: Path) -> None:
         shutil.copyfile(masked.image, copy)
     (out / "annotations").mkdir()
     for subset, items in subsets.items():
-        content = {
-            "dm_format_version": "1.0",
-            "media_type": 2,
-            "infos": {},
-            "categories": categories,
-            "items": items,
-        }
+        content = {"dm_format_version": "1.0", "media_type": 2, "infos": {}}
+        content |= {"categories": categories, "items": items}
         text = json.dumps(content, ensure_ascii=False)
         (out / "annotations" / f"{subset}.json").write_text(text, encoding="utf-8")
 
 
 WRITERS: dict[str, Writer] = {
-    "coco": Writer(_write_coco, ("masks",), False, "COCO JSON with run lengths"),
-    "cvat": Writer(_write_cvat, ("masks", "polygons"), False, "CVAT for images 1.1 (XML)"),
-    "labelme": Writer(
-        _write_labelme, ("polygons", "masks"), True, "a folder of LabelMe JSON files"
-    ),
-    "label_studio": Writer(
-        _write_label_studio, ("masks", "polygons"), False, "Label Studio tasks with predictions"
-    ),
-    "datumaro": Writer(_write_datumaro, ("masks",), True, "a Datumaro dataset, images included"),
+    "coco": Writer(_write_coco, ("masks",), False),  # JSON with run lengths
+    "cvat": Writer(_write_cvat, ("masks", "polygons"), False),  # CVAT for images 1.1, XML
+    "labelme": Writer(_write_labelme, ("polygons", "masks"), True),
+    "label_studio": Writer(_write_label_studio, ("masks", "polygons"), False),  # predictions
+    "datumaro": Writer(_write_datumaro, ("masks",), True),  # images included
 }
 """Name → writer."""

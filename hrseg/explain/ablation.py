@@ -1,4 +1,4 @@
-"""What a branch adds to the decision: each is switched off in turn, and the image decided again.
+"""Contribution of each branch: the image is segmented again with one branch switched off at a time.
 
 A branch that is off says everywhere what it says on average, so that the head still receives what it is used to; zeros
 would be another image, not a missing branch. Ours.

@@ -1,4 +1,4 @@
-"""How far a decision looks: the effective receptive field, from gradients.
+"""Effective receptive field of a prediction, from gradients.
 
 The logit that wins at a pixel is derived by every pixel of the input; the size of those derivatives, centered on the
 pixel and averaged over several of them, is the field. Summed from the middle outwards it gives a radius. An offset

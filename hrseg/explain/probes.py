@@ -1,4 +1,4 @@
-"""How much a branch alone knows: a linear classifier on its features, fitted on some images and judged on others.
+"""Linear probes: a linear classifier on one branch's features, fitted on some images and scored on others.
 
 A few hundred pixels of each image give their features, bilinearly between a coarse map's points; logistic regression
 by L-BFGS does the rest. What a probe cannot separate may still be there, in a form that is not linear.

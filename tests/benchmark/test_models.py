@@ -26,6 +26,7 @@ SMALL = "hrnet_w18_small_v1"
 QUICK = Settings(seconds=0.001)
 
 
+@pytest.mark.slow
 def test_networks_and_recipes_have_the_same_random_weights_every_time():
     choices, sizes = [Choice(SMALL), Choice("demo", "config")], [(64, 96), (32, 32)]
     report = benchmark(choices, sizes, Settings(until="head", seconds=0.001))
@@ -132,6 +133,7 @@ def test_wrong_words(words, message, capsys):
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_the_verb_prints_a_table_and_json(capsys):
     words = ["benchmark", "--size", "32", "64", "--seconds", "0.001"]
     assert main(words) == OK

@@ -41,6 +41,7 @@ def test_the_command_offers_every_reader():
     assert set(data._TOOLS) == set(READERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", JSON)
 def test_damaged_exports_end_in_one_sentence(tool, tmp_path):
     rng = random.Random(tool)

@@ -283,6 +283,7 @@ def test_coco_panoptic(tmp_path):
 # VOC, YOLO, colors
 
 
+@pytest.mark.slow
 def test_voc_palette_masks_keep_their_lists(tmp_path):
     root = tmp_path / "VOC2012"
     palette = load_labels("voc2012").id_palette()

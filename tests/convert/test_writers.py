@@ -7,7 +7,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from hrseg.convert.convert import ConvertOptions, convert
-from hrseg.convert.mask_to_polygons import Style, parts
+from hrseg.convert.mask_to_polygons import Style, mask_polygons
 from hrseg.convert.writers import WRITERS, export
 from hrseg.data.layouts import find_pairs
 from hrseg.errors import ConfigError, DataError
@@ -107,10 +107,10 @@ def test_polygons_nest_and_write_the_background_only_inside(with_background):
     mask[2:5, 2:7] = 0
     mask[3, 4] = 2
     style = Style(with_background, "polygons")
-    found = parts(mask, style)
+    found = mask_polygons(mask, style)
     assert [name for name, _ in found] == ["road", "background", "car"]
     assert [len(ring) for _, ring in found] == [4, 4, 4]
-    assert [n for n, _ in parts(mask, Style(with_background, "polygons", smallest=2))] == [
+    assert [n for n, _ in mask_polygons(mask, Style(with_background, "polygons", smallest=2))] == [
         "road",
         "background",
     ]

@@ -41,6 +41,7 @@ def put(root, forms, case):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_all_verbs_agree(tmp_path, form, monkeypatch):
     root = put(tree(tmp_path / "set"), FORMS, form)

@@ -249,6 +249,7 @@ def test_lightning_passes_the_epoch_along(straight):
 BY_EPOCHS, BY_STEPS = {"max_epochs": 3}, {"max_steps": 12, "max_epochs": -1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("limit", "moment", "seen"),

@@ -126,6 +126,7 @@ def epochs(pairs: list[Pair], workers: int, context: str | None = None) -> list[
     return batches
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize(("workers", "context"), [(1, "fork"), (2, "fork"), (1, "spawn")])
 def test_workers_change_nothing(pairs, workers, context):
@@ -217,6 +218,7 @@ def test_cut_entry_is_made_anew(tmp_path, pair):
             assert np.array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_full_cache_takes_nothing_in(tmp_path, pair, monkeypatch):
     seen = unpacked(monkeypatch)
     reader = CachedReader(tmp_path / "cache", ENTRY / 1e9)
@@ -241,6 +243,7 @@ def _read(task: tuple[CachedReader, Pair]) -> int:
     return int(image.sum()) + int(mask.sum())
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_cache(tmp_path, pair):
     tasks = [(CachedReader(tmp_path / "cache", 1), pair)] * 8
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:

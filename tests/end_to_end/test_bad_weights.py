@@ -12,6 +12,7 @@ def zoo(tmp_path_factory):
     return folder, write_all(folder)
 
 
+@pytest.mark.slow
 def test_every_bad_file_ends_in_one_paragraph(zoo, tmp_path, monkeypatch, capsys):
     folder, words = zoo
     monkeypatch.chdir(folder)

@@ -65,6 +65,7 @@ MORE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", BANDS)
 def test_from_files_to_predictions(tmp_path: Path, suffix: str, caplog, capsys) -> None:
     write(tmp_path, suffix)

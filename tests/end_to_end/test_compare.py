@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from hrseg.cli import OK, YOURS, main
 from hrseg.training.fit import fit
 from tests.small import small
 
 
+@pytest.mark.slow
 def test_runs_and_ledgers_are_compared(tmp_path, capsys):
     words = ("data.scenes=12", "trainer.max_epochs=1")
     for seed in (0, 1):

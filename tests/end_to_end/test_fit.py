@@ -45,6 +45,7 @@ def losses(run):
     return [float(cell) for line in lines[1:] if (cell := line.split(",")[column])]
 
 
+@pytest.mark.slow
 def test_loss_falls(run):
     assert losses(run)[-1] < 0.8 * losses(run)[0]
 
@@ -65,6 +66,7 @@ def test_validate_equals_a_script_over_predicted_masks(run, tree, tmp_path):
     assert iou.mean() == pytest.approx(score, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_two_processes_score_like_one(run, tree, tmp_path):
     """Five images on two processes: one of them counts a filler, which must count nowhere."""
     code = (
@@ -77,6 +79,7 @@ def test_two_processes_score_like_one(run, tree, tmp_path):
     assert python(code, tmp_path) == [(one["matrix"].sum().item(), one["miou"])] * 2
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_leave_one_run(tree, tmp_path):
     words = [
         *("data.layout=camvid", f"data.root={tree}", "data.crop=[48,64]", "data.batch_size=2"),

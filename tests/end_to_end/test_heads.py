@@ -19,6 +19,7 @@ WORDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", WORDS)
 def test_a_run_is_opened_as_the_network_it_trained(head, tmp_path):
     config = small(tmp_path, f"model.head={head}", "trainer.max_epochs=1", *WORDS[head])

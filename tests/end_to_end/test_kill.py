@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import os, random, signal, sys, warnings
 from pathlib import Path
@@ -88,6 +90,7 @@ print("equal", whole)
 """
 
 
+@pytest.mark.slow
 def test_ten_killed_runs_end_with_the_weights_of_the_unbroken_one(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],

@@ -45,6 +45,7 @@ def color_masks(root, size):
         Image.fromarray(COLORS[ids]).save(root / f"{number}_mask.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "size", "values"),
     [(gray_and_0_255, (64, 64), {0, 255}), (color_masks, (64, 96), {0, 1, 2})],

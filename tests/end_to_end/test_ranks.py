@@ -95,6 +95,7 @@ def by_slurm(folder):
     return digests([start(words, folder, **common, **rank) for rank in ranks])
 
 
+@pytest.mark.slow
 def test_two_nodes_train_one_network_whoever_starts_them(tmp_path):
     folders = [tmp_path / name for name in ("torchrun", "slurm")]
     for folder in folders:
@@ -104,6 +105,7 @@ def test_two_nodes_train_one_network_whoever_starts_them(tmp_path):
     assert len(one) == 1  # only the first process talks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "rank"), [("raise", 1), ("kill", 1), ("kill", 0)])
 def test_when_one_process_dies_the_other_stops(tmp_path, how, rank):
     process = start([script(tmp_path, how, rank), "trainer.devices=2"], tmp_path)

@@ -106,6 +106,7 @@ def test_one_broken_mask_is_named_and_the_others_are_exported(tmp_path, capsys, 
     assert all(f'"{name}.png"' in out.read_text() for name in GOOD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*SIDECARS, *ITSELF])
 def test_no_file_makes_a_verb_ask_the_network(tmp_path, model, capsys, kind):
     root = tmp_path / "set"

@@ -70,6 +70,7 @@ def test_every_published_layout_says_where_its_data_come_from():
     assert all(row.files and row.page.startswith("http") for row in ARCHIVES.values())
 
 
+@pytest.mark.slow
 def test_a_plan_without_data_names_archives_folder_and_command():
     plan = plan_reproduction("cityscapes_w18_small_v1", ["data.root=/nowhere/cs"])
     assert plan.score == 70.3
@@ -86,6 +87,7 @@ def test_a_plan_without_data_names_archives_folder_and_command():
     assert {name for name, _ in plan.facts()} >= {"published", "protocol", "weights", "cost"}
 
 
+@pytest.mark.slow
 def test_several_scales_cost_their_passes():
     plan = plan_reproduction("ade20k_w48_ohem", protocol="official_ade20k_ms")
     assert plan.score == 44.2
@@ -95,6 +97,7 @@ def test_several_scales_cost_their_passes():
     assert "non-commercial" in dict(plan.facts())["terms"]
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_not_run():
     plan = plan_reproduction(SHIPPED, ["data.root=/nowhere"])
     assert plan.data is None
@@ -102,6 +105,7 @@ def test_what_is_missing_is_not_run():
         reproduce(plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -130,6 +134,7 @@ def test_got_stands_beside_expected_and_off_is_off(tiny):
     assert set(values["iou"]) == set(again.result.labels.names)
 
 
+@pytest.mark.slow
 def test_a_chosen_protocol_is_what_runs(tiny):
     path = tiny(50.0)
     whole = reproduce(plan_reproduction(path))
@@ -139,6 +144,7 @@ def test_a_chosen_protocol_is_what_runs(tiny):
     assert outcome.got != whole.got
 
 
+@pytest.mark.slow
 def test_without_weights_it_says_how_to_train_them_and_takes_ones_own(tiny, tmp_path):
     path = tiny(50.0)
     words = ["published.weights=null"]

@@ -31,6 +31,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else_and_shows_every_part(files, capsys):
     words = ["explain", str(files / "i.png"), "--model", str(files / "m.ckpt"), "--images", "2"]
     words += ["--mask", str(files / "i_mask.png"), "--out", str(files / "p.html")]

@@ -48,6 +48,7 @@ def test_validate_takes_an_exported_file(files, release, tmp_path):
     assert theirs.metrics["miou"] == pytest.approx(ours.metrics["miou"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_torch_file_says_what_it_cannot_take(files):
     with pytest.raises(DataError, match="too small for a torch"):
         Predictor(files[".pt2"])(np.zeros((20, 50, 3), np.uint8))

@@ -15,6 +15,7 @@ from hrseg.inference.predictor import Predictor
 SIZES = [(64, 96), (97, 101), (33, 50)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
 def test_an_exported_file_gives_the_mask_of_its_checkpoint(files, release, suffix, size):
@@ -69,6 +70,7 @@ def test_no_file_names_folders_of_this_machine(files, suffix):
     assert str(files[suffix].parent).encode() not in content
 
 
+@pytest.mark.slow
 def test_fp16_halves_the_file_and_keeps_normalization_and_labels(files, release, tmp_path):
     done = write.export_model(release, "onnx", tmp_path / "h.onnx", precision="fp16", max_images=2)
     assert done.files[0].stat().st_size < 0.6 * files[".onnx"].stat().st_size
@@ -78,6 +80,7 @@ def test_fp16_halves_the_file_and_keeps_normalization_and_labels(files, release,
         Predictor(done.files[0], precision="bf16")
 
 
+@pytest.mark.slow
 def test_int8_is_calibrated_on_some_images_and_judged_by_others(release, files, tmp_path):
     photos, masks = tmp_path / "photos", tmp_path / "masks"
     for folder in (photos, masks):
@@ -117,6 +120,7 @@ def test_a_file_that_answers_otherwise_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_triton_repository_can_be_served_as_it_is(release, files, tmp_path):
     done = write.export_model(
         release, "triton", tmp_path / "street", outputs=("labels", "probability"), max_images=1

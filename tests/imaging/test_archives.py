@@ -102,6 +102,7 @@ def _bytes(path: Path) -> int:
     return len(read_bytes(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_other_processes_open_archives_for_themselves(trees, context):
     pairs = find_pairs("cityscapes", trees[1], "train")

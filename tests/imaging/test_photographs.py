@@ -255,6 +255,7 @@ def test_ids_of_few_bits_are_not_scaled(tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.png")[..., 0], ids * 17)
 
 
+@pytest.mark.slow
 def test_photographs_do_not_import_rasterio(tmp_path):
     """It takes 0.4 s, which only rasters are worth."""
     import subprocess

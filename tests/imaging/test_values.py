@@ -172,6 +172,7 @@ def test_normalized_bands_have_mean_0_and_deviation_1_and_come_back(dtype, value
     assert np.abs(denormalize(tensor, mean, std).astype(int) - stretched(image)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("bands", [1, 2, 4, 6])
 def test_augmentation_of_bands(bands, dtype):

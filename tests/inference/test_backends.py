@@ -220,6 +220,7 @@ assert heard
 """
 
 
+@pytest.mark.slow
 def test_signals_are_heard_after_another_thread_has_dropped_the_engine():
     pytest.importorskip("openvino")
     done = subprocess.run([sys.executable, "-c", AFTER], capture_output=True, text=True)

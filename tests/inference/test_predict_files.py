@@ -123,6 +123,7 @@ def test_the_line_shows_the_largest_classes():
     assert result.line() == expected
 
 
+@pytest.mark.slow
 def test_a_released_model_opens_and_predicts(tiny_network, tmp_path):
     labels = LabelSet("own", tuple(Label(10 * i, i, f"c{i}", (i, i, i)) for i in range(3)))
     card = {
@@ -190,6 +191,7 @@ def test_results_are_those_of_one_image_at_a_time(predictor, photos, tmp_path, b
         assert result.classes == alone.shares()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

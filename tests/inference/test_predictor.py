@@ -226,6 +226,7 @@ def test_maps_and_classes_that_are_none(options, words):
         predictor(**options)
 
 
+@pytest.mark.slow
 def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
     one, same = (Predictor(tiny_network, device="cpu", precision="fp32").facts() for _ in range(2))
     assert one == same

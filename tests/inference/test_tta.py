@@ -105,6 +105,7 @@ def test_scales_are_shown_at_their_sizes():
     assert out.shape == (1, 3, 40, 60)
 
 
+@pytest.mark.slow
 def test_a_constant_stays_constant_through_every_protocol():
     logits = torch.tensor([1.0, 3.0, 2.0])[None, :, None, None]
     for row in PROTOCOLS.values():

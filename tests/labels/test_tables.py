@@ -162,6 +162,7 @@ def test_names_in_every_encoding(tmp_path, encoding):
     assert load_labels(tmp_path / "classes.txt").names == text.split("\n")[:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_not_understood_is_refused_with_its_place(tmp_path, case):
     name, text, said = BROKEN[case]

@@ -39,6 +39,7 @@ def test_logits_have_input_size_in_training_and_evaluation(backbone, options, si
         assert logits.dtype == torch.float32
 
 
+@pytest.mark.slow
 @each_network
 def test_gradients_reach_every_parameter_that_learns(backbone, options):
     network = build(backbone, options).train()
@@ -49,6 +50,7 @@ def test_gradients_reach_every_parameter_that_learns(backbone, options):
     assert not [name for name in silent if "encoder" not in name]
 
 
+@pytest.mark.slow
 @each_network
 def test_spec_and_state_dict_build_the_same_network_again(backbone, options):
     network = build(backbone, options).eval()

@@ -25,6 +25,7 @@ def branches_of(channels, size=(16, 24)):
 
 
 # Counted on the official implementation: parameters, and multiply-adds at 1024x2048 in units of 1e9.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "parameters", "multiply_adds"),
     [(19, 70_372_678, 1297.9), (59, 70_422_038, 1309.7), (150, 70_534_332, 1336.7)],

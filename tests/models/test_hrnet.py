@@ -26,6 +26,7 @@ def test_every_published_width_is_listed():
     assert set(list_models()) == set(OFFICIAL) == set(VARIANTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_cost_equals_the_official_count(name):
     with torch.device("meta"):

@@ -72,6 +72,7 @@ def test_padding_changes_every_stride_2_convolution_and_no_name():
 
 
 # One in stage 2, four in stage 3, three in stage 4: what the paper's table of fusions counts.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exchange", "expected"),
     [
@@ -149,6 +150,7 @@ def test_an_input_scale_is_an_enlarged_image_and_logits_of_its_own_size():
     assert torch.equal(network(image), plain.upsample(coarse, (62, 97)))
 
 
+@pytest.mark.slow
 def test_each_variant_costs_less_or_more_as_it_should():
     def adds(**options):
         with torch.device("meta"):

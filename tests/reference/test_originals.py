@@ -82,7 +82,7 @@ def distance(ours, original):
 
 @pytest.mark.parametrize(
     ("source", "model", "policy"),
-    [pytest.param(*case, marks=pytest.mark.slow) if case in HEAVY else case for case in CASES],
+    [pytest.param(*case, marks=pytest.mark.long) if case in HEAVY else case for case in CASES],
 )
 def test_imported_weights_give_the_original_logits(source, model, policy):
     foreign = imported(source, model)

@@ -84,6 +84,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit(small: Served) -> None:
     assert "100,000 bytes" in sentence(answer, 413)
 
 
+@pytest.mark.slow
 def test_a_hundred_megabytes_are_refused(served: Served) -> None:
     assert "33,554,432 bytes" in sentence(served.predict(bytes(100_000_000)), 413)
 
@@ -257,6 +258,7 @@ def in_form(content: bytes, rng: random.Random) -> bytes:
     )
 
 
+@pytest.mark.slow
 def test_nothing_makes_it_stumble(served: Served) -> None:
     rng = random.Random(7)
     seen: Counter[int] = Counter()
@@ -276,6 +278,7 @@ def test_nothing_makes_it_stumble(served: Served) -> None:
     assert served.metric("hrseg_places_taken") == 0
 
 
+@pytest.mark.slow
 def test_strange_requests_are_answered(served: Served) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "TRACE"):

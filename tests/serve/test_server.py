@@ -53,6 +53,7 @@ def test_an_image_in_work_is_answered_before_the_end(start: Callable[..., Served
     assert not one.service.queue.alive
 
 
+@pytest.mark.slow
 def test_the_command_serves_what_predict_writes_and_ends_well_at_sigterm(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(hrseg.__file__).parents[1])}
     process = subprocess.Popen(

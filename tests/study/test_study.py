@@ -72,6 +72,7 @@ def trained(monkeypatch):
 # Definition
 
 
+@pytest.mark.slow
 def test_packaged_studies_load_and_build():
     for name, title in list_studies().items():
         plan = plan_study(read_study(name))
@@ -178,12 +179,14 @@ def test_plan_gives_each_run_its_seed_and_folder_and_writes_nothing(tmp_path, re
     assert plan.text().count("to do") == 4
 
 
+@pytest.mark.slow
 def test_words_of_a_variant_win_over_those_for_all(recipe):
     study = Study("s", recipe, {"a": ("optim.lr=0.2",)}, words=("optim.lr=0.1",))
     assert plan_study(study).runs[0].config.optim.lr == 0.2
     assert plan_study(study, ["optim.lr=0.3"]).runs[0].config.optim.lr == 0.3
 
 
+@pytest.mark.slow
 def test_mistake_in_a_variant_names_it_before_anything_is_trained(recipe):
     for word in ("model.head=unt", "model.haed=v1"):
         with pytest.raises(ConfigError, match=r"Variant 'bad' of study 's': .*Did you mean"):
@@ -195,6 +198,7 @@ def test_mistake_in_a_variant_names_it_before_anything_is_trained(recipe):
 # Training, pretended
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again_and_failed_ones_are(recipe, trained):
     study = Study("s", recipe, {"broken": (), **PAIR})
     table = train_study(plan_study(study))
@@ -211,6 +215,7 @@ def test_more_seeds_and_variants_train_only_what_is_new(recipe, trained):
     assert trained == [("plain", 0), ("final", 0), ("plain", 2), ("final", 2)]
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_join_a_finished_study(recipe, trained):
     study = Study("s", recipe, PAIR)
     train_study(plan_study(study))
@@ -251,6 +256,7 @@ def test_run_without_a_score_is_a_failure(recipe, trained, monkeypatch):
     assert table.failures == {"plain (seed 0)": "holds no score"}
 
 
+@pytest.mark.slow
 def test_damaged_record_is_named(recipe, trained):
     study = Study("s", recipe, {"plain": ()})
     train_study(plan_study(study))
@@ -287,6 +293,7 @@ def test_table_gives_mean_and_spread_over_seeds(recipe):
     assert len({len(line) for line in text.splitlines()[:4]}) == 1  # aligned
 
 
+@pytest.mark.slow
 def test_table_is_kept_three_times(recipe, trained, tmp_path):
     train_study(plan_study(Study("s", recipe, {**PAIR, "broken": ()}, seeds=(0, 1))))
     folder = tmp_path / "runs" / "s"
@@ -304,6 +311,7 @@ def test_table_is_kept_three_times(recipe, trained, tmp_path):
 # Training, really
 
 
+@pytest.mark.slow
 def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_nothing(
     recipe, tmp_path, capsys
 ):
@@ -326,6 +334,7 @@ def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_
     assert rows["gone"]["finished"] == 0
 
 
+@pytest.mark.slow
 def test_stopped_study_goes_on_where_it_was(recipe, tmp_path, caplog):
     command = [sys.executable, "-m", "hrseg", "study", str(recipe), "--name", "s"]
     command += ["--variant", "plain", "trainer.max_epochs=14"]
@@ -363,6 +372,7 @@ def test_killed_run_is_named_by_its_signal(recipe, monkeypatch):
     assert "signal SIGKILL" in table.failures["plain (seed 0)"]
 
 
+@pytest.mark.slow
 def test_dry_run_trains_nothing(recipe, capsys):
     words = ["--variant", "plain", "--variant", "v1 model.head=v1", "--seeds", "0,1", "--dry-run"]
     assert main(["study", str(recipe), *words]) == OK

@@ -99,7 +99,9 @@ def test_pictures_show_the_same_images_when_due_and_at_the_end(tmp_path):
             drawn.append([name for name, _ in self._rows])
             super().on_validation_end(trainer, task)
 
-    pictures = Note(tmp_path, scenes.labels, every=2, count=2, mean=scenes.mean, std=scenes.std)
+    pictures = Note(
+        tmp_path, scenes.labels, every=2, count=2, mean=scenes.config.mean, std=scenes.config.std
+    )
     build_trainer(config, None, [pictures]).fit(build_task(config, scenes), datamodule=scenes)
     chosen = ["val/scene_00000", "val/scene_00002"]
     assert drawn == [[], [], chosen, chosen]  # sanity check, then three epochs

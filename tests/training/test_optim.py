@@ -127,6 +127,7 @@ def test_first_adamw_step_by_hand():
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.999)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_fused_steps_go_where_plain_ones_go(tiny_network, name):
     networks = [tiny_network, copy.deepcopy(tiny_network)]
@@ -254,6 +255,7 @@ def test_average_is_not_trained_and_stays_in_evaluation_mode():
     assert not any(parameter.requires_grad for parameter in task.parameters())
 
 
+@pytest.mark.slow
 def test_average_predicts(tiny_network):
     image = torch.randn(1, 3, 32, 32)
     assert torch.equal(Ema(tiny_network, decay=0.9)(image), tiny_network(image))

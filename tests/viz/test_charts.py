@@ -54,6 +54,7 @@ def test_the_scale_holds_all_values_in_tens(values, expected):
     assert chart.grid[-1] == (f"{100 * expected[1]:.0f}", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 11, 150])
 def test_confusions_of_any_number_of_classes_are_drawn(classes, tmp_path):
     names = [f"class {k}" for k in range(classes)]

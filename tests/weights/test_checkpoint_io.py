@@ -65,6 +65,7 @@ def zoo(tmp_path_factory):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 class TestBadFiles:
+    @pytest.mark.slow
     def test_each_is_one_paragraph_that_says_what_it_is(self, zoo):
         _, words, result = zoo
         for name, word in words.items():

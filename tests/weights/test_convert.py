@@ -49,6 +49,7 @@ def test_backbone_head_classes_and_bands_are_read_from_the_shapes(tmp_path, back
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["v2", "ocr"])
 def test_one_network_from_three_spellings_gives_the_same_logits(tmp_path, head):
     source = network(head=head, padding="same")
@@ -205,6 +206,7 @@ def test_an_hrnet_of_a_shape_nobody_published_is_described(tmp_path):
         import_weights(save(state, tmp_path / "a.pth"), tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_an_imagenet_file_starts_the_official_recipe(tmp_path):
     source = create_model(SMALL, head="classification", num_classes=1000, resize="nearest")
     path = save(spellings.as_official(source.state_dict()), tmp_path / "imagenet.pth")
@@ -312,6 +314,7 @@ def test_the_command_prints_the_receipt_and_says_what_next(tmp_path, capsys, mon
     assert "--new-classifier" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
     _, cut = official(tmp_path)
     cut.write_bytes(cut.read_bytes()[:5000])

@@ -325,6 +325,7 @@ fetch(Remote("a.tag", sys.argv[1], Path(sys.argv[2])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_a_real_limit_of_the_system_is_met_the_same_way(server, remote):
     words = [sys.executable, "-c", LIMITED, remote.url, str(remote.path)]
@@ -367,6 +368,7 @@ def lines_until(process: subprocess.Popen[str], part: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_once_and_the_second_says_that_it_waits(server, remote):
     go_on = threading.Event()
     server.plan.append(serve.held(go_on))

@@ -153,6 +153,7 @@ def test_published_names_become_ours(theirs, rules, ours):
     assert rename(theirs, rules) == ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["hrnet_w18_small_v1", "hrnet_w18_small_v2", "hrnet_w48"])
 @pytest.mark.parametrize("spelling", ["official", "mmseg", "paddle"])
 def test_every_name_of_a_network_comes_back_from_every_spelling(backbone, spelling):
@@ -175,6 +176,7 @@ def test_tensor_counts_are_those_of_the_published_files():
     assert len({*backbone, *ocr_names()}) == 1890
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NAMES.is_file(), reason="tests/reference/names.json.xz is not here")
 def test_names_and_shapes_of_real_files_are_recognized_and_leave_nothing_over():
     seen = set()

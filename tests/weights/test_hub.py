@@ -84,6 +84,7 @@ def files_of(hub: Hub, name: str) -> dict[str, bytes]:
     return hub.repositories[name][hub.refs[name]["main"]]
 
 
+@pytest.mark.slow
 def test_a_push_is_one_commit_of_weights_card_and_page(pushed):
     files = files_of(pushed, "org/camvid")
     assert sorted(files) == ["README.md", "config.json", "model.safetensors"]
@@ -113,6 +114,7 @@ def test_the_page_has_terms_scores_and_three_lines_of_use(pushed):
     assert "the images are free for research" in body
 
 
+@pytest.mark.slow
 def test_what_was_pushed_gives_the_same_logits(pushed, tmp_path):
     start = len(pushed.asked)
     first, cli, weights, pulled, again, _ = run(
@@ -136,6 +138,7 @@ def test_what_was_pushed_gives_the_same_logits(pushed, tmp_path):
     assert sum("model.safetensors" in line for line in fetched) == 1
 
 
+@pytest.mark.slow
 def test_a_revision_stays_what_it_was(pushed, tmp_path):
     old = pushed.refs["org/camvid"]["main"]
     files = files_of(pushed, "org/camvid")
@@ -155,6 +158,7 @@ def test_a_revision_stays_what_it_was(pushed, tmp_path):
     assert "org/other has no revision 'v9'" in none
 
 
+@pytest.mark.slow
 def test_without_a_connection_the_cache_answers_or_says_what_to_bring(pushed, tmp_path):
     home = tmp_path / "home"
     online, _ = run(pushed.url, home, "logits(hrseg.from_pretrained('org/camvid'))")
@@ -173,6 +177,7 @@ def test_without_a_connection_the_cache_answers_or_says_what_to_bring(pushed, tm
         assert f"{variable} is set. Unset it" in push
 
 
+@pytest.mark.slow
 def test_failures_are_one_paragraph_each(pushed, tmp_path):
     files = files_of(pushed, "org/camvid")
     pushed.put("org/secret", files)

@@ -117,7 +117,7 @@ OUTPUTS: dict[str, Output] = {
 
 def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
     """Return the kinds without duplicates, or raise ConfigError for an unknown kind or none."""
-    kinds = tuple(dict.fromkeys(kinds))
+    kinds = tuple(dict.fromkeys("colour" if kind == "color" else kind for kind in kinds))
     for kind in kinds:
         if kind not in OUTPUTS:
             raise ConfigError(unknown_choice("output", kind, OUTPUTS))

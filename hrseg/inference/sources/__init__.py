@@ -130,7 +130,7 @@ def open_sources(
     """Open arguments as one stream of pictures.
 
     Args:
-        words: Files, folders, globs, @lists, videos, archives, addresses, camera:N or "-".
+        arguments: Files, folders, globs, @lists, videos, archives, addresses, camera:N or "-".
         recursive: Whether folders include their subfolders.
         every: Frames taken from clips; None takes all.
         limits: Of size and time for untrusted sources.

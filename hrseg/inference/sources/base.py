@@ -101,7 +101,7 @@ class Every:
         """Return a function that tells from a frame's number and time, in order, whether it is taken.
 
         Example:
-            >>> wanted = Every(seconds=1).picks()
+            >>> wanted = Every(seconds=1).selector()
             >>> [wanted(i, i * 0.4) for i in range(7)]
             [True, False, False, True, False, True, False]
         """

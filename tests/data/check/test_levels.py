@@ -66,6 +66,7 @@ LEVELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
 def test_damage_is_snapped_or_refused_and_never_a_class(tmp_path, levels):
     """Exit 0 goes with the right number of classes and a table that reads every mask; else there is no recipe."""
@@ -215,6 +216,7 @@ CLEAN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("mask", CLEAN.values(), ids=CLEAN)
 def test_classes_of_clean_masks_stay(tmp_path, mask, count):

@@ -83,6 +83,7 @@ def test_a_split_that_is_broken_or_missing_is_made_of_the_other(tmp_path):
     assert (len(train), len(val)) == (3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["cityscapes", "camvid", "ade20k", "voc2012"])
 def test_a_known_dataset_without_val_gets_lists(tmp_path, layout):
     root = tmp_path / layout

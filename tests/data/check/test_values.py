@@ -95,6 +95,7 @@ def test_two_levels_of_16_bits_are_two_classes(tmp_path):
     assert [row.name for row in result.classes] == ["background", "foreground"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mask",
     [

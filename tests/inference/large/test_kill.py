@@ -92,6 +92,7 @@ def bands(folder, name):
     return [json.loads(line) for line in lines[1:]]
 
 
+@pytest.mark.slow
 def test_killed_runs_end_with_the_same_bytes(killed):
     whole = finish(killed, "whole")
     names = sorted(path.name[1:].split(".")[0] for path in killed.glob(".*.unfinished"))

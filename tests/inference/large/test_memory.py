@@ -53,6 +53,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "options"), [*(("torch", name) for name in OPTIONS), ("openvino", "plain")]
 )
@@ -97,6 +98,7 @@ def test_validation_has_the_labels_that_predict_writes(monkeypatch):
     assert np.array_equal(pred[0], predictor(pixels).mask)
 
 
+@pytest.mark.slow
 def test_a_refusal_names_windows_that_fit(tmp_path):
     predictor = Predictor(create_model("hrnet_w18_small_v1", num_classes=3).eval(), device="cpu")
     image = write(tmp_path / "a.tif", picture(2200, 2200))
@@ -114,6 +116,7 @@ def test_a_refusal_names_windows_that_fit(tmp_path):
         segment_large(smaller, image, tmp_path / "out", **options)
 
 
+@pytest.mark.slow
 def test_what_a_network_takes_follows_from_its_form():
     def taken(name, **options):
         with torch.device("meta"):

@@ -164,6 +164,7 @@ def test_files_that_are_huge_go_by_bands_the_others_do_not(tmp_path, small_is_hu
     assert heard[-1] == 300
 
 
+@pytest.mark.slow
 def test_predict_takes_a_limit_and_says_how_to_write_it(tmp_path, small_is_huge, capsys):
     large = write(tmp_path / "large.tif", picture())
     words = ["predict", str(large), "--out", str(tmp_path / "out"), "--max-memory"]

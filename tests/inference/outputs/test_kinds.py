@@ -42,7 +42,7 @@ def test_the_same_prediction_gives_the_same_bytes(tmp_path):
 def test_masks_hold_ids_train_ids_and_colors(tmp_path):
     np.testing.assert_array_equal(read_mask(write("mask", tmp_path)), IDS[MADE.mask])
     np.testing.assert_array_equal(read_mask(write("trainids", tmp_path)), MADE.mask)
-    with Image.open(write("color", tmp_path)) as image:
+    with Image.open(write("colour", tmp_path)) as image:
         assert image.mode == "RGB"
         np.testing.assert_array_equal(np.array(image), LABELS.palette[MADE.mask])
     assert read_image(write("overlay", tmp_path)).shape[0] > 20

@@ -58,7 +58,7 @@ def test_rasters_hold_one_value_there_and_nowhere_else(kind, place, tmp_path):
 
 
 def test_colors_are_black_there(tmp_path):
-    assert not read(written("color", tmp_path))[0][~VALID].any()
+    assert not read(written("colour", tmp_path))[0][~VALID].any()
 
 
 def test_arrays_and_bands_are_not_a_number_there(tmp_path):

@@ -133,6 +133,7 @@ print("at last", attempt(None))
 """
 
 
+@pytest.mark.slow
 def test_a_batch_killed_again_and_again_loses_and_doubles_nothing(model, photos, tmp_path, capsys):
     path, out = model("m"), tmp_path / "out"
     words = ("--save", "mask", "areas", "--resume")
