@@ -127,7 +127,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     Prints for each model and size how long a run takes (median, 90th and 99th percentile), images
     and megapixels per second, peak memory, multiply-adds, and what share of the rate of a plain
     matrix product they are done at. --compare lets two take turns and prints the ratio of their
-    times with its interval. A quiet machine tells more than many seconds.
+    times with its interval. An idle machine gives better numbers than more seconds.
 
       hrseg benchmark
       hrseg benchmark -m runs/mine -m street.onnx --size 512 1024 1024 2048

@@ -43,7 +43,7 @@ Semantic segmentation around HRNetV2: train, look inside, predict.
   hrseg fit --config cityscapes_w48 --dry-run  what a run would cost, without starting it
 """
 _CODES = """
-hrseg VERB --help tells more. Exit codes: 0 done, 2 your mistake, 1 ours or a broken image, 130
+hrseg VERB --help says more. Exit codes: 0 done, 2 your mistake, 1 ours or a broken image, 130
 interrupted.
 """
 

@@ -14,7 +14,7 @@ KINDS = (
     *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
     *("probabilities", "probabilities_tif", "coco", "geojson", "areas", "areas_csv"),
 )
-"""What --save takes: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
+"""Choices of --save: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
 
 
 _SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, gs, camera:0, -"
@@ -77,7 +77,7 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("results")
     text = f"kinds of files (mask overlay): {', '.join(KINDS)}; and video, of clips"
     group.add_argument(
-        "--save", nargs="+", type=_kind, choices=(*KINDS, "video"), metavar="KIND", help=text
+        "--save", nargs="+", choices=(*KINDS, "color", "video"), metavar="KIND", help=text
     )
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
@@ -89,10 +89,6 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "keep a manifest, and leave as it is what was done before and is intact"
     group.add_argument("--resume", action="store_true", help=text)
-
-
-def _kind(text: str) -> str:
-    return "colour" if text == "color" else text
 
 
 def _add_cluster(verb: argparse.ArgumentParser) -> None:

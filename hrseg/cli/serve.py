@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--port", type=int, default=8000, metavar="N", help=text)
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
-    text = "images held at once, waiting and in work; more are told to come again (16)"
+    text = "images held at once, waiting and in work; more get 503 and a time to retry (16)"
     verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
     text = "height times width of an image at most (25000000)"
     verb.add_argument("--max-pixels", type=positive, default=25_000_000, metavar="N", help=text)
@@ -40,7 +40,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     """Serve a model by HTTP, with a page to use it.
 
     The page is at the address that is printed: drop an image on it. Programs send images to POST
-    /predict and get a mask, an overlay or JSON; /openapi.json tells all paths. Ctrl-C or SIGTERM ends
+    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. Ctrl-C or SIGTERM ends
     the server when what it accepted is answered.
 
       hrseg serve

@@ -1,8 +1,9 @@
 """`RayJob`: distributes images over the workers of a Ray cluster, and writes the one manifest.
 
 Ray Data takes tasks to workers and brings results back. Ray's own retry is off: tasks without a result at the end of a
-round are distributed again, image by image, among the workers that are left. So a lost machine delays nobody, and an
-image that kills its worker is isolated. Images done twice give the same bytes, one result and one record.
+round are distributed again, image by image, among the workers that are left. So a lost machine does not delay the
+others, and an image that kills its worker is isolated. Images done twice give the same bytes, one result and one
+record.
 """
 
 import logging

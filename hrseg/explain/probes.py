@@ -28,7 +28,7 @@ _STEPS = 60
 
 @dataclass(frozen=True)
 class Probe:
-    """What one linear classifier found.
+    """Scores of one linear classifier.
 
     Attributes:
         name: "branch 0", … , "all branches", or "the network".
@@ -45,7 +45,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Features:
-    """What branches say at some pixels.
+    """Features of the branches at sampled pixels.
 
     Attributes:
         branches: One (M, channels) for each branch.

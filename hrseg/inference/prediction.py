@@ -16,12 +16,12 @@ from hrseg.ops.upsample import STEP, LabelStrip, reduce_slices
 from hrseg.viz import overlay
 
 MAPS = ("confidence", "probabilities", "entropy", "margin")
-"""What `Predictor(keep=...)` can keep beside the mask."""
+"""Maps that `Predictor(keep=...)` stores beside the mask."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says about one image. Pixels without data are 255 in the mask and NaN in all other maps.
+    """Segmentation of one image. Pixels without data are 255 in the mask and NaN in all other maps.
 
     Attributes:
         mask: trainIds, uint8 (H, W).

@@ -33,7 +33,7 @@ from hrseg.weights.hub import repository
 __all__ = ["Prediction", "Predictor", "from_pretrained", "open_predictor"]
 
 Source = str | Path | Image.Image | np.ndarray | LoadedImage
-"""What can be segmented."""
+"""Inputs that can be segmented."""
 
 
 class PredictorOptions(TypedDict, total=False):

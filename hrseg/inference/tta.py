@@ -36,7 +36,7 @@ EXP_LIMIT = 80.0
 
 @dataclass(frozen=True)
 class Merge:
-    """How passes and views are averaged.
+    """Settings of averaging over scales, mirrors and windows.
 
     Attributes:
         of_pass: On the logits of each pass through the network, before windows are put together.

@@ -18,7 +18,7 @@ POLL_SECONDS = 0.2
 
 
 class Stopped(Exception):
-    """The run has ended; nobody waits for the result."""
+    """The run has ended; the result is no longer needed."""
 
 
 class Pool:

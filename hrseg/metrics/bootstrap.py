@@ -170,7 +170,7 @@ def _signed(fraction: float) -> str:
 
 
 def _draw(count: int, draws: int) -> np.ndarray:
-    """How often each image is drawn. Shape: → (draws, N)."""
+    """Return the number of times each image is drawn. Shape: → (draws, N)."""
     return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=draws)
 
 

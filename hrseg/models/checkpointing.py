@@ -46,7 +46,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     # Stage 1 has four times the channels at full size: its blocks are as large as whole modules.
     "modules": (_STEM, Part(Bottleneck), Part(Module)),
 }
-"""What each level computes again, besides the head."""
+"""Modules recomputed at each level, besides the head."""
 
 
 def recompute(network: nn.Module, level: Checkpointing) -> None:

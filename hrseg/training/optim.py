@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from hrseg.errors import ConfigError, TrainingError, unknown_choice
 
 FSDP_PREFIX = "_fsdp_wrapped_module."
-"""What FSDP puts into the names of parameters inside the modules that it wraps."""
+"""Prefix that FSDP adds to parameter names inside the modules that it wraps."""
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -34,7 +34,7 @@ def parameter_groups(
     """Assign every parameter of a network to exactly one optimizer group.
 
     Args:
-        network: A Segmenter; `head_parameters()` tells which parameters are the head's.
+        network: A Segmenter; `head_parameters()` yields the parameters of the head.
         lr: Learning rate of the backbone.
         weight_decay: Decay of all parameters, as in the official recipes, but those of `no_decay`.
         head_lr_factor: Factor of the head's rate; the official PASCAL-Context and COCO-Stuff recipes

@@ -1,4 +1,4 @@
-"""Masks in color: alone, over their image, and with a legend that tells the shares."""
+"""Masks in color: alone, over their image, and with a legend of their shares."""
 
 import math
 from collections.abc import Sequence

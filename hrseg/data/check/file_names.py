@@ -94,7 +94,7 @@ _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 @dataclass(frozen=True)
 class ParsedName:
-    """One file, as its name tells it.
+    """One file, as read from its name.
 
     Attributes:
         path: The file.
@@ -116,17 +116,17 @@ class ParsedName:
 def read_names(paths: Sequence[Path], root: Path) -> list[ParsedName]:
     """Read role, split and key of each file from its place below the root."""
     folders = {part for path in paths for part in path.relative_to(root).parts[:-1]}
-    told = {name: (*folder_words(name), "") for name in folders}
-    told |= _told_by_others(name for name in folders if told[name] == ("", "", ""))
-    return _with_splits([_read_name(path, root, told) for path in paths])
+    roles = {name: (*folder_words(name), "") for name in folders}
+    roles |= _roles_by_contrast(name for name in folders if roles[name] == ("", "", ""))
+    return _with_splits([_read_name(path, root, roles) for path in paths])
 
 
 def _with_splits(files: list[ParsedName]) -> list[ParsedName]:
     """Read the split from the files' own names, such as train_1.png and test_1.png, if there are several."""
-    told = {file: _split_of(file.path.stem) for file in files if not file.split}
-    if len(set(told.values()) - {""}) < 2:
+    splits = {file: _split_of(file.path.stem) for file in files if not file.split}
+    if len(set(splits.values()) - {""}) < 2:
         return files
-    return [replace(file, split=told.get(file, "") or file.split) for file in files]
+    return [replace(file, split=splits.get(file, "") or file.split) for file in files]
 
 
 def _split_of(stem: str) -> str:
@@ -134,12 +134,12 @@ def _split_of(stem: str) -> str:
     return next((_SPLITS[word] for word in (words[0], words[-1]) if word in _SPLITS), "")
 
 
-def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) -> ParsedName:
+def _read_name(path: Path, root: Path, roles: dict[str, tuple[str, str, str]]) -> ParsedName:
     role, split = "", ""
     family: list[str] = []
     group: list[str] = []
     for part in path.relative_to(root).parts[:-1]:
-        its_role, its_split, its_group = told[part]
+        its_role, its_split, its_group = roles[part]
         split = its_split or split
         role = its_role or role
         if its_role in (MASK, OTHER):
@@ -151,20 +151,20 @@ def _read_name(path: Path, root: Path, told: dict[str, tuple[str, str, str]]) ->
         stem, ends = "", [*ends, stem.lower()]  # image.png and mask.png of one folder
     if role != MASK:
         ends = [end for end in ends if end not in _ONLY_IN_MASKS]
-    roles = [_ENDS.get(end) or _WORDS.get(_squeezed(end), MASK) for end in ends]
-    telling = next((word for word in (OTHER, MASK, IMAGE) if word in roles), "")
+    end_roles = [_ENDS.get(end) or _WORDS.get(_squeezed(end), MASK) for end in ends]
+    end_role = next((kind for kind in (OTHER, MASK, IMAGE) if kind in end_roles), "")
     if role == MASK:  # labelIds, color and instanceIds of one folder are three kinds
         family += ends
-    elif telling in (MASK, OTHER) and role != OTHER:
-        family += [end for end, its in zip(ends, roles, strict=True) if its == telling]
-    if telling == OTHER or not role or (telling, role) == (MASK, IMAGE):
-        role = telling
+    elif end_role in (MASK, OTHER) and role != OTHER:
+        family += [end for end, its in zip(ends, end_roles, strict=True) if its == end_role]
+    if end_role == OTHER or not role or (end_role, role) == (MASK, IMAGE):
+        role = end_role
     return ParsedName(path, role, split, tuple(family), tuple(group), stem)
 
 
 @cache
 def folder_words(name: str) -> tuple[str, str]:
-    """Return the role and the split that a folder's name tells, each "" if none.
+    """Return the role and the split named by a folder's name, each "" if none.
 
     Example:
         >>> folder_words("JPEGImages"), folder_words("trainannot"), folder_words("val_images")
@@ -190,11 +190,11 @@ def folder_words(name: str) -> tuple[str, str]:
 
 
 def _tokens(name: str) -> tuple[str, str, tuple[str, ...]]:
-    """Return role and split that single words of a name tell, and the words that tell nothing."""
+    """Return role and split named by single words of a name, and the remaining words."""
     words = [word.lower() for word in _TOKEN.findall(name)]
     roles = {_WORDS[word] for word in words if word in _WORDS and len(word) > 1}
     splits = _SPLITS | (_SHORT_SPLITS if roles else {})
-    told = {splits[word] for word in words if word in splits}
+    named = {splits[word] for word in words if word in splits}
     others = tuple(
         word
         for word in words
@@ -202,10 +202,10 @@ def _tokens(name: str) -> tuple[str, str, tuple[str, ...]]:
         and (word not in _WORDS or len(word) == 1)
     )
     role = next((role for role in (OTHER, MASK, IMAGE) if role in roles), "")
-    return role, told.pop() if len(told) == 1 else "", others + ("?",) * (len(told) > 1)
+    return role, named.pop() if len(named) == 1 else "", others + ("?",) * (len(named) > 1)
 
 
-def _told_by_others(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+def _roles_by_contrast(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     """Return role, split and remaining words of folders that differ by words of a role or a split alone."""
     alike = defaultdict(list)
     for name in names:
@@ -252,7 +252,7 @@ RANKS = (
 
 
 def rank(family: tuple[str, ...]) -> tuple[bool, bool, int]:
-    """Say how good a kind of masks is: ids before colors, classes before lanes, hand work before helpers."""
+    """Return the rank of a kind of masks: ids before colors, classes before lanes, manual before automatic."""
     words = [_squeezed(word) for word in family]
     places = [RANKS.index(word) for word in words if word in RANKS]
     colors = any("color" in word or "colour" in word or "rgb" in word for word in words)
@@ -357,12 +357,12 @@ _PLACES = ("*.txt", "*.lst", "*/*.txt", "*/*.lst", "*/*/*.txt")
 
 @dataclass
 class Lists:
-    """What the lists of a tree say.
+    """Splits and pairs from the lists of images in a tree.
 
     Attributes:
         splits: Image → split.
         partners: Image → mask, of lists with two columns.
-        notes: What is odd, in sentences.
+        notes: Findings about the lists, as sentences.
     """
 
     splits: dict[Path, str] = field(default_factory=dict)
@@ -377,15 +377,15 @@ def read_lists(root: Path, files: Sequence[ParsedName]) -> Lists:
     found = Lists()
     twice: list[Path] = []
     for path in sorted({path for place in _PLACES for path in root.glob(place)}):
-        told = _LISTS.fullmatch(path.stem)
-        if not told:
+        match = _LISTS.fullmatch(path.stem)
+        if not match:
             continue
         try:
             lines = list_lines(path)
         except OSError as error:
             found.notes.append(f"{path.relative_to(root)} cannot be read: {error.strerror}.")
             continue
-        split = folder_words(told[1])[1]
+        split = folder_words(match[1])[1]
         rows = [words for line in lines if (words := split_line(line))]
         inside = path.parent.relative_to(root)
         met: list[tuple[Path, Path | None]] = []
