@@ -7,7 +7,7 @@ from typing import Any
 
 from hrseg.cli.args import OVERRIDES_HELP, add_model, add_overrides, add_recipe, add_verb, positive
 from hrseg.cli.console import print_out
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, score
 
 
 def add(verbs: Any) -> None:
@@ -70,9 +70,16 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
-    use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
-    best = f"{100 * result.best_score:.2f} %"
-    text = f"{result.table}\nThe table is of the best weights, mIoU {best}. To use them: {use}"
+    scored = result.best_score is not None
+    file = result.run_dir / ("best.ckpt" if scored else "last.ckpt")
+    use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(file)])
+    if scored:
+        name = config.trainer.best_by
+        best = "mIoU" if name == "val/miou" else name
+        best += f" {result.best_score:.4f}" if "loss" in name else f" {score(result.best_score)} %"
+        text = f"{result.table}\nThe table is of the best weights, {best}. To use them: {use}"
+    else:
+        text = f"Nothing was scored, so no weights are the best. To use the last: {use}"
     if config.trainer.deterministic:
         text += f"\nWeights sha256 {result.digest}"
     return print_out(text)
@@ -168,7 +175,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         for i, (share, reach) in enumerate(zip(changed, radii, strict=True))
     ]
     lines += [
-        f"a linear classifier on {probe.name}: mIoU {100 * probe.miou:.1f}"
+        f"a linear classifier on {probe.name}: mIoU {score(probe.miou, 1)}"
         for probe in inside.probes
         if probe.channels
     ]

@@ -193,9 +193,19 @@ class TrainerConfig:
         "between residual blocks; modules fewer.",
     )
     val_every_epochs: int = option(1, "Epochs between two validations.", above=0)
+    best_by: Literal[
+        "val/miou",
+        "val/pixel_accuracy",
+        "val/mean_accuracy",
+        "val/frequency_weighted_iou",
+        "train/epoch_loss",
+    ] = option(
+        "val/miou",
+        "Logged number that decides which weights become best.ckpt: the highest score, or the lowest loss.",
+    )
     early_stop_patience: int | None = option(
         None,
-        "Stop after this many validations without a better mIoU; null never stops early.",
+        "Stop after this many validations without a better trainer.best_by; null never stops early.",
         above=0,
     )
     log_every_steps: int = option(10, "Optimizer steps between two log lines.", above=0)

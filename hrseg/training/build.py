@@ -147,7 +147,9 @@ def build_run(
     data = build_data(config)
     data.setup("fit")  # reports a missing folder before anything is downloaded
     task = build_task(config, data, load=load)
-    checkpoints = BestAndLastCheckpoints(folder, every_steps=config.trainer.save_every_steps)
+    checkpoints = BestAndLastCheckpoints(
+        folder, config.trainer.save_every_steps, config.trainer.best_by
+    )
     start = RunFolderWriter(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
     trainer = build_trainer(config, folder, [start, *watching, checkpoints])

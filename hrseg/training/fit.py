@@ -28,13 +28,14 @@ class FitResult:
 
     Attributes:
         run_dir: The run's folder.
-        best_score: Highest mIoU on the validation split, a fraction.
+        best_score: Value of trainer.best_by for the best weights, mIoU on the validation split as a fraction unless
+            chosen otherwise; None where no image has a label, so that there is no best.ckpt.
         table: Scores of each class for the best weights, as text.
         digest: sha256 of the last weights.
     """
 
     run_dir: Path
-    best_score: float
+    best_score: float | None
     table: str
     digest: str
 
@@ -67,7 +68,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     file = folder / "per_class.txt"
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
     weights = run.task.evaluated.state_dict()
-    return FitResult(folder, run.checkpoints.best or 0.0, text, weights_digest(weights))
+    return FitResult(folder, run.checkpoints.best, text, weights_digest(weights))
 
 
 def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:

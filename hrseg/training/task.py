@@ -18,7 +18,7 @@ from hrseg.inference.protocols import Protocol, choose_protocol
 from hrseg.inference.tta import SlidingWindowInference, aligns, input_scale
 from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum
-from hrseg.metrics.confusion import ConfusionMatrix, Scores
+from hrseg.metrics.confusion import NOT_SCORED, ConfusionMatrix, Scores
 from hrseg.models.checkpointing import Checkpointing, recompute
 from hrseg.training.nan_guard import Guard, NonFinite
 from hrseg.training.optim import (
@@ -326,6 +326,13 @@ class SegmentationTask(pl.LightningModule):
     def _close_evaluation(self, stage: str) -> None:
         self._scorer = None
         self.result = self.confusion.compute()
+        if not self.result[
+            "matrix"
+        ].any():  # no score: neither the loggers nor best.ckpt get a number
+            trainer = self.trainer
+            if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_global_zero:
+                log.warning("%s", NOT_SCORED)
+            return
         values: Mapping[str, Any] = self.result
         scores = {f"{stage}/{name}": values[name] for name in SCORES}
         self.log_dict(scores, sync_dist=True, batch_size=1)  # the same on every device
@@ -345,7 +352,9 @@ class SegmentationTask(pl.LightningModule):
             "network": dict(self.network.spec),
             "labels": self.labels.to_dict(),
             "world": self._trainer.world_size if self._trainer else 1,
-            "miou": None if self.result is None else self.result["miou"],
+            "miou": None
+            if self.result is None or math.isnan(self.result["miou"])
+            else self.result["miou"],
         }
 
 
