@@ -18,6 +18,8 @@ def add(verbs: Any) -> None:
     text = "repeat to the bit, and end with a hash of the weights"
     verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
+    text = "propose a learning rate (lr) or batch size (batch) for this recipe, stop"
+    verb.add_argument("--find", choices=("lr", "batch"), help=text)
     add_overrides(verb, print_config=True)
 
     verb = add_verb(verbs, "validate", _validate, OVERRIDES_HELP)
@@ -50,6 +52,7 @@ def _fit(arguments: argparse.Namespace) -> int:
       hrseg fit --config camvid_w18_small_v2 data.root=/data/camvid
       hrseg fit --config my.yaml trainer.devices=2 trainer.strategy=ddp
       hrseg fit --config my.yaml --resume last
+      hrseg fit --config my.yaml --find lr
     """
     from hrseg.config import list_recipes, load_config_with_origins, to_yaml
 
@@ -66,6 +69,10 @@ def _fit(arguments: argparse.Namespace) -> int:
         from hrseg.training.dry_run import plan
 
         return print_out(plan(config).text())
+    if arguments.find:
+        from hrseg.training.find import find
+
+        return print_out(find(config, arguments.find))
     from hrseg.training.fit import fit
 
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"

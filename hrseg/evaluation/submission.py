@@ -100,7 +100,7 @@ class Submission:
 
     @property
     def final(self) -> float | None:
-        """Score that the server ranks by, as a fraction; None where there are no masks, nan where they have no label."""
+        """Score that the server ranks by, a fraction; None where there are no masks, nan where they have no label."""
         if self.scores is None:
             return None
         if self.server.mean_with_accuracy:

@@ -182,8 +182,8 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if (images := int(rows[0]["images"])) < ENOUGH_IMAGES:
         lines += [
             "",
-            f"{images} image{'s' * (images > 1)}: too few for a claim about others. Intervals and p mean something from "
-            f"about {ENOUGH_IMAGES} images on; score a larger split.",
+            f"{images} image{'s' * (images > 1)}: too few for a claim about others. Intervals and p mean something "
+            f"from about {ENOUGH_IMAGES} images on; score a larger split.",
         ]
     return "\n".join(lines)
 
@@ -225,7 +225,7 @@ def _bootstrap(
 
 
 def _in_errors(deviation: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the size of deviations in standard errors, infinite where only the error is 0. Shape: (draws,) → same."""
+    """Return the size of deviations in standard errors; infinite where only the error is 0. Shape: (draws,) → same"""
     size = np.abs(deviation)
     size[size < 1e-12] = 0.0  # a draw of equal images is off by rounding alone
     infinite = np.where(size > 0, np.inf, 0.0)

@@ -153,6 +153,7 @@ def build_run(
     start = RunFolderWriter(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
     trainer = build_trainer(config, folder, [start, *watching, checkpoints])
+    data.check_batch(trainer.world_size)  # before other processes start and say the same
     return Run(data, task, trainer, checkpoints)
 
 
@@ -176,6 +177,7 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
         non_finite=config.trainer.non_finite,
         compiled=config.trainer.compile,
         checkpointing=config.trainer.checkpointing,
+        freeze=config.model.freeze,
         autotune=not config.trainer.deterministic and "benchmark" not in config.trainer.options,
     )
 

@@ -1,7 +1,8 @@
 """Atomic writing of a run's checkpoints: best.ckpt, last.ckpt and previous.ckpt.
 
-best.ckpt has the best score (trainer.best_by, by default mIoU on the validation split), last.ckpt the newest weights, previous.ckpt those
-before them. All hold tensors and plain types only, so `torch.load(..., weights_only=True)` opens them.
+best.ckpt has the best score (trainer.best_by, by default mIoU on the validation split), last.ckpt the newest
+weights, previous.ckpt those before them. All hold tensors and plain types only, so
+`torch.load(..., weights_only=True)` opens them.
 """
 
 import math

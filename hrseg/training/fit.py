@@ -107,11 +107,11 @@ def _prepare_resume(
         )
     before, now = flatten(card["config"]), flatten(config_to_dict(config))
     changed = [key for key in now if before.get(key) != now[key] and key not in _CHANGEABLE]
-    network = [key for key in changed if key in ("model.backbone", "model.head")]
+    network = [key for key in changed if key in ("model.backbone", "model.head", "model.freeze")]
     if network or card["labels"] != labels.to_dict():
         what = network[0] if network else "the label table"
         raise ConfigError(
-            f"{checkpoint} was trained with another network or other classes ({what} differs), so it "
+            f"{checkpoint} was trained with another network, other weights or other classes ({what} differs), so it "
             f"cannot be resumed. Start a new run with model.weights={checkpoint}."
         )
     if changed and trainer.is_global_zero:

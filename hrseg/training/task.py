@@ -3,12 +3,13 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.datamodule import resume_point
@@ -26,9 +27,11 @@ from hrseg.training.optim import (
     build_optimizer,
     build_scheduler,
     can_fuse,
+    freeze_backbone,
     norms_and_biases,
     parameter_groups,
     poly_factors,
+    rest_frozen,
 )
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class SegmentationTask(pl.LightningModule):
         compiled: Run the training forward pass through torch.compile.
         autotune: Use cuDNN benchmark mode for the training crops, which all have one size, unlike validation images.
         checkpointing: Activation checkpointing, see `models.checkpointing`.
+        freeze: Part of the backbone that keeps its weights, see `optim.freeze_backbone`.
 
     Example:
         >>> from hrseg.labels import load_labels
@@ -77,6 +81,7 @@ class SegmentationTask(pl.LightningModule):
         compiled: bool = False,
         checkpointing: Checkpointing = "none",
         autotune: bool = False,
+        freeze: Literal["none", "backbone", "norms"] = "none",
     ) -> None:
         super().__init__()
         self.network: Any = network
@@ -89,6 +94,7 @@ class SegmentationTask(pl.LightningModule):
         self.max_steps = max_steps
         self._resumed_steps: float | None = None
         self.channels_last = channels_last
+        freeze_backbone(network, freeze)
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)
@@ -103,6 +109,13 @@ class SegmentationTask(pl.LightningModule):
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
         self._forward_all = torch.compile(forward_all) if compiled else forward_all
+        self.train()
+
+    def train(self, mode: bool = True) -> "SegmentationTask":
+        """Set the mode of all modules; frozen ones stay in evaluation mode."""
+        super().train(mode)
+        rest_frozen(self.network)
+        return self
 
     @property
     def total_steps(self) -> int:
@@ -216,6 +229,8 @@ class SegmentationTask(pl.LightningModule):
         self._resumed_steps = self._count_resumed_steps()
         for config in self.trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
+            if not isinstance(schedule, LambdaLR):
+                continue  # the learning-rate finder's own
             schedule.lr_lambdas = poly_factors(schedule.base_lrs, **self._schedule_options())
             for group, base, factor in zip(
                 schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True

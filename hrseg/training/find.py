@@ -1,0 +1,66 @@
+"""Search for a learning rate or a batch size by Lightning's Tuner; nothing of the run is kept."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.tuner import Tuner
+
+from hrseg.config import Config
+from hrseg.errors import ConfigError
+from hrseg.training.build import build_run
+from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.trainer import choose_devices
+
+RATES = (1e-6, 1.0)
+"""Range of the learning rates that are tried."""
+STEPS = 100
+"""Optimizer steps of the search for a rate; each has a higher one."""
+
+
+def find(config: Config, what: Literal["lr", "batch"]) -> str:
+    """Propose optim.lr or data.batch_size for a recipe, as a sentence that names the option.
+
+    The rate is the one at which the loss falls fastest while it rises from step to step. The batch size doubles until
+    the device's memory, or the training set, is full.
+
+    Raises:
+        ConfigError: Several devices, or a loss that says nothing about rates.
+        HrsegError: Any error that would stop the run at its start.
+    """
+    if (devices := choose_devices(config)[1] * config.trainer.num_nodes) > 1:
+        raise ConfigError(
+            f"--find {what} searches on one device, and this run has {devices}. Add trainer.devices=1 "
+            "trainer.num_nodes=1; a rate for several devices grows with the total batch."
+        )
+    trainer = dataclasses.replace(
+        config.trainer, loggers=[], early_stop_patience=None, max_epochs=None, max_steps=10**6
+    )
+    optim = dataclasses.replace(config.optim, warmup_steps=0, min_lr=0.0)
+    config = dataclasses.replace(config, trainer=trainer, optim=optim)
+    with tempfile.TemporaryDirectory() as folder, clear_errors():
+        run = build_run(config, Path(folder))
+        run.trainer.callbacks.clear()  # no folder, no checkpoint, no lines
+        tuner = Tuner(run.trainer)
+        with interruptible(run.trainer):
+            if what == "batch":
+                size = tuner.scale_batch_size(
+                    run.task, datamodule=run.data, init_val=2, max_val=len(run.data.train_pairs)
+                )
+                return f"data.batch_size={size} fits on this device at data.crop={list(config.data.crop)}."
+            found = tuner.lr_find(
+                run.task,
+                datamodule=run.data,
+                min_lr=RATES[0],
+                max_lr=RATES[1],
+                num_training=STEPS,
+                update_attr=False,
+            )
+    rate = found.suggestion() if found else None
+    if rate is None:
+        raise ConfigError(
+            f"The loss of {STEPS} steps does not show a rate at which it falls. Raise data.batch_size, so that it "
+            "varies less between steps."
+        )
+    return f"optim.lr={rate:.2g} is where the loss falls fastest, at data.batch_size={config.data.batch_size}."
