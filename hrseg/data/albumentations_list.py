@@ -12,7 +12,7 @@ import albumentations as A
 import numpy as np
 
 from hrseg.config import DataConfig
-from hrseg.errors import ConfigError, did_you_mean, unknown_choice
+from hrseg.errors import ConfigError, did_you_mean
 from hrseg.labels import IGNORE_INDEX
 
 _ID = 200
@@ -33,15 +33,16 @@ def build_transform(entry: Mapping[str, Any], config: DataConfig, paired: bool) 
     """
     arguments = {name: value for name, value in entry.items() if name != "name"}
     name = str(entry.get("name"))
+    bases = (A.DualTransform, A.ImageOnlyTransform)
     known = {
         each: made
         for each, made in vars(A).items()
-        if isinstance(made, type) and issubclass(made, A.DualTransform | A.ImageOnlyTransform)
+        if isinstance(made, type) and issubclass(made, bases) and made not in bases
     }
     if name not in known:
-        text = unknown_choice("transform of albumentations", name, sorted(known))
         raise ConfigError(
-            f"data.transforms: {text} Each entry is such as {{name: GaussNoise, p: 0.2}}."
+            f"data.transforms: albumentations has no transform '{name}' that changes an image, or image and mask."
+            f"{did_you_mean(name, known)} Each entry is such as {{name: GaussNoise, p: 0.2}}."
         )
     if paired and name in _MIRRORING:
         raise ConfigError(
@@ -61,15 +62,15 @@ def build_transform(entry: Mapping[str, Any], config: DataConfig, paired: bool) 
     mask[: config.crop[0] // 2, : config.crop[1] // 2] = _ID
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", UserWarning
-            )  # albumentations warns of arguments that it drops
+            warnings.simplefilter("error", UserWarning)  # of arguments that albumentations drops
             step = known[name](**arguments)
             step.p, chance = 1.0, step.p
             result = step(image=image, mask=mask)
             step.p = chance
     except Exception as error:  # a library's; whatever it says is about these arguments
         reason = " ".join(str(error).split()) or type(error).__name__
+        if hasattr(error, "errors"):  # pydantic's text ends with its version and an address
+            reason = "; ".join(str(part["msg"]) for part in error.errors())
         raise ConfigError(
             f"data.transforms: {name} cannot run with {arguments}: {reason}"
         ) from error

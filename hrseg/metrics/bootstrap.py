@@ -209,6 +209,8 @@ def _bootstrap(
     parts = [tuple(part[labelled] for part in class_counts(model.matrices)) for model in models]
     generator = np.random.default_rng(0)
     value, error = _with_error(parts, np.ones((1, count)))
+    if count == 1:  # every draw is the same
+        return float(value[0]), floor, 1.0, 1.0
     deviations = []
     step = max(1, _VALUES // count)
     for start in range(0, draws, step):

@@ -6,9 +6,9 @@ downsampling whose channels double with each step, and upsampling before the 1x1
 
 Source: github.com/VXallset/deep-high-resolution-net.TensorFlow, commit 3749943, src/hrnet.py and src/utils.py, there
 with C = 32 and a head for key points, which is left out here. Its 3x3 residual unit has no activation between the
-second convolution and the addition, whatever descriptions of it say. What the code leaves open: its max pooling is never
-called and keeps the channels, so that its maps could not be added to a coarser branch's; the 1x1 convolution with norm
-and activation after it is ours, as upsampling has it. It takes images whose sides 8 divides; other sizes are ours.
+second convolution and the addition, whatever descriptions of it say. What the code leaves open: its max pooling is
+never called and keeps the channels, so that its maps could not be added to a coarser branch's; the 1x1 convolution with
+norm and activation after it is ours, as upsampling has it. It takes images whose sides 8 divides; other sizes are ours.
 """
 
 import torch

@@ -13,7 +13,7 @@ from hrseg.errors import ConfigError, WeightsError
 from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, settle_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
-from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.interrupts import clear_errors, interruptible, one_voice
 from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, new_run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
@@ -60,7 +60,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
-        with interruptible(run.trainer, folder):
+        with one_voice(run.trainer), interruptible(run.trainer, folder), clear_errors():
             run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
             if run.checkpoints.scored_step != run.trainer.global_step:
                 # val_every_epochs or max_steps left the last weights without a score.

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase as _Norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from hrseg.errors import ConfigError, TrainingError, unknown_choice
@@ -89,8 +88,9 @@ def freeze_backbone(network: nn.Module, part: Literal["none", "backbone", "norms
     if part == "none":
         return
     head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
+    norms = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
     for module in network.modules():
-        if part == "backbone" or isinstance(module, _Norm):
+        if part == "backbone" or isinstance(module, norms):
             for parameter in module.parameters(recurse=False):
                 if id(parameter) not in head:
                     parameter.requires_grad_(False)
