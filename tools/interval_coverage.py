@@ -3,7 +3,7 @@
     python -m tools.interval_coverage --images 60 100 --repetitions 1000
 
 Every image has some of the classes with areas that differ by orders of magnitude, a difficulty of its own that all
-models share, and errors that go to the other classes in it. The truth is the score of 20,000 images. Two models of
+models share, and errors that go to the other classes in it. The truth is the score of 40,000 images. Two models of
 equal skill make other errors on the same images; they are called different where p is below 0.05.
 """
 
@@ -17,7 +17,7 @@ from hrseg.metrics.confusion import iou
 from hrseg.metrics.records import ImageRecords, class_counts
 
 PIXELS = 4000
-TRUTH = 20_000
+TRUTH = 40_000
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,10 @@ def build_transform(entry: Mapping[str, Any], config: DataConfig, paired: bool) 
             step.p = chance
     except Exception as error:  # a library's; whatever it says is about these arguments
         reason = " ".join(str(error).split()) or type(error).__name__
-        if hasattr(error, "errors"):  # pydantic's text ends with its version and an address
-            reason = "; ".join(str(part["msg"]) for part in error.errors())
+        if hasattr(
+            error.__cause__, "errors"
+        ):  # pydantic's text ends with its version and an address
+            reason = "; ".join(str(part["msg"]) for part in error.__cause__.errors())
         raise ConfigError(
             f"data.transforms: {name} cannot run with {arguments}: {reason}"
         ) from error

@@ -1,6 +1,7 @@
 """Search for a learning rate or a batch size by Lightning's Tuner; nothing of the run is kept."""
 
 import dataclasses
+import math
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -45,10 +46,19 @@ def find(config: Config, what: Literal["lr", "batch"]) -> str:
         tuner = Tuner(run.trainer)
         with interruptible(run.trainer):
             if what == "batch":
+                images = len(run.data.train_pairs)
+                if images < 2:
+                    raise ConfigError(
+                        "One training image fills no larger batch than data.batch_size=1."
+                    )
                 size = tuner.scale_batch_size(
-                    run.task, datamodule=run.data, init_val=2, max_val=len(run.data.train_pairs)
+                    run.task, datamodule=run.data, init_val=2, max_trials=int(math.log2(images))
                 )
-                return f"data.batch_size={size} fits on this device at data.crop={list(config.data.crop)}."
+                last = f" {images} images fill no batch twice as large." * (
+                    2 * (size or 0) > images
+                )
+                crop = "x".join(map(str, config.data.crop))
+                return f"data.batch_size={size} fits on this device with crops of {crop}.{last}"
             found = tuner.lr_find(
                 run.task,
                 datamodule=run.data,

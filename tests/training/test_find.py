@@ -14,7 +14,7 @@ def test_a_batch_size_is_proposed_and_nothing_is_kept(tmp_path, capsys):
     assert (
         main(["fit", "--config", "demo", *words, "optim.warmup_steps=0", "--find", "batch"]) == OK
     )
-    assert capsys.readouterr().out.startswith("data.batch_size=")
+    assert capsys.readouterr().out.startswith("data.batch_size=4 fits")
     assert not list(tmp_path.iterdir())
 
 
