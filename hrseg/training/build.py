@@ -19,6 +19,7 @@ from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum, class_weights_from_counts
 from hrseg.models import FORM, HEADS, create_model
 from hrseg.training.checkpoints import BestAndLastCheckpoints
+from hrseg.training.optim import freeze_backbone
 from hrseg.training.run_dir import RunFolderWriter, version_of
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_callbacks, build_trainer, quiet_lightning
@@ -159,8 +160,10 @@ def build_run(
 
 def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> SegmentationTask:
     """Build the LightningModule; `data` gives labels and pixel counts; for `load` see `build_network`."""
+    network = build_network(config, data.labels, load=load)
+    freeze_backbone(network, config.model.freeze)
     return SegmentationTask(
-        build_network(config, data.labels, load=load),
+        network,
         data.labels,
         build_loss(config, data),
         optim=config.optim,
@@ -177,7 +180,6 @@ def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> 
         non_finite=config.trainer.non_finite,
         compiled=config.trainer.compile,
         checkpointing=config.trainer.checkpointing,
-        freeze=config.model.freeze,
         autotune=not config.trainer.deterministic and "benchmark" not in config.trainer.options,
     )
 

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -27,7 +27,6 @@ from hrseg.training.optim import (
     build_optimizer,
     build_scheduler,
     can_fuse,
-    freeze_backbone,
     norms_and_biases,
     parameter_groups,
     poly_factors,
@@ -43,7 +42,7 @@ class SegmentationTask(pl.LightningModule):
     """A network with its loss, metrics and optimizer.
 
     Args:
-        network: Follows the network contract.
+        network: Follows the network contract; what is frozen in it stays in evaluation mode.
         labels: The classes, in trainId order.
         loss: A `WeightedSum`; None is plain cross-entropy.
         optim: Optimizer, schedule and moving average; None takes the defaults.
@@ -55,7 +54,6 @@ class SegmentationTask(pl.LightningModule):
         compiled: Run the training forward pass through torch.compile.
         autotune: Use cuDNN benchmark mode for the training crops, which all have one size, unlike validation images.
         checkpointing: Activation checkpointing, see `models.checkpointing`.
-        freeze: Part of the backbone that keeps its weights, see `optim.freeze_backbone`.
 
     Example:
         >>> from hrseg.labels import load_labels
@@ -81,7 +79,6 @@ class SegmentationTask(pl.LightningModule):
         compiled: bool = False,
         checkpointing: Checkpointing = "none",
         autotune: bool = False,
-        freeze: Literal["none", "backbone", "norms"] = "none",
     ) -> None:
         super().__init__()
         self.network: Any = network
@@ -94,7 +91,6 @@ class SegmentationTask(pl.LightningModule):
         self.max_steps = max_steps
         self._resumed_steps: float | None = None
         self.channels_last = channels_last
-        freeze_backbone(network, freeze)
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)

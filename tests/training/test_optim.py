@@ -327,7 +327,8 @@ def test_minimum_rate_follows_mmengine() -> None:
 
 
 def test_a_frozen_backbone_is_in_no_group_and_keeps_its_statistics(tiny_network):
-    task = SegmentationTask(tiny_network, load_labels("camvid"), freeze="backbone")
+    freeze_backbone(tiny_network, "backbone")
+    task = SegmentationTask(tiny_network, load_labels("camvid"))
     frozen = [name for name, p in tiny_network.named_parameters() if not p.requires_grad]
     assert all(name.startswith("backbone.") for name in frozen)
     assert all(p.requires_grad for p in tiny_network.head_parameters())
@@ -340,7 +341,8 @@ def test_a_frozen_backbone_is_in_no_group_and_keeps_its_statistics(tiny_network)
 
 
 def test_frozen_norms_keep_weights_and_statistics_while_convolutions_learn(tiny_network):
-    task = SegmentationTask(tiny_network, load_labels("camvid"), freeze="norms")
+    freeze_backbone(tiny_network, "norms")
+    task = SegmentationTask(tiny_network, load_labels("camvid"))
     before = copy.deepcopy(tiny_network.state_dict())
     groups = parameter_groups(tiny_network, lr=0.1, weight_decay=0.1)
     optimizer = build_optimizer("sgd", groups, lr=0.1)
