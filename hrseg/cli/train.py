@@ -73,20 +73,20 @@ def _fit(arguments: argparse.Namespace) -> int:
         from hrseg.training.find import find
 
         return print_out(find(config, arguments.find))
+    from hrseg.training.checkpoints import mode_of
     from hrseg.training.fit import fit
 
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
-    scored = result.best_score is not None
-    file = result.run_dir / ("best.ckpt" if scored else "last.ckpt")
+    best, name = result.best_score, config.trainer.best_by
+    file = result.run_dir / ("last.ckpt" if best is None else "best.ckpt")
     use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(file)])
-    if scored:
-        name = config.trainer.best_by
-        best = "mIoU" if name == "val/miou" else name
-        best += f" {result.best_score:.4f}" if "loss" in name else f" {score(result.best_score)} %"
-        text = f"{result.table}\nThe table is of the best weights, {best}. To use them: {use}"
-    else:
+    if best is None:
         text = f"Nothing was scored, so no weights are the best. To use the last: {use}"
+    else:
+        shown = f"{best:.4f}" if mode_of(name) == "min" else f"{score(best)} %"
+        what = f"{'mIoU' if name == 'val/miou' else name} {shown}"
+        text = f"{result.table}\nThe table is of the best weights, {what}. To use them: {use}"
     if config.trainer.deterministic:
         text += f"\nWeights sha256 {result.digest}"
     return print_out(text)

@@ -49,11 +49,10 @@ def build_transform(entry: Mapping[str, Any], config: DataConfig, paired: bool) 
             f"data.transforms: {name} mirrors, but does not exchange the classes that the table pairs, such as left "
             "and right arm. Use data.flip, data.vflip and data.rotate90."
         )
-    allowed = inspect.signature(known[name].__init__).parameters
+    allowed = inspect.signature(known[name]).parameters
     for argument in arguments:
-        if argument not in allowed or argument == "self":
-            names = [each for each in allowed if each != "self"]
-            hint = did_you_mean(argument, names) or f" It takes: {', '.join(names)}."
+        if argument not in allowed:
+            hint = did_you_mean(argument, allowed) or f" It takes: {', '.join(allowed)}."
             raise ConfigError(f"data.transforms: {name} has no argument '{argument}'.{hint}")
     if "fill_mask" in allowed and allowed["fill_mask"].default is not None:
         arguments.setdefault("fill_mask", IGNORE_INDEX)  # what comes in from outside has no class
@@ -69,10 +68,9 @@ def build_transform(entry: Mapping[str, Any], config: DataConfig, paired: bool) 
             step.p = chance
     except Exception as error:  # a library's; whatever it says is about these arguments
         reason = " ".join(str(error).split()) or type(error).__name__
-        if hasattr(
-            error.__cause__, "errors"
-        ):  # pydantic's text ends with its version and an address
-            reason = "; ".join(str(part["msg"]) for part in error.__cause__.errors())
+        cause: Any = error.__cause__
+        if hasattr(cause, "errors"):  # pydantic's text ends with its version and an address
+            reason = "; ".join(str(part["msg"]) for part in cause.errors())
         raise ConfigError(
             f"data.transforms: {name} cannot run with {arguments}: {reason}"
         ) from error

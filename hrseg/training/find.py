@@ -4,7 +4,7 @@ import dataclasses
 import math
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch.tuner import Tuner
 
@@ -35,16 +35,17 @@ def find(config: Config, what: Literal["lr", "batch"]) -> str:
             f"--find {what} searches on one device, and this run has {devices}. Add trainer.devices=1 "
             "trainer.num_nodes=1; a rate for several devices grows with the total batch."
         )
-    trainer = dataclasses.replace(
+    changed = dataclasses.replace(
         config.trainer, loggers=[], early_stop_patience=None, max_epochs=None, max_steps=10**6
     )
     optim = dataclasses.replace(config.optim, warmup_steps=0, min_lr=0.0)
-    config = dataclasses.replace(config, trainer=trainer, optim=optim)
+    config = dataclasses.replace(config, trainer=changed, optim=optim)
     with tempfile.TemporaryDirectory() as folder, clear_errors():
         run = build_run(config, Path(folder))
-        run.trainer.callbacks.clear()  # no folder, no checkpoint, no lines
-        tuner = Tuner(run.trainer)
-        with interruptible(run.trainer):
+        trainer: Any = run.trainer
+        trainer.callbacks = []  # no folder, no checkpoint, no lines
+        tuner = Tuner(trainer)
+        with interruptible(trainer):
             if what == "batch":
                 images = len(run.data.train_pairs)
                 if images < 2:

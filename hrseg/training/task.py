@@ -224,9 +224,9 @@ class SegmentationTask(pl.LightningModule):
         self._set_benchmark(True)
         self._resumed_steps = self._count_resumed_steps()
         for config in self.trainer.lr_scheduler_configs:
-            schedule: Any = config.scheduler
-            if not isinstance(schedule, LambdaLR):
+            if not isinstance(config.scheduler, LambdaLR):
                 continue  # the learning-rate finder's own
+            schedule: Any = config.scheduler
             schedule.lr_lambdas = poly_factors(schedule.base_lrs, **self._schedule_options())
             for group, base, factor in zip(
                 schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
