@@ -9,13 +9,15 @@ from typing import Any, Literal
 from lightning.pytorch.tuner import Tuner
 
 from hrseg.config import Config
-from hrseg.errors import ConfigError
-from hrseg.training.build import build_run
+from hrseg.errors import ConfigError, TrainingError
+from hrseg.training.build import Run, build_run, settle_statistics
 from hrseg.training.interrupts import clear_errors, interruptible
 from hrseg.training.trainer import choose_devices
 
-RATES = (1e-6, 1.0)
-"""Range of the learning rates that are tried."""
+LOWEST = 1e-6
+"""The learning rate that a search begins with."""
+HIGHEST = (1.0, 0.1, 0.01)
+"""Where it ends; the next is taken where a loss was not finite before."""
 STEPS = 100
 """Optimizer steps of the search for a rate; each has a higher one."""
 
@@ -27,7 +29,7 @@ def find(config: Config, what: Literal["lr", "batch"]) -> str:
     the device's memory, or the training set, is full.
 
     Raises:
-        ConfigError: Several devices, or a loss that says nothing about rates.
+        ConfigError: Several devices, a single image, or a loss that says nothing about rates.
         HrsegError: Any error that would stop the run at its start.
     """
     if (devices := choose_devices(config)[1] * config.trainer.num_nodes) > 1:
@@ -39,39 +41,53 @@ def find(config: Config, what: Literal["lr", "batch"]) -> str:
         config.trainer, loggers=[], early_stop_patience=None, max_epochs=None, max_steps=10**6
     )
     optim = dataclasses.replace(config.optim, warmup_steps=0, min_lr=0.0)
-    config = dataclasses.replace(config, trainer=changed, optim=optim)
-    with tempfile.TemporaryDirectory() as folder, clear_errors():
-        run = build_run(config, Path(folder))
-        trainer: Any = run.trainer
-        trainer.callbacks = []  # no folder, no checkpoint, no lines
-        tuner = Tuner(trainer)
-        with interruptible(trainer):
-            if what == "batch":
-                images = len(run.data.train_pairs)
-                if images < 2:
-                    raise ConfigError(
-                        "One training image fills no larger batch than data.batch_size=1."
-                    )
-                size = tuner.scale_batch_size(
-                    run.task, datamodule=run.data, init_val=2, max_trials=int(math.log2(images))
-                )
-                last = f" {images} images fill no batch twice as large." * (
-                    2 * (size or 0) > images
-                )
-                crop = "x".join(map(str, config.data.crop))
-                return f"data.batch_size={size} fits on this device with crops of {crop}.{last}"
-            found = tuner.lr_find(
-                run.task,
-                datamodule=run.data,
-                min_lr=RATES[0],
-                max_lr=RATES[1],
-                num_training=STEPS,
-                update_attr=False,
+    with clear_errors():
+        config = dataclasses.replace(settle_statistics(config), trainer=changed, optim=optim)
+        return _batch_size(config) if what == "batch" else _rate(config)
+
+
+def _batch_size(config: Config) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        run, tuner = _tuner(config, folder)
+        images = len(run.data.train_pairs)
+        if images < 2:
+            raise ConfigError("One training image fills no larger batch than data.batch_size=1.")
+        trials = int(math.log2(images))
+        with interruptible(run.trainer):
+            size = tuner.scale_batch_size(
+                run.task, datamodule=run.data, init_val=2, max_trials=trials
             )
-    rate = found.suggestion() if found else None
-    if rate is None:
-        raise ConfigError(
-            f"The loss of {STEPS} steps does not show a rate at which it falls. Raise data.batch_size, so that it "
-            "varies less between steps."
-        )
-    return f"optim.lr={rate:.2g} is where the loss falls fastest, at data.batch_size={config.data.batch_size}."
+    last = f" {images} images fill no batch twice as large." * (2 * (size or 0) > images)
+    crop = "x".join(map(str, config.data.crop))
+    return f"data.batch_size={size} fits on this device with crops of {crop}.{last}"
+
+
+def _rate(config: Config) -> str:
+    for highest in HIGHEST:
+        with tempfile.TemporaryDirectory() as folder:
+            run, tuner = _tuner(config, folder)
+            try:
+                with interruptible(run.trainer):
+                    found = tuner.lr_find(
+                        run.task,
+                        datamodule=run.data,
+                        min_lr=LOWEST,
+                        max_lr=highest,
+                        num_training=STEPS,
+                        update_attr=False,
+                    )
+            except TrainingError:  # the loss was not finite
+                continue
+        if found and (rate := found.suggestion()) is not None:
+            return f"optim.lr={rate:.2g} is where the loss falls fastest, at data.batch_size={config.data.batch_size}."
+    raise ConfigError(
+        f"The losses of {STEPS} steps at rising rates do not show one at which they fall. Raise data.batch_size, so "
+        "that they vary less from step to step, or set trainer.precision=fp32."
+    )
+
+
+def _tuner(config: Config, folder: str) -> tuple[Run, Tuner]:
+    run = build_run(config, Path(folder))
+    trainer: Any = run.trainer
+    trainer.callbacks = []  # no folder, no checkpoint, no lines
+    return run, Tuner(trainer)
