@@ -11,12 +11,11 @@ from hrseg.inference.sources import named_files
 from tests.cluster.models import PLAIN, write_model, write_photos
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("worker")
-    write_model(folder / "m.safetensors")
-    write_photos(folder / "photos", 2)
-    return folder
+@pytest.fixture
+def place(tiny_network, tmp_path):
+    write_model(tiny_network, tmp_path / "m.safetensors")
+    write_photos(tmp_path / "photos", 2)
+    return tmp_path
 
 
 def worker(place, out, model="m.safetensors"):
@@ -24,22 +23,23 @@ def worker(place, out, model="m.safetensors"):
     return Worker(out, ("mask",), Options(), opening, {}, ())
 
 
-def test_tasks_and_results_travel_as_pickles(place, tmp_path):
+def test_tasks_and_results_travel_as_pickles(place):
     images = tuple(named_files(sorted((place / "photos").rglob("*.png"))))
     tasks = np.empty(2, dtype=object)
     tasks[:] = [pickle.dumps(Task(7, images[:1])), pickle.dumps(Task(8, images[1:]))]
-    first, second = map(pickle.loads, worker(place, tmp_path)({"task": tasks})["result"])
+    one = worker(place, place / "out")
+    first, second = map(pickle.loads, one({"task": tasks})["result"])
     assert (first.number, second.number) == (7, 8)
     assert [len(found.results) for found in (first, second)] == [1, 1]
     assert [found.results[0].image for found in (first, second)] == [i.path for i in images]
     assert first.results[0].mask.is_file()
     # What is in the records is not done again.
-    again = worker(place, tmp_path).run(Task(9, images[:1], first.records))
+    again = one.run(Task(9, images[:1], first.records))
     assert (again.results, again.failure) == ((), None)
 
 
-def test_a_model_that_cannot_be_opened_is_the_result_of_every_task(place, tmp_path):
-    broken = worker(place, tmp_path, "gone.safetensors")
+def test_a_model_that_cannot_be_opened_is_the_result_of_every_task(place):
+    broken = worker(place, place / "out", "gone.safetensors")
     for number in (1, 2):
         found = broken.run(Task(number, ()))
         assert found.number == number
@@ -48,8 +48,8 @@ def test_a_model_that_cannot_be_opened_is_the_result_of_every_task(place, tmp_pa
         assert "This was on " in str(found.failure)
 
 
-def test_a_bug_comes_back_with_its_traceback(place, tmp_path, monkeypatch):
-    one = worker(place, tmp_path)
+def test_a_bug_comes_back_with_its_traceback(place, monkeypatch):
+    one = worker(place, place / "out")
     monkeypatch.setattr(one, "_segment", lambda task: 1 / 0)
     assert "ZeroDivisionError" in str(one.run(Task(3, ())).failure)
 

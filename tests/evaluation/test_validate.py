@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import hrseg.training.build
+import hrseg
 from hrseg.errors import ConfigError
 from hrseg.evaluation.validate import evaluate, evaluation_config
 

@@ -30,10 +30,10 @@ def segmenter(resize):
 def test_logits_come_at_input_size_by_the_policy_of_the_network():
     image = torch.zeros(1, 3, 1, 8)
     image[..., 4:] = 1  # the head sees 0, 1
-    assert segmenter("nearest")(image)[0, 0].tolist() == [[0.0] * 4 + [1.0] * 4]
-    found = segmenter("bilinear")(image)[0, 0, 0]
-    assert found.tolist() == [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]
-    assert found.dtype == torch.float32
+    for policy in ("bilinear", "nearest"):  # logits fade even where the network repeats its pixels
+        found = segmenter(policy)(image)[0, 0, 0]
+        assert found.tolist() == [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]
+        assert found.dtype == torch.float32
     assert segmenter("bilinear_aligned")(image)[0, 0, 0].tolist() == pytest.approx(
         [i / 7 for i in range(8)]
     )

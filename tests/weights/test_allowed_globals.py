@@ -37,6 +37,7 @@ def test_no_name_that_could_run_something_is_admitted():
         )
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage")
 def test_storages_have_the_types_that_torch_gives_them():
     for path, dtype in STORAGES.items():
         module, _, name = path.rpartition(".")

@@ -1,51 +1,11 @@
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from hrseg.errors import DataError, MissingExtraError
 from hrseg.inference.sources import Limits, open_sources
 from tests.inference.sources.conftest import names, png
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        answers = {
-            "/street.png": (200, {}, png(7)),
-            "/a%20b.png": (200, {}, png(8)),
-            "/moved": (302, {"Location": "/street.png"}, b""),
-            "/round": (302, {"Location": "/round"}, b""),
-            "/file": (302, {"Location": "file:///etc/hostname"}, b""),
-            "/page.png": (200, {"Content-Type": "text/html"}, b"<html>"),
-            "/cut.png": (200, {"Content-Length": "1999"}, png()),
-            "/endless.png": (200, {"Content-Length": None}, bytes(5000)),
-        }
-        status, headers, body = answers.get(self.path.partition("?")[0], (404, {}, b""))
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            if value is not None:
-                self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-    )
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 def test_an_address_is_fetched_when_its_turn_comes(address):
