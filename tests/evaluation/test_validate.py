@@ -58,15 +58,3 @@ def test_a_recipe_brings_data_and_options_and_the_model_its_mean(tmp_path):
     assert config.evaluation.protocol == "tta"
     assert config.data.mean == pytest.approx((0.485, 0.456, 0.406))
     assert evaluation_config(None).data.layout == "camvid"
-
-
-def test_validate_takes_an_exported_file(exported, release, tmp_path):
-    from hrseg.data.synthetic import write_scenes
-
-    root = tmp_path / "scenes"
-    write_scenes(root, layout="camvid", splits={"train": 1, "val": 3}, size=(64, 96))
-    words = ["data.layout=camvid", f"data.root={root}", "data.workers=0"]
-    words += ["trainer.accelerator=cpu"]
-    theirs = evaluate(str(exported[".onnx"]), "val", words)
-    ours = evaluate(str(release), "val", [*words, "evaluation.precision=fp32"])
-    assert theirs.metrics["miou"] == pytest.approx(ours.metrics["miou"], abs=1e-3)

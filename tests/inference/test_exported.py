@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hrseg.errors import DataError, WeightsError
+from hrseg.evaluation.validate import evaluate
 from hrseg.imaging import to_tensor
 from hrseg.inference.exported import as_logits, check_program, to_pixels
 from hrseg.inference.load_model import open_model
@@ -116,3 +117,15 @@ def test_our_own_torch_file_passes(exported):
     with zipfile.ZipFile(exported[".pt2"]) as archive:
         card = next(name for name in archive.namelist() if name.endswith("hrseg.json"))
         assert json.loads(archive.read(card))["precision"] == "fp32"
+
+
+def test_validate_takes_an_exported_file(exported, release, tmp_path):
+    from hrseg.data.synthetic import write_scenes
+
+    root = tmp_path / "scenes"
+    write_scenes(root, layout="camvid", splits={"train": 1, "val": 3}, size=(64, 96))
+    words = ["data.layout=camvid", f"data.root={root}", "data.workers=0"]
+    words += ["trainer.accelerator=cpu"]
+    theirs = evaluate(str(exported[".onnx"]), "val", words)
+    ours = evaluate(str(release), "val", [*words, "evaluation.precision=fp32"])
+    assert theirs.metrics["miou"] == pytest.approx(ours.metrics["miou"], abs=1e-3)
