@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -63,9 +63,10 @@ def one_voice(trainer: pl.Trainer) -> Iterator[None]:
     Raises:
         SystemExit: In a process whose error the first one says.
     """
-    over = threading.Event()
+    over, named = threading.Event(), threading.Event()
     if trainer.world_size > 1:
-        threading.Thread(target=_name_the_killed, args=(trainer, over), daemon=True).start()
+        arguments = (trainer, over, named)
+        threading.Thread(target=_name_the_killed, args=arguments, daemon=True).start()
     try:
         yield
     except HrsegError as error:
@@ -77,7 +78,11 @@ def one_voice(trainer: pl.Trainer) -> Iterator[None]:
         for child in alive:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(GRACE)
+        text = None if named.is_set() else _killed(alive)
+        for child in alive:
             child.kill()
+        if text is not None:
+            raise TrainingError(text) from error
         raise
     finally:
         over.set()
@@ -89,18 +94,26 @@ def _children(trainer: pl.Trainer) -> "list[subprocess.Popen[bytes]]":
     return started
 
 
-def _name_the_killed(trainer: pl.Trainer, over: threading.Event) -> None:
+def _name_the_killed(trainer: pl.Trainer, over: threading.Event, named: threading.Event) -> None:
+    """Log that a process was killed, before Lightning kills this one for it."""
     while not over.wait(0.2):
-        for rank, child in enumerate(list(_children(trainer)), start=1):
-            code = child.poll()
-            if code is not None and code < 0:
-                log.error(
-                    "Process %d of this run was killed (%s), most often because memory ran out. All stop. The "
-                    "checkpoints written so far are whole: go on with --resume last, and a smaller data.batch_size or "
-                    "fewer data.workers if it was memory.",
-                    *(rank, signal.Signals(-code).name),
-                )
-                return
+        if text := _killed(_children(trainer)):
+            named.set()
+            log.error("%s", text)
+            return
+
+
+def _killed(children: "Sequence[subprocess.Popen[bytes]]") -> str | None:
+    """Return a sentence about the first process that a signal has ended."""
+    for rank, child in enumerate(children, start=1):
+        code = child.poll()
+        if code is not None and code < 0:
+            return (
+                f"Process {rank} of this run was killed ({signal.Signals(-code).name}), most often because memory ran "
+                "out. All stop. The checkpoints written so far are whole: go on with --resume last, and a smaller "
+                "data.batch_size or fewer data.workers if it was memory."
+            )
+    return None
 
 
 def _said_by_the_first(error: HrsegError) -> bool:
