@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from hrseg.config import Config, config_to_dict, to_yaml
+from hrseg.config import OPTIONS, Config, config_to_dict, to_yaml
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, settle_statistics
@@ -105,13 +105,14 @@ def _prepare_resume(
             f"{checkpoint} holds weights but not the state of a run, so it cannot be resumed. Start "
             f"from it with model.weights={checkpoint} instead."
         )
-    before, now = flatten(card["config"]), flatten(config_to_dict(config))
+    defaults = {key: option.default for key, option in OPTIONS.items()}  # of options since then
+    before, now = {**defaults, **flatten(card["config"])}, flatten(config_to_dict(config))
     changed = [key for key in now if before.get(key) != now[key] and key not in _CHANGEABLE]
     network = [key for key in changed if key in ("model.backbone", "model.head", "model.freeze")]
     if network or card["labels"] != labels.to_dict():
         what = network[0] if network else "the label table"
         raise ConfigError(
-            f"{checkpoint} was trained with another network, other weights or other classes ({what} differs), so it "
+            f"{checkpoint} was trained with another network or other classes or frozen weights ({what} differs), so it "
             f"cannot be resumed. Start a new run with model.weights={checkpoint}."
         )
     if changed and trainer.is_global_zero:
