@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import hrseg
-from hrseg.cli import INTERRUPTED, OK, OURS, YOURS, main
+from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.config import load_config
 from hrseg.errors import DataError
 
@@ -52,7 +52,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("words", PAGES, ids=" ".join)
 def test_every_verb_has_a_help_page(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*words, "--help"]) == OK
+    assert main([*words, "--help"]) == EXIT_OK
     page = capsys.readouterr().out
     assert page.startswith(f"usage: {' '.join(['hrseg', *words])}")
     assert max(map(len, page.splitlines())) <= 100
@@ -77,7 +77,7 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 
 
 def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == main(["config"]) == main(["data"]) == OK
+    assert main([]) == main(["config"]) == main(["data"]) == EXIT_OK
     assert "usage: hrseg" in capsys.readouterr().out
 
 
@@ -85,7 +85,7 @@ def test_python_m_hrseg_is_the_same_program() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "hrseg", "fti"], capture_output=True, text=True, timeout=60
     )
-    assert result.returncode == YOURS
+    assert result.returncode == EXIT_USAGE
     assert "Did you mean 'fit'?" in " ".join(
         result.stderr.split()
     )  # whatever lines it was cut into
@@ -118,7 +118,7 @@ def test_python_m_hrseg_is_the_same_program() -> None:
 def test_a_mistake_is_one_paragraph_and_exit_code_two(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words) == YOURS
+    assert main(words) == EXIT_USAGE
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("hrseg: ")
@@ -144,7 +144,7 @@ def test_key_value_words_stand_anywhere(
         return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"))
 
     fake(monkeypatch, "training.fit", fit=fit)
-    assert main(["fit", *words, "--resume", "last"]) == OK
+    assert main(["fit", *words, "--resume", "last"]) == EXIT_OK
     assert seen["config"] == load_config("demo", ["data.batch_size=2", "optim.lr=0.5"])
     assert seen["resume"] == "last"
     first, _, rest = seen["config_text"].partition("\n")
@@ -167,8 +167,8 @@ def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.Monke
         evaluate=lambda *words: seen.append(words) or result,
         evaluation_config=None,
     )
-    assert main(["validate", "--model", "runs/lr=0.1/best.ckpt", "data.flip=0"]) == OK
-    assert main(["test", "-o", "masks"]) == OK
+    assert main(["validate", "--model", "runs/lr=0.1/best.ckpt", "data.flip=0"]) == EXIT_OK
+    assert main(["test", "-o", "masks"]) == EXIT_OK
     assert seen[0] == ("runs/lr=0.1/best.ckpt", "val", ["data.flip=0"], None, None)
     assert seen[1] == (None, "test", [], Path("masks"), None)
 
@@ -178,7 +178,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(
 ) -> None:
     plan = SimpleNamespace(text=lambda: "3 steps")
     fake(monkeypatch, "training.dry_run", plan=lambda config: plan)
-    assert main(["fit", "--config", "demo", "--dry-run"]) == OK
+    assert main(["fit", "--config", "demo", "--dry-run"]) == EXIT_OK
     assert capsys.readouterr().out == "3 steps\n"
 
 
@@ -188,14 +188,14 @@ def test_printed_configs_are_recipes_again(capsys: pytest.CaptureFixture[str]) -
         ["config", "show", "demo", "run.seed=3"],
         ["config", "show", "demo", "run.seed=3", "--origin"],
     ):
-        assert main(words) == OK
+        assert main(words) == EXIT_OK
         Path("demo.yaml").write_text(capsys.readouterr().out)
         assert load_config("demo.yaml") == load_config("demo", ["run.seed=3"])
         Path("demo.yaml").unlink()
 
 
 def test_origin_names_file_line_and_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["config", "show", "demo", "--origin", "optim.lr=0.5"]) == OK
+    assert main(["config", "show", "demo", "--origin", "optim.lr=0.5"]) == EXIT_OK
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("  lr: 0.5 ") and line.endswith("# command line") for line in lines)
     assert any("# packaged configs/demo.yaml:" in line for line in lines)
@@ -244,7 +244,7 @@ def test_predict_passes_its_options_on(
     seen = prepare_predict(monkeypatch, [Result(path="ü b.png", error=None)])
     words = ["--model", "m.ckpt", "--device", "cpu", "--precision", "fp32"]
     words += ["--window", "64", "96", "--overlap", "0.25"]
-    assert main(["predict", "ü b.png", *words]) == OK
+    assert main(["predict", "ü b.png", *words]) == EXIT_OK
     assert seen == {
         "model": "m.ckpt",
         "device": "cpu",
@@ -278,7 +278,7 @@ def test_predict_passes_its_options_on(
 )
 def test_predict_says_how_to_look(words, expected, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
-    assert main(["predict", "x.png", *words]) == OK
+    assert main(["predict", "x.png", *words]) == EXIT_OK
     assert {name: seen[name] for name in expected} == expected
 
 
@@ -292,7 +292,7 @@ def test_the_kinds_of_results_are_those_of_the_table() -> None:
 def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
     words = ["--save", "entropy", "probabilities", "geojson", "--classes", "road", "car"]
-    assert main(["predict", "x.png", *words, "--tolerance", "1.5"]) == OK
+    assert main(["predict", "x.png", *words, "--tolerance", "1.5"]) == EXIT_OK
     assert (seen["keep"], seen["classes"]) == (
         ("entropy", "probabilities", "confidence"),
         ["road", "car"],
@@ -311,7 +311,7 @@ def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_results_that_cannot_be(words, message, monkeypatch, capsys) -> None:
     prepare_predict(monkeypatch, [])
-    assert main(["predict", "x.png", *words]) == YOURS
+    assert main(["predict", "x.png", *words]) == EXIT_USAGE
     assert message in " ".join(capsys.readouterr().err.split())
 
 
@@ -324,7 +324,7 @@ def fake_reproduce(monkeypatch: pytest.MonkeyPatch, missing: str | None, close: 
         recipe="r",
         title="t",
         missing=missing,
-        facts=lambda: [("published", "80.9 mIoU")],
+        rows=lambda: [("published", "80.9 mIoU")],
         to_dict=lambda: {"published": 80.9},
     )
 
@@ -351,26 +351,26 @@ def test_reproduce_prints_expected_beside_got(
 ) -> None:
     seen = fake_reproduce(monkeypatch, None, close=True)
     words = ["reproduce", "r", "--protocol", "p", "data.root=/x"]
-    assert main(words) == OK
+    assert main(words) == EXIT_OK
     assert seen[0] == (("r", ["data.root=/x"]), {"protocol": "p", "model": None})
     printed = capsys.readouterr().out
     assert printed.startswith("r: t\n  published  80.9 mIoU\n")
     assert printed.endswith("the table\n\nexpected 80.90, got 80.91\n")
-    assert main([*words, "--json"]) == OK
+    assert main([*words, "--json"]) == EXIT_OK
     assert json.loads(capsys.readouterr().out) == {"got": 80.91}
 
 
 def test_reproduce_fails_where_the_score_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_reproduce(monkeypatch, None, close=False)
-    assert main(["reproduce", "r"]) == OURS
+    assert main(["reproduce", "r"]) == EXIT_PARTIAL
 
 
 def test_reproduce_without_data_is_a_plan(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = fake_reproduce(monkeypatch, "Put x.zip there.", close=False)
-    assert main(["reproduce", "r"]) == OK
-    assert main(["reproduce", "r", "--json"]) == OK
+    assert main(["reproduce", "r"]) == EXIT_OK
+    assert main(["reproduce", "r", "--json"]) == EXIT_OK
     assert "ran" not in seen
     printed = capsys.readouterr().out
     assert "Put x.zip there." in printed
@@ -379,13 +379,13 @@ def test_reproduce_without_data_is_a_plan(
 
 def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fake_reproduce(monkeypatch, None, close=True)
-    assert main(["reproduce", "r", "--plan"]) == OK
+    assert main(["reproduce", "r", "--plan"]) == EXIT_OK
     assert "ran" not in seen
 
 
 @pytest.mark.slow
 def test_reproduce_without_a_recipe_lists_those_it_can(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce"]) == YOURS
+    assert main(["reproduce"]) == EXIT_USAGE
     assert "camvid_w18_small_v1" in capsys.readouterr().err
 
 
@@ -395,7 +395,7 @@ def test_a_broken_image_is_reported_and_the_others_are_done(
 ) -> None:
     broken = Result(path="b.png", error=DataError("b.png is truncated."))
     prepare_predict(monkeypatch, [Result(path="a.png", error=None), broken])
-    assert main(["predict", "a.png", "b.png", *(["--json"] if as_json else [])]) == OURS
+    assert main(["predict", "a.png", "b.png", *(["--json"] if as_json else [])]) == EXIT_PARTIAL
     captured = capsys.readouterr()
     assert "hrseg: b.png is truncated.\n" in captured.err
     assert "1 of 2 images failed" in captured.err
@@ -416,7 +416,7 @@ def test_interrupt_is_130(
         raise KeyboardInterrupt
 
     fake(monkeypatch, "training.dry_run", plan=plan)
-    assert main(["fit", "-c", "demo", "--dry-run"]) == INTERRUPTED
+    assert main(["fit", "-c", "demo", "--dry-run"]) == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "hrseg: interrupted\n"
 
 
@@ -436,7 +436,7 @@ def test_only_the_first_of_several_processes_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert main(["config", "list"]) == OK
+    assert main(["config", "list"]) == EXIT_OK
     assert capsys.readouterr().out == ""
 
 
@@ -457,14 +457,14 @@ def test_errors_are_red_on_a_terminal_only() -> None:
 
 def test_completion_knows_verbs_recipes_and_keys(capsys: pytest.CaptureFixture[str]) -> None:
     for shell in ("bash", "zsh", "fish"):
-        assert main(["completion", shell]) == OK
+        assert main(["completion", shell]) == EXIT_OK
         script = capsys.readouterr().out
         for word in ("validate", "cityscapes_w48_ohem", "data.batch_size=", "resume"):
             assert word in script, f"{shell} lacks {word}"
 
 
 def test_bash_completes_a_recipe_and_a_key(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", "bash"]) == OK
+    assert main(["completion", "bash"]) == EXIT_OK
     script = (
         capsys.readouterr().out
         + """

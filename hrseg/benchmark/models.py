@@ -15,7 +15,7 @@ from hrseg.config import list_recipes, load_config
 from hrseg.data.street import scene
 from hrseg.errors import ConfigError, HrsegError, unknown_choice
 from hrseg.imaging import to_tensor
-from hrseg.inference.backends import ENGINES, settle_threads
+from hrseg.inference.backends import ENGINES, set_threads
 from hrseg.inference.exported import ExportedNetwork, as_logits
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.prepare import PRECISIONS
@@ -95,7 +95,7 @@ def benchmark(
     Raises:
         ConfigError, WeightsError: See `open_timed`.
     """
-    settle_threads(settings.threads)
+    set_threads(settings.threads)
     rows, device = [], torch.device("cpu")
     for choice in choices:
         model = open_timed(choice, settings)
@@ -131,7 +131,7 @@ def compare(
     Raises:
         ConfigError: See `open_timed`; or the two see images of different bands.
     """
-    settle_threads(settings.threads)
+    set_threads(settings.threads)
     models = one, other = [open_timed(choice, settings) for choice in choices]
     if one.bands != other.bands:
         raise ConfigError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import add_group, add_overrides, add_pattern, add_size, add_verb, positive
-from hrseg.cli.console import OK, YOURS, print_out, styled
+from hrseg.cli.console import EXIT_OK, EXIT_USAGE, print_out, styled
 from hrseg.errors import ConfigError, HrsegError
 
 
@@ -117,7 +117,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
         raise trouble
     if arguments.html is not None and not arguments.json:
         print_out(f"\nThe page: {arguments.html}")
-    return YOURS if result.errors else OK
+    return EXIT_USAGE if result.errors else EXIT_OK
 
 
 def _data_demo(arguments: argparse.Namespace) -> int:

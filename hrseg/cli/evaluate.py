@@ -18,7 +18,7 @@ from hrseg.cli.args import (
     add_verb,
     positive,
 )
-from hrseg.cli.console import BOLD, OK, OURS, print_out, styled
+from hrseg.cli.console import BOLD, EXIT_OK, EXIT_PARTIAL, print_out, styled
 from hrseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         settings=EvaluationSettings(**given),
         worst=arguments.worst,
     )
-    return OK if report is None else print_out(str(report))
+    return EXIT_OK if report is None else print_out(str(report))
 
 
 def _count(text: str) -> int:
@@ -242,18 +242,18 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.plan or plan.missing is not None:
         if arguments.json:
             return print_out(json.dumps(plan.to_dict(), ensure_ascii=False))
-        return print_out(f"\n{_wrap(plan.missing)}") if plan.missing else OK
+        return print_out(f"\n{_wrap(plan.missing)}") if plan.missing else EXIT_OK
     outcome = reproduce(plan)
     if arguments.json:
         print_out(json.dumps(outcome.to_dict(), ensure_ascii=False))
     else:
         print_out(f"\n{outcome.result.text}\n\n{styled(str(outcome), BOLD)}")
-    return OK if outcome.close else OURS
+    return EXIT_OK if outcome.close else EXIT_PARTIAL
 
 
 def _text(plan: "Plan") -> str:
     lines = [styled(f"{plan.recipe}: {plan.title}" if plan.title else plan.recipe, BOLD)]
-    for name, value in plan.facts():
+    for name, value in plan.rows():
         for i, part in enumerate([value] if name == "command" else _wrap(value, 13).split("\n")):
             lines.append(f"  {'' if i else name:<10} {part}")
     return "\n".join(lines)

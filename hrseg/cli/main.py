@@ -13,7 +13,14 @@ from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
 from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
-from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, print_out
+from hrseg.cli.console import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    LogFormatter,
+    print_error,
+    print_out,
+)
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
 VERBS = (
@@ -74,13 +81,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(done.code or 0)
     except HrsegError as error:
         print_error(str(error))
-        return YOURS
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print_error("interrupted")
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, positive
-from hrseg.cli.console import OK, OURS, print_error, print_line
+from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
 KINDS = (
@@ -130,7 +130,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
     from hrseg.cli.progress import row_progress
-    from hrseg.inference.backends import settle_threads
+    from hrseg.inference.backends import set_threads
     from hrseg.inference.large import parse_size
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
     from hrseg.inference.outputs.manifest import Job
@@ -183,10 +183,10 @@ def _predict(arguments: argparse.Namespace) -> int:
         )
         results = job.run(pictures, sources.covers)
     else:
-        settle_threads()
+        set_threads()
         keep = needed_maps(files) if files else ()
         predictor = open_predictor(arguments.model, keep=keep, **opening)
-        job = Job(out, files, options, shard, predictor.facts() if resume else None)
+        job = Job(out, files, options, shard, predictor.settings() if resume else None)
         more = {"covers": sources.covers, "progress": row_progress(), **working}
         found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)
         results = job.results(found)
@@ -196,7 +196,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_line(json.dumps(result.to_dict(), ensure_ascii=False))
         elif result.error is None:
-            print_line(result.line())
+            print_line(str(result))
         if result.error is not None:
             broken += 1
             print_error(printable(result.error))
@@ -204,4 +204,4 @@ def _predict(arguments: argparse.Namespace) -> int:
         print_error(job.summary)
     if broken and count > 1:
         print_error(f"{broken} of {count} images failed; the others are in {arguments.out}")
-    return OURS if broken else OK
+    return EXIT_PARTIAL if broken else EXIT_OK

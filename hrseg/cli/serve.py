@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from hrseg.cli.args import add_bits, add_device, add_model, add_verb, positive
-from hrseg.cli.console import OK, print_line
+from hrseg.cli.console import EXIT_OK, print_line
 from hrseg.errors import MissingExtraError
 
 
@@ -86,4 +86,4 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
-    return OK
+    return EXIT_OK

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hrseg.cli.args import OVERRIDES_HELP, add_overrides, add_verb
-from hrseg.cli.console import OK, OURS, print_error, print_out
+from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out
 from hrseg.errors import ConfigError
 
 
@@ -56,7 +56,7 @@ def _study(arguments: argparse.Namespace) -> int:
         print_error(
             f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again"
         )
-    return OURS if table.failures else OK
+    return EXIT_PARTIAL if table.failures else EXIT_OK
 
 
 def _numbers(text: str) -> tuple[int, ...]:

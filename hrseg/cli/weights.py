@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_group, add_verb
-from hrseg.cli.console import BOLD, DIM, OK, OURS, print_error, print_out, styled
+from hrseg.cli.console import BOLD, DIM, EXIT_OK, EXIT_PARTIAL, print_error, print_out, styled
 
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
@@ -86,7 +86,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print_error(
             f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list"
         )
-        return OK
+        return EXIT_OK
     return print_out(_table(found))
 
 
@@ -155,7 +155,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
             ("note", "served without encryption, so nothing proves that it arrives unchanged")
         )
     receipts = [receipt for remote in row.remotes() if (receipt := cached(remote))]
-    facts += [("here", f"{got.path}, {megabytes(got.size)}; {got.says()}") for got in receipts]
+    facts += [("here", f"{got.path}, {megabytes(got.size)}; {got.describe()}") for got in receipts]
     facts += [("here", f"{path} (part of hrseg)") for path in row.files() if row.packaged]
     here = facts[-1][0] == "here"
     return facts if here else [*facts, ("here", f"no; hrseg weights pull {row.tag}")]
@@ -184,7 +184,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     for tag in [tag if is_hub(tag) else row_of(tag).tag for tag in arguments.tags]:
         files = resolve_all(tag, download_progress())
         print_out("\n".join(map(str, files)))
-    return OK
+    return EXIT_OK
 
 
 def _import(arguments: argparse.Namespace) -> int:
@@ -269,4 +269,4 @@ def _verify(arguments: argparse.Namespace) -> int:
         except WeightsError as error:
             print_error(str(error))
             wrong += 1
-    return OURS if wrong else OK
+    return EXIT_PARTIAL if wrong else EXIT_OK

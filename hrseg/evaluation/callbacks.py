@@ -203,19 +203,19 @@ class CollectStatistics(pl.Callback):
     on_test_start = on_validation_start
     on_test_end = on_validation_end
 
-    def statistics(self, model: str, facts: Mapping[str, str] | None = None) -> Statistics:
+    def statistics(self, model: str, metadata: Mapping[str, str] | None = None) -> Statistics:
         """Return the statistics of all images.
 
         Args:
             model: Name of the evaluated model.
-            facts: Further facts for the report, such as the split.
+            metadata: Further entries of the report, such as the split.
 
         Raises:
             DataError: No image has a mask.
         """
         labels, protocol = self._task.labels, self._task.protocol.describe()
         return collect(
-            self.rows, labels.names, labels.palette, self.settings, model, protocol, facts
+            self.rows, labels.names, labels.palette, self.settings, model, protocol, metadata
         )
 
     def _observe(self, batch: dict[str, Any], logits: torch.Tensor) -> None:

@@ -174,11 +174,11 @@ class Plan:
         model = ["--model", self.model] if self.model else []
         return shlex.join(["hrseg", verb, "--config", self.recipe, *model, *self.overrides])
 
-    def facts(self) -> list[tuple[str, str]]:
-        """Return name and value of each line of the plan."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Return name and value of each row of the plan."""
         data, terms = self.config.data, self.weights and self.weights.data_terms
         source = f" ({self.source})" if self.source else ""
-        facts = [
+        rows = [
             ("published", f"{self.score:g} mIoU on {self.split}{source}"),
             (
                 "protocol",
@@ -188,12 +188,10 @@ class Plan:
             ("data", f"{data.layout} in {data.root}" + ("" if self.data else " (not here)")),
         ]
         if terms:
-            facts.append(("terms", terms))
+            rows.append(("terms", terms))
         if self.archives and not self.data:
-            facts.append(
-                ("archives", f"{', '.join(self.archives.files)} from {self.archives.page}")
-            )
-        return [*facts, ("cost", self._cost()), ("command", self.command)]
+            rows.append(("archives", f"{', '.join(self.archives.files)} from {self.archives.page}"))
+        return [*rows, ("cost", self._cost()), ("command", self.command)]
 
     def _weights(self) -> str:
         if self.model is None:

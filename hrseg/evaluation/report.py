@@ -195,7 +195,7 @@ def _page_values(
         "title": statistics.records.model,
         "facts": [
             f"{count:,} image{'s' * (count != 1)}",
-            *statistics.facts.values(),
+            *statistics.metadata.values(),
             statistics.protocol,
         ],
         "tiles": _tiles(found, ratio, middle),

@@ -14,7 +14,7 @@ from hrseg.labels import LabelSet
 from hrseg.metrics.confusion import Scores, table
 from hrseg.metrics.records import ImageRecords
 from hrseg.training.build import build_data
-from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.interrupts import convert_errors, interruptible
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_progress, build_trainer, quiet_lightning
 
@@ -96,7 +96,7 @@ def evaluate(
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
     recorder = RecordImages(data.labels)
     writers = [] if out is None else [WritePredictions(out, data.labels)]
-    with clear_errors():
+    with convert_errors():
         trainer = build_trainer(config, None, [build_progress(), recorder, *callbacks, *writers])
         run = trainer.validate if split == "val" else trainer.test
         with interruptible(trainer):

@@ -300,7 +300,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def settle_threads(threads: int | None = None) -> int:
+def set_threads(threads: int | None = None) -> int:
     """Set torch's threads: the argument, else OMP_NUM_THREADS, else the physical cores; return the number.
 
     Two threads on one core share its arithmetic units and slow each other down; a container's quota is respected.

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hrseg.errors import DataError, MissingExtraError, WeightsError
-from hrseg.inference.model_card import INPUT, KEY, SMALLEST, Facts, quiet, read_card
+from hrseg.inference.model_card import INPUT, KEY, SMALLEST, CardFields, quiet, read_card
 from hrseg.inference.openvino import openvino_core
 
 
@@ -157,20 +157,20 @@ class ExportedNetwork(nn.Module):
 
     Args:
         runner: The opened file.
-        facts: Of its card.
+        fields: Those of its card.
 
     Shape:
         normalized image (N, 3, H, W) → logits (N, K, H, W), float32
     """
 
-    def __init__(self, runner: Runner, facts: Facts) -> None:
+    def __init__(self, runner: Runner, fields: CardFields) -> None:
         super().__init__()
         self.runner = runner
-        self.outputs = facts.outputs
-        self.precision = facts.precision
-        self.num_classes = facts.labels.num_classes
-        self.mean, self.std = facts.mean, facts.std
-        self.spec = dict(facts.network or {})
+        self.outputs = fields.outputs
+        self.precision = fields.precision
+        self.num_classes = fields.labels.num_classes
+        self.mean, self.std = fields.mean, fields.std
+        self.spec = dict(fields.network or {})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
         return self  # an open file cannot be copied, and is immutable
@@ -185,7 +185,7 @@ class ExportedNetwork(nn.Module):
         return {"main": self(image)}
 
 
-def open_exported(path: Path) -> tuple[ExportedNetwork, Facts]:
+def open_exported(path: Path) -> tuple[ExportedNetwork, CardFields]:
     """Open an exported file as a network.
 
     Raises:
@@ -193,13 +193,13 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, Facts]:
         MissingExtraError: Its runtime is not installed.
     """
     runner = open_runner(path)
-    facts = read_card(runner.card, path)
-    if facts.outputs == ("labels",):
+    fields = read_card(runner.card, path)
+    if fields.outputs == ("labels",):
         log.info(
             "%s gives labels only, so every confidence is 1. To have it: hrseg export --outputs labels probability",
             path,
         )
-    return ExportedNetwork(runner, facts).eval(), facts
+    return ExportedNetwork(runner, fields).eval(), fields
 
 
 def to_pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

@@ -74,9 +74,11 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         return _from_catalog(str(model))
     path = _find(model)
     if is_exported(path):
-        exported, facts = open_exported(path)
-        config = dict(facts.config)
-        return OpenedModel(str(model), exported, facts.labels, facts.mean, facts.std, path, config)
+        exported, fields = open_exported(path)
+        config = dict(fields.config)
+        return OpenedModel(
+            str(model), exported, fields.labels, fields.mean, fields.std, path, config
+        )
     if path.suffix == ".safetensors":
         state, entry = read_release(path)
     else:

@@ -82,7 +82,7 @@ class Predictor:
         protocol: Name of an inference protocol, such as "tta", or a `Protocol`.
         keep: Maps to keep beside the mask: "confidence", "probabilities", "entropy", "margin". Without any, labels
             come faster.
-        classes: Names of the classes whose probabilities are kept; none means all.
+        classes: Names of the classes whose probabilities are stored; none means all.
         options: Input format and parts of the protocol, see `PredictorOptions`.
 
     Raises:
@@ -135,7 +135,7 @@ class Predictor:
         self.device = resolve_device(device)
         self.precision = precision_of(network, precision, self.device)
         self.keep = _check_keep(keep)
-        self.kept = _train_ids(classes, labels) if "probabilities" in self.keep else ()
+        self.probability_ids = _train_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
         self._fork_guard = ForkGuard(self.device)
         self.logits_fn = open_engine(network, self.device, self.precision, engine)
@@ -212,10 +212,10 @@ class Predictor:
         return [replace(one, name=name) for one, name in zip(predictions, names, strict=True)]
 
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
-        """Run images of one size, and reduce their logits to the maps that are kept, block by block."""
+        """Run images of one size, and reduce their logits to the maps of `keep`, block by block."""
         inference = self.inference  # first: a forked child would hang in any step of torch
         source = PixelSource(pixels, self.mean, self.std, self.value_range)
-        reduction = Reduction(len(pixels), source.size, self.keep, self.kept)
+        reduction = Reduction(len(pixels), source.size, self.keep, self.probability_ids)
         if not self.keep:
             for strip in inference.label_strips(source, ("samples",)):
                 reduction.put(strip)
@@ -232,7 +232,7 @@ class Predictor:
             image=loaded.pixels if self.plain else stretched(loaded.pixels),
             name=name_text(path.stem) if path else "image",
             origin=path_text(path) if path else "",
-            kept=self.kept,
+            probability_ids=self.probability_ids,
             valid=loaded.valid,
             georeference=loaded.georeference,
             notes=loaded.notes,
@@ -281,7 +281,7 @@ class Predictor:
             "a path or a PIL image."
         )
 
-    def facts(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return all settings that results depend on, as plain values; the weights as a digest."""
         return {
             "model": _digest(self.network, self.source),
@@ -294,7 +294,7 @@ class Predictor:
             "precision": self.precision,
             "engine": getattr(self.logits_fn, "name", "torch"),
             "protocol": asdict(self.protocol),
-            "classes": list(self.kept),
+            "classes": list(self.probability_ids),
         }
 
     def logits(self, image: np.ndarray) -> torch.Tensor:

@@ -100,7 +100,7 @@ class Results:
             "model": records.model,
             "images": len(records.names),
             "looked": statistics.protocol,
-            **statistics.facts,
+            **statistics.metadata,
             "miou": scores["miou"],
             "miou_interval": [self.low, self.high],
             "pixel_accuracy": scores["pixel_accuracy"],

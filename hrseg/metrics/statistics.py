@@ -141,7 +141,7 @@ class Statistics:
         samples: "logits" float16 (M, K) whose largest is 0, their "truth" (M,), and the number of their "image" (M,).
         colors: Of the classes, uint8 (K, 3).
         protocol: Description of the evaluation protocol.
-        facts: Further facts for the report, such as the split.
+        metadata: Further metadata for the report, such as the split.
     """
 
     records: ImageRecords
@@ -150,7 +150,7 @@ class Statistics:
     samples: Mapping[str, np.ndarray]
     colors: np.ndarray
     protocol: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, names: Sequence[str]) -> "Statistics":
         """Return the statistics of some images, in the given order."""
@@ -172,7 +172,7 @@ class Statistics:
         about = {
             "rulers": asdict(self.settings),
             "looked": self.protocol,
-            "facts": dict(self.facts),
+            "facts": dict(self.metadata),
         }
         arrays = {f"count_{name}": values for name, values in self.counts.items()}
         arrays |= {f"sample_{name}": values for name, values in self.samples.items()}
@@ -186,7 +186,7 @@ def collect(
     settings: EvaluationSettings,
     model: str = "",
     protocol: str = "",
-    facts: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Statistics:
     """Stack the counts of all images, in the order of their names.
 
@@ -208,7 +208,7 @@ def collect(
     }
     lengths = [len(rows[name]["truth"]) for name in names]
     samples["image"] = np.repeat(np.arange(len(names)), lengths)
-    return Statistics(records, settings, counts, samples, colors, protocol, dict(facts or {}))
+    return Statistics(records, settings, counts, samples, colors, protocol, dict(metadata or {}))
 
 
 def read_statistics(path: str | Path) -> Statistics:

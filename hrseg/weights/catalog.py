@@ -329,7 +329,7 @@ def _verify_cached(remote: Remote) -> str:
     if before is None:
         write_receipt(receipt)
     since = "; unchanged since it was fetched" if before else ""
-    return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
+    return f"{remote.name} {remote.path.name}: {receipt.describe()}{since}"
 
 
 def _recognized(path: Path) -> str:

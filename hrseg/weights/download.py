@@ -85,11 +85,11 @@ class Receipt:
     sha256: str
     checked: str
 
-    def says(self) -> str:
+    def describe(self) -> str:
         """Describe how far the file can be trusted.
 
         Example:
-            >>> Receipt(Path("a"), "", 1, "", "size").says()
+            >>> Receipt(Path("a"), "", 1, "", "size").describe()
             'unverified: nobody has published its sha256'
         """
         return {
@@ -305,7 +305,7 @@ def _adopt(remote: Remote, watcher: Watcher) -> Receipt | None:
             f"{error}. It lies in {remote.path.parent}. Remove it to have it fetched again from {remote.url}"
         ) from error
     receipt = replace(receipt, checked=before.checked if before else receipt.checked)
-    watcher.note(f"{remote.name}: {remote.path.name} was here already; {receipt.says()}")
+    watcher.note(f"{remote.name}: {remote.path.name} was here already; {receipt.describe()}")
     write_receipt(receipt)
     return receipt
 
@@ -337,10 +337,10 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
             raise
         finally:
             watcher.stop()
-    return _settle(remote, named)
+    return _verify_download(remote, named)
 
 
-def _settle(remote: Remote, named: str) -> Receipt:
+def _verify_download(remote: Remote, named: str) -> Receipt:
     """Check a complete download and rename it to its place; remove a wrong one."""
     part = remote.part
     try:

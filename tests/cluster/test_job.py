@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg.cli import OURS, YOURS, main
+from hrseg.cli import EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.cluster import RayJob
 from hrseg.cluster.job import MAX_TASK_IMAGES, portable, split
 from hrseg.cluster.worker import Worker
@@ -67,7 +67,7 @@ def whole(photos, model, tmp_path):
     """What one machine makes of the photos."""
     out = tmp_path / "whole"
     predictor = open_predictor(model, **PLAIN)
-    job = Job(out, KINDS, facts=predictor.facts())
+    job = Job(out, KINDS, settings=predictor.settings())
     pictures = job.pictures(open_sources([photos]))
     list(job.results(predict_files(predictor, pictures, out, KINDS)))
     return out
@@ -179,7 +179,7 @@ def test_machines_that_disagree_are_refused(photos, model, tmp_path, monkeypatch
     def mixed(self, task):
         result = run_task(self, task)
         if task.number == 3:
-            result.manifest.facts["precision"] = "bf16"
+            result.manifest.settings["precision"] = "bf16"
         return result
 
     monkeypatch.setattr(Worker, "run", mixed)
@@ -250,7 +250,7 @@ def test_predict_ray_does_what_predict_does(photos, model, whole, tmp_path, caps
     (photos / "broken.png").write_bytes(b"\x89PNG")
     words = ["--model", str(model), "--device", "cpu", "--precision", "fp32", "--save", *KINDS]
     out = ["--out", str(tmp_path / "out"), "--ray", "auto", "--ray-workers", "2"]
-    assert main(["predict", str(photos), *words, *out]) == OURS
+    assert main(["predict", str(photos), *words, *out]) == EXIT_PARTIAL
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 18
     assert "1 of 19 images failed" in " ".join(told.err.split())
@@ -267,5 +267,5 @@ def test_predict_ray_does_what_predict_does(photos, model, whole, tmp_path, caps
     ],
 )
 def test_words_that_do_not_go_together(words, sentence, photos, capsys):
-    assert main(["predict", str(photos), *words]) == YOURS
+    assert main(["predict", str(photos), *words]) == EXIT_USAGE
     assert sentence in " ".join(capsys.readouterr().err.split())

@@ -58,7 +58,7 @@ def place(tmp_path_factory):
     model = write_model(network, folder / "m.safetensors")
     photos = write_photos(folder / "photos", PHOTOS)
     predictor = open_predictor(model, **PLAIN)
-    job = Job(folder / "whole", KINDS, facts=predictor.facts())
+    job = Job(folder / "whole", KINDS, settings=predictor.settings())
     pictures = job.pictures(open_sources([photos]))
     list(job.results(predict_files(predictor, pictures, folder / "whole", KINDS)))
     return folder

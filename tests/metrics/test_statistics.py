@@ -92,9 +92,9 @@ def test_everything_comes_back_from_the_file_and_it_is_a_ledger(tmp_path):
     assert read_records(tmp_path / "l.npz").names == ("0", "1", "2", "3")
     back = read_statistics(tmp_path / "l.npz")
     assert results(back).to_dict() == results(stored).to_dict()
-    assert (back.protocol, back.facts, back.settings) == (
+    assert (back.protocol, back.metadata, back.settings) == (
         stored.protocol,
-        stored.facts,
+        stored.metadata,
         stored.settings,
     )
 

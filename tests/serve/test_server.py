@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import hrseg
-from hrseg.cli import YOURS, main
+from hrseg.cli import EXIT_USAGE, main
 from hrseg.errors import ConfigError
 from hrseg.inference.predictor import Predictor
 from hrseg.serve.server import listen, model_name
@@ -132,7 +132,7 @@ def test_mistakes_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_pa
         (["--token-file", str(tmp_path / "none")], "cannot be read"),
         (["--model", "nothing"], "No model 'nothing'"),
     ):
-        assert main(["serve", *words]) == YOURS
+        assert main(["serve", *words]) == EXIT_USAGE
         assert message in " ".join(capsys.readouterr().err.split())
 
 

@@ -14,7 +14,7 @@ from hrseg.errors import ConfigError, DataError, TrainingError, WeightsError
 from hrseg.evaluation.validate import evaluate, evaluation_config
 from hrseg.training.dry_run import plan
 from hrseg.training.fit import fit
-from hrseg.training.interrupts import clear_errors
+from hrseg.training.interrupts import convert_errors
 from tests.small import small
 
 FINISHED = ("optim.ema_decay=0.9", "data.scenes=8", "data.batch_size=4")  # two images validate
@@ -272,7 +272,7 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
         "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
         'last):\n  File "x.py"\nhrseg.errors.DataError: a.png has another size. Mend it.\n'
     )
-    with pytest.raises(DataError) as caught, clear_errors():
+    with pytest.raises(DataError) as caught, convert_errors():
         raise DataError(text)
     assert str(caught.value) == "a.png has another size. Mend it."
 
@@ -287,12 +287,12 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
     ],
 )
 def test_exhausted_machine_gives_advice(error, message):
-    with pytest.raises(TrainingError, match=message), clear_errors():
+    with pytest.raises(TrainingError, match=message), convert_errors():
         raise error
 
 
 def test_bugs_keep_their_traceback():
-    with pytest.raises(RuntimeError, match="a bug"), clear_errors():
+    with pytest.raises(RuntimeError, match="a bug"), convert_errors():
         raise RuntimeError("a bug")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.inference.load_model import open_model
 from hrseg.labels import LabelSet, load_labels
@@ -306,11 +306,14 @@ def test_the_command_prints_the_receipt_and_says_what_next(tmp_path, capsys, mon
     monkeypatch.setenv("COLUMNS", "100")
     _, path = official(tmp_path, classes=19)
     out = tmp_path / "m.safetensors"
-    assert main(["weights", "import", str(path), "--out", str(out)]) == OK
+    assert main(["weights", "import", str(path), "--out", str(out)]) == EXIT_OK
     text = capsys.readouterr().out
     assert "matched     435 of 435 tensors" in text
     assert f"hrseg predict IMAGE --model {out}" in text
-    assert main(["weights", "import", str(path), "--out", str(out), "--labels", "camvid"]) == YOURS
+    assert (
+        main(["weights", "import", str(path), "--out", str(out), "--labels", "camvid"])
+        == EXIT_USAGE
+    )
     assert "--new-classifier" in capsys.readouterr().err
 
 
@@ -321,7 +324,7 @@ def test_a_bad_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
     out = tmp_path / "m.safetensors"
     (folder := tmp_path / "bad").mkdir()
     for path in [cut, *map(folder.joinpath, list(bad_files.write_all(folder))[::3])]:
-        assert main(["weights", "import", str(path), "--out", str(out)]) == YOURS, path
+        assert main(["weights", "import", str(path), "--out", str(out)]) == EXIT_USAGE, path
         said = capsys.readouterr()
         assert said.err.startswith("hrseg:"), path
         assert bad_files.MARK not in said.out + said.err

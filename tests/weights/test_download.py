@@ -98,7 +98,7 @@ def test_a_file_is_fetched_once_and_verified(server, remote):
 def test_what_is_not_published_is_not_called_verified(remote, digits, checked):
     receipt = fetch(other(remote, sha256=remote.sha256[:digits]))
     assert receipt.checked == checked
-    assert receipt.says().startswith("verified" if digits else "unverified")
+    assert receipt.describe().startswith("verified" if digits else "unverified")
 
 
 def test_a_server_that_names_no_size_is_read_to_its_end(server, remote):

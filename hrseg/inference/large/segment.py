@@ -110,12 +110,12 @@ def segment_large(
                 f"Protocol '{predictor.protocol.name}' resizes whole images, and this one is too large for it. Use "
                 "tta."
             )
-        facts = predictor.facts() | {
+        settings = predictor.settings() | {
             "image": identity,
             "windows": WINDOW_PIXELS,
             "results": sorted(kinds),
         }
-        journal = Journal(target.with_name(f".{target.name}.unfinished"), facts)
+        journal = Journal(target.with_name(f".{target.name}.unfinished"), settings)
         try:
             return _Segmentation(predictor, image, journal, files).run(
                 path, max_memory, progress, start

@@ -61,7 +61,7 @@ def features(prediction: "Prediction", options: Options) -> Iterator[dict[str, A
             if pixels < options.min_area:
                 continue
             rows, columns = part.place
-            sure = prediction.kept_map("confidence")[rows, columns][part.pixels].mean(
+            sure = prediction.require_map("confidence")[rows, columns][part.pixels].mean(
                 dtype=np.float64
             )
             facts: dict[str, Any] = {
@@ -273,7 +273,7 @@ def write_coco(prediction: "Prediction", target: Path, options: Options) -> None
 
 
 def _object(prediction: "Prediction", train_id: int) -> dict[str, Any]:
-    pixels, sure = prediction.mask == train_id, prediction.kept_map("confidence")
+    pixels, sure = prediction.mask == train_id, prediction.require_map("confidence")
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     return {
