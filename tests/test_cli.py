@@ -306,7 +306,7 @@ def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--pixel-size", "0"], "is no length"),
         (["--tolerance", "-1"], "below 0"),
         (["--shard", "0/2"], "Of 8 shards the first is 1/8"),
-        (["--save", "video", "--resume"], "A video is made in one go"),
+        (["--save", "video", "--resume"], "A video cannot be resumed"),
     ],
 )
 def test_results_that_cannot_be(words, message, monkeypatch, capsys) -> None:

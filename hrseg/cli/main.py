@@ -43,15 +43,15 @@ VERBS = (
 """In the order of `hrseg --help`."""
 
 _ABOUT = """
-Semantic segmentation around HRNetV2: train, look inside, predict.
+Semantic segmentation around HRNetV2: train, explain, predict.
 
   hrseg predict street.png                     mask and overlay, by the model that ships
   hrseg fit --config demo                      train on generated scenes, two minutes on a CPU
   hrseg fit --config cityscapes_w48 --dry-run  what a run would cost, without starting it
 """
 _CODES = """
-hrseg VERB --help says more. Exit codes: 0 done, 2 your mistake, 1 ours or a broken image, 130
-interrupted.
+More: hrseg VERB --help. Exit codes: 0 success, 1 some images failed or a bug of hrseg, 2 wrong
+arguments or input, 130 interrupted.
 """
 
 
@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after "hrseg"; None takes those of the process.
 
     Returns:
-        0 done; 1 a bug of ours (with its traceback), or some images of many were broken; 2 a mistake
-        of the user; 130 interrupted.
+        0 success; 1 some images of many failed, or a bug of hrseg (with its traceback); 2 wrong
+        arguments or input; 130 interrupted.
     """
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
@@ -71,9 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(LogFormatter("%(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
-        logging.getLogger("matplotlib").setLevel(
-            logging.ERROR
-        )  # its first use talks of font caches
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no messages about font caches
         code: int = arguments.run(arguments)
         sys.stdout.flush()
         return code
@@ -120,7 +118,7 @@ def _completion(arguments: argparse.Namespace) -> int:
 
 
 def _version(_: argparse.Namespace) -> int:
-    """Print the versions of hrseg and of what it stands on."""
+    """Print the versions of hrseg and of the libraries it depends on."""
     from importlib import metadata
 
     lines = [

@@ -32,7 +32,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--max-wait", type=float, default=5.0, metavar="MS", help=text)
     add_device(verb)
     add_bits(verb)
-    text = "a named way to look, such as tta (whole)"
+    text = "evaluation protocol, such as tta (whole)"
     verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)
 
 

@@ -27,7 +27,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
     Each variant is a run in runs/STUDY/VARIANT. The same command goes on where a study was stopped:
     what is finished is not trained again. A variant that fails is reported, the others go on, and the
-    exit code is 1. The table is also kept as table.md, table.csv and table.json.
+    exit code is 1. The table is also saved as table.md, table.csv and table.json.
 
       hrseg study family
       hrseg study exchange --seeds 0,1,2 --dry-run

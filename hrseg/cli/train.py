@@ -15,7 +15,7 @@ def add(verbs: Any) -> None:
     verb = add_verb(verbs, "fit", _fit, OVERRIDES_HELP)
     verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
     verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
-    text = "repeat to the bit, and end with a hash of the weights"
+    text = "bitwise repeatable; ends with a hash of the weights"
     verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
     add_overrides(verb, print_config=True)
@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
 
 
 def _add_ledger(verb: argparse.ArgumentParser) -> None:
-    text = "also keep the confusion matrix of each image, for hrseg compare"
+    text = "also save the confusion matrix of each image, for hrseg compare"
     verb.add_argument("--ledger", type=Path, metavar="FILE.npz", help=text)
 
 
@@ -121,23 +121,23 @@ def _test(arguments: argparse.Namespace) -> int:
 def add_explain(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = add_verb(verbs, "explain", _explain, OVERRIDES_HELP)
-    verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to look at")
+    verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to explain")
     add_model(verb)
     text = "the page (IMAGE_inside.html, in this folder)"
     verb.add_argument("-o", "--out", type=Path, metavar="FILE.html", help=text)
     text = "the image's mask in dataset ids: changes of IoU too"
     verb.add_argument("--mask", type=Path, metavar="FILE", help=text)
-    text = "folder of the model's data: how much each branch knows alone"
+    text = "folder of the model's data: adds a linear probe of each branch"
     verb.add_argument("--data", metavar="ROOT", help=text)
     text = "take the data from this recipe instead of the model's own config"
     verb.add_argument("-c", "--config", metavar="FILE", help=text)
-    text = "images for that, and as many to judge (40)"
+    text = "images to fit the probes on, and as many to score them (40)"
     verb.add_argument("--images", type=positive, default=40, metavar="N", help=text)
     add_overrides(verb)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    """Look inside a network at one image: one page.
+    """Explain a network's prediction for one image, on one page.
 
     Shows what every stage leaves on every branch, what the decision loses where a branch is switched
     off, how far around a pixel the network looks, and, with data, how much each branch knows by itself

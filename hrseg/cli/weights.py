@@ -24,7 +24,9 @@ def add(verbs: Any) -> None:
         verbs, "weights", "List, describe, fetch, check and convert published weights."
     )
     verb = add_verb(noun, "list", _list)
-    verb.add_argument("filters", nargs="*", metavar="WORD", help="cityscapes w48, say")
+    verb.add_argument(
+        "filters", nargs="*", metavar="WORD", help="words to match, such as cityscapes w48"
+    )
     verb.add_argument("--here", action="store_true", help="only those on this machine")
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     verb = add_verb(noun, "info", _info)
@@ -37,15 +39,15 @@ def add(verbs: Any) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help=text)
     text = "NAME.safetensors, the release to write"
     verb.add_argument("-o", "--out", required=True, metavar="FILE", help=text)
-    text = "the resize policy, where you know better than the receipt"
+    text = "the resize policy, instead of the one in the report"
     verb.add_argument("--resize", choices=POLICIES, metavar="POLICY", help=text)
     text = "likewise the padding, symmetric or same"
     verb.add_argument("--padding", choices=("symmetric", "same"), metavar="PADDING", help=text)
     text = "a label table or a file of classes (the file's own, or by its class count)"
     verb.add_argument("--labels", metavar="TABLE", help=text)
-    text = "let the layer whose outputs are classes start fresh"
+    text = "initialize the last layer, whose outputs are the classes, anew"
     verb.add_argument("--new-classifier", action="store_true", help=text)
-    text = "keep the backbone alone, to train from"
+    text = "take the backbone alone, as a start for training"
     verb.add_argument("--new-head", action="store_true", help=text)
     verb = add_verb(noun, "push", _push)
     text = "a run's folder, a .ckpt, a .safetensors release or a shipped model's tag"
@@ -68,7 +70,7 @@ def _list(arguments: argparse.Namespace) -> int:
     """List published weights.
 
     With words, those that match all of them. A star marks what is on this machine. Scores are the
-    publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they were
+    publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` shows how they were
     measured.
 
       hrseg weights list
@@ -147,7 +149,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
         ("data", row.data_terms),
         ("source", f"{row.source}, {row.reference}"),
         *(("address", url) for url in row.urls if not row.packaged),
-        ("sha256", digest if row.sha256 else "not published; the first fetch keeps what it finds"),
+        ("sha256", digest if row.sha256 else "not published; the first download records it"),
         *([("size", megabytes(row.size))] if row.size else []),
     ]
     if any(url.startswith("http:") for url in row.urls):
@@ -171,7 +173,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     Prints where each file is. An interrupted download goes on where it stopped, and its digest is
     checked where one is published. The cache is HRSEG_CACHE, or the platform's cache folder; proxies
     come from https_proxy and no_proxy, a mirror of the hub from HF_ENDPOINT; HRSEG_OFFLINE=1 forbids
-    fetching. hf:ORGANISATION/NAME is a model of the Hugging Face hub, kept in the hub's own cache.
+    fetching. hf:ORGANISATION/NAME is a model of the Hugging Face hub, stored in the hub's own cache.
 
       hrseg weights pull hrnet_w48.ms_in1k
       hrseg weights pull hf:org/name@v1
@@ -191,10 +193,10 @@ def _import(arguments: argparse.Namespace) -> int:
     """Turn a checkpoint of any source into a release of hrseg.
 
     Reads files of the official code (torch 0.4.1 too), ImageNet, timm, smp, mmsegmentation, PaddleSeg,
-    CSAILVision, Lightning and hrseg; finds out width, head and classes; writes NAME.safetensors and
-    its card NAME.json; and prints a receipt. Anything under 100 % of the tensors is refused, unless an
-    option says what may differ. The receipt also says which resize policy was taken and why, since no
-    key shows it.
+    CSAILVision, Lightning and hrseg; infers width, head and classes; writes NAME.safetensors and
+    its card NAME.json; and prints a report. Anything under 100 % of the tensors is refused, unless an
+    option names what may differ. The report also gives the resize policy and its source, since no key
+    shows it.
 
       hrseg weights import best.pth --out hrnet_w48.mine.safetensors
       hrseg weights import encoder_epoch_30.pth decoder_epoch_30.pth --out c1.safetensors
@@ -220,7 +222,7 @@ def _push(arguments: argparse.Namespace) -> int:
 
     Uploads the weights as safetensors, the card as config.json, and a page with network, scores, resize
     policy and terms. A model without licence and data terms is refused; paths of this machine are left
-    out. HF_TOKEN or `hf auth login` says who you are. Others then open it by hf:ORGANISATION/NAME.
+    out. HF_TOKEN or `hf auth login` gives the account. Others then open it by hf:ORGANISATION/NAME.
 
       hrseg weights push runs/camvid_w18 --to me/camvid --licence mit --data-terms "CamVid, research"
       hrseg weights push hrnet_w48.mine.safetensors --to me/mine --private

@@ -81,7 +81,7 @@ class RayJob:
         **opening: Any,
     ) -> None:
         if "video" in outputs:
-            raise ConfigError("A video is made in one go: leave out --ray, or --save video.")
+            raise ConfigError("A video cannot be divided: leave out --ray, or --save video.")
         self.kinds = check_kinds(outputs)
         import_ray()
         self.out, self.address, self.workers = Path(out), address, workers

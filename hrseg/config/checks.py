@@ -82,7 +82,7 @@ def check_together(config: Config) -> None:
     if config.evaluation.stride is not None and config.evaluation.overlap is not None:
         raise ConfigError(
             f"Both evaluation.stride={list(config.evaluation.stride)} and evaluation.overlap="
-            f"{config.evaluation.overlap} are set, and they say the same. Keep one of them."
+            f"{config.evaluation.overlap} are set, and they mean the same. Set only one of them."
         )
     if optim.min_lr > optim.lr:
         raise ConfigError(
@@ -111,7 +111,7 @@ def check_data(data: DataConfig) -> None:
         )
     if data.first_resize == "short_side" and data.base_size is None:
         raise ConfigError(
-            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
+            "data.first_resize is short_side, and data.base_size, the length of that side, is not set. Set it, such as "
             "data.base_size=520."
         )
     _check_bands(data)

@@ -185,7 +185,7 @@ def decode(text: str, order: Literal["F", "C"], size: Size) -> np.ndarray:
     total = size[0] * size[1]
     if (lengths < 1).any() or (starts < 0).any() or (lengths > total - starts).any():
         raise ValueError(
-            f"a run of it lies outside the {size[0]}x{size[1]} pixels (height x width) of its image"
+            f"a run of it is outside the {size[0]}x{size[1]} pixels (height x width) of its image"
         )
     ends = starts + lengths
     if (starts[1:] < ends[:-1]).any():

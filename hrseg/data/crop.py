@@ -143,7 +143,7 @@ def crop_scaled(image: Picture | np.ndarray, size: tuple[int, int], window: Wind
         return resized.reshape(*resized.shape[:2], -1)[window]
     top, bottom, row_step, row_offset = _source_span(rows, height, size[1])
     left, right, column_step, column_offset = _source_span(columns, width, size[0])
-    source = pixels(image, bottom)[top:bottom, left:right]
+    source = pixels(image, bottom)[top:bottom, left:right]  # only the pixels that the window reads
     matrix = np.array([[column_step, 0, column_offset], [0, row_step, row_offset]])
     crops = [
         cv2.warpAffine(
@@ -181,7 +181,7 @@ def _nearest_sources(old: int, new: int) -> np.ndarray:
     """Return the source pixel of each pixel of a resized axis, as OpenCV rounds it. Shape: (new,)."""
     if old == new:
         return np.arange(old)
-    places = np.arange(old, dtype=np.int32)[None]
+    places = np.arange(old, dtype=np.int32)[None]  # OpenCV resizes the indices themselves
     sources: np.ndarray = cv2.resize(places, (new, 1), interpolation=cv2.INTER_NEAREST)[0]
     return sources
 

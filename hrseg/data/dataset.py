@@ -233,7 +233,7 @@ _HEADER_BYTES = 4096
 
 
 class CachedReader:
-    """Reader of pairs that keeps decoded images on disk; it can be sent to loader processes.
+    """Reader of pairs with a cache of decoded images on disk; it can be sent to loader processes.
 
     Each file becomes one array, mapped into memory, so that a crop reads only its own pages. An entry is named by the
     file's path, size and modification time; a changed file gets a new entry, and the old one is removed. Processes

@@ -1,6 +1,6 @@
 """Detection of the numbering of a dataset's masks, from the ids they hold.
 
-COCO-Stuff is published in four numberings and PASCAL-Context in two, in files that look alike. A wrong guess shifts
+COCO-Stuff is published in four numberings and PASCAL-Context in two, in files of the same form. A wrong choice shifts
 every class without an error, so a numbering counts only if it explains all ids of many masks and no other does.
 """
 

@@ -36,7 +36,7 @@ class Division:
         groups: Split → its groups.
         classes: Split → value of the masks → images that hold it.
         moved: Group whose split is not that of its hash → (from, to).
-        kept: Split left as it was → images in it.
+        kept: Split that is not divided → images in it.
         names: Value → class, where a file of classes names all of them.
         folders: Folders of several images each that the division cuts across.
     """
@@ -94,8 +94,8 @@ class Division:
             lines.append(f"Left as it was: {split}, {count:,} images.")
         if self.folders:
             lines.append(
-                f"Images lie in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
-                "patient, a flight or a film, its images belong into one split: --by folder --replace"
+                f"The images are in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
+                "patient, a flight or a film, its images belong in one split: --by folder --replace"
             )
         return "\n".join(lines)
 

@@ -161,7 +161,7 @@ def _read_truth(opened: OpenedModel, mask: str | Path, size: tuple[int, ...]) ->
 def _fitted(
     pixels: np.ndarray, truth: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Reduce a large image; the note says so."""
+    """Reduce a large image, and state it in the note."""
     height, width = pixels.shape[:2]
     factor = SIDE / max(height, width)
     if factor >= 1:

@@ -206,7 +206,7 @@ def _check(
         if output not in OUTPUTS:
             raise ConfigError(unknown_choice("output", output, OUTPUTS))
     if not outputs:
-        raise ConfigError(f"A file without outputs says nothing. Outputs: {', '.join(OUTPUTS)}.")
+        raise ConfigError(f"A file needs at least one output. Outputs: {', '.join(OUTPUTS)}.")
     if out.suffix != suffix and suffix:
         raise ConfigError(
             f"--to {to} writes {suffix} files, --out names {out}. Use {out.with_suffix(suffix)}."
@@ -226,7 +226,7 @@ def _check(
 
 _ABOUT_BF16 = (
     "bf16 is for --to torch: ONNX Runtime has no such convolution on a CPU, so that nothing could certify it; OpenVINO "
-    "and TensorRT compute an fp32 file in bf16 where they are told to."
+    "and TensorRT compute an fp32 file in bf16 where that is set."
 )
 
 

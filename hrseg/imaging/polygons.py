@@ -1,7 +1,7 @@
 """Rasterization of polygons, and tracing of masks, by one rule.
 
 Coordinates are continuous: (0, 0) is the upper left corner of the image, (1, 1) the lower right corner of its first
-pixel. A pixel belongs to a polygon when its center lies inside, by the even-odd rule; a center exactly on the edge
+pixel. A pixel belongs to a polygon when its center is inside, by the even-odd rule; a center exactly on the edge
 belongs to the polygon on its right, or below. Polygons that share an edge neither overlap nor leave a gap, and
 outlines from `trace` fill exactly the pixels that they were traced from.
 """
@@ -49,18 +49,18 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
     rings = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
     if not rings:
         return nothing()
-    start = np.concatenate(rings)
+    start = np.concatenate(rings)  # (edges, 2)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     down = (start[:, 1] < end[:, 1])[:, None]  # one direction, so that shared edges round alike
     (x0, y0), (x1, y1) = np.where(down, start, end).T, np.where(down, end, start).T
     first, last = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (y0, y1))
     count = last - first
-    edge = np.repeat(np.arange(len(count)), count)
+    edge = np.repeat(np.arange(len(count)), count)  # of each crossing with the center of a row
     if not len(edge):
         return nothing()
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     slope = (x1 - x0)[edge] / (y1 - y0)[edge]
-    x = x0[edge] + (row + 0.5 - y0[edge]) * slope
+    x = x0[edge] + (row + 0.5 - y0[edge]) * slope  # of the crossing, at the row's center
     column = np.ceil(x - 0.5).clip(0, width).astype(np.int64)
     top, left = int(row.min()), int(column.min())
     shape = int(row.max()) + 1 - top, int(column.max()) + 1 - left
@@ -120,7 +120,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> R
 
 
 def turned(ring: Ring, around: tuple[float, float], degrees: float) -> Ring:
-    """Turn corners clockwise, as it looks on a screen."""
+    """Turn corners clockwise on a screen, whose y points down."""
     if not degrees:
         return ring
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
@@ -143,7 +143,7 @@ def trace(mask: np.ndarray) -> list[Ring]:
     Source:
         Crack following on directed edges, turning right where two outlines meet; ours.
     """
-    padded = np.pad(mask.astype(bool), 1)
+    padded = np.pad(mask.astype(bool), 1)  # (H + 2, W + 2)
     above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
     left, right = padded[1:-1, :-1].T, padded[1:-1, 1:].T
     lines = (below & ~above, left & ~right, above & ~below, right & ~left)  # east south west north
@@ -163,9 +163,9 @@ def trace(mask: np.ndarray) -> list[Ring]:
     key = (start[1] * width + start[0]) * 4 + direction
     order = np.argsort(key)
     at = (end[1] * width + end[0]) * 4
-    following = _find(key, order, at + (direction + 1) % 4)
-    straight = _find(key, order, at + (direction + 3) % 4)
-    return _loops(start.T, np.where(following < 0, straight, following).tolist())
+    right_turn = _find(key, order, at + (direction + 1) % 4)  # -1 where no edge turns right
+    left_turn = _find(key, order, at + (direction + 3) % 4)
+    return _loops(start.T, np.where(right_turn < 0, left_turn, right_turn).tolist())
 
 
 def area(ring: Ring) -> float:

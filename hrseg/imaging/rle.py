@@ -36,12 +36,12 @@ def pixels(counts: Sequence[int], total: int) -> np.ndarray:
         raise ValueError("its run lengths are no numbers of pixels") from error
     if (lengths < 0).any() or int(lengths.sum()) != total:
         raise ValueError(f"its run lengths cover {int(lengths.sum())} pixels instead of {total}")
-    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)  # every second run is True
 
 
 def to_coco(mask: np.ndarray) -> str:
     """Write a mask as a COCO string. Shape: bool (H, W)."""
-    return coco_string(runs(mask.ravel(order="F")))
+    return coco_string(runs(mask.ravel(order="F")))  # COCO counts down the columns
 
 
 def from_coco(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:
@@ -72,7 +72,9 @@ def coco_string(counts: Sequence[int]) -> str:
         while more:
             bits = value & 31
             value >>= 5
-            more = value != (-1 if bits & 16 else 0)
+            more = value != (
+                -1 if bits & 16 else 0
+            )  # until only the sign is left, which bit 16 shows
             letters.append(chr(48 + bits + 32 * more))
     return "".join(letters)
 
@@ -98,7 +100,7 @@ def coco_counts(text: str) -> list[int]:
         if bits & 32:
             continue
         if bits & 16:
-            value -= 1 << shift
+            value -= 1 << shift  # negative, in two's complement
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value = shift = 0
     if shift:

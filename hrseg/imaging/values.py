@@ -46,7 +46,7 @@ def to_tensor(
         levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
         values: np.ndarray = cv2.LUT(image, (levels * scale - shift)[None])
     else:
-        values = image.astype(np.float32)
+        values = image.astype(np.float32)  # (H, W, B)
         values *= scale
         values -= shift
     return torch.from_numpy(values).permute(2, 0, 1)
@@ -90,7 +90,7 @@ def stretched(values: np.ndarray) -> np.ndarray:
         (H, W, B) → uint8 (H, W, 3)
     """
     shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-    low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)
+    low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)  # (3,) or (1,)
     parts = (shown - low) / np.where(high > low, high - low, 1)
     picture = (255 * parts).round().clip(0, 255).astype(np.uint8)
     return picture if picture.shape[2] == 3 else gray_to_rgb(picture[..., 0])
@@ -141,7 +141,7 @@ def band_statistics(
         image = read(path)
         flat = image.reshape(-1, image.shape[2])
         values = flat.astype(np.float64) / (value_range or value_range_of(image.dtype))
-        mean = values.mean(axis=0)
+        mean = values.mean(axis=0)  # (B,)
         return len(values), mean, ((values - mean) ** 2).sum(axis=0)
 
     count, mean, squares = 0, np.zeros(0), np.zeros(0)
@@ -160,7 +160,7 @@ def band_statistics(
             total = count + pixels
             step = its_mean - mean
             mean = mean + step * pixels / total
-            squares = squares + its_squares + step**2 * count * pixels / total
+            squares = squares + its_squares + step**2 * count * pixels / total  # (B,)
             count = total
     deviation = np.sqrt(squares / max(1, count))
     flat_bands = np.flatnonzero(deviation < 1e-9).tolist()

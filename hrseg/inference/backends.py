@@ -61,7 +61,7 @@ class Engine:
         self.upsample: Callable[..., torch.Tensor] = network.upsample  # type: ignore[assignment]
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits. Shape: as the class says."""
+        """Return logits. Shape: see the class."""
         return self.upsample(self.coarse(image), (int(image.shape[-2]), int(image.shape[-1])))
 
 

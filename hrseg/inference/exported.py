@@ -176,12 +176,12 @@ class ExportedNetwork(nn.Module):
         return self  # an open file cannot be copied, and is immutable
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits at input size. Shape: as the class says."""
+        """Return logits at input size. Shape: see the class."""
         answers = self.runner(to_pixels(image, self.mean, self.std))
         return as_logits(answers, self.num_classes).to(image.device)
 
     def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {"main": logits}, at input size. Shape: as the class says."""
+        """Return {"main": logits}, at input size. Shape: see the class."""
         return {"main": self(image)}
 
 
@@ -228,8 +228,8 @@ def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tens
         chosen = chosen.clamp(1 / num_classes, 1 - _TINY)
     else:
         chosen = torch.full(labels.shape, 1 - _TINY)
-    others = ((1 - chosen) / max(1, num_classes - 1)).log()
-    logits = others.expand(-1, num_classes, -1, -1).clone()
+    others = ((1 - chosen) / max(1, num_classes - 1)).log()  # (N, 1, H, W)
+    logits = others.expand(-1, num_classes, -1, -1).clone()  # (N, K, H, W)
     # slightly larger, so that the label wins even where all classes are equally likely
     return logits.scatter_(1, labels, torch.maximum(chosen.log(), others + math.ulp(1.0) * 2**32))
 

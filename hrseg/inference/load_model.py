@@ -151,9 +151,8 @@ def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
         spec.pop("encoder_weights", None)  # its own weights follow, so nothing is downloaded
         return spec
     model = entry["config"]["model"]
-    form = {
-        name: model[name] for name in DEFAULTS if name in model
-    }  # recipes of older runs lack some
+    # recipes of older runs lack some
+    form = {name: model[name] for name in DEFAULTS if name in model}
     return {
         "backbone": model["backbone"],
         "head": model["head"],

@@ -238,7 +238,7 @@ class Reduction:
         for strip, rows in reduce_slices(top, left, logits, want):
             self.put(strip, left, logits.shape[1])
             if "probabilities" in self.maps:
-                total = torch.logsumexp(rows, dim=1, keepdim=True)
+                total = torch.logsumexp(rows, dim=1, keepdim=True)  # (N, 1, rows, W)
                 probabilities = torch.exp(rows[:, self.probability_ids] - total).half()
                 _put(self.maps["probabilities"], strip.top, left, probabilities)
 

@@ -248,7 +248,7 @@ class SlidingWindowInference:
     def _merged_views(self, image: torch.Tensor) -> torch.Tensor:
         """Run all scales and mirrors of an image or window, and merge them."""
         protocol, rule = self.protocol, self.rule
-        base, (height, width) = self._first_resize(image)
+        base, (height, width) = self._first_resize(image)  # (N, bands, h, w)
         total: torch.Tensor | None = None
         mirrors = (False, True) if protocol.flip and not rule.mirrors_inside else (False,)
         for scale in protocol.scales:
@@ -258,8 +258,8 @@ class SlidingWindowInference:
                 view = _flip_back(view, self.flip_order) if mirror else view
                 view = rule.of_view(self._resize(view, (base.shape[-2], base.shape[-1])))
                 total = torch.zeros_like(view) if total is None else total
-                total += view
-                del view
+                total += view  # (N, K, h, w)
+                del view  # memory: not to be held while the network runs
         assert total is not None
         total /= len(protocol.scales) * len(mirrors)
         if not protocol.keep_border:
@@ -290,7 +290,7 @@ class SlidingWindowInference:
             for length, side, step in zip(image.shape[-2:], window, stride, strict=True)
         )
         black = (-torch.tensor(self.mean) / torch.tensor(self.std))[None, :, None, None]
-        padded = black.to(image).expand(len(image), -1, h, w).clone()
+        padded = black.to(image).expand(len(image), -1, h, w).clone()  # (N, bands, h, w)
         padded[..., : image.shape[-2], : image.shape[-1]] = image
         return padded
 

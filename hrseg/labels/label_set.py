@@ -92,7 +92,7 @@ class LabelSet:
             twin = next((label for label in self.labels if label.id == row.mirror), None)
             if row.mirror is not None and (twin is None or twin.mirror != row.id):
                 raise DataError(
-                    f"Table '{self.name}' says that '{row.name}' (id {row.id}) becomes id {row.mirror} in a mirror, "
+                    f"In table '{self.name}', '{row.name}' (id {row.id}) becomes id {row.mirror} in a mirror, "
                     f"but {'there is no such id' if twin is None else 'not the other way round'}. Left and right "
                     "need each other's id in the column 'mirror'."
                 )
@@ -197,7 +197,7 @@ class LabelSet:
 
     def id_palette(self) -> np.ndarray:
         """Return colors by id for palette PNGs; ids the table lacks are black. Shape: (256, 3)."""
-        palette = np.zeros((256, 3), dtype=np.uint8)
+        palette = np.zeros((256, 3), dtype=np.uint8)  # PNG palettes have 256 entries
         for label in self.labels:
             if 0 <= label.id < 256:
                 palette[label.id] = label.color
@@ -273,7 +273,7 @@ class LabelSet:
             if before != row.train_id != IGNORE_INDEX:
                 raise DataError(
                     f"Table '{self.name}' gives {row.color} to '{self.names[before]}' and '{row.name}', so masks of "
-                    "colors cannot be told apart. Give each class its own color, or use masks of ids."
+                    "the colors are ambiguous. Give each class its own color, or use masks of ids."
                 )
         return _sorted_arrays(train_ids)
 
@@ -305,12 +305,12 @@ class LabelSet:
         many = len(values) > 1
         step = (
             f"Add {'them' if many else 'it'} to the table, or choose the table of this dataset with "
-            "data.labels. To look at all masks: hrseg data check FOLDER"
+            "data.labels. To check all masks: hrseg data check FOLDER"
         )
         if Path(source).suffix.lower() in (".jpg", ".jpeg"):
             step = "JPEG changes ids when it is saved: export the masks as PNG."
         elif of_colors and all(r == g == b for r, g, b in values):
-            step = "These look like ids saved as gray RGB: save the masks with one channel."
+            step = "These seem to be ids saved as gray RGB: save the masks with one channel."
         raise DataError(
             f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' knows {known}. {step}"
         )

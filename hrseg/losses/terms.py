@@ -80,8 +80,8 @@ def ohem(
         )
         position = torch.minimum(wanted, count - 1).clamp_min(0)
         # Ignored pixels get 2 and rank last. A full sort, since kthvalue is not deterministic on CUDA.
-        ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
-        limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
+        ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values  # (N H W,)
+        limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)  # (1,)
         hard = (valid & (probability < limit)).float()
     return _mean(nll * weights * hard, hard if average == "valid" else torch.ones_like(hard))
 
@@ -100,11 +100,11 @@ def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -
     classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
     truth = mask.unsqueeze(1) == classes  # (N, K, H, W), False everywhere for ignored pixels
     probability = logits.float().softmax(dim=1) * (mask != ignore_index).unsqueeze(1)
-    pixels = truth.sum(dim=(0, 2, 3))
+    pixels = truth.sum(dim=(0, 2, 3))  # (K,)
     overlap = (probability * truth).sum(dim=(0, 2, 3))
     total = probability.sum(dim=(0, 2, 3)) + pixels
     score = 2 * overlap / total.clamp_min(1e-7)
-    return torch.where(pixels > 0, 1 - score, 0 * score).mean()
+    return torch.where(pixels > 0, 1 - score, 0 * score).mean()  # zero with a zero gradient
 
 
 def lovasz(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
@@ -118,9 +118,9 @@ def lovasz(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255)
     probability = logits.float().softmax(dim=1)
     valid = mask != ignore_index
     present = mask[valid].unique().tolist()
-    total = 0 * probability.sum()
+    total = 0 * probability.sum()  # zero with zero gradients where no class is present
     for index in present:
-        truth = mask == index
+        truth = mask == index  # (N, H, W)
         # An ignored pixel has error 0: it ranks last and changes neither loss nor gradient.
         errors = torch.where(valid, (truth.float() - probability[:, index]).abs(), 0.0).flatten()
         total = total + (errors * _lovasz_weights(errors.detach(), truth.flatten())).sum()
@@ -180,7 +180,7 @@ def _pixel_nll(
     valid = mask != ignore_index
     if class_weights is None:
         return nll, valid.float()
-    weights = class_weights.to(nll)[mask.masked_fill(~valid, 0)]
+    weights = class_weights.to(nll)[mask.masked_fill(~valid, 0)]  # (N, H, W)
     return nll, weights * valid
 
 
@@ -197,7 +197,7 @@ def _lovasz_weights(errors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """
     order = errors.sort(descending=True, stable=True).indices
     ranked = truth[order]
-    found = ranked.cumsum(0)
+    found = ranked.cumsum(0)  # pixels of the class among those with the largest errors
     pixels = found[-1]
     rank = torch.arange(1, len(errors) + 1, device=errors.device)
     jaccard = 1 - (pixels - found).double() / (pixels + rank - found)

@@ -82,7 +82,7 @@ def boundary_counts(
     """
     counts = np.zeros((len(widths), 3, classes), dtype=np.int64)
     for row, width in zip(counts, widths, strict=True):
-        true, predicted = inner_boundary(mask, width), inner_boundary(pred, width)
+        true, predicted = inner_boundary(mask, width), inner_boundary(pred, width)  # (H, W)
         both = true & predicted & (mask == pred)
         row[:] = [_count(part, classes) for part in (mask[both], mask[true], pred[predicted])]
     return counts
@@ -129,7 +129,7 @@ def contour_counts(
         maps (H, W), (H, W) → int64 (2, 1 + distances, K)
     """
     counts = np.zeros((2, 1 + len(distances), classes), dtype=np.int64)
-    maps = [np.where(contour(labels), labels, 0) for labels in (mask, pred)]
+    maps = [np.where(contour(labels), labels, 0) for labels in (mask, pred)]  # (H, W) each
     reach = int(np.ceil(max(distances, default=0))) + 1
     for label in np.union1d(*maps):
         if label == 0:
@@ -138,7 +138,7 @@ def contour_counts(
         for side, (lines, others) in enumerate(((true, predicted), (predicted, true))):
             counts[side, 0, label - 1] = lines.sum()
             if lines.any() and others.any():
-                away = _distances(lines, others, reach)
+                away = _distances(lines, others, reach)  # one for each pixel of lines
                 counts[side, 1:, label - 1] = [
                     (away <= far + _TOLERANCE).sum() for far in distances
                 ]
@@ -153,8 +153,8 @@ def contour_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     Shape:
         (2, 1 + D, K) → three of (D, K)
     """
-    true, predicted = counts.astype(np.float64)
-    recall, precision = (ratio(side[1:], side[:1]) for side in (true, predicted))
+    true, predicted = counts.astype(np.float64)  # (1 + D, K) each
+    recall, precision = (ratio(side[1:], side[:1]) for side in (true, predicted))  # (D, K) each
     # 2PR / (P + R), written so that an absent side makes it 0
     product = np.nan_to_num(recall) * np.nan_to_num(precision)
     total = np.nan_to_num(recall) + np.nan_to_num(precision)
@@ -189,7 +189,7 @@ def band_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Shape:
         (R, 3, K) → (R, K), (R,)
     """
-    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
+    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)  # (R, K) each
     return iou(hits, true, predicted), ratio(hits.sum(axis=-1), true.sum(axis=-1))
 
 
@@ -208,7 +208,7 @@ def check_distances(name: str, values: Sequence[float]) -> None:
 
 
 def _count(labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(labels, minlength=classes + 1)[1:]
+    return np.bincount(labels, minlength=classes + 1)[1:]  # without 0, which is no class
 
 
 def _distances(lines: np.ndarray, others: np.ndarray, reach: int) -> np.ndarray:

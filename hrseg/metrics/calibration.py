@@ -75,7 +75,7 @@ def nll(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0) -> floa
         logits (M, K), truth (M,)
     """
     scaled = _centered(logits) / temperature
-    normal = np.log(np.exp(scaled).sum(axis=1))
+    normal = np.log(np.exp(scaled).sum(axis=1))  # (M,)
     return float((normal - scaled[np.arange(len(truth)), truth]).mean())
 
 
@@ -92,14 +92,14 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         logits (M, K), truth (M,)
     """
     if not len(truth):
-        raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
-    values = _centered(logits)
-    own = values[np.arange(len(truth)), truth]
+        raise DataError("No labeled pixel to fit a temperature on. Give images with masks.")
+    values = _centered(logits)  # (M, K), the largest 0: exp cannot overflow
+    own = values[np.arange(len(truth)), truth]  # (M,)
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
     beta = 1.0
     for _ in range(60):  # bisection alone reaches float32 precision in about 40
         weights = np.exp(values * beta)
-        weights /= weights.sum(axis=1, keepdims=True)
+        weights /= weights.sum(axis=1, keepdims=True)  # (M, K), the softmax at 1 / beta
         mean = (weights * values).sum(axis=1)
         slope = float((mean - own).mean())
         curvature = float(((weights * values**2).sum(axis=1) - mean**2).mean())
@@ -117,7 +117,7 @@ def reliability(
 ) -> np.ndarray:
     """Sort pixels into bins by their logits. Shape: (M, K), (M,) → (bins, 3)."""
     scaled = _centered(logits) / temperature
-    confidence = 1 / np.exp(scaled).sum(axis=1)
+    confidence = 1 / np.exp(scaled).sum(axis=1)  # (M,); exp of the largest is 1
     return bin_counts(confidence, scaled.argmax(axis=1) == truth, bins)
 
 
@@ -152,7 +152,7 @@ def scale_temperature(
     Args:
         logits: Of some pixels of each image.
         truth: Their trainIds.
-        image: Number of the image of each pixel; even and odd ones are the halves.
+        image: Number of the image of each pixel; its parity assigns it to a half.
         bins: For the calibration error.
 
     Raises:
@@ -164,7 +164,7 @@ def scale_temperature(
     temperature = fit_temperature(logits, truth)
     parts = [np.flatnonzero(image % 2 == half) for half in (0, 1)]
     if not all(len(part) for part in parts):
-        parts = [np.arange(len(truth))] * 2  # a single image: nothing to hold out
+        parts = [np.arange(len(truth))] * 2  # a single image cannot be divided
     halves = tuple(fit_temperature(logits[part], truth[part]) for part in parts)
     after, loss, pixels = np.zeros((FINE, 3)), 0.0, 0
     for part, other in zip(parts, halves[::-1], strict=True):

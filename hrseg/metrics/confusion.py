@@ -104,7 +104,7 @@ class ConfusionMatrix(Metric):
                     "for logits, take the argmax over the classes first."
                 )
         valid = target != self.ignore_index
-        truth, found = target[valid].long(), pred[valid].long()
+        truth, found = target[valid].long(), pred[valid].long()  # (M,); uint8 would overflow
         self._check_values("mask", truth)
         self._check_values("prediction", found)
         self.matrix += confusion_counts(truth, found, self.num_classes)
@@ -135,7 +135,7 @@ def confusion_counts(mask: torch.Tensor, pred: torch.Tensor, classes: int) -> to
     Shape:
         (M,), (M,) → int64 (K, K)
     """
-    pairs = torch.bincount(mask * classes + pred, minlength=classes**2)
+    pairs = torch.bincount(mask * classes + pred, minlength=classes**2)  # (K * K,)
     return pairs.reshape(classes, classes)
 
 
@@ -155,7 +155,7 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
     """
     matrix = matrix.cpu()
     hits, truth, found = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
-    union = truth + found - hits
+    union = truth + found - hits  # (K,)
     pixels = truth.sum()
     undefined = ABSENT_VALUES[absent]
     class_iou = _ratio(hits, union, undefined)

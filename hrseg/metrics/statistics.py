@@ -101,14 +101,14 @@ def measure(
         logits (K, H, W), mask (H, W)
     """
     classes = len(logits)
-    best, winner = logits.float().max(dim=0)
-    normal = torch.logsumexp(logits.float(), dim=0)
+    best, winner = logits.float().max(dim=0)  # (H, W) each
+    normal = torch.logsumexp(logits.float(), dim=0)  # (H, W)
     valid = mask != IGNORE_INDEX
     chosen, true = winner[valid], mask[valid]  # (M,)
     confidence = torch.exp(best - normal)[valid].cpu().numpy()
-    own = logits.float().permute(1, 2, 0)[valid].gather(1, true[:, None])[:, 0]
+    own = logits.float().permute(1, 2, 0)[valid].gather(1, true[:, None])[:, 0]  # (M,)
     pred, truth = chosen.cpu().numpy(), true.cpu().numpy()
-    maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())
+    maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())  # (H, W) each
     width = boundary_width(mask.shape[0], mask.shape[1], settings.ratio)
     generator = np.random.default_rng(zlib.crc32(os.fsencode(name)))
     picked = np.sort(generator.choice(len(truth), min(pixels, len(truth)), replace=False))

@@ -64,9 +64,9 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad, then convolve. Shape: as the class says."""
+        """Pad, then convolve. Shape: see the class."""
         height, width = x.shape[-2:]
-        x = F.pad(x, (width % 2, 1, height % 2, 1))
+        x = F.pad(x, (width % 2, 1, height % 2, 1))  # left, right, top, bottom
         return F.conv2d(x, self.weight, self.bias, self.stride)
 
 
@@ -192,8 +192,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block. Shape: (N, inside, H, W) → (N, 4 * channels, H, W)."""
         y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
+        y = self.relu(self.bn2(self.conv2(y)))  # (N, channels, H, W)
+        y = self.bn3(self.conv3(y))  # (N, 4 * channels, H, W)
         shortcut = x if self.downsample is None else self.downsample(x)
         return self.relu(y + shortcut)
 

@@ -69,7 +69,7 @@ class FoldedBlock(nn.Module):
         self.shortcut = getattr(pieces, "downsample", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the block. Shape: as the class says."""
+        """Apply the block. Shape: see the class."""
         *first, last = self.steps
         y = x
         for step in first:
@@ -99,7 +99,7 @@ class FoldedModule(nn.Module):
             self.paths.append(paths)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Run the branches, then the fusion. Shape: as the class says."""
+        """Run the branches, then the fusion. Shape: see the class."""
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
         fused = [self.receive(target, maps) for target in range(len(self.paths))]
         return [*fused, *maps[len(fused) :]]
@@ -112,7 +112,7 @@ class FoldedModule(nn.Module):
         total = own
         for source in range(target + 1, len(maps)):
             part = enlarge(paths[source](maps[source]), size, source - target, self.resize_policy)
-            total = total + part if total is own else total.add_(part)
+            total = total + part if total is own else total.add_(part)  # other branches read own
         for source in range(target):
             *before, last = paths[source]
             x = maps[source]
@@ -183,7 +183,7 @@ def fold(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[torch.Tensor, torch.T
     Shape:
         → (D, C, k, k), (D,), float32
     """
-    weight = conv.weight.detach().double()
+    weight = conv.weight.detach().double()  # rounded once, at the end
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
     if norm is None or isinstance(norm, nn.Identity):
         return weight.float(), bias.float()
@@ -228,7 +228,7 @@ class FusedConv(nn.Module):
             self.packed = None
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Convolve, add, ReLU. Shape: as the class says."""
+        """Convolve, add, ReLU. Shape: see the class."""
         stride, padding, dilation, groups = self.options
         if self.packed is None or x.dtype != self.bias.dtype:
             y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)

@@ -35,7 +35,7 @@ class BackboneWithHead(nn.Module):
         self.resize: str = spec["resize"]
 
     def forward(self, image: torch.Tensor) -> Any:
-        """Return the head's output. Shape: as the class says."""
+        """Return the head's output. Shape: see the class."""
         return self.head(self.forward_branches(image))
 
     def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:

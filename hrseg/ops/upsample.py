@@ -97,8 +97,8 @@ def enlarged_cut(
         return cut
     exact = torch.float64 if cut.dtype == torch.float64 else torch.float32
     upper, lower, share = source_rows(small, height, aligned, cut.device, exact)
-    upper, lower = upper[first:last] - above, lower[first:last] - above
-    share = share[first:last, None].to(cut.dtype)
+    upper, lower = upper[first:last] - above, lower[first:last] - above  # (rows,) each
+    share = share[first:last, None].to(cut.dtype)  # (rows, 1)
     return cut[:, :, upper] * (1 - share) + cut[:, :, lower] * share
 
 
@@ -123,7 +123,7 @@ def row_mixture(
     matrix = torch.zeros(len(upper), below - above, device=device)
     row = torch.arange(len(upper), device=device)
     matrix[row, upper - above] += 1 - share
-    matrix[row, lower - above] += share
+    matrix[row, lower - above] += share  # added: at the border both rows are one
     return above, matrix
 
 
@@ -293,7 +293,7 @@ def reduce_logits(
         want: Any of MAPS.
         left: First column.
     """
-    best, winner = logits.max(dim=1)
+    best, winner = logits.max(dim=1)  # (N, rows, W) each
     labels = winner.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
     if not want:
         return LabelStrip(top, labels)
@@ -304,7 +304,7 @@ def reduce_logits(
             return LabelStrip(top, labels, **maps)
     below = logits - best.unsqueeze(1)  # (N, K, rows, W), 0 for the winner
     powers = below.exp()
-    total = powers.sum(dim=1)
+    total = powers.sum(dim=1)  # (N, rows, W); its inverse is the winner's probability
     if "confidence" in want:
         maps["confidence"] = total.reciprocal()
     if "entropy" in want:
@@ -328,7 +328,7 @@ def _samples(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.
         first, second, share = first[::STEP], second[::STEP], share[::STEP]
         share = share[:, None] if dim == -2 else share
         maps = torch.lerp(maps.index_select(dim, first), maps.index_select(dim, second), share)
-    return _confidence(maps)
+    return _confidence(maps)  # (N, H / STEP, W / STEP), rounded up
 
 
 MAX_BOUNDARY_SHARE = 0.2
@@ -382,7 +382,7 @@ def labels_of_boundary_cells(
     # channels last: what follows reads all classes of a pixel at once
     logits = logits.float().contiguous(memory_format=torch.channels_last)
     winner = logits.max(dim=1)[1].to(torch.uint8)  # (N, h, w)
-    mixed = _has_boundary(winner)
+    mixed = _has_boundary(winner)  # (N, h, w)
     if int(mixed.sum()) > MAX_BOUNDARY_SHARE * mixed.numel():
         return None
     aligned = policy == "bilinear_aligned"
@@ -390,20 +390,20 @@ def labels_of_boundary_cells(
         _Axis.between(*sides, aligned, logits.device)
         for sides in zip((small, narrow), size, strict=True)
     )
-    labels = winner.index_select(1, down.upper).index_select(2, along.upper)
+    labels = winner.index_select(1, down.upper).index_select(2, along.upper)  # (N, H, W)
     mixed &= (down.count[:, None] > 0) & (along.count > 0)
     rows = logits.permute(0, 2, 3, 1).reshape(-1, classes)  # (N h w, K)
     for cells in mixed.flatten().nonzero()[:, 0].split(_CHUNK):
-        i, j = cells // narrow % small, cells % narrow
+        i, j = cells // narrow % small, cells % narrow  # coarse row and column, (M,)
         # index steps to the corners below and on the right, 0 at the border
         below, right = narrow * (i < small - 1), (j < narrow - 1).long()
         corners = (cells, cells + right, cells + below, cells + below + right)
         a, b, c, d = (rows.index_select(0, corner)[..., None] for corner in corners)  # (M, K, 1)
-        y, x = down.pixels(i), along.pixels(j)
+        y, x = down.pixels(i), along.pixels(j)  # (M, P) each
         near, low = along.share[x][:, None], down.share[y][:, None, :, None]
         above, under = torch.lerp(a, b, near), torch.lerp(c, d, near)  # (M, K, P)
         chosen = torch.lerp(above[:, :, None], under[:, :, None], low).max(dim=1)[1]  # (M, P, P)
-        top = cells // (small * narrow) * size[0]
+        top = cells // (small * narrow) * size[0]  # rows of the images before this one
         row = (top[:, None] + y) * size[1]
         labels.view(-1)[row[:, :, None] + x[:, None]] = chosen.to(torch.uint8)
     return labels

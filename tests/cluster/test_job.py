@@ -262,7 +262,7 @@ def test_predict_ray_does_what_predict_does(photos, model, whole, tmp_path, caps
     ("words", "sentence"),
     [
         (["--ray", "auto", "--shard", "1/2"], "leave one of them out"),
-        (["--ray", "auto", "--save", "video"], "A video is made in one go"),
+        (["--ray", "auto", "--save", "video"], "A video cannot be divided"),
         (["--ray-workers", "2"], "such as --ray auto"),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_whole_network_of_smp_is_refused():
     from hrseg.explain.ablation import check_branches
     from hrseg.models import create_model
 
-    with pytest.raises(ConfigError, match="no branches"):
+    with pytest.raises(ConfigError, match="does not give its branches"):
         check_branches(create_model("resnet18", "unet", 2))
 
 

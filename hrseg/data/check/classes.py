@@ -164,7 +164,7 @@ def _report_artifacts(
         )
     else:
         end = (
-            "Which classes they belong to cannot be told. Export the masks anew as PNG, without smoothing and with "
+            "Their classes are ambiguous. Export the masks anew as PNG, without smoothing and with "
             "nearest-neighbor resizing; or, if these values are classes, name them in a table: --labels FILE."
         )
     level: Level = "warning" if values.snap else "error"

@@ -318,7 +318,7 @@ class RowSource:
         portion = -(-READ_ROWS // block) * block if ahead else bottom
         while self._bottom < bottom:
             end = min(bottom, (self._bottom // portion + 1) * portion)
-            pixels, valid = self.image.rows(self._bottom, end)
+            pixels, valid = self.image.rows(self._bottom, end)  # (rows, W, bands), (rows, W)
             rows = slice(self._bottom - self._top, end - self._top)
             self._pixels = _enlarged(self._pixels, bottom - self._top, pixels)
             self._pixels[rows] = pixels
@@ -369,7 +369,7 @@ class ReducedImage:
 
     def image(self, strips: Iterable[tuple[int, np.ndarray]], plain: bool) -> np.ndarray:
         """Put strips together, at most MAX_OVERLAY pixels long. Shape: uint8 (h, w, 3)."""
-        whole = np.concatenate([strip for _, strip in strips])
+        whole = np.concatenate([strip for _, strip in strips])  # (H', W', 3 or 1)
         small = _area_resize(whole, _bounded(whole.shape[0], whole.shape[1]))
         return small if plain else stretched(small)
 

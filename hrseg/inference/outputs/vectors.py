@@ -167,7 +167,7 @@ def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
 
 def _coordinates(ring: Ring, place: Georeference | None) -> list[list[float]]:
     """Close a ring, in the orientation of GeoJSON: the outer ring counterclockwise in x and y."""
-    points = np.concatenate([ring, ring[:1]])
+    points = np.concatenate([ring, ring[:1]])  # GeoJSON repeats the first point
     if place is None:
         pixels: list[list[float]] = points.astype(np.int64).tolist()
         return pixels
@@ -202,7 +202,7 @@ def cross(rings: Sequence[Ring]) -> bool:
         (True, False)
     """
     # Edges are sorted by their left ends, so that only those that overlap in x are compared.
-    start = np.concatenate(rings)
+    start = np.concatenate(rings)  # (edges, 2)
     end = np.concatenate([np.concatenate([ring[1:], ring[:1]]) for ring in rings])
     low, high = np.minimum(start, end), np.maximum(start, end)
     order = np.argsort(low[:, 0], kind="stable")
@@ -211,10 +211,10 @@ def cross(rings: Sequence[Ring]) -> bool:
     first = np.repeat(np.arange(len(start)), count)
     second = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count) + first + 1
     near = (low[first, 1] <= high[second, 1]) & (low[second, 1] <= high[first, 1])
-    first, second = first[near], second[near]
+    first, second = first[near], second[near]  # pairs of edges with overlapping bounding boxes
     a, b, c, d = start[first], end[first], start[second], end[second]
     sides = [_side(a, b, c), _side(a, b, d), _side(c, d, a), _side(c, d, b)]
-    meet = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)
+    meet = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)  # (pairs,)
     shared = _same(a, c) | _same(a, d) | _same(b, c) | _same(b, d)
     in_line = (sides[0] == 0) & (sides[1] == 0)
     overlap = in_line & _overlaps(a, b, c, d)

@@ -37,7 +37,7 @@ def flights(root, count=4, mask=TWO):
 
 def test_one_image_is_learned_and_validated_and_this_is_told(tmp_path):
     result = look_at(tree(tmp_path / "set", [TWO]))
-    assert "score says nothing" in kinds(result)["one_image"]
+    assert "score does not hold" in kinds(result)["one_image"]
     assert result.errors == 0
     assert splits(result, tmp_path) == [{"p00"}, {"p00"}]
 
