@@ -134,6 +134,11 @@ def add_size(
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
 
 
+def options_of(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return some options of the command line as keyword arguments of the same names."""
+    return {name: getattr(arguments, name) for name in names}
+
+
 def positive(text: str) -> int:
     """Parse a positive integer."""
     if not text.isdecimal() or int(text) == 0:

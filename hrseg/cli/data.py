@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_group, add_overrides, add_pattern, add_size, add_verb, positive
+from hrseg.cli.args import (
+    add_group,
+    add_overrides,
+    add_pattern,
+    add_size,
+    add_verb,
+    options_of,
+    positive,
+)
 from hrseg.cli.console import EXIT_OK, EXIT_USAGE, print_out, styled
 from hrseg.errors import ConfigError, HrsegError
 
@@ -88,16 +96,11 @@ def _data_check(arguments: argparse.Namespace) -> int:
     with counting("checking") as progress:
         result = check(
             arguments.root,
-            labels=arguments.labels,
-            layout=arguments.layout,
-            masks=arguments.masks,
-            unmasked=arguments.unmasked,
-            by=arguments.by,
             start=Start(STARTER_TAG.partition(".")[0], STARTER_TAG),
             workers=arguments.workers or 0,
             val_share=arguments.val / 100,
-            seed=arguments.seed,
             progress=progress,
+            **options_of(arguments, "labels", "layout", "masks", "unmasked", "by", "seed"),
         )
     written, trouble = None, None
     try:
@@ -232,17 +235,9 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     for name, usual in (("shapes", None), ("tolerance", 0), ("smallest", 1)):
         if getattr(arguments, name) != usual:
             raise ConfigError(f"--{name} belongs to --to, which writes masks for another tool.")
-    options = ConvertOptions(
-        tool=arguments.tool,
-        images=arguments.images,
-        classes=arguments.classes,
-        labels=load_labels(arguments.labels) if arguments.labels else None,
-        merge=arguments.merge,
-        background=arguments.background,
-        order=arguments.order,
-        split=arguments.split,
-        link=arguments.link,
-    )
+    names = ("tool", "images", "classes", "merge", "background", "order", "split", "link")
+    labels = load_labels(arguments.labels) if arguments.labels else None
+    options = ConvertOptions(labels=labels, **options_of(arguments, *names))
     with counting("converting") as progress:
         report = convert(arguments.source, arguments.out, options, progress)
     code = 1 if report.source.broken else 0
@@ -274,11 +269,8 @@ def _convert_back(arguments: argparse.Namespace) -> int:
             arguments.out,
             arguments.to,
             found.labels,
-            images=arguments.images,
-            shapes=arguments.shapes,
-            tolerance=arguments.tolerance,
-            smallest=arguments.smallest,
             progress=progress,
+            **options_of(arguments, "images", "shapes", "tolerance", "smallest"),
         )
     text = f"{count:,} image{'s' * (count != 1)} as {arguments.to} in {arguments.out}"
     if arguments.json:
@@ -321,16 +313,8 @@ def _data_split(arguments: argparse.Namespace) -> int:
     from hrseg.data.split import divide, write_lists
 
     with counting("reading masks") as progress:
-        division = divide(
-            arguments.root,
-            val=arguments.val,
-            test=arguments.test,
-            by=arguments.by,
-            seed=arguments.seed,
-            pool=arguments.pool,
-            masks=arguments.masks,
-            progress=progress,
-        )
+        options = options_of(arguments, "val", "test", "by", "seed", "pool", "masks")
+        division = divide(arguments.root, progress=progress, **options)
     paths = write_lists(division, arguments.replace)
     if arguments.json:
         return print_out(json.dumps(division.to_dict(), indent=1, ensure_ascii=False))
@@ -351,13 +335,8 @@ def _data_stats(arguments: argparse.Namespace) -> int:
     from hrseg.data.stats import stats
 
     with counting("counting") as progress:
-        found = stats(
-            arguments.root,
-            layout=arguments.layout,
-            labels=arguments.labels,
-            workers=arguments.workers or 0,
-            progress=progress,
-        )
+        options = options_of(arguments, "layout", "labels")
+        found = stats(arguments.root, workers=arguments.workers or 0, progress=progress, **options)
     text = json.dumps(found.to_dict(), indent=1) if arguments.json else found.text()
     return print_out(text) or int(bool(found.broken))
 
@@ -387,11 +366,9 @@ def _data_browse(arguments: argparse.Namespace) -> int:
     write_samples(
         data.train_set,
         arguments.out,
-        images=arguments.images,
-        variants=arguments.variants,
-        seed=arguments.seed,
         title=Path(config.data.root).name if config.data.root else config.data.layout,
         facts=recipe_facts(Path(name).stem, config.data),
+        **options_of(arguments, "images", "variants", "seed"),
     )
     return print_out(f"Open {arguments.out} in a browser.")
 

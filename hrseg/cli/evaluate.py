@@ -16,6 +16,7 @@ from hrseg.cli.args import (
     add_recipe,
     add_size,
     add_verb,
+    options_of,
     positive,
 )
 from hrseg.cli.console import BOLD, EXIT_OK, EXIT_PARTIAL, print_out, styled
@@ -177,22 +178,16 @@ def _submit(arguments: argparse.Namespace) -> int:
 
     predictor = None
     if arguments.model is not None:
-        predictor = open_predictor(
-            arguments.model,
-            device=arguments.device,
-            precision=arguments.precision,
-            protocol=arguments.protocol,
-            window=arguments.window and tuple(arguments.window),
-        )
+        options = options_of(arguments, "device", "precision", "protocol")
+        options["window"] = arguments.window and tuple(arguments.window)
+        predictor = open_predictor(arguments.model, **options)
     done = submit(
         arguments.server,
         arguments.root,
         arguments.out or Path(f"{arguments.server}_{arguments.split}.zip"),
         predictor=predictor,
-        predictions=arguments.predictions,
-        split=arguments.split,
         train_ids=arguments.trainids,
-        partial=arguments.partial,
+        **options_of(arguments, "predictions", "split", "partial"),
         progress=_print_progress if sys.stderr.isatty() else None,
     )
     return print_out(str(done))

@@ -6,10 +6,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_model, add_size, add_verb, positive
+from hrseg.cli.args import add_model, add_size, add_verb, options_of, positive
 from hrseg.cli.console import BOLD, paragraph, print_out, styled
 from hrseg.errors import ConfigError
 
+_EXPORT_OPTIONS = ("precision", "outputs", "images", "masks", "calibrate", "tolerance")
 _TARGETS = ("onnx", "openvino", "torch", "triton")
 _EXAMPLES = {
     "python": "segment.py",
@@ -76,13 +77,8 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.model,
         arguments.to,
         arguments.out,
-        precision=arguments.precision,
-        outputs=arguments.outputs,
-        images=arguments.images,
-        masks=arguments.masks,
-        calibrate=arguments.calibrate,
         max_images=arguments.most,
-        tolerance=arguments.tolerance,
+        **options_of(arguments, *_EXPORT_OPTIONS),
     )
     lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
     return print_out("\n".join([str(done.parity), *lines]))
@@ -155,7 +151,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     }
     choices = [Choice(word, kind, *given) for kind, words in named.items() for word in words or ()]
     choices = choices or [Choice(None, None, *given)]
-    settings = Settings(**{one.name: getattr(arguments, one.name) for one in fields(Settings)})
+    settings = Settings(**options_of(arguments, *(one.name for one in fields(Settings))))
     done: Report | Comparison
     if arguments.compare is None:
         done = benchmark(choices, sizes, settings)
@@ -216,9 +212,7 @@ def _models(arguments: argparse.Namespace) -> int:
             "Trained models": list(packaged_models()),
         }
         return print_out("\n\n".join(paragraph(title, names) for title, names in tables.items()))
-    form: dict[str, Any] = {
-        name: getattr(arguments, name) for name in (*COSTS, "branches_from_start")
-    }
+    form = options_of(arguments, *COSTS, "branches_from_start")
     network = create_model(arguments.backbone, arguments.head, arguments.classes, **form)
     height, width = arguments.size
     cost = summary(network, (height, width))

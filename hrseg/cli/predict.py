@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, positive
+from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
@@ -16,7 +16,11 @@ KINDS = (
 )
 """Choices of --save: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
 
-
+_OPENING = (
+    *("device", "precision", "engine", "overlap", "blend", "protocol", "scales", "flip", "merge"),
+    *("classes", "bits"),
+)
+"""Options of the same names of `open_predictor`."""
 _SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, gs, camera:0, -"
 
 
@@ -155,20 +159,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     recursive, out = arguments.recursive, arguments.out
     sources = open_sources(arguments.images, recursive=recursive, every=every, skip=out)
     limit = parse_size(arguments.max_memory) if arguments.max_memory else None
-    opening = {
-        "device": arguments.device,
-        "precision": arguments.precision,
-        "engine": arguments.engine,
-        "window": arguments.window and tuple(arguments.window),
-        "overlap": arguments.overlap,
-        "blend": arguments.blend,
-        "protocol": arguments.protocol,
-        "scales": arguments.scales,
-        "flip": arguments.flip,
-        "merge": arguments.merge,
-        "classes": arguments.classes,
-        "bits": arguments.bits,
-    }
+    opening = options_of(arguments, *_OPENING)
+    opening["window"] = arguments.window and tuple(arguments.window)
     working = {"batch": arguments.batch, "max_memory": limit}
     pictures = islice(sources, arguments.limit)
     job: Any

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_device, add_model, add_verb, positive
+from hrseg.cli.args import add_bits, add_device, add_model, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, print_line
 from hrseg.errors import MissingExtraError
 
@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--port", type=int, default=8000, metavar="N", help=text)
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
-    text = "images held at once, waiting and in work; more get 503 and a time to retry (16)"
+    text = "images waiting or in work at once; further ones get 503 and a time to retry (16)"
     verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
     text = "height times width of an image at most (25000000)"
     verb.add_argument("--max-pixels", type=positive, default=25_000_000, metavar="N", help=text)
@@ -40,8 +40,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     """Serve a model by HTTP, with a page to use it.
 
     The page is at the address that is printed: drop an image on it. Programs send images to POST
-    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. Ctrl-C or SIGTERM ends
-    the server when what it accepted is answered.
+    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. After Ctrl-C or SIGTERM
+    accepted requests are finished first.
 
       hrseg serve
       hrseg serve --model runs/demo --port 8080
@@ -65,21 +65,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     from hrseg.weights import DEFAULT_TAG
 
     limits = Limits(
-        max_queue=arguments.max_queue,
         max_bytes=arguments.max_megabytes * 2**20,
-        max_pixels=arguments.max_pixels,
-        max_batch=arguments.max_batch,
         max_wait=arguments.max_wait / 1000,
-        timeout=arguments.timeout,
+        **options_of(arguments, "max_queue", "max_pixels", "max_batch", "timeout"),
     )
     token = read_token(arguments.token_file)
-    predictor = open_predictor(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        protocol=arguments.protocol,
-        bits=arguments.bits,
-    )
+    options = options_of(arguments, "device", "precision", "protocol", "bits")
+    predictor = open_predictor(arguments.model, **options)
     name = model_name(arguments.model, DEFAULT_TAG)
     running = listen(
         predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.args import add_group, add_verb
+from hrseg.cli.args import add_group, add_verb, options_of
 from hrseg.cli.console import BOLD, DIM, EXIT_OK, EXIT_PARTIAL, print_error, print_out, styled
 
 if TYPE_CHECKING:
@@ -207,11 +207,7 @@ def _import(arguments: argparse.Namespace) -> int:
     report = import_weights(
         arguments.files[0] if len(arguments.files) == 1 else arguments.files,
         arguments.out,
-        resize=arguments.resize,
-        padding=arguments.padding,
-        new_classifier=arguments.new_classifier,
-        new_head=arguments.new_head,
-        labels=arguments.labels,
+        **options_of(arguments, "resize", "padding", "new_classifier", "new_head", "labels"),
     )
     print_out(str(report))
     return print_out(report.next_step())
@@ -233,11 +229,8 @@ def _push(arguments: argparse.Namespace) -> int:
     shared = push_model(
         arguments.model,
         arguments.to,
-        licence=arguments.licence,
-        data_terms=arguments.data_terms,
-        private=arguments.private,
-        message=arguments.message,
         send=not arguments.dry_run,
+        **options_of(arguments, "licence", "data_terms", "private", "message"),
     )
     if arguments.dry_run:
         return print_out(shared.page)

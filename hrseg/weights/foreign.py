@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hrseg.errors import WeightsError
+from hrseg.models import FORM
 from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, row_of
 from hrseg.weights.checkpoint_io import read_checkpoint
 from hrseg.weights.formats import (
@@ -30,15 +31,10 @@ from hrseg.weights.release import card_path, read_release
 
 CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
 """Keys under which training scripts store the tensors; the first one present wins."""
-DEFAULTS: dict[str, Any] = {
-    "resize": "bilinear",
-    "padding": "symmetric",
-    "exchange": "full",
-    "branches_from_start": False,
-    "activation": "relu",
-    "downsample": "conv",
-}
-"""Fields of a network that change its function and not its keys, with the values that old files imply."""
+DEFAULTS: dict[str, Any] = {"resize": "bilinear"}
+DEFAULTS |= {name: value for name, value in FORM.items() if name != "input_scale"}
+"""Fields of a network that change its function and not its keys, with the values that old files imply. input_scale is
+not among them."""
 
 
 @dataclass(frozen=True)
