@@ -1,6 +1,6 @@
 """Exceptions that users can cause, and the formatting of their messages.
 
-A message says what is wrong with the value, what would be right, and the next step. The command line
+A message names what is wrong with the value, what would be right, and the next step. The command line
 prints it as one paragraph and exits with 2; any other exception is a bug of hrseg and keeps its traceback.
 """
 
@@ -148,7 +148,7 @@ def printable(text: object, lines: bool = False) -> str:
 
     Args:
         text: May hold names from foreign archives, tables or files.
-        lines: Whether line breaks are kept.
+        lines: Whether line breaks stay.
 
     Example:
         >>> printable("a\x1b[31m\nb"), printable("x\ny", lines=True)

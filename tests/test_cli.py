@@ -207,7 +207,7 @@ def test_origin_names_file_line_and_command_line(capsys: pytest.CaptureFixture[s
 class Result(SimpleNamespace):
     """What predict_files yields, reduced to what the command line uses."""
 
-    def line(self) -> str:
+    def __str__(self) -> str:
         return f"{self.path}: road 60 %"
 
     def to_dict(self) -> dict[str, Any]:

@@ -112,8 +112,8 @@ class Row:
         share = (
             2 * multiply_adds / self.seconds["p50"] / ceiling if multiply_adds and ceiling else None
         )
-        facts: dict[str, Any] = {"multiply_adds": multiply_adds, "share_of_ceiling": share}
-        return replace(self, ceiling_operations_per_second=ceiling, **facts)
+        work: dict[str, Any] = {"multiply_adds": multiply_adds, "share_of_ceiling": share}
+        return replace(self, ceiling_operations_per_second=ceiling, **work)
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the table's row."""

@@ -43,7 +43,7 @@ MAX_INIT_DEATHS = 3
 
 
 class RayJob:
-    """One prediction over the machines of a Ray cluster; results that are there and intact stay.
+    """One prediction over the machines of a Ray cluster; intact results are not recomputed.
 
     Every machine needs hrseg with the extra `ray`, and the images, the model and `out` under the same paths.
 
@@ -179,7 +179,7 @@ class RayJob:
             )
 
     def _resources(self, ray: Any, repeat: bool) -> ClusterResources:
-        """Divide the machines that are alive; after a loss fewer workers than asked for will do."""
+        """Divide the machines that are alive; after a loss fewer workers than requested are accepted."""
         if not repeat:
             return divide(ray.nodes(), self.device, self.workers)
         left = divide(ray.nodes(), self.device)
@@ -310,6 +310,6 @@ def _disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> ConfigErr
     values = [settings.get(name) for settings in (one, other)]
     shown = f": {values[0]} and {values[1]}" if all(isinstance(v, str) for v in values) else ""
     return ConfigError(
-        f"The machines do not agree in their {name}{shown}. Set --precision fp32 where some are quick at bf16 and "
-        "others are not, and give all of them the same model."
+        f"The machines do not agree in their {name}{shown}. Set --precision fp32 where only some have fast bf16, "
+        "and give all of them the same model."
     )

@@ -247,7 +247,7 @@ _ABSENT = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """Measured beside published score.
+    """Measured and published score.
 
     Attributes:
         plan: Of the measurement.
@@ -261,7 +261,7 @@ class Outcome:
 
     @property
     def difference(self) -> float:
-        """Got minus published, in points."""
+        """Measured minus published, in points."""
         return self.got - self.plan.score
 
     @property
@@ -410,8 +410,8 @@ def _find_data(
     where = str(Path(root).expanduser()) if root else layout
     if all(pair.mask is None for pair in pairs):
         text = (
-            f"Split '{split}' of {layout} has no masks here; its server keeps them. hrseg test --out writes what it "
-            "takes."
+            f"Split '{split}' of {layout} has no masks here, which are on its server only. hrseg test --out writes the "
+            "predictions that it takes."
         )
         return where, len(pairs), text
     return where, len(pairs), None

@@ -139,7 +139,7 @@ def charts(found: Results) -> dict[str, Chart]:
         "confusion": Confusion(scores["matrix"].numpy(), found.statistics.records.classes),
         "contours": Curves(
             "Contours by distance",
-            "Contour pixels met within a distance, per cent, mean over classes",
+            "Contour pixels matched within a distance, per cent, mean over classes",
             "pixels",
             [str(k) for k in settings.distances],
             {name: [known_mean(row) for row in rows] for name, rows in contours.items()},

@@ -1,4 +1,4 @@
-"""Submission archives for benchmark servers, from a folder of predictions or from a network, with every check first."""
+"""Submission archives for benchmark servers, from a folder of predictions or from a network, checked first."""
 
 import io
 import re
@@ -53,7 +53,7 @@ SERVERS = {
     # The server's rules are those of getPrediction in cityscapesscripts: CITY_SEQUENCE_FRAME*.png, labelIds, one file
     # for each image, in any folder; sizes are compared, and void ids count as wrong.
     "cityscapes": Server(
-        "Cityscapes pixel-level semantic labelling",
+        "Cityscapes pixel-level semantic labeling",
         "cityscapes",
         {"test": 1525, "val": 500, "train": 2975},
         re.compile(r"[a-zA-Z-]+_\d+_\d+(?=_|\.)"),
@@ -155,7 +155,7 @@ def submit(
     out = Path(out)
     if out.suffix.lower() != ".zip":
         raise ConfigError(
-            f"The server takes a zip archive, and {out} is none. Call it such as {out.stem}.zip."
+            f"The server takes a zip archive, and {out} is none. Name it {out.stem}.zip, for example."
         )
     row = SERVERS[server]
     labels = load_labels(row.layout)
@@ -163,7 +163,7 @@ def submit(
     if not partial and len(pairs) != row.counts.get(split, len(pairs)):
         raise DataError(
             f"Split '{split}' has {row.counts[split]} images, {root} holds {len(pairs)} of them, and the server "
-            "refuses archives that lack any. Complete the dataset, or add --partial to see a score on what is there."
+            "refuses incomplete archives. Complete the dataset, or add --partial to score the present images."
         )
     if predictor is not None:
         masks = _predict(row, labels, pairs, predictor)

@@ -1,4 +1,4 @@
-"""Open images of any format: facts at once, rows on demand, converted to what the network sees.
+"""Open images of any format: header at once, rows on demand, converted to what the network sees.
 
 `rasters` and `photographs` decode stored values of their formats, `ArrayFile` those of .npy; `ImageFile` converts
 values to RGB or bands.
@@ -175,7 +175,7 @@ class ImageFile:
         colors = self.count - (self.layout.alpha is not None)
         if self.layout.color == "bands" and colors > 4:
             raise DataError(
-                f"{self.name} has {colors} bands of {self.stored_type} and does not say which are red, green and blue, "
+                f"{self.name} has {colors} bands of {self.stored_type} and does not name red, green and blue, "
                 "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
                 "model with data.bands."
             )
@@ -210,7 +210,7 @@ class ImageFile:
         wrong = chosen.size - np.count_nonzero(np.isfinite(chosen))
         if wrong:
             raise DataError(
-                f"{self.name} holds {wrong:,} values that are not finite numbers. Replace them, or say in the file "
+                f"{self.name} holds {wrong:,} values that are not finite numbers. Replace them, or declare in the file "
                 "that they are nodata, and give these pixels an ignored id in the mask."
             )
         return chosen
@@ -241,7 +241,7 @@ class ImageFile:
         bits = self.layout.bits
         if self._brightest > 2**bits - 1:
             return [
-                f"{self.name} holds values to {self._brightest}, beyond the {bits} bits it is said to have; these "
+                f"{self.name} holds values to {self._brightest}, beyond its declared {bits} bits; these "
                 f"became white. Set data.bits (--bits) to {self._brightest.bit_length()}."
             ]
         if bits < 16 or not 0 < self._brightest < DARK:
@@ -249,7 +249,7 @@ class ImageFile:
         share, used = 100 * self._brightest / 65535, max(8, self._brightest.bit_length())
         return [
             f"{self.name} has 16 bits and its values end at {self._brightest}, {share:.2g} % of the range, so the "
-            f"model sees it nearly black. If its values have {used} bits, say so: data.bits={used} (--bits {used})."
+            f"model sees it nearly black. If its values have {used} bits, set data.bits={used} (--bits {used})."
         ]
 
 

@@ -62,7 +62,7 @@ def coco_string(counts: Sequence[int]) -> str:
         '023O'
 
     Source:
-        The format of pycocotools: five bits a letter, the sixth says that more follow, letters from "0" on; from
+        The format of pycocotools: five bits a letter, the sixth is set where more follow, letters from "0" on; from
         the fourth count on it is the difference to the one two before.
     """
     letters = []

@@ -166,7 +166,7 @@ def band_statistics(
     flat_bands = np.flatnonzero(deviation < 1e-9).tolist()
     if flat_bands:
         raise DataError(
-            f"Band {flat_bands[0]} has the same value in all {len(paths)} training images, so it says nothing and "
+            f"Band {flat_bands[0]} has the same value in all {len(paths)} training images, so it is of no use and "
             "cannot be normalized. Leave it out of data.bands."
         )
     return tuple(mean.tolist()), tuple(deviation.tolist())

@@ -156,7 +156,7 @@ def write_raster(
         nodata: The value of pixels without data.
         palette: Colors of the values of one band, uint8 (256, 3).
         names: Of the bands.
-        draft: File for the draft, which is removed; None keeps it in memory.
+        draft: File for the draft, which is removed; None makes it in memory.
 
     Raises:
         OSError: The disk is full, or GDAL failed otherwise.

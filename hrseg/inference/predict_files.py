@@ -82,7 +82,7 @@ def predict_files(
     `inference.sources`.
 
     Args:
-        predictor: From `open_predictor`; keeps the maps that the kinds need.
+        predictor: From `open_predictor`, with the maps that the kinds need.
         sources: Paths, or pictures from `inference.sources.open_sources`, which may be endless.
         out: Folder of the results; created if missing.
         outputs: Rows of `inference.outputs.OUTPUTS`, and "video": one overlay video of each clip.

@@ -359,7 +359,7 @@ def _numbered(network: nn.Module) -> LabelSet:
     count = getattr(network, "num_classes", None)
     if not isinstance(count, int):
         raise ConfigError(
-            f"This {type(network).__name__} does not say how many classes it tells apart. Pass labels=, such as "
+            f"This {type(network).__name__} has no attribute num_classes. Pass labels=, such as "
             'hrseg.labels.load_labels("cityscapes").'
         )
     colors = enumerate(distinct_colors(count))
@@ -370,7 +370,7 @@ def _check_classes(network: nn.Module, labels: LabelSet) -> None:
     count = getattr(network, "num_classes", labels.num_classes)
     if count != labels.num_classes:
         raise ConfigError(
-            f"The network tells {count} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
+            f"The network has {count} classes, the labels '{labels.name}' name {labels.num_classes}. "
             "Pass the labels it was trained with."
         )
 

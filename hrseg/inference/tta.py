@@ -95,7 +95,7 @@ def _flip_back(logits: torch.Tensor, flip_order: Sequence[int] | None) -> torch.
 
 
 class SlidingWindowInference:
-    """A logits function that runs another one on windows, scales and mirrors, as a protocol says.
+    """A logits function that runs another one on windows, scales and mirrors, as a protocol defines.
 
     Images above `Protocol.whole_pixels` are cut into windows first and run through the protocol window by window, so
     memory stays bounded, unless the protocol fixes the size that the network sees.

@@ -184,7 +184,7 @@ class LabelSet:
         return next(same, Label(value, IGNORE_INDEX, name, (0, 0, 0)))
 
     def decode(self, mask: np.ndarray) -> np.ndarray:
-        """Turn trainIds into the dataset's ids, uint8 or uint16; 255 becomes an ignored id of the table, or stays.
+        """Turn trainIds into the dataset's ids, uint8 or uint16; 255 becomes an ignored id of the table, if it has one.
 
         Shape:
             (H, W) → (H, W)

@@ -96,7 +96,7 @@ class WeightedSum(nn.Module):
         Args:
             outputs: {"main": logits} and perhaps "aux", at any size; they are resized to the mask's.
             resize: The network's resize policy. Logits are resized bilinearly under all of them;
-                "bilinear_aligned" keeps the corners in place.
+                "bilinear_aligned" aligns the corners.
 
         Shape:
             logits (N, K, h, w), mask (N, H, W) → scalar

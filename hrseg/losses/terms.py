@@ -146,7 +146,7 @@ def focal(
     """
     nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
     one_minus_p = -torch.expm1(-nll)  # without cancellation where p is close to 1
-    # The floor keeps the slope of x^gamma finite at 0 for gamma below 1.
+    # The floor bounds the slope of x^gamma at 0 for gamma below 1.
     return _mean(one_minus_p.clamp_min(1e-6) ** gamma * nll * weights, weights)
 
 

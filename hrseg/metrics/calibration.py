@@ -33,7 +33,7 @@ def bin_counts(confidence: np.ndarray, correct: np.ndarray, bins: int = FINE) ->
         >>> bin_counts(np.array([0.5, 0.75, 1.0]), np.array([True, False, True]), 2).tolist()
         [[0.0, 0.0, 0.0], [3.0, 2.25, 2.0]]
     """
-    # float32 keeps 0.1 just above a tenth, so that a value on a limit belongs to the bin above it
+    # in float32 0.1 is just above a tenth, so that a value on a limit belongs to the bin above it
     place = np.minimum((confidence.astype(np.float64) * bins).astype(np.int64), bins - 1)
     weights = (None, confidence.astype(np.float64), correct.astype(np.float64))
     return np.stack([np.bincount(place, each, bins).astype(np.float64) for each in weights], axis=1)

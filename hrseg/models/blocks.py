@@ -44,7 +44,7 @@ class Style:
         return nn.ReLU(inplace=True)
 
     def conv(self, inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-        """Return a convolution without bias that keeps ceil(size / stride)."""
+        """Return a convolution without bias, whose output size is ceil(size / stride)."""
         kind = SameConv2d if self.padding == "same" and stride == 2 else nn.Conv2d
         return kind(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
 
@@ -78,7 +78,7 @@ def conv_bn(
     relu: bool = True,
     style: Style = PLAIN,
 ) -> nn.Sequential:
-    """Build convolution (no bias), batch norm and, if asked, the activation; ceil(size / stride) is kept."""
+    """Build convolution (no bias), batch norm and, if asked, the activation; the output size is ceil(size / stride)."""
     layers: list[nn.Module] = [
         style.conv(inside, outside, kernel, stride),
         nn.BatchNorm2d(outside),
@@ -94,7 +94,7 @@ def resize(maps: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tens
     Args:
         maps: Feature maps.
         size: (height, width) to reach.
-        policy: "bilinear", "bilinear_aligned" (corner pixels kept in place), "bilinear_scaled" (the same as
+        policy: "bilinear", "bilinear_aligned" (corner pixels stay in place), "bilinear_scaled" (the same as
             bilinear here, see `enlarge`) or "nearest".
 
     Shape:
@@ -137,7 +137,7 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int], octaves: int, policy: str
 def resize_logits(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tensor:
     """Bring logits to label size, in float32 and always bilinearly.
 
-    A "nearest" network resizes its logits bilinearly, since label maps would be blocky; the aligned policy keeps its
+    A "nearest" network resizes its logits bilinearly, since label maps would be blocky; the aligned policy aligns
     corners here too, as the official code does.
 
     Shape:

@@ -27,7 +27,7 @@ class Memory:
     Attributes:
         weights: Parameters and their gradients, float32.
         optimizer: Momentum or moments, and the moving average of the weights.
-        activations: What autograd keeps between forward and backward.
+        activations: What autograd saves between forward and backward.
         transient: What is alive at the peak besides: gradients of the largest map, or a part computed again.
     """
 
@@ -60,7 +60,7 @@ def training_memory(
         network: Follows the network contract.
         batch: (N, H, W) of the images.
         bf16: Whether the forward pass runs under bf16 (or fp16) autocast.
-        slots: Numbers kept for each parameter: 1 for SGD's momentum, 2 for AdamW, one more for a
+        slots: Numbers stored for each parameter: 1 for SGD's momentum, 2 for AdamW, one more for a
             moving average.
         blocked: Whether the loss goes through the image in blocks of rows, see `ops.loss`.
     """

@@ -31,7 +31,7 @@ def summed(branches: Branches, layers: nn.Sequential, aligned: bool = False) -> 
     Args:
         branches: Finest first.
         layers: 1x1 convolution, norm, ReLU, 1x1 convolution; the first takes the branches' channels in order.
-        aligned: Whether resizing keeps corner pixels in place.
+        aligned: Whether resizing aligns the corner pixels.
 
     Shape:
         branch i (N, C_i, h_i, w_i) → logits (N, K, h_0, w_0)

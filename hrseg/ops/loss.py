@@ -23,7 +23,7 @@ def upsampled_nll(
     Args:
         logits: Of any size and precision; the arithmetic is float32.
         mask: trainIds.
-        aligned: Whether enlarging keeps corner pixels in place.
+        aligned: Whether enlarging aligns the corner pixels.
         ignore_index: trainId of pixels without loss.
 
     Shape:

@@ -308,7 +308,7 @@ def reduce_logits(
     if "confidence" in want:
         maps["confidence"] = total.reciprocal()
     if "entropy" in want:
-        # -sum p log p with p = e^b / total; the clamp keeps -inf * 0 from being NaN.
+        # -sum p log p with p = e^b / total; the clamp prevents NaN from -inf * 0.
         maps["entropy"] = total.log() - (powers * below.clamp_min(-1e4)).sum(dim=1) / total
     if "margin" in want:
         powers.scatter_(1, winner.unsqueeze(1), 0.0)

@@ -1,6 +1,6 @@
 """Download of weight files into the cache: locked, resumed, checked, and complete or absent.
 
-Each tag has a folder, and a file keeps the name it has at its source, so that a file fetched by hand can be put in
+Each tag has a folder, and a file has the name it has at its source, so that a file fetched by hand can be put in
 its place; NAME.receipt.json beside it holds what its check found. A download grows as NAME.part with a note of its
 version; a broken connection, a full disk or Ctrl-C leaves it there, and the next try resumes it.
 """
@@ -90,17 +90,17 @@ class Receipt:
 
         Example:
             >>> Receipt(Path("a"), "", 1, "", "size").describe()
-            'unverified: nobody has published its sha256'
+            'unverified: no sha256 is published'
         """
         return {
             "sha256": "verified: its sha256 is the published one",
             "prefix": "verified: its sha256 begins as published",
             "server": "verified: its sha256 is the one its server names",
-        }.get(self.checked, "unverified: nobody has published its sha256")
+        }.get(self.checked, "unverified: no sha256 is published")
 
 
 def cache_dir(environment: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
-    """Return hrseg's cache folder: HRSEG_CACHE, or a folder where the platform keeps caches.
+    """Return hrseg's cache folder: HRSEG_CACHE, or the cache folder of the platform.
 
     Args:
         environment: Variables; None takes the process's own.
@@ -302,7 +302,7 @@ def _adopt(remote: Remote, watcher: Watcher) -> Receipt | None:
         receipt = check(remote, remote.path, before.sha256 if before else "")
     except WeightsError as error:
         raise WeightsError(
-            f"{error}. It lies in {remote.path.parent}. Remove it to have it fetched again from {remote.url}"
+            f"{error}. It is in {remote.path.parent}. Remove it to have it fetched again from {remote.url}"
         ) from error
     receipt = replace(receipt, checked=before.checked if before else receipt.checked)
     watcher.note(f"{remote.name}: {remote.path.name} was here already; {receipt.describe()}")
@@ -333,7 +333,7 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
             time.sleep(wait)
         except KeyboardInterrupt:
             here = megabytes(_size(remote.part))
-            watcher.note(f"{remote.name}: {here} are kept; the next try goes on from there")
+            watcher.note(f"{remote.name}: {here} are saved; the next try resumes there")
             raise
         finally:
             watcher.stop()
@@ -411,24 +411,24 @@ def _disk_error(remote: Remote, error: OSError) -> WeightsError:
     part = remote.part
     if error.errno in _FULL_DISK:
         return WeightsError(
-            f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. What came is kept "
+            f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. The part is saved "
             f"in {part} and the next try goes on from there. Free some space, or set HRSEG_CACHE to a folder on a "
             "larger disk."
         )
     return WeightsError(
-        f"{remote.name} cannot be kept in {remote.path.parent}: {error.strerror or error}. Set "
+        f"{remote.name} cannot be saved in {remote.path.parent}: {error.strerror or error}. Set "
         "HRSEG_CACHE to a folder that you may write to."
     )
 
 
 def _give_up(remote: Remote, error: TransferError) -> WeightsError:
     host = remote.url.split("/")[2] if "//" in remote.url else remote.url
-    said = str(error) if not error.reached else f"{host} does not give the file: {error}"
+    reason = str(error) if not error.reached else f"{host} does not give the file: {error}"
     here = _size(remote.part)
     if not here:
         _remove_part(remote)
-    rest = f" {megabytes(here)} are kept, and the next try goes on from there." if here else ""
-    return WeightsError(f"Could not fetch {remote.name}: {said}.{rest} {_by_hand(remote)}")
+    rest = f" {megabytes(here)} are saved, and the next try resumes there." if here else ""
+    return WeightsError(f"Could not fetch {remote.name}: {reason}.{rest} {_by_hand(remote)}")
 
 
 def _by_hand(remote: Remote) -> str:

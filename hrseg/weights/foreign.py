@@ -44,7 +44,7 @@ class Translated:
     Attributes:
         file: Its path, or the tag.
         format: The row of `formats.FORMATS`.
-        state: Tensors under backbone.* and head.*; whatever could not be named keeps its own name.
+        state: Tensors under backbone.* and head.*; unrecognized tensors have their original names.
         left_out: Keys that are no part of the network.
         foreign_head: Keys of a head that is another network than any of ours.
         notes: Sentences about conversions.
@@ -67,7 +67,7 @@ class Translated:
 
     @property
     def head(self) -> str | None:
-        """The head it holds, of ours; None for a bare backbone."""
+        """Name of the head in `models.HEADS`; None for a backbone alone."""
         stored = (self.spec or {}).get("head")
         if stored is not None and stored != NO_HEAD:
             return str(stored)
@@ -104,8 +104,8 @@ class Translated:
     def reason(self) -> str:
         """Source of the resize policy."""
         if self.spec is not None:
-            return "its card says so"
-        return "the catalog says so" if "resize" in self.known else self.format.reason
+            return "its card states it"
+        return "the catalog states it" if "resize" in self.known else self.format.reason
 
 
 def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:

@@ -185,13 +185,13 @@ def _refused(wanted: Repository, what: str, error: Exception) -> str:
     }
     if what == "push":
         reasons[401] = (
-            f"{wanted} cannot be written: nobody is logged in, or the token is wrong (401). Run `hf auth login`, or "
+            f"{wanted} cannot be written: no user is logged in, or the token is wrong (401). Run `hf auth login`, or "
             "set HF_TOKEN to a token that may write."
         )
-    said = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
+    reason = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
     return reasons.get(
         code or 0,
-        f"Could not {what} {wanted}: {said or type(error).__name__}. Nothing was left half done; try again.",
+        f"Could not {what} {wanted}: {reason or type(error).__name__}. No incomplete file is left; try again.",
     )
 
 
@@ -225,7 +225,7 @@ def check_terms(card: Mapping[str, Any], name: str) -> None:
     lacking = [what for what, known in terms.items() if not known]
     if lacking:
         raise WeightsError(
-            f"The card of {name} lacks {' and '.join(lacking)}, and others cannot use a model without knowing. Say it "
+            f"The card of {name} lacks {' and '.join(lacking)}, and others cannot use a model without them. Give them "
             'with --licence and --data-terms, such as: --licence mit --data-terms "CamVid, free for research".'
         )
 

@@ -125,7 +125,7 @@ def load_translated(
         raise WeightsError(
             f"{found.file} is {found.format.name}: {len(found.foreign_head):,} of its tensors (such as "
             f"{found.foreign_head[0]}) are {found.format.foreign_reason}. Its backbone fits: new_head=True "
-            "(model.new_head=true, --new-head) keeps that alone."
+            "(model.new_head=true, --new-head) loads that alone."
         )
     skipped = "^head\\." if backbone_only else CLASSIFIERS if new_classifier else None
     wanted = _without(own, skipped)
@@ -238,7 +238,7 @@ def _next_step(wrong: Iterable[str], new_classifier: bool) -> str:
     if not all(key.startswith("head.") for key in wrong):
         return "Nothing was loaded. Choose the backbone the file was made for."
     advice = (
-        "Only the head differs: model.new_head=true (new_head=True in Python) keeps the backbone and starts a "
+        "Only the head differs: model.new_head=true (new_head=True in Python) loads the backbone and starts a "
         "fresh head"
     )
     if not new_classifier and all(re.search(CLASSIFIERS, key) for key in wrong):

@@ -85,7 +85,7 @@ def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     beside = card_path(path)
     if not beside.is_file():
         raise WeightsError(
-            f"{path} has no card: {beside.name} should lie beside it, with classes, colors and mean. Copy both "
+            f"{path} has no card: {beside.name} should be beside it, with classes, colors and mean. Copy both "
             "files together."
         )
     try:

@@ -131,8 +131,8 @@ def test_a_network_without_labels_gets_numbered_classes(tiny_network):
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [
-        (nn.Identity(), {}, "does not say how many classes"),
-        (Brightest(), {"labels": load_labels("camvid")}, "tells 3 classes apart"),
+        (nn.Identity(), {}, "has no attribute num_classes"),
+        (Brightest(), {"labels": load_labels("camvid")}, "has 3 classes, the labels"),
         (Brightest(), {"device": "gpu"}, "Unknown device 'gpu'"),
         (Brightest(), {"precision": "fp16"}, "Unknown precision 'fp16'"),
         (Brightest(), {"window": (50, 64)}, "Next larger: (64, 64)"),

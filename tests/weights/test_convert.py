@@ -158,7 +158,7 @@ def test_unknown_class_counts_are_numbered(tmp_path):
 def test_other_labels_need_a_new_classifier(tmp_path):
     _, path = official(tmp_path, classes=19)
     out = tmp_path / "a.safetensors"
-    with pytest.raises(WeightsError, match=r"tells 19 classes apart, the labels 'camvid' name 11"):
+    with pytest.raises(WeightsError, match=r"has 19 classes, the labels 'camvid' name 11"):
         import_weights(path, out, labels="camvid")
     assert not out.exists()
     report = import_weights(path, out, labels="camvid", new_classifier=True)
@@ -352,7 +352,7 @@ def test_a_tag_of_the_catalog_opens_as_its_row_says(tmp_path, monkeypatch):
     assert opened.labels.name == "cityscapes"
     assert torch.allclose(logits(opened.network), logits(source), atol=1e-5)
     foreign = read_foreign(row.tag)
-    assert foreign.policy_reason == "the catalog says so"
+    assert foreign.policy_reason == "the catalog states it"
     with pytest.raises(WeightsError, match="without a segmentation head"):
         open_model("hrnet_w48.ms_in1k")
     with pytest.raises(

@@ -230,7 +230,7 @@ class _Segmentation:
                 )
             except OSError as error:
                 raise DataError(
-                    f"Cannot write {file}: {error.strerror or error}. All strips are kept; free some space and run the "
+                    f"Cannot write {file}: {error.strerror or error}. All strips are saved; free space and run the "
                     "same command again."
                 ) from error
         if "overlay" in self.files:

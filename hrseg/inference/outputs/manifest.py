@@ -304,7 +304,7 @@ class Job:
                 warned = True
                 log.warning(
                     "%s is replaced: an earlier run wrote it, perhaps of another image of that name. Other results in "
-                    "%s are replaced as well. --out names another folder, --resume keeps what is done.",
+                    "%s are replaced as well. --out names another folder, --resume skips finished images.",
                     *(older.name, self.out),
                 )
             yield picture
