@@ -110,8 +110,8 @@ def test_python_m_hrseg_is_the_same_program() -> None:
         (["predict"], "No image given."),
         (["predict", "x.png", "--device", "gpu"], "--device does not take 'gpu'. It takes: "),
         (["predict", "x.png", "--window", "0", "8"], "'0' is not a whole number above 0"),
-        (["predict", "x.png", "--zoom"], "hrseg predict does not know '--zoom'."),
-        (["version", "now"], "hrseg version does not know 'now'."),
+        (["predict", "x.png", "--zoom"], "hrseg predict has no argument '--zoom'."),
+        (["version", "now"], "hrseg version has no argument 'now'."),
         (["config", "explain", "data.corp"], "Did you mean 'data.crop'?"),
     ],
 )

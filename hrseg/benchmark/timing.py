@@ -113,7 +113,7 @@ def peak_memory(work: Work, device: torch.device, base: int | None = None) -> in
         return torch.cuda.max_memory_allocated(device)
     release_memory()
     with suppress(OSError):  # the peak is then that of the whole process
-        Path("/proc/self/clear_refs").write_text("5")  # counts it anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     base = resident() if base is None else base
     work()
     top = resident("VmHWM")

@@ -163,7 +163,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         options = arguments.parser._option_string_actions if "parser" in arguments else ()
         verb = arguments.parser.prog if "parser" in arguments else "hrseg"
         hint = did_you_mean(word.partition("=")[0], options)
-        raise ConfigError(f"{verb} does not know '{word}'.{hint} See: {verb} --help")
+        raise ConfigError(f"{verb} has no argument '{word}'.{hint} See: {verb} --help")
     arguments.words = words
     arguments.overrides = [*overrides, *getattr(arguments, "overrides", []), *extra]
     return arguments

@@ -22,7 +22,7 @@ def add(verbs: Any) -> None:
     """Add the verbs of this module."""
     verb = add_verb(verbs, "fit", _fit, OVERRIDES_HELP)
     verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
-    verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
+    verb.add_argument("--resume", metavar="last|FILE", help="resume from a checkpoint of this run")
     text = "bitwise repeatable; ends with a hash of the weights"
     verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
@@ -90,7 +90,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     """Measure a model on the validation split.
 
     Prints mIoU, the IoU of each class and pixel accuracy, at the size the masks have on disk. Data and
-    options come from the model's own config; words change them.
+    options come from the model's own config; overrides change them.
 
       hrseg validate --model runs/demo/best.ckpt
       hrseg validate data.root=/data/camvid evaluation.window=[256,320]

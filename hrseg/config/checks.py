@@ -139,7 +139,7 @@ def _check_bands(data: DataConfig) -> None:
         return
     if data.bits is not None:
         raise ConfigError(
-            f"data.bits is {data.bits}, but data.bands keeps values as they are stored. Set data.value_range="
+            f"data.bits is {data.bits}, but data.bands takes values as stored. Set data.value_range="
             f"{2**data.bits - 1} instead."
         )
     if data.layout == "synthetic":
@@ -147,6 +147,6 @@ def _check_bands(data: DataConfig) -> None:
     for name in ("photometric", "brightness_shift"):
         if getattr(data, name):
             raise ConfigError(
-                f"data.{name} is {getattr(data, name):g}, which changes colors of 8-bit RGB, and data.bands keeps "
+                f"data.{name} is {getattr(data, name):g}, which changes colors of 8-bit RGB, and data.bands takes "
                 f"bands as they are stored. Set data.{name}=0."
             )

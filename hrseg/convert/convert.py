@@ -267,7 +267,7 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
         )
         raise DataError(
             f"{raster.path} holds {kind} {shown} in {int((values == value).sum())} pixels, the first at row "
-            f"{first[0]}, column {first[1]}; {raster.table} does not know it. {step}."
+            f"{first[0]}, column {first[1]}; {raster.table} lacks it. {step}."
         )
     numbers = np.array([known[int(key)] for key in keys], dtype=np.uint16)
     return numbers[place]

@@ -1,6 +1,6 @@
 """Page of training samples: whole images and their augmented variants, with masks to fade and point at.
 
-The samples come from the dataset that a training would read: crop, scale, mirror, colors and all.
+The samples come from the dataset that a training reads, with crop, scale, mirror and colors.
 """
 
 import copy

@@ -54,7 +54,7 @@ class Draw:
         index: Position in the pairs. Below zero, -1-i is image i with a mask of 255: it fills a shard up and
             counts nowhere.
         epoch: Of the training.
-        turn: How often this image has come before in this epoch.
+        turn: Number of earlier draws of this image in the epoch.
         wanted: Class the crop shall hold, or NO_CLASS.
     """
 
@@ -153,7 +153,7 @@ def encode(pair: Pair, ids: np.ndarray, labels: LabelSet) -> np.ndarray:
     """Turn the ids of a pair into trainIds, by the pair's own table where it has one.
 
     Raises:
-        DataError: An id that the table does not know.
+        DataError: An id that the table lacks.
 
     Shape:
         (H, W) → (H, W)

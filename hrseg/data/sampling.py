@@ -26,7 +26,7 @@ LOG_EVERY = 500
 class ShardSampler(Sampler[Draw]):
     """One device's share of an epoch.
 
-    Training shuffles anew each epoch and leaves out the few images that the devices cannot share equally.
+    Training reshuffles each epoch and leaves out the few images that the devices cannot share equally.
     Evaluation preserves the order and counts each image once: shards are filled up with images whose mask is
     255 everywhere, because devices with unequal numbers of steps would deadlock.
 

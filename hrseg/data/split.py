@@ -206,7 +206,7 @@ def _pool(
     lists = [split for split in there if (root / f"{split}.txt").is_file()]
     if pool is None and len(there) > 1 and not lists:
         raise DataError(
-            f"{root} is divided already: {', '.join(there)}. Say what is to be divided anew: --from {there[0]}, or "
+            f"{root} is divided already: {', '.join(there)}. Name the split to divide: --from {there[0]}, or "
             "--from all."
         )
     taken = there if pool in (None, "all") else [str(pool)]

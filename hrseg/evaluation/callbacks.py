@@ -58,7 +58,7 @@ class WorstImages:
         self.count = count
         self._heap: list[tuple[float, str, WorstImage]] = []  # highest score first
 
-    def wants(self, matrix: np.ndarray) -> bool:
+    def admits(self, matrix: np.ndarray) -> bool:
         """Return whether an image of this confusion matrix is among the worst so far."""
         full = len(self._heap) >= self.count
         return self.count > 0 and (not full or -_score(matrix) > self._heap[0][0])
@@ -107,7 +107,7 @@ def _score(matrix: np.ndarray) -> float:
 
 
 class WritePredictions(pl.Callback):
-    """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers want it.
+    """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers take it.
 
     Args:
         folder: Of the files, each named as its image and in the same subfolders.
@@ -227,7 +227,7 @@ class CollectStatistics(pl.Callback):
             if not (mask != IGNORE_INDEX).any():  # no mask, or the padding of a shard
                 continue
             row = self.rows[name] = measure(values, mask, name, self.settings, self._pixels)
-            if self._worst.wants(row["matrices"]):
+            if self._worst.admits(row["matrices"]):
                 multiband = card.get("bands") is not None
                 photo = denormalize(image, tuple(mean), tuple(std), stretch=multiband)
                 pred = values.argmax(dim=0).cpu().numpy()

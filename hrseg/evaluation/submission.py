@@ -139,7 +139,7 @@ def submit(
         out: The .zip file.
         predictor: Predicts every image; or
         predictions: a folder of PNG files, such as one of hrseg predict.
-        split: "test", or one with masks, to see the score first.
+        split: "test", or one with masks, which is scored too.
         train_ids: Whether the files of the folder hold trainIds.
         partial: Accept a split that lacks images.
         progress: Called with (done, all) after each image.

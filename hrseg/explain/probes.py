@@ -112,7 +112,7 @@ def fit_probe(
         classes: K.
 
     Returns:
-        Weight and bias for the features as they are.
+        Weight and bias for unstandardized features.
 
     Shape:
         (M, C), (M,) → (K, C), (K,)

@@ -239,7 +239,7 @@ def _check_model(opened: OpenedModel) -> None:
     bands = getattr(opened.network, "spec", {}).get("in_channels", 3)
     if opened.bands is not None or bands != 3:
         raise ConfigError(
-            f"This network sees {bands} bands of its own kind; exported files take RGB of 8 bits. Use the checkpoint."
+            f"This network reads {bands} bands as stored; exported files take RGB of 8 bits. Use the checkpoint."
         )
     if opened.labels.num_classes > _MAX_CLASSES:
         raise ConfigError(

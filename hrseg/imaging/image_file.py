@@ -146,7 +146,7 @@ class ImageFile:
             self.layout = replace(self.layout, bits=bits)
         if self.dtype.kind not in "buif":
             raise DataError(
-                f"{self.name} holds {self.stored_type} numbers, and networks see real ones. Save what is to be seen, "
+                f"{self.name} holds {self.stored_type} numbers, and networks read real ones. Save real values, "
                 "such as the magnitude, as float32."
             )
         if bands is None:
@@ -168,7 +168,7 @@ class ImageFile:
     def _check_rgb(self) -> None:
         if self.dtype.name not in ("uint8", "uint16", "bool") and self.layout.color != "photograph":
             raise DataError(
-                f"{self.name} holds {self.stored_type} numbers, and this model sees RGB of 8 bits. Convert it "
+                f"{self.name} holds {self.stored_type} numbers, and this model reads RGB of 8 bits. Convert it "
                 "(gdal_translate -ot Byte -scale MIN MAX, the same MIN and MAX for all images), or train a model with "
                 "data.bands."
             )
@@ -176,7 +176,7 @@ class ImageFile:
         if self.layout.color == "bands" and colors > 4:
             raise DataError(
                 f"{self.name} has {colors} bands of {self.stored_type} and does not name red, green and blue, "
-                "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
+                "and this model reads RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
                 "model with data.bands."
             )
         noted = any("data.bands" in note for note in self._notes)

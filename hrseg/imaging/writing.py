@@ -143,7 +143,7 @@ def write_raster(
     names: Sequence[str] = (),
     draft: Path | None = None,
 ) -> None:
-    """Write a cloud-optimized GeoTIFF, or a PNG where the path ends so, from rows that come from top to bottom.
+    """Write a cloud-optimized GeoTIFF, or a PNG by the suffix, from rows that come from top to bottom.
 
     A tiled draft is written first, since overviews (of nearest pixels) precede the pixels in the file.
 

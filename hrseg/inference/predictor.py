@@ -318,7 +318,7 @@ def from_pretrained(name: str, revision: str | None = None, **options: Any) -> P
         options: Of `Predictor`.
 
     Raises:
-        WeightsError: There is no such model, it is none of hrseg, or it cannot be reached.
+        WeightsError: There is no such model, it is not a model of hrseg, or it cannot be reached.
         MissingExtraError: The hub's client is not installed.
     """
     return Predictor(str(repository(f"{name}@{revision}" if revision else name)), **options)

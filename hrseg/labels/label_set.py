@@ -312,7 +312,7 @@ class LabelSet:
         elif of_colors and all(r == g == b for r, g, b in values):
             step = "These seem to be ids saved as gray RGB: save the masks with one channel."
         raise DataError(
-            f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' knows {known}. {step}"
+            f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' has {known}. {step}"
         )
 
 

@@ -200,7 +200,7 @@ def _check(spec: Mapping[str, Any], init: str, form: Mapping[str, Any]) -> None:
     if not 1.0 <= form["input_scale"] <= LARGEST_INPUT_SCALE:
         raise ConfigError(
             f"input_scale is {form['input_scale']}. It must be between 1, the original size, and "
-            f"{LARGEST_INPUT_SCALE:g}; to see less of an image, make it smaller (evaluation.scales, data.base_size)."
+            f"{LARGEST_INPUT_SCALE:g}; to reduce an image, use evaluation.scales or data.base_size."
         )
 
 

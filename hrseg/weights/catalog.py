@@ -57,7 +57,7 @@ class Row:
         urls: Addresses of its files; CSAILVision has two, encoder and decoder.
         sha256: Published digest, or its first digits as mmsegmentation puts them into names; may be empty.
         size: Bytes, where published.
-        licence: Licence that the publisher names.
+        licence: License that the publisher names.
         data_terms: Terms of the training data.
         reference: Source of this row.
     """
@@ -344,4 +344,4 @@ def _recognized(path: Path) -> str:
                     f"{path} is called like the file of {row.tag}, but its sha256 begins with {digest[:16]} instead of "
                     f"{remote.sha256[:16]}. Fetch it again: hrseg weights pull {row.tag}"
                 )
-    return f"{path}: sha256 {digest}, {size:,} bytes; the catalog knows no such digest"
+    return f"{path}: sha256 {digest}, {size:,} bytes; no such digest is in the catalog"

@@ -247,7 +247,7 @@ def assemble(
         report = load_translated(
             network, foreign.translated, new_classifier=new_classifier, compare=False
         )
-    else:  # a baseline of ours spells its own names
+    else:  # a baseline has its own names
         report = load_weights(network, files[0], new_classifier=new_classifier)
     return network, named, report, why
 

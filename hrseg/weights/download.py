@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FULL = 64
 """Digits of a complete sha256."""
 WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between tries that brought nothing; a try that brought bytes starts the row anew."""
+"""Seconds between tries that received nothing; after one that received bytes the first entry is used again."""
 HEADROOM = 64 << 20
 """Bytes that must stay free beside the file."""
 _NOTE_INTERVAL = 15.0
@@ -348,7 +348,7 @@ def _verify_download(remote: Remote, named: str) -> Receipt:
     except WeightsError as error:
         _remove_part(remote)
         raise WeightsError(
-            f"{error}. The download was removed. Try once more; if it comes out the same, something on the way changes "
+            f"{error}. The download was removed. Try once more; if it fails again, something on the way changes "
             f"files, or {remote.url} holds another file now: please report that"
         ) from error
     os.replace(part, remote.path)
@@ -365,9 +365,7 @@ def _exchange(remote: Remote, watcher: Watcher) -> str:
     with contextlib.closing(answer.stream):
         if answer.start < here:
             if validator is not None:
-                watcher.note(
-                    f"{remote.name}: the server does not go on with a part; from the start"
-                )
+                watcher.note(f"{remote.name}: the server cannot resume; downloading from the start")
             here = 0
         if remote.size is not None and answer.total not in (None, remote.size):
             raise TransferError(
@@ -412,7 +410,7 @@ def _disk_error(remote: Remote, error: OSError) -> WeightsError:
     if error.errno in _FULL_DISK:
         return WeightsError(
             f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. The part is saved "
-            f"in {part} and the next try goes on from there. Free some space, or set HRSEG_CACHE to a folder on a "
+            f"in {part}, and the next try resumes there. Free some space, or set HRSEG_CACHE to a folder on a "
             "larger disk."
         )
     return WeightsError(

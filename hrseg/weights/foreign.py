@@ -75,7 +75,7 @@ class Translated:
         return "v1" if head == "v2" and self._reads_one_branch() else head
 
     def _reads_one_branch(self) -> bool:
-        """V1 and V2 spell their head alike; V1 reads C channels, V2 15 C."""
+        """The heads of V1 and V2 have equal names; V1 reads C channels, V2 15 C."""
         first = self.state.get("head.last_layer.0.weight")
         finest = self.state.get("backbone.stage4.0.branches.0.0.conv1.weight")
         return first is not None and finest is not None and first.shape[1] == finest.shape[0]

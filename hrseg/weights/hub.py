@@ -209,17 +209,17 @@ HUB_LICENCES = frozenset(
         *("afl-3.0", "artistic-2.0", "ecl-2.0", "epl-2.0", "eupl-1.1", "ms-pl", "wtfpl", "zlib"),
     ]
 )
-"""Licences that the hub knows by name; others are shown as "other" with the name beside."""
+"""Licenses that the hub has names for; others are shown as "other" with the name."""
 
 
 def check_terms(card: Mapping[str, Any], name: str) -> None:
     """Refuse to publish a model without stated terms; `name` is for the message.
 
     Raises:
-        WeightsError: Licence or terms of the data are missing.
+        WeightsError: License or terms of the data are missing.
     """
     terms = {
-        "a licence for the weights": licence_of(card),
+        "a license for the weights": licence_of(card),
         "the terms of the data they learned from": card.get("data_terms"),
     }
     lacking = [what for what, known in terms.items() if not known]
@@ -231,7 +231,7 @@ def check_terms(card: Mapping[str, Any], name: str) -> None:
 
 
 def licence_of(card: Mapping[str, Any]) -> str:
-    """Return the licence, however the card spells the word."""
+    """Return the license, under either spelling of the key."""
     return str(card.get("licence") or card.get("license") or "")
 
 

@@ -169,7 +169,7 @@ def _by_own_names(
 
 
 def is_hrnet(own: Iterable[str]) -> bool:
-    """Return whether parameter names are those of a network of ours, not of a baseline.
+    """Return whether parameter names are those of an HRNet, not of a baseline.
 
     Example:
         >>> is_hrnet(["backbone.stage4.0.branches.0.0.conv1.weight"]), is_hrnet(["encoder.conv1"])
@@ -181,9 +181,9 @@ def is_hrnet(own: Iterable[str]) -> bool:
 def _brings_no_head(found: Translated, own: Mapping[str, torch.Tensor]) -> bool:
     """ImageNet files, and bare backbones, leave a segmentation head to the network."""
     brings = any(key.startswith("head.") for key in found.state)
-    wants = any(key.startswith("head.") for key in own)
+    needs_head = any(key.startswith("head.") for key in own)
     fits = found.head != "classification" or head_of(own) == "classification"
-    return wants and not (brings and fits) and not found.foreign_head
+    return needs_head and not (brings and fits) and not found.foreign_head
 
 
 _STEM = "backbone.conv1.weight"

@@ -90,7 +90,7 @@ def test_files_lines_and_totals_are_those_of_one_machine(photos, model, whole, t
     assert {result.image for result in results} == set(photos.rglob("*.png"))
     assert all(path.is_relative_to(tmp_path / "out") for r in results for path in r.files.values())
     results, job = run(photos, tmp_path / "out", model)
-    assert (results, job.summary) == ([], "18 images done before and left as they are")
+    assert (results, job.summary) == ([], "18 images done before and skipped")
     assert read_table(tmp_path / "out" / "areas.json")["images"] == 18
 
 
@@ -145,7 +145,7 @@ def test_a_round_that_was_broken_off_goes_on(photos, model, whole, tmp_path):
     results, job = run(photos, tmp_path / "out", model)
     assert len(results) == 13
     assert job.summary == (
-        "5 images done before and left as they are; done again: 1 with a result that is missing or changed"
+        "5 images done before and skipped; done again: 1 with a result that is missing or changed"
     )
     assert content(tmp_path / "out") == content(whole)
 

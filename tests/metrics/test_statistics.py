@@ -132,11 +132,11 @@ def test_the_worst_images_are_sorted():
     worst = WorstImages(2)
     for hits in (5, 1, 9, 3):
         matrix = np.array([[hits, 10 - hits], [0, 0]])
-        if worst.wants(matrix):
+        if worst.admits(matrix):
             worst.add(f"{hits}", matrix, photo, mask, mask)
     assert [one.name for one in worst.sorted()] == ["1", "3"]
     assert [one.name for one in worst_of([worst.sorted(), worst.sorted()[:1]], 2)] == ["1", "1"]
-    assert not WorstImages(0).wants(matrix)
+    assert not WorstImages(0).admits(matrix)
 
 
 def test_what_is_most_often_confused_is_named():

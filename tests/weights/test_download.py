@@ -149,7 +149,7 @@ def test_a_server_without_ranges_starts_again(server, remote):
     watcher = Notes()
     fetch(remote, watcher)
     assert remote.path.read_bytes() == CONTENT
-    assert "the server does not go on with a part" in watcher.told[1]
+    assert "the server cannot resume" in watcher.told[1]
 
 
 def test_a_file_that_changed_meanwhile_is_not_stitched_together(server, remote):

@@ -128,7 +128,7 @@ class Journal:
                 before = self.header.get("facts", {})
                 names = [name for name in self.settings if before.get(name) != self.settings[name]]
                 log.warning(
-                    "An earlier run finished %d rows, but with another %s; the image is begun anew.",
+                    "An earlier run finished %d rows, but with another %s; the image starts from the beginning.",
                     *(self.rows, ", ".join(names) or "version"),
                 )
             self.header, self.strips = {}, []
@@ -155,5 +155,5 @@ class Journal:
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(
             f"Cannot write to {self.folder}: {error.strerror or error}. Free some space, or choose another folder; "
-            "the same command goes on where this one stopped."
+            "the same command resumes."
         )

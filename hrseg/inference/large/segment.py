@@ -155,7 +155,7 @@ class _Segmentation:
         resumed = self.journal.rows
         if resumed:
             log.warning(
-                "%s: an earlier run finished %d of %d rows; it goes on from there.",
+                "%s: an earlier run finished %d of %d rows; the rest follows.",
                 *(self.image.name, resumed, self.size[0]),
             )
         if progress:

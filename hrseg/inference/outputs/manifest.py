@@ -139,7 +139,7 @@ class Manifest:
 
     def summary(self) -> str:
         """Return the numbers of skipped and repeated images as text; empty where there are none."""
-        done = f"{self.done} image{'s' * (self.done != 1)} done before and left as they are"
+        done = f"{self.done} image{'s' * (self.done != 1)} done before and skipped"
         again = ", ".join(f"{count} {reason}" for reason, count in sorted(self.again.items()))
         parts = [done] * bool(self.done) + [f"done again: {again}"] * bool(again)
         return "; ".join(parts)

@@ -213,7 +213,7 @@ def test_a_pattern_is_for_own_files(tmp_path):
         f"model:\n  backbone: hrnet_w18\ndata:\n  layout: camvid\n  root: {root}\n  masks: 'x/{{stem}}.png'\n"
         "trainer:\n  max_epochs: 1\n"
     )
-    with pytest.raises(ConfigError, match=r"layout 'camvid' knows where its masks are"):
+    with pytest.raises(ConfigError, match=r"layout 'camvid' defines the places of its masks"):
         _ = build_data(load_config(tmp_path / "c.yaml", [])).train_pairs
 
 

@@ -106,7 +106,7 @@ def test_several_shards_in_one_folder_are_one_whole(pictures, tmp_path):
     assert len(list(out.glob("manifest-*-of-3.jsonl"))) == 3
     names, job = run(pictures, out)  # nothing is left to do, and the totals are those of all
     assert names == []
-    assert job.summary == "7 images done before and left as they are"
+    assert job.summary == "7 images done before and skipped"
     assert not (out / "manifest.jsonl").exists()
     assert read_table(out / "areas.json")["images"] == 7
     assert read_table(out / "areas-1-of-3.json")["images"] == 3
@@ -133,7 +133,7 @@ def test_what_is_done_is_left_as_it_is_and_broken_images_are_tried_again(picture
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*_*.*")}
     names, job = run(pictures, out)
     assert names == ["0/2"]
-    assert job.summary == "6 images done before and left as they are"
+    assert job.summary == "6 images done before and skipped"
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
@@ -146,7 +146,7 @@ def test_the_reason_is_told_why_an_image_is_done_again(pictures, tmp_path):
     names, job = run(pictures, out)
     assert names == ["0/0", "1/1", "0/2"]
     assert job.summary == (
-        "4 images done before and left as they are; done again: 1 because the image changed, "
+        "4 images done before and skipped; done again: 1 because the image changed, "
         "2 with a result that is missing or changed"
     )
     for change, reason in (

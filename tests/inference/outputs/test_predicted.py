@@ -66,7 +66,7 @@ def test_shards_give_what_one_machine_gives_and_are_summed_up(model, photos, tmp
     assert predict(path, photos, tmp_path / "two", *kinds, "--resume") == EXIT_OK
     done = capsys.readouterr()
     assert done.out == ""
-    assert "5 images done before and left as they are" in done.err
+    assert "5 images done before and skipped" in done.err
     one = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*.*")}
     for place, content in one.items():
         assert (tmp_path / "two" / place).read_bytes() == content, place
