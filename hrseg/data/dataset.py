@@ -113,7 +113,7 @@ class SegmentationDataset(Dataset[Sample]):
             raise IndexError(index)  # ends a for loop over the dataset
         image, mask = self._open(self.pairs[index])
         if filler:
-            mask = np.full_like(mask, IGNORE_INDEX)
+            mask = np.full_like(mask, IGNORE_INDEX)  # the image is scored by another device
         if self.recipe is not None:
             seeds = np.random.SeedSequence((self.seed, draw.epoch, index, draw.turn))
             seed = int(seeds.generate_state(1)[0])
@@ -309,7 +309,7 @@ class CachedReader:
         with self._lock:
             used = self._count()
             for old in folder.glob("*.npy"):
-                used -= old.stat().st_size
+                used -= old.stat().st_size  # an older version of the same file
                 old.unlink()
             fits = used + size <= self.limit
             self._write_count(used + size if fits else used)

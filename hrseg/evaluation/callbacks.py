@@ -162,7 +162,7 @@ class RecordImages(pl.Callback):
         """Return the records of all devices; every device must call it."""
         rows = merge_ranks(_from_all_devices(self.rows))
         count = self.labels.num_classes
-        matrices = np.array([matrix for _, matrix in rows]).reshape(-1, count, count)
+        matrices = np.array([matrix for _, matrix in rows]).reshape(-1, count, count)  # (N, K, K)
         names = tuple(name for name, _ in rows)
         return ImageRecords(names, tuple(self.labels.names), matrices, model)
 
@@ -230,7 +230,7 @@ class CollectStatistics(pl.Callback):
             if self._worst.admits(row["matrices"]):
                 multiband = card.get("bands") is not None
                 photo = denormalize(image, tuple(mean), tuple(std), stretch=multiband)
-                pred = values.argmax(dim=0).cpu().numpy()
+                pred = values.argmax(dim=0).cpu().numpy()  # (H, W)
                 self._worst.add(name, row["matrices"], photo, mask.cpu().numpy(), pred)
 
 

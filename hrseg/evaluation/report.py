@@ -269,7 +269,7 @@ def _worst_row(
 ) -> tuple[str, float, dict[str, Picture], list[tuple[str, np.ndarray, float, float]]]:
     """Name, score, pictures, and (class, color, IoU, share) of the 14 worst classes."""
     counts = class_counts(image.matrix)
-    truth, ious = counts[1], np.nan_to_num(iou(*counts))
+    truth, ious = counts[1], np.nan_to_num(iou(*counts))  # (K,)
     present = [k for k in np.argsort(ious, kind="stable") if truth[k]]
     names, colors = statistics.records.classes, statistics.colors
     pictures = {
@@ -283,12 +283,12 @@ def _worst_row(
 
 def error_map(image: WorstImage) -> np.ndarray:
     """Paint an image in pale gray, wrong pixels red, pixels without a label black. Shape: → uint8 (h, w, 3)."""
-    gray = image.image.astype(np.float32).mean(axis=2, keepdims=True)
-    picture = np.repeat(120 + gray * 0.5, 3, axis=2)
-    unlabelled = image.mask == IGNORE_INDEX
-    wrong = ~unlabelled & (image.mask != image.pred)
+    gray = image.image.astype(np.float32).mean(axis=2, keepdims=True)  # (h, w, 1)
+    picture = np.repeat(120 + gray * 0.5, 3, axis=2)  # (h, w, 3)
+    unlabeled = image.mask == IGNORE_INDEX
+    wrong = ~unlabeled & (image.mask != image.pred)
     picture[wrong] = 0.2 * picture[wrong] + 0.8 * np.array(_WRONG)
-    picture[unlabelled] = (18, 19, 22)
+    picture[unlabeled] = (18, 19, 22)
     return picture.round().astype(np.uint8)
 
 

@@ -116,7 +116,7 @@ def _compile(network: nn.Module, device: torch.device, precision: str) -> Logits
     if reason := no_compiler(device):
         log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
         return prepare(network, device, precision)
-    plain = prepare(network, device, precision, rewrite=False)
+    plain = prepare(network, device, precision, rewrite=False)  # the compiler folds norms itself
     # CUDA graphs: kernels are launched once for each size of image
     mode = "reduce-overhead" if device.type == "cuda" else None
     return Engine("compile", _compiled(plain, prepare(network, device, precision), mode), network)
@@ -174,7 +174,7 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,  # else memory grows with every new image size
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     model = write_graph(network) if can_write(network) else _converted(network, core)
@@ -225,7 +225,7 @@ def _cache(openvino: Any, model: Any, path: Path) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             draft = Path(folder) / path.name
             openvino.save_model(model, str(draft), compress_to_fp16=False)
-            os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))  # before its .xml
             os.replace(draft, path)
     except (OSError, RuntimeError) as error:
         log.info("%s could not be cached: %s", path, error)
@@ -328,11 +328,11 @@ def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
     for number in numbers:
         try:
             siblings = cpus / f"cpu{number}" / "topology" / "thread_siblings_list"
-            cores.add(siblings.read_text().strip())
+            cores.add(siblings.read_text().strip())  # equal for the threads of one core
         except OSError:
             cores.add(str(number))
     allowed = len(numbers)
     with contextlib.suppress(OSError, ValueError):  # also for "max", which is no number
         limit, period = map(int, quota.read_text().split())
-        allowed = -(-limit // period)
+        allowed = -(-limit // period)  # rounded up: half a core still runs one thread
     return max(1, min(len(cores), allowed))

@@ -50,7 +50,7 @@ class Pool:
         """Cancel the tasks not yet begun; wait for the running ones, or abandon them."""
         self._stopped = True
         for _ in self._threads:
-            self._tasks.put(None)
+            self._tasks.put(None)  # one for each thread, which ends it
         for thread in self._threads if wait else ():
             thread.join()
 

@@ -67,7 +67,7 @@ def training_memory(
     count, height, width = batch
     bands = getattr(network, "spec", {}).get("in_channels", 3)
     saved: _Saved = {}
-    fake = FakeTensorMode()
+    fake = FakeTensorMode()  # shapes and storages without memory
     state: dict[str, torch.Tensor] = {
         f"network.{key}": fake.from_tensor(value) for key, value in network.state_dict().items()
     }
@@ -90,7 +90,7 @@ def training_memory(
     whole = min(4 * logits.numel(), BUDGET["cpu"]) if blocked else 4 * logits.numel()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Memory(
-        weights=8 * parameters,
+        weights=8 * parameters,  # float32 values and their gradients
         optimizer=4 * slots * parameters,
         activations=sum(s.nbytes() for key, s in saved.items() if key not in own),
         transient=max(2 * whole, again),

@@ -163,7 +163,7 @@ class _PeakMemory(TorchDispatchMode):
         return result
 
     def _count(self, storage: Any) -> None:
-        key = storage._cdata
+        key = storage._cdata  # views share their storage
         if key in self._alive:
             return
         self._alive.add(key)
@@ -172,5 +172,5 @@ class _PeakMemory(TorchDispatchMode):
         weakref.finalize(storage, self._free, key, storage.nbytes())
 
     def _free(self, key: int, size: int) -> None:
-        self._alive.discard(key)
+        self._alive.discard(key)  # the address may be used again
         self.current -= size

@@ -92,7 +92,7 @@ def in_sixteen_bits(values: np.ndarray) -> np.ndarray:
     """
     scaled = np.multiply(values, SCALE, dtype=np.float32)
     scaled += 0.5
-    scaled = scaled.clip(1, SCALE)
+    scaled = scaled.clip(1, SCALE)  # 0 is for pixels without data
     return np.nan_to_num(scaled, copy=False, nan=NODATA).astype(np.uint16)
 
 
