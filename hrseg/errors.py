@@ -223,6 +223,16 @@ def three_digits(value: float) -> str:
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
+def first_few(values: Sequence[object], count: int = 5) -> str:
+    """Join the first values with commas, and "…" for the others.
+
+    Example:
+        >>> first_few([3, 1, 2], 2)
+        '3, 1, …'
+    """
+    return ", ".join(map(str, values[:count])) + ", …" * (len(values) > count)
+
+
 def list_unreadable(broken: Sequence[str]) -> list[str]:
     """Return lines for the report of files that could not be read."""
     if not broken:

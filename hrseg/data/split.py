@@ -18,7 +18,7 @@ from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import list_text, name_of, write_list
-from hrseg.errors import ConfigError, DataError, percent
+from hrseg.errors import ConfigError, DataError, first_few, percent
 from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
@@ -87,8 +87,7 @@ class Division:
         if len(self.moved) > 5:
             lines.append(f"and {len(self.moved) - 5} more.")
         for split, values in self.missing().items():
-            shown = ", ".join(self.names.get(v, str(v)) for v in values[:8])
-            shown += ", …" * (len(values) > 8)
+            shown = first_few([self.names.get(v, str(v)) for v in values], 8)
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")

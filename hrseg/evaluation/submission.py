@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hrseg.data.layouts import Pair, find_pairs
-from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.errors import ConfigError, DataError, first_few, unknown_choice
 from hrseg.imaging import image_size, read_mask, write_atomic
 from hrseg.inference.predictor import Predictor
 from hrseg.labels import IGNORE_INDEX, LabelSet, load_labels
@@ -258,11 +258,10 @@ def _find(
         )
     missing = sorted(wanted - set(found))
     if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise DataError(
-            f"{len(missing)} of {len(wanted)} images of split '{split}' have no prediction in {folder}: {shown}. "
-            f"File names are such as {missing[0]}{server.ending}.png or {missing[0]}_mask.png. Predict the rest, or "
-            "name the folder above."
+            f"{len(missing)} of {len(wanted)} images of split '{split}' have no prediction in {folder}: "
+            f"{first_few(missing, 3)}. Names are such as {missing[0]}{server.ending}.png or {missing[0]}_mask.png. "
+            "Predict the rest, or name the folder above."
         )
     if unexpected:
         raise DataError(
@@ -284,7 +283,6 @@ def _read(path: Path, server: Server, labels: LabelSet, train_ids: bool) -> np.n
     values = np.unique(stored)
     wrong = values[~np.isin(values, list(allowed))]
     if len(wrong):
-        shown = ", ".join(map(str, wrong[:6].tolist())) + (", …" if len(wrong) > 6 else "")
         right = f"the ids of its {len(ids)} classes, from {ids[0]} to {ids[-1]}"
         hint = "Give every pixel a class"
         if train_ids:
@@ -292,7 +290,7 @@ def _read(path: Path, server: Server, labels: LabelSet, train_ids: bool) -> np.n
         elif values.max() < labels.num_classes:
             hint = "If these are trainIds, add --trainids"
         raise DataError(
-            f"{path} holds {shown}, which {server.title} does not score. Right are {right}. {hint}."
+            f"{path} holds {first_few(wrong, 6)}, which {server.title} does not score. Right are {right}. {hint}."
         )
     if train_ids:
         return stored.astype(np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from hrseg.config import Config, config_from_dict, config_to_dict, load_config
-from hrseg.errors import ConfigError, TrainingError
+from hrseg.errors import ConfigError, TrainingError, first_few
 from hrseg.evaluation.callbacks import RecordImages, WritePredictions
 from hrseg.inference.load_model import OpenedModel, open_model
 from hrseg.labels import LabelSet
@@ -125,10 +125,7 @@ def _check_classes(name: Path, ours: LabelSet, theirs: LabelSet) -> None:
             "with data.layout, data.labels and data.root."
         )
     raise ConfigError(
-        f"{name} has {ours.num_classes} classes ({_some(ours)}), the data have {theirs.num_classes} "
-        f"({_some(theirs)}). Choose the data it was trained for with data.layout, data.labels and data.root."
+        f"{name} has {ours.num_classes} classes ({first_few(ours.names, 3)}), the data have {theirs.num_classes} "
+        f"({first_few(theirs.names, 3)}). Choose the data it was trained for with data.layout, data.labels and "
+        "data.root."
     )
-
-
-def _some(labels: LabelSet) -> str:
-    return ", ".join((*labels.names[:3], *("…" for _ in labels.names[3:4])))

@@ -90,6 +90,12 @@ def joined(patches: Iterable[Patch]) -> Patch:
     return Patch(top, left, pixels)
 
 
+def bounding_box(pixels: np.ndarray) -> tuple[slice, slice]:
+    """Return rows and columns of the smallest box around the set pixels; there must be some. Shape: bool (H, W)."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def place(pixels: np.ndarray, top: int, left: int, size: Size) -> Patch:
     """Place pixels on an image, cropped to it."""
     y, x = max(0, -top), max(0, -left)

@@ -44,6 +44,11 @@ def to_coco(mask: np.ndarray) -> str:
     return coco_string(runs(mask.ravel(order="F")))  # COCO counts down the columns
 
 
+def coco_box(rows: slice, columns: slice) -> list[int]:
+    """Return a box as COCO has it: left, top, width, height."""
+    return [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
+
+
 def from_coco(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """Read COCO's counts, a list or a string. Shape: → bool (H, W).
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, first_few
 from hrseg.imaging import NAN_ID
 
 Color = tuple[int, int, int]
@@ -301,7 +301,6 @@ class LabelSet:
             ids = sorted(label.id for label in self.labels)
             known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
             kind = "id"
-        shown = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
         many = len(values) > 1
         step = (
             f"Add {'them' if many else 'it'} to the table, or choose the table of this dataset with "
@@ -312,7 +311,8 @@ class LabelSet:
         elif of_colors and all(r == g == b for r, g, b in values):
             step = "These seem to be ids saved as gray RGB: save the masks with one channel."
         raise DataError(
-            f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' has {known}. {step}"
+            f"{source or 'A mask'} holds {kind}{'s' * many} {first_few(values, 6)}; table '{self.name}' has {known}. "
+            f"{step}"
         )
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.errors import ConfigError, DataError, first_few, unknown_choice
 from hrseg.losses.terms import LOSSES
 from hrseg.ops.loss import upsampled_nll
 
@@ -160,7 +160,7 @@ class WeightedSum(nn.Module):
             wrong = mask[((mask < 0) | (mask >= classes)) & (mask != self.ignore_index)]
             if wrong.numel():
                 raise DataError(
-                    f"The mask holds {_listed(wrong)}; trainIds are 0 to {classes - 1} and "
+                    f"The mask holds {first_few(wrong.unique().tolist())}; trainIds are 0 to {classes - 1} and "
                     f"{self.ignore_index} to ignore. Check the label table of the data."
                 )
 
@@ -196,11 +196,6 @@ def _check_class_weights(weights: torch.Tensor) -> None:
             f"Class weights {weights.tolist()} are not usable. "
             "Right would be one finite number, 0 or more, per class."
         )
-
-
-def _listed(values: torch.Tensor) -> str:
-    found = values.unique().tolist()
-    return ", ".join(str(value) for value in found[:5]) + (" …" if len(found) > 5 else "")
 
 
 CITYSCAPES_WEIGHTS = (

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from hrseg.errors import ConfigError
+from hrseg.imaging.polygons import bounding_box
 from hrseg.labels import IGNORE_INDEX
 from hrseg.metrics.confusion import iou, ratio
 
@@ -213,8 +214,8 @@ def _count(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def _distances(lines: np.ndarray, others: np.ndarray, reach: int) -> np.ndarray:
     """Distance of each pixel of a contour from the other one; the transform is cut to what can matter."""
-    rows, columns = np.flatnonzero(lines.any(axis=1)), np.flatnonzero(lines.any(axis=0))
-    window = tuple(slice(max(0, part[0] - reach), part[-1] + reach + 1) for part in (rows, columns))
+    box = bounding_box(lines)
+    window = tuple(slice(max(0, part.start - reach), part.stop + reach) for part in box)
     if not others[window].any():
         return np.full(int(lines.sum()), np.inf)
     free = (~others[window]).astype(np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
-from hrseg.errors import ConfigError, DataError, columns, score, unknown_choice
+from hrseg.errors import ConfigError, DataError, columns, first_few, score, unknown_choice
 
 AbsentRule = Literal["skip", "zero", "one"]
 ABSENT_VALUES: dict[str, float] = {"skip": float("nan"), "zero": 0.0, "one": 1.0}
@@ -116,9 +116,8 @@ class ConfusionMatrix(Metric):
     def _check_values(self, name: str, values: torch.Tensor) -> None:
         wrong = values[(values < 0) | (values >= self.num_classes)].unique().tolist()
         if wrong:
-            listed = ", ".join(str(value) for value in wrong[:5]) + (" …" if len(wrong) > 5 else "")
             raise DataError(
-                f"The {name} holds {listed}; trainIds are 0 to {self.num_classes - 1}, and "
+                f"The {name} holds {first_few(wrong)}; trainIds are 0 to {self.num_classes - 1}, and "
                 f"{self.ignore_index} in the mask to ignore. "
                 "Check the label table and the number of classes."
             )

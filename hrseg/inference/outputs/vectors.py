@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from hrseg.imaging import Georeference, write_atomic
-from hrseg.imaging.polygons import Ring, area, simplify, trace
-from hrseg.imaging.rle import to_coco
+from hrseg.imaging.polygons import Ring, area, bounding_box, simplify, trace
+from hrseg.imaging.rle import coco_box, to_coco
 from hrseg.inference.outputs.options import Options
 
 if TYPE_CHECKING:
@@ -111,11 +111,10 @@ def find_components(mask: np.ndarray) -> list[Component]:
         >>> part.outline.astype(int).tolist(), part.holes[0].astype(int).tolist()
         ([[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]])
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    if not mask.any():
         return []
-    top, left = int(rows[0]), int(columns[0])
-    cut = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    box = bounding_box(mask)
+    cut, top, left = mask[box], box[0].start, box[1].start
     count, numbers, boxes, _ = cv2.connectedComponentsWithStats(
         cut.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
@@ -274,12 +273,10 @@ def write_coco(prediction: "Prediction", target: Path, options: Options) -> None
 
 def _object(prediction: "Prediction", train_id: int) -> dict[str, Any]:
     pixels, sure = prediction.mask == train_id, prediction.require_map("confidence")
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
     return {
         "segmentation": {"size": list(pixels.shape), "counts": to_coco(pixels)},
         "area": int(pixels.sum()),
-        "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+        "bbox": coco_box(*bounding_box(pixels)),
         "iscrowd": 0,
         "score": round(float(sure[pixels].mean(dtype=np.float64)), 6),
     }
