@@ -192,12 +192,12 @@ def _predict(
     server: Server, labels: LabelSet, pairs: Sequence[Pair], predictor: Predictor
 ) -> Iterator[np.ndarray]:
     """Yield the predicted trainIds of each image, (H, W)."""
-    ours, theirs = predictor.labels.names, labels.names
-    if ours != theirs:
-        missing = [name for name in theirs if name not in ours]
+    learned, scored = predictor.labels.names, labels.names
+    if learned != scored:
+        missing = [name for name in scored if name not in learned]
         what = f"it has no {missing[0]}" if missing else "they are in another order"
         raise ConfigError(
-            f"The model has {len(ours)} classes, {server.title} {len(theirs)}: {what}. Choose a model trained on "
+            f"The model has {len(learned)} classes, {server.title} {len(scored)}: {what}. Choose a model trained on "
             f"{server.layout}; hrseg weights list shows some."
         )
     for pair in pairs:

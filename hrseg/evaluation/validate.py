@@ -112,20 +112,20 @@ def evaluate(
     return EvaluationResult(task.result, data.labels, text, records)
 
 
-def _check_classes(name: Path, ours: LabelSet, theirs: LabelSet) -> None:
-    if ours.names == theirs.names:
+def _check_classes(name: Path, learned: LabelSet, given: LabelSet) -> None:
+    if learned.names == given.names:
         return
-    if ours.num_classes == theirs.num_classes:
-        pairs = zip(ours.names, theirs.names, strict=True)
+    if learned.num_classes == given.num_classes:
+        pairs = zip(learned.names, given.names, strict=True)
         renamed = [f"'{own}' there is '{other}' here" for own, other in pairs if own != other]
         raise ConfigError(
-            f"{name} and the table of data.labels name their {ours.num_classes} classes differently: "
+            f"{name} and the table of data.labels name their {learned.num_classes} classes differently: "
             f"{', '.join(renamed[:3])}{f', and {len(renamed) - 3} more' * (len(renamed) > 3)}. If it is the same class "
             "by another name, give it the old one in that table; else choose the data that the model was trained for "
             "with data.layout, data.labels and data.root."
         )
     raise ConfigError(
-        f"{name} has {ours.num_classes} classes ({first_few(ours.names, 3)}), the data have {theirs.num_classes} "
-        f"({first_few(theirs.names, 3)}). Choose the data it was trained for with data.layout, data.labels and "
+        f"{name} has {learned.num_classes} classes ({first_few(learned.names, 3)}), the data have {given.num_classes} "
+        f"({first_few(given.names, 3)}). Choose the data it was trained for with data.layout, data.labels and "
         "data.root."
     )

@@ -132,10 +132,10 @@ def radius(field: np.ndarray, share: float = 0.95) -> float:
     rows, columns = (np.arange(length) - length // 2 for length in field.shape)
     squares = (rows[:, None] ** 2 + columns**2).ravel()  # ((2H - 1) (2W - 1),)
     order = np.argsort(squares, kind="stable")
-    held = np.cumsum(field.ravel()[order])
-    if held[-1] <= 0:
+    cumulative = np.cumsum(field.ravel()[order])
+    if cumulative[-1] <= 0:
         return 0.0
-    last = int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
+    last = int(np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-9)))
     return float(np.sqrt(squares[order[min(last, len(order) - 1)]]))
 
 

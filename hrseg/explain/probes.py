@@ -135,12 +135,12 @@ def fit_probe(
         return scaled.detach(), (bias - scaled @ mean).detach()
 
 
-def probe_branches(fitted: Features, judged: Features, classes: int) -> list[Probe]:
+def probe_branches(fitted: Features, scored: Features, classes: int) -> list[Probe]:
     """Probe each branch and all together, and score the network's own prediction for comparison.
 
     Args:
         fitted: Features of the images to fit on.
-        judged: Features of other images.
+        scored: Features of other images.
         classes: K.
     """
     count = len(fitted.branches)
@@ -149,16 +149,16 @@ def probe_branches(fitted: Features, judged: Features, classes: int) -> list[Pro
         groups.append(([*range(count)], "all branches"))
     probes = []
     for members, name in groups:
-        mine, theirs = (
-            torch.cat([part.branches[i] for i in members], dim=1) for part in (fitted, judged)
+        train, test = (
+            torch.cat([part.branches[i] for i in members], dim=1) for part in (fitted, scored)
         )
-        weight, bias = fit_probe(mine, fitted.truth, classes)
-        guess = (theirs @ weight.T + bias).argmax(dim=1)  # (M,)
-        probes.append(_judged(name, mine.shape[1], guess, judged.truth, classes))
-    return [*probes, _judged("the network", 0, judged.found, judged.truth, classes)]
+        weight, bias = fit_probe(train, fitted.truth, classes)
+        guess = (test @ weight.T + bias).argmax(dim=1)  # (M,)
+        probes.append(_score_probe(name, train.shape[1], guess, scored.truth, classes))
+    return [*probes, _score_probe("the network", 0, scored.found, scored.truth, classes)]
 
 
-def _judged(
+def _score_probe(
     name: str, channels: int, guess: torch.Tensor, truth: torch.Tensor, classes: int
 ) -> Probe:
     cells = torch.bincount(truth * classes + guess, minlength=classes**2)

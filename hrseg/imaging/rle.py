@@ -174,15 +174,15 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
         raise ValueError("its 'rle' is not a list of bytes, 0 to 255")
     packed = raw.astype(np.uint8).tobytes()
     bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    spot = 0
+    position = 0
 
     def read(count: int) -> int:
-        nonlocal spot
-        first, spot = spot, spot + count
-        if spot > len(bits):
+        nonlocal position
+        first, position = position, position + count
+        if position > len(bits):
             raise ValueError(f"its 'rle' ends after {place} of {total} values")
-        around = int.from_bytes(packed[first >> 3 : (spot + 7) >> 3], "big")
-        return around >> (-spot & 7) & ((1 << count) - 1)
+        around = int.from_bytes(packed[first >> 3 : (position + 7) >> 3], "big")
+        return around >> (-position & 7) & ((1 << count) - 1)
 
     place = 0
     length, word = read(32), read(5) + 1
@@ -203,11 +203,11 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
         if block & 4 or end == place + 1:
             out[place:end] = both & first
         else:
-            spot -= word
+            position -= word
             count = (end - place) * word
-            spot += count
-            if spot > len(bits):
+            position += count
+            if position > len(bits):
                 raise ValueError(f"its 'rle' ends after {place} of {total} values")
-            out[place:end] = bits[spot - count : spot].reshape(-1, word) @ powers
+            out[place:end] = bits[position - count : position].reshape(-1, word) @ powers
         place = end
     return out

@@ -139,9 +139,9 @@ def contour_counts(
         for side, (lines, others) in enumerate(((true, predicted), (predicted, true))):
             counts[side, 0, label - 1] = lines.sum()
             if lines.any() and others.any():
-                away = _distances(lines, others, reach)  # one for each pixel of lines
+                distance = _distances(lines, others, reach)  # one for each pixel of lines
                 counts[side, 1:, label - 1] = [
-                    (away <= far + _TOLERANCE).sum() for far in distances
+                    (distance <= far + _TOLERANCE).sum() for far in distances
                 ]
     return counts
 
@@ -176,9 +176,9 @@ def band_counts(
     touching = contour(mask)
     if not touching.any():
         return counts
-    away = cv2.distanceTransform((~touching).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = _distance_to(touching)
     for row, band in zip(counts, bands, strict=True):
-        near = (away < band - _TOLERANCE) & (mask > 0)
+        near = (distance < band - _TOLERANCE) & (mask > 0)
         true, predicted = mask[near], pred[near]
         row[:] = [_count(part, classes) for part in (true[true == predicted], true, predicted)]
     return counts
@@ -218,6 +218,8 @@ def _distances(lines: np.ndarray, others: np.ndarray, reach: int) -> np.ndarray:
     window = tuple(slice(max(0, part.start - reach), part.stop + reach) for part in box)
     if not others[window].any():
         return np.full(int(lines.sum()), np.inf)
-    free = (~others[window]).astype(np.uint8)
-    away: np.ndarray = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return away[lines[window]]
+    return _distance_to(others[window])[lines[window]]
+
+
+def _distance_to(marked: np.ndarray) -> np.ndarray:
+    return cv2.distanceTransform((~marked).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

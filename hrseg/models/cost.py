@@ -84,7 +84,7 @@ def training_memory(
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16), _saving(saved):
                 logits = torch.func.functional_call(step, state, (image, mask))
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                again = _largest_part(step, state, (image, mask), own)
+                recomputed = _largest_part(step, state, (image, mask), own)
         finally:
             network.train(training)
     whole = min(4 * logits.numel(), BUDGET["cpu"]) if blocked else 4 * logits.numel()
@@ -93,7 +93,7 @@ def training_memory(
         weights=8 * parameters,  # float32 values and their gradients
         optimizer=4 * slots * parameters,
         activations=sum(s.nbytes() for key, s in saved.items() if key not in own),
-        transient=max(2 * whole, again),
+        transient=max(2 * whole, recomputed),
     )
 
 

@@ -124,8 +124,8 @@ def heat(values: np.ndarray, low: float | None = None, high: float | None = None
 
 def _stretched_to(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     coarse = width >= 2 * picture.shape[1]
-    how = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
-    return np.array(Image.fromarray(picture).resize((width, height), how))
+    resampling = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(picture).resize((width, height), resampling))
 
 
 def _channels(maps: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -326,8 +326,8 @@ def _fitted(picture: np.ndarray, width: int, height: int) -> Image.Image:
     """Fit a picture into a cell: aspect ratio preserved, small pixels enlarged sharply, the rest background."""
     factor = min(width / picture.shape[1], height / picture.shape[0])
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    how = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.LANCZOS
+    resampling = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.LANCZOS
     cell = Image.new("RGB", (width, height), PAPER)
-    fitted = Image.fromarray(picture).resize(size, how)
+    fitted = Image.fromarray(picture).resize(size, resampling)
     cell.paste(fitted, ((width - size[0]) // 2, (height - size[1]) // 2))
     return cell

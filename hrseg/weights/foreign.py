@@ -46,7 +46,7 @@ class Translated:
         format: The row of `formats.FORMATS`.
         state: Tensors under backbone.* and head.*; unrecognized tensors have their original names.
         left_out: Keys that are no part of the network.
-        foreign_head: Keys of a head that is another network than any of ours.
+        foreign_head: Keys of a head that is another network than any of hrseg's.
         notes: Sentences about conversions.
         spec: Arguments of `create_model`, where hrseg wrote the file.
         card: What else hrseg wrote: labels, mean, std.
@@ -172,14 +172,14 @@ def translate(
     state: dict[str, torch.Tensor] = {}
     left_out, foreign_head = [], []
     for name, key in plain.items():
-        ours = rename(name, row.rules)
+        renamed = rename(name, row.rules)
         if re.search(NOT_NETWORK, name) or re.search(row.needless, name):
             left_out.append(key)
-        elif re.search(row.foreign_head, name) or re.search(row.foreign_head, ours):
+        elif re.search(row.foreign_head, name) or re.search(row.foreign_head, renamed):
             foreign_head.append(key)
         else:
-            _refuse_double(ours in state, key, ours, file)
-            state[ours] = raw[key]
+            _refuse_double(renamed in state, key, renamed, file)
+            state[renamed] = raw[key]
     notes = [note for name in row.conversions if (note := CONVERSIONS[name](state))]
     return Translated(
         file=file,

@@ -253,19 +253,19 @@ def _compare_function(
     spec: dict[str, Any] | None = getattr(network, "spec", None)
     if spec is None or not is_hrnet(network.state_dict()):
         return ()
-    mine = {name: spec.get(name, value) for name, value in DEFAULTS.items()}
-    if resize is not None and resize != mine["resize"]:
+    own = {name: spec.get(name, value) for name, value in DEFAULTS.items()}
+    if resize is not None and resize != own["resize"]:
         raise WeightsError(
-            f"resize='{resize}' was asked for, but this network resizes '{mine['resize']}'. Build it with "
+            f"resize='{resize}' was asked for, but this network resizes '{own['resize']}'. Build it with "
             f"create_model(…, resize='{resize}'), or leave the argument out."
         )
-    theirs = found.function if resize is None else {**found.function, "resize": resize}
-    differ = [name for name in DEFAULTS if theirs[name] != mine[name]]
-    fields = ", ".join(f"{name} '{theirs[name]}' (this network '{mine[name]}')" for name in differ)
+    stored = found.function if resize is None else {**found.function, "resize": resize}
+    differ = [name for name in DEFAULTS if stored[name] != own[name]]
+    fields = ", ".join(f"{name} '{stored[name]}' (this network '{own[name]}')" for name in differ)
     if finished and differ and (found.certain or differ != ["resize"]):
-        step = "Set " + ", ".join(f"model.{name}={theirs[name]}" for name in differ)
+        step = "Set " + ", ".join(f"model.{name}={stored[name]}" for name in differ)
         if differ == ["resize"]:
-            step += f", or pass resize='{mine['resize']}' (--resize of hrseg weights import) if you want the change"
+            step += f", or pass resize='{own['resize']}' (--resize of hrseg weights import) if you want the change"
         raise WeightsError(
             f"{found.file} ({found.format.name}) is a finished network with {fields}: the same weights would give "
             f"other logits, without an error. {found.reason[:1].upper()}{found.reason[1:]}. {step}."
@@ -273,18 +273,18 @@ def _compare_function(
     if finished:
         if found.certain or resize is not None:
             return ()
-        but = f", and this network resizes '{mine['resize']}'" if differ else ""
+        but = f", and this network resizes '{own['resize']}'" if differ else ""
         return (
-            f"resize '{theirs['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",
+            f"resize '{stored['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",
         )
     notes = []
     if "resize" in differ:
-        tail = ", as the official recipes do" if theirs["resize"] == "nearest" else ""
+        tail = ", as the official recipes do" if stored["resize"] == "nearest" else ""
         notes.append(
-            f"the backbone was trained with resize '{theirs['resize']}', this network resizes '{mine['resize']}'{tail}"
+            f"the backbone was trained with resize '{stored['resize']}', this network resizes '{own['resize']}'{tail}"
         )
     notes += [
-        f"the backbone was trained with {name} '{theirs[name]}', this network has '{mine[name]}'"
+        f"the backbone was trained with {name} '{stored[name]}', this network has '{own[name]}'"
         for name in differ
         if name != "resize"
     ]

@@ -138,8 +138,8 @@ def network_bytes(network: nn.Module, bands: int) -> int:
     try:
         with torch.device("meta"), torch.no_grad():
             exported = next(network.parameters(), None) is None and "backbone" in spec
-            twin: Any = create_model(**spec) if exported else copy.deepcopy(network).to("meta")
-            run = getattr(twin, "forward_coarse", twin)
+            traced: Any = create_model(**spec) if exported else copy.deepcopy(network).to("meta")
+            run = getattr(traced, "forward_coarse", traced)
             with _PeakMemory() as memory:
                 run(torch.zeros(1, bands, _PROBE_SIDE, _PROBE_SIDE))
     except (RuntimeError, NotImplementedError, ConfigError):

@@ -152,12 +152,12 @@ class Manifest:
         same = [line for line in found if line["source"] == source]
         if not same:
             return "because the image changed"
-        ours = [line for line in same if line["made"] == self.made]
-        if not ours:
+        current = [line for line in same if line["made"] == self.made]
+        if not current:
             models = {self._models.get(line["made"]) for line in same}
             known = self.settings.get("model") in models
             return f"made with {'other options' if known else 'another model'}"
-        for line in reversed(ours):
+        for line in reversed(current):
             if not set(self.kinds) <= set(line["kinds"]):
                 continue
             files = {kind: self.out / entry["path"] for kind, entry in line["files"].items()}
@@ -292,8 +292,8 @@ class Job:
 
     def pictures(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
         """Yield the images to predict, in order."""
-        mine = self.shard.take(pictures)
-        return self._replacing(mine) if self.manifest is None else self.manifest.missing(mine)
+        chosen = self.shard.take(pictures)
+        return self._replacing(chosen) if self.manifest is None else self.manifest.missing(chosen)
 
     def _replacing(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
         """Pass pictures on, and warn once if results of an earlier run are replaced."""
