@@ -197,7 +197,7 @@ def _layer(file: Path, skipped: Skipped) -> Layer:
     collection = content if isinstance(content, dict) else {}
     pixels = collection.get("coordinates") == "pixels"  # as hrseg predict writes it
     features: list[Feature] = []
-    points: list[Ring] = [np.zeros((0, 2))]
+    points: list[Ring] = [np.zeros((0, 2))]  # concatenate needs an array
     count = 0
     for index, row in enumerate(rows, start=1):
         place = f"{file.name}, feature {index}"

@@ -111,7 +111,7 @@ class SegmentationDataset(Dataset[Sample]):
         index = -1 - draw.index if filler else draw.index
         if index >= len(self.pairs):
             raise IndexError(index)  # ends a for loop over the dataset
-        image, mask = self._open(self.pairs[index])
+        image, mask = self._open(self.pairs[index])  # (H, W, bands), (H, W)
         if filler:
             mask = np.full_like(mask, IGNORE_INDEX)  # the image is scored by another device
         if self.recipe is not None:
@@ -137,7 +137,7 @@ class SegmentationDataset(Dataset[Sample]):
         return pixels(image), mask
 
     def _open(self, pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray]:
-        image, ids = self.read(pair)
+        image, ids = self.read(pair)  # (H, W, bands), (H, W) or (H, W, 3)
         if ids is None:
             return image, np.full(image.shape[:2], self.unmasked, np.uint8)
         if ids.shape[:2] != image.shape[:2]:

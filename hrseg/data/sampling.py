@@ -168,7 +168,7 @@ def pixels_by_image(
         return np.bincount(encode(pair, ids, labels).ravel(), minlength=256)[: labels.num_classes]
 
     log.info("counting the classes of %d masks", len(pairs))
-    found = np.zeros((len(pairs), labels.num_classes), np.int64)
+    found = np.zeros((len(pairs), labels.num_classes), np.int64)  # (N, K)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for number, counts in enumerate(pool.map(count, pairs)):
             found[number] = counts

@@ -63,7 +63,7 @@ class Ablation:
                 f"The mask is {truth.shape[0]} x {truth.shape[1]}, the image {self.full.shape[0]} x "
                 f"{self.full.shape[1]}. Give the mask of this image."
             )
-        whole = _ious(truth, self.full, self.classes)
+        whole = _ious(truth, self.full, self.classes)  # (K,)
         return np.array([_ious(truth, mask, self.classes) - whole for mask in self.without])
 
 
@@ -84,7 +84,7 @@ def switch_off(network: Any, image: torch.Tensor) -> Ablation:
     size = (int(image.shape[-2]), int(image.shape[-1]))
     with torch.inference_mode():
         maps = network.forward_branches(image)  # (1, C * 2**i, H / (4 * 2**i), …)
-        full = decide(network, maps, size)
+        full = decide(network, maps, size)  # uint8 (H, W)
         without = [decide(network, silenced(maps, off), size) for off in range(len(maps))]
     return Ablation(full, tuple(without), network.num_classes)
 
@@ -105,7 +105,7 @@ def silenced(maps: Sequence[torch.Tensor], off: int) -> list[torch.Tensor]:
 def decide(network: Any, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> np.ndarray:
     """Predict from branch maps. Shape: → uint8 (H, W)."""
     logits = network.upsample(network.head(list(maps))["main"], size)  # (1, K, H, W)
-    winner: np.ndarray = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    winner: np.ndarray = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()  # (H, W)
     return winner
 
 
@@ -126,7 +126,7 @@ def check_branches(network: Any) -> None:
 
 def _ious(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
     valid = truth != IGNORE_INDEX
-    cells = truth[valid].astype(np.int64) * classes + found[valid]
+    cells = truth[valid].astype(np.int64) * classes + found[valid]  # (pixels,)
     matrix = np.bincount(cells, minlength=classes**2).reshape(classes, classes)  # (K, K)
     ious: np.ndarray = scores(torch.from_numpy(matrix))["iou"].numpy()
     return ious

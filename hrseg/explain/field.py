@@ -57,7 +57,7 @@ def receptive_field(
     """
     image = image.detach().requires_grad_(True)
     height, width = int(image.shape[-2]), int(image.shape[-1])
-    total = np.zeros((2 * height - 1, 2 * width - 1))
+    total = np.zeros((2 * height - 1, 2 * width - 1))  # offsets, the pixel itself in the middle
     where = where or places(height, width)
     logits = logits_fn(image)  # (1, K, H, W)
     for place in where:
@@ -92,14 +92,14 @@ def branch_fields(
     shape = (2 * size[0] - 1, 2 * size[1] - 1)
     maps = network.forward_branches(image)
     cut = [x.detach().requires_grad_(True) for x in maps]  # so that each has its own gradient
-    logits = network.upsample(network.head(cut)["main"], size)
+    logits = network.upsample(network.head(cut)["main"], size)  # (1, K, H, W)
     total, parts = np.zeros(shape), [np.zeros(shape) for _ in maps]
     where = where or places(*size)
     for place in where:
         into = torch.autograd.grad(
             _winner(logits, place), cut, retain_graph=True, allow_unused=True
         )
-        whole = torch.zeros_like(image)
+        whole = torch.zeros_like(image)  # (1, bands, H, W)
         for part, own, gradient in zip(parts, maps, into, strict=True):
             if gradient is None:  # a head that does not read this branch
                 continue
@@ -107,7 +107,7 @@ def branch_fields(
             whole += reached  # (1, bands, H, W)
             _add(part, reached, place)
         _add(total, whole, place)
-    amounts = np.array([part.sum() for part in parts])
+    amounts = np.array([part.sum() for part in parts])  # (B,)
     return (
         _normalized(total, where),
         [_normalized(part, where) for part in parts],
@@ -154,7 +154,7 @@ def _add(total: np.ndarray, gradient: torch.Tensor, place: Place) -> None:
 def _normalized(field: np.ndarray, where: Sequence[Place]) -> np.ndarray:
     """Average each offset over the places for which it is inside the image; the sum is 1."""
     height, width = ((length + 1) // 2 for length in field.shape)
-    counts = np.zeros(field.shape)
+    counts = np.zeros(field.shape)  # places for which an offset is inside
     for y, x in where:
         top, left = height - 1 - y, width - 1 - x
         counts[top : top + height, left : left + width] += 1

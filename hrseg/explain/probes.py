@@ -89,7 +89,7 @@ def gather_features(
             continue
         size = (int(image.shape[-2]), int(image.shape[-1]))
         with torch.inference_mode():
-            maps = network.forward_branches(image[None])
+            maps = network.forward_branches(image[None])  # (1, C * 2**i, H / (4 * 2**i), …)
             logits = network.upsample(network.head(maps)["main"], size)[0]  # (K, H, W)
             rows.append([_at(x, picked, size) for x in maps])
         y, x = picked.T
@@ -117,9 +117,9 @@ def fit_probe(
     Shape:
         (M, C), (M,) → (K, C), (K,)
     """
-    mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)  # (C,) each
     inputs = (features - mean) / deviation  # (M, C)
-    weight = torch.zeros(classes, features.shape[1], requires_grad=True)
+    weight = torch.zeros(classes, features.shape[1], requires_grad=True)  # (K, C)
     bias = torch.zeros(classes, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
@@ -152,7 +152,7 @@ def probe_branches(fitted: Features, scored: Features, classes: int) -> list[Pro
         train, test = (
             torch.cat([part.branches[i] for i in members], dim=1) for part in (fitted, scored)
         )
-        weight, bias = fit_probe(train, fitted.truth, classes)
+        weight, bias = fit_probe(train, fitted.truth, classes)  # (K, C), (K,)
         guess = (test @ weight.T + bias).argmax(dim=1)  # (M,)
         probes.append(_score_probe(name, train.shape[1], guess, scored.truth, classes))
     return [*probes, _score_probe("the network", 0, scored.found, scored.truth, classes)]
@@ -161,7 +161,7 @@ def probe_branches(fitted: Features, scored: Features, classes: int) -> list[Pro
 def _score_probe(
     name: str, channels: int, guess: torch.Tensor, truth: torch.Tensor, classes: int
 ) -> Probe:
-    cells = torch.bincount(truth * classes + guess, minlength=classes**2)
+    cells = torch.bincount(truth * classes + guess, minlength=classes**2)  # (K * K,)
     result = scores(cells.reshape(classes, classes))
     return Probe(name, channels, result["miou"], result["iou"].numpy())
 
@@ -171,4 +171,4 @@ def _at(maps: torch.Tensor, picked: torch.Tensor, size: tuple[int, int]) -> torc
     y, x = ((2 * picked[:, i] + 1) / size[i] - 1 for i in (0, 1))  # -1 to 1 between the edges
     grid = torch.stack([x, y], dim=1)[None, None].to(maps)  # (1, 1, m, 2)
     values = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)  # (1, C, 1, m)
-    return values[0, :, 0].T.float().cpu()
+    return values[0, :, 0].T.float().cpu()  # (m, C)

@@ -47,7 +47,7 @@ class Pipeline(nn.Module):
         m, s = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
         # Rounded once, as in imaging.to_tensor.
         self.register_buffer("scale", (1.0 / (255.0 * s)).float()[:, None, None])  # (3, 1, 1)
-        self.register_buffer("shift", (m / s).float()[:, None, None])
+        self.register_buffer("shift", (m / s).float()[:, None, None])  # (3, 1, 1)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the outputs in order. Shape: as of the class."""

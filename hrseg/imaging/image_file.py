@@ -105,7 +105,7 @@ class ImageFile:
         Shape:
             uint8 (rows, W, 3), or with bands uint8, uint16 or float32 (rows, W, bands); bool (rows, W)
         """
-        values, mask = self.read(top, bottom)
+        values, mask = self.read(top, bottom)  # (rows, W, bands as stored), (rows, W) or None
         valid = self._valid(values, mask)
         if self.bands is not None:
             return self._to_bands(values, valid), valid
@@ -196,7 +196,7 @@ class ImageFile:
         if layout.nodata is None:
             return None
         empty = np.isnan(values) if np.isnan(layout.nodata) else values == layout.nodata
-        return ~empty.all(axis=2)
+        return ~empty.all(axis=2)  # a pixel lacks data where all bands do
 
     def _to_bands(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         chosen = np.ascontiguousarray(values[..., list(self.bands or ())])
@@ -223,7 +223,7 @@ class ImageFile:
         if values.dtype == np.uint16:
             self._brightest = max(self._brightest, int(values.max(initial=0)))
         values = to_eight_bits(values, layout.bits)
-        opacity = None if layout.alpha is None else values[..., layout.alpha]
+        opacity = None if layout.alpha is None else values[..., layout.alpha]  # (H, W)
         planes = [band for band in range(values.shape[2]) if band != layout.alpha]
         if layout.color in ("cmyk", "lab"):
             mode = layout.color.upper()
@@ -261,7 +261,7 @@ def to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
         return values
     top = 2**bits - 1
     steps = np.minimum(np.arange(2 ** (8 * values.dtype.itemsize), dtype=np.int64), top)
-    table = ((2 * 255 * steps + top) // (2 * top)).astype(np.uint8)
+    table = ((2 * 255 * steps + top) // (2 * top)).astype(np.uint8)  # rounded, in integers
     scaled: np.ndarray = table[values]
     return scaled
 
@@ -272,7 +272,7 @@ def blend_with_white(
     """Blend a transparent picture with white. Shape: uint8 (H, W, 3), (H, W) → (H, W, 3)."""
     if opacity is None or (opacity == 255).all():
         return picture
-    stacked = np.dstack([picture, opacity])
+    stacked = np.dstack([picture, opacity])  # (H, W, 4)
     size = stacked.shape[1::-1]
     clear = Image.frombytes(
         "RGBA", size, stacked.tobytes(), "raw", "RGBa" if premultiplied else "RGBA"

@@ -53,7 +53,7 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     down = (start[:, 1] < end[:, 1])[:, None]  # one direction, so that shared edges round alike
     (x0, y0), (x1, y1) = np.where(down, start, end).T, np.where(down, end, start).T
-    first, last = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (y0, y1))
+    first, last = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (y0, y1))  # rows
     count = last - first
     edge = np.repeat(np.arange(len(count)), count)  # of each crossing with the center of a row
     if not len(edge):
@@ -150,8 +150,8 @@ def trace(mask: np.ndarray) -> list[Ring]:
         Crack following on directed edges, turning right where two outlines meet; ours.
     """
     padded = np.pad(mask.astype(bool), 1)  # (H + 2, W + 2)
-    above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
-    left, right = padded[1:-1, :-1].T, padded[1:-1, 1:].T
+    above, below = padded[:-1, 1:-1], padded[1:, 1:-1]  # (H + 1, W) each
+    left, right = padded[1:-1, :-1].T, padded[1:-1, 1:].T  # (W + 1, H) each
     lines = (below & ~above, left & ~right, above & ~below, right & ~left)  # east south west north
     starts, ends, directions = [], [], []
     for way, line in enumerate(lines):
@@ -166,7 +166,7 @@ def trace(mask: np.ndarray) -> list[Ring]:
         directions.append(np.full(len(row), way))
     start, end, direction = np.hstack(starts), np.hstack(ends), np.hstack(directions)
     width = mask.shape[1] + 1
-    key = (start[1] * width + start[0]) * 4 + direction
+    key = (start[1] * width + start[0]) * 4 + direction  # one number for corner and direction
     order = np.argsort(key)
     at = (end[1] * width + end[0]) * 4
     right_turn = _find(key, order, at + (direction + 1) % 4)  # -1 where no edge turns right

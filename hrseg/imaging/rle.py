@@ -16,7 +16,7 @@ def runs(pixels: np.ndarray) -> list[int]:
         >>> runs(np.array([1, 1, 0, 0, 0, 1], bool))
         [0, 2, 3, 1]
     """
-    edges = np.flatnonzero(np.diff(pixels.astype(np.int8), prepend=0))
+    edges = np.flatnonzero(np.diff(pixels.astype(np.int8), prepend=0))  # where the value changes
     return np.diff(edges, prepend=0, append=len(pixels)).tolist()
 
 
@@ -125,7 +125,7 @@ def from_label_studio(data: Sequence[int], size: tuple[int, int]) -> np.ndarray:
         one word or that many.
     """
     values = unpack(data, size[0] * size[1] * 4)
-    return values.reshape(*size, 4)[..., 3] > 0
+    return values.reshape(*size, 4)[..., 3] > 0  # opacity
 
 
 def to_label_studio(mask: np.ndarray) -> list[int]:
@@ -173,7 +173,7 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
     if not fits:
         raise ValueError("its 'rle' is not a list of bytes, 0 to 255")
     packed = raw.astype(np.uint8).tobytes()
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))  # (8 * bytes,)
     position = 0
 
     def read(count: int) -> int:
@@ -193,7 +193,7 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
     sizes = [read(4) + 1 for _ in range(4)]
     out = np.zeros(length, dtype=np.uint16)
     first = (1 << word) - 1
-    powers = 1 << np.arange(word - 1, -1, -1)
+    powers = 1 << np.arange(word - 1, -1, -1)  # (word,), highest bit first
     while place < length:
         block = read(3)  # repeated or not, and which count size
         both = read(sizes[block & 3] + word)  # the count and the first word

@@ -43,7 +43,7 @@ def to_tensor(
     shift = (np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
     # a lookup per byte gives the same values in a fraction of the time
     if image.dtype == np.uint8 and image.shape[2] == 3 and image.size > 2**16:
-        levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
+        levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)  # (256, 3)
         values: np.ndarray = cv2.LUT(image, (levels * scale - shift)[None])
     else:
         values = image.astype(np.float32)  # (H, W, B)
@@ -70,7 +70,7 @@ def denormalize(
     Shape:
         (B, H, W) → (H, W, 3)
     """
-    values = image.detach().float().cpu().permute(1, 2, 0).numpy()
+    values = image.detach().float().cpu().permute(1, 2, 0).numpy()  # (H, W, B)
     values = values * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
     if stretch or values.shape[2] != 3:
         return stretched(values)
@@ -139,7 +139,7 @@ def band_statistics(
 
     def moments(path: Path) -> tuple[int, np.ndarray, np.ndarray]:
         image = read(path)
-        flat = image.reshape(-1, image.shape[2])
+        flat = image.reshape(-1, image.shape[2])  # (H W, B)
         values = flat.astype(np.float64) / (value_range or value_range_of(image.dtype))
         mean = values.mean(axis=0)  # (B,)
         return len(values), mean, ((values - mean) ** 2).sum(axis=0)
@@ -158,7 +158,7 @@ def band_statistics(
                     "with data.bands."
                 )
             total = count + pixels
-            step = its_mean - mean
+            step = its_mean - mean  # (B,)
             mean = mean + step * pixels / total
             squares = squares + its_squares + step**2 * count * pixels / total  # (B,)
             count = total

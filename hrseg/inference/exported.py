@@ -225,7 +225,7 @@ def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tens
     labels = torch.from_numpy(answers["labels"].astype(np.int64))[:, None]  # (N, 1, H, W)
     if "probability" in answers:
         chosen = torch.from_numpy(answers["probability"].astype(np.float32))[:, None]
-        chosen = chosen.clamp(1 / num_classes, 1 - _TINY)
+        chosen = chosen.clamp(1 / num_classes, 1 - _TINY)  # the label wins, and its logit is finite
     else:
         chosen = torch.full(labels.shape, 1 - _TINY)
     others = ((1 - chosen) / max(1, num_classes - 1)).log()  # (N, 1, H, W)

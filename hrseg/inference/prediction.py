@@ -268,7 +268,7 @@ class Reduction:
         """
         alone = len(self.maps["mask"]) == 1
         maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
-        samples = self.samples[index]
+        samples = self.samples[index]  # (H / STEP, W / STEP), rounded up
         if valid is not None:
             samples = samples[valid[::STEP, ::STEP]]
             for name, values in maps.items():

@@ -97,7 +97,7 @@ class Prepared:
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.half and not self.stored),
             contextlib.nullcontext() if self.half else _without_tf32(self.device),
         ):
-            scores: torch.Tensor = function(image)
+            scores: torch.Tensor = function(image)  # (n, K, h, w) or at stride 4
         return scores.float()
 
 

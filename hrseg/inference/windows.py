@@ -65,9 +65,9 @@ def blend_weights(blend: Blend, length: int, shared: int) -> torch.Tensor:
     if blend == "equal":
         return torch.ones(length)
     if blend == "gaussian":
-        distance = torch.arange(length) - (length - 1) / 2
+        distance = torch.arange(length) - (length - 1) / 2  # (length,), from the middle
         return torch.exp(-0.5 * (distance / (SIGMA * length)) ** 2)
-    to_border = torch.minimum(torch.arange(length), torch.arange(length).flip(0))
+    to_border = torch.minimum(torch.arange(length), torch.arange(length).flip(0))  # (length,)
     if blend == "ramp":
         rise = (to_border + 1) / max(1, shared)
         return (BORDER_WEIGHT + (1 - BORDER_WEIGHT) * rise).clamp(max=1.0)
@@ -286,7 +286,7 @@ def assemble(blocks: Iterable[Block], size: Size) -> torch.Tensor:
         if (h, w) == size:
             return block
         if total is None:
-            total = block.new_empty(*block.shape[:2], *size)
+            total = block.new_empty(*block.shape[:2], *size)  # (N, K, H, W)
         total[..., top : top + h, left : left + w] = block
     assert total is not None
     return total
@@ -356,9 +356,9 @@ def _columns(
             parts = logits_fn(torch.cat(cuts) if len(cuts) > 1 else cuts[0]).split(len(cuts[0]))
             waiting.allocate(parts[0])
         right = columns[-1][0] + columns[-1][1]
-        total, weight = waiting.open(h, left, right, total, weight)
+        total, weight = waiting.open(h, left, right, total, weight)  # (N, K, h, open), (h, open)
         for (x, w), part in zip(run, parts, strict=True):
-            ramp = weights(h, w, part.dtype, part.device)
+            ramp = weights(h, w, part.dtype, part.device)  # (h, w)
             total[..., x - left : x - left + w].addcmul_(part, ramp)
             weight[:, x - left : x - left + w] += ramp
         # memory: not to be held while columns are reduced
@@ -381,14 +381,14 @@ class _Overlap:
         if not self.ready:
             self.ready = True
             self.total = logits.new_zeros(*logits.shape[:2], self.height, self.width)  # (N, K, …)
-            self.weight = logits.new_zeros(self.height, self.width)
+            self.weight = logits.new_zeros(self.height, self.width)  # (waiting rows, W)
 
     def open(
         self, height: int, left: int, right: int, total: torch.Tensor, weight: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Widen the open columns to `right`: with what the row of windows above left, and zeros."""
         wide = self.total.new_zeros(*self.total.shape[:2], height, right - left)  # (N, K, h, …)
-        wide_weight = self.weight.new_zeros(height, right - left)
+        wide_weight = self.weight.new_zeros(height, right - left)  # (h, open columns)
         old = weight.shape[-1] if weight.ndim == 2 else 0
         if old:
             wide[..., :old], wide_weight[:, :old] = total, weight

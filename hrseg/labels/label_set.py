@@ -191,7 +191,7 @@ class LabelSet:
         """
         largest = max(label.id for label in self.labels)
         ignored = (x.id for x in self.labels if x.train_id == IGNORE_INDEX and 0 <= x.id < 256)
-        table = np.full(256, next(ignored, IGNORE_INDEX), dtype=np.uint16)
+        table = np.full(256, next(ignored, IGNORE_INDEX), dtype=np.uint16)  # trainId → id
         table[: self.num_classes] = [label.id for label in self.classes]
         return table[mask].astype(np.uint8 if largest < 256 else np.uint16)
 
@@ -280,7 +280,7 @@ class LabelSet:
     def _look_up(self, values: np.ndarray, of_colors: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the trainIds of ids or packed colors, and whether each is in the table."""
         keys, train_ids = self._color_table if of_colors else self._id_table
-        place = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+        place = np.searchsorted(keys, values).clip(max=len(keys) - 1)  # of the shape of values
         known = keys[place] == values
         if self.snap and not known.all():
             missing, which = np.unique(values[~known], return_inverse=True)
@@ -330,7 +330,7 @@ def channel_distances(values: np.ndarray, others: np.ndarray, of_colors: bool) -
     Shape:
         (N,), (M,) → (N, M)
     """
-    shifts = np.array([16, 8, 0] if of_colors else [0])
+    shifts = np.array([16, 8, 0] if of_colors else [0])  # red, green, blue
     mask = 255 if of_colors else -1
     one, other = (array.astype(np.int64)[:, None] >> shifts & mask for array in (values, others))
     distances: np.ndarray = np.abs(one[:, None] - other[None]).max(axis=-1)  # (N, M, 3) → (N, M)
@@ -348,6 +348,6 @@ def _sorted_arrays(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def pack_colors(colors: np.ndarray) -> np.ndarray:
     """Return colors as 0xRRGGBB. Shape: (..., 3) → (...)."""
-    wide = colors.astype(np.int32)
+    wide = colors.astype(np.int32)  # (..., 3)
     packed: np.ndarray = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     return packed

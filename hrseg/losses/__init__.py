@@ -106,9 +106,9 @@ class WeightedSum(nn.Module):
         """
         loss = self._main(outputs["main"], mask, resize)
         if "aux" in outputs:
-            logits = outputs["aux"]
+            logits = outputs["aux"]  # (N, K, h, w)
             with torch.autocast(logits.device.type, enabled=False):
-                nll = self._nll(logits, mask.long(), resize)
+                nll = self._nll(logits, mask.long(), resize)  # (N, H, W)
                 average = "all" if "ohem" in self.terms else self.average
                 aux = self._term("cross_entropy", logits, mask.long(), nll=nll, average=average)
                 loss = loss + self.aux_weight * aux
@@ -255,7 +255,7 @@ def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tenso
             "Check the masks and the label table, or set loss.class_weights=none."
         )
     seen = counts > 0
-    weights = torch.empty_like(counts)
+    weights = torch.empty_like(counts)  # (K,)
     weights[seen] = FORMULAS[formula]((counts / counts.sum())[seen])
     weights[~seen] = weights[seen].max()
     return weights.float()

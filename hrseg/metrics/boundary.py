@@ -81,10 +81,10 @@ def boundary_counts(
     Shape:
         maps (H, W), (H, W) → int64 (widths, 3, K)
     """
-    counts = np.zeros((len(widths), 3, classes), dtype=np.int64)
+    counts = np.zeros((len(widths), 3, classes), dtype=np.int64)  # (widths, 3, K)
     for row, width in zip(counts, widths, strict=True):
         true, predicted = inner_boundary(mask, width), inner_boundary(pred, width)  # (H, W)
-        both = true & predicted & (mask == pred)
+        both = true & predicted & (mask == pred)  # (H, W)
         row[:] = [_count(part, classes) for part in (mask[both], mask[true], pred[predicted])]
     return counts
 
@@ -111,7 +111,7 @@ def contour(labels: np.ndarray) -> np.ndarray:
         (labels[:, :-1], labels[:, 1:], marked[:, :-1], marked[:, 1:]),
         (labels[:-1], labels[1:], marked[:-1], marked[1:]),
     ):
-        meet = (one != other) & (one > 0) & (other > 0)
+        meet = (one != other) & (one > 0) & (other > 0)  # between neighbors in a row or column
         here |= meet
         there |= meet
     return marked
@@ -135,7 +135,7 @@ def contour_counts(
     for label in np.union1d(*maps):
         if label == 0:
             continue
-        true, predicted = (lines == label for lines in maps)
+        true, predicted = (lines == label for lines in maps)  # (H, W)
         for side, (lines, others) in enumerate(((true, predicted), (predicted, true))):
             counts[side, 0, label - 1] = lines.sum()
             if lines.any() and others.any():
@@ -159,7 +159,7 @@ def contour_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     # 2PR / (P + R), written so that an absent side makes it 0
     product = np.nan_to_num(recall) * np.nan_to_num(precision)
     total = np.nan_to_num(recall) + np.nan_to_num(precision)
-    absent = (true[:1] == 0) & (predicted[:1] == 0)
+    absent = (true[:1] == 0) & (predicted[:1] == 0)  # (1, K)
     scores = np.where(absent, np.nan, 2 * product / np.where(total > 0, total, 1))
     return precision, recall, scores
 
@@ -173,13 +173,13 @@ def band_counts(
         maps (H, W), (H, W) → int64 (bands, 3, K)
     """
     counts = np.zeros((len(bands), 3, classes), dtype=np.int64)
-    touching = contour(mask)
+    touching = contour(mask)  # (H, W)
     if not touching.any():
         return counts
     distance = _distance_to(touching)
     for row, band in zip(counts, bands, strict=True):
         near = (distance < band - _TOLERANCE) & (mask > 0)
-        true, predicted = mask[near], pred[near]
+        true, predicted = mask[near], pred[near]  # pixels of the band
         row[:] = [_count(part, classes) for part in (true[true == predicted], true, predicted)]
     return counts
 

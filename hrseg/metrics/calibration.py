@@ -100,7 +100,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     for _ in range(60):  # bisection alone reaches float32 precision in about 40
         weights = np.exp(values * beta)
         weights /= weights.sum(axis=1, keepdims=True)  # (M, K), the softmax at 1 / beta
-        mean = (weights * values).sum(axis=1)
+        mean = (weights * values).sum(axis=1)  # (M,)
         slope = float((mean - own).mean())
         curvature = float(((weights * values**2).sum(axis=1) - mean**2).mean())
         low, high = (low, beta) if slope > 0 else (beta, high)
@@ -162,7 +162,7 @@ def scale_temperature(
         logits (M, K), truth (M,), image (M,)
     """
     temperature = fit_temperature(logits, truth)
-    parts = [np.flatnonzero(image % 2 == half) for half in (0, 1)]
+    parts = [np.flatnonzero(image % 2 == half) for half in (0, 1)]  # pixels of either half
     if not all(len(part) for part in parts):
         parts = [np.arange(len(truth))] * 2  # a single image cannot be divided
     halves = tuple(fit_temperature(logits[part], truth[part]) for part in parts)

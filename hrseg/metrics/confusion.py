@@ -153,13 +153,13 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
         tensor([0.7500, 0.8000], dtype=torch.float64)
     """
     matrix = matrix.cpu()
-    hits, truth, found = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    hits, truth, found = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)  # (K,) each
     union = truth + found - hits  # (K,)
     pixels = truth.sum()
     undefined = ABSENT_VALUES[absent]
-    class_iou = _ratio(hits, union, undefined)
+    class_iou = _ratio(hits, union, undefined)  # (K,)
     recall = _ratio(hits, truth, undefined)
-    share = _ratio(truth, pixels, float("nan"))
+    share = _ratio(truth, pixels, float("nan"))  # (K,)
     return Scores(
         miou=float(class_iou.nanmean()),
         pixel_accuracy=float(_ratio(hits.sum(), pixels, float("nan"))),

@@ -81,7 +81,7 @@ class Results:
     def confusions(self, count: int = 8) -> list[tuple[str, str, float]]:
         """Return the most frequent confusions: true class, predicted class, share of the true one's pixels."""
         names = self.statistics.records.classes
-        matrix = self.scores["matrix"].numpy().astype(np.float64)
+        matrix = self.scores["matrix"].numpy().astype(np.float64)  # (K, K)
         shares = np.nan_to_num(ratio(matrix, matrix.sum(axis=1, keepdims=True)))  # (K, K)
         np.fill_diagonal(shares, 0)
         order = np.argsort(-shares, axis=None, kind="stable")[:count]
@@ -164,10 +164,10 @@ def results(statistics: Statistics) -> Results:
     }
     scores = records.scores()
     low, high = interval(records)
-    precision, recall, contour_f = contour_scores(summed["contours"])
-    band_iou, band_accuracy = band_scores(summed["bands"])
+    precision, recall, contour_f = contour_scores(summed["contours"])  # (D, K) each
+    band_iou, band_accuracy = band_scores(summed["bands"])  # (R, K), (R,)
     predicted = records.matrices.sum(axis=(0, 1))  # (K,)
-    bins = merge_bins(summed["bins"], settings.bins)
+    bins = merge_bins(summed["bins"], settings.bins)  # (bins, 3)
     return Results(
         statistics=statistics,
         scores=scores,

@@ -105,14 +105,14 @@ def measure(
     normal = torch.logsumexp(logits.float(), dim=0)  # (H, W)
     valid = mask != IGNORE_INDEX
     chosen, true = winner[valid], mask[valid]  # (M,)
-    confidence = torch.exp(best - normal)[valid].cpu().numpy()
+    confidence = torch.exp(best - normal)[valid].cpu().numpy()  # (M,)
     own = logits.float().permute(1, 2, 0)[valid].gather(1, true[:, None])[:, 0]  # (M,)
     pred, truth = chosen.cpu().numpy(), true.cpu().numpy()
     maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())  # (H, W) each
     width = boundary_width(mask.shape[0], mask.shape[1], settings.ratio)
     generator = np.random.default_rng(zlib.crc32(os.fsencode(name)))
     picked = np.sort(generator.choice(len(truth), min(pixels, len(truth)), replace=False))
-    columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]
+    columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]  # (pixels,)
     sample = logits.flatten(1)[:, columns].T.float()  # (pixels, K)
     sample = sample - sample.max(dim=1, keepdim=True).values  # float16 is finest near 0
     return {
@@ -198,7 +198,7 @@ def collect(
         raise DataError(
             "No image has a mask, so nothing can be evaluated. Choose a split with masks, such as --split val."
         )
-    matrices = np.stack([rows[name]["matrices"] for name in names]).astype(np.int64)
+    matrices = np.stack([rows[name]["matrices"] for name in names]).astype(np.int64)  # (N, K, K)
     records = ImageRecords(tuple(names), tuple(classes), matrices, model)
     counts = {kind: np.stack([rows[name][kind] for name in names]) for kind in COUNTS}
     for kind in ("boundary", "contours", "bands"):

@@ -103,7 +103,7 @@ class HeadCascadedPyramid(nn.Module):
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return main and auxiliary logits at stride 4. Shape: see the class."""
         size = (branches[0].shape[-2], branches[0].shape[-1])
-        levels, guesses = self.globalnet(branches)
+        levels, guesses = self.globalnet(branches)  # (N, 256, …) and (N, K, …), four of each
         aux = torch.stack([resize(x, size, self.resize_policy) for x in guesses]).mean(dim=0)
         return {"main": self.refinenet(levels), "aux": aux}
 
@@ -264,8 +264,8 @@ class Encoder(nn.Module):
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Return four maps, finest first. Shape: see the class."""
-        padded = pad(image)
-        maps: list[torch.Tensor] = self.encoder(padded)
+        padded = pad(image)  # (N, bands, 32 * ceil(H / 32), 32 * ceil(W / 32))
+        maps: list[torch.Tensor] = self.encoder(padded)  # six, at strides 1 to 32
         return [_cut(x, image, padded.shape[-1] // x.shape[-1]) for x in maps[-4:]]
 
 

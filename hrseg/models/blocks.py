@@ -165,7 +165,7 @@ class BasicBlock(nn.Module):
         """Apply the block. Shape: (N, C, H, W) → (N, C, H, W)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return self.relu(y + x)
+        return self.relu(y + x)  # (N, C, H, W)
 
 
 class Bottleneck(nn.Module):
@@ -194,7 +194,7 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))  # (N, channels, H, W)
         y = self.bn3(self.conv3(y))  # (N, 4 * channels, H, W)
-        shortcut = x if self.downsample is None else self.downsample(x)
+        shortcut = x if self.downsample is None else self.downsample(x)  # (N, 4 * channels, H, W)
         return self.relu(y + shortcut)
 
 

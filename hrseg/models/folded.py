@@ -107,7 +107,7 @@ class FoldedModule(nn.Module):
     def receive(self, target: int, maps: list[torch.Tensor]) -> torch.Tensor:
         """Return what one branch receives. Shape: all maps → (N, C * 2**target, …)."""
         paths: Any = self.paths[target]
-        own = maps[target]
+        own = maps[target]  # (N, C * 2**target, h, w)
         size = (own.shape[-2], own.shape[-1])
         total = own
         for source in range(target + 1, len(maps)):
@@ -118,7 +118,7 @@ class FoldedModule(nn.Module):
             x = maps[source]
             for step in before:
                 x = step(x)
-            total = last(x, total)
+            total = last(x, total)  # adds inside the convolution
         if target:
             return total  # its last convolution ended with the ReLU
         return F.relu(total) if total is own else F.relu_(total)
@@ -142,7 +142,7 @@ def _published(network: nn.Module) -> bool:
 def _fold_in_place(layers: nn.Sequential) -> None:
     """Fold the head's norm but keep its layers, whose forms `ops.fused_head` chooses among."""
     conv = cast(nn.Conv2d, layers[0])
-    weight, bias = fold(conv, layers[1])
+    weight, bias = fold(conv, layers[1])  # (M, 15C, 1, 1), (M,)
     conv.weight.data = weight.contiguous(memory_format=torch.channels_last)
     conv.bias = nn.Parameter(bias, requires_grad=False)
     layers[1] = nn.Identity()
@@ -188,7 +188,7 @@ def fold(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[torch.Tensor, torch.T
     if norm is None or isinstance(norm, nn.Identity):
         return weight.float(), bias.float()
     values: Any = norm
-    scale = values.weight.double() / (values.running_var.double() + values.eps).sqrt()
+    scale = values.weight.double() / (values.running_var.double() + values.eps).sqrt()  # (D,)
     bias = (bias - values.running_mean.double()) * scale + values.bias.double()
     return (weight * scale[:, None, None, None]).float(), bias.float()
 
@@ -207,7 +207,7 @@ class FusedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module | None = None, relu: bool = False) -> None:
         super().__init__()
-        weight, bias = fold(conv, norm)
+        weight, bias = fold(conv, norm)  # (D, C, k, k), (D,)
         weight = weight.contiguous(memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(bias, requires_grad=False)

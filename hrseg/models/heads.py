@@ -75,7 +75,7 @@ class HeadV2(nn.Module):
         if form != "plain":
             aligned = self.resize_policy == "bilinear_aligned"
             return {"main": FORMS[form](branches, self.last_layer, aligned)}
-        maps = concatenate(branches, self.resize_policy)
+        maps = concatenate(branches, self.resize_policy)  # (N, 15C, H/4, W/4)
         return {"main": self.last_layer(maps)}  # (N, 15C, H/4, W/4) → (N, K, H/4, W/4)
 
 
@@ -266,7 +266,7 @@ class ClassificationHead(nn.Module):
     def forward(self, branches: list[torch.Tensor]) -> torch.Tensor:
         """Return the logits of the whole image. Shape: see the class."""
         wide = [widen(x) for widen, x in zip(self.incre_modules, branches, strict=True)]
-        total = wide[0]
+        total = wide[0]  # (N, 128, H/4, W/4)
         for down, x in zip(self.downsamp_modules, wide[1:], strict=True):
             total = x + down(total)  # at last (N, 1024, H/32, W/32)
         return self.classifier(self.final_layer(total).mean(dim=(2, 3)))  # (N, 2048) → (N, K)
@@ -293,4 +293,4 @@ class HeadV2p(nn.Module):
         """Return the pyramid, finest level first. Shape: see the class."""
         maps = self.reduction_conv(concatenate(branches, self.resize_policy))  # (N, 256, H/4, W/4)
         pooled = [F.avg_pool2d(maps, 2**level, ceil_mode=True) for level in range(LEVELS)]
-        return [conv(x) for conv, x in zip(self.fpn_convs, pooled, strict=True)]
+        return [conv(x) for conv, x in zip(self.fpn_convs, pooled, strict=True)]  # (N, 256, …) each

@@ -136,7 +136,7 @@ class Module(nn.Module):
         for source, (layer, x) in enumerate(zip(layers.children(), maps, strict=True)):
             part = enlarge(layer(x), size, max(0, source - target), self.resize_policy)
             total = part if total is None else total + part  # (N, C * 2**target, *size)
-        return self.relu(total)
+        return self.relu(total)  # (N, C * 2**target, …)
 
 
 class HRNet(nn.Module):
@@ -230,11 +230,13 @@ class HRNet(nn.Module):
             image (N, in_channels, H, W) → stage s: s maps at strides 4, 8, 16, 32 (four from stage 2 on with
             branches_from_start)
         """
-        x = self.stem(image)
+        x = self.stem(image)  # (N, 64, H/4, W/4)
         maps = [self.layer1(x)]  # [(N, 256, H/4, W/4)], in small v1 128 channels
         stages = {"stem": [x], "stage1": maps}
         for stage in (2, 3, 4):
-            maps = _step(self.get_submodule(f"transition{stage - 1}"), maps)
+            maps = _step(
+                self.get_submodule(f"transition{stage - 1}"), maps
+            )  # with the new branches
             for module in self.get_submodule(f"stage{stage}").children():
                 maps = module(maps)  # branch i: (N, C * 2**i, H / (4 * 2**i), …)
             stages[f"stage{stage}"] = maps

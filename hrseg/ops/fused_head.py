@@ -45,7 +45,7 @@ def summed(branches: Branches, layers: nn.Sequential, aligned: bool = False) -> 
         part = F.conv2d(x, weight)  # (N, M, h_i, w_i)
         if tuple(part.shape[-2:]) != size:
             part = F.interpolate(part, size, mode="bilinear", align_corners=aligned)
-        total += part
+        total += part  # (N, M, h_0, w_0)
     logits: torch.Tensor = last(relu(norm(total)))  # (N, K, h_0, w_0)
     return logits
 
@@ -58,7 +58,7 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
     """
     last: Any = layers[3]
     weight, bias = folded(layers, branches[0].dtype)  # (M, 15C, 1, 1), (M,)
-    parts = weight.split([x.shape[1] for x in branches], dim=1)
+    parts = weight.split([x.shape[1] for x in branches], dim=1)  # (M, C_i, 1, 1) each
     height, width = branches[0].shape[-2:]
     wide = len(weight)
     step = max(8, BLOCK_BYTES // (width * wide * branches[0].element_size()))
@@ -67,7 +67,7 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
     logits = torch.empty(
         shape, dtype=finest.dtype, device=finest.device, memory_format=torch.channels_last
     )
-    own = parts[0].contiguous(memory_format=torch.channels_last)
+    own = parts[0].contiguous(memory_format=torch.channels_last)  # (M, C, 1, 1)
     for image in range(len(logits)):
         coarse = [
             F.conv2d(x[image : image + 1], part.contiguous(memory_format=torch.channels_last))
@@ -104,7 +104,7 @@ def folded(layers: nn.Sequential, dtype: torch.dtype) -> tuple[torch.Tensor, tor
     if isinstance(norm, nn.Identity):
         return conv.weight.to(dtype), bias.to(dtype)
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (M,)
-    weight = conv.weight.float() * scale[:, None, None, None]
+    weight = conv.weight.float() * scale[:, None, None, None]  # (M, 15C, 1, 1)
     return weight.to(dtype), ((bias.float() - norm.running_mean) * scale + norm.bias).to(dtype)
 
 

@@ -33,7 +33,7 @@ def upsampled_nll(
         >>> upsampled_nll(torch.zeros(1, 2, 1, 1), torch.tensor([[[0, 255]]])).tolist()
         [[[0.6931471824645996, 0.0]]]
     """
-    logits = logits.float().contiguous(memory_format=torch.channels_last)
+    logits = logits.float().contiguous(memory_format=torch.channels_last)  # (N, K, h, w)
     nll: torch.Tensor = _UpsampledNLL.apply(logits, mask.long(), aligned, ignore_index)
     return nll
 
@@ -68,12 +68,12 @@ class _UpsampledNLL(torch.autograd.Function):
             with torch.enable_grad():
                 large = enlarged_cut(cut, above, logits.shape[-2], rows, size, ctx.aligned)
             truth, weight = mask[:, rows[0] : rows[1]], gradients[0][:, rows[0] : rows[1]]
-            ignored = truth == ctx.ignore_index
+            ignored = truth == ctx.ignore_index  # (N, rows, W)
             # d -log p(truth) = softmax - one-hot, and nothing for ignored pixels.
             slope = large.detach().softmax(dim=1)  # (N, K, rows, W)
             truth = truth.masked_fill(ignored, 0).unsqueeze(1)  # (N, 1, rows, W)
             slope.scatter_add_(1, truth, slope.new_full(truth.shape, -1.0))
-            slope *= weight.masked_fill(ignored, 0.0).unsqueeze(1)
+            slope *= weight.masked_fill(ignored, 0.0).unsqueeze(1)  # (N, K, rows, W)
             total[:, :, above:below] += torch.autograd.grad(large, cut, slope)[0]
         return total, None, None, None
 

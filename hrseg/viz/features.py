@@ -37,7 +37,7 @@ def pca_rgb(maps: torch.Tensor | np.ndarray) -> np.ndarray:
     points = points - points.mean(axis=1, keepdims=True)
     _, directions = np.linalg.eigh(points @ points.T)  # ascending
     directions = directions[:, ::-1][:, :3]  # (C, 3), the strongest first
-    largest = np.abs(directions).argmax(axis=0)
+    largest = np.abs(directions).argmax(axis=0)  # (3,): its sign is made positive
     directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
     colors = np.zeros((3, height * width))
     colors[: directions.shape[1]] = directions.T @ points  # (3, h w)
@@ -153,7 +153,7 @@ def _stretched(
 
 @functools.cache
 def _heat_table() -> np.ndarray:
-    stops = np.array(_HEAT, dtype=np.float64)
-    place = np.linspace(0, len(stops) - 1, 256)
+    stops = np.array(_HEAT, dtype=np.float64)  # (6, 3)
+    place = np.linspace(0, len(stops) - 1, 256)  # (256,)
     planes = [np.interp(place, np.arange(len(stops)), stops[:, i]) for i in range(3)]
     return np.stack(planes, axis=-1).round().astype(np.uint8)

@@ -119,7 +119,7 @@ def class_shares(mask: np.ndarray, labels: LabelSet) -> list[Share]:
     Shape:
         mask (H, W)
     """
-    counts = np.bincount(_small(mask).ravel(), minlength=256)
+    counts = np.bincount(_small(mask).ravel(), minlength=256)  # (256,)
     total = max(1, int(counts.sum()))
     present = [i for i in range(labels.num_classes) if counts[i]]
     present.sort(key=lambda i: -counts[i])
@@ -140,7 +140,7 @@ def _blend(image: np.ndarray, mask: np.ndarray, labels: LabelSet, alpha: float) 
         total += np.multiply(cv2.applyColorMap(mask[rows], colors), strength, dtype=np.uint16)
         total >>= 8
         blended[rows] = total
-    without = mask >= labels.num_classes
+    without = mask >= labels.num_classes  # (H, W)
     if without.any():
         blended[without] = image[without]  # else darkened by the black of no class
     return blended

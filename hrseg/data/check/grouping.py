@@ -129,7 +129,7 @@ def near_duplicates(scanned: Sequence[ScannedPair]) -> list[IndexPair]:
         differ = ones[part, None] + ones[None] - 2 * bits[part] @ bits.T
         rows, columns = np.nonzero(differ <= MAX_DIFFERING_BITS * bits.shape[1])
         rows = rows + start
-        later = columns > rows
+        later = columns > rows  # each pair once
         for i, j in zip(rows[later].tolist(), columns[later].tolist(), strict=True):
             if plain[i] or plain[j]:
                 continue

@@ -158,7 +158,7 @@ def _painted(ids: np.ndarray, rows: Sequence[ClassRow]) -> np.ndarray:
                 color = [int(number) for number in row.value.strip("()").split(",")]
                 painted[(ids == np.array(color)).all(axis=-1)] = 0
         return painted
-    table = np.zeros((max(int(ids.max(initial=0)), 255) + 1, 4), np.uint8)
+    table = np.zeros((max(int(ids.max(initial=0)), 255) + 1, 4), np.uint8)  # id → RGBA
     for row in rows:
         if _is_clear(row):
             continue

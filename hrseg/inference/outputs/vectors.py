@@ -158,7 +158,7 @@ def _simple_rings(ring: Ring) -> Iterator[Ring]:
 
 def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
     """Return the component inside a ring: the one below its first edge that points right."""
-    x, y = ring[:, 0], ring[:, 1]
+    x, y = ring[:, 0], ring[:, 1]  # (corners,) each
     edges = np.flatnonzero((x[1:] > x[:-1]) & (y[1:] == y[:-1]))
     edge = edges[0] if len(edges) else -1  # the one that closes it
     return int(numbers[int(y[edge]), int(x[edge])])
@@ -204,17 +204,17 @@ def cross(rings: Sequence[Ring]) -> bool:
     start = np.concatenate(rings)  # (edges, 2)
     end = np.concatenate([np.concatenate([ring[1:], ring[:1]]) for ring in rings])
     low, high = np.minimum(start, end), np.maximum(start, end)
-    order = np.argsort(low[:, 0], kind="stable")
+    order = np.argsort(low[:, 0], kind="stable")  # by the left end
     start, end, low, high = start[order], end[order], low[order], high[order]
     count = np.searchsorted(low[:, 0], high[:, 0], side="right") - np.arange(len(start)) - 1
     first = np.repeat(np.arange(len(start)), count)
     second = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count) + first + 1
-    near = (low[first, 1] <= high[second, 1]) & (low[second, 1] <= high[first, 1])
+    near = (low[first, 1] <= high[second, 1]) & (low[second, 1] <= high[first, 1])  # overlap in y
     first, second = first[near], second[near]  # pairs of edges with overlapping bounding boxes
     a, b, c, d = start[first], end[first], start[second], end[second]
     sides = [_side(a, b, c), _side(a, b, d), _side(c, d, a), _side(c, d, b)]
     meet = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)  # (pairs,)
-    shared = _same(a, c) | _same(a, d) | _same(b, c) | _same(b, d)
+    shared = _same(a, c) | _same(a, d) | _same(b, c) | _same(b, d)  # a common corner
     in_line = (sides[0] == 0) & (sides[1] == 0)
     overlap = in_line & _overlaps(a, b, c, d)
     return bool((meet & ~shared & ~in_line).any() or overlap.any())
@@ -227,7 +227,7 @@ def _shorter(ring: Ring, tolerance: float) -> Ring:
 
 def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Return the side of the line a-b on which a point is: 1, 0 or -1."""
-    line, way = b - a, point - a
+    line, way = b - a, point - a  # (pairs, 2) each
     return np.sign(line[:, 0] * way[:, 1] - line[:, 1] * way[:, 0])
 
 
