@@ -154,22 +154,22 @@ def _explain(arguments: argparse.Namespace) -> int:
     from hrseg.explain.report import explain
 
     out = arguments.out or Path(f"{arguments.image.stem}_inside.html")
-    explanation = explain(
+    inside = explain(
         arguments.image,
         out,
         arguments.model,
         recipe=arguments.config,
         **options_of(arguments, "mask", "data", "overrides", "images"),
     )
-    changed = explanation.ablation.changed_in_all()
-    radii = [radius(field) for field in explanation.branch_fields]
+    changed = inside.ablation.changed_in_all()
+    radii = [radius(field) for field in inside.branch_fields]
     lines = [
         f"without branch {i}: {100 * share:.1f} % of the pixels change; receptive radius {reach:.0f} pixels"
         for i, (share, reach) in enumerate(zip(changed, radii, strict=True))
     ]
     lines += [
         f"a linear classifier on {probe.name}: mIoU {100 * probe.miou:.1f}"
-        for probe in explanation.probes
+        for probe in inside.probes
         if probe.channels
     ]
     return print_out("\n".join([*lines, str(out)]))

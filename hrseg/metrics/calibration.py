@@ -92,15 +92,15 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         logits (M, K), truth (M,)
     """
     if not len(truth):
-        raise DataError("No labeled pixel to fit a temperature on. Give images with masks.")
-    values = _centered(logits)  # (M, K), the largest 0: exp cannot overflow
-    own = values[np.arange(len(truth)), truth]  # (M,)
+        raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
+    values = _centered(logits)
+    own = values[np.arange(len(truth)), truth]
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
     beta = 1.0
     for _ in range(60):  # bisection alone reaches float32 precision in about 40
         weights = np.exp(values * beta)
-        weights /= weights.sum(axis=1, keepdims=True)  # (M, K), the softmax at 1 / beta
-        mean = (weights * values).sum(axis=1)  # (M,)
+        weights /= weights.sum(axis=1, keepdims=True)
+        mean = (weights * values).sum(axis=1)
         slope = float((mean - own).mean())
         curvature = float(((weights * values**2).sum(axis=1) - mean**2).mean())
         low, high = (low, beta) if slope > 0 else (beta, high)

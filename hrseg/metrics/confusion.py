@@ -157,7 +157,7 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
     union = truth + found - hits  # (K,)
     pixels = truth.sum()
     undefined = ABSENT_VALUES[absent]
-    class_iou = _ratio(hits, union, undefined)  # (K,)
+    class_iou = _ratio(hits, union, undefined)
     recall = _ratio(hits, truth, undefined)
     share = _ratio(truth, pixels, float("nan"))  # (K,)
     return Scores(

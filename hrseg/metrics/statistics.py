@@ -198,7 +198,7 @@ def collect(
         raise DataError(
             "No image has a mask, so nothing can be evaluated. Choose a split with masks, such as --split val."
         )
-    matrices = np.stack([rows[name]["matrices"] for name in names]).astype(np.int64)  # (N, K, K)
+    matrices = np.stack([rows[name]["matrices"] for name in names]).astype(np.int64)
     records = ImageRecords(tuple(names), tuple(classes), matrices, model)
     counts = {kind: np.stack([rows[name][kind] for name in names]) for kind in COUNTS}
     for kind in ("boundary", "contours", "bands"):

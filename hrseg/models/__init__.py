@@ -208,6 +208,6 @@ def _check_no_form(head: str, form: Mapping[str, Any]) -> None:
     for name, value in form.items():
         if value != FORM[name]:
             raise ConfigError(
-                f"{name} is {value}, but head '{head}' has no HRNet below it. Leave {name} at {FORM[name]}, or choose "
+                f"{name} is {value}, but head '{head}' stands on no HRNet. Leave {name} at {FORM[name]}, or choose "
                 f"a head of HRNet: {', '.join(PIXEL_HEADS)}."
             )

@@ -78,7 +78,7 @@ def test_logits_that_are_always_right_or_always_wrong_have_an_end():
     assert 0.01 <= fit_temperature(right, right.argmax(axis=1)) < 0.05  # the colder the better
     assert fit_temperature(-right, right.argmax(axis=1)) == pytest.approx(100, rel=0.01)
     assert np.isfinite(fit_temperature(np.zeros((4, 3)), np.array([0, 1, 2, 0])))
-    with pytest.raises(DataError, match="No labeled pixel"):
+    with pytest.raises(DataError, match="No labelled pixel"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
 
