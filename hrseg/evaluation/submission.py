@@ -290,7 +290,8 @@ def _read(path: Path, server: Server, labels: LabelSet, train_ids: bool) -> np.n
         elif values.max() < labels.num_classes:
             hint = "If these are trainIds, add --trainids"
         raise DataError(
-            f"{path} holds {first_few(wrong, 6)}, which {server.title} does not score. Right are {right}. {hint}."
+            f"{path} holds {first_few(wrong.tolist(), 6)}, which {server.title} does not score. Right are {right}. "
+            f"{hint}."
         )
     if train_ids:
         return stored.astype(np.uint8)

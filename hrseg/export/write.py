@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -284,7 +285,7 @@ def _publish(
         }
     else:
         certificate = out.with_name(f"{out.name}.certificate.json")
-        writers = {out.with_suffix(file.suffix): _copy(file) for file in reversed(draft)}
+        writers = {out.with_suffix(f.suffix): partial(shutil.copyfile, f) for f in reversed(draft)}
     text = json.dumps(report.to_dict(), indent=2) + "\n"
     for path, write in {certificate: _bytes(text.encode()), **writers}.items():
         with write_atomic(path) as temporary:
@@ -295,10 +296,6 @@ def _publish(
 
 def _bytes(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
-
-
-def _copy(file: Path) -> Callable[[Path], object]:
-    return lambda path: shutil.copyfile(file, path)
 
 
 _TYPES: dict[str, tuple[str, str]] = {

@@ -77,9 +77,7 @@ def coco_string(counts: Sequence[int]) -> str:
         while more:
             bits = value & 31
             value >>= 5
-            more = value != (
-                -1 if bits & 16 else 0
-            )  # until only the sign is left, which bit 16 shows
+            more = value != (-1 if bits & 16 else 0)  # until only the sign is left
             letters.append(chr(48 + bits + 32 * more))
     return "".join(letters)
 

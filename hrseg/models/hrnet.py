@@ -234,9 +234,9 @@ class HRNet(nn.Module):
         maps = [self.layer1(x)]  # [(N, 256, H/4, W/4)], in small v1 128 channels
         stages = {"stem": [x], "stage1": maps}
         for stage in (2, 3, 4):
-            maps = _step(
-                self.get_submodule(f"transition{stage - 1}"), maps
-            )  # with the new branches
+            transition = self.get_submodule(f"transition{stage - 1}").children()
+            # a new branch starts from the lowest one
+            maps = [layer(maps[min(i, len(maps) - 1)]) for i, layer in enumerate(transition)]
             for module in self.get_submodule(f"stage{stage}").children():
                 maps = module(maps)  # branch i: (N, C * 2**i, H / (4 * 2**i), …)
             stages[f"stage{stage}"] = maps
@@ -271,10 +271,3 @@ def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleL
             nn.Sequential(*down, conv_bn(before[-1], after[opened], stride=2, style=style))
         )
     return nn.ModuleList(layers)
-
-
-def _step(transition: nn.Module, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [
-        layer(maps[min(branch, len(maps) - 1)])  # a new branch starts from the lowest one
-        for branch, layer in enumerate(transition.children())
-    ]

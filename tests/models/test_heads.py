@@ -226,7 +226,5 @@ def test_other_heads_build_again_from_their_spec(head):
 
 
 def test_options_of_an_hrnet_are_refused_under_an_encoder():
-    with pytest.raises(
-        ConfigError, match="exchange is final, but head 'unet' stands on no HRNet"
-    ):
+    with pytest.raises(ConfigError, match="exchange is final, but head 'unet' stands on no HRNet"):
         create_model("resnet18", "unet", 3, exchange="final")
