@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("hrseg").setLevel(logging.INFO)
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no messages about font caches
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return code
     except SystemExit as done:  # argparse has printed a help page
         return int(done.code or 0)

@@ -339,7 +339,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         if out.is_dir():
-            out.rmdir()
+            out.rmdir()  # an empty one; rename needs the name
         temporary.rename(out)
     except OSError as error:
         raise DataError(

@@ -205,7 +205,7 @@ def _folder(folder: Path) -> Sequence[str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _listed(folder: Path, changed: int) -> tuple[str, ...]:
+def _listed(folder: Path, changed: int) -> tuple[str, ...]:  # changed: in the cache's key
     endings = (".xml", "w", ".wld", ".prj")
     return tuple(p.name for p in folder.iterdir() if p.name.lower().endswith(endings))
 

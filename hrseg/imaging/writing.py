@@ -35,10 +35,10 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.open("xb").close()
+        temporary.open("xb").close()  # so that a folder without permission is reported at once
         yield temporary
         with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+            os.fsync(written.fileno())  # else a power failure may leave the name without content
         temporary.replace(path)
     except OSError as error:
         raise DataError(

@@ -100,9 +100,8 @@ def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
         encoding="utf-8",
         errors="replace",
         start_new_session=True,  # Ctrl-C does not reach it, only what is sent from here
-        pass_fds=(lock.fileno(),)
-        if lock
-        else (),  # it holds the lock even if this process is killed
+        # it holds the lock even if this process is killed
+        pass_fds=(lock.fileno(),) if lock else (),
     )
     with process:
         try:

@@ -323,7 +323,7 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
             named = _exchange(remote, watcher)
             break
         except TransferError as error:
-            tries = 1 if _size(remote.part) > before else tries + 1
+            tries = 1 if _size(remote.part) > before else tries + 1  # progress: begin to count anew
             if not error.passing or tries > len(WAITS):
                 raise _give_up(remote, error) from error
             if error.stale:
@@ -383,7 +383,7 @@ def _exchange(remote: Remote, watcher: Watcher) -> str:
                 _write(file.fileno(), chunk)
                 here += len(chunk)
                 watcher.advance(len(chunk))
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before it gets its name
     if answer.total is not None and here < answer.total:
         short = f"the connection broke after {megabytes(here)} of {megabytes(answer.total)}"
         raise TransferError(short, passing=True)

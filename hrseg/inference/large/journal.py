@@ -77,7 +77,7 @@ class Journal:
         try:
             for name, values in maps.items():
                 packed = zlib.compress(np.ascontiguousarray(values).data, _LEVEL)
-                ends[name] = self._append(f"{name}.z", packed)
+                ends[name] = self._append(f"{name}.z", packed)  # where the strip ends in its file
                 shapes[name] = [*values.shape, values.dtype.str]
             strip = {"bottom": bottom, "ends": ends, "shapes": shapes, **numbers}
             self._append(_JOURNAL, (json.dumps(strip) + "\n").encode())

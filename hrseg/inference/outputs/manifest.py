@@ -192,14 +192,12 @@ class Manifest:
         Raises:
             DataError: It cannot be written.
         """
-        lines = (
-            [line] if self._has_settings else [{"made": self.made, "facts": self.settings}, line]
-        )
+        head = [] if self._has_settings else [{"made": self.made, "facts": self.settings}]
         try:
             with self.path.open("a+b") as file:
                 end = file.seek(0, os.SEEK_END)
-                cut = end > 0 and _last_byte(self.path) != b"\n"
-                text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
+                cut = end > 0 and _last_byte(self.path) != b"\n"  # a killed run left half a line
+                text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in (*head, line))
                 file.write(b"\n" * cut + text.encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
