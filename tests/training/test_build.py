@@ -235,7 +235,7 @@ def test_options_of_the_model_section_reach_the_network(tmp_path):
                 "model.encoder_weights=imagenet",
                 "model.weights=a.ckpt",
             ],
-            "Set only one of them",
+            "Keep one of them",
         ),
         (
             ["model.backbone=resnet18", "model.head=unet", "model.padding=same"],
