@@ -69,13 +69,13 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
     )
 
 
-def elsewhere(error: OSError) -> str:
+def write_hint(error: OSError) -> str:
     """Return the next step after a file could not be written.
 
     Example:
-        >>> elsewhere(OSError(errno.ENOSPC, "No space left on device"))
+        >>> write_hint(OSError(errno.ENOSPC, "No space left on device"))
         'Free some space, or choose another folder.'
-        >>> elsewhere(PermissionError(errno.EACCES, "Permission denied"))
+        >>> write_hint(PermissionError(errno.EACCES, "Permission denied"))
         'Choose a folder that can be written to.'
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -250,9 +250,9 @@ def _verify(arguments: argparse.Namespace) -> int:
       hrseg weights verify ~/Downloads/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth
     """
     from hrseg.errors import WeightsError
-    from hrseg.weights.catalog import here, known, verify
+    from hrseg.weights.catalog import cached_tags, known, verify
 
-    targets = [known(target) for target in arguments.targets] or here()
+    targets = [known(target) for target in arguments.targets] or cached_tags()
     if not targets:
         print_error(
             "Nothing is in the cache. To fetch: hrseg weights pull TAG; to see tags: hrseg weights list"

@@ -24,7 +24,7 @@ from hrseg.convert.classes import (
 )
 from hrseg.convert.formats import read, recognize
 from hrseg.convert.report import Report, Tally, list_skipped
-from hrseg.errors import ConfigError, DataError, elsewhere
+from hrseg.errors import ConfigError, DataError, write_hint
 from hrseg.imaging import image_size, read_image, read_mask, stored_form, write_image, write_mask
 from hrseg.imaging.failures import foreign_code
 from hrseg.imaging.photographs import PhotoFile
@@ -343,7 +343,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         temporary.rename(out)
     except OSError as error:
         raise DataError(
-            f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. {elsewhere(error)}"
+            f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. {write_hint(error)}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

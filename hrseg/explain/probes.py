@@ -91,7 +91,7 @@ def gather_features(
         with torch.inference_mode():
             maps = network.forward_branches(image[None])  # (1, C * 2**i, H / (4 * 2**i), …)
             logits = network.upsample(network.head(maps)["main"], size)[0]  # (K, H, W)
-            rows.append([_at(x, picked, size) for x in maps])
+            rows.append([_sample_at(x, picked, size) for x in maps])
         y, x = picked.T
         truth.append(mask[y, x])
         found.append(logits.argmax(dim=0).cpu()[y, x])
@@ -166,7 +166,7 @@ def _score_probe(
     return Probe(name, channels, result["miou"], result["iou"].numpy())
 
 
-def _at(maps: torch.Tensor, picked: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _sample_at(maps: torch.Tensor, picked: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Read a coarse map at pixels of the image, bilinearly. Shape: (1, C, h, w), (m, 2) → (m, C)."""
     y, x = ((2 * picked[:, i] + 1) / size[i] - 1 for i in (0, 1))  # -1 to 1 between the edges
     grid = torch.stack([x, y], dim=1)[None, None].to(maps)  # (1, 1, m, 2)

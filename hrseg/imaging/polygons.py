@@ -48,7 +48,7 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
     height, width = size
     rings = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
     if not rings:
-        return nothing()
+        return empty_patch()
     start = np.concatenate(rings)  # (edges, 2)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     down = (start[:, 1] < end[:, 1])[:, None]  # one direction, so that shared edges round alike
@@ -57,7 +57,7 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
     count = last - first
     edge = np.repeat(np.arange(len(count)), count)  # of each crossing with the center of a row
     if not len(edge):
-        return nothing()
+        return empty_patch()
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     slope = (x1 - x0)[edge] / (y1 - y0)[edge]
     x = x0[edge] + (row + 0.5 - y0[edge]) * slope  # of the crossing, at the row's center
@@ -78,7 +78,7 @@ def joined(patches: Iterable[Patch]) -> Patch:
     """Return the pixels of any of the patches."""
     patches = [patch for patch in patches if patch.pixels.size]
     if not patches:
-        return nothing()
+        return empty_patch()
     top, left = min(p.top for p in patches), min(p.left for p in patches)
     bottom = max(p.top + p.pixels.shape[0] for p in patches)
     right = max(p.left + p.pixels.shape[1] for p in patches)
@@ -103,7 +103,7 @@ def place(pixels: np.ndarray, top: int, left: int, size: Size) -> Patch:
     return Patch(top + y, left + x, cropped.astype(bool))
 
 
-def nothing() -> Patch:
+def empty_patch() -> Patch:
     """Return a patch without pixels."""
     return Patch(0, 0, np.zeros((0, 0), dtype=bool))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hrseg.errors import DataError, elsewhere
+from hrseg.errors import DataError, write_hint
 from hrseg.imaging.georeference import Georeference
 from hrseg.imaging.rasters import gdal_settings
 
@@ -43,7 +43,7 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(
             f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. "
-            f"{elsewhere(error)}"
+            f"{write_hint(error)}"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -263,7 +263,7 @@ def check_backbone(tag: str, backbone: str) -> None:
     )
 
 
-def here() -> list[str]:
+def cached_tags() -> list[str]:
     """Return the tags with a file in the cache, maybe only one of a pair."""
     return [row.tag for row in rows() if any(remote.path.exists() for remote in row.remotes())]
 

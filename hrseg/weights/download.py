@@ -267,7 +267,7 @@ def fetch(remote: Remote, watcher: Watcher | None = None) -> Receipt:
     try:
         remote.path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(remote, watcher):
-            return cached(remote) or _adopt(remote, watcher) or _download(remote, watcher)
+            return cached(remote) or _accept(remote, watcher) or _download(remote, watcher)
     except OSError as error:
         raise _disk_error(remote, error) from error
 
@@ -294,7 +294,7 @@ def _locked(remote: Remote, watcher: Watcher) -> Iterator[None]:
         lock.release()
 
 
-def _adopt(remote: Remote, watcher: Watcher) -> Receipt | None:
+def _accept(remote: Remote, watcher: Watcher) -> Receipt | None:
     if not remote.path.is_file():
         return None
     before = receipt_of(remote.path)
@@ -314,7 +314,7 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
     forbidden = offline()
     if forbidden:
         raise WeightsError(
-            f"{remote.name} is not in the cache, and {forbidden} is set. {_by_hand(remote)}"
+            f"{remote.name} is not in the cache, and {forbidden} is set. {_manual_step(remote)}"
         )
     tries = 0
     while True:
@@ -325,7 +325,7 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
         except TransferError as error:
             tries = 1 if _size(remote.part) > before else tries + 1  # progress: begin to count anew
             if not error.passing or tries > len(WAITS):
-                raise _give_up(remote, error) from error
+                raise _download_failed(remote, error) from error
             if error.stale:
                 _remove_part(remote)
             wait = WAITS[tries - 1] if error.wait is None else error.wait
@@ -419,17 +419,17 @@ def _disk_error(remote: Remote, error: OSError) -> WeightsError:
     )
 
 
-def _give_up(remote: Remote, error: TransferError) -> WeightsError:
+def _download_failed(remote: Remote, error: TransferError) -> WeightsError:
     host = remote.url.split("/")[2] if "//" in remote.url else remote.url
     reason = str(error) if not error.reached else f"{host} does not give the file: {error}"
     here = _size(remote.part)
     if not here:
         _remove_part(remote)
     rest = f" {megabytes(here)} are saved, and the next try resumes there." if here else ""
-    return WeightsError(f"Could not fetch {remote.name}: {reason}.{rest} {_by_hand(remote)}")
+    return WeightsError(f"Could not fetch {remote.name}: {reason}.{rest} {_manual_step(remote)}")
 
 
-def _by_hand(remote: Remote) -> str:
+def _manual_step(remote: Remote) -> str:
     return (
         f"To do without a connection here, fetch {remote.url} elsewhere and put it, under its own name, at "
         f"{remote.path}"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrseg.errors import DataError, HrsegError, elsewhere
+from hrseg.errors import DataError, HrsegError, write_hint
 from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from hrseg.inference.outputs.options import Options, Shard
@@ -204,7 +204,7 @@ class Manifest:
         except OSError as error:
             raise DataError(
                 f"Cannot write {self.path}: {error.strerror or error}. The results so far are whole. "
-                f"{elsewhere(error)}"
+                f"{write_hint(error)}"
             ) from error
         self._has_settings = True
 
