@@ -99,10 +99,10 @@ def add_compare(verbs: Any) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     """Compare models on the same images, with a confidence interval of the difference.
 
-    Every model is scored on the split. A paired bootstrap then draws images with replacement, the
-    same ones for all models: the interval holds 95 % of the draws, and p is the two-sided p value of
-    the difference to the first model. An interval without 0 means a significant difference for such
-    images; training runs with other seeds may differ by more.
+    Every model is scored on the split, then images are drawn anew with replacement, the same ones
+    for all: the interval holds 95 % of the draws, and p is the chance that the sign of the
+    difference to the first model is luck. Where the interval leaves out 0, the difference is real
+    for images like these; runs with other seeds may differ by more.
 
       hrseg compare runs/demo runs/demo-2
       hrseg compare first.npz second.npz --json

@@ -18,7 +18,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--port", type=int, default=8000, metavar="N", help=text)
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
-    text = "images waiting or in work at once; further ones get 503 and a time to retry (16)"
+    text = "images held at once, waiting and in work; more get 503 and a time to retry (16)"
     verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
     text = "height times width of an image at most (25000000)"
     verb.add_argument("--max-pixels", type=positive, default=25_000_000, metavar="N", help=text)
@@ -65,9 +65,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     from hrseg.weights import DEFAULT_TAG
 
     limits = Limits(
+        max_queue=arguments.max_queue,
         max_bytes=arguments.max_megabytes * 2**20,
+        max_pixels=arguments.max_pixels,
+        max_batch=arguments.max_batch,
         max_wait=arguments.max_wait / 1000,
-        **options_of(arguments, "max_queue", "max_pixels", "max_batch", "timeout"),
+        timeout=arguments.timeout,
     )
     token = read_token(arguments.token_file)
     options = options_of(arguments, "device", "precision", "protocol", "bits")

@@ -239,7 +239,7 @@ class LabelSet:
             DataError: It is something else.
         """
         try:
-            mirrored = {int(i): int(mirror) for i, mirror in content.get("mirror", {}).items()}
+            mirrored = {int(i): int(twin) for i, twin in content.get("mirror", {}).items()}
             rows = tuple(
                 Label(int(i), int(t), str(name), (int(r), int(g), int(b)), mirrored.get(int(i)))
                 for i, t, name, r, g, b in content["labels"]
