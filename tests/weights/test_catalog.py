@@ -207,8 +207,8 @@ def test_a_changed_file_is_noticed(published, cache, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(WeightsError, match=r"Remove .* and fetch it again: hrseg weights pull"):
         verify(MMSEG)
-    path.with_name("elsewhere").mkdir()
-    same_name = path.with_name("elsewhere") / "w.pth"
+    path.with_name("write_hint").mkdir()
+    same_name = path.with_name("write_hint") / "w.pth"
     shutil.copy(path, same_name)
     with pytest.raises(WeightsError, match="is called like the file of"):
         verify(str(same_name))
