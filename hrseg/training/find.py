@@ -10,8 +10,8 @@ from lightning.pytorch.tuner import Tuner
 
 from hrseg.config import Config
 from hrseg.errors import ConfigError, TrainingError
-from hrseg.training.build import Run, build_run, settle_statistics
-from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.build import Run, build_run, resolve_statistics
+from hrseg.training.interrupts import convert_errors, interruptible
 from hrseg.training.trainer import choose_devices
 
 LOWEST = 1e-6
@@ -41,8 +41,8 @@ def find(config: Config, what: Literal["lr", "batch"]) -> str:
         config.trainer, loggers=[], early_stop_patience=None, max_epochs=None, max_steps=10**6
     )
     optim = dataclasses.replace(config.optim, warmup_steps=0, min_lr=0.0)
-    with clear_errors():
-        config = dataclasses.replace(settle_statistics(config), trainer=changed, optim=optim)
+    with convert_errors():
+        config = dataclasses.replace(resolve_statistics(config), trainer=changed, optim=optim)
         return _batch_size(config) if what == "batch" else _rate(config)
 
 

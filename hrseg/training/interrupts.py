@@ -25,7 +25,7 @@ _PEER_GONE = re.compile(r"Connection (closed|reset) by peer|remote process exite
 """Messages of gloo and NCCL after the exit of a peer process."""
 GRACE = 10
 """Seconds that other processes get to end by themselves."""
-YOUR_MISTAKE = 2
+EXIT_USAGE = 2
 """Exit code of an error that the user can mend."""
 _ERROR_KEY = "hrseg/error"
 
@@ -57,7 +57,7 @@ def interruptible(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[N
 
 
 @contextlib.contextmanager
-def one_voice(trainer: pl.Trainer) -> Iterator[None]:
+def report_once(trainer: pl.Trainer) -> Iterator[None]:
     """Let one of several processes say what all of them met, name one that was killed, and let none outlive the rest.
 
     Raises:
@@ -74,7 +74,7 @@ def one_voice(trainer: pl.Trainer) -> Iterator[None]:
         alive = list(children)
         children.clear()  # else Lightning's observer kills this process before it has said anything
         if _said_by_the_first(error):
-            raise SystemExit(YOUR_MISTAKE) from error
+            raise SystemExit(EXIT_USAGE) from error
         for child in alive:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(GRACE)
@@ -133,7 +133,7 @@ def _said_by_the_first(error: HrsegError) -> bool:
 
 
 @contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
+def convert_errors() -> Iterator[None]:
     """Raise errors of torch and Lightning that the user can correct as HrsegError; others pass unchanged."""
     try:
         yield

@@ -79,7 +79,7 @@ def parameter_groups(
 
 
 def freeze_backbone(network: nn.Module, part: Literal["none", "backbone", "norms"]) -> None:
-    """Freeze the weights of the backbone, or those of its norms, in place; see `rest_frozen`.
+    """Freeze the weights of the backbone, or those of its norms, in place; see `set_frozen_to_eval`.
 
     Args:
         network: A Segmenter; what `head_parameters()` does not yield is the backbone.
@@ -96,7 +96,7 @@ def freeze_backbone(network: nn.Module, part: Literal["none", "backbone", "norms
                     parameter.requires_grad_(False)
 
 
-def rest_frozen(network: nn.Module) -> None:
+def set_frozen_to_eval(network: nn.Module) -> None:
     """Put every module whose weights are all frozen into evaluation mode: its norms' statistics stay as they are."""
     for module in network.modules():
         weights = list(module.parameters())

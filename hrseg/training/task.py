@@ -21,7 +21,7 @@ from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum
 from hrseg.metrics.confusion import NOT_SCORED, ConfusionMatrix, Scores
 from hrseg.models.checkpointing import Checkpointing, recompute
-from hrseg.training.nan_guard import Guard, NonFinite
+from hrseg.training.nan_guard import NonFinite, NonFiniteGuard
 from hrseg.training.optim import (
     Ema,
     build_optimizer,
@@ -30,7 +30,7 @@ from hrseg.training.optim import (
     norms_and_biases,
     parameter_groups,
     poly_factors,
-    rest_frozen,
+    set_frozen_to_eval,
 )
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class SegmentationTask(pl.LightningModule):
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)
-        self.guard = Guard(network, non_finite)
+        self.guard = NonFiniteGuard(network, non_finite)
         self._no_decay = norms_and_biases(network)
         self.autotune = autotune
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)
@@ -110,7 +110,7 @@ class SegmentationTask(pl.LightningModule):
     def train(self, mode: bool = True) -> "SegmentationTask":
         """Set the mode of all modules; frozen ones stay in evaluation mode."""
         super().train(mode)
-        rest_frozen(self.network)
+        set_frozen_to_eval(self.network)
         return self
 
     @property

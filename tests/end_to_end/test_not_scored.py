@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.config import config_to_dict, load_config
 from hrseg.config.values import flow
 from tests.small import WORDS
@@ -54,7 +54,7 @@ def run(folder):
     printed = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
         warnings.simplefilter("error")
-        assert main(["fit", "--config", str(recipe), "trainer.early_stop_patience=1"]) == OK
+        assert main(["fit", "--config", str(recipe), "trainer.early_stop_patience=1"]) == EXIT_OK
     (folder / "printed.txt").write_text(printed.getvalue())
     return folder / "small"
 
@@ -75,7 +75,13 @@ def test_a_run_without_validation_labels_goes_to_its_end_without_a_score(run):
 
 @pytest.mark.parametrize(
     ("verb", "code"),
-    [("validate", OK), ("test", OK), ("evaluate", YOURS), ("compare", YOURS), ("reproduce", YOURS)],
+    [
+        ("validate", EXIT_OK),
+        ("test", EXIT_OK),
+        ("evaluate", EXIT_USAGE),
+        ("compare", EXIT_USAGE),
+        ("reproduce", EXIT_USAGE),
+    ],
 )
 def test_every_verb_that_scores_says_that_nothing_was(run, folder, capsys, tmp_path, verb, code):
     model = str(run / "last.ckpt")

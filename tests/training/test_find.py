@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.errors import TrainingError
 from hrseg.training.find import find
 from hrseg.training.task import SegmentationTask
@@ -14,7 +14,8 @@ from tests.small import WORDS, small
 def test_a_batch_size_is_proposed_and_nothing_is_kept(tmp_path, capsys):
     words = [*WORDS, f"run.dir={tmp_path}", "data.scenes=6"]
     assert (
-        main(["fit", "--config", "demo", *words, "optim.warmup_steps=0", "--find", "batch"]) == OK
+        main(["fit", "--config", "demo", *words, "optim.warmup_steps=0", "--find", "batch"])
+        == EXIT_OK
     )
     assert capsys.readouterr().out.startswith("data.batch_size=4 fits")
     assert not list(tmp_path.iterdir())
@@ -31,7 +32,7 @@ def test_a_rate_is_proposed_within_the_range(tmp_path, monkeypatch):
 
 def test_several_devices_are_refused(tmp_path, capsys):
     words = [*WORDS, f"run.dir={tmp_path}", "trainer.devices=2"]
-    assert main(["fit", "--config", "demo", *words, "--find", "lr"]) == YOURS
+    assert main(["fit", "--config", "demo", *words, "--find", "lr"]) == EXIT_USAGE
     assert "trainer.devices=1" in " ".join(capsys.readouterr().err.split())
 
 

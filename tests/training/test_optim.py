@@ -18,7 +18,7 @@ from hrseg.training.optim import (
     norms_and_biases,
     parameter_groups,
     poly_factor,
-    rest_frozen,
+    set_frozen_to_eval,
 )
 from hrseg.training.task import SegmentationTask
 from tests.small import WORDS, small
@@ -360,7 +360,7 @@ def test_frozen_norms_keep_weights_and_statistics_while_convolutions_learn(tiny_
 def test_norms_stay_frozen_after_lightning_makes_them_synchronized(tiny_network):
     freeze_backbone(tiny_network, "norms")
     network = nn.SyncBatchNorm.convert_sync_batchnorm(tiny_network).train()
-    rest_frozen(network)
+    set_frozen_to_eval(network)
     norms = [m for m in network.backbone.modules() if isinstance(m, nn.SyncBatchNorm)]
     assert norms
     assert not any(norm.training for norm in norms)
