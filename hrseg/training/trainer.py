@@ -130,7 +130,7 @@ def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.C
                 mode=mode_of(trainer.best_by),
                 patience=trainer.early_stop_patience,
                 check_on_train_epoch_end=mode_of(trainer.best_by) == "min",
-                strict=False,  # a validation without a labelled pixel logs no score
+                strict=False,  # a validation without a labeled pixel logs no score
             )
         )
     return callbacks
