@@ -417,11 +417,12 @@ class Pipeline:
         for note in result.notes:
             log.warning(printable(note))
         if self._videos is not None:
+            name = picture.name.partition("/")[0]
             if frame is not None and picture.clip is not None:
-                self._videos.add(picture.clip, picture.name.rpartition("/")[0], frame)
-            elif result.error is not None:
-                self._videos.discard()  # a clip that broke off
-            else:
+                self._videos.add(picture.clip, name, frame, picture.time)
+            elif picture.time is None and result.error is not None and name == self._videos.name:
+                self._videos.discard()  # the clip broke off
+            elif picture.clip is None:
                 self._videos.close()
         return result
 
