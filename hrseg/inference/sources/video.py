@@ -1,5 +1,6 @@
 """Frames of videos and network streams (PyAV) and cameras (OpenCV), decoded in order and on demand."""
 
+import contextlib
 import logging
 import os
 import re
@@ -137,13 +138,11 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
     """Yield the wanted frames; broken ones have an error, and so has the end where the video breaks off."""
     av = need_av(address)
     shown = re.sub(r"://[^/@]*@", "://", address)  # without a password
-    clip, last = None, 0.0
+    clip, last, heard = None, 0.0, time.monotonic()
     try:
         with open_container(address) as container:
             if not container.streams.video:
-                raise DataError(
-                    f"{shown} holds no frames that can be read: only sound, or it is damaged. Copy it again."
-                )
+                raise DataError("holds no frames that can be read: only sound, or it is damaged.")
             stream = container.streams.video[0]
             stream.thread_type = "SLICE"  # threads by frame tell errors of a frame at later ones
             rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -158,8 +157,9 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
             wanted, begun = every.selector(), time.monotonic()
             for number, (stamp, frame) in enumerate(_decoded(av, container, stream)):
                 last = number / rate if stamp is None else stamp - clip.start
-                begun = min(begun, time.monotonic() - last)
-                late = clip.live and time.monotonic() - begun - last > _LAG_SECONDS
+                heard = time.monotonic()
+                begun = min(begun, heard - last)
+                late = clip.live and heard - begun - last > _LAG_SECONDS  # nobody had time for it
                 if late or not wanted(number, last):
                     continue
                 picture = Picture(f"{shown}#{last:.2f}s", f"{number:06d}", time=last, clip=clip)
@@ -175,14 +175,13 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
                 else:
                     pixels = upright(frame.to_ndarray(format="rgb24"), int(frame.rotation))
                     yield replace(picture, pixels=pixels)
-    except av.error.FFmpegError as error:
-        failure = DataError(f"{shown} {_reason(av, address, error, last)}")
-        failure.__cause__ = error
-        if clip is None:
-            raise failure from error
-        yield Picture(shown, "end", error=failure, clip=clip)
-    except OSError as error:
-        raise DataError(f"{shown} cannot be opened: {error.strerror or error}.") from error
+                heard = time.monotonic()
+    except (av.error.FFmpegError, DataError, OSError) as error:
+        failure = DataError(f"{shown} {_reason(address, error, last, time.monotonic() - heard)}")
+        if clip is not None and clip.live and last:
+            log.warning("%s", failure)  # the end of most live streams
+        else:
+            yield Picture(shown, "end" if clip else name, error=failure, clip=clip)
 
 
 def _decoded(av: Any, container: Any, stream: Any) -> Iterator[tuple[float | None, Any]]:
@@ -206,26 +205,28 @@ def _decoded(av: Any, container: Any, stream: Any) -> Iterator[tuple[float | Non
     yield from lost
 
 
-def _reason(av: Any, address: str, error: Any, last: float) -> str:
+def _reason(address: str, error: Any, last: float, waited: float) -> str:
     """Return why a video cannot be read, and what to do."""
     done = f" after {last:.2f} s" if last else ""
-    text = error.strerror or error
+    text = getattr(error, "strerror", None) or error
     if is_stream(address):
-        if isinstance(error, av.error.ExitError):
+        if waited >= STREAM_SECONDS:
             text = f"nothing came for {STREAM_SECONDS:g} s"
-        elif isinstance(error, av.error.ProtocolNotFoundError):
+        elif "Protocol not found" in str(text):
             text = "this build of PyAV does not know its protocol"
         return (
             f"cannot be read{done}: {text}. Check the address, and that it is sent, by another program, such as "
             "ffplay."
         )
-    with open(address, "rb") as file:
-        start = file.read(512)
-    if start and not done and start.isascii() and b"\0" not in start:
-        return (
-            "is a text, such as a list of other videos, which is not followed. Name the videos themselves, or "
-            "one a line in a list of hrseg: @list.txt."
-        )
+    if isinstance(error, DataError):
+        return f"{error} Copy it again."
+    with contextlib.suppress(OSError), open(address, "rb") as file:
+        start = file.read(512).removeprefix(b"\xef\xbb\xbf")
+        if start and not done and start.isascii() and b"\0" not in start:
+            return (
+                "is a text, such as a list of other videos, which is not followed. Name the videos themselves, or "
+                "one a line in a list of hrseg: @list.txt."
+            )
     return f"cannot be read{done}: {text}. It is probably damaged; copy it again."
 
 
