@@ -17,7 +17,9 @@ KINDS = (
 """Choices of --save: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
 
 
-_SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
+_SOURCES = (
+    "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
+)
 
 
 def add(verbs: Any) -> None:

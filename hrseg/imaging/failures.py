@@ -29,7 +29,7 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x1aE\xdf\xa3", "a video (Matroska)", _FRAMES),
     (8, b"AVI ", "a video (AVI)", _FRAMES),
     (0, b"\0\0\1\xba", "a video (MPEG)", _FRAMES),
-    (0, b"G@\0", "a video (MPEG transport stream)", _FRAMES),
+    (0, b"G@", "a video (MPEG transport stream)", _FRAMES),
     (0, b"0&\xb2u\x8ef\xcf\x11", "a video (ASF)", _FRAMES),
     (0, b"FLV\1", "a video (FLV)", _FRAMES),
     (0, b"OggS", "a video or a sound (Ogg)", _FRAMES),
@@ -106,6 +106,11 @@ def foreign_code(name: str, start: bytes = b"", size: int | None = None) -> Iter
 def opening_failed(name: str, error: OSError) -> DataError:
     """Return the error for a file that the operating system cannot open or read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if "://" in name:
+            return DataError(
+                f"{name} is an address, and a file is read here. Addresses are read by hrseg predict, and by "
+                "hrseg.inference.sources.open_sources."
+            )
         return DataError(f"No such file: {name}. Check the path.")
     reason = error.strerror or error
     if error.errno == errno.EIO:
