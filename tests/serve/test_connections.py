@@ -9,7 +9,7 @@ import pytest
 
 from hrseg.serve import connections, requests
 from hrseg.serve.requests import Limits
-from tests.serve.conftest import Served, file_of, picture, sentence
+from tests.serve.conftest import Served, file_of, picture
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -167,16 +167,3 @@ def test_what_is_not_http_is_refused_like_all_else(served: Served) -> None:
             head, _, body = read_all(plug).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400 ")
         assert body == b'{"detail":"Invalid HTTP request received."}'
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "/page.js", "/healthz", "/labels", "/metrics", "/openapi.json"]
-)
-def test_head_is_answered_as_get_without_a_body(served: Served, path: str) -> None:
-    head, get = served.client.head(path), served.client.get(path)
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-type"] == get.headers["content-type"]
-    if path != "/metrics":  # which counts the first
-        assert head.headers["content-length"] == str(len(get.content))
-    sentence(served.client.get("/predict"), 405)
-    assert served.client.head("/predict").status_code == 405

@@ -154,7 +154,7 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
                 sound=address if container.streams.audio else None,
                 start=(container.start_time or 0) / av.time_base,
             )
-            wanted, begun = every.selector(), time.monotonic()
+            wanted, begun, number = every.selector(), time.monotonic(), -1
             for number, (stamp, frame) in enumerate(_decoded(av, container, stream)):
                 last = number / rate if stamp is None else stamp - clip.start
                 heard = time.monotonic()
@@ -176,6 +176,11 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
                     pixels = upright(frame.to_ndarray(format="rgb24"), int(frame.rotation))
                     yield replace(picture, pixels=pixels)
                 heard = time.monotonic()
+            if number < 0:
+                raise DataError("holds no frames that can be decoded; it is damaged.")
+            if number + 1 < stream.frames and "mov" not in container.format.name:  # MP4 leaves out
+                counts = shown, stream.frames, number + 1
+                log.warning("%s is probably cut off: it counts %d frames, and has %d.", *counts)
     except (av.error.FFmpegError, DataError, OSError) as error:
         failure = DataError(f"{shown} {_reason(address, error, last, time.monotonic() - heard)}")
         if clip is not None and clip.live and last:

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import sys
 import threading
 import time
@@ -33,10 +34,11 @@ def film(
     codec: str = "mpeg4",
     pixel_format: str = "yuv420p",
     times: Sequence[float] | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode flat frames, each a shade lighter than the one before."""
     with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=rate)
+        stream = file.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = 48, 32, pixel_format
         if times and codec == "mpeg4":
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -106,6 +108,36 @@ def test_a_broken_frame_is_named_and_the_others_are_read(tmp_path):
     assert "a.avi: frame 3 at 0.75 s is damaged" in str(pictures[3].error)
     assert pictures[3].time == pytest.approx(0.75)
     assert abs(pictures[4].pixels.mean() - shade(4)) < 6
+
+
+def test_frames_that_come_in_another_order_keep_their_places(tmp_path):
+    if "libx264" not in av.codecs_available:
+        pytest.skip("this build of PyAV has no libx264")
+    options = {"x264-params": "bframes=2:b-adapt=0:scenecut=0:keyint=30"}
+    path = film(tmp_path / "a.mp4", 30, codec="libx264", rate=10, options=options)
+    with av.open(str(path)) as file:
+        packets = [(p.pos, p.size, p.pts * p.time_base) for p in file.demux(video=0) if p.size]
+    times = [moment for _, _, moment in packets]
+    assert times != sorted(times)
+    place, size, moment = packets[5]
+    path.write_bytes(path.read_bytes()[:place] + bytes(size) + path.read_bytes()[place + size :])
+    pictures = list(open_sources([path]))
+    assert [p.name for p in pictures] == [f"a/{i:06d}" for i in range(30)]
+    assert [p.time for p in pictures if p.error] == pytest.approx([float(moment)])
+    assert [p.time for p in pictures] == pytest.approx([i / 10 for i in range(30)])
+
+
+def test_a_video_without_a_frame_or_an_end_is_said(tmp_path, caplog):
+    path = film(tmp_path / "a.avi", 40, codec="mjpeg", pixel_format="yuvj420p")
+    path.write_bytes(path.read_bytes()[:-9000])
+    found = len(list(open_sources([path])))
+    assert f"a.avi is probably cut off: it counts 40 frames, and has {found}" in caplog.text
+    with av.open(str(tmp_path / "b.avi"), "w") as file:
+        stream = file.add_stream("mjpeg", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
+        file.start_encoding()
+    (picture,) = open_sources([tmp_path / "b.avi"])
+    assert "b.avi" in str(picture.error)
 
 
 def test_frames_of_a_variable_rate_have_their_own_times(tmp_path):
@@ -214,6 +246,43 @@ def test_a_live_stream_opens(tmp_path):
     assert first.name == "127.0.0.1/000000"
     assert first.pixels.shape == (32, 48, 3)
     assert first.clip.live
+
+
+def answer_rtsp(listener: socket.socket, content: bytes) -> None:
+    """Answer one RTSP client with a transport stream in its connection."""
+    description = (
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:a\r\n"
+    )
+    more = {
+        "OPTIONS": "Public: DESCRIBE, SETUP, PLAY\r\n\r\n",
+        "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(description)}\r\n\r\n{description}",
+        "SETUP": "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n",
+        "PLAY": "Session: 1\r\n\r\n",
+    }
+    plug = listener.accept()[0]
+    with plug, plug.makefile("rb") as asked:
+        method = ""
+        while method != "PLAY":
+            lines = [line.decode() for line in iter(asked.readline, b"\r\n")]
+            method = lines[0].split()[0]
+            order = next(line for line in lines if line.startswith("CSeq"))
+            plug.sendall(f"RTSP/1.0 200 OK\r\n{order}{more[method]}".encode())
+        for number, first in enumerate(range(0, len(content), 1316)):
+            part = struct.pack(">BBHII", 0x80, 33, number, 3000 * number, 1)
+            part += content[first : first + 1316]
+            plug.sendall(b"$\0" + struct.pack(">H", len(part)) + part)
+
+
+def test_the_stream_of_a_camera_opens(tmp_path):
+    content = film(tmp_path / "a.ts", 40, codec="mpeg2video", rate=25).read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer_rtsp, args=(listener, content), daemon=True).start()
+        port = listener.getsockname()[1]
+        pictures = list(open_sources([f"rtsp://u:secret@127.0.0.1:{port}/cam1?x=1"]))
+    assert len(pictures) > 30
+    assert all(picture.error is None and picture.clip.live for picture in pictures)
+    assert pictures[1].name == "cam1/000001"
+    assert pictures[1].origin == f"rtsp://127.0.0.1:{port}/cam1?x=1#0.04s"
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "http", "tcp", "udp", "rtp"])
