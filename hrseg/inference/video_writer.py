@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, HrsegError
 from hrseg.imaging import write_atomic
-from hrseg.inference.sources import Clip
+from hrseg.inference.sources import Clip, Picture
 from hrseg.inference.sources.video import need_av, open_container
 from hrseg.inference.worker_pool import Pool, result_of
 
@@ -40,25 +40,34 @@ class VideoWriter:
         self._waiting: deque[Future[None]] = deque()
         self._clip: Clip | None = None
         self._video: _Video | None = None
-        self.name = ""
-        """Of the clip whose video is open or was the last."""
+        self._name = ""  # of the clip
 
-    def add(self, clip: Clip, name: str, frame: np.ndarray, time: float | None) -> None:
-        """Append a frame to its clip's video; the video of another clip is closed first.
+    def follow(self, picture: Picture, frame: np.ndarray | None, error: HrsegError | None) -> None:
+        """Append the frame of a picture to the video of its clip, which ends where other pictures begin.
+
+        A broken frame is left out; of a clip that broke off no video is left.
 
         Args:
-            clip: Of the frame.
-            name: Of the clip's results.
-            frame: uint8 RGB (H, W, 3).
-            time: Seconds from the beginning of the clip; None counts frames.
+            picture: The next one, also where it is no frame.
+            frame: uint8 RGB (H, W, 3), or None where there is none.
+            error: Of the picture.
 
         Raises:
             DataError: The video cannot be written.
         """
+        name = picture.name.partition("/")[0]
+        if frame is not None and picture.clip is not None:
+            self._add(picture.clip, name, frame, picture.time)
+        elif picture.time is None and error is not None and name == self._name:
+            self.discard()
+        elif picture.clip is None:
+            self.close()
+
+    def _add(self, clip: Clip, name: str, frame: np.ndarray, time: float | None) -> None:
         if clip is not self._clip:
             self.close()
             self._clip, self._video = clip, _Video(self.out / f"{name}_overlay.mp4", clip)
-            self.name = name
+            self._name = name
         assert self._video is not None
         while len(self._waiting) >= _MAX_WAITING:
             result_of(self._waiting.popleft())
