@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hrseg.cli import YOURS, main
+from hrseg.cli import EXIT_USAGE, main
 from hrseg.errors import ConfigError
 from hrseg.serve.site import read_site
 from tests.serve.conftest import Served, file_of, picture, sentence
@@ -128,5 +128,5 @@ def test_names_and_origins_that_no_browser_sends_are_refused(
         with pytest.raises(ConfigError, match=r"--allow-origin .* https://example\.org"):
             read_site("127.0.0.1", "127.0.0.1", [], [origin])
     words = ["serve", "--port", "0", "--allow-host", "a", "b", "--allow-origin", "maps.example"]
-    assert main(words) == YOURS
+    assert main(words) == EXIT_USAGE
     assert "--allow-origin maps.example is not" in " ".join(capsys.readouterr().err.split())
