@@ -78,19 +78,3 @@ def test_examples_in_python_run_or_compile(example, folder, monkeypatch):
     code = compile(example, "example", "exec")
     if "create_model" in example:  # the others name runs, tags or programs that are not here
         exec(code, {})
-
-
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path):
-    pytest.importorskip("sphinx")
-    pytest.importorskip("myst_parser")
-    pytest.importorskip("furo")
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(tmp_path / "site")],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert not re.search(
-        r'(src|href)="https?://(?!github|arxiv)[^"]*\.(css|js|woff2?)"',
-        (tmp_path / "site/index.html").read_text(),
-    )
