@@ -85,6 +85,11 @@ class Row:
     reference: str
 
     @property
+    def dataset(self) -> str:
+        """Name of its training data, as its owners write it."""
+        return re.split("[:(]", self.data_terms)[0].strip()
+
+    @property
     def research_only(self) -> bool:
         """Whether the owners of its data name research, teaching or academic use as the use they allow."""
         return bool(re.search("research|academic|non-commercial", self.data_terms))
@@ -175,8 +180,7 @@ def find(words: Iterable[str]) -> list[Row]:
         row
         for row in rows()
         if all(
-            word in f"{row.tag} {row.source} {row.head} {row.data_terms.partition(':')[0]}".lower()
-            for word in wanted
+            word in f"{row.tag} {row.source} {row.head} {row.dataset}".lower() for word in wanted
         )
     ]
 
@@ -212,7 +216,11 @@ def suggest(name: str) -> str:
     wanted = Path(name).stem.lower() if name.endswith((".yaml", ".yml")) else name.lower()
     found = [row for row in rows() if row.tag.startswith(f"{wanted}.") or row.data == wanted]
     if not found:  # a recipe's name: data set, network, head
-        found = [row for row in rows() if f"{row.data}_{row.tag.partition('.')[0]}".replace("hrnet_", "") == wanted]
+        found = [
+            row
+            for row in rows()
+            if f"{row.data}_{row.tag.partition('.')[0]}".replace("hrnet_", "") == wanted
+        ]
     if not found:
         return did_you_mean(name, list_weights())
     found.sort(key=lambda row: (row.tag not in recommended(), -(row.score or 0)))
