@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from PIL import Image
-from rasterio.transform import from_origin
 
 from hrseg.data.street import scene
 from hrseg.data.synthetic import write_scenes
@@ -46,7 +46,7 @@ def folder(tmp_path):
     (tmp_path / "list.txt").write_text("photos/a.jpg\n")
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(tmp_path / "photos/b.png", "b.png")
-    place = {"crs": "EPSG:25832", "transform": from_origin(500000, 5800000, 0.2, 0.2)}
+    place = {"crs": "EPSG:25832", "transform": Affine(0.2, 0, 500000, 0, -0.2, 5800000)}
     for name in ("ortho.tif", "orthophoto.tif"):
         form = {"driver": "GTiff", "width": 128, "height": 96, "count": 3, "dtype": "uint8"}
         with rasterio.open(tmp_path / name, "w", **form, **place) as file:

@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(headings: bool = True) -> argparse.ArgumentParser:
     """Build the parser of all verbs, without heavy imports."""
     parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **PARSER_OPTIONS)
     parser.set_defaults(run=lambda _: print_out(parser.format_help()))
@@ -135,13 +135,13 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, "completion", _completion)
     verb.add_argument("shell", choices=("bash", "zsh", "fish"))
     add_verb(verbs, "version", _version)
-    listed = {action.dest: action for action in verbs._choices_actions}
-    verbs._choices_actions[:] = [
-        action
-        for title, names in GROUPS.items()
-        for action in (Heading((), title), *(listed.pop(name) for name in names))
-    ]
-    assert not listed, f"verbs without a heading in GROUPS: {', '.join(listed)}"
+    if headings:
+        listed = {action.dest: action for action in verbs._choices_actions}
+        verbs._choices_actions[:] = [
+            action
+            for title, names in GROUPS.items()
+            for action in (Heading((), title), *(listed[name] for name in names))
+        ]
     return parser
 
 
@@ -156,7 +156,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     """
     from hrseg.cli.config import script
 
-    return print_out(script(_parser(), arguments.shell))
+    return print_out(script(_parser(headings=False), arguments.shell))
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -110,21 +110,26 @@ def _table(found: "list[Row]") -> str:
 
     best, wide = recommended(), max(len(row.tag) for row in found)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    room = columns - wide - 48
-    head = f"   {'tag':<{wide}} {'classes':>7} {'score':>6} {'MB':>4}  {'license':<12} {'use':<8}"
-    lines = [styled(f"{head}  measured on".rstrip(), BOLD)]
+    full = columns >= wide + 70  # else size, license and use make room for the protocol
+    room = columns - wide - (48 if full else 20)
+    head = f"   {'tag':<{wide}} {'classes':>7} {'score':>6}"
+    head += f" {'MB':>4}  {'license':<12} {'use':<8}" * full
+    lines = [styled(f"{head}  measured on", BOLD)]
     for source, group in groupby(found, key=lambda row: row.source):
         lines.append(styled(source, BOLD))
         for row in group:
             marks = ("*" if row.tag in best else " ") + ("+" if row.files() else " ")
             score = f"{row.score:6.2f}" if row.score is not None else " " * 6
-            text = textwrap.shorten(row.protocol, room, placeholder=" …") if room > 11 else ""
             use = "research" if row.research_only else ""
-            line = f"{marks} {row.tag:<{wide}} {row.num_classes:>7} {score} {row.megabytes:>4}"
-            lines.append(f"{line}  {row.licence:<12} {use:<8}  {styled(text, DIM)}".rstrip())
-    notes = ["* best of its data set (one scale, val)", "+ on this machine"]
-    notes.append("research: the data's owners allow research; hrseg weights info TAG has the terms")
-    return "\n".join([*lines, styled("; ".join(notes), DIM)])
+            line = f"{marks} {row.tag:<{wide}} {row.num_classes:>7} {score}"
+            line += f" {row.megabytes:>4}  {row.licence:<12} {use:<8}" * full
+            text = textwrap.shorten(row.protocol, room, placeholder=" …") if room > 11 else ""
+            lines.append(f"{line}  {styled(text, DIM)}".rstrip())
+    notes = (
+        "* best of its data set (one scale, val); + on this machine; research: the data's owners allow research, "
+        "hrseg weights info TAG has the terms"
+    )
+    return "\n".join([*lines, styled(textwrap.fill(notes, min(columns, 100)), DIM)])
 
 
 def _info(arguments: argparse.Namespace) -> int:

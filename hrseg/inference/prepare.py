@@ -131,7 +131,7 @@ def resolve_device(name: str | int | torch.device) -> torch.device:
         )
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"Device '{name}' is an NVIDIA GPU, and torch finds none here. Use device 'cpu' or 'auto'."
+            f"Device '{name}' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'."
         )
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigError(
