@@ -5,6 +5,8 @@
 Nothing is fetched, by the build or by the pages: fonts are the system's, and the search runs in the browser.
 """
 
+import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import hrseg  # noqa: E402
+from hrseg.cli.main import _parser  # noqa: E402
 from hrseg.config.schema import OPTIONS, SECTIONS  # noqa: E402
 
 project = "hrseg"
@@ -22,7 +25,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinxarg.ext",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["images/README.md"]
@@ -53,20 +55,34 @@ def write_options(_: object) -> None:
         first, _, name = key.rpartition(".")
         if first != section:
             section = first
-            lines += [
-                "",
-                f"## {section}",
-                "",
-                SECTIONS.get(section, ""),
-                "",
-                "| option | type | default | meaning |",
-                "| --- | --- | --- | --- |",
-            ]
+            lines += ["", f"## {section}", "", SECTIONS.get(section, ""), ""]
+            lines += ["| option | default | meaning |", "| --- | --- | --- |"]
         kind = ", ".join(part for part in (option.kind, option.range) if part)
-        cells = (f"`{name}`", kind, f"`{option.default}`", option.doc)
+        cells = (f"`{name}`", f"`{option.default}`", f"{option.doc} *{kind[0].upper()}{kind[1:]}.*")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    path = HERE / "reference" / "options.md"
-    text = "\n".join(lines) + "\n"
+    _write("options.md", lines)
+
+
+def write_commands(_: object) -> None:
+    """Write reference/cli.md: the help page of every verb, as the terminal shows it at 100 columns."""
+    lines = [
+        "# Command line",
+        "",
+        "The help page of every verb; `hrseg VERB --help` prints the same.",
+        "",
+    ]
+    os.environ["COLUMNS"] = "100"
+    pages = [_parser()]
+    for parser in pages:
+        lines += [f"## {parser.prog}", "", "```text", parser.format_help().strip(), "```", ""]
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pages += action.choices.values()
+    _write("cli.md", lines)
+
+
+def _write(name: str, lines: list[str]) -> None:
+    path, text = HERE / "reference" / name, "\n".join(lines) + "\n"
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
@@ -74,3 +90,4 @@ def write_options(_: object) -> None:
 def setup(app: object) -> None:
     """Write the generated pages before Sphinx reads its sources."""
     app.connect("builder-inited", write_options)  # type: ignore[attr-defined]
+    app.connect("builder-inited", write_commands)  # type: ignore[attr-defined]
