@@ -19,6 +19,7 @@ from hrseg.config.schema import OPTIONS, SECTIONS  # noqa: E402
 
 project = "hrseg"
 author = "The hrseg authors"
+copyright = author
 version = release = hrseg.__version__
 
 extensions = [
