@@ -72,10 +72,10 @@ def add(verbs: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     """List published weights.
 
-    With words, those that match all of them. A star marks the best published score on a data set, with one
-    scale on val, and for each network's ImageNet start; a plus what is on this machine. Scores are the
-    publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they were
-    measured, and the terms of the data.
+    With words, those that match all of them. A star marks the best published score on a data set, with
+    one scale on val, and for each network's ImageNet start; a plus what is on this machine. Scores are
+    the publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they
+    were measured, and the terms of the data.
 
       hrseg weights list
       hrseg weights list cityscapes w48

@@ -148,7 +148,7 @@ class Prediction:
         axes.set(title=self.name, xticks=[], yticks=[])
         handles = [
             Patch(
-                color=[part / 255 for part in row["color"]],
+                color=tuple(part / 255 for part in row["color"]),
                 label=f"{row['name']} {percent(row['share'])}",
             )
             for row in self._rows()[:12]

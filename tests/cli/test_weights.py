@@ -100,8 +100,9 @@ def test_list_knows_data_sets_and_what_may_be_sold(capsys):
         ("hrnet_w48.ms_in1", "Did you mean 'hrnet_w48.ms_in1k'?"),
     ],
 )
-def test_a_name_that_is_no_tag_is_answered_with_tags(name, tag, capsys):
-    assert main(["predict", "x.png", "--model", name]) == YOURS
+def test_a_name_that_is_no_tag_is_answered_with_tags(name, tag, capsys, tmp_path):
+    (tmp_path / "x.png").touch()
+    assert main(["predict", str(tmp_path / "x.png"), "--model", name]) == YOURS
     assert tag in " ".join(capsys.readouterr().err.split())
 
 

@@ -133,7 +133,7 @@ def test_a_prediction_shows_itself():
     assert page.count("<img ") == 1
     assert largest in page
     axes = result.plot()
-    assert [text.get_text().split()[0] for text in axes.get_legend().get_texts()][0] == largest
+    assert axes.get_legend().get_texts()[0].get_text().split()[0] == largest
     assert repr(predictor()).startswith("Predictor(Brightest: 3 classes of")
 
 
