@@ -114,10 +114,10 @@ class ProgressLines(pl.Callback):
         """Print step, mean loss of the epoch so far, memory and remaining time."""
         self._printed = time.monotonic()
         loss = float(torch.stack(self.losses).mean()) if self.losses else math.nan
-        left = self._seconds_left(trainer, pl_module.total_steps)
+        steps = pl_module.total_steps
         self.print_out(
-            f"step {trainer.global_step:,}/{pl_module.total_steps:,}  loss {loss:.4f}  {_peak_memory() / 2**30:.1f} GiB  "
-            f"{format_duration(left)} left"
+            f"step {trainer.global_step:,}/{steps:,}  loss {loss:.4f}  {_peak_memory() / 2**30:.1f} GiB  "
+            f"{format_duration(self._seconds_left(trainer, steps))} left"
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
