@@ -141,7 +141,7 @@ def add_recipe(verb: argparse.ArgumentParser) -> None:
 
 def add_bits(verb: argparse.ArgumentParser) -> None:
     """Add --bits."""
-    text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"
+    text = "significant bits of 16-bit files, 8 to 16 (the model's or the file's, else 16)"
     verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
 
 
@@ -167,6 +167,11 @@ def add_size(
     """Add an option of height and width."""
     shown = f"{text} ({default[0]} {default[1]})" if default else text
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
+
+
+def options_of(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return some options of the command line as keyword arguments of the same names."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 def positive(text: str) -> int:

@@ -324,7 +324,7 @@ def check_backbone(tag: str, backbone: str) -> None:
     )
 
 
-def here() -> list[str]:
+def cached_tags() -> list[str]:
     """Return the tags with a file in the cache, maybe only one of a pair."""
     return [row.tag for row in rows() if any(remote.path.exists() for remote in row.remotes())]
 
@@ -390,7 +390,7 @@ def _verify_cached(remote: Remote) -> str:
     if before is None:
         write_receipt(receipt)
     since = "; unchanged since it was fetched" if before else ""
-    return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
+    return f"{remote.name} {remote.path.name}: {receipt.describe()}{since}"
 
 
 def _recognized(path: Path) -> str:
@@ -405,4 +405,4 @@ def _recognized(path: Path) -> str:
                     f"{path} is called like the file of {row.tag}, but its sha256 begins with {digest[:16]} instead of "
                     f"{remote.sha256[:16]}. Fetch it again: hrseg weights pull {row.tag}"
                 )
-    return f"{path}: sha256 {digest}, {size:,} bytes; the catalog knows no such digest"
+    return f"{path}: sha256 {digest}, {size:,} bytes; no such digest is in the catalog"

@@ -6,7 +6,7 @@ import torch
 
 from hrseg.errors import DataError, TrainingError
 from hrseg.training.fit import fit
-from hrseg.training.interrupts import clear_errors
+from hrseg.training.interrupts import convert_errors
 from tests.small import small
 from tests.training.conftest import last, stop_at
 
@@ -34,7 +34,7 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
         "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
         'last):\n  File "x.py"\nhrseg.errors.DataError: a.png has another size. Mend it.\n'
     )
-    with pytest.raises(DataError) as caught, clear_errors():
+    with pytest.raises(DataError) as caught, convert_errors():
         raise DataError(text)
     assert str(caught.value) == "a.png has another size. Mend it."
 
@@ -49,10 +49,10 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
     ],
 )
 def test_exhausted_machine_gives_advice(error, message):
-    with pytest.raises(TrainingError, match=message), clear_errors():
+    with pytest.raises(TrainingError, match=message), convert_errors():
         raise error
 
 
 def test_bugs_keep_their_traceback():
-    with pytest.raises(RuntimeError, match="a bug"), clear_errors():
+    with pytest.raises(RuntimeError, match="a bug"), convert_errors():
         raise RuntimeError("a bug")
