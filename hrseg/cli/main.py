@@ -213,7 +213,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         write_hint = _OPTIONS_ELSEWHERE if "overrides" in arguments else _IMAGES_ELSEWHERE
         known = write_hint.get(name.replace("_", "-"))
         hint = f" Here it is {known}." if known else did_you_mean(name, options)
-        raise ConfigError(f"{verb} does not know '{word}'.{hint} See: {verb} --help")
+        raise ConfigError(f"{verb} has no argument '{word}'.{hint} See: {verb} --help")
     arguments.words = words
     arguments.overrides = [*overrides, *getattr(arguments, "overrides", []), *extra]
     return arguments
