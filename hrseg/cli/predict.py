@@ -20,13 +20,14 @@ KINDS = (
     *("probabilities", "probabilities_tif", "coco", "geojson", "areas", "areas_csv"),
 )
 """Choices of --save: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
-
 _OPENING = (
     *("device", "precision", "engine", "overlap", "blend", "protocol", "scales", "flip", "merge"),
     *("classes", "bits"),
 )
 """Options of the same names of `open_predictor`."""
-_SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, gs, camera:0, -"
+_SOURCES = (
+    "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
+)
 
 
 def add(verbs: Any) -> None:
@@ -137,6 +138,7 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict photos/ 'more/*.jpg' --model runs/demo/best.ckpt --out masks
       hrseg predict photos/ --json | jq .classes
       hrseg predict drive.mp4 --every 0.5s --save mask video
+      hrseg predict rtsp://camera.local/live --every 1s --limit 60
       hrseg predict @list.txt photos.zip https://example.org/street.jpg s3://bucket/photos/
       hrseg predict photos/ --tta
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
