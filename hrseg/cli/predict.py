@@ -2,14 +2,19 @@
 
 import argparse
 import json
+import logging
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
+if TYPE_CHECKING:
+    from hrseg.inference.predictor import Predictor
+
+_LOG = logging.getLogger(__name__)
 KINDS = (
     *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
     *("probabilities", "probabilities_tif", "coco", "geojson", "areas", "areas_csv"),
@@ -106,6 +111,18 @@ def _add_cluster(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--ray-workers", type=positive, metavar="N", help=text)
 
 
+def _introduce(predictor: "Predictor") -> str:
+    """Return one line on a model: its name, classes and training data, and the way to others."""
+    from hrseg.weights.catalog import rows
+
+    names = predictor.labels.names
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    data = next((f", trained on {row.dataset}" for row in rows() if row.tag == predictor.name), "")
+    return (
+        f"{predictor.name}: {len(names)} classes ({shown}){data}; other models: hrseg weights list"
+    )
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     """Segment images: mask and overlay files.
 
@@ -178,6 +195,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         set_threads()
         keep = needed_maps(files) if files else ()
         predictor = open_predictor(arguments.model, keep=keep, **opening)
+        _LOG.info(_introduce(predictor))
         job = Job(out, files, options, shard, predictor.settings() if resume else None)
         more = {"covers": sources.covers, "progress": row_progress(), **working}
         found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)
