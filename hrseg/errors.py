@@ -7,14 +7,20 @@ prints it as one paragraph and exits with 2; any other exception is a bug of hrs
 import contextlib
 import difflib
 import errno
+import json
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 
 class HrsegError(Exception):
-    """Base class of the errors that a user can correct."""
+    """Base class of the errors that a user can correct; the middle of a very long message is left out."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= 3000 else f"{text[:1500]} … {text[-1000:]}"
 
 
 class ConfigError(HrsegError, ValueError):
@@ -81,6 +87,14 @@ def elsewhere(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "Free some space, or choose another folder."
     return "Choose a folder that can be written to."
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON as `json.loads` does; for lists that nest without end the error is a ValueError too."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its lists nest without end") from error
 
 
 _LIBRARIES = {

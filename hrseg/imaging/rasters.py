@@ -7,7 +7,6 @@ the driver of their signature, reads no file beside it, and runs without the dri
 import functools
 import io
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import TiffImagePlugin
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 from hrseg.imaging.failures import foreign_code, silent_libraries
 from hrseg.imaging.georeference import Georeference, aux_root, beside, crs_name, from_points
 from hrseg.imaging.image_file import UPRIGHT, ImageFile, Layout
@@ -359,7 +358,7 @@ def _pages(source: Path | bytes, name: str) -> tuple[dict[int, Any], list[int]]:
 def _tifffile_shape(tags: dict[int, Any]) -> tuple[int, ...] | None:
     """Return the shape of (H, W, B) arrays that tifffile wrote row by row into pages, from its description."""
     try:
-        shape = json.loads(tags.get(_DESCRIPTION, ""))["shape"]
+        shape = parse_json(tags.get(_DESCRIPTION, ""))["shape"]
     except (ValueError, TypeError, KeyError):
         return None
     return tuple(shape) if len(shape) == 3 and shape[0] >= shape[2] else None

@@ -4,7 +4,6 @@ They take normalized images, as every logits function does, and hand pixels to t
 """
 
 import io
-import json
 import logging
 import math
 import re
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hrseg.errors import DataError, MissingExtraError, WeightsError
+from hrseg.errors import DataError, MissingExtraError, WeightsError, parse_json
 from hrseg.inference.model_card import INPUT, KEY, SMALLEST, Facts, quiet, read_card
 from hrseg.inference.openvino import openvino_core
 
@@ -87,7 +86,7 @@ class TorchRunner:
             self.program: Any = torch.export.load(str(path), extra_files=extra)
         self.card: str | None = extra[f"{KEY}.json"] or None
         self.module = self.program.module()
-        names = json.loads(self.card)["outputs"] if self.card else ("labels",)
+        names = parse_json(self.card)["outputs"] if self.card else ("labels",)
         self.names = tuple(names)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -277,7 +276,7 @@ def check_program(path: Path) -> None:
 
 def _check_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
     if name.endswith("config.json"):
-        for row in json.loads(archive.read(name))["config"].values():
+        for row in parse_json(archive.read(name))["config"].values():
             if row["use_pickle"] is not False:
                 raise _refused(path, "a pickled tensor")
     elif name.endswith("sample_inputs/model.pt"):
@@ -286,7 +285,7 @@ def _check_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
         except Exception as error:  # unpicklers raise errors of any type
             raise _refused(path, "a pickle of objects") from error
     elif name.endswith("models/model.json"):
-        _check_graph(path, json.loads(archive.read(name)))
+        _check_graph(path, parse_json(archive.read(name)))
 
 
 def _check_graph(path: Path, content: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from hrseg.config import (
     load_config,
     to_yaml,
 )
-from hrseg.errors import ConfigError, HrsegError, did_you_mean
+from hrseg.errors import ConfigError, HrsegError, did_you_mean, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
@@ -264,7 +264,7 @@ class StudyRun:
     def record(self) -> Record:
         """The record on disk; an empty one where there is none or the run's folder is missing."""
         try:
-            values = json.loads(self.record_file.read_text(encoding="utf-8"))
+            values = parse_json(self.record_file.read_text(encoding="utf-8"))
             record = Record(**{name: values[name] for name in Record.__dataclass_fields__})
         except FileNotFoundError:
             return Record()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.inference.outputs.options import Options
 
@@ -94,7 +94,7 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
-            table: dict[str, Any] = json.loads(text)
+            table: dict[str, Any] = parse_json(text)
             return table
         rows = [_parse_row(row) for row in csv.DictReader(text.splitlines())]
     except (OSError, ValueError, KeyError, TypeError) as error:
