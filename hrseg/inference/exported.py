@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import re
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -127,7 +128,9 @@ def open_runner(path: Path) -> Runner:
         MissingExtraError: Its runtime is not installed.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {path}")
+        raise WeightsError(
+            f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}"
+        )
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."

@@ -1,5 +1,6 @@
 """Opening of trained models: checkpoints, releases, exported files and tags, as one record."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,8 @@ def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         return check_card(entry, path)
     raise WeightsError(
         f"{path} was not written by hrseg: it holds no classes and colors. Import it first: hrseg weights "
-        f"import {path} --out NAME.safetensors. To train from it, give a recipe model.weights={path}."
+        f"import {shlex.quote(str(path))} --out NAME.safetensors. To train from it, give a recipe "
+        f"{shlex.quote(f'model.weights={path}')}."
     )
 
 

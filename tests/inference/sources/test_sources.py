@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -218,11 +219,15 @@ class Handler(BaseHTTPRequestHandler):
             "/a%20b.png": (200, {}, png(8)),
             "/moved": (302, {"Location": "/street.png"}, b""),
             "/round": (302, {"Location": "/round"}, b""),
+            "/nowhere": (302, {}, b""),
             "/file": (302, {"Location": "file:///etc/hostname"}, b""),
             "/page.png": (200, {"Content-Type": "text/html"}, b"<html>"),
             "/cut.png": (200, {"Content-Length": "1999"}, png()),
             "/endless.png": (200, {"Content-Length": None}, bytes(5000)),
         }
+        if self.path.startswith("/slow"):
+            self.drip()
+            return
         status, headers, body = answers.get(self.path.partition("?")[0], (404, {}, b""))
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -230,6 +235,20 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = True
+
+    def drip(self) -> None:
+        """Send the status, the headers or the body byte by byte, never pausing for long."""
+        parts = {"status": b"", "headers": b"HTTP/1.1 200 OK\r\nX: "}
+        parts["body"] = parts["headers"] + b"y\r\nContent-Length: 100000\r\n\r\n"
+        parts["chunks"] = parts["headers"] + b"y\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n"
+        try:
+            self.wfile.write(parts[self.path.rpartition("_")[2]])
+            for _ in range(400):
+                self.wfile.write(b"H")
+                time.sleep(0.02)
+        except OSError:
+            pass  # the client is gone
         self.close_connection = True
 
     def log_message(self, *arguments: object) -> None:
@@ -264,14 +283,24 @@ def test_an_address_is_fetched_when_its_turn_comes(address):
         ("page.png", "web page instead of a file"),
         ("cut.png", "ended after|connection broke"),
         ("endless.png", "more than the 2,000"),
-        ("round", "cannot be fetched"),
-        ("file", "302 Found"),
+        ("round", "redirects in a circle"),
+        ("file", "redirects to 'file:///etc/hostname', which is no http"),
+        ("nowhere", "which is no http"),
     ],
 )
 def test_what_an_address_can_do_wrong_is_said(address, path, arguments):
     (picture,) = open_sources([f"{address}/{path}"], limits=Limits(size=2000, seconds=20))
     with pytest.raises(DataError, match=arguments):
         picture.fetch()
+
+
+@pytest.mark.parametrize("part", ["status", "headers", "body", "chunks"])
+def test_a_server_that_drips_bytes_is_cut_at_the_promised_time(address, part):
+    (picture,) = open_sources([f"{address}/slow_{part}"], limits=Limits(seconds=0.4))
+    before = time.monotonic()
+    with pytest.raises(DataError, match=r"in 0\.4 seconds and was not done"):
+        picture.fetch()
+    assert time.monotonic() - before < 2
 
 
 def test_nobody_answering_and_no_time_left_are_said(address):
