@@ -157,6 +157,18 @@ def name_text(name: str) -> str:
     return re.sub(r"[\n\t]", "_", _CONTROL.sub("_", name))
 
 
+def cell_text(text: str) -> str:
+    """Return a text for a cell of CSV that no spreadsheet takes for a formula, by a ' before its first sign.
+
+    Example:
+        >>> cell_text("=cmd|' /C calc'!A0"), cell_text("sky")
+        ("'=cmd|' /C calc'!A0", 'sky')
+    """
+    return (
+        f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    )
+
+
 def printable(text: object, lines: bool = False) -> str:
     r"""Escape control characters that would move the cursor, color, reorder or end a terminal's line.
 

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from hrseg.errors import ConfigError
 from hrseg.imaging import Georeference, read_image, read_mask
 from hrseg.inference.outputs import OUTPUTS, Options, needed_maps, result_paths, write_all
-from hrseg.inference.outputs.class_areas import read_table, total
+from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from tests.inference.outputs.made import LABELS, prediction
 
 MADE = prediction()
@@ -164,3 +164,16 @@ def test_json_of_every_kind_is_plain(tmp_path):
             write(kind, tmp_path).read_text(encoding="utf-8"),
             parse_constant=lambda word: pytest.fail(word),
         )
+
+
+NAMES = ["=cmd|' /C calc'!A0", "+1", "-2", "@SUM(A1)", "\t=1", "'=x", "''=x", "'quoted'", "sky", ""]
+
+
+def test_no_class_name_is_a_formula_in_a_table(tmp_path):
+    row = {"id": 1, "pixels": 2, "percent": 50.0, "square_meters": None}
+    table = {"pixels": 4, "square_meters": None, "classes": [{"class": n, **row} for n in NAMES]}
+    write_table(tmp_path / "areas.csv", table)
+    with (tmp_path / "areas.csv").open(newline="", encoding="utf-8") as file:
+        cells = [cells[0] for cells in csv.reader(file)]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in cells)
+    assert [entry["class"] for entry in read_table(tmp_path / "areas.csv")["classes"]] == NAMES
