@@ -264,7 +264,7 @@ def changed(content, path, value):
 def told(content):
     try:
         return mmseg.translate(content, NAME).to_yaml()
-    except (ConfigError, TypeError) as error:  # TypeError: migrate.translate tells it
+    except (ConfigError, TypeError, AttributeError) as error:  # migrate.translate tells the latter
         return str(error)
 
 
