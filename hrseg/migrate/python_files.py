@@ -62,7 +62,7 @@ class _Import:
 
     def call(self, name: str, arguments: list[Any], named: dict[str, Any]) -> Any:
         """Call one of the functions that configs use; TypeError for another one or other arguments."""
-        first = arguments[0] if arguments else ()
+        first: Any = arguments[0] if arguments else ()
         sized = first if isinstance(first, (list, tuple, dict)) else ()
         self.spend(len(sized))
         match name, arguments:
@@ -71,7 +71,8 @@ class _Import:
             case "dict", [dict()]:
                 return {**first, **named}
             case "len" | "list" | "tuple", [list() | tuple() | dict()]:
-                return {"len": len, "list": list, "tuple": tuple}[name](first)
+                made: dict[str, Callable[[Any], Any]] = {"len": len, "list": list, "tuple": tuple}
+                return made[name](first)
             case "max" | "min", _:
                 numbers = [
                     v for v in sized or arguments if float(v) == v

@@ -222,9 +222,10 @@ NEWER = (
     )
     + FURTHER
 )
-OCR = NEW.replace(HEAD, f"[{HEAD}, {HEAD.replace('FCNHead', 'OCRHead')}]") + FURTHER
+TWO_HEADS = f"[{HEAD}, {HEAD.replace('FCNHead', 'OCRHead')}]".replace("ratio=-1", "ratio=0.1")
+OCR = NEW.replace(HEAD, TWO_HEADS) + FURTHER
 OLDER = (
-    OLD.replace(
+    OLD.replace("dropout_ratio=-1", "dropout_ratio=0.1").replace(
         "policy='poly',", "policy='poly', warmup='linear', warmup_iters=9, warmup_ratio=0.1,"
     )
     + FURTHER
@@ -287,6 +288,7 @@ def test_no_entry_can_change_without_a_word(tmp_path, text):
 STRANGE = [None, -1, 10**400, "x", [], {"a": 1}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [NEWER, OLDER], ids=["1.x", "0.x"])
 def test_a_config_with_values_of_any_form_is_a_recipe_or_one_paragraph(tmp_path, text, monkeypatch):
     path = tmp_path / NAME
