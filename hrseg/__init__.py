@@ -1,4 +1,4 @@
-"""Semantic segmentation around HRNetV2: train, look inside, predict.
+"""Semantic segmentation around HRNetV2: train, explain, predict.
 
 `dir(hrseg)` lists the public names. They load on first use, so that `import hrseg` is fast.
 """

@@ -94,7 +94,7 @@ def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device and --precision."""
     devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
     verb.add_argument("--device", choices=devices, default="auto", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device has fast bf16 (auto)"
     verb.add_argument("--precision", choices=precisions, default="auto", help=text)
 
 
@@ -106,7 +106,7 @@ def add_recipe(verb: argparse.ArgumentParser) -> None:
 
 def add_bits(verb: argparse.ArgumentParser) -> None:
     """Add --bits."""
-    text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"
+    text = "significant bits of 16-bit files, 8 to 16 (the model's or the file's, else 16)"
     verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
 
 
@@ -132,6 +132,11 @@ def add_size(
     """Add an option of height and width."""
     shown = f"{text} ({default[0]} {default[1]})" if default else text
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
+
+
+def options_of(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return some options of the command line as keyword arguments of the same names."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 def positive(text: str) -> int:

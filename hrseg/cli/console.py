@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hrseg.errors import printable
 
-OK, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 BOLD, DIM = "1", "2"
 
 
@@ -18,7 +18,7 @@ def print_out(text: str) -> int:
     rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
     if rank == "0":
         print_line(text.rstrip("\n"))
-    return OK
+    return EXIT_OK
 
 
 def print_line(text: str) -> None:

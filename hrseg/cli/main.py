@@ -13,7 +13,14 @@ from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
 from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
-from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, print_out
+from hrseg.cli.console import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    LogFormatter,
+    print_error,
+    print_out,
+)
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
 
 VERBS = (
@@ -36,15 +43,15 @@ VERBS = (
 """In the order of `hrseg --help`."""
 
 _ABOUT = """
-Semantic segmentation around HRNetV2: train, look inside, predict.
+Semantic segmentation around HRNetV2: train, explain, predict.
 
   hrseg predict street.png                     mask and overlay, by the model that ships
   hrseg fit --config demo                      train on generated scenes, two minutes on a CPU
   hrseg fit --config cityscapes_w48 --dry-run  what a run would cost, without starting it
 """
 _CODES = """
-hrseg VERB --help says more. Exit codes: 0 done, 2 your mistake, 1 ours or a broken image, 130
-interrupted.
+More: hrseg VERB --help. Exit codes: 0 success, 1 some images failed or a bug of hrseg, 2 wrong
+arguments or input, 130 interrupted.
 """
 
 
@@ -55,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after "hrseg"; None takes those of the process.
 
     Returns:
-        0 done; 1 a bug of ours (with its traceback), or some images of many were broken; 2 a mistake
-        of the user; 130 interrupted.
+        0 success; 1 some images of many failed, or a bug of hrseg (with its traceback); 2 wrong
+        arguments or input; 130 interrupted.
     """
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
@@ -64,23 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(LogFormatter("%(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
-        logging.getLogger("matplotlib").setLevel(
-            logging.ERROR
-        )  # its first use talks of font caches
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no messages about font caches
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return code
     except SystemExit as done:  # argparse has printed a help page
         return int(done.code or 0)
     except HrsegError as error:
         print_error(str(error))
-        return YOURS
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print_error("interrupted")
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +118,7 @@ def _completion(arguments: argparse.Namespace) -> int:
 
 
 def _version(_: argparse.Namespace) -> int:
-    """Print the versions of hrseg and of what it stands on."""
+    """Print the versions of hrseg and of the libraries it depends on."""
     from importlib import metadata
 
     lines = [
@@ -158,7 +163,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         options = arguments.parser._option_string_actions if "parser" in arguments else ()
         verb = arguments.parser.prog if "parser" in arguments else "hrseg"
         hint = did_you_mean(word.partition("=")[0], options)
-        raise ConfigError(f"{verb} does not know '{word}'.{hint} See: {verb} --help")
+        raise ConfigError(f"{verb} has no argument '{word}'.{hint} See: {verb} --help")
     arguments.words = words
     arguments.overrides = [*overrides, *getattr(arguments, "overrides", []), *extra]
     return arguments

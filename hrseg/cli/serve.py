@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_device, add_model, add_verb, positive
-from hrseg.cli.console import OK, print_line
+from hrseg.cli.args import add_bits, add_device, add_model, add_verb, options_of, positive
+from hrseg.cli.console import EXIT_OK, print_line
 from hrseg.errors import MissingExtraError
 
 
@@ -32,7 +32,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--max-wait", type=float, default=5.0, metavar="MS", help=text)
     add_device(verb)
     add_bits(verb)
-    text = "a named way to look, such as tta (whole)"
+    text = "evaluation protocol, such as tta (whole)"
     verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)
 
 
@@ -40,8 +40,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     """Serve a model by HTTP, with a page to use it.
 
     The page is at the address that is printed: drop an image on it. Programs send images to POST
-    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. Ctrl-C or SIGTERM ends
-    the server when what it accepted is answered.
+    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. After Ctrl-C or SIGTERM
+    accepted requests are finished first.
 
       hrseg serve
       hrseg serve --model runs/demo --port 8080
@@ -73,17 +73,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         timeout=arguments.timeout,
     )
     token = read_token(arguments.token_file)
-    predictor = open_predictor(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        protocol=arguments.protocol,
-        bits=arguments.bits,
-    )
+    options = options_of(arguments, "device", "precision", "protocol", "bits")
+    predictor = open_predictor(arguments.model, **options)
     name = model_name(arguments.model, DEFAULT_TAG)
     running = listen(
         predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
     )
     print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
-    return OK
+    return EXIT_OK

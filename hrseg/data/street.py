@@ -186,10 +186,10 @@ class _Street:
         """Add texture, blur, light and noise, so that color alone does not separate the classes."""
         rng, size = self.rng, (self.h, self.w, 1)
         blurred = self.image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.5) * self.h / 128))
-        pixels = np.array(blurred, np.float32)
+        pixels = np.array(blurred, np.float32)  # (H, W, 3)
         grain = rng.standard_normal(size) * _TEXTURE[np.array(self.mask)][..., None] / 100
         left, right = rng.uniform(0.85, 1.15, 2)
-        light = np.linspace(left, right, self.w)[None, :, None]
+        light = np.linspace(left, right, self.w)[None, :, None]  # (1, W, 1): brighter on one side
         pixels *= (1 + grain) * light * rng.uniform(0.75, 1.1) * rng.uniform(0.94, 1.06, 3)
         pixels += rng.uniform(1, 5) * rng.standard_normal(size)
         return pixels.clip(0, 255).astype(np.uint8)

@@ -76,9 +76,11 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         return _from_catalog(str(model))
     path = _find(model)
     if is_exported(path):
-        exported, facts = open_exported(path)
-        config = dict(facts.config)
-        return OpenedModel(str(model), exported, facts.labels, facts.mean, facts.std, path, config)
+        exported, fields = open_exported(path)
+        config = dict(fields.config)
+        return OpenedModel(
+            str(model), exported, fields.labels, fields.mean, fields.std, path, config
+        )
     if path.suffix == ".safetensors":
         state, entry = read_release(path)
     else:
@@ -152,9 +154,8 @@ def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
         spec.pop("encoder_weights", None)  # its own weights follow, so nothing is downloaded
         return spec
     model = entry["config"]["model"]
-    form = {
-        name: model[name] for name in DEFAULTS if name in model
-    }  # recipes of older runs lack some
+    # recipes of older runs lack some
+    form = {name: model[name] for name in DEFAULTS if name in model}
     return {
         "backbone": model["backbone"],
         "head": model["head"],

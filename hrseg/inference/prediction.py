@@ -29,8 +29,8 @@ class Prediction:
         labels: The classes.
         image: The segmented image, uint8 RGB (H, W, 3); of other bands the first three, stretched.
         name: Stem of the image's file, or "image".
-        probabilities: Of the classes that were kept, float16 (k, H, W); None where none were.
-        kept: trainIds of these classes, in their order.
+        probabilities: Of the chosen classes, float16 (k, H, W); None where none were stored.
+        probability_ids: trainIds of the classes of `probabilities`, in their order.
         entropy: Of the probabilities of all classes, relative to its maximum, 0 … 1, float32 (H, W), or None.
         margin: Largest probability less the second, float32 (H, W), or None.
         origin: Path or address of the image.
@@ -46,7 +46,7 @@ class Prediction:
     image: np.ndarray
     name: str = "image"
     probabilities: np.ndarray | None = None
-    kept: tuple[int, ...] = ()
+    probability_ids: tuple[int, ...] = ()
     entropy: np.ndarray | None = None
     margin: np.ndarray | None = None
     origin: str = ""
@@ -60,16 +60,16 @@ class Prediction:
         """(height, width)."""
         return self.mask.shape[0], self.mask.shape[1]
 
-    def kept_map(self, name: str) -> np.ndarray:
+    def require_map(self, name: str) -> np.ndarray:
         """Return one of MAPS.
 
         Raises:
-            ConfigError: It was not kept.
+            ConfigError: It was not stored.
         """
         values: np.ndarray | None = getattr(self, name)
         if values is None:
             raise ConfigError(
-                f"The {name} of '{self.name}' was not kept. Open the predictor with keep=('{name}',)."
+                f"The {name} of '{self.name}' was not stored. Open the predictor with keep=('{name}',)."
             )
         return values
 
@@ -110,7 +110,7 @@ class Prediction:
             kinds: Rows of `outputs.OUTPUTS`; the paths are returned in their order.
 
         Raises:
-            ConfigError: An unknown kind, or one that needs a map that was not kept.
+            ConfigError: An unknown kind, or one that needs a map that was not stored.
             DataError: A file cannot be written.
         """
         from hrseg.inference.outputs import write_all  # which writes what this file defines
@@ -160,20 +160,20 @@ class FileResult:
         """The picture with its legend; None if it failed or no overlay was asked for."""
         return self.files.get("overlay")
 
-    def line(self, most: int = 4) -> str:
-        """Return one line: the picture, its largest classes, and the overlay (or the last file).
+    def __str__(self) -> str:
+        """One line: the picture, its four largest classes, and the overlay (or the last file).
 
         Example:
-            >>> FileResult(Path("a.png"), {"overlay": Path("a_overlay.png")}, classes={"road": 0.5}).line()
-            'a.png: road 50.0 %  -> a_overlay.png'
+            >>> print(FileResult(Path("a.png"), {"overlay": Path("b.png")}, classes={"road": 0.5}))
+            a.png: road 50.0 %  -> b.png
         """
         if self.error is not None:
             return printable(f"{self.image}: {self.error}")
         shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
-        rest = f", {len(shown) - most} more" if len(shown) > most else ""
+        rest = f", {len(shown) - 4} more" if len(shown) > 4 else ""
         last = self.overlay or next(reversed(self.files.values()), None)
         where = f"  -> {last}" if last else ""
-        return printable(f"{self.image}: {', '.join(shown[:most])}{rest}{where}")
+        return printable(f"{self.image}: {', '.join(shown[:4])}{rest}{where}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -202,7 +202,7 @@ class Reduction:
         count: Images, N.
         size: (height, width).
         keep: Maps beside the mask: "confidence", "probabilities", "entropy", "margin".
-        kept: trainIds of the classes whose probabilities are kept.
+        probability_ids: trainIds of the classes whose probabilities are stored.
 
     Example:
         >>> maps = Reduction(1, (1, 2), keep=("margin",))
@@ -218,13 +218,13 @@ class Reduction:
         count: int,
         size: tuple[int, int],
         keep: tuple[str, ...] = (),
-        kept: tuple[int, ...] = (),
+        probability_ids: tuple[int, ...] = (),
     ) -> None:
-        self.kept = list(kept)
+        self.probability_ids = list(probability_ids)
         self.maps: dict[str, np.ndarray] = {"mask": np.empty((count, *size), np.uint8)}
         for name in keep:
             if name == "probabilities":
-                self.maps[name] = np.empty((count, len(kept), *size), np.float16)
+                self.maps[name] = np.empty((count, len(probability_ids), *size), np.float16)
             else:
                 self.maps[name] = np.empty((count, *size), np.float32)
         self.scores = tuple(name for name in keep if name != "probabilities")
@@ -238,15 +238,15 @@ class Reduction:
         for strip, rows in reduce_slices(top, left, logits, want):
             self.put(strip, left, logits.shape[1])
             if "probabilities" in self.maps:
-                total = torch.logsumexp(rows, dim=1, keepdim=True)
-                probabilities = torch.exp(rows[:, self.kept] - total).half()
+                total = torch.logsumexp(rows, dim=1, keepdim=True)  # (N, 1, rows, W)
+                probabilities = torch.exp(rows[:, self.probability_ids] - total).half()
                 _put(self.maps["probabilities"], strip.top, left, probabilities)
 
     def put(self, strip: LabelStrip, left: int = 0, classes: int = 2) -> None:
         """Store a strip that is already reduced.
 
         Args:
-            strip: With "samples" and the scores that are kept.
+            strip: With "samples" and the scores that are stored.
             left: Its first column.
             classes: K, whose logarithm is the largest entropy.
         """
@@ -268,7 +268,7 @@ class Reduction:
         """
         alone = len(self.maps["mask"]) == 1
         maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
-        samples = self.samples[index]
+        samples = self.samples[index]  # (H / STEP, W / STEP), rounded up
         if valid is not None:
             samples = samples[valid[::STEP, ::STEP]]
             for name, values in maps.items():

@@ -82,7 +82,7 @@ class Predictor:
         protocol: Name of an inference protocol, such as "tta", or a `Protocol`.
         keep: Maps to keep beside the mask: "confidence", "probabilities", "entropy", "margin". Without any, labels
             come faster.
-        classes: Names of the classes whose probabilities are kept; none means all.
+        classes: Names of the classes whose probabilities are stored; none means all.
         options: Input format and parts of the protocol, see `PredictorOptions`.
 
     Raises:
@@ -135,7 +135,7 @@ class Predictor:
         self.device = resolve_device(device)
         self.precision = precision_of(network, precision, self.device)
         self.keep = _check_keep(keep)
-        self.kept = _train_ids(classes, labels) if "probabilities" in self.keep else ()
+        self.probability_ids = _train_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
         self._fork_guard = ForkGuard(self.device)
         self.logits_fn = open_engine(network, self.device, self.precision, engine)
@@ -212,10 +212,10 @@ class Predictor:
         return [replace(one, name=name) for one, name in zip(predictions, names, strict=True)]
 
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
-        """Run images of one size, and reduce their logits to the maps that are kept, block by block."""
+        """Run images of one size, and reduce their logits to the maps of `keep`, block by block."""
         inference = self.inference  # first: a forked child would hang in any step of torch
         source = PixelSource(pixels, self.mean, self.std, self.value_range)
-        reduction = Reduction(len(pixels), source.size, self.keep, self.kept)
+        reduction = Reduction(len(pixels), source.size, self.keep, self.probability_ids)
         if not self.keep:
             for strip in inference.label_strips(source, ("samples",)):
                 reduction.put(strip)
@@ -232,7 +232,7 @@ class Predictor:
             image=loaded.pixels if self.plain else stretched(loaded.pixels),
             name=name_text(path.stem) if path else "image",
             origin=path_text(path) if path else "",
-            kept=self.kept,
+            probability_ids=self.probability_ids,
             valid=loaded.valid,
             georeference=loaded.georeference,
             notes=loaded.notes,
@@ -281,7 +281,7 @@ class Predictor:
             "a path or a PIL image."
         )
 
-    def facts(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return all settings that results depend on, as plain values; the weights as a digest."""
         return {
             "model": _digest(self.network, self.source),
@@ -294,7 +294,7 @@ class Predictor:
             "precision": self.precision,
             "engine": getattr(self.logits_fn, "name", "torch"),
             "protocol": asdict(self.protocol),
-            "classes": list(self.kept),
+            "classes": list(self.probability_ids),
         }
 
     def logits(self, image: np.ndarray) -> torch.Tensor:
@@ -318,7 +318,7 @@ def from_pretrained(name: str, revision: str | None = None, **options: Any) -> P
         options: Of `Predictor`.
 
     Raises:
-        WeightsError: There is no such model, it is none of hrseg, or it cannot be reached.
+        WeightsError: There is no such model, it is not a model of hrseg, or it cannot be reached.
         MissingExtraError: The hub's client is not installed.
     """
     return Predictor(str(repository(f"{name}@{revision}" if revision else name)), **options)
@@ -359,7 +359,7 @@ def _numbered(network: nn.Module) -> LabelSet:
     count = getattr(network, "num_classes", None)
     if not isinstance(count, int):
         raise ConfigError(
-            f"This {type(network).__name__} does not say how many classes it tells apart. Pass labels=, such as "
+            f"This {type(network).__name__} has no attribute num_classes. Pass labels=, such as "
             'hrseg.labels.load_labels("cityscapes").'
         )
     colors = enumerate(distinct_colors(count))
@@ -370,7 +370,7 @@ def _check_classes(network: nn.Module, labels: LabelSet) -> None:
     count = getattr(network, "num_classes", labels.num_classes)
     if count != labels.num_classes:
         raise ConfigError(
-            f"The network tells {count} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
+            f"The network has {count} classes, the labels '{labels.name}' name {labels.num_classes}. "
             "Pass the labels it was trained with."
         )
 

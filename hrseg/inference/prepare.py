@@ -47,16 +47,16 @@ def prepare(
     """
     device = torch.device(device)
     half = precision_of(network, precision, device) == "bf16" and not hasattr(network, "precision")
-    twin = copy.deepcopy(network).eval().requires_grad_(False)
-    twin = twin.to(device).to(memory_format=torch.channels_last)
-    plain = half and _only_convolutions(twin)
-    fold = getattr(twin, "rewrite", None) if rewrite and (plain or not half) else None
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    copied = copied.to(device).to(memory_format=torch.channels_last)
+    plain = half and _only_convolutions(copied)
+    fold = getattr(copied, "rewrite", None) if rewrite and (plain or not half) else None
     fast = fold is not None and fold(_DTYPES[plain])
     if plain and not fast:
-        for module in twin.modules():
+        for module in copied.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(torch.bfloat16)
-    return Prepared(twin, device, half, plain)
+    return Prepared(copied, device, half, plain)
 
 
 class Prepared:
@@ -97,7 +97,7 @@ class Prepared:
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.half and not self.stored),
             contextlib.nullcontext() if self.half else _without_tf32(self.device),
         ):
-            scores: torch.Tensor = function(image)
+            scores: torch.Tensor = function(image)  # (n, K, h, w) or at stride 4
         return scores.float()
 
 

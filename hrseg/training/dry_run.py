@@ -11,7 +11,7 @@ from hrseg.losses.terms import LOSSES
 from hrseg.models.cost import Memory, training_memory
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_task
-from hrseg.training.interrupts import clear_errors
+from hrseg.training.interrupts import convert_errors
 from hrseg.training.run_dir import new_run_folder
 from hrseg.training.trainer import (
     build_callbacks,
@@ -90,7 +90,7 @@ def plan(config: Config) -> Plan:
         HrsegError: Any error that would stop the run at its start.
     """
     quiet_lightning()
-    with clear_errors():
+    with convert_errors():
         data = build_data(config)
         data.setup("fit")
         task = build_task(config, data, load=False)

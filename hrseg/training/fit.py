@@ -12,9 +12,9 @@ import lightning.pytorch as pl
 from hrseg.config import Config, config_to_dict, to_yaml
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.labels import LabelSet
-from hrseg.training.build import build_run, settle_statistics
+from hrseg.training.build import build_run, resolve_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
-from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.interrupts import convert_errors, interruptible
 from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, new_run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
@@ -55,7 +55,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     name, parent = config.run.name or config.data.layout, Path(config.run.dir)
     checkpoint = _readable_checkpoint(find_checkpoint(resume, parent, name)) if resume else None
     folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
-    with clear_errors():
+    with convert_errors():
         config, config_text = _with_statistics(config, config_text)
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
@@ -73,7 +73,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
 
 def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:
     """Return config and text with the mean and deviation computed from the images, where that is asked for."""
-    settled = settle_statistics(config)
+    settled = resolve_statistics(config)
     if settled is config or text is None:
         return settled, text
     head = [line for line in text.splitlines()[:1] if line.startswith("#")]

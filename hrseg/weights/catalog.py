@@ -57,7 +57,7 @@ class Row:
         urls: Addresses of its files; CSAILVision has two, encoder and decoder.
         sha256: Published digest, or its first digits as mmsegmentation puts them into names; may be empty.
         size: Bytes, where published.
-        licence: Licence that the publisher names.
+        licence: License that the publisher names.
         data_terms: Terms of the training data.
         reference: Source of this row.
     """
@@ -263,7 +263,7 @@ def check_backbone(tag: str, backbone: str) -> None:
     )
 
 
-def here() -> list[str]:
+def cached_tags() -> list[str]:
     """Return the tags with a file in the cache, maybe only one of a pair."""
     return [row.tag for row in rows() if any(remote.path.exists() for remote in row.remotes())]
 
@@ -329,7 +329,7 @@ def _verify_cached(remote: Remote) -> str:
     if before is None:
         write_receipt(receipt)
     since = "; unchanged since it was fetched" if before else ""
-    return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
+    return f"{remote.name} {remote.path.name}: {receipt.describe()}{since}"
 
 
 def _recognized(path: Path) -> str:
@@ -344,4 +344,4 @@ def _recognized(path: Path) -> str:
                     f"{path} is called like the file of {row.tag}, but its sha256 begins with {digest[:16]} instead of "
                     f"{remote.sha256[:16]}. Fetch it again: hrseg weights pull {row.tag}"
                 )
-    return f"{path}: sha256 {digest}, {size:,} bytes; the catalog knows no such digest"
+    return f"{path}: sha256 {digest}, {size:,} bytes; no such digest is in the catalog"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hrseg.cli import OK, OURS, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.weights import catalog, download
 from hrseg.weights.catalog import row_of
 from tests.weights import server as serve
@@ -41,7 +41,7 @@ def published(monkeypatch):
 
 
 def test_list_groups_by_publisher_and_takes_words(capsys):
-    assert main(["weights", "list", "cityscapes", "w48", "ocr"]) == OK
+    assert main(["weights", "list", "cityscapes", "w48", "ocr"]) == EXIT_OK
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == ["official", "mmseg", "paddle"]
     assert "  hrnet_w48_ocr.mmseg_cityscapes_160k        " in "\n".join(lines)
@@ -82,12 +82,12 @@ def test_json_is_one_object_a_line(capsys):
 
 
 def test_words_that_match_nothing_are_told_so(capsys):
-    assert main(["weights", "list", "w47"]) == OK
+    assert main(["weights", "list", "w47"]) == EXIT_OK
     assert "No weights match 'w47'" in capsys.readouterr().err
 
 
 def test_info_tells_all(capsys):
-    assert main(["weights", "info", "hrnet_w48_c1.csail_ade20k"]) == OK
+    assert main(["weights", "info", "hrnet_w48_c1.csail_ade20k"]) == EXIT_OK
     text = capsys.readouterr().out
     for part in (
         "hrnet_w48, head c1, 150 classes",
@@ -102,7 +102,7 @@ def test_info_tells_all(capsys):
 
 def test_pull_prints_the_path_and_nothing_else(published, cache, capsys):
     for _ in range(2):
-        assert main(["weights", "pull", TAG]) == OK
+        assert main(["weights", "pull", TAG]) == EXIT_OK
         assert capsys.readouterr().out == f"{cache / TAG / 'w48.pth'}\n"
     assert len(published.asked) == 1
     main(["weights", "info", TAG])
@@ -113,7 +113,7 @@ def test_a_bar_is_drawn_on_a_terminal(published, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     published.plan.extend([serve.cut(100_000), serve.status(503)])
-    assert main(["weights", "pull", TAG]) == OK
+    assert main(["weights", "pull", TAG]) == EXIT_OK
     said = capsys.readouterr()
     assert said.out.endswith("w48.pth\n")
     assert "the connection broke after" in " ".join(said.err.split())
@@ -121,30 +121,30 @@ def test_a_bar_is_drawn_on_a_terminal(published, monkeypatch, capsys):
 
 def test_pull_offline_is_one_paragraph_and_exit_code_two(published, monkeypatch, capsys):
     monkeypatch.setenv("HRSEG_OFFLINE", "1")
-    assert main(["weights", "pull", TAG]) == YOURS
+    assert main(["weights", "pull", TAG]) == EXIT_USAGE
     said = " ".join(capsys.readouterr().err.split())
     assert f"{published.url}/w48.pth" in said
     assert f"{TAG}/w48.pth" in said
 
 
 def test_an_unknown_tag_is_refused_before_anything_is_fetched(published, capsys):
-    assert main(["weights", "pull", TAG, "hrnet_w48.mmseg_cityscapes_161k"]) == YOURS
+    assert main(["weights", "pull", TAG, "hrnet_w48.mmseg_cityscapes_161k"]) == EXIT_USAGE
     assert "Did you mean" in capsys.readouterr().err
     assert published.asked == []
 
 
 def test_verify_names_what_is_wrong_and_goes_on(published, cache, capsys):
-    assert main(["weights", "verify"]) == OK
+    assert main(["weights", "verify"]) == EXIT_OK
     assert "Nothing is in the cache" in capsys.readouterr().err
     main(["weights", "pull", TAG])
-    assert main(["weights", "verify"]) == OK
+    assert main(["weights", "verify"]) == EXIT_OK
     assert f"ok  {TAG} w48.pth: verified" in capsys.readouterr().out
     (cache / TAG / "w48.pth").write_bytes(b"other")
-    assert main(["weights", "verify", TAG, "hrnet_w18_small_v1.camvid"]) == OURS
+    assert main(["weights", "verify", TAG, "hrnet_w18_small_v1.camvid"]) == EXIT_PARTIAL
     said = capsys.readouterr()
     assert "Remove" in said.err
     assert "ok  hrnet_w18_small_v1.camvid" in said.out
-    assert main(["weights", "verify", "no/such.pth"]) == YOURS
+    assert main(["weights", "verify", "no/such.pth"]) == EXIT_USAGE
 
 
 def test_the_page_of_weights_is_current():
@@ -152,7 +152,7 @@ def test_the_page_of_weights_is_current():
 
 
 def test_bash_completes_tags(tmp_path, capsys):
-    assert main(["completion", "bash"]) == OK
+    assert main(["completion", "bash"]) == EXIT_OK
     script = (
         capsys.readouterr().out
         + """

@@ -11,7 +11,7 @@ from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 UTM = "EPSG:32633"
 PLACE = Affine(0.5, 0.1, 400_000, -0.1, -0.5, 5_500_000)  # turned a little
@@ -193,7 +193,7 @@ def test_damage_is_named(change, words, tmp_path):
 def test_polygons_beside_the_image_are_said(tmp_path, capfd):
     raster(tmp_path / "source/a.tif", ELSEWHERE)
     path = layer(tmp_path / "source/a.geojson", geometries(), UTM)
-    with pytest.raises(DataError, match=r"a\.geojson: none of its polygons lies on a\.tif"):
+    with pytest.raises(DataError, match=r"a\.geojson: none of its polygons is inside a\.tif"):
         convert(path, tmp_path / "out")
     assert capfd.readouterr().err == ""
     layer(path, geometries(), "urn:nonsense")

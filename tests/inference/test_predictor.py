@@ -131,8 +131,8 @@ def test_a_network_without_labels_gets_numbered_classes(tiny_network):
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [
-        (nn.Identity(), {}, "does not say how many classes"),
-        (Brightest(), {"labels": load_labels("camvid")}, "tells 3 classes apart"),
+        (nn.Identity(), {}, "has no attribute num_classes"),
+        (Brightest(), {"labels": load_labels("camvid")}, "has 3 classes, the labels"),
         (Brightest(), {"device": "gpu"}, "Unknown device 'gpu'"),
         (Brightest(), {"precision": "fp16"}, "Unknown precision 'fp16'"),
         (Brightest(), {"window": (50, 64)}, "Next larger: (64, 64)"),
@@ -210,8 +210,8 @@ def test_labels_alone_are_those_beside_a_map():
     assert (without.mask == with_map.mask).all()
     assert without.mean_confidence == pytest.approx(with_map.mean_confidence, abs=1e-6)
     assert with_map.mean_confidence == pytest.approx(with_map.confidence[::4, ::4].mean(), abs=1e-6)
-    with pytest.raises(ConfigError, match="confidence of 'image' was not kept"):
-        without.kept_map("confidence")
+    with pytest.raises(ConfigError, match="confidence of 'image' was not stored"):
+        without.require_map("confidence")
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,13 @@ def test_maps_and_classes_that_are_none(options, words):
 
 @pytest.mark.slow
 def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
-    one, same = (Predictor(tiny_network, device="cpu", precision="fp32").facts() for _ in range(2))
+    one, same = (
+        Predictor(tiny_network, device="cpu", precision="fp32").settings() for _ in range(2)
+    )
     assert one == same
     with torch.no_grad():
         next(tiny_network.parameters())[0, 0, 0, 0] += 1e-3
-    other = Predictor(tiny_network, device="cpu", precision="fp32", protocol="tta").facts()
+    other = Predictor(tiny_network, device="cpu", precision="fp32", protocol="tta").settings()
     assert other["model"] != one["model"]
     assert other["protocol"] != one["protocol"]
 
