@@ -146,7 +146,7 @@ def _read_file(path: Path, chain: tuple[Path, ...], read: list[Path]) -> Iterato
     if root is not None and root.tag != "tag:yaml.org,2002:map":
         raise ConfigError(f"{name} holds no sections such as 'model:' and 'data:'.")
     try:
-        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
+        tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{name}{line}: not valid YAML: {error.problem}.") from error
