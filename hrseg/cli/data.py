@@ -3,9 +3,10 @@
 import argparse
 import json
 import shlex
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import (
     add_group,
@@ -16,8 +17,14 @@ from hrseg.cli.args import (
     options_of,
     positive,
 )
-from hrseg.cli.console import EXIT_OK, EXIT_USAGE, print_out, styled
+from hrseg.cli.console import BOLD, EXIT_OK, EXIT_USAGE, print_out, styled
 from hrseg.errors import ConfigError, HrsegError
+
+if TYPE_CHECKING:
+    from hrseg.data.check.findings import Result
+
+IMAGENET_START = "hrnet_w18.ms_in1k"
+"""Weights that own data other than streets start from best, of those that train on one GPU."""
 
 
 def add(verbs: Any) -> None:
@@ -90,13 +97,17 @@ def _data_check(arguments: argparse.Namespace) -> int:
     from hrseg.data.check.page import write_page
     from hrseg.data.check.report import report
     from hrseg.weights import STARTER_TAG
+    from hrseg.weights.catalog import row_of
 
     if arguments.val > 90:
         raise ConfigError(f"--val {arguments.val} leaves too little to learn from. Give 1 to 90.")
-    with counting("checking") as progress:
+    imagenet = row_of(IMAGENET_START)
+    tag = imagenet.tag if imagenet.files() else STARTER_TAG
+    start = Start(row_of(tag).backbone, tag)
+    with counting("looking") as progress:
         result = check(
             arguments.root,
-            start=Start(STARTER_TAG.partition(".")[0], STARTER_TAG),
+            start=start,
             workers=arguments.workers or 0,
             val_share=arguments.val / 100,
             progress=progress,
@@ -120,9 +131,49 @@ def _data_check(arguments: argparse.Namespace) -> int:
     )
     if trouble is not None:
         raise trouble
+    if result.recipe is not None and not arguments.json:
+        print_out(_other_starts(result, written, tag))
     if arguments.html is not None and not arguments.json:
         print_out(f"\nThe page: {arguments.html}")
     return EXIT_USAGE if result.errors else EXIT_OK
+
+
+def _other_starts(result: "Result", written: Path | None, tag: str) -> str:
+    """Return the way to a better start: published recipes of a known data set, and ImageNet weights."""
+    from hrseg.config import list_recipes
+    from hrseg.weights.catalog import row_of
+
+    names = [name for name in list_recipes() if name.startswith(f"{result.layout}_")]
+    if names and result.layout != "folder":
+        usual = f"{result.layout}_w48" if f"{result.layout}_w48" in names else names[0]
+        few = [name for name in names if "_mmseg_" not in name and name != usual]
+        return "\n".join(
+            [
+                f"\n{styled('Published recipes of this data set', BOLD)}",
+                f"  hrseg fit --config {usual} data.root={shlex.quote(str(result.root))}",
+                textwrap.fill(
+                    f"also: {', '.join(few)}; all: hrseg config list",
+                    100,
+                    initial_indent="  ",
+                    subsequent_indent="  ",
+                ),
+            ]
+        )
+    if tag == IMAGENET_START:
+        return ""
+    row = row_of(IMAGENET_START)
+    text = (
+        f"{tag} has seen streets only. For other images {row.tag} ({row.megabytes} MB, fetched once) usually is the "
+        "better start, above all with few images:"
+    )
+    options = f"model.backbone={row.backbone} model.weights={row.tag}"
+    return "\n".join(
+        [
+            f"\n{styled('A start from ImageNet', BOLD)}",
+            textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "),
+            f"  hrseg fit --config {shlex.quote(str(written or 'mine.yaml'))} {options}",
+        ]
+    )
 
 
 def _data_demo(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
-from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
+from hrseg.cli.args import PARSER_OPTIONS, Heading, Parser, add_verb
 from hrseg.cli.console import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -41,6 +41,46 @@ VERBS = (
     data.add,
 )
 """In the order of `hrseg --help`."""
+
+GROUPS = {
+    "train": ("fit", "study"),
+    "use": ("predict", "serve", "export", "explain", "submit"),
+    "measure": ("validate", "test", "evaluate", "compare", "reproduce", "benchmark"),
+    "data": ("data",),
+    "models and recipes": ("models", "weights", "config"),
+    "shell": ("completion", "version"),
+}
+"""Headings of `hrseg --help` and their verbs."""
+_OPTIONS_ELSEWHERE = {
+    "--epochs": "trainer.max_epochs=N",
+    "--batch-size": "data.batch_size=N",
+    "--batch": "data.batch_size=N",
+    "--lr": "optim.lr=X",
+    "--gpus": "trainer.devices=N",
+    "--devices": "trainer.devices=N",
+    "--device": "trainer.accelerator=cpu or trainer.devices=N",
+    "--imgsz": "data.crop=[H,W]",
+    "--data": "data.root=FOLDER",
+    "--name": "run.name=NAME",
+    "--seed": "run.seed=N",
+    "--workers": "data.workers=N",
+    "--weights": "model.weights=FILE",
+    "--pretrained": "model.weights=FILE",
+    "--cfg": "--config",
+}
+"""Options of other toolkits' training commands, and what they are here."""
+_IMAGES_ELSEWHERE = {
+    **dict.fromkeys(
+        ("--source", "--input", "--image", "--images"), "the images as arguments, without an option"
+    ),
+    **dict.fromkeys(("--weights", "--checkpoint", "--ckpt"), "--model"),
+    **dict.fromkeys(("--output", "--save-dir", "--out-dir", "--project"), "--out"),
+    "--imgsz": "no option: images keep their size",
+    "--batch-size": "--batch",
+    "--gpu": "--device cuda",
+    "--half": "--precision bf16",
+}
+"""The same for commands that take images."""
 
 _ABOUT = """
 Semantic segmentation around HRNetV2: train, explain, predict.
@@ -88,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(headings: bool = True) -> argparse.ArgumentParser:
     """Build the parser of all verbs, without heavy imports."""
     parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **PARSER_OPTIONS)
     parser.set_defaults(run=lambda _: print_out(parser.format_help()))
@@ -100,6 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, "completion", _completion)
     verb.add_argument("shell", choices=("bash", "zsh", "fish"))
     add_verb(verbs, "version", _version)
+    if headings:
+        listed = {action.dest: action for action in verbs._choices_actions}
+        verbs._choices_actions[:] = [
+            action
+            for title, names in GROUPS.items()
+            for action in (Heading((), title), *(listed[name] for name in names))
+        ]
     return parser
 
 
@@ -114,7 +161,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     """
     from hrseg.cli.config import script
 
-    return print_out(script(_parser(), arguments.shell))
+    return print_out(script(_parser(headings=False), arguments.shell))
 
 
 def _version(_: argparse.Namespace) -> int:
@@ -162,7 +209,10 @@ def _parse(words: list[str]) -> argparse.Namespace:
         word = strange or extra[0]
         options = arguments.parser._option_string_actions if "parser" in arguments else ()
         verb = arguments.parser.prog if "parser" in arguments else "hrseg"
-        hint = did_you_mean(word.partition("=")[0], options)
+        name = word.partition("=")[0]
+        write_hint = _OPTIONS_ELSEWHERE if "overrides" in arguments else _IMAGES_ELSEWHERE
+        known = write_hint.get(name.replace("_", "-"))
+        hint = f" Here it is {known}." if known else did_you_mean(name, options)
         raise ConfigError(f"{verb} has no argument '{word}'.{hint} See: {verb} --help")
     arguments.words = words
     arguments.overrides = [*overrides, *getattr(arguments, "overrides", []), *extra]

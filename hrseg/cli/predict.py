@@ -2,26 +2,32 @@
 
 import argparse
 import json
+import logging
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
+if TYPE_CHECKING:
+    from hrseg.inference.predictor import Predictor
+
+_LOG = logging.getLogger(__name__)
 KINDS = (
     *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
     *("probabilities", "probabilities_tif", "coco", "geojson", "areas", "areas_csv"),
 )
 """Choices of --save: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
-
 _OPENING = (
     *("device", "precision", "engine", "overlap", "blend", "protocol", "scales", "flip", "merge"),
     *("classes", "bits"),
 )
 """Options of the same names of `open_predictor`."""
-_SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, gs, camera:0, -"
+_SOURCES = (
+    "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
+)
 
 
 def add(verbs: Any) -> None:
@@ -105,6 +111,18 @@ def _add_cluster(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--ray-workers", type=positive, metavar="N", help=text)
 
 
+def _introduce(predictor: "Predictor") -> str:
+    """Return one line on a model: its name, classes and training data, and the way to others."""
+    from hrseg.weights.catalog import rows
+
+    names = predictor.labels.names
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    data = next((f", trained on {row.dataset}" for row in rows() if row.tag == predictor.name), "")
+    return (
+        f"{predictor.name}: {len(names)} classes ({shown}){data}; other models: hrseg weights list"
+    )
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     """Segment images: mask and overlay files.
 
@@ -120,6 +138,7 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict photos/ 'more/*.jpg' --model runs/demo/best.ckpt --out masks
       hrseg predict photos/ --json | jq .classes
       hrseg predict drive.mp4 --every 0.5s --save mask video
+      hrseg predict rtsp://camera.local/live --every 1s --limit 60
       hrseg predict @list.txt photos.zip https://example.org/street.jpg s3://bucket/photos/
       hrseg predict photos/ --tta
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
@@ -176,6 +195,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         set_threads()
         keep = needed_maps(files) if files else ()
         predictor = open_predictor(arguments.model, keep=keep, **opening)
+        _LOG.info(_introduce(predictor))
         job = Job(out, files, options, shard, predictor.settings() if resume else None)
         more = {"covers": sources.covers, "progress": row_progress(), **working}
         found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)

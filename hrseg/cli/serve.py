@@ -18,8 +18,17 @@ def add(verbs: Any) -> None:
     verb.add_argument("--port", type=int, default=8000, metavar="N", help=text)
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
-    text = "images held at once, waiting and in work; more get 503 and a time to retry (16)"
+    more: Any = {"nargs": "+", "action": "extend", "default": []}
+    text = (
+        "names in a Host header that are answered beside localhost; on other addresses, alone these"
+    )
+    verb.add_argument("--allow-host", metavar="NAME", help=text, **more)
+    text = "sites whose pages may use the server, such as https://example.org (none); '*' for all"
+    verb.add_argument("--allow-origin", metavar="ORIGIN", help=text, **more)
+    text = "images held at once, waiting and in work; more get 429 and a time to retry (16)"
     verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
+    text = "those of one client address, so that others find a place (three quarters of all)"
+    verb.add_argument("--max-per-client", type=positive, metavar="N", help=text)
     text = "height times width of an image at most (25000000)"
     verb.add_argument("--max-pixels", type=positive, default=25_000_000, metavar="N", help=text)
     text = "size of a file at most (32)"
@@ -46,6 +55,7 @@ def _serve(arguments: argparse.Namespace) -> int:
       hrseg serve
       hrseg serve --model runs/demo --port 8080
       hrseg serve --model street.onnx --host 0.0.0.0 --token-file token.txt
+      hrseg serve --allow-host street.example.org --allow-origin https://maps.example.org
       curl -F image=@street.jpg 'http://127.0.0.1:8000/predict?output=overlay' -o overlay.png
     """
     try:
@@ -71,13 +81,21 @@ def _serve(arguments: argparse.Namespace) -> int:
         max_batch=arguments.max_batch,
         max_wait=arguments.max_wait / 1000,
         timeout=arguments.timeout,
+        max_per_client=arguments.max_per_client,
     )
     token = read_token(arguments.token_file)
     options = options_of(arguments, "device", "precision", "protocol", "bits")
     predictor = open_predictor(arguments.model, **options)
     name = model_name(arguments.model, DEFAULT_TAG)
     running = listen(
-        predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
+        predictor,
+        model=name,
+        host=arguments.host,
+        port=arguments.port,
+        limits=limits,
+        token=token,
+        allow_hosts=arguments.allow_host,
+        allow_origins=arguments.allow_origin,
     )
     print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_group, add_verb, options_of
 from hrseg.cli.console import BOLD, DIM, EXIT_OK, EXIT_PARTIAL, print_error, print_out, styled
+from hrseg.errors import ConfigError, unknown_choice
 
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
@@ -24,9 +25,11 @@ def add(verbs: Any) -> None:
         verbs, "weights", "List, describe, fetch, check and convert published weights."
     )
     verb = add_verb(noun, "list", _list)
-    verb.add_argument(
-        "filters", nargs="*", metavar="WORD", help="words to match, such as cityscapes w48"
-    )
+    verb.add_argument("filters", nargs="*", metavar="WORD", help="cityscapes w48, say")
+    text = "only those trained on this data set, or on ImageNet (imagenet)"
+    verb.add_argument("--for", dest="data", metavar="DATASET", help=text)
+    text = "only those whose data's owners do not restrict them to research"
+    verb.add_argument("--commercial", action="store_true", help=text)
     verb.add_argument("--here", action="store_true", help="only those on this machine")
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     verb = add_verb(noun, "info", _info)
@@ -69,44 +72,64 @@ def add(verbs: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     """List published weights.
 
-    With words, those that match all of them. A star marks what is on this machine. Scores are the
-    publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` shows how they were
-    measured.
+    With words, those that match all of them. A star marks the best published score on a data set, with
+    one scale on val, and for each network's ImageNet start; a plus what is on this machine. Scores are
+    the publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they
+    were measured, and the terms of the data.
 
       hrseg weights list
       hrseg weights list cityscapes w48
+      hrseg weights list --for ade20k
       hrseg weights list ocr --json | jq .url
     """
-    from hrseg.weights.catalog import find
+    from hrseg.weights.catalog import find, rows
 
-    found = [row for row in find(arguments.filters) if row.files() or not arguments.here]
+    names = sorted({row.data for row in rows()} - {"data"})
+    wanted = {"imagenet": "in1k"}.get(arguments.data or "", arguments.data)
+    if wanted and wanted not in names:
+        raise ConfigError(unknown_choice("data set", arguments.data, names))
+    found = [
+        row
+        for row in find(arguments.filters)
+        if (row.files() or not arguments.here)
+        and (row.data == wanted or not wanted)
+        and not (arguments.commercial and row.research_only)
+    ]
     if arguments.json:
         return print_out("\n".join(json.dumps(_to_dict(row), ensure_ascii=False) for row in found))
     if not found:
-        words = " ".join(arguments.filters)
-        place = " on this machine" if arguments.here else ""
-        print_error(
-            f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list"
-        )
+        words = " ".join(arguments.words[2:])
+        print_error(f"No weights match '{words}'. Fewer words match more: hrseg weights list")
         return EXIT_OK
     return print_out(_table(found))
 
 
 def _table(found: "list[Row]") -> str:
     """Return a table grouped by publisher, cut at the width of the terminal."""
-    wide = max(len(row.tag) for row in found)
+    from hrseg.weights.catalog import recommended
+
+    best, wide = recommended(), max(len(row.tag) for row in found)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    room = columns - wide - 19
-    lines = []
+    full = columns >= wide + 70  # else size, license and use make room for the protocol
+    room = columns - wide - (48 if full else 20)
+    head = f"   {'tag':<{wide}} {'classes':>7} {'score':>6}"
+    head += f" {'MB':>4}  {'license':<12} {'use':<8}" * full
+    lines = [styled(f"{head}  measured on", BOLD)]
     for source, group in groupby(found, key=lambda row: row.source):
         lines.append(styled(source, BOLD))
         for row in group:
-            star = "*" if row.files() else " "
+            marks = ("*" if row.tag in best else " ") + ("+" if row.files() else " ")
             score = f"{row.score:6.2f}" if row.score is not None else " " * 6
+            use = "research" if row.research_only else ""
+            line = f"{marks} {row.tag:<{wide}} {row.num_classes:>7} {score}"
+            line += f" {row.megabytes:>4}  {row.licence:<12} {use:<8}" * full
             text = textwrap.shorten(row.protocol, room, placeholder=" …") if room > 11 else ""
-            line = f"{star} {row.tag:<{wide}} {row.num_classes:>5} {score}  {styled(text, DIM)}"
-            lines.append(line.rstrip())
-    return "\n".join(lines)
+            lines.append(f"{line}  {styled(text, DIM)}".rstrip())
+    notes = (
+        "* best of its data set (one scale, val); + on this machine; research: the data's owners allow research, "
+        "hrseg weights info TAG has the terms"
+    )
+    return "\n".join([*lines, styled(textwrap.fill(notes, min(columns, 100)), DIM)])
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Synthetic street scenes with exact masks, for the demo and the tests; deterministic in (seed, index, size)."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -13,6 +14,21 @@ _TEXTURE = np.array([4, 4, 3, 2, 1, 11, 0.5, 4, 1.5], np.float32)
 """Standard deviation of each class's texture, in per cent of its brightness."""
 Point = tuple[float, float, float]
 _MIN_SIDE = 16
+
+
+def sample() -> np.ndarray:
+    """Return the photograph that comes with hrseg: a street (Greg Zaal, CC0). Shape: uint8 RGB (320, 512, 3).
+
+    Example:
+        >>> sample().shape
+        (320, 512, 3)
+    """
+    package = Path(__file__).parents[1]
+    path = (
+        package / "data" / "street.jpg"
+    )  # a wheel; a clone has it among the pictures of its pages
+    with Image.open(path if path.exists() else package.parent / "docs/images/street.jpg") as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def scene(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hrseg.errors import ConfigError, WeightsError, did_you_mean
+from hrseg.errors import ConfigError, WeightsError
 from hrseg.inference.exported import RUNTIMES, is_exported, open_exported
 from hrseg.labels import LabelSet
 from hrseg.models import create_model
@@ -19,7 +19,7 @@ from hrseg.weights import (
     read_checkpoint,
     read_release,
 )
-from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all
+from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, suggest
 from hrseg.weights.convert import open_tag, refuse_headless
 from hrseg.weights.foreign import DEFAULTS
 from hrseg.weights.hub import is_hub, pull
@@ -120,7 +120,7 @@ def _find(model: str | Path | None) -> Path:
     if not path.exists() and path.suffix not in _SUFFIXES:
         raise WeightsError(
             f"No model '{path}': it is neither a file nor a tag. Give a .ckpt of a run, a .safetensors release, a "
-            f"tag that hrseg weights list shows, or hf:org/name of the hub.{did_you_mean(str(path), shipped)}"
+            f"tag that hrseg weights list shows, or hf:org/name of the hub.{suggest(str(path))}"
         )
     return path
 

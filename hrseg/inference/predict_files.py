@@ -417,12 +417,7 @@ class Pipeline:
         for note in result.notes:
             log.warning(printable(note))
         if self._videos is not None:
-            if frame is not None and picture.clip is not None:
-                self._videos.add(picture.clip, picture.name.rpartition("/")[0], frame)
-            elif result.error is not None:
-                self._videos.discard()  # a clip that broke off
-            else:
-                self._videos.close()
+            self._videos.follow(picture, frame, result.error)
         return result
 
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hrseg.errors import ConfigError, HrsegError, path_text, percent, printable
+from hrseg.errors import ConfigError, HrsegError, MissingExtraError, path_text, percent, printable
 from hrseg.imaging import Georeference
 from hrseg.labels import IGNORE_INDEX, LabelSet
 from hrseg.ops.upsample import STEP, LabelStrip, reduce_slices
@@ -95,6 +96,79 @@ class Prediction:
     def overlay(self, alpha: float = 0.55, legend: bool = True) -> np.ndarray:
         """Return the image under its classes, with a legend. Shape: uint8 (H', W', 3)."""
         return overlay(self.image, self.mask, self.labels, alpha=alpha, legend=legend)
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        shares = ", ".join(
+            f"{name} {percent(share)}" for name, share in islice(self.shares().items(), 3)
+        )
+        return f"Prediction('{self.name}', {width} x {height} pixels: {shares or 'no data'})"
+
+    def _repr_html_(self) -> str:
+        """Return the overlay and the shares of the classes, for a notebook."""
+        from hrseg.viz.pages import (
+            jpeg,
+            render,
+        )  # which need Jinja2, used in notebooks and pages only
+
+        picture = jpeg(self.overlay(legend=False))
+        return render("prediction.html", prediction=self, picture=picture, rows=self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return name, numbers, color, pixels and share of each class that occurs, largest first."""
+        counts = self.counts()
+        total = max(1, int(counts.sum()))
+        rows = [
+            {
+                "name": self.labels.names[number],
+                "train_id": number,
+                "color": tuple(int(part) for part in self.labels.palette[number]),
+                "pixels": int(counts[number]),
+                "share": int(counts[number]) / total,
+            }
+            for number in range(self.labels.num_classes)
+            if counts[number]
+        ]
+        return sorted(rows, key=lambda row: -row["pixels"])
+
+    def plot(self, axes: Any = None, alpha: float = 0.55) -> Any:
+        """Draw the image under its classes with matplotlib, and return the axes.
+
+        Args:
+            axes: Of a figure of yours; None makes a figure.
+            alpha: Opacity of the classes, 0 … 1.
+        """
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.figure(layout="constrained").add_subplot()
+        from matplotlib.patches import Patch
+
+        axes.imshow(self.overlay(alpha, legend=False))
+        axes.set(title=self.name, xticks=[], yticks=[])
+        handles = [
+            Patch(
+                color=tuple(part / 255 for part in row["color"]),
+                label=f"{row['name']} {percent(row['share'])}",
+            )
+            for row in self._rows()[:12]
+        ]
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        return axes
+
+    def to_pandas(self) -> Any:
+        """Return a row for each class that occurs, largest first: name, train_id, pixels, share.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError(
+                "A table needs pandas. Install it: pip install pandas"
+            ) from error
+        return pandas.DataFrame(self._rows(), columns=["name", "train_id", "pixels", "share"])
 
     def save(
         self,

@@ -78,7 +78,7 @@ class Segmenter(BackboneWithHead):
         """Bring logits to label size by this network's policy, in float32.
 
         Shape:
-            logits (N, K, h, w) → (N, K, *size)
+            logits (N, K, h, w) → (N, K, H, W) of `size`
         """
         return resize_logits(logits, size, self.resize)
 

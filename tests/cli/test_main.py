@@ -1,3 +1,4 @@
+import argparse
 import os
 import pty
 import subprocess
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
+from hrseg.cli.main import _parser
 from tests.cli.conftest import fake, run_python
 
 VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models", "completion"]
@@ -78,7 +80,10 @@ def test_python_m_hrseg_is_the_same_program() -> None:
         (["fit", "lr=3", "-c", "demo"], "lr is not an option. Did you mean 'optim.lr'?"),
         (["fit", "-c", "demo", "--data.crop"], "--data.crop needs a value"),
         (["predict"], "No image given."),
-        (["predict", "x.png", "--device", "gpu"], "--device does not take 'gpu'. It takes: "),
+        (
+            ["predict", "x.png", "--precision", "fp17"],
+            "--precision does not take 'fp17'. It takes: ",
+        ),
         (["predict", "x.png", "--window", "0", "8"], "'0' is not a whole number above 0"),
         (["predict", "x.png", "--zoom"], "hrseg predict has no argument '--zoom'."),
         (["version", "now"], "hrseg version has no argument 'now'."),
@@ -140,3 +145,34 @@ def test_errors_are_red_on_a_terminal_only() -> None:
     os.close(reader)
     os.close(writer)
     assert b"\x1b[1;31mhrseg: " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["train"], "Here it is: hrseg fit."),
+        (["val"], "Here it is: hrseg validate."),
+        (["infer", "x.png"], "Here it is: hrseg predict."),
+        (["check", "folder"], "Here it is: hrseg data check."),
+        (["fit", "--epochs", "5"], "Here it is trainer.max_epochs=N."),
+        (["fit", "--batch_size", "5"], "Here it is data.batch_size=N."),
+        (["predict", "--source", "x.png"], "Here it is the images as arguments"),
+        (["predict", "x.png", "--weights", "best.ckpt"], "Here it is --model."),
+    ],
+)
+def test_words_of_other_toolkits_are_answered_with_ours(
+    words: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == EXIT_USAGE
+    assert answer in " ".join(capsys.readouterr().err.split())
+
+
+def test_every_verb_stands_under_one_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    from hrseg.cli.main import GROUPS
+
+    main(["--help"])
+    text = capsys.readouterr().out
+    verbs = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(verbs.choices)
+    assert text.index("\n  measure\n") < text.index("    validate ") < text.index("\n  data\n")

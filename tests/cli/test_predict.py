@@ -30,9 +30,9 @@ class Result(SimpleNamespace):
 def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
-    def open_predictor(model: str | None, **options: Any) -> str:
+    def open_predictor(model: str | None, **options: Any) -> SimpleNamespace:
         seen.update(model=model, **options)
-        return "predictor"
+        return SimpleNamespace(name="m.ckpt", labels=SimpleNamespace(names=["road", "car"]))
 
     class Sources(list[Path]):
         def covers(self, path: Path) -> bool:

@@ -43,21 +43,25 @@ def published(monkeypatch):
 def test_list_groups_by_publisher_and_takes_words(capsys):
     assert main(["weights", "list", "cityscapes", "w48", "ocr"]) == EXIT_OK
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == ["official", "mmseg", "paddle"]
-    assert "  hrnet_w48_ocr.mmseg_cityscapes_160k        " in "\n".join(lines)
+    headings = [line for line in lines if line and " " not in line]
+    assert headings == ["official", "mmseg", "paddle"]
+    assert lines[0].split()[:4] == ["tag", "classes", "score", "MB"]
+    assert "   hrnet_w48_ocr.mmseg_cityscapes_160k        " in "\n".join(lines)
     assert any(
-        line.split()[:3] == ["hrnet_w48_ocr.official_cityscapes", "19", "81.60"] for line in lines
+        line.split()[:6]
+        == ["hrnet_w48_ocr.official_cityscapes", "19", "81.60", "281", "MIT", "research"]
+        for line in lines
     )
     assert len({line.index(" 19 ") for line in lines if " 19 " in line}) == 1
 
 
 def test_list_marks_what_is_here(published, capsys):
     main(["weights", "list", "--here"])
-    assert "* hrnet_w18_small_v1.camvid" in capsys.readouterr().out
+    assert " + hrnet_w18_small_v1.camvid" in capsys.readouterr().out
     main(["weights", "pull", TAG])
     capsys.readouterr()
     main(["weights", "list", "--here", "w48"])
-    assert f"* {TAG}" in capsys.readouterr().out
+    assert f"+ {TAG}" in capsys.readouterr().out
 
 
 def test_list_fits_the_terminal():
@@ -70,6 +74,36 @@ def test_list_fits_the_terminal():
     os.close(writer)
     assert max(map(len, text.splitlines())) <= 72
     assert "mIoU, LIP val" in text
+
+
+def test_list_knows_data_sets_and_what_may_be_sold(capsys):
+    assert main(["weights", "list", "--for", "ade20k", "--json"]) == EXIT_OK
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["data"] for row in found} == {"ade20k"}
+    assert main(["weights", "list", "--for", "imagenet", "w48"]) == EXIT_OK
+    assert "hrnet_w48.ms_in1k" in capsys.readouterr().out
+    assert main(["weights", "list", "--commercial", "--json"]) == EXIT_OK
+    terms = [json.loads(line)["data_terms"] for line in capsys.readouterr().out.splitlines()]
+    assert terms
+    assert not [text for text in terms if "research" in text or "academic" in text]
+    assert main(["weights", "list", "--for", "cityscape"]) == EXIT_USAGE
+    assert "Did you mean 'cityscapes'?" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("cityscapes", "hrnet_w48_ocr.paddle_cityscapes (82.2)"),
+        ("hrnet_w64", "hrnet_w64.ms_in1k"),
+        ("ade20k_w48_ocr", "hrnet_w48_ocr.official_ade20k (44.5)"),
+        ("cityscapes_w48.yaml", "hrnet_w48.official_cityscapes (80.9)"),
+        ("hrnet_w48.ms_in1", "Did you mean 'hrnet_w48.ms_in1k'?"),
+    ],
+)
+def test_a_name_that_is_no_tag_is_answered_with_tags(name, tag, capsys, tmp_path):
+    (tmp_path / "x.png").touch()
+    assert main(["predict", str(tmp_path / "x.png"), "--model", name]) == EXIT_USAGE
+    assert tag in " ".join(capsys.readouterr().err.split())
 
 
 def test_json_is_one_object_a_line(capsys):
