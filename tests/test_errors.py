@@ -54,7 +54,7 @@ def test_escaped_json_is_still_json():
 
 PLAIN = {
     "key", "prefix.strip('.')", "row.tag", "remote.name", "shared.name", "name", "file_or_tag", "self.recipe",
-    "self.model", "rate", "extra", "len(rows())", "model.backbone", "model.weights",
+    "self.model", "rate", "extra", "len(rows())", "model.backbone", "model.weights", "usual", "options",
 }  # fmt: skip
 """Names of options, recipes and tags, of which no shell takes a letter for its own."""
 VERBS = "fit|study|validate|test|evaluate|compare|explain|predict|submit|export|benchmark|serve|reproduce"
