@@ -1,6 +1,7 @@
 """Training of a network, from the start or resumed from a checkpoint."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def _prepare_resume(
     if not isinstance(card, dict) or "loops" not in content:
         raise ConfigError(
             f"{checkpoint} holds weights but not the state of a run, so it cannot be resumed. Start "
-            f"from it with model.weights={checkpoint} instead."
+            f"from it with {shlex.quote(f'model.weights={checkpoint}')} instead."
         )
     defaults = {key: option.default for key, option in OPTIONS.items()}  # of options since then
     before, now = {**defaults, **flatten(card["config"])}, flatten(config_to_dict(config))
@@ -113,7 +114,7 @@ def _prepare_resume(
         what = network[0] if network else "the label table"
         raise ConfigError(
             f"{checkpoint} was trained with another network or other classes or frozen weights ({what} differs), so it "
-            f"cannot be resumed. Start a new run with model.weights={checkpoint}."
+            f"cannot be resumed. Start a new run with {shlex.quote(f'model.weights={checkpoint}')}."
         )
     if changed and trainer.is_global_zero:
         listed = ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)
