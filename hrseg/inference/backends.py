@@ -174,7 +174,7 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,  # it would grow with every new size of image
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     model = write_graph(network) if can_write(network) else _converted(network, core)
