@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
 from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
 from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, print_out
-from hrseg.errors import ConfigError, HrsegError, did_you_mean
+from hrseg.errors import ConfigError, HrsegError, did_you_mean, os_error_text
 
 VERBS = (
     train.add,
@@ -81,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        print_error(os_error_text(error))
+        return YOURS
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -445,7 +445,7 @@ def _validator(remote: Remote) -> str | None:
     """
     try:
         url, validator = json.loads(remote.note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
     fits = url == remote.url and _size(remote.part) and (validator or remote.sha256)
     return str(validator) if fits else None

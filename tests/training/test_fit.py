@@ -2,6 +2,7 @@ import errno
 import logging
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 
 import hrseg.training.build
+from hrseg.cli import main
 from hrseg.errors import ConfigError, DataError, TrainingError, WeightsError
 from hrseg.evaluation.validate import evaluate, evaluation_config
 from hrseg.training.dry_run import plan
 from hrseg.training.fit import fit
 from hrseg.training.interrupts import clear_errors
-from tests.small import small
+from hrseg.training.run_dir import run_folder
+from tests.small import WORDS, small
 
 FINISHED = ("optim.ema_decay=0.9", "data.scenes=8", "data.batch_size=4")  # two images validate
 
@@ -282,6 +285,14 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "Make data.batch_size smaller"),
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "runs/a"), "The disk is full"),
+        (OSError(errno.EROFS, "Read-only file system", "runs"), "Read-only.*can be written to"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "Permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "runs/m.csv"), "removed or renamed"),
+        (
+            OSError("Original Traceback\nOSError: [Errno 5] Input/output error"),
+            "Input/output error",
+        ),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers=0"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."), "resume last"),
     ],
@@ -289,6 +300,36 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
 def test_exhausted_machine_gives_advice(error, message):
     with pytest.raises(TrainingError, match=message), clear_errors():
         raise error
+
+
+def test_deleted_run_folder_is_one_paragraph(tmp_path, monkeypatch, capsys):
+    def vanish(self, trainer, *args):
+        shutil.rmtree(tmp_path / "small")
+
+    Vanish = type("Vanish", (pl.Callback,), {"on_train_batch_start": vanish})
+    original = hrseg.training.build.build_callbacks
+    monkeypatch.setattr(
+        hrseg.training.build, "build_callbacks", lambda *a: [*original(*a), Vanish()]
+    )
+    words = [*WORDS, f"run.dir={tmp_path}", "trainer.log_every_steps=1", "optim.warmup_steps=0"]
+    assert main(["fit", "--config", "demo", *words]) == 2
+    assert "removed or renamed meanwhile" in " ".join(capsys.readouterr().err.split())
+
+
+def test_run_folder_below_a_file_is_one_paragraph(tmp_path, capsys):
+    (tmp_path / "runs").touch()
+    assert main(["fit", "--config", "demo", *WORDS, f"run.dir={tmp_path}/runs"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hrseg: ")
+    assert "Traceback" not in said
+
+
+def test_run_in_use_is_not_resumed(finished, capsys):
+    folder = finished.run_dir
+    with run_folder(folder.parent, "small", folder):
+        words = [*WORDS, f"run.dir={folder.parent}", "--resume", str(folder)]
+        assert main(["fit", "--config", "demo", *words]) == 2
+    assert "Another process is training" in capsys.readouterr().err
 
 
 def test_bugs_keep_their_traceback():

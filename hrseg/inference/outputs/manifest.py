@@ -229,14 +229,30 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
                 f"The manifest {path} cannot be read: {error.strerror}. Give access to it, or choose another folder "
                 "with --out."
             ) from error
-        for row in content.splitlines():
-            try:
-                line = json.loads(row)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and "made" in line:
-                lines.append(line)
+        rows = [_parse_line(row) for row in content.split(b"\n")]
+        lines += [row for row in rows if row is not None]
+        damaged = rows[:-1].count(None)  # a killed run leaves the last one cut off
+        if damaged:
+            log.warning(
+                "%s: %d damaged lines are passed over; images that no other line names are done again.",
+                *(path, damaged),
+            )
     return lines
+
+
+def _parse_line(row: bytes) -> dict[str, Any] | None:
+    """Return a line of a manifest; None for one that is damaged."""
+    try:
+        line: dict[str, Any] = json.loads(row)
+        texts = [line["made"]]
+        if "facts" in line:
+            line["facts"].get("model")
+        else:
+            texts += [line["name"], line["source"], *line["kinds"], *line["files"]]
+            texts += [entry["path"] for entry in line["files"].values() if entry["bytes"] >= 0]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return line if all(isinstance(text, str) for text in texts) else None
 
 
 def _entry(path: Path, out: Path) -> dict[str, Any]:
