@@ -38,6 +38,7 @@ from hrseg.imaging.writing import (
     write_geotiff,
     write_image,
     write_mask,
+    write_text,
 )
 
 __all__ = [
@@ -71,4 +72,5 @@ __all__ = [
     "write_geotiff",
     "write_image",
     "write_mask",
+    "write_text",
 ]

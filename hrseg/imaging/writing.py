@@ -64,6 +64,18 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8; bytes of file names that are not UTF-8 are escaped.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with write_atomic(path) as temporary:
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace"
+        )  # as JSON and YAML do
+
+
 @contextlib.contextmanager
 def temporary_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
     """Give an empty folder, which is removed at the end; those of killed processes are removed first.

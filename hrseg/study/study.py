@@ -21,7 +21,7 @@ from hrseg.config import (
     to_yaml,
 )
 from hrseg.errors import ConfigError, HrsegError, did_you_mean
-from hrseg.imaging import set_aside, write_atomic
+from hrseg.imaging import set_aside, write_text
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
 from hrseg.training.fit import flatten
@@ -299,13 +299,11 @@ class StudyRun:
 
     def write_config(self) -> None:
         """Write the config that the run is trained with."""
-        with write_atomic(self.config_file) as temporary:
-            temporary.write_text(to_yaml(self.config), encoding="utf-8")
+        write_text(self.config_file, to_yaml(self.config))
 
     def write_record(self, record: Record) -> None:
         """Write the record."""
-        with write_atomic(self.record_file) as temporary:
-            temporary.write_text(f"{json.dumps(vars(record), indent=2)}\n", encoding="utf-8")
+        write_text(self.record_file, f"{json.dumps(vars(record), indent=2)}\n")
 
     def check_unchanged(self) -> None:
         """Raise ConfigError if the run was started with other settings."""

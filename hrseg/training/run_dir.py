@@ -25,7 +25,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from hrseg.errors import ConfigError, did_you_mean
-from hrseg.imaging import remove_abandoned, set_aside, write_atomic
+from hrseg.imaging import remove_abandoned, set_aside, write_atomic, write_text
 
 log = logging.getLogger(__name__)
 
@@ -197,8 +197,7 @@ class RunFolderWriter(Callback):
         log.info("%s in %s", "resuming" if self.resumed else "training", self.folder)
         machine = json.dumps(describe_machine(), indent=2)
         for name, text in (("config.yaml", self.config_text), ("versions.json", f"{machine}\n")):
-            with write_atomic(self.folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(self.folder / name, text)
 
 
 class CSVMetricsLogger(Logger):

@@ -198,7 +198,7 @@ class Manifest:
                 end = file.seek(0, os.SEEK_END)
                 cut = end > 0 and _last_byte(self.path) != b"\n"
                 text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
-                file.write(b"\n" * cut + text.encode("utf-8"))
+                file.write(b"\n" * cut + text.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
