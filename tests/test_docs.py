@@ -39,6 +39,12 @@ def test_paths_named_for_contributors_exist(name):
         ), table
 
 
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_tests_named_on_a_page_exist(path):
+    named = re.findall(r"`(tests/[\w/.]*)`", path.read_text())
+    assert not [name for name in named if not (DOCS.parent / name).exists()]
+
+
 def test_the_picture_of_packages_shows_all_of_them():
     picture = (DOCS / "architecture.md").read_text().split("```")[1]
     folders = {path.parent.name for path in (DOCS.parent / "hrseg").glob("*/__init__.py")}

@@ -1,22 +1,12 @@
 import json
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from hrseg.cli import OK, YOURS, main
 from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
 from hrseg.imaging import read_mask, write_image, write_mask
 from tests.convert import sources as s
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
 
 
 def test_convert_prints_the_mapping_and_the_next_step(here, capsys):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hrseg.config import OPTIONS, SECTIONS, explain, load_config_with_origins, to_yaml
+from hrseg.config import explain, load_config_with_origins, to_yaml
 from hrseg.errors import ConfigError
 
 
@@ -15,18 +15,6 @@ def test_every_line_shows_its_origin(here: Path) -> None:
     assert "  terms: {ohem: 1.0}       # command line" in lines
     assert "  name: run  # name of the config file" in lines
     assert all(" # " in line for line in lines if line.startswith(" "))
-
-
-def test_every_option_explains_itself() -> None:
-    for key, row in OPTIONS.items():
-        text = explain(key)
-        assert text.startswith(f"{key}\n")
-        assert row.doc.endswith(".")
-        assert row.kind in text
-    for section in SECTIONS:
-        names = [key.partition(".")[2] for key in OPTIONS if key.startswith(f"{section}.")]
-        assert all(f"  {name} " in explain(section, 80) for name in names)
-    assert all(section in explain() for section in SECTIONS)
 
 
 def test_explaining_an_unknown_key_suggests_one() -> None:

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hrseg.imaging import write_image
+from hrseg.convert.convert import ConvertOptions, convert
+from hrseg.data.layouts import find_pairs
+from hrseg.imaging import read_mask, write_image
+from hrseg.labels import load_labels
 
 SIZE = (6, 8)
 ROAD, CAR = "road", "car"
@@ -371,3 +374,11 @@ def segments_ai(root: Path, annotations=None, bitmap_url=None, **sample) -> Path
             },
         },
     )
+
+
+def converted(path, tmp_path, split="train", **choice):
+    """Convert, and return the only mask of a split with the classes."""
+    out = tmp_path / "out"
+    report = convert(path, out, ConvertOptions(**choice))
+    (pair,) = find_pairs("folder", out, split)
+    return read_mask(pair.mask), load_labels(out / "labels.yaml"), report

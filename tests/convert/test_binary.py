@@ -7,7 +7,7 @@ from hrseg.convert.formats import recognize
 from hrseg.errors import DataError
 from hrseg.imaging import read_mask, write_image, write_mask
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 CAR, ROAD = s.SCENE == 2, s.SCENE == 1
 

@@ -6,12 +6,13 @@ import pytest
 
 from hrseg.cli import data
 from hrseg.convert.convert import ConvertOptions, convert
-from hrseg.convert.formats import READERS, recognize
+from hrseg.convert.formats import READERS, read, recognize
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
+from tests.convert.sources import converted
 from tests.convert.test_damage import LETTERS, damaged, try_it
-from tests.convert.test_readers import SOURCES, converted
+from tests.convert.test_readers import SOURCES
 
 ALL = SOURCES | x.EXPORTS
 JSON = {"superannotate": "a.png___objects.json", "via": "via_region_data.json", "isat": "a.json"}
@@ -85,3 +86,52 @@ def test_no_name_leads_out_of_the_folder_of_the_images(tool, name, tmp_path):
 
 def test_recognize_says_the_tool(tmp_path):
     assert recognize(x.isat(tmp_path / "source").parent) == "isat"
+
+
+def test_what_nobody_knows_is_said(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        recognize(tmp_path / "gone")
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(DataError, match="Unpack"):
+        recognize(tmp_path / "a.zip")
+    with pytest.raises(DataError, match="--from") as error:
+        recognize(tmp_path)
+    assert all(name in str(error.value) for name in READERS)
+
+
+UNREAD = {
+    "CreateML": [{"image": "a.png", "annotations": [{"label": "a", "coordinates": {"x": 1}}]}],
+    "VoTT": {"name": "p", "assets": {}, "tags": []},
+    "Hasty": {"project_name": "p", "label_classes": [], "images": [{"image_id": "1"}]},
+    "captions": {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": 1, "caption": "a car"}],
+        "categories": [],
+    },
+    "'project', 'frames'": {"project": 1, "frames": []},
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_an_export_that_is_not_read_is_named(case, tmp_path):
+    path = s.save(tmp_path / "a.json", UNREAD[case])
+    assert not any(reader.recognizes(path) for reader in READERS.values())
+    with pytest.raises(DataError) as error:
+        recognize(path)
+    assert case in str(error.value)
+    with pytest.raises(DataError) as forced:
+        convert(path, tmp_path / "out", ConvertOptions(tool="coco"))
+    assert "again" not in f"{error.value} {forced.value}"
+
+
+def test_files_of_other_xml_are_named(tmp_path):
+    text = "<annotation><filename>a.jpg</filename><object><bndbox/>"
+    s.save(tmp_path / "a.xml", text.replace("/>", "></bndbox>") + "</object></annotation>")
+    with pytest.raises(DataError, match="boxes"):
+        recognize(tmp_path)
+
+
+def test_a_wrong_from_is_told_the_right_one(tmp_path):
+    path = s.supervisely(tmp_path / "source")
+    with pytest.raises(DataError, match="It looks like supervisely: --from supervisely"):
+        read("coco", path)

@@ -11,7 +11,7 @@ from hrseg.convert.convert import ConvertOptions, convert
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 UTM = "EPSG:32633"
 PLACE = Affine(0.5, 0.1, 400_000, -0.1, -0.5, 5_500_000)  # turned a little

@@ -4,7 +4,7 @@ from hrseg.convert.convert import convert
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 WHOLE = s.corners((0, 0, 8, 6))
 

@@ -6,7 +6,7 @@ from hrseg.convert.kaggle import decode
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 CAR = s.SCENE == 2
 RUNS = x.runs_of(CAR)

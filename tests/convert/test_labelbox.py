@@ -8,7 +8,7 @@ from hrseg.errors import DataError
 from hrseg.imaging import write_image, write_mask
 from tests.convert import exports as x
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 COMPOSITE = {"url": "https://api.example/api/v1/tasks/t1/masks/cm7/index/1", "color_rgb": [9, 8, 7]}
 

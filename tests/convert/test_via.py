@@ -8,7 +8,7 @@ from hrseg.convert.convert import convert
 from hrseg.errors import DataError
 from tests.convert import exports as x
 from tests.convert import sources as s
-from tests.convert.test_readers import converted
+from tests.convert.sources import converted
 
 
 def project(root, regions, attribute):

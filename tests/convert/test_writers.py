@@ -7,31 +7,16 @@ import pytest
 from pycocotools.coco import COCO
 
 from hrseg.convert.convert import ConvertOptions, convert
-from hrseg.convert.mask_to_polygons import Style, mask_polygons
 from hrseg.convert.writers import WRITERS, export
 from hrseg.data.layouts import find_pairs
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import read_mask, write_image, write_mask
-from hrseg.labels import load_labels
+from tests.convert.conftest import predicted
 
 SIZE = (40, 56)
 WAYS = [("coco", "masks"), ("cvat", "masks"), ("cvat", "polygons"), ("labelme", "polygons")]
 WAYS += [("labelme", "masks"), ("label_studio", "masks"), ("label_studio", "polygons")]
 WAYS += [("datumaro", "masks")]
-
-
-@pytest.fixture
-def with_background(tmp_path):
-    path = tmp_path / "with.yaml"
-    path.write_text("classes: [background, road, car, tree]\n")
-    return load_labels(path)
-
-
-@pytest.fixture
-def without(tmp_path):
-    path = tmp_path / "without.yaml"
-    path.write_text("classes: [road, car, tree]\n")
-    return load_labels(path)
 
 
 def masks(classes):
@@ -49,15 +34,6 @@ def masks(classes):
         "one": np.full(SIZE, 1, np.uint8),
         "none": np.full(SIZE, 255, np.uint8),
     }
-
-
-def predicted(root, given):
-    for name, mask in given.items():
-        write_image(root / "photos" / f"{name}.png", np.zeros((*mask.shape, 3), np.uint8))
-        write_mask(root / "predicted" / f"{name}_mask.png", mask)
-        write_image(
-            root / "predicted" / f"{name}_overlay.png", np.zeros((*mask.shape, 3), np.uint8)
-        )
 
 
 @pytest.mark.parametrize(("to", "shapes"), WAYS)
@@ -99,41 +75,6 @@ def test_pycocotools_reads_the_same_pixels(tmp_path, with_background, capsys):
             assert pixels[y : y + height, x : x + width].sum() == pixels.sum()
             mask[pixels] = values[names[row["category_id"]]]
         assert (mask == given[image["file_name"].removesuffix(".png")]).all()
-
-
-def test_polygons_nest_and_write_the_background_only_inside(with_background):
-    mask = np.zeros((7, 9), np.uint8)
-    mask[1:6, 1:8] = 1
-    mask[2:5, 2:7] = 0
-    mask[3, 4] = 2
-    style = Style(with_background, "polygons")
-    found = mask_polygons(mask, style)
-    assert [name for name, _ in found] == ["road", "background", "car"]
-    assert [len(ring) for _, ring in found] == [4, 4, 4]
-    assert [n for n, _ in mask_polygons(mask, Style(with_background, "polygons", smallest=2))] == [
-        "road",
-        "background",
-    ]
-
-
-def test_tolerance_bounds_how_far_a_border_moves(tmp_path, with_background):
-    y, x = np.mgrid[:90, :120]
-    disc = (np.hypot(y - 45, x - 60) < 30).astype(np.uint8)
-    predicted(tmp_path, {"disc": disc})
-    out = tmp_path / "out.xml"
-    export(
-        *(tmp_path / "predicted", out, "cvat", with_background),
-        images=tmp_path / "photos",
-        shapes="polygons",
-        tolerance=1.5,
-    )
-    assert out.read_text().count(";") < 40
-    convert(
-        out, tmp_path / "back", ConvertOptions(images=tmp_path / "photos", labels=with_background)
-    )
-    back = read_mask(tmp_path / "back/masks/train/disc.png")
-    changed = np.argwhere(back != disc) + 0.5
-    assert np.abs(np.hypot(*(changed - (45, 60)).T) - 30).max() < 1.5 + 1
 
 
 def test_labelme_files_find_their_image_from_where_they_lie(tmp_path, without):

@@ -51,11 +51,11 @@ struct Session {
     ("name", "suffix"), [("segment.py", ".onnx"), ("segment_openvino.py", ".xml")]
 )
 def test_the_python_examples_give_our_mask_and_import_no_hrseg(
-    files, release, tmp_path, name, suffix
+    exported, release, tmp_path, name, suffix
 ):
     image = scene(2, (97, 140))[0]
     Image.fromarray(image).save(tmp_path / "street.png")
-    words = [str(EXAMPLES / name), str(files[suffix]), "street.png", "--out", "masks"]
+    words = [str(EXAMPLES / name), str(exported[suffix]), "street.png", "--out", "masks"]
     done = subprocess.run(
         [sys.executable, "-I", "-c", WITHOUT, *words],
         cwd=tmp_path,

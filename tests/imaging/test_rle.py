@@ -10,6 +10,7 @@ from hrseg.imaging.rle import (
     pixels,
     runs,
     to_coco,
+    to_label_studio,
     unpack,
 )
 
@@ -84,3 +85,19 @@ def test_damaged_brushes_are_refused(data, words):
     size = (3, 5) if data is not BRUSH and len(data) == 8 else (4, 4)
     with pytest.raises(ValueError, match=words):
         from_label_studio(data, size)
+
+
+def test_label_studio_brushes_of_every_length_of_run():
+    rng = np.random.default_rng(4)
+    for lengths in (
+        [1, 2, 3, 4, 5],
+        [70_000, 3, 16_384, 16_385],
+        rng.integers(1, 300, 60).tolist(),
+    ):
+        mask = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)[None]
+        assert (from_label_studio(to_label_studio(mask), mask.shape) == mask).all()
+    one = np.array(
+        [[False, True]]
+    )  # the length, 8 bits a word, the sizes of counts; two runs of four
+    expected = f"{8:032b}00111" + "0010001101111111" + "10001100000000" + "10001111111111"
+    assert "".join(f"{byte:08b}" for byte in to_label_studio(one)).startswith(expected)

@@ -1,7 +1,5 @@
 """Bands come as they are stored: values, types and order."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -20,21 +18,6 @@ KINDS = {"uint8": 255, "uint16": 65535, "float32": 1}
 def noise(bands: int, dtype: str, height: int = 20, width: int = 30) -> np.ndarray:
     values = np.random.default_rng(bands).random((height, width, bands)) * KINDS[dtype]
     return values.astype(dtype)
-
-
-@pytest.mark.parametrize("dtype", KINDS)
-@pytest.mark.parametrize("bands", [1, 2, 4, 6])
-def test_arrays_of_either_order(tmp_path: Path, bands, dtype):
-    image = noise(bands, dtype)
-    np.save(tmp_path / "last.npy", image)
-    np.save(tmp_path / "first.npy", np.moveaxis(image, 2, 0))
-    for name in ("last.npy", "first.npy"):
-        found = read_bands(tmp_path / name)
-        assert found.dtype == dtype
-        assert np.array_equal(found, image)
-    if bands == 1:
-        np.save(tmp_path / "flat.npy", image[..., 0])
-        assert np.array_equal(read_bands(tmp_path / "flat.npy"), image)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -87,49 +70,6 @@ def test_sixteen_bits_of_color_in_a_png(tmp_path: Path):
     image = noise(3, "uint16")
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
     assert np.array_equal(read_bands(tmp_path / "a.png"), image)
-
-
-def test_an_array_in_an_archive(tmp_path: Path):
-    image, packed = noise(5, "float32"), io.BytesIO()
-    np.save(packed, image)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as written:
-        written.writestr("images/x.npy", packed.getvalue())
-    assert np.array_equal(read_bands(tmp_path / "a.zip" / "images" / "x.npy"), image)
-
-
-def test_other_types_become_float32(tmp_path: Path):
-    for dtype in (np.int16, np.float64):
-        np.save(tmp_path / "a.npy", np.full((3, 4, 2), -7, dtype))
-        found = read_bands(tmp_path / "a.npy")
-        assert found.dtype == np.float32
-        assert (found == -7).all()
-
-
-REFUSED = {
-    r"has 2 bands \(0 to 1\), data\.bands asks for 5": (np.zeros((3, 4, 2), np.uint8), [0, 5]),
-    "holds 2 values that are not finite": (np.array([[[np.nan], [np.inf], [1]]]), None),
-    r"of shape \(2, 2, 2, 2\), which is no image": (np.zeros((2, 2, 2, 2)), None),
-    "which is no image": (np.array([["a", "b"]]), None),
-}
-
-
-@pytest.mark.parametrize("message", REFUSED)
-def test_what_is_refused(tmp_path: Path, message, recwarn):
-    values, bands = REFUSED[message]
-    np.save(tmp_path / "a.npy", values)
-    with pytest.raises(DataError, match=message):
-        read_bands(tmp_path / "a.npy", bands)
-
-
-def test_objects_and_damage_are_refused(tmp_path: Path):
-    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    for name in ("cut.npy", "cut.tif", "cut.png"):
-        (tmp_path / name).write_bytes(b"II*\0 what is this")
-    for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(DataError, match=path.name):
-            read_bands(path)
-    with pytest.raises(DataError, match="No such file"):
-        read_bands(tmp_path / "none.npy")
 
 
 def test_statistics_by_hand(tmp_path: Path):

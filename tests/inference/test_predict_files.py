@@ -16,14 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg.errors import ConfigError, DataError
+from hrseg.errors import DataError
 from hrseg.imaging import image_size, read_mask
 from hrseg.inference import predict_files as module
 from hrseg.inference.predict_files import FileResult, Pipeline, open_predictor, predict_files
 from hrseg.inference.predictor import Predictor
-from hrseg.inference.sources import Clip, Picture, open_sources
+from hrseg.inference.sources import Picture, open_sources
 from hrseg.labels import Label, LabelSet
 from hrseg.weights import write_release
+from tests.inference.conftest import frames
 
 
 def photo(path: Path, size: tuple[int, int] = (20, 30)) -> Path:
@@ -140,44 +141,6 @@ def test_a_released_model_opens_and_predicts(tiny_network, tmp_path):
     assert set(np.unique(read_mask(result.mask))) <= {0, 10, 20}
     assert predictor.protocol.window == (32, 64)
     assert predictor.mean == (0.5, 0.5, 0.5)
-
-
-SIZES = [(32, 48), (20, 30), (32, 48), (32, 48), (20, 30), (1, 1), (32, 48)]
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    from hrseg.models import create_model
-
-    torch.manual_seed(0)
-    network = create_model("hrnet_w18_small_v1", num_classes=3).eval()
-    return Predictor(network, device="cpu", precision="fp32")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> list[Path]:
-    random = np.random.default_rng(0)
-    paths = []
-    for number, size in enumerate(SIZES):
-        pixels = random.integers(0, 255, (*size, 3), dtype=np.uint8)
-        paths.append(tmp_path / f"{number}.png")
-        Image.fromarray(pixels).save(paths[-1])
-    return paths
-
-
-def frames(number: int, live: bool = False) -> list[Picture]:
-    clip = Clip("drive", 5.0, live)
-    random = np.random.default_rng(1)
-    return [
-        Picture(
-            f"drive#{i}",
-            f"drive/{i:06d}",
-            pixels=random.integers(0, 255, (33, 47, 3), dtype=np.uint8),
-            time=i / 5,
-            clip=clip,
-        )
-        for i in range(number)
-    ]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
@@ -325,43 +288,6 @@ def test_an_error_of_the_source_comes_after_the_results_before_it(predictor, pho
         got.extend(run)
     assert (tmp_path / "out/1_mask.png").exists()
     assert threads() == []
-
-
-# Videos
-
-
-def test_the_overlays_of_a_clip_become_one_video(predictor, tmp_path):
-    av = pytest.importorskip("av")
-    results = list(predict_files(predictor, frames(7), tmp_path / "out", ["video"]))
-    assert [result.files for result in results] == [{}] * 7
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive_overlay.mp4"]
-    with av.open(str(tmp_path / "out/drive_overlay.mp4")) as file:
-        stream = file.streams.video[0]
-        assert (stream.height, stream.width, stream.average_rate) == (32, 46, 5)
-        shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
-    assert len(shown) == 7
-    expected = predictor(frames(1)[0].pixels).overlay(legend=False)[:32, :46]
-    assert np.abs(shown[0].astype(float) - expected).mean() < 30
-
-
-def test_a_clip_that_breaks_off_leaves_no_video(predictor, tmp_path):
-    pytest.importorskip("av")
-    broken = [*frames(3), Picture("drive", "drive", error=DataError("damaged"))]
-    results = list(predict_files(predictor, broken, tmp_path / "out", ["video", "mask"]))
-    assert [result.error is None for result in results] == [True] * 3 + [False]
-    assert len(list((tmp_path / "out/drive").iterdir())) == 3
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["drive"]
-    run = predict_files(predictor, frames(40), tmp_path / "two", ["video"])
-    next(run)
-    run.close()
-    assert not list((tmp_path / "two").glob("*"))
-
-
-def test_an_image_makes_no_video(predictor, photos, tmp_path):
-    pytest.importorskip("av")
-    (result,) = predict_files(predictor, photos[:1], tmp_path / "out", ["video"])
-    assert isinstance(result.error, ConfigError)
-    assert "is an image" in str(result.error)
 
 
 # The whole command

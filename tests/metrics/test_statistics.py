@@ -8,7 +8,7 @@ from hrseg.metrics.boundary import boundary_iou
 from hrseg.metrics.calibration import calibration_error, reliability
 from hrseg.metrics.confusion import ConfusionMatrix
 from hrseg.metrics.records import read_records
-from hrseg.metrics.scores import image_scores, results
+from hrseg.metrics.scores import results
 from hrseg.metrics.statistics import (
     EvaluationSettings,
     collect,
@@ -121,12 +121,6 @@ def test_settings_that_measure_nothing_are_refused(wrong):
         EvaluationSettings(**wrong)
 
 
-def test_an_image_is_judged_by_the_classes_of_its_mask():
-    # class 0: 6 of 8 hits and nothing else → 6/8; class 2 is only predicted, and only takes from 0
-    matrix = np.array([[6, 0, 2], [0, 2, 0], [0, 0, 0]])
-    assert image_scores(matrix[None]).tolist() == [(6 / 8 + 1) / 2]
-
-
 def test_the_worst_images_are_sorted():
     photo, mask = np.zeros((4, 8, 3), np.uint8), np.zeros((4, 8), np.uint8)
     worst = WorstImages(2)
@@ -137,13 +131,3 @@ def test_the_worst_images_are_sorted():
     assert [one.name for one in worst.sorted()] == ["1", "3"]
     assert [one.name for one in worst_of([worst.sorted(), worst.sorted()[:1]], 2)] == ["1", "1"]
     assert not WorstImages(0).wants(matrix)
-
-
-def test_what_is_most_often_confused_is_named():
-    stored = statistics()
-    true, chosen, share = results(stored).confusions(1)[0]
-    matrix = stored.records.matrices.sum(axis=0)
-    shares = matrix / matrix.sum(axis=1, keepdims=True)
-    np.fill_diagonal(shares, 0)
-    assert share == pytest.approx(shares.max())
-    assert shares[NAMES.index(true), NAMES.index(chosen)] == pytest.approx(share)

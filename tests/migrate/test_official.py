@@ -188,15 +188,6 @@ def test_scientific_notation_without_a_point_is_a_number(write, tmp_path):
     assert resolved(write(TRAIN__WD="5e-4"), tmp_path)[0].optim.weight_decay == 5e-4
 
 
-def test_other_files_are_told_apart(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text("model: {backbone: hrnet_w18}\n")
-    with pytest.raises(ConfigError, match="need no translation"):
-        translate(path)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        translate(tmp_path / "gone.yaml")
-
-
 def leaves(content, prefix=()):
     for key, value in content.items():
         if isinstance(value, dict):

@@ -3,7 +3,6 @@ import torch
 
 from hrseg.errors import ConfigError
 from hrseg.models import create_model, list_models, summary
-from hrseg.models.blocks import resize
 from hrseg.models.hrnet import VARIANTS, HRNet
 
 # Counted on the official implementation: parameters with a 19-class head, multiply-adds at 1024x2048 in
@@ -89,14 +88,6 @@ def test_two_networks_of_different_policy_live_side_by_side():
     before = first(image)
     create_model("hrnet_w18_small_v1", num_classes=2, resize="bilinear_aligned")
     assert torch.equal(first(image), before)
-
-
-def test_resize_gives_hand_worked_values():
-    row = torch.tensor([[[[0.0, 1.0]]]])
-    assert resize(row, (1, 4), "nearest").flatten().tolist() == [0, 0, 1, 1]
-    assert resize(row, (1, 4), "bilinear").flatten().tolist() == [0, 0.25, 0.75, 1]
-    aligned = resize(row, (1, 4), "bilinear_aligned").flatten()
-    assert torch.allclose(aligned, torch.tensor([0, 1 / 3, 2 / 3, 1]))
 
 
 def test_scratch_initialization_lets_gradients_through_and_official_is_tiny():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from hrseg.errors import ConfigError
 from hrseg.models import create_model, summary
-from hrseg.models.blocks import SameConv2d, Style, enlarge, resize
+from hrseg.models.blocks import SameConv2d, Style
 from hrseg.models.hrnet import VARIANTS, HRNet
 
 SMALL = "hrnet_w18_small_v1"
@@ -27,30 +27,11 @@ def fusions(network):
     return [len(module.fuse_layers) for module in modules]
 
 
-def test_scaled_resizing_goes_by_the_whole_factor_first():
-    row = torch.tensor([[[[0.0, 1.0]]]])
-    # 2 → 4 gives 0, 1/4, 3/4, 1; its samples at 1/6, 3/2 and 17/6 follow
-    scaled = enlarge(row, (1, 3), 1, "bilinear_scaled").flatten()
-    assert torch.allclose(scaled, torch.tensor([1 / 24, 1 / 2, 23 / 24]))
-    direct = enlarge(row, (1, 3), 1, "bilinear").flatten()
-    assert torch.allclose(direct, torch.tensor([0, 1 / 2, 1]))
-    assert torch.equal(enlarge(row, (2, 4), 1, "bilinear_scaled"), resize(row, (2, 4), "bilinear"))
-
-
 @pytest.mark.parametrize(("size", "equal"), [((64, 96), True), ((72, 100), False)])
 def test_scaled_equals_bilinear_where_32_divides_the_image(size, equal):
     image = torch.rand(1, 3, *size)
     scaled, plain = build(resize="bilinear_scaled"), build()
     assert torch.allclose(scaled(image), plain(image), atol=1e-5) is equal
-
-
-def test_same_padding_looks_ahead_on_even_sizes_only():
-    conv = SameConv2d(1, 1, 3, 2, padding=1, bias=False)
-    torch.nn.init.ones_(conv.weight)
-    assert conv(torch.ones(1, 1, 4, 4)).flatten().tolist() == [9, 6, 6, 4]
-    assert conv(torch.ones(1, 1, 3, 3)).flatten().tolist() == [4, 4, 4, 4]
-    odd = torch.rand(1, 1, 7, 5)
-    assert torch.equal(conv(odd), F.conv2d(odd, conv.weight, stride=2, padding=1))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (64, 64), (97, 101)])

@@ -146,20 +146,6 @@ def test_wrong_options(served: Served, options: dict[str, str], name: str) -> No
     assert f"Option '{name}'" in sentence(served.predict(file_of(picture()), **options), 422)
 
 
-@pytest.mark.parametrize(
-    "path", ["/../../etc/passwd", "/page.css/../x", "/%2e%2e/x", "/page/index.html", "/static/"]
-)
-def test_no_path_leads_to_a_file(served: Served, path: str) -> None:
-    url = httpx.URL(served.url).copy_with(raw_path=path.encode())
-    sentence(served.client.get(url), 404)
-
-
-def test_other_methods_are_refused(served: Served) -> None:
-    answer = served.client.get("/predict")
-    assert "another method" in sentence(answer, 405)
-    assert answer.headers["allow"] == "POST"
-
-
 def test_limits_that_let_nothing_through_are_refused() -> None:
     for options in (
         {"max_queue": 0},

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import json
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,10 +10,7 @@ import torch
 from PIL import Image
 
 from hrseg.inference.predictor import Predictor
-from hrseg.serve.middleware import POLICY
 from tests.serve.conftest import Served, file_of, opened, picture
-
-PAGE = {"/": "text/html", "/page.css": "text/css", "/page.js": "text/javascript"}
 
 
 @pytest.fixture(scope="module")
@@ -87,50 +82,6 @@ def test_features_show_four_branches(served: Served) -> None:
         for text in shown:
             size = opened(base64.b64decode(text)).shape
             assert size == (branch["height"], branch["width"], 3)
-
-
-def test_labels_and_health(served: Served) -> None:
-    labels = served.client.get("/labels").json()
-    first = {"train_id": 0, "id": 0, "name": "sky", "color": [128, 128, 128]}
-    assert labels["classes"][0] == first
-    assert (len(labels["classes"]), labels["branches"], labels["max_pixels"]) == (11, True, 25e6)
-    assert served.client.get("/healthz").json() == {"status": "ok", "model": "small", "queue": 0}
-
-
-def test_metrics_count_requests_batches_and_times(served: Served) -> None:
-    name = 'hrseg_requests_total{path="/predict",status="200"}'
-    text = served.client.get("/metrics").text
-    before = float(text.split(name)[1].split()[0]) if name in text else 0
-    served.predict(file_of(picture()))
-    answer = served.client.get("/metrics")
-    assert float(answer.text.split(name)[1].split()[0]) == before + 1
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    for line in answer.text.splitlines():
-        assert re.fullmatch(r"# (HELP|TYPE) \w+ .+|\w+(\{[^{}]*\})? [0-9.e+-]+", line), line
-    assert 'hrseg_batch_size_bucket{le="+Inf"}' in answer.text
-    assert "hrseg_places_taken 0.0\n" in answer.text
-
-
-@pytest.mark.parametrize("path", PAGE)
-def test_the_page_asks_for_nothing_from_elsewhere(served: Served, path: str) -> None:
-    answer = served.client.get(path)
-    assert answer.headers["content-type"].startswith(PAGE[path])
-    assert answer.headers["content-security-policy"] == POLICY
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    text = answer.text.replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?://|//cdn|@import|url\(", text)
-    assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=", text)
-
-
-def test_openapi_names_every_path_and_refusal(served: Served) -> None:
-    schema = served.client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {"/predict", "/features", "/labels", "/healthz", "/metrics"}
-    predict = schema["paths"]["/predict"]["post"]
-    assert {"200", "413", "415", "422", "429", "503"} <= set(predict["responses"])
-    assert "image/png" in predict["responses"]["200"]["content"]
-    assert "multipart/form-data" in predict["requestBody"]["content"]
-    assert "HTTPValidationError" not in json.dumps(schema)
-    assert served.client.get("/docs").status_code == 404
 
 
 class Plain(torch.nn.Module):

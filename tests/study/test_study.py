@@ -1,72 +1,20 @@
-import csv
-import json
-import logging
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
 
-import hrseg
-from hrseg.cli import INTERRUPTED, OK, OURS, main
+from hrseg.cli import OK, main
 from hrseg.config import PACKAGED_CONFIGS, load_config
-from hrseg.errors import ConfigError, TrainingError
-from hrseg.study import Study, Table, find_study, plan_study, read_study, train, train_study
-from hrseg.study.study import Record, list_studies, parse_variants
-from hrseg.training.fit import fit
-from tests.small import WORDS
-
-TINY = tuple(word for word in WORDS if not word.startswith("run."))
-PAIR = {"plain": (), "final": ("model.exchange=final",)}
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(hrseg.__file__).parents[1]))  # for the runs
-    return tmp_path
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    """A recipe file of the smallest run."""
-    path = tmp_path / "tiny.yaml"
-    tree: dict = {}
-    for word in TINY:
-        key, value = word.split("=")
-        section, name = key.split(".")
-        tree.setdefault(section, {})[name] = yaml.safe_load(value)
-    path.write_text(yaml.safe_dump(tree))
-    return path
+from hrseg.errors import ConfigError
+from hrseg.study import Study, find_study, plan_study, read_study, train_study
+from hrseg.study.study import list_studies, parse_variants
+from tests.study.conftest import PAIR
 
 
 def write(path, **tree):
     path.write_text(yaml.safe_dump(tree))
     return path
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Stand-in for training: notes what would run and gives a score that depends on the seed."""
-    ran = []
-
-    def pretend(run, label, lock):
-        ran.append((run.variant, run.seed))
-        if run.variant == "broken":
-            return "The disk is full."
-        folder = run.parent / run.name
-        folder.mkdir(parents=True)
-        (folder / "last.ckpt").touch()
-        return None
-
-    monkeypatch.setattr(train, "_fit", pretend)
-    monkeypatch.setattr(train, "_score", lambda folder: 0.5 + 0.1 * int(folder.name[-1]))
-    return ran
 
 
 # Definition
@@ -225,37 +173,6 @@ def test_other_settings_do_not_join_a_finished_study(recipe, trained):
     plan_study(study, ["data.workers=1"])  # says how, not what
 
 
-def test_removed_run_is_trained_again(recipe, trained, tmp_path):
-    study = Study("s", recipe, {"plain": ()})
-    train_study(plan_study(study))
-    folder = tmp_path / "runs/s/plain/seed_0"
-    (folder / "last.ckpt").unlink()
-    folder.rmdir()
-    assert plan_study(study).runs[0].state == "to do"
-    train_study(plan_study(study))
-    assert len(trained) == 2
-
-
-def test_time_adds_up_over_attempts(recipe, monkeypatch):
-    run = plan_study(Study("s", recipe, {"plain": ()})).runs[0]
-    (run.parent / run.name).mkdir(parents=True)
-    (run.parent / run.name / "last.ckpt").touch()
-    run.write_config()
-    run.write_record(Record(seconds=100.0))
-    assert run.state == "half done"
-    monkeypatch.setattr(train, "_fit", lambda *_: "no")
-    assert 100 < train._train(run, "", None).seconds < 160
-
-
-def test_run_without_a_score_is_a_failure(recipe, trained, monkeypatch):
-    def none(folder):
-        raise TrainingError("holds no score")
-
-    monkeypatch.setattr(train, "_score", none)
-    table = train_study(plan_study(Study("s", recipe, {"plain": ()})))
-    assert table.failures == {"plain (seed 0)": "holds no score"}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "text"),
@@ -274,113 +191,6 @@ def test_damaged_files_of_a_study_are_set_aside(recipe, trained, caplog, file, t
     assert path.with_name(f"{file}.damaged").read_text() == text
     assert plan_study(study).runs[0].state == "finished"
     assert caplog.text.count("was damaged") == 1
-
-
-def test_two_processes_do_not_train_one_study(recipe, trained):
-    plan = plan_study(Study("s", recipe, {"plain": ()}))
-    with train._exclusive(plan.folder), pytest.raises(ConfigError, match="Another process"):
-        train_study(plan)
-
-
-# Table
-
-
-def test_table_gives_mean_and_spread_over_seeds(recipe):
-    plan = plan_study(Study("s", recipe, {"a": (), "b": ()}, seeds=(0, 1, 2)))
-    scores = {"a": [0.80, 0.84, 0.82], "b": [0.5, None, None]}
-    records = tuple(
-        Record(miou is not None, 60.0, miou, "x", None if miou else "no memory")
-        for run in plan.runs
-        for miou in [scores[run.variant][run.seed]]
-    )
-    table = Table(plan, records)
-    first, second = table.rows
-    assert (first.miou, first.spread, first.minutes) == pytest.approx((0.82, 0.02, 1.0))
-    assert (second.miou, second.spread, second.finished) == (0.5, None, 1)
-    text = table.text()
-    assert "82.00 ± 2.00" in text
-    assert "50.00 (1 of 3 runs)" in text
-    assert "b (seed 1) failed: no memory" in text
-    assert len({len(line) for line in text.splitlines()[:4]}) == 1  # aligned
-
-
-@pytest.mark.slow
-def test_table_is_kept_three_times(recipe, trained, tmp_path):
-    train_study(plan_study(Study("s", recipe, {**PAIR, "broken": ()}, seeds=(0, 1))))
-    folder = tmp_path / "runs" / "s"
-    rows = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
-    content = json.loads((folder / "table.json").read_text())
-    text = (folder / "table.md").read_text()
-    assert [row["variant"] for row in rows] == ["plain", "final", "broken"]
-    assert float(rows[0]["miou"]) == pytest.approx(0.55) == content["rows"][0]["miou"]
-    assert content["rows"][1]["words"] == ["model.exchange=final"]
-    assert [run["seed"] for run in content["rows"][0]["each_run"]] == [0, 1]
-    assert text.count(" failed |") == 1
-    assert not list(folder.glob(".*-*"))  # no temporary file
-
-
-# Training, really
-
-
-@pytest.mark.slow
-def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_nothing(
-    recipe, tmp_path, capsys
-):
-    variants = [
-        *("--variant", "gone model.weights=gone.ckpt"),
-        *("--variant", "plain"),
-        *("--variant", "unet model.backbone=resnet18 model.head=unet"),
-    ]
-    assert main(["study", str(recipe), *variants, "--name", "s"]) == OURS
-    printed = capsys.readouterr()
-    assert printed.out.startswith("| variant")
-    assert "gone (seed 0) failed: " in printed.out
-    assert "1 of 3 runs failed" in printed.err
-    assert (tmp_path / "runs/s/table.md").read_text() == printed.out
-    config = load_config("runs/s/unet/seed_0.yaml", ["run.dir=alone"])
-    alone = fit(config)  # after other networks of this process
-    rows = {r["variant"]: r for r in json.loads(Path("runs/s/table.json").read_text())["rows"]}
-    assert rows["unet"]["miou"] == pytest.approx(alone.best_score, rel=1e-6)  # float32 there
-    assert rows["unet"]["miou"] != rows["plain"]["miou"]
-    assert rows["gone"]["finished"] == 0
-
-
-@pytest.mark.slow
-def test_stopped_study_goes_on_where_it_was(recipe, tmp_path, caplog):
-    command = [sys.executable, "-m", "hrseg", "study", str(recipe), "--name", "s"]
-    command += ["--variant", "plain", "trainer.max_epochs=14"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    last = tmp_path / "runs/s/plain/seed_0/last.ckpt"
-    ends = time.monotonic() + 120
-    while not last.exists() and process.poll() is None and time.monotonic() < ends:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED, said
-    assert "Stopped at step" in said
-    record = json.loads((tmp_path / "runs/s/plain/seed_0.json").read_text())
-    assert (record["finished"], record["error"]) == (False, None)
-    caplog.set_level(logging.INFO, "hrseg")
-    words = ["--variant", "plain", "trainer.max_epochs=14", "--name", "s"]
-    assert main(["study", str(recipe), *words]) == OK
-    assert "goes on" in caplog.text
-    unbroken = fit(load_config("runs/s/plain/seed_0.yaml", ["run.dir=alone"]))
-    rows = json.loads((tmp_path / "runs/s/table.json").read_text())["rows"]
-    assert rows[0]["miou"] == pytest.approx(unbroken.best_score, rel=1e-6)
-    assert not (tmp_path / "runs/s/plain/seed_0-2").exists()
-
-
-def test_killed_run_is_named_by_its_signal(recipe, monkeypatch):
-    plan = plan_study(Study("s", recipe, {"plain": ()}))
-    code = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
-    original = subprocess.Popen
-
-    def killed(words, **options):
-        return original([sys.executable, "-c", code], **options)
-
-    monkeypatch.setattr(subprocess, "Popen", killed)
-    table = train_study(plan)
-    assert "signal SIGKILL" in table.failures["plain (seed 0)"]
 
 
 @pytest.mark.slow

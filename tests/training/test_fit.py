@@ -1,55 +1,20 @@
-import errno
 import logging
-import os
-import re
-import shutil
 import signal
-from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
 
-import hrseg.training.build
-from hrseg.cli import main
-from hrseg.errors import ConfigError, DataError, TrainingError, WeightsError
-from hrseg.evaluation.validate import evaluate, evaluation_config
-from hrseg.training.dry_run import plan
+from hrseg.errors import ConfigError, WeightsError
 from hrseg.training.fit import fit
-from hrseg.training.interrupts import clear_errors
 from hrseg.training.run_dir import run_folder
-from tests.small import WORDS, small
-
-FINISHED = ("optim.ema_decay=0.9", "data.scenes=8", "data.batch_size=4")  # two images validate
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a finished run of two epochs with a moving average."""
-    folder = tmp_path_factory.mktemp("runs")
-    return fit(small(folder, *FINISHED))
-
-
-def last(folder):
-    return torch.load(folder / "last.ckpt", weights_only=True)
+from tests.small import FINISHED, small
+from tests.training.conftest import last, stop_at
 
 
 def same_weights(one, other):
     return all(
         torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"]
     )
-
-
-def stop_at(monkeypatch, step, number, moment="on_train_batch_end"):
-    """Send this process a signal after a number of steps, at a moment that Lightning names."""
-
-    def stop(self, trainer, *args):
-        if trainer.global_step == step:
-            os.kill(os.getpid(), number)
-
-    Stop = type("Stop", (pl.Callback,), {moment: stop})
-    original = hrseg.training.build.build_callbacks
-    monkeypatch.setattr(hrseg.training.build, "build_callbacks", lambda *a: [*original(*a), Stop()])
 
 
 def test_run_folder_is_complete(finished):
@@ -103,24 +68,6 @@ def test_stopped_and_resumed_run_ends_like_an_unbroken_one(
     metrics = [(f / "metrics.csv").read_text() for f in (finished.run_dir, resumed.run_dir)]
     scores = [[line.split(",")[6:] for line in text.splitlines()] for text in metrics]
     assert scores[0] == scores[1]
-
-
-def test_stopped_run_says_how_to_go_on(tmp_path, monkeypatch, caplog):
-    stop_at(monkeypatch, 1, signal.SIGINT)
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        fit(small(tmp_path))
-    assert "Stopped at step 1" in caplog.text
-    assert "--resume last" in caplog.text
-    assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_terminated_run_saves_too(tmp_path, monkeypatch):
-    stop_at(monkeypatch, 2, signal.SIGTERM)
-    with pytest.raises(SystemExit) as stop:
-        fit(small(tmp_path))
-    assert stop.value.code == 143
-    assert last(tmp_path / "small")["global_step"] == 2
 
 
 @pytest.mark.slow
@@ -210,150 +157,11 @@ def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, caplog, step):
     assert last(resumed.run_dir)["global_step"] == 5
 
 
-def test_evaluate_repeats_the_score_of_the_run(finished):
-    result = evaluate(str(finished.run_dir / "best.ckpt"))
-    assert result.metrics["miou"] == pytest.approx(finished.best_score, abs=1e-7)
-    assert result.text.startswith(finished.table)
-    assert re.search(r"\nAll in per cent, over \d+ images of the split 'val'$", result.text)
-
-
-def test_evaluation_config_forgets_the_devices_of_the_training(tmp_path, finished):
-    path = tmp_path / "far.ckpt"
-    content = torch.load(finished.run_dir / "best.ckpt", weights_only=True)
-    content["hrseg"]["config"]["trainer"].update(devices=64, strategy="ddp")
-    torch.save(content, path)
-    config = evaluation_config(str(path), ["evaluation.overlap=0.25"])
-    assert (config.trainer.devices, config.trainer.strategy) == ("auto", "auto")
-    assert config.evaluation.overlap == 0.25
-    assert config.data.scene_size == (32, 64)
-
-
-def test_model_and_data_with_other_classes(finished, tmp_path):
-    with pytest.raises(ConfigError, match=r"has 9 classes .*, the data have 11"):
-        evaluate(str(finished.run_dir / "best.ckpt"), overrides=["data.labels=camvid"])
-
-
-def test_a_class_by_another_name_is_named(finished, tmp_path):
-    rows = (Path(hrseg.__file__).parent / "labels/builtin/synthetic.csv").read_text(
-        encoding="utf-8"
-    )
-    table = tmp_path / "mine.csv"
-    table.write_text(rows.replace("road", "street", 1), encoding="utf-8")
-    expected = r"classes differently: 'road' there is 'street' here\. If it is the same class"
-    with pytest.raises(ConfigError, match=expected):
-        evaluate(str(finished.run_dir / "best.ckpt"), overrides=[f"data.labels={table}"])
-
-
-def test_test_writes_predictions(finished, tmp_path):
-    evaluate(str(finished.run_dir / "best.ckpt"), "test", out=tmp_path / "out")
-    assert (tmp_path / "out" / "test" / "scene_00000.png").is_file()
-
-
-def test_plan_counts_without_writing(tmp_path):
-    config = small(tmp_path, "trainer.accumulate=2", "model.weights=gone.ckpt")
-    planned = plan(config)
-    assert planned.steps == (1, 2)
-    assert planned.shapes == {"image": (2, 3, 32, 64), "mask": (2, 32, 64)}
-    assert planned.cost.multiply_adds > 0
-    assert "1,5" in planned.text()
-    assert "about" in planned.text()
-    assert not list(tmp_path.iterdir())
-
-
-def test_plan_meets_the_mistakes_of_fit(tmp_path):
-    for word in (
-        "trainer.loggers=[cvs]",
-        "trainer.options={profilr: simple}",
-        "model.backbone=hrnet_w19",
-    ):
-        with pytest.raises(ConfigError, match="Did you mean"):
-            plan(small(tmp_path, word))
-
-
-def test_error_of_a_loader_process_is_one_sentence(tmp_path):
-    text = (
-        "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
-        'last):\n  File "x.py"\nhrseg.errors.DataError: a.png has another size. Mend it.\n'
-    )
-    with pytest.raises(DataError) as caught, clear_errors():
-        raise DataError(text)
-    assert str(caught.value) == "a.png has another size. Mend it."
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "Make data.batch_size smaller"),
-        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded", "runs/a"), "The disk is full"),
-        (OSError(errno.EROFS, "Read-only file system", "runs"), "Read-only.*can be written to"),
-        (PermissionError(errno.EACCES, "Permission denied", "runs"), "Permission denied"),
-        (FileNotFoundError(errno.ENOENT, "No such file", "runs/m.csv"), "removed or renamed"),
-        (
-            OSError("Original Traceback\nOSError: [Errno 5] Input/output error"),
-            "Input/output error",
-        ),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers=0"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."), "resume last"),
-    ],
-)
-def test_exhausted_machine_gives_advice(error, message):
-    with pytest.raises(TrainingError, match=message), clear_errors():
-        raise error
-
-
-def test_deleted_run_folder_is_one_paragraph(tmp_path, monkeypatch, capsys):
-    def vanish(self, trainer, *args):
-        shutil.rmtree(tmp_path / "small")
-
-    Vanish = type("Vanish", (pl.Callback,), {"on_train_batch_start": vanish})
-    original = hrseg.training.build.build_callbacks
-    monkeypatch.setattr(
-        hrseg.training.build, "build_callbacks", lambda *a: [*original(*a), Vanish()]
-    )
-    words = [*WORDS, f"run.dir={tmp_path}", "trainer.log_every_steps=1", "optim.warmup_steps=0"]
-    assert main(["fit", "--config", "demo", *words]) == 2
-    assert "removed or renamed meanwhile" in " ".join(capsys.readouterr().err.split())
-
-
-def test_run_folder_below_a_file_is_one_paragraph(tmp_path, capsys):
-    (tmp_path / "runs").touch()
-    assert main(["fit", "--config", "demo", *WORDS, f"run.dir={tmp_path}/runs"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("hrseg: ")
-    assert "Traceback" not in said
-
-
-def test_run_in_use_is_not_resumed(finished, capsys):
-    folder = finished.run_dir
-    with run_folder(folder.parent, "small", folder):
-        words = [*WORDS, f"run.dir={folder.parent}", "--resume", str(folder)]
-        assert main(["fit", "--config", "demo", *words]) == 2
-    assert "Another process is training" in capsys.readouterr().err
-
-
-def test_bugs_keep_their_traceback():
-    with pytest.raises(RuntimeError, match="a bug"), clear_errors():
-        raise RuntimeError("a bug")
-
-
 def test_progress_of_a_run_is_told(tmp_path, caplog):
     caplog.set_level(logging.INFO, "hrseg")
     fit(small(tmp_path, "trainer.max_epochs=1"))
     assert f"training in {tmp_path / 'small'}" in caplog.text
     assert "epoch 1/1" in caplog.text
-
-
-def test_a_recipe_brings_data_and_options_and_the_model_its_mean(tmp_path):
-    (tmp_path / "mine.yaml").write_text(
-        "data: {layout: synthetic, scene_size: [64, 64]}\ntrainer: {max_epochs: 3}\n"
-        "evaluation: {protocol: tta, precision: fp32}\n"
-    )
-    config = evaluation_config(None, ["data.scenes=8"], str(tmp_path / "mine.yaml"))
-    assert (config.data.layout, config.data.scenes) == ("synthetic", 8)
-    assert config.evaluation.protocol == "tta"
-    assert config.data.mean == pytest.approx((0.485, 0.456, 0.406))
-    assert evaluation_config(None).data.layout == "camvid"
 
 
 # The schedule of a run that goes on with other settings
@@ -404,3 +212,12 @@ def test_fewer_epochs_than_are_done_are_refused_with_their_number(tmp_path):
     fit(small(tmp_path, "trainer.max_epochs=2"))
     with pytest.raises(ConfigError, match=r"has 2 epochs behind it, and trainer\.max_epochs is 1"):
         fit(small(tmp_path, "trainer.max_epochs=1"), resume="last")
+
+
+def test_run_in_use_is_not_resumed(finished):
+    folder = finished.run_dir
+    with (
+        run_folder(folder.parent, "small", folder),
+        pytest.raises(ConfigError, match="Another process is training"),
+    ):
+        fit(small(folder.parent, *FINISHED), resume=str(folder))

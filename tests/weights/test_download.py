@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -248,14 +246,6 @@ def test_a_web_page_is_no_weight_file(server, remote, kind):
     with pytest.raises(WeightsError, match="web page"):
         fetch(other(remote, sha256=""))
     assert left(remote) == []
-
-
-def test_a_redirect_never_leaves_encryption():
-    handler = http._Redirects()
-    request = urllib.request.Request("https://example.org/a")
-    for target in ("http://example.org/a", "ftp://example.org/a"):
-        with pytest.raises(http.TransferError, match="not safe"):
-            handler.redirect_request(request, None, 302, "Found", Message(), target)  # type: ignore[arg-type]
 
 
 def test_nobody_at_home_is_said_so(tmp_path):

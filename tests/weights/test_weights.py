@@ -1,13 +1,11 @@
-import json
 import pickle
-import shutil
 
 import pytest
 import torch
 
 from hrseg.errors import WeightsError
 from hrseg.models import create_model
-from hrseg.weights import load_weights, read_checkpoint, read_release, write_release
+from hrseg.weights import load_weights, read_checkpoint
 
 
 class Evil:
@@ -122,29 +120,6 @@ def test_bad_files_are_one_clear_error_each_and_run_no_code(tmp_path, capsys):
             read_checkpoint(path)
         assert str(path) in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
-
-
-def test_a_release_round_trips_and_a_damaged_one_is_noticed(tmp_path):
-    source = network()
-    card = {"network": source.spec, "labels": {}, "mean": [0, 0, 0], "std": [1, 1, 1]}
-    write_release(tmp_path / "m.safetensors", source.state_dict(), card)
-    state, back = read_release(tmp_path / "m.safetensors")
-    assert back["network"] == source.spec
-    assert torch.equal(state["backbone.conv1.weight"], source.backbone.conv1.weight)
-    shutil.copy(tmp_path / "m.json", tmp_path / "other.json")
-    write_release(tmp_path / "m.safetensors", network().state_dict(), card)
-    shutil.copy(tmp_path / "other.json", tmp_path / "m.json")
-    with pytest.raises(WeightsError, match="sha256 differs"):
-        read_release(tmp_path / "m.safetensors")
-    (tmp_path / "m.json").write_text("{")
-    with pytest.raises(WeightsError, match="not readable JSON"):
-        read_release(tmp_path / "m.safetensors")
-    (tmp_path / "m.json").write_text(json.dumps({"labels": {}}))
-    with pytest.raises(WeightsError, match="lacks network"):
-        read_release(tmp_path / "m.safetensors")
-    (tmp_path / "m.json").unlink()
-    with pytest.raises(WeightsError, match="has no card"):
-        read_release(tmp_path / "m.safetensors")
 
 
 def test_a_baseline_has_no_head_of_ours_and_loads_whole(tmp_path):

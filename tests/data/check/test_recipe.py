@@ -13,9 +13,7 @@ from hrseg.data.layouts import find_pairs
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError, DataError
 from hrseg.training.build import build_data
-from tests.data.check.trees import SIZE, kinds, look_at, picture, put, squares, tree
-
-TWO = squares([0, 1])
+from tests.data.check.trees import SIZE, TWO, kinds, look_at, picture, put, squares, tree
 
 
 def splits(result, tmp_path):
@@ -178,13 +176,6 @@ def test_folders_that_are_classes_are_not_kept_whole(tmp_path):
     result = look_at(root)
     assert "would leave the training without" in kinds(result)["folders"]
     assert len(look_at(root, by="folder").recipe.lists["val"].splitlines()) == 3
-
-
-def test_two_folders_or_one_say_nothing(tmp_path):
-    for number in range(8):
-        put(tmp_path / "images" / "ab"[number % 2] / f"{number}.png", picture(number))
-        put(tmp_path / "masks" / "ab"[number % 2] / f"{number}.png", TWO)
-    assert "folders" not in kinds(look_at(tmp_path))
 
 
 # Options that the recipe keeps

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.data.check import Result, check
+from hrseg.labels import load_labels
 
 SIZE = (40, 48)
 
@@ -56,3 +57,20 @@ def look_at(root: Path, **options: object) -> Result:
 def kinds(result: Result) -> dict[str, str]:
     """Return kind → text of the findings."""
     return {finding.kind: finding.text for finding in result.findings}
+
+
+TWO = squares([0, 1])
+
+
+def split_tree(root, train=4, val=2):
+    for number in range(train + val):
+        split = "train" if number < train else "val"
+        put(root / "images" / split / f"{number}.png", picture(number))
+        put(root / "masks" / split / f"{number}.png", TWO)
+    return root
+
+
+def table_of(result, tmp_path):
+    path = tmp_path / "table.yaml"
+    path.write_text(result.recipe.labels, encoding="utf-8")
+    return load_labels(path)

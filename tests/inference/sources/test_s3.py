@@ -6,7 +6,7 @@ import pytest
 
 from hrseg.errors import DataError
 from hrseg.inference.sources import open_sources
-from tests.inference.sources.test_sources import names, png
+from tests.inference.sources.conftest import names, png
 
 pytest.importorskip("s3fs", reason="S3 needs s3fs: pip install 'hrseg[cloud]'")
 moto = pytest.importorskip(

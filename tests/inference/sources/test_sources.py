@@ -1,46 +1,19 @@
 """Words become pictures: in order, each once, under names of their own, and none before its turn."""
 
-import io
 import os
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from hrseg.errors import ConfigError, DataError, MissingExtraError
-from hrseg.inference.sources import Every, Limits, Picture, open_sources
+from hrseg.errors import DataError
+from hrseg.inference.sources import Limits, Picture, open_sources
 from hrseg.inference.sources.base import Namer, SourceOptions
 from hrseg.inference.sources.files import open_archive
-
-
-def png(shade: int = 0, size: tuple[int, int] = (4, 6)) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.full((*size, 3), shade, np.uint8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def write(path: Path, data: bytes | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png() if data is None else data)
-    return path
-
-
-def names(pictures: object) -> list[str]:
-    return [picture.name for picture in pictures]  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
+from tests.inference.sources.conftest import names, png, write
 
 # Folders, globs, lists
 
@@ -208,121 +181,6 @@ def test_damaged_archives_are_told_and_whole_members_are_read(here):
         open_sources(["a.zip"])
 
 
-# Addresses
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        answers = {
-            "/street.png": (200, {}, png(7)),
-            "/a%20b.png": (200, {}, png(8)),
-            "/moved": (302, {"Location": "/street.png"}, b""),
-            "/round": (302, {"Location": "/round"}, b""),
-            "/file": (302, {"Location": "file:///etc/hostname"}, b""),
-            "/page.png": (200, {"Content-Type": "text/html"}, b"<html>"),
-            "/cut.png": (200, {"Content-Length": "1999"}, png()),
-            "/endless.png": (200, {"Content-Length": None}, bytes(5000)),
-        }
-        status, headers, body = answers.get(self.path.partition("?")[0], (404, {}, b""))
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            if value is not None:
-                self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-    )
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_an_address_is_fetched_when_its_turn_comes(address):
-    arguments = [f"{address}/street.png?size=2", f"{address}/moved", f"{address}/a b.png"]
-    pictures = list(open_sources(arguments))
-    assert names(pictures) == ["street", "moved", "a b"]
-    assert pictures[0].origin == arguments[0]
-    assert [picture.fetch() for picture in pictures] == [png(7), png(7), png(8)]
-
-
-@pytest.mark.parametrize(
-    ("path", "arguments"),
-    [
-        ("gone.png", "404 Not Found"),
-        ("page.png", "web page instead of a file"),
-        ("cut.png", "ended after|connection broke"),
-        ("endless.png", "more than the 2,000"),
-        ("round", "cannot be fetched"),
-        ("file", "302 Found"),
-    ],
-)
-def test_what_an_address_can_do_wrong_is_said(address, path, arguments):
-    (picture,) = open_sources([f"{address}/{path}"], limits=Limits(size=2000, seconds=20))
-    with pytest.raises(DataError, match=arguments):
-        picture.fetch()
-
-
-def test_nobody_answering_and_no_time_left_are_said(address):
-    (picture,) = open_sources(["http://127.0.0.1:1/x.png"])
-    with pytest.raises(DataError, match="cannot be fetched"):
-        picture.fetch()
-    (picture,) = open_sources([f"{address}/street.png"], limits=Limits(seconds=1e-9))
-    with pytest.raises(DataError, match=r"cannot be fetched|was not done"):
-        picture.fetch()
-    with pytest.raises(DataError, match="names no host"):
-        open_sources(["http:///x.png"])
-
-
-# Other file systems
-
-
-@pytest.fixture
-def memory() -> Iterator[object]:
-    fsspec = pytest.importorskip("fsspec")
-    system = fsspec.filesystem("memory")
-    for name, shade in {"b.png": 1, "sub/a.png": 2, "sub/b.png": 3, "notes.txt": 4}.items():
-        with system.open(f"/hrseg/{name}", "wb") as file:
-            file.write(png(shade))
-    yield system
-    system.rm("/hrseg", recursive=True)
-
-
-def test_other_file_systems_have_files_folders_and_globs(memory):
-    pictures = list(open_sources(["memory://hrseg"]))
-    assert names(pictures) == ["b", "sub/a", "sub/b"]
-    assert pictures[1].origin == "memory://hrseg/sub/a.png"
-    assert pictures[1].fetch() == png(2)
-    assert names(open_sources(["memory://hrseg"], recursive=False)) == ["b"]
-    assert names(open_sources(["memory://hrseg/*/*.png"])) == ["sub/a", "sub/b"]
-    assert names(open_sources(["memory://hrseg/sub/a.png"])) == ["a"]
-
-
-def test_what_other_file_systems_lack_is_said(memory, monkeypatch):
-    for argument in ("memory://hrseg/*.gif", "memory://hrseg/nothing"):
-        with pytest.raises(DataError, match=r"No images at|There is no"):
-            open_sources([argument])
-    with pytest.raises(DataError, match="cannot be opened"):
-        open_sources(["abc://x/y.png"])
-    (picture,) = open_sources(["memory://hrseg/b.png"], limits=Limits(size=10))
-    with pytest.raises(DataError, match="larger than the 10 bytes"):
-        picture.fetch()
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'hrseg\[cloud\]'"):
-        open_sources(["gs://bucket/x.png"])
-
-
 # Standard input
 
 
@@ -343,21 +201,6 @@ def test_standard_input_that_is_a_terminal_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError, match="nothing is connected to it"):
         open_sources(["-"])
-
-
-# Frames
-
-
-@pytest.mark.parametrize(("text", "expected"), [("3", [0, 3, 6, 9]), ("0.25s", [0, 3, 5, 8])])
-def test_every_takes_frames_by_number_or_by_time(text, expected):
-    selector = Every.read(text).selector()
-    assert [i for i in range(10) if selector(i, i / 10)] == expected
-
-
-@pytest.mark.parametrize("text", ["0", "x", "s", ".s", "-1", "1.5", "0s"])
-def test_every_refuses_what_says_nothing(text):
-    with pytest.raises(ConfigError, match="does not say which frames"):
-        Every.read(text)
 
 
 def test_the_same_word_twice_is_read_once(address, here):

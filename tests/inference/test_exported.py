@@ -29,45 +29,33 @@ def test_labels_and_probabilities_become_logits_that_say_the_same():
     assert np.allclose(logits.softmax(dim=1).amax(dim=1).numpy(), probability, atol=1e-6)
 
 
-def test_labels_alone_vote_in_windows_and_mirrors(files, release):
+def test_labels_alone_vote_in_windows_and_mirrors(exported, release):
     image = torch.randint(0, 256, (64, 160, 3), dtype=torch.uint8).numpy()
     look = {"window": (64, 96), "flip": True, "merge": "logits"}
-    voted = Predictor(files[".onnx"], **look)(image).mask
+    voted = Predictor(exported[".onnx"], **look)(image).mask
     assert (voted == Predictor(release, precision="fp32", **look)(image).mask).mean() > 0.8
 
 
-def test_validate_takes_an_exported_file(files, release, tmp_path):
-    from hrseg.data.synthetic import write_scenes
-
-    root = tmp_path / "scenes"
-    write_scenes(root, layout="camvid", splits={"train": 1, "val": 3}, size=(64, 96))
-    words = ["data.layout=camvid", f"data.root={root}", "data.workers=0"]
-    words += ["trainer.accelerator=cpu"]
-    theirs = evaluate(str(files[".onnx"]), "val", words)
-    ours = evaluate(str(release), "val", [*words, "evaluation.precision=fp32"])
-    assert theirs.metrics["miou"] == pytest.approx(ours.metrics["miou"], abs=1e-3)
-
-
 @pytest.mark.slow
-def test_a_torch_file_says_what_it_cannot_take(files):
+def test_a_torch_file_says_what_it_cannot_take(exported):
     with pytest.raises(DataError, match="too small for a torch"):
-        Predictor(files[".pt2"])(np.zeros((20, 50, 3), np.uint8))
+        Predictor(exported[".pt2"])(np.zeros((20, 50, 3), np.uint8))
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
-def test_damaged_files_give_one_paragraph(files, suffix, tmp_path):
+def test_damaged_files_give_one_paragraph(exported, suffix, tmp_path):
     path = tmp_path / f"cut{suffix}"
-    path.write_bytes(files[suffix].read_bytes()[:3000])
+    path.write_bytes(exported[suffix].read_bytes()[:3000])
     path.with_suffix(".bin").write_bytes(b"x")
     with pytest.raises(WeightsError, match="damaged") as error:
         open_model(path)
     assert "\n" not in str(error.value)
 
 
-def test_a_file_of_another_program_is_told_apart(files, tmp_path):
+def test_a_file_of_another_program_is_told_apart(exported, tmp_path):
     import onnx
 
-    model = onnx.load(str(files[".onnx"]))
+    model = onnx.load(str(exported[".onnx"]))
     del model.metadata_props[:]
     onnx.save(model, str(tmp_path / "other.onnx"))
     with pytest.raises(WeightsError, match="not written by hrseg export"):
@@ -76,9 +64,9 @@ def test_a_file_of_another_program_is_told_apart(files, tmp_path):
         open_model(tmp_path / "missing.onnx")
 
 
-def test_an_xml_without_its_weights_says_so(files, tmp_path):
+def test_an_xml_without_its_weights_says_so(exported, tmp_path):
     path = tmp_path / "m.xml"
-    path.write_bytes(files[".xml"].read_bytes())
+    path.write_bytes(exported[".xml"].read_bytes())
     with pytest.raises(WeightsError, match=r"m\.bin, belong beside it"):
         open_model(path)
 
@@ -117,15 +105,27 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("how", ["pickle", "tensor", "entry", *CHANGES])
-def test_torch_files_in_which_something_could_run_stay_shut(files, tmp_path, how, capsys):
-    path = doctored(files[".pt2"], tmp_path / "bad.pt2", how)
+def test_torch_files_in_which_something_could_run_stay_shut(exported, tmp_path, how, capsys):
+    path = doctored(exported[".pt2"], tmp_path / "bad.pt2", how)
     with pytest.raises(WeightsError, match="refused unread"):
         open_model(path)
     assert capsys.readouterr().out == ""
 
 
-def test_our_own_torch_file_passes(files):
-    check_program(files[".pt2"])
-    with zipfile.ZipFile(files[".pt2"]) as archive:
+def test_our_own_torch_file_passes(exported):
+    check_program(exported[".pt2"])
+    with zipfile.ZipFile(exported[".pt2"]) as archive:
         card = next(name for name in archive.namelist() if name.endswith("hrseg.json"))
         assert json.loads(archive.read(card))["precision"] == "fp32"
+
+
+def test_validate_takes_an_exported_file(exported, release, tmp_path):
+    from hrseg.data.synthetic import write_scenes
+
+    root = tmp_path / "scenes"
+    write_scenes(root, layout="camvid", splits={"train": 1, "val": 3}, size=(64, 96))
+    words = ["data.layout=camvid", f"data.root={root}", "data.workers=0"]
+    words += ["trainer.accelerator=cpu"]
+    theirs = evaluate(str(exported[".onnx"]), "val", words)
+    ours = evaluate(str(release), "val", [*words, "evaluation.precision=fp32"])
+    assert theirs.metrics["miou"] == pytest.approx(ours.metrics["miou"], abs=1e-3)

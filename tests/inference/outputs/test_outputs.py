@@ -1,6 +1,5 @@
 """Every kind of file is written, and read back by other programs."""
 
-import csv
 import json
 
 import numpy as np
@@ -13,7 +12,6 @@ from pycocotools.coco import COCO
 from hrseg.errors import ConfigError
 from hrseg.imaging import Georeference, read_image, read_mask
 from hrseg.inference.outputs import OUTPUTS, Options, needed_maps, result_paths, write_all
-from hrseg.inference.outputs.class_areas import read_table, total
 from tests.inference.outputs.made import LABELS, prediction
 
 MADE = prediction()
@@ -96,36 +94,6 @@ def test_coco_is_read_by_its_own_tools(tmp_path, capsys):
         ids[pixels] = one["category_id"]
     np.testing.assert_array_equal(ids, IDS[MADE.mask])
     capsys.readouterr()
-
-
-# Areas
-
-
-def test_areas_by_hand(tmp_path):
-    made = prediction(np.array([[0, 0, 0], [1, 255, 0]]))
-    table = read_table(write("areas", tmp_path, made, pixel_size=0.5))
-    assert table["classes"] == [
-        {"class": "road", "id": 7, "pixels": 4, "percent": 66.666667, "square_meters": 1.0},
-        {"class": "car", "id": 26, "pixels": 1, "percent": 16.666667, "square_meters": 0.25},
-        {"class": "sky & air", "id": 23, "pixels": 0, "percent": 0.0, "square_meters": 0.0},
-        {"class": "no class", "id": None, "pixels": 1, "percent": 16.666667, "square_meters": 0.25},
-    ]
-    assert (table["pixels"], table["square_meters"]) == (6, 1.5)
-    with write("areas_csv", tmp_path, made).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["pixels"] for row in rows] == ["4", "1", "0", "1"]
-    assert {row["square_meters"] for row in rows} == {""}
-
-
-def test_a_total_gives_square_meters_only_where_all_are_known(tmp_path):
-    first = read_table(write("areas", tmp_path, prediction(np.zeros((2, 2))), pixel_size=2))
-    second = read_table(write("areas", tmp_path, prediction(np.ones((2, 3)))))
-    both = total([first, first])
-    assert both["classes"][0]["square_meters"] == both["square_meters"] == 32.0
-    mixed = total([first, second])
-    assert (mixed["images"], mixed["pixels"], mixed["square_meters"]) == (2, 10, None)
-    assert [row["percent"] for row in mixed["classes"]] == [40.0, 60.0, 0.0]
-    assert {row["square_meters"] for row in mixed["classes"]} == {None}
 
 
 # What is refused

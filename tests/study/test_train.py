@@ -1,0 +1,114 @@
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hrseg.cli import INTERRUPTED, OK, OURS, main
+from hrseg.config import load_config
+from hrseg.errors import ConfigError, TrainingError
+from hrseg.study import Study, plan_study, train, train_study
+from hrseg.study.study import Record
+from hrseg.training.fit import fit
+
+
+def test_removed_run_is_trained_again(recipe, trained, tmp_path):
+    study = Study("s", recipe, {"plain": ()})
+    train_study(plan_study(study))
+    folder = tmp_path / "runs/s/plain/seed_0"
+    (folder / "last.ckpt").unlink()
+    folder.rmdir()
+    assert plan_study(study).runs[0].state == "to do"
+    train_study(plan_study(study))
+    assert len(trained) == 2
+
+
+def test_time_adds_up_over_attempts(recipe, monkeypatch):
+    run = plan_study(Study("s", recipe, {"plain": ()})).runs[0]
+    (run.parent / run.name).mkdir(parents=True)
+    (run.parent / run.name / "last.ckpt").touch()
+    run.write_config()
+    run.write_record(Record(seconds=100.0))
+    assert run.state == "half done"
+    monkeypatch.setattr(train, "_fit", lambda *_: "no")
+    assert 100 < train._train(run, "", None).seconds < 160
+
+
+def test_run_without_a_score_is_a_failure(recipe, trained, monkeypatch):
+    def none(folder):
+        raise TrainingError("holds no score")
+
+    monkeypatch.setattr(train, "_score", none)
+    table = train_study(plan_study(Study("s", recipe, {"plain": ()})))
+    assert table.failures == {"plain (seed 0)": "holds no score"}
+
+
+def test_two_processes_do_not_train_one_study(recipe, trained):
+    plan = plan_study(Study("s", recipe, {"plain": ()}))
+    with train._exclusive(plan.folder), pytest.raises(ConfigError, match="Another process"):
+        train_study(plan)
+
+
+@pytest.mark.slow
+def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_nothing(
+    recipe, tmp_path, capsys
+):
+    variants = [
+        *("--variant", "gone model.weights=gone.ckpt"),
+        *("--variant", "plain"),
+        *("--variant", "unet model.backbone=resnet18 model.head=unet"),
+    ]
+    assert main(["study", str(recipe), *variants, "--name", "s"]) == OURS
+    printed = capsys.readouterr()
+    assert printed.out.startswith("| variant")
+    assert "gone (seed 0) failed: " in printed.out
+    assert "1 of 3 runs failed" in printed.err
+    assert (tmp_path / "runs/s/table.md").read_text() == printed.out
+    config = load_config("runs/s/unet/seed_0.yaml", ["run.dir=alone"])
+    alone = fit(config)  # after other networks of this process
+    rows = {r["variant"]: r for r in json.loads(Path("runs/s/table.json").read_text())["rows"]}
+    assert rows["unet"]["miou"] == pytest.approx(alone.best_score, rel=1e-6)  # float32 there
+    assert rows["unet"]["miou"] != rows["plain"]["miou"]
+    assert rows["gone"]["finished"] == 0
+
+
+@pytest.mark.slow
+def test_stopped_study_goes_on_where_it_was(recipe, tmp_path, caplog):
+    command = [sys.executable, "-m", "hrseg", "study", str(recipe), "--name", "s"]
+    command += ["--variant", "plain", "trainer.max_epochs=14"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    last = tmp_path / "runs/s/plain/seed_0/last.ckpt"
+    ends = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < ends:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED, said
+    assert "Stopped at step" in said
+    record = json.loads((tmp_path / "runs/s/plain/seed_0.json").read_text())
+    assert (record["finished"], record["error"]) == (False, None)
+    caplog.set_level(logging.INFO, "hrseg")
+    words = ["--variant", "plain", "trainer.max_epochs=14", "--name", "s"]
+    assert main(["study", str(recipe), *words]) == OK
+    assert "goes on" in caplog.text
+    unbroken = fit(load_config("runs/s/plain/seed_0.yaml", ["run.dir=alone"]))
+    rows = json.loads((tmp_path / "runs/s/table.json").read_text())["rows"]
+    assert rows[0]["miou"] == pytest.approx(unbroken.best_score, rel=1e-6)
+    assert not (tmp_path / "runs/s/plain/seed_0-2").exists()
+
+
+def test_killed_run_is_named_by_its_signal(recipe, monkeypatch):
+    plan = plan_study(Study("s", recipe, {"plain": ()}))
+    code = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
+    original = subprocess.Popen
+
+    def killed(words, **options):
+        return original([sys.executable, "-c", code], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", killed)
+    table = train_study(plan)
+    assert "signal SIGKILL" in table.failures["plain (seed 0)"]
