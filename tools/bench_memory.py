@@ -44,7 +44,7 @@ class Watch(pl.Callback):
     def tell(self) -> None:
         """Print the memory if it is due."""
         if self.done in self.told:
-            print(f"{self.done:>5}  {resident() / 1e6:,.0f} MB", flush=True)
+            print(f"{self.done:>5}  {(resident() or 0) / 1e6:,.0f} MB", flush=True)
 
     def step(self) -> None:
         """Count one piece of work."""
