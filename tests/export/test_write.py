@@ -51,15 +51,15 @@ def test_certificate_and_card_say_what_was_measured(exported):
     assert "Softmax" not in {node.op_type for node in model.graph.node}  # nobody asked for it
 
 
-def test_file_declares_the_oldest_forms_that_hold_its_graph(files, tmp_path):
+def test_file_declares_the_oldest_forms_that_hold_its_graph(exported, tmp_path):
     """As runtimes of 2021 read them."""
     import onnx
 
-    model = onnx.load(str(files[".onnx"]))
+    model = onnx.load(str(exported[".onnx"]))
     assert (model.ir_version, model.opset_import[0].version) == (8, 15)
     half = onnx.load(str(save(to_half(model), tmp_path / "half.onnx")))
     images = [scene(i, (40, 56))[0] for i in range(2)]
-    whole = onnx.load(str(quantize(files[".onnx"], tmp_path / "int8.onnx", images)))
+    whole = onnx.load(str(quantize(exported[".onnx"], tmp_path / "int8.onnx", images)))
     whole = onnx.load(str(save(whole, tmp_path / "whole.onnx")))
     for precision in (half, whole):
         versions = [entry.version for entry in precision.opset_import if not entry.domain]
