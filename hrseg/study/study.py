@@ -274,9 +274,9 @@ class StudyRun:
         try:
             values = json.loads(self.record_file.read_text(encoding="utf-8"))
             record = Record(**{name: values[name] for name in Record.__dataclass_fields__})
+            record.check()
         except FileNotFoundError:
             return Record()
-            record.check()
         except (ValueError, TypeError, KeyError):
             set_aside(self.record_file, "what is trained is found again.")
             return Record()
