@@ -1,4 +1,4 @@
-"""Semantic segmentation around HRNetV2: train, look inside, predict.
+"""Semantic segmentation around HRNetV2: train, explain, predict.
 
 `dir(hrseg)` lists the public names. They load on first use, so that `import hrseg` is fast.
 """
@@ -25,6 +25,7 @@ _MODULES = {
     "load_weights": "hrseg.weights",
     "open_predictor": "hrseg.inference.predictor",
     "overlay": "hrseg.viz",
+    "sample": "hrseg.data.street",
 }
 """Public name → its module."""
 
@@ -33,6 +34,7 @@ __all__ = sorted([*_MODULES, "__version__"])
 if TYPE_CHECKING:
     from hrseg.config import Config, load_config
     from hrseg.data.datamodule import SegmentationData
+    from hrseg.data.street import sample
     from hrseg.errors import HrsegError
     from hrseg.inference.predictor import (
         Prediction,

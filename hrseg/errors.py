@@ -1,6 +1,6 @@
 """Exceptions that users can cause, and the formatting of their messages.
 
-A message says what is wrong with the value, what would be right, and the next step. The command line
+A message names what is wrong with the value, what would be right, and the next step. The command line
 prints it as one paragraph and exits with 2; any other exception is a bug of hrseg and keeps its traceback.
 """
 
@@ -70,13 +70,13 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
     )
 
 
-def elsewhere(error: OSError) -> str:
+def write_hint(error: OSError) -> str:
     """Return the next step after a file could not be written.
 
     Example:
-        >>> elsewhere(OSError(errno.ENOSPC, "No space left on device"))
+        >>> write_hint(OSError(errno.ENOSPC, "No space left on device"))
         'Free some space, or choose another folder.'
-        >>> elsewhere(PermissionError(errno.EACCES, "Permission denied"))
+        >>> write_hint(PermissionError(errno.EACCES, "Permission denied"))
         'Choose a folder that can be written to.'
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -89,12 +89,12 @@ def exit_text(code: int) -> str:
 
     Example:
         >>> exit_text(-9), exit_text(2)
-        ('was ended by signal SIGKILL; when nobody did that, memory ran out', 'ended with exit code 2')
+        ('was ended by signal SIGKILL; unless a user did that, memory ran out', 'ended with exit code 2')
     """
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name
-    hint = "; when nobody did that, memory ran out" if name == "SIGKILL" else ""
+    hint = "; unless a user did that, memory ran out" if name == "SIGKILL" else ""
     return f"was ended by signal {name}{hint}"
 
 
@@ -109,7 +109,7 @@ def os_error_text(error: OSError) -> str:
     """
     reason = error.strerror or str(error).strip().rpartition("\n")[2] or type(error).__name__
     where = "" if error.filename is None else f"{path_text(str(error.filename))}: "
-    step = elsewhere(error)
+    step = write_hint(error)
     if isinstance(error, (ConnectionError, TimeoutError)):
         step = "Look at the connection, and try again."
     elif isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ESTALE:
@@ -190,7 +190,7 @@ def printable(text: object, lines: bool = False) -> str:
 
     Args:
         text: May hold names from foreign archives, tables or files.
-        lines: Whether line breaks are kept.
+        lines: Whether line breaks stay.
 
     Example:
         >>> printable("a\x1b[31m\nb"), printable("x\ny", lines=True)
@@ -263,6 +263,16 @@ def three_digits(value: float) -> str:
         ['0.0123', '1.23', '12.3', '123', '1,234']
     """
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+
+
+def first_few(values: Sequence[object], count: int = 5) -> str:
+    """Join the first values with commas, and "…" for the others.
+
+    Example:
+        >>> first_few([3, 1, 2], 2)
+        '3, 1, …'
+    """
+    return ", ".join(map(str, values[:count])) + ", …" * (len(values) > count)
 
 
 def list_unreadable(broken: Sequence[str]) -> list[str]:

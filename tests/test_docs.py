@@ -9,8 +9,10 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCKS = [
     pytest.param(block, id=f"{path.stem}-{number}")
-    for path in sorted(DOCS.glob("*.md"))
-    for number, block in enumerate(re.findall(r"```bash\n(.*?)```", path.read_text(), re.DOTALL))
+    for path in sorted(DOCS.rglob("*.md"))
+    for number, block in enumerate(
+        re.findall(r"```(?:bash|sh)\n(.*?)```", path.read_text(), re.DOTALL)
+    )
 ]
 
 

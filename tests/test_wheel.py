@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(
 NEEDED = (
     "hrseg/py.typed",
     "hrseg/configs/base/optim_sgd_poly.yaml",
+    "hrseg/data/street.jpg",
     "hrseg/configs/studies/family.yaml",
     "hrseg/labels/builtin/cityscapes.csv",
     "hrseg/export/examples/segment.cpp",
@@ -55,4 +56,5 @@ def test_every_file_of_the_package_and_every_recipe_is_shipped_and_nothing_else(
             if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
         }
 
-    assert shipped == below("hrseg") | {f"hrseg/{name}" for name in below("configs")}
+    configs = {f"hrseg/{name}" for name in below("configs")}
+    assert shipped == below("hrseg") | configs | {"hrseg/data/street.jpg"}

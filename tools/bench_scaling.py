@@ -33,7 +33,7 @@ from hrseg.benchmark.models import (
 )
 from hrseg.benchmark.timing import release_memory, resident
 from hrseg.imaging import to_tensor, write_atomic
-from hrseg.inference.backends import settle_threads
+from hrseg.inference.backends import set_threads
 from hrseg.inference.prepare import prepare, resolve_device
 from hrseg.inference.protocols import choose_protocol
 from hrseg.inference.tta import SlidingWindowInference
@@ -213,7 +213,7 @@ def main() -> None:
     if len(xs) < 2:
         parser.error(f"--most {words.most:g} leaves {len(xs)} of {sweep.xs}; growth takes two")
     warnings.filterwarnings("ignore", message=".*worker processes in total")
-    threads = settle_threads()
+    threads = set_threads()
     load = os.getloadavg()[0]
     print(f"{sweep.x_title},seconds,bytes  ({threads} threads, load before {load:.1f})", flush=True)
     points = []

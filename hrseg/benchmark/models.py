@@ -1,4 +1,4 @@
-"""Timing of models: each alone at several sizes, or two in turns on the same images."""
+"""Timing of models: each alone at several sizes, or two alternately on the same images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from hrseg.config import list_recipes, load_config
 from hrseg.data.street import scene
 from hrseg.errors import ConfigError, HrsegError, unknown_choice
 from hrseg.imaging import to_tensor
-from hrseg.inference.backends import ENGINES, settle_threads
+from hrseg.inference.backends import ENGINES, set_threads
 from hrseg.inference.exported import ExportedNetwork, as_logits
 from hrseg.inference.predictor import Predictor
 from hrseg.inference.prepare import PRECISIONS
@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 
 class Choice(NamedTuple):
-    """A network to time: its name, kind ("model", "config", "architecture"; None finds out), precision and engine.
+    """A network to time: its name, kind ("model", "config", "architecture"; None detects it), precision and engine.
 
     A model is a checkpoint, release, tag or exported file, or None for the one that ships; a config the name of a
     recipe; an architecture such as hrnet_w48 or hrnet_w48/ocr. The last two get random weights from one seed.
@@ -95,7 +95,7 @@ def benchmark(
     Raises:
         ConfigError, WeightsError: See `open_timed`.
     """
-    settle_threads(settings.threads)
+    set_threads(settings.threads)
     rows, device = [], torch.device("cpu")
     for choice in choices:
         model = open_timed(choice, settings)
@@ -126,16 +126,16 @@ def measure(
 def compare(
     choices: tuple[Choice, Choice], size: Size, settings: Settings = Settings()
 ) -> results.Comparison:
-    """Time two models in turns on the same images.
+    """Time two models alternately on the same images.
 
     Raises:
         ConfigError: See `open_timed`; or the two see images of different bands.
     """
-    settle_threads(settings.threads)
+    set_threads(settings.threads)
     models = one, other = [open_timed(choice, settings) for choice in choices]
     if one.bands != other.bands:
         raise ConfigError(
-            f"{one.name} sees {one.bands} bands and {other.name} {other.bands}; they cannot look at the same images. "
+            f"{one.name} sees {one.bands} bands and {other.name} {other.bands}; they cannot read the same images. "
             "Compare two of the same bands."
         )
     images = pictures(size, settings.batch, one.bands)

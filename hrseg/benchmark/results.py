@@ -71,7 +71,7 @@ class Ratio:
 
 
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
-    """Divide two series of times taken in turns, pair by pair; the interval is a bootstrap over pairs.
+    """Divide two series of alternate times, pair by pair; the interval is a bootstrap over pairs.
 
     The times of a pair are neighbors, so other load on the machine affects both.
 
@@ -90,7 +90,7 @@ def paired_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """One model at one size, times in seconds for a batch; docs/benchmark.md says what the numbers mean."""
+    """One model at one size, times in seconds for a batch; docs/benchmark.md defines the numbers."""
 
     model: str
     precision: str
@@ -112,8 +112,8 @@ class Row:
         share = (
             2 * multiply_adds / self.seconds["p50"] / ceiling if multiply_adds and ceiling else None
         )
-        facts: dict[str, Any] = {"multiply_adds": multiply_adds, "share_of_ceiling": share}
-        return replace(self, ceiling_operations_per_second=ceiling, **facts)
+        work: dict[str, Any] = {"multiply_adds": multiply_adds, "share_of_ceiling": share}
+        return replace(self, ceiling_operations_per_second=ceiling, **work)
 
     def cells(self) -> tuple[str, ...]:
         """Return the cells of the table's row."""
@@ -164,7 +164,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models in turns: names with precisions, medians, A's time over B's, share of pixels of the same class."""
+    """Two models timed alternately: names with precisions, medians, A's time over B's, share of equal pixels."""
 
     machine: Machine
     until: str

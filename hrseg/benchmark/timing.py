@@ -1,4 +1,4 @@
-"""Times in turns, peak memory, and the rate of a matrix product; needs torch alone, since `tools.peers` has no more.
+"""Alternate timing, peak memory, and the rate of a matrix product; needs torch alone, since `tools.peers` has no more.
 
 torch.utils.benchmark is not used: `Timer.timeit` warms up by two runs each time, which would separate the runs of a
 pair.
@@ -38,7 +38,7 @@ def seconds_of(work: Work) -> float:
 def take_turns(
     works: Mapping[str, Callable[[], T]], seconds: float, least: int = 5
 ) -> dict[str, list[T]]:
-    """Call functions in turns and collect their values, the order reversed in every second round.
+    """Call functions alternately and collect their values, the order reversed in every second round.
 
     Args:
         works: Name → function.
@@ -71,7 +71,7 @@ def matrix_ceiling(device: torch.device, precision: str) -> float | None:
     """
     if precision not in DTYPES or (precision == "fp16" and device.type == "cpu"):
         return None
-    side = 8192 if device.type == "cuda" else 2048  # keeps it busy, for a fraction of a second
+    side = 8192 if device.type == "cuda" else 2048  # a fraction of a second on the whole device
     generator = torch.Generator().manual_seed(0)
     left, right = torch.rand(2, side, side, generator=generator).to(device, DTYPES[precision])
     out = torch.empty_like(left)
@@ -113,7 +113,7 @@ def peak_memory(work: Work, device: torch.device, base: int | None = None) -> in
         return torch.cuda.max_memory_allocated(device)
     release_memory()
     with suppress(OSError):  # the peak is then that of the whole process
-        Path("/proc/self/clear_refs").write_text("5")  # counts it anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     base = resident() if base is None else base
     work()
     top = resident("VmHWM")

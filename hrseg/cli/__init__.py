@@ -1,6 +1,6 @@
 """Command line: the entry point `main` and its exit codes."""
 
-from hrseg.cli.console import INTERRUPTED, OK, OURS, YOURS
+from hrseg.cli.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE
 from hrseg.cli.main import main
 
-__all__ = ["INTERRUPTED", "OK", "OURS", "YOURS", "main"]
+__all__ = ["EXIT_INTERRUPTED", "EXIT_OK", "EXIT_PARTIAL", "EXIT_USAGE", "main"]

@@ -18,6 +18,31 @@ to another option. All options: hrseg config explain
 """
 
 
+VERBS_ELSEWHERE = {
+    **dict.fromkeys(("train", "finetune", "fine-tune", "learn"), "fit"),
+    **dict.fromkeys(("infer", "inference", "segment", "detect", "run"), "predict"),
+    **dict.fromkeys(("val", "valid"), "validate"),
+    **dict.fromkeys(("eval", "score"), "evaluate"),
+    **dict.fromkeys(("download", "fetch", "pull"), "weights pull"),
+    **dict.fromkeys(("check", "convert", "split", "browse", "stats"), "data {}"),
+    **dict.fromkeys(("annotate", "label"), "data convert"),
+    **dict.fromkeys(("list", "zoo"), "weights list"),
+    "demo": "fit --config demo",
+    "speed": "benchmark",
+    "deploy": "export",
+    "import": "weights import",
+    "visualize": "explain",
+}
+"""Verbs of other toolkits, or without their noun, and what they are here."""
+
+
+class Heading(argparse.Action):
+    """A line between the verbs of a help page; its dest is the text."""
+
+    def __call__(self, *_: Any) -> None:
+        """Do nothing: no argument reaches it."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises ConfigError."""
 
@@ -28,11 +53,16 @@ class Parser(argparse.ArgumentParser):
         )
         if choice:
             name, names = choice[1].split("/")[-1], re.findall(r"[\w.-]+", choice[3])
-            message = (
-                f"{name} does not take '{choice[2]}'. It takes: {', '.join(names)}.{did_you_mean(choice[2], names)}"
-                if name.startswith("-")
-                else unknown_choice(name.lower(), choice[2], names)
-            )
+            known = VERBS_ELSEWHERE.get(choice[2], "") if name == "VERB" else ""
+            if known:
+                message = (
+                    f"Unknown verb '{choice[2]}'. Here it is: hrseg {known.format(choice[2])}."
+                )
+            elif name.startswith("-"):
+                near = did_you_mean(choice[2], names)
+                message = f"{name} does not take '{choice[2]}'. It takes: {', '.join(names)}.{near}"
+            else:
+                message = unknown_choice(name.lower(), choice[2], names)
         end = "" if message.endswith((".", "?")) else "."
         raise ConfigError(f"{message[:1].upper()}{message[1:]}{end} See: {self.prog} --help")
 
@@ -49,6 +79,11 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().add_argument(action)
         if isinstance(action, argparse._SubParsersAction):
             self._action_max_length += 2  # argparse ignores the extra indentation of verbs
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if isinstance(action, Heading):
+            return f"\n{' ' * (self._current_indent - 2)}{styled(action.dest, BOLD)}\n"
+        return super()._format_action(action)
 
     def start_section(self, heading: str | None) -> None:
         """Open a section with a bold heading."""
@@ -92,8 +127,8 @@ def add_model(verb: argparse.ArgumentParser) -> None:
 
 def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device and --precision."""
-    devices, text = ("auto", "cpu", "cuda"), "where to compute (auto)"
-    verb.add_argument("--device", choices=devices, default="auto", help=text)
+    text = "where to compute: auto, cpu, cuda, cuda:1, mps (auto)"
+    verb.add_argument("--device", default="auto", metavar="DEVICE", help=text)
     precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
     verb.add_argument("--precision", choices=precisions, default="auto", help=text)
 
@@ -106,7 +141,7 @@ def add_recipe(verb: argparse.ArgumentParser) -> None:
 
 def add_bits(verb: argparse.ArgumentParser) -> None:
     """Add --bits."""
-    text = "significant bits of 16-bit files, 8 to 16 (what the model or the file says, else 16)"
+    text = "significant bits of 16-bit files, 8 to 16 (the model's or the file's, else 16)"
     verb.add_argument("--bits", type=int, choices=range(8, 17), metavar="N", help=text)
 
 
@@ -132,6 +167,11 @@ def add_size(
     """Add an option of height and width."""
     shown = f"{text} ({default[0]} {default[1]})" if default else text
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)
+
+
+def options_of(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return some options of the command line as keyword arguments of the same names."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 def positive(text: str) -> int:

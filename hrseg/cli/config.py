@@ -22,7 +22,7 @@ def add(verbs: Any) -> None:
     add_verb(nouns, "list", _config_list)
     verb = add_verb(nouns, "show", _config_show, OVERRIDES_HELP)
     verb.add_argument("file", metavar="FILE", help="a YAML file or a recipe's name")
-    verb.add_argument("--origin", action="store_true", help="say where each value came from")
+    verb.add_argument("--origin", action="store_true", help="show the origin of each value")
     add_overrides(verb)
     verb = add_verb(nouns, "explain", _config_explain)
     verb.add_argument("key", nargs="?", default="", metavar="KEY", help="an option or a section")
@@ -60,7 +60,7 @@ def _config_show(arguments: argparse.Namespace) -> int:
 
 
 def _config_explain(arguments: argparse.Namespace) -> int:
-    """Say what an option means: its type, range and default.
+    """Explain an option: its meaning, type, range and default.
 
     A section lists its options, and no name at all lists the sections.
 

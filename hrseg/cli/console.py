@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hrseg.errors import first_process, printable
 
-OK, OURS, YOURS, INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 BOLD, DIM = "1", "2"
 
 
@@ -17,7 +17,7 @@ def print_out(text: str) -> int:
     """Print to stdout in the process of rank 0, and return OK."""
     if first_process():
         print_line(text.rstrip("\n"))
-    return OK
+    return EXIT_OK
 
 
 def print_line(text: str) -> None:

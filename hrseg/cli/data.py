@@ -3,18 +3,35 @@
 import argparse
 import json
 import shlex
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.args import add_group, add_overrides, add_pattern, add_size, add_verb, positive
-from hrseg.cli.console import OK, YOURS, print_out, styled
+from hrseg.cli.args import (
+    add_group,
+    add_overrides,
+    add_pattern,
+    add_size,
+    add_verb,
+    options_of,
+    positive,
+)
+from hrseg.cli.console import BOLD, EXIT_OK, EXIT_USAGE, print_out, styled
 from hrseg.errors import ConfigError, HrsegError
+
+if TYPE_CHECKING:
+    from hrseg.data.check.findings import Result
+
+IMAGENET_START = "hrnet_w18.ms_in1k"
+"""Weights that own data other than streets start from best, of those that train on one GPU."""
 
 
 def add(verbs: Any) -> None:
     """Add the verbs of this module."""
-    nouns = add_group(verbs, "data", "Look at datasets, and make one to try things on.")
+    nouns = add_group(
+        verbs, "data", "Check, convert, divide and browse datasets; generate one for tests."
+    )
     _add_check(nouns)
     add_data_convert(nouns)
     verb = add_verb(nouns, "demo", _data_demo)
@@ -43,32 +60,32 @@ def add(verbs: Any) -> None:
 def _add_check(nouns: Any) -> None:
     verb = add_verb(nouns, "check", _data_check)
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of the dataset")
-    verb.add_argument("--labels", metavar="TABLE", help="hold the masks against this class table")
-    text = "what it is, where it is not recognized: cityscapes, ade20k, ..., folder"
+    verb.add_argument("--labels", metavar="TABLE", help="class table to check the masks against")
+    text = "layout, where it is not recognized: cityscapes, ade20k, ..., folder"
     verb.add_argument("--layout", metavar="NAME", help=text)
     add_pattern(verb)
     text = "class of images without a mask, such as background; they are left out otherwise"
     verb.add_argument("--unmasked", metavar="CLASS", help=text)
-    text = "what one split holds whole where there are none: none, folder, or a regular expression"
+    text = "what a new division does not cut apart: none, folder, or a regular expression"
     verb.add_argument("--by", metavar="GROUP", help=text)
-    text = "save a recipe that trains, and what it needs beside it"
+    text = "save a training recipe, and the files that it needs beside it"
     verb.add_argument("--write", type=Path, metavar="YAML", help=text)
-    text = "save one page with pictures of everything found"
+    text = "save a page with the findings and pictures"
     verb.add_argument("--html", type=Path, metavar="HTML", help=text)
     verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
-    text = "per cent that validate where there are no splits (20)"
+    text = "per cent of the images for validation, where there are no splits (20)"
     verb.add_argument("--val", type=positive, default=20, metavar="N", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
     verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
 
 
 def _data_check(arguments: argparse.Namespace) -> int:
-    """Look at a dataset, say what is wrong, and suggest a recipe.
+    """Check a dataset, report its errors, and suggest a recipe.
 
-    Any tree is welcome: a known dataset, or images and masks in folders of the usual names, with
-    splits or without, masks of ids, of colors, of 0 and 255. Nothing in it is changed. The exit
-    status is 2 if something was found that would stop a training. Names that differ by a constant, and
-    lists of images and masks, are found out; --masks says where else a mask lies.
+    Reads any tree: a known dataset, or images and masks in folders of the usual names, with splits or
+    without, masks of ids, of colors, of 0 and 255. Nothing in it is changed. The exit status is 2 if
+    an error was found that would stop a training. Names that differ by a constant, and lists of images
+    and masks, are recognized; --masks names any other place of the masks.
 
       hrseg data check datasets/mine
       hrseg data check datasets/mine --masks 'masks/{stem}.jpg.png'
@@ -80,22 +97,21 @@ def _data_check(arguments: argparse.Namespace) -> int:
     from hrseg.data.check.page import write_page
     from hrseg.data.check.report import report
     from hrseg.weights import STARTER_TAG
+    from hrseg.weights.catalog import row_of
 
     if arguments.val > 90:
         raise ConfigError(f"--val {arguments.val} leaves too little to learn from. Give 1 to 90.")
+    imagenet = row_of(IMAGENET_START)
+    tag = imagenet.tag if imagenet.files() else STARTER_TAG
+    start = Start(row_of(tag).backbone, tag)
     with counting("looking") as progress:
         result = check(
             arguments.root,
-            labels=arguments.labels,
-            layout=arguments.layout,
-            masks=arguments.masks,
-            unmasked=arguments.unmasked,
-            by=arguments.by,
-            start=Start(STARTER_TAG.partition(".")[0], STARTER_TAG),
+            start=start,
             workers=arguments.workers or 0,
             val_share=arguments.val / 100,
-            seed=arguments.seed,
             progress=progress,
+            **options_of(arguments, "labels", "layout", "masks", "unmasked", "by", "seed"),
         )
     written, trouble = None, None
     try:
@@ -106,7 +122,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
             written = place
         if arguments.html is not None:
             write_page(result, arguments.html)
-    except HrsegError as error:  # what was found is told all the same
+    except HrsegError as error:  # the findings are printed first
         trouble = error
     print_out(
         json.dumps(result.to_dict(), indent=1)
@@ -115,15 +131,55 @@ def _data_check(arguments: argparse.Namespace) -> int:
     )
     if trouble is not None:
         raise trouble
+    if result.recipe is not None and not arguments.json:
+        print_out(_other_starts(result, written, tag))
     if arguments.html is not None and not arguments.json:
         print_out(f"\nThe page: {arguments.html}")
-    return YOURS if result.errors else OK
+    return EXIT_USAGE if result.errors else EXIT_OK
+
+
+def _other_starts(result: "Result", written: Path | None, tag: str) -> str:
+    """Return the way to a better start: published recipes of a known data set, and ImageNet weights."""
+    from hrseg.config import list_recipes
+    from hrseg.weights.catalog import row_of
+
+    names = [name for name in list_recipes() if name.startswith(f"{result.layout}_")]
+    if names and result.layout != "folder":
+        usual = f"{result.layout}_w48" if f"{result.layout}_w48" in names else names[0]
+        few = [name for name in names if "_mmseg_" not in name and name != usual]
+        return "\n".join(
+            [
+                f"\n{styled('Published recipes of this data set', BOLD)}",
+                f"  hrseg fit --config {usual} data.root={shlex.quote(str(result.root))}",
+                textwrap.fill(
+                    f"also: {', '.join(few)}; all: hrseg config list",
+                    100,
+                    initial_indent="  ",
+                    subsequent_indent="  ",
+                ),
+            ]
+        )
+    if tag == IMAGENET_START:
+        return ""
+    row = row_of(IMAGENET_START)
+    text = (
+        f"{tag} has seen streets only. For other images {row.tag} ({row.megabytes} MB, fetched once) usually is the "
+        "better start, above all with few images:"
+    )
+    options = f"model.backbone={row.backbone} model.weights={row.tag}"
+    return "\n".join(
+        [
+            f"\n{styled('A start from ImageNet', BOLD)}",
+            textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "),
+            f"  hrseg fit --config {shlex.quote(str(written or 'mine.yaml'))} {options}",
+        ]
+    )
 
 
 def _data_demo(arguments: argparse.Namespace) -> int:
     """Write generated street scenes as a dataset.
 
-    The scenes have exact masks and lie in one of the layouts that hrseg reads.
+    The scenes have exact masks, and are stored in one of the layouts that hrseg reads.
 
       hrseg data demo datasets/scenes --train 40 --val 10
     """
@@ -158,11 +214,11 @@ def add_data_convert(nouns: Any) -> None:
     verb.add_argument(
         "--labels", metavar="TABLE", help="its class table (the one that belongs to it)"
     )
-    verb.add_argument("--layout", metavar="NAME", help="how it lies, where it is not recognized")
+    verb.add_argument("--layout", metavar="NAME", help="its layout, where it is not recognized")
     verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
     verb = add_verb(nouns, "browse", _data_browse)
-    text = "a folder with images/, masks/ and labels.yaml (what the recipe says)"
+    text = "a folder with images/, masks/ and labels.yaml (the recipe's)"
     verb.add_argument("root", type=Path, nargs="?", metavar="ROOT", help=text)
     verb.add_argument("--config", metavar="RECIPE", help="a recipe (folder_w18)")
     out, text = Path("samples.html"), "the page (samples.html)"
@@ -184,7 +240,7 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument(
         "--from", dest="tool", choices=(*_TOOLS, "colours"), metavar="TOOL", help=text
     )
-    text = f"the other way, for correction by hand: {', '.join(_FORMATS)}"
+    text = f"write masks for correction by hand as: {', '.join(_FORMATS)}"
     verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")
     text = "what the masks' colors or numbers mean: a table's name, .csv, .yaml, or text"
@@ -195,9 +251,9 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("--merge", nargs="+", default=[], metavar="RULE", help=text)
     text = "what pixels of no object become (class, with id 0; ignore for Cityscapes)"
     verb.add_argument("--background", choices=("class", "ignore"), help=text)
-    text = "what lies on top: the later object, or the smaller one (as the tool means it)"
+    text = "object on top where two overlap: the later or the smaller one (as in the tool)"
     verb.add_argument("--order", choices=("file", "area"), help=text)
-    text = "split of images whose tool knows none (train)"
+    text = "split of images for which the tool has none (train)"
     verb.add_argument("--split", default="train", metavar="NAME", help=text)
     verb.add_argument("--link", action="store_true", help="link the images instead of copying them")
     verb.add_argument("--shapes", choices=("masks", "polygons"), help="how --to writes them")
@@ -205,7 +261,7 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "with polygons: leave out parts with fewer pixels (1)"
     verb.add_argument("--smallest", type=positive, default=1, metavar="PIXELS", help=text)
-    verb.add_argument("--json", action="store_true", help="print what was done as JSON")
+    verb.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _data_convert(arguments: argparse.Namespace) -> int:
@@ -230,17 +286,9 @@ def _data_convert(arguments: argparse.Namespace) -> int:
     for name, usual in (("shapes", None), ("tolerance", 0), ("smallest", 1)):
         if getattr(arguments, name) != usual:
             raise ConfigError(f"--{name} belongs to --to, which writes masks for another tool.")
-    options = ConvertOptions(
-        tool=arguments.tool,
-        images=arguments.images,
-        classes=arguments.classes,
-        labels=load_labels(arguments.labels) if arguments.labels else None,
-        merge=arguments.merge,
-        background=arguments.background,
-        order=arguments.order,
-        split=arguments.split,
-        link=arguments.link,
-    )
+    names = ("tool", "images", "classes", "merge", "background", "order", "split", "link")
+    labels = load_labels(arguments.labels) if arguments.labels else None
+    options = ConvertOptions(labels=labels, **options_of(arguments, *names))
     with counting("converting") as progress:
         report = convert(arguments.source, arguments.out, options, progress)
     code = 1 if report.source.broken else 0
@@ -263,7 +311,7 @@ def _convert_back(arguments: argparse.Namespace) -> int:
     found = read_classes(arguments.labels) if arguments.labels else find_classes(arguments.source)
     if found is None:
         raise ConfigError(
-            f"Nothing in {arguments.source} says what its ids mean. Give the table of the model or dataset: --labels "
+            f"There is no class table in {arguments.source}. Give that of the model or dataset: --labels "
             "camvid, or a .yaml or .csv."
         )
     with counting("converting") as progress:
@@ -272,11 +320,8 @@ def _convert_back(arguments: argparse.Namespace) -> int:
             arguments.out,
             arguments.to,
             found.labels,
-            images=arguments.images,
-            shapes=arguments.shapes,
-            tolerance=arguments.tolerance,
-            smallest=arguments.smallest,
             progress=progress,
+            **options_of(arguments, "images", "shapes", "tolerance", "smallest"),
         )
     text = f"{count:,} image{'s' * (count != 1)} as {arguments.to} in {arguments.out}"
     if arguments.json:
@@ -291,14 +336,14 @@ def _add_split(nouns: Any) -> None:
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of images and masks")
     share: Callable[[str], float] = _share
     verb.add_argument(
-        "--val", type=share, default=0.2, metavar="F", help="share that validates (0.2)"
+        "--val", type=share, default=0.2, metavar="F", help="share for validation (0.2)"
     )
-    verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share that tests (0)")
+    verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share for the test (0)")
     add_pattern(verb)
-    text = "what stays together: none, folder, or a regular expression on the path (none)"
+    text = "groups that are not divided: none, folder, or a regular expression on the path (none)"
     verb.add_argument("--by", default="none", metavar="GROUP", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
-    text = "what is divided where there are splits already: train, ..., all"
+    text = "split to divide, where there are splits already: train, ..., all"
     verb.add_argument("--from", dest="pool", metavar="SPLIT", help=text)
     verb.add_argument("--replace", action="store_true", help="replace lists that are there")
     verb.add_argument("--json", action="store_true", help="print the division as JSON")
@@ -307,9 +352,9 @@ def _add_split(nouns: Any) -> None:
 def _data_split(arguments: argparse.Namespace) -> int:
     """Divide images into train, val and test: lists that layout folder reads.
 
-    A group goes where the hash of its name says, so images that are added later change nobody else's
-    split. Images of one video or place belong together, or the score is of images half seen in
-    training: name the group with --by. A class that a split would lack moves as few groups as needed.
+    The hash of its name assigns a group to a split, so adding images later moves no other image.
+    Images of one video or place belong in one split, since a score on near copies of training images
+    is too high: name the group with --by. Groups move only where a split would lack a class.
 
       hrseg data split datasets/mine --val 0.2
       hrseg data split datasets/mine --val 0.2 --test 0.1 --by '([^/]+)_[0-9]+$'
@@ -319,16 +364,8 @@ def _data_split(arguments: argparse.Namespace) -> int:
     from hrseg.data.split import divide, write_lists
 
     with counting("reading masks") as progress:
-        division = divide(
-            arguments.root,
-            val=arguments.val,
-            test=arguments.test,
-            by=arguments.by,
-            seed=arguments.seed,
-            pool=arguments.pool,
-            masks=arguments.masks,
-            progress=progress,
-        )
+        options = options_of(arguments, "val", "test", "by", "seed", "pool", "masks")
+        division = divide(arguments.root, progress=progress, **options)
     paths = write_lists(division, arguments.replace)
     if arguments.json:
         return print_out(json.dumps(division.to_dict(), indent=1, ensure_ascii=False))
@@ -349,13 +386,8 @@ def _data_stats(arguments: argparse.Namespace) -> int:
     from hrseg.data.stats import stats
 
     with counting("counting") as progress:
-        found = stats(
-            arguments.root,
-            layout=arguments.layout,
-            labels=arguments.labels,
-            workers=arguments.workers or 0,
-            progress=progress,
-        )
+        options = options_of(arguments, "layout", "labels")
+        found = stats(arguments.root, workers=arguments.workers or 0, progress=progress, **options)
     text = json.dumps(found.to_dict(), indent=1) if arguments.json else found.text()
     return print_out(text) or int(bool(found.broken))
 
@@ -385,11 +417,9 @@ def _data_browse(arguments: argparse.Namespace) -> int:
     write_samples(
         data.train_set,
         arguments.out,
-        images=arguments.images,
-        variants=arguments.variants,
-        seed=arguments.seed,
         title=Path(config.data.root).name if config.data.root else config.data.layout,
         facts=recipe_facts(Path(name).stem, config.data),
+        **options_of(arguments, "images", "variants", "seed"),
     )
     return print_out(f"Open {arguments.out} in a browser.")
 
@@ -400,5 +430,5 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no share from 0 to 1")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share from 0 to 1")
     return value

@@ -16,9 +16,10 @@ from hrseg.cli.args import (
     add_recipe,
     add_size,
     add_verb,
+    options_of,
     positive,
 )
-from hrseg.cli.console import BOLD, OK, OURS, print_out, styled
+from hrseg.cli.console import BOLD, EXIT_OK, EXIT_PARTIAL, print_out, styled
 from hrseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def add(verbs: Any) -> None:
     verb.add_argument("--split", choices=("val", "test"), default="val", help="(val)")
     text = "worst images on the page (24)"
     verb.add_argument("--worst", type=_count, default=24, metavar="N", help=text)
-    text = "width of Boundary IoU, a part of the diagonal (0.02)"
+    text = "width of Boundary IoU as a part of the diagonal (0.02)"
     verb.add_argument("--ratio", type=float, default=0.02, metavar="F", help=text)
-    text = "distances at which contours are met (1 2 3 5 8)"
+    text = "distances in pixels at which contours are compared (1 2 3 5 8)"
     verb.add_argument("--pixels", type=positive, nargs="+", metavar="K", help=text)
     text = "widths of the trimap curve (1 2 4 8 16 32)"
     verb.add_argument("--bands", type=positive, nargs="+", metavar="R", help=text)
@@ -75,7 +76,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         settings=EvaluationSettings(**given),
         worst=arguments.worst,
     )
-    return OK if report is None else print_out(str(report))
+    return EXIT_OK if report is None else print_out(str(report))
 
 
 def _count(text: str) -> int:
@@ -91,12 +92,12 @@ def add_compare(verbs: Any) -> None:
     text = "bootstrap samples (2000)"
     verb.add_argument("--draws", type=positive, default=2000, metavar="N", help=text)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
-    text = "also keep the ledgers here, one for each model"
+    text = "also save the ledgers here, one for each model"
     verb.add_argument("--out", "-o", type=Path, metavar="DIR", help=text)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    """Compare models on the same images, and say how sure the difference is.
+    """Compare models on the same images, with a confidence interval of the difference.
 
     Every model is scored on the split, then images are drawn anew with replacement, the same ones
     for all: the interval holds 95 % of the draws, and p is the chance that the sign of the
@@ -138,21 +139,21 @@ _SERVERS = ("cityscapes", "ade20k")
 def add_submit(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = add_verb(verbs, "submit", _submit)
-    verb.add_argument("server", choices=_SERVERS, help="whose archive")
+    verb.add_argument("server", choices=_SERVERS, help="server that the archive is for")
     verb.add_argument("--root", type=Path, metavar="DIR", help="folder of the dataset")
     add_model(verb)
     text = "a folder of PNG files instead of a model, such as one of hrseg predict"
     verb.add_argument("--predictions", type=Path, metavar="DIR", help=text)
-    text = "test, or val to see the score first (test)"
+    text = "test, or val, which is scored too (test)"
     verb.add_argument("--split", choices=("test", "val", "train"), default="test", help=text)
     text = "the archive (SERVER_SPLIT.zip)"
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", help=text)
     text = "the files hold trainIds instead of the dataset's ids"
     verb.add_argument("--trainids", action="store_true", help=text)
-    text = "take a split that lacks images"
+    text = "accept a split that lacks images"
     verb.add_argument("--partial", action="store_true", help=text)
     add_device(verb)
-    text = "a named way to look, such as official_cityscapes_ms (whole)"
+    text = "evaluation protocol, such as official_cityscapes_ms (whole)"
     verb.add_argument("--protocol", metavar="NAME", default="whole", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
 
@@ -177,22 +178,16 @@ def _submit(arguments: argparse.Namespace) -> int:
 
     predictor = None
     if arguments.model is not None:
-        predictor = open_predictor(
-            arguments.model,
-            device=arguments.device,
-            precision=arguments.precision,
-            protocol=arguments.protocol,
-            window=arguments.window and tuple(arguments.window),
-        )
+        options = options_of(arguments, "device", "precision", "protocol")
+        options["window"] = arguments.window and tuple(arguments.window)
+        predictor = open_predictor(arguments.model, **options)
     done = submit(
         arguments.server,
         arguments.root,
         arguments.out or Path(f"{arguments.server}_{arguments.split}.zip"),
         predictor=predictor,
-        predictions=arguments.predictions,
-        split=arguments.split,
         train_ids=arguments.trainids,
-        partial=arguments.partial,
+        **options_of(arguments, "predictions", "split", "partial"),
         progress=_print_progress if sys.stderr.isatty() else None,
     )
     return print_out(str(done))
@@ -210,7 +205,7 @@ def add_reproduce(verbs: Any) -> None:
     verb.add_argument("--protocol", metavar="NAME", help=text)
     text = "your own checkpoint or tag instead of the published weights"
     verb.add_argument("-m", "--model", metavar="MODEL", help=text)
-    verb.add_argument("--plan", action="store_true", help="only say what it would do")
+    verb.add_argument("--plan", action="store_true", help="print the plan only")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     add_overrides(verb)
 
@@ -219,9 +214,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     """Measure a published score again.
 
     Prints the published number, its protocol, the weights, the data and their terms, the cost and the
-    command. Where the data are there, it fetches the weights once, runs, and prints expected beside
-    got; the exit code is 1 if they differ by more than the recipe allows. Without the data it says
-    which archives go where, and the exit code is 0.
+    command. Where the data are present, it fetches the weights once, runs, and prints the published
+    and the measured score; the exit code is 1 if they differ by more than the recipe allows.
+    Otherwise it prints which archives to download and where to put them, and the exit code is 0.
 
       hrseg reproduce camvid_w18_small_v1 data.root=/data/camvid
       hrseg reproduce ade20k_w48_ohem --protocol official_ade20k_ms --plan
@@ -242,18 +237,18 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.plan or plan.missing is not None:
         if arguments.json:
             return print_out(json.dumps(plan.to_dict(), ensure_ascii=False))
-        return print_out(f"\n{_wrap(plan.missing)}") if plan.missing else OK
+        return print_out(f"\n{_wrap(plan.missing)}") if plan.missing else EXIT_OK
     outcome = reproduce(plan)
     if arguments.json:
         print_out(json.dumps(outcome.to_dict(), ensure_ascii=False))
     else:
         print_out(f"\n{outcome.result.text}\n\n{styled(str(outcome), BOLD)}")
-    return OK if outcome.close else OURS
+    return EXIT_OK if outcome.close else EXIT_PARTIAL
 
 
 def _text(plan: "Plan") -> str:
     lines = [styled(f"{plan.recipe}: {plan.title}" if plan.title else plan.recipe, BOLD)]
-    for name, value in plan.facts():
+    for name, value in plan.rows():
         for i, part in enumerate([value] if name == "command" else _wrap(value, 13).split("\n")):
             lines.append(f"  {'' if i else name:<10} {part}")
     return "\n".join(lines)

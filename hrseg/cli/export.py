@@ -6,10 +6,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_model, add_size, add_verb, positive
+from hrseg.cli.args import add_model, add_size, add_verb, options_of, positive
 from hrseg.cli.console import BOLD, paragraph, print_out, styled
 from hrseg.errors import ConfigError
 
+_EXPORT_OPTIONS = ("precision", "outputs", "images", "masks", "calibrate", "tolerance")
 _TARGETS = ("onnx", "openvino", "torch", "triton")
 _EXAMPLES = {
     "python": "segment.py",
@@ -36,7 +37,7 @@ def add(verbs: Any) -> None:
     )
     text = "images that int8 takes its ranges from"
     verb.add_argument("--calibrate", metavar="FOLDER", help=text)
-    text = "images that the file is checked on (drawn streets)"
+    text = "images that the file is checked on (synthetic street scenes)"
     verb.add_argument("--images", metavar="FOLDER", help=text)
     text = "their masks: mIoU before and after"
     verb.add_argument("--masks", metavar="FOLDER", help=text)
@@ -51,8 +52,8 @@ def add(verbs: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     """Write a model as a file for other programs, with a certificate.
 
-    The whole way is inside the file: uint8 RGB images (N, H, W, 3) of any size in, label maps
-    (N, H, W) out. Before anything is written, its answers are compared with the network's under
+    The file contains the whole inference: uint8 RGB images (N, H, W, 3) of any size in, label maps
+    (N, H, W) out. Before anything is written, its outputs are compared with the network's under
     every runtime that is installed; if too many pixels change, nothing is written and the exit code
     is 2. FILE.certificate.json has the measurements. predict and validate take such files as
     --model.
@@ -76,13 +77,8 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.model,
         arguments.to,
         arguments.out,
-        precision=arguments.precision,
-        outputs=arguments.outputs,
-        images=arguments.images,
-        masks=arguments.masks,
-        calibrate=arguments.calibrate,
         max_images=arguments.most,
-        tolerance=arguments.tolerance,
+        **options_of(arguments, *_EXPORT_OPTIONS),
     )
     lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
     return print_out("\n".join([str(done.parity), *lines]))
@@ -110,13 +106,13 @@ def add_benchmark(verbs: Any) -> None:
     verb.add_argument("--precision", default="auto", help=text)
     text = "auto, torch, openvino or compile, as for predict (auto)"
     verb.add_argument("--engine", default="auto", help=text)
-    choices, text = ("labels", "logits", "head"), "where the timed work ends (labels)"
+    choices, text = ("labels", "logits", "head"), "last step that is timed (labels)"
     verb.add_argument("--until", choices=choices, default="labels", help=text)
-    text = "that compute (as many as predict takes)"
+    text = "number of threads (as for predict)"
     verb.add_argument("--threads", type=positive, metavar="N", help=text)
     text = "for each row, or for a comparison (5)"
     verb.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help=text)
-    text = "two in turns: each a model, a precision or an engine, or joined by +"
+    text = "time two alternately: each a model, a precision, an engine, or some joined by +"
     verb.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -126,8 +122,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
     Prints for each model and size how long a run takes (median, 90th and 99th percentile), images
     and megapixels per second, peak memory, multiply-adds, and what share of the rate of a plain
-    matrix product they are done at. --compare lets two take turns and prints the ratio of their
-    times with its interval. An idle machine gives better numbers than more seconds.
+    matrix product they are done at. --compare times two alternately and prints the ratio of their
+    times with its interval. Other load on the machine disturbs more than few seconds do.
 
       hrseg benchmark
       hrseg benchmark -m runs/mine -m street.onnx --size 512 1024 1024 2048
@@ -155,7 +151,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     }
     choices = [Choice(word, kind, *given) for kind, words in named.items() for word in words or ()]
     choices = choices or [Choice(None, None, *given)]
-    settings = Settings(**{one.name: getattr(arguments, one.name) for one in fields(Settings)})
+    settings = Settings(**options_of(arguments, *(one.name for one in fields(Settings))))
     done: Report | Comparison
     if arguments.compare is None:
         done = benchmark(choices, sizes, settings)
@@ -187,7 +183,7 @@ COSTS = {"exchange": ("full", "between_stages", "final"), "downsample": ("conv",
 def add_models(verbs: Any) -> None:
     """Add the verbs of this module."""
     verb = add_verb(verbs, "models", _models)
-    verb.add_argument("backbone", nargs="?", metavar="BACKBONE", help="hrnet_w18_small_v2, say")
+    verb.add_argument("backbone", nargs="?", metavar="BACKBONE", help="such as hrnet_w18_small_v2")
     verb.add_argument("--head", default="v2", help="(v2)")
     verb.add_argument("--classes", type=positive, default=19, metavar="K", help="(19)")
     add_size(verb, "--size", (512, 1024), "image size")
@@ -216,9 +212,7 @@ def _models(arguments: argparse.Namespace) -> int:
             "Trained models": list(packaged_models()),
         }
         return print_out("\n\n".join(paragraph(title, names) for title, names in tables.items()))
-    form: dict[str, Any] = {
-        name: getattr(arguments, name) for name in (*COSTS, "branches_from_start")
-    }
+    form = options_of(arguments, *COSTS, "branches_from_start")
     network = create_model(arguments.backbone, arguments.head, arguments.classes, **form)
     height, width = arguments.size
     cost = summary(network, (height, width))

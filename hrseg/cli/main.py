@@ -12,8 +12,15 @@ import sys
 from collections.abc import Sequence
 
 from hrseg.cli import config, data, evaluate, export, predict, serve, study, train, weights
-from hrseg.cli.args import PARSER_OPTIONS, Parser, add_verb
-from hrseg.cli.console import INTERRUPTED, OK, YOURS, LogFormatter, print_error, print_out
+from hrseg.cli.args import PARSER_OPTIONS, Heading, Parser, add_verb
+from hrseg.cli.console import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    LogFormatter,
+    print_error,
+    print_out,
+)
 from hrseg.errors import ConfigError, HrsegError, did_you_mean, os_error_text
 
 VERBS = (
@@ -35,16 +42,56 @@ VERBS = (
 )
 """In the order of `hrseg --help`."""
 
+GROUPS = {
+    "train": ("fit", "study"),
+    "use": ("predict", "serve", "export", "explain", "submit"),
+    "measure": ("validate", "test", "evaluate", "compare", "reproduce", "benchmark"),
+    "data": ("data",),
+    "models and recipes": ("models", "weights", "config"),
+    "shell": ("completion", "version"),
+}
+"""Headings of `hrseg --help` and their verbs."""
+_OPTIONS_ELSEWHERE = {
+    "--epochs": "trainer.max_epochs=N",
+    "--batch-size": "data.batch_size=N",
+    "--batch": "data.batch_size=N",
+    "--lr": "optim.lr=X",
+    "--gpus": "trainer.devices=N",
+    "--devices": "trainer.devices=N",
+    "--device": "trainer.accelerator=cpu or trainer.devices=N",
+    "--imgsz": "data.crop=[H,W]",
+    "--data": "data.root=FOLDER",
+    "--name": "run.name=NAME",
+    "--seed": "run.seed=N",
+    "--workers": "data.workers=N",
+    "--weights": "model.weights=FILE",
+    "--pretrained": "model.weights=FILE",
+    "--cfg": "--config",
+}
+"""Options of other toolkits' training commands, and what they are here."""
+_IMAGES_ELSEWHERE = {
+    **dict.fromkeys(
+        ("--source", "--input", "--image", "--images"), "the images as arguments, without an option"
+    ),
+    **dict.fromkeys(("--weights", "--checkpoint", "--ckpt"), "--model"),
+    **dict.fromkeys(("--output", "--save-dir", "--out-dir", "--project"), "--out"),
+    "--imgsz": "no option: images keep their size",
+    "--batch-size": "--batch",
+    "--gpu": "--device cuda",
+    "--half": "--precision bf16",
+}
+"""The same for commands that take images."""
+
 _ABOUT = """
-Semantic segmentation around HRNetV2: train, look inside, predict.
+Semantic segmentation around HRNetV2: train, explain, predict.
 
   hrseg predict street.png                     mask and overlay, by the model that ships
   hrseg fit --config demo                      train on generated scenes, two minutes on a CPU
   hrseg fit --config cityscapes_w48 --dry-run  what a run would cost, without starting it
 """
 _CODES = """
-hrseg VERB --help says more. Exit codes: 0 done, 2 your mistake, 1 ours or a broken image, 130
-interrupted.
+More: hrseg VERB --help. Exit codes: 0 success, 1 some images failed or a bug of hrseg, 2 wrong
+arguments or input, 130 interrupted.
 """
 
 
@@ -55,8 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after "hrseg"; None takes those of the process.
 
     Returns:
-        0 done; 1 a bug of ours (with its traceback), or some images of many were broken; 2 a mistake
-        of the user; 130 interrupted.
+        0 success; 1 some images of many failed, or a bug of hrseg (with its traceback); 2 wrong
+        arguments or input; 130 interrupted.
     """
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
@@ -64,29 +111,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(LogFormatter("%(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
-        logging.getLogger("matplotlib").setLevel(
-            logging.ERROR
-        )  # its first use talks of font caches
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no messages about font caches
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return code
     except SystemExit as done:  # argparse has printed a help page
         return int(done.code or 0)
     except HrsegError as error:
         print_error(str(error))
-        return YOURS
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print_error("interrupted")
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return EXIT_OK
     except OSError as error:
         print_error(os_error_text(error))
-        return YOURS
+        return EXIT_USAGE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(headings: bool = True) -> argparse.ArgumentParser:
     """Build the parser of all verbs, without heavy imports."""
     parser = Parser("hrseg", description=_ABOUT.strip(), epilog=_CODES.strip(), **PARSER_OPTIONS)
     parser.set_defaults(run=lambda _: print_out(parser.format_help()))
@@ -98,6 +143,13 @@ def _parser() -> argparse.ArgumentParser:
     verb = add_verb(verbs, "completion", _completion)
     verb.add_argument("shell", choices=("bash", "zsh", "fish"))
     add_verb(verbs, "version", _version)
+    if headings:
+        listed = {action.dest: action for action in verbs._choices_actions}
+        verbs._choices_actions[:] = [
+            action
+            for title, names in GROUPS.items()
+            for action in (Heading((), title), *(listed[name] for name in names))
+        ]
     return parser
 
 
@@ -112,11 +164,11 @@ def _completion(arguments: argparse.Namespace) -> int:
     """
     from hrseg.cli.config import script
 
-    return print_out(script(_parser(), arguments.shell))
+    return print_out(script(_parser(headings=False), arguments.shell))
 
 
 def _version(_: argparse.Namespace) -> int:
-    """Print the versions of hrseg and of what it stands on."""
+    """Print the versions of hrseg and of the libraries it depends on."""
     from importlib import metadata
 
     lines = [
@@ -160,8 +212,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
         word = strange or extra[0]
         options = arguments.parser._option_string_actions if "parser" in arguments else ()
         verb = arguments.parser.prog if "parser" in arguments else "hrseg"
-        hint = did_you_mean(word.partition("=")[0], options)
-        raise ConfigError(f"{verb} does not know '{word}'.{hint} See: {verb} --help")
+        name = word.partition("=")[0]
+        write_hint = _OPTIONS_ELSEWHERE if "overrides" in arguments else _IMAGES_ELSEWHERE
+        known = write_hint.get(name.replace("_", "-"))
+        hint = f" Here it is {known}." if known else did_you_mean(name, options)
+        raise ConfigError(f"{verb} has no argument '{word}'.{hint} See: {verb} --help")
     arguments.words = words
     arguments.overrides = [*overrides, *getattr(arguments, "overrides", []), *extra]
     return arguments

@@ -2,22 +2,32 @@
 
 import argparse
 import json
+import logging
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, positive
-from hrseg.cli.console import OK, OURS, print_error, print_line
+from hrseg.cli.args import add_bits, add_device, add_model, add_size, add_verb, options_of, positive
+from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_line
 from hrseg.errors import ConfigError, printable
 
+if TYPE_CHECKING:
+    from hrseg.inference.predictor import Predictor
+
+_LOG = logging.getLogger(__name__)
 KINDS = (
     *("mask", "trainids", "colour", "overlay", "confidence", "margin", "entropy", "maps"),
     *("probabilities", "probabilities_tif", "coco", "geojson", "areas", "areas_csv"),
 )
 """Choices of --save: the rows of inference.outputs.OUTPUTS, named here so that help needs no import."""
-
-
-_SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), s3, gs, camera:0, -"
+_OPENING = (
+    *("device", "precision", "engine", "overlap", "blend", "protocol", "scales", "flip", "merge"),
+    *("classes", "bits"),
+)
+"""Options of the same names of `open_predictor`."""
+_SOURCES = (
+    "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
+)
 
 
 def add(verbs: Any) -> None:
@@ -41,12 +51,12 @@ def add(verbs: Any) -> None:
     text = "three scales, each mirrored too, averaged: better, six times the work"
     tta = verb.add_argument("--tta", action="store_const", const="tta", dest="protocol", help=text)
     tta.default = "whole"
-    text = "a named way to look, such as official_cityscapes_ms (whole)"
+    text = "evaluation protocol, such as official_cityscapes_ms (whole)"
     verb.add_argument("--protocol", metavar="NAME", help=text)
     verb.set_defaults(protocol="whole")  # for both; argparse would take the first one's None
-    text = "scales to look at, such as 0.5 1 1.5"
+    text = "scales whose results are averaged, such as 0.5 1 1.5"
     verb.add_argument("--scales", type=float, nargs="+", default=(), metavar="S", help=text)
-    text = "look at the mirror image too"
+    text = "predict the mirror image too"
     verb.add_argument("--flip", action=argparse.BooleanOptionalAction, help=text)
     text = "what is averaged over scales and mirror (softmax)"
     verb.add_argument("--merge", choices=("softmax", "logits", "exp"), help=text)
@@ -81,33 +91,45 @@ def _add_outputs(verb: argparse.ArgumentParser) -> None:
     )
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
-    text = "side of a pixel on the ground in meters, for areas (what the image says)"
+    text = "side of a pixel on the ground in meters, for areas (from the image)"
     group.add_argument("--pixel-size", type=float, metavar="M", help=text)
     text = "how far outlines may be simplified, in pixels (0)"
     group.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "leave out polygons and holes of fewer pixels (0)"
     group.add_argument("--min-area", type=float, default=0.0, metavar="PIXELS", help=text)
-    text = "keep a manifest, and leave as it is what was done before and is intact"
+    text = "write a manifest, and skip images whose results are complete and intact"
     group.add_argument("--resume", action="store_true", help=text)
 
 
 def _add_cluster(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("many machines")
-    text = "only every N-th picture from the I-th on, for N machines; keeps a manifest too"
+    text = "only every N-th picture from the I-th on, for N machines; writes a manifest too"
     group.add_argument("--shard", metavar="I/N", help=text)
-    text = "the machines of a Ray cluster share the work: auto, HOST:PORT or local; resumes too"
+    text = "distribute over a Ray cluster: auto, HOST:PORT or local; resumes too"
     group.add_argument("--ray", metavar="ADDRESS", help=text)
-    text = "how many share it (one for each GPU, or for each machine)"
+    text = "workers of the cluster (one for each GPU, or for each machine)"
     group.add_argument("--ray-workers", type=positive, metavar="N", help=text)
+
+
+def _introduce(predictor: "Predictor") -> str:
+    """Return one line on a model: its name, classes and training data, and the way to others."""
+    from hrseg.weights.catalog import rows
+
+    names = predictor.labels.names
+    shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    data = next((f", trained on {row.dataset}" for row in rows() if row.tag == predictor.name), "")
+    return (
+        f"{predictor.name}: {len(names)} classes ({shown}){data}; other models: hrseg weights list"
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> int:
     """Segment images: mask and overlay files.
 
-    Writes NAME_mask.png (a palette image of class ids; NAME_mask.tif where the image has a place on the
-    ground) and NAME_overlay.png (with a legend) for each image, and prints one line with its largest
-    classes. A broken image is reported, the others are done, and the exit code is 1. Without --model,
-    the model that ships is used.
+    Writes NAME_mask.png (a palette image of class ids; NAME_mask.tif where the image is
+    georeferenced) and NAME_overlay.png (with a legend) for each image, and prints one line with its
+    largest classes. A broken image is reported, the others are done, and the exit code is 1. Without
+    --model, the model that ships is used.
 
     A folder stands for all images in it, @list.txt for the lines of a file, - for an image through
     standard input. Frames of a video go to NAME/000000_mask.png and so on, or into one video.
@@ -116,6 +138,7 @@ def _predict(arguments: argparse.Namespace) -> int:
       hrseg predict photos/ 'more/*.jpg' --model runs/demo/best.ckpt --out masks
       hrseg predict photos/ --json | jq .classes
       hrseg predict drive.mp4 --every 0.5s --save mask video
+      hrseg predict rtsp://camera.local/live --every 1s --limit 60
       hrseg predict @list.txt photos.zip https://example.org/street.jpg s3://bucket/photos/
       hrseg predict photos/ --tta
       hrseg predict photos/ --save mask geojson areas --pixel-size 0.1
@@ -130,7 +153,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"'more/*.jpg'. Masks and overlays go to {arguments.out}. More: hrseg predict --help"
         )
     from hrseg.cli.progress import row_progress
-    from hrseg.inference.backends import settle_threads
+    from hrseg.inference.backends import set_threads
     from hrseg.inference.large import parse_size
     from hrseg.inference.outputs import DEFAULT_KINDS, Options, needed_maps
     from hrseg.inference.outputs.manifest import Job
@@ -145,32 +168,18 @@ def _predict(arguments: argparse.Namespace) -> int:
     resume = arguments.resume or arguments.shard is not None
     if resume and "video" in kinds:
         raise ConfigError(
-            "A video is made in one go: leave out --resume and --shard, or --save video."
+            "A video cannot be resumed: leave out --resume and --shard, or --save video."
         )
     if arguments.ray and arguments.shard:
-        raise ConfigError(
-            "--shard divides pictures by hand, and --ray does it by itself: leave one of them out."
-        )
+        raise ConfigError("--shard and --ray both divide the images: leave one of them out.")
     if arguments.ray_workers and not arguments.ray:
         raise ConfigError("--ray-workers are those of a Ray cluster: name it, such as --ray auto.")
     every = Every.read(arguments.every) if arguments.every else None
     recursive, out = arguments.recursive, arguments.out
     sources = open_sources(arguments.images, recursive=recursive, every=every, skip=out)
     limit = parse_size(arguments.max_memory) if arguments.max_memory else None
-    opening = {
-        "device": arguments.device,
-        "precision": arguments.precision,
-        "engine": arguments.engine,
-        "window": arguments.window and tuple(arguments.window),
-        "overlap": arguments.overlap,
-        "blend": arguments.blend,
-        "protocol": arguments.protocol,
-        "scales": arguments.scales,
-        "flip": arguments.flip,
-        "merge": arguments.merge,
-        "classes": arguments.classes,
-        "bits": arguments.bits,
-    }
+    opening = options_of(arguments, *_OPENING)
+    opening["window"] = arguments.window and tuple(arguments.window)
     working = {"batch": arguments.batch, "max_memory": limit}
     pictures = islice(sources, arguments.limit)
     job: Any
@@ -183,10 +192,11 @@ def _predict(arguments: argparse.Namespace) -> int:
         )
         results = job.run(pictures, sources.covers)
     else:
-        settle_threads()
+        set_threads()
         keep = needed_maps(files) if files else ()
         predictor = open_predictor(arguments.model, keep=keep, **opening)
-        job = Job(out, files, options, shard, predictor.facts() if resume else None)
+        _LOG.info(_introduce(predictor))
+        job = Job(out, files, options, shard, predictor.settings() if resume else None)
         more = {"covers": sources.covers, "progress": row_progress(), **working}
         found = predict_files(predictor, job.pictures(pictures), out, kinds, options, **more)
         results = job.results(found)
@@ -196,7 +206,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_line(json.dumps(result.to_dict(), ensure_ascii=False))
         elif result.error is None:
-            print_line(result.line())
+            print_line(str(result))
         if result.error is not None:
             broken += 1
             print_error(printable(result.error))
@@ -204,4 +214,4 @@ def _predict(arguments: argparse.Namespace) -> int:
         print_error(job.summary)
     if broken and count > 1:
         print_error(f"{broken} of {count} images failed; the others are in {arguments.out}")
-    return OURS if broken else OK
+    return EXIT_PARTIAL if broken else EXIT_OK

@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from hrseg.cli.args import add_bits, add_device, add_model, add_verb, positive
-from hrseg.cli.console import OK, print_line
+from hrseg.cli.args import add_bits, add_device, add_model, add_verb, options_of, positive
+from hrseg.cli.console import EXIT_OK, print_line
 from hrseg.errors import MissingExtraError
 
 
@@ -18,8 +18,17 @@ def add(verbs: Any) -> None:
     verb.add_argument("--port", type=int, default=8000, metavar="N", help=text)
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
-    text = "images held at once, waiting and in work; more get 503 and a time to retry (16)"
+    more: Any = {"nargs": "+", "action": "extend", "default": []}
+    text = (
+        "names in a Host header that are answered beside localhost; on other addresses, alone these"
+    )
+    verb.add_argument("--allow-host", metavar="NAME", help=text, **more)
+    text = "sites whose pages may use the server, such as https://example.org (none); '*' for all"
+    verb.add_argument("--allow-origin", metavar="ORIGIN", help=text, **more)
+    text = "images held at once, waiting and in work; more get 429 and a time to retry (16)"
     verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
+    text = "those of one client address, so that others find a place (three quarters of all)"
+    verb.add_argument("--max-per-client", type=positive, metavar="N", help=text)
     text = "height times width of an image at most (25000000)"
     verb.add_argument("--max-pixels", type=positive, default=25_000_000, metavar="N", help=text)
     text = "size of a file at most (32)"
@@ -32,7 +41,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--max-wait", type=float, default=5.0, metavar="MS", help=text)
     add_device(verb)
     add_bits(verb)
-    text = "a named way to look, such as tta (whole)"
+    text = "evaluation protocol, such as tta (whole)"
     verb.add_argument("--protocol", default="whole", metavar="NAME", help=text)
 
 
@@ -40,12 +49,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     """Serve a model by HTTP, with a page to use it.
 
     The page is at the address that is printed: drop an image on it. Programs send images to POST
-    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. Ctrl-C or SIGTERM ends
-    the server when what it accepted is answered.
+    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. After Ctrl-C or SIGTERM
+    accepted requests are finished first.
 
       hrseg serve
       hrseg serve --model runs/demo --port 8080
       hrseg serve --model street.onnx --host 0.0.0.0 --token-file token.txt
+      hrseg serve --allow-host street.example.org --allow-origin https://maps.example.org
       curl -F image=@street.jpg 'http://127.0.0.1:8000/predict?output=overlay' -o overlay.png
     """
     try:
@@ -71,19 +81,22 @@ def _serve(arguments: argparse.Namespace) -> int:
         max_batch=arguments.max_batch,
         max_wait=arguments.max_wait / 1000,
         timeout=arguments.timeout,
+        max_per_client=arguments.max_per_client,
     )
     token = read_token(arguments.token_file)
-    predictor = open_predictor(
-        arguments.model,
-        device=arguments.device,
-        precision=arguments.precision,
-        protocol=arguments.protocol,
-        bits=arguments.bits,
-    )
+    options = options_of(arguments, "device", "precision", "protocol", "bits")
+    predictor = open_predictor(arguments.model, **options)
     name = model_name(arguments.model, DEFAULT_TAG)
     running = listen(
-        predictor, model=name, host=arguments.host, port=arguments.port, limits=limits, token=token
+        predictor,
+        model=name,
+        host=arguments.host,
+        port=arguments.port,
+        limits=limits,
+        token=token,
+        allow_hosts=arguments.allow_host,
+        allow_origins=arguments.allow_origin,
     )
     print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
-    return OK
+    return EXIT_OK

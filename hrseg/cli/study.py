@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hrseg.cli.args import OVERRIDES_HELP, add_overrides, add_verb
-from hrseg.cli.console import OK, OURS, print_error, print_out
+from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out
 from hrseg.errors import ConfigError
 
 
@@ -14,9 +14,9 @@ def add(verbs: Any) -> None:
     verb = add_verb(verbs, "study", _study, OVERRIDES_HELP)
     text = "a study file or its name; with --variant a recipe"
     verb.add_argument("study", metavar="STUDY", help=text)
-    text = "a variant: its name and its words in one text; once for each"
+    text = "name and overrides of a variant in one argument; may be given again"
     verb.add_argument("--variant", action="append", metavar="'NAME WORDS'", help=text)
-    verb.add_argument("--seeds", metavar="N,N", help="train each variant once with each of these")
+    verb.add_argument("--seeds", metavar="N,N", help="train each variant with each of these seeds")
     verb.add_argument("--name", help="of its folder (the file's name)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be trained, stop")
     add_overrides(verb)
@@ -25,9 +25,9 @@ def add(verbs: Any) -> None:
 def _study(arguments: argparse.Namespace) -> int:
     """Train variants of one recipe and print one table.
 
-    Each variant is a run in runs/STUDY/VARIANT. The same command goes on where a study was stopped:
-    what is finished is not trained again. A variant that fails is reported, the others go on, and the
-    exit code is 1. The table is also kept as table.md, table.csv and table.json.
+    Each variant is a run in runs/STUDY/VARIANT. The same command resumes a study that was
+    stopped; finished runs are not trained again. A variant that fails is reported, the others go on,
+    and the exit code is 1. The table is also saved as table.md, table.csv and table.json.
 
       hrseg study family
       hrseg study exchange --seeds 0,1,2 --dry-run
@@ -56,7 +56,7 @@ def _study(arguments: argparse.Namespace) -> int:
         print_error(
             f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again"
         )
-    return OURS if table.failures else OK
+    return EXIT_PARTIAL if table.failures else EXIT_OK
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -5,7 +5,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import OVERRIDES_HELP, add_model, add_overrides, add_recipe, add_verb, positive
+from hrseg.cli.args import (
+    OVERRIDES_HELP,
+    add_model,
+    add_overrides,
+    add_recipe,
+    add_verb,
+    options_of,
+    positive,
+)
 from hrseg.cli.console import print_out
 from hrseg.errors import ConfigError
 
@@ -14,8 +22,8 @@ def add(verbs: Any) -> None:
     """Add the verbs of this module."""
     verb = add_verb(verbs, "fit", _fit, OVERRIDES_HELP)
     verb.add_argument("-c", "--config", metavar="FILE", help="a YAML file or a recipe's name")
-    verb.add_argument("--resume", metavar="last|FILE", help="go on from a checkpoint of this run")
-    text = "repeat to the bit, and end with a hash of the weights"
+    verb.add_argument("--resume", metavar="last|FILE", help="resume from a checkpoint of this run")
+    text = "bitwise repeatable; ends with a hash of the weights"
     verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
     add_overrides(verb, print_config=True)
@@ -37,14 +45,14 @@ def add(verbs: Any) -> None:
 
 
 def _add_ledger(verb: argparse.ArgumentParser) -> None:
-    text = "also keep the confusion matrix of each image, for hrseg compare"
+    text = "also save the confusion matrix of each image, for hrseg compare"
     verb.add_argument("--ledger", type=Path, metavar="FILE.npz", help=text)
 
 
 def _fit(arguments: argparse.Namespace) -> int:
     """Train a network by a recipe.
 
-    The run folder (runs/NAME) keeps the best and the last checkpoint, the resolved config, scores and
+    The run folder (runs/NAME) has the best and the last checkpoint, the resolved config, scores and
     pictures. A recipe is a YAML file or the name of one that ships; `hrseg config list` shows them.
 
       hrseg fit --config camvid_w18_small_v2 data.root=/data/camvid
@@ -55,8 +63,8 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     if arguments.config is None:
         raise ConfigError(
-            "No recipe given, try: hrseg fit --config demo. A file of your own does as well; hrseg data check FOLDER "
-            f"--write mine.yaml makes one. All {len(list_recipes())} recipes that ship: hrseg config list"
+            "No recipe given, try: hrseg fit --config demo. Or pass a YAML file, such as one of hrseg data check "
+            f"FOLDER --write mine.yaml. All {len(list_recipes())} recipes that ship: hrseg config list"
         )
     words = ["trainer.deterministic=true"] if arguments.deterministic else []
     config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
@@ -82,7 +90,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     """Measure a model on the validation split.
 
     Prints mIoU, the IoU of each class and pixel accuracy, at the size the masks have on disk. Data and
-    options come from the model's own config; words change them.
+    options come from the model's own config; overrides change them.
 
       hrseg validate --model runs/demo/best.ckpt
       hrseg validate data.root=/data/camvid evaluation.window=[256,320]
@@ -95,13 +103,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         config = evaluation_config(arguments.model, arguments.overrides, arguments.config)
         return print_out(to_yaml(config))
-    result = evaluate(
-        arguments.model,
-        arguments.split,
-        arguments.overrides,
-        arguments.out,
-        arguments.config,
-    )
+    words, out, recipe = arguments.overrides, arguments.out, arguments.config
+    result = evaluate(arguments.model, arguments.split, words, out, recipe)
     if arguments.ledger is not None:
         result.records.save(arguments.ledger)
     return print_out(result.text)
@@ -121,27 +124,27 @@ def _test(arguments: argparse.Namespace) -> int:
 def add_explain(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = add_verb(verbs, "explain", _explain, OVERRIDES_HELP)
-    verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to look at")
+    verb.add_argument("image", type=Path, metavar="IMAGE", help="the image to explain")
     add_model(verb)
     text = "the page (IMAGE_inside.html, in this folder)"
     verb.add_argument("-o", "--out", type=Path, metavar="FILE.html", help=text)
     text = "the image's mask in dataset ids: changes of IoU too"
     verb.add_argument("--mask", type=Path, metavar="FILE", help=text)
-    text = "folder of the model's data: how much each branch knows alone"
+    text = "folder of the model's data: adds a linear probe of each branch"
     verb.add_argument("--data", metavar="ROOT", help=text)
     text = "take the data from this recipe instead of the model's own config"
     verb.add_argument("-c", "--config", metavar="FILE", help=text)
-    text = "images for that, and as many to judge (40)"
+    text = "images to fit the probes on, and as many to score them (40)"
     verb.add_argument("--images", type=positive, default=40, metavar="N", help=text)
     add_overrides(verb)
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    """Look inside a network at one image: one page.
+    """Explain a network's prediction for one image, on one page.
 
-    Shows what every stage leaves on every branch, what the decision loses where a branch is switched
-    off, how far around a pixel the network looks, and, with data, how much each branch knows by itself
-    (a linear classifier on its features). The page needs no other file.
+    Shows the feature maps of every stage and branch, how the prediction changes without each branch,
+    the effective receptive field, and, with data, the score of a linear classifier on the features of
+    each branch. The page needs no other file.
 
       hrseg explain street.png
       hrseg explain street.png --mask street_mask.png --model runs/demo
@@ -155,16 +158,13 @@ def _explain(arguments: argparse.Namespace) -> int:
         arguments.image,
         out,
         arguments.model,
-        mask=arguments.mask,
-        data=arguments.data,
         recipe=arguments.config,
-        overrides=arguments.overrides,
-        images=arguments.images,
+        **options_of(arguments, "mask", "data", "overrides", "images"),
     )
     changed = inside.ablation.changed_in_all()
     radii = [radius(field) for field in inside.branch_fields]
     lines = [
-        f"without branch {i}: {100 * share:.1f} % of the pixels change; it looks {reach:.0f} pixels far"
+        f"without branch {i}: {100 * share:.1f} % of the pixels change; receptive radius {reach:.0f} pixels"
         for i, (share, reach) in enumerate(zip(changed, radii, strict=True))
     ]
     lines += [

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hrseg.cli.args import add_group, add_verb
-from hrseg.cli.console import BOLD, DIM, OK, OURS, print_error, print_out, styled
+from hrseg.cli.args import add_group, add_verb, options_of
+from hrseg.cli.console import BOLD, DIM, EXIT_OK, EXIT_PARTIAL, print_error, print_out, styled
+from hrseg.errors import ConfigError, unknown_choice
 
 if TYPE_CHECKING:
     from hrseg.weights.catalog import Row
@@ -25,6 +26,10 @@ def add(verbs: Any) -> None:
     )
     verb = add_verb(noun, "list", _list)
     verb.add_argument("filters", nargs="*", metavar="WORD", help="cityscapes w48, say")
+    text = "only those trained on this data set, or on ImageNet (imagenet)"
+    verb.add_argument("--for", dest="data", metavar="DATASET", help=text)
+    text = "only those whose data's owners do not restrict them to research"
+    verb.add_argument("--commercial", action="store_true", help=text)
     verb.add_argument("--here", action="store_true", help="only those on this machine")
     verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     verb = add_verb(noun, "info", _info)
@@ -37,15 +42,15 @@ def add(verbs: Any) -> None:
     verb.add_argument("files", nargs="+", metavar="FILE", help=text)
     text = "NAME.safetensors, the release to write"
     verb.add_argument("-o", "--out", required=True, metavar="FILE", help=text)
-    text = "the resize policy, where you know better than the receipt"
+    text = "the resize policy, instead of the one in the report"
     verb.add_argument("--resize", choices=POLICIES, metavar="POLICY", help=text)
     text = "likewise the padding, symmetric or same"
     verb.add_argument("--padding", choices=("symmetric", "same"), metavar="PADDING", help=text)
     text = "a label table or a file of classes (the file's own, or by its class count)"
     verb.add_argument("--labels", metavar="TABLE", help=text)
-    text = "let the layer whose outputs are classes start fresh"
+    text = "initialize the last layer, whose outputs are the classes, anew"
     verb.add_argument("--new-classifier", action="store_true", help=text)
-    text = "keep the backbone alone, to train from"
+    text = "take the backbone alone, as a start for training"
     verb.add_argument("--new-head", action="store_true", help=text)
     verb = add_verb(noun, "push", _push)
     text = "a run's folder, a .ckpt, a .safetensors release or a shipped model's tag"
@@ -67,44 +72,64 @@ def add(verbs: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     """List published weights.
 
-    With words, those that match all of them. A star marks what is on this machine. Scores are the
-    publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they were
-    measured.
+    With words, those that match all of them. A star marks the best published score on a data set, with
+    one scale on val, and for each network's ImageNet start; a plus what is on this machine. Scores are
+    the publisher's: mIoU, or top-1 for ImageNet, in per cent; `hrseg weights info TAG` says how they
+    were measured, and the terms of the data.
 
       hrseg weights list
       hrseg weights list cityscapes w48
+      hrseg weights list --for ade20k
       hrseg weights list ocr --json | jq .url
     """
-    from hrseg.weights.catalog import find
+    from hrseg.weights.catalog import find, rows
 
-    found = [row for row in find(arguments.filters) if row.files() or not arguments.here]
+    names = sorted({row.data for row in rows()} - {"data"})
+    wanted = {"imagenet": "in1k"}.get(arguments.data or "", arguments.data)
+    if wanted and wanted not in names:
+        raise ConfigError(unknown_choice("data set", arguments.data, names))
+    found = [
+        row
+        for row in find(arguments.filters)
+        if (row.files() or not arguments.here)
+        and (row.data == wanted or not wanted)
+        and not (arguments.commercial and row.research_only)
+    ]
     if arguments.json:
         return print_out("\n".join(json.dumps(_to_dict(row), ensure_ascii=False) for row in found))
     if not found:
-        words = " ".join(arguments.filters)
-        place = " on this machine" if arguments.here else ""
-        print_error(
-            f"No weights match '{words}'{place}. Fewer words match more: hrseg weights list"
-        )
-        return OK
+        words = " ".join(arguments.words[2:])
+        print_error(f"No weights match '{words}'. Fewer words match more: hrseg weights list")
+        return EXIT_OK
     return print_out(_table(found))
 
 
 def _table(found: "list[Row]") -> str:
     """Return a table grouped by publisher, cut at the width of the terminal."""
-    wide = max(len(row.tag) for row in found)
+    from hrseg.weights.catalog import recommended
+
+    best, wide = recommended(), max(len(row.tag) for row in found)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-    room = columns - wide - 19
-    lines = []
+    full = columns >= wide + 70  # else size, license and use make room for the protocol
+    room = columns - wide - (48 if full else 20)
+    head = f"   {'tag':<{wide}} {'classes':>7} {'score':>6}"
+    head += f" {'MB':>4}  {'license':<12} {'use':<8}" * full
+    lines = [styled(f"{head}  measured on", BOLD)]
     for source, group in groupby(found, key=lambda row: row.source):
         lines.append(styled(source, BOLD))
         for row in group:
-            star = "*" if row.files() else " "
+            marks = ("*" if row.tag in best else " ") + ("+" if row.files() else " ")
             score = f"{row.score:6.2f}" if row.score is not None else " " * 6
+            use = "research" if row.research_only else ""
+            line = f"{marks} {row.tag:<{wide}} {row.num_classes:>7} {score}"
+            line += f" {row.megabytes:>4}  {row.licence:<12} {use:<8}" * full
             text = textwrap.shorten(row.protocol, room, placeholder=" …") if room > 11 else ""
-            line = f"{star} {row.tag:<{wide}} {row.num_classes:>5} {score}  {styled(text, DIM)}"
-            lines.append(line.rstrip())
-    return "\n".join(lines)
+            lines.append(f"{line}  {styled(text, DIM)}".rstrip())
+    notes = (
+        "* best of its data set (one scale, val); + on this machine; research: the data's owners allow research, "
+        "hrseg weights info TAG has the terms"
+    )
+    return "\n".join([*lines, styled(textwrap.fill(notes, min(columns, 100)), DIM)])
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -147,7 +172,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
         ("data", row.data_terms),
         ("source", f"{row.source}, {row.reference}"),
         *(("address", url) for url in row.urls if not row.packaged),
-        ("sha256", digest if row.sha256 else "not published; the first fetch keeps what it finds"),
+        ("sha256", digest if row.sha256 else "not published; the first download records it"),
         *([("size", megabytes(row.size))] if row.size else []),
     ]
     if any(url.startswith("http:") for url in row.urls):
@@ -155,7 +180,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
             ("note", "served without encryption, so nothing proves that it arrives unchanged")
         )
     receipts = [receipt for remote in row.remotes() if (receipt := cached(remote))]
-    facts += [("here", f"{got.path}, {megabytes(got.size)}; {got.says()}") for got in receipts]
+    facts += [("here", f"{got.path}, {megabytes(got.size)}; {got.describe()}") for got in receipts]
     facts += [("here", f"{path} (part of hrseg)") for path in row.files() if row.packaged]
     here = facts[-1][0] == "here"
     return facts if here else [*facts, ("here", f"no; hrseg weights pull {row.tag}")]
@@ -171,7 +196,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     Prints where each file is. An interrupted download goes on where it stopped, and its digest is
     checked where one is published. The cache is HRSEG_CACHE, or the platform's cache folder; proxies
     come from https_proxy and no_proxy, a mirror of the hub from HF_ENDPOINT; HRSEG_OFFLINE=1 forbids
-    fetching. hf:ORGANISATION/NAME is a model of the Hugging Face hub, kept in the hub's own cache.
+    fetching. hf:ORGANISATION/NAME is a model of the Hugging Face hub, stored in the hub's own cache.
 
       hrseg weights pull hrnet_w48.ms_in1k
       hrseg weights pull hf:org/name@v1
@@ -184,17 +209,17 @@ def _pull(arguments: argparse.Namespace) -> int:
     for tag in [tag if is_hub(tag) else row_of(tag).tag for tag in arguments.tags]:
         files = resolve_all(tag, download_progress())
         print_out("\n".join(map(str, files)))
-    return OK
+    return EXIT_OK
 
 
 def _import(arguments: argparse.Namespace) -> int:
     """Turn a checkpoint of any source into a release of hrseg.
 
     Reads files of the official code (torch 0.4.1 too), ImageNet, timm, smp, mmsegmentation, PaddleSeg,
-    CSAILVision, Lightning and hrseg; finds out width, head and classes; writes NAME.safetensors and
-    its card NAME.json; and prints a receipt. Anything under 100 % of the tensors is refused, unless an
-    option says what may differ. The receipt also says which resize policy was taken and why, since no
-    key shows it.
+    CSAILVision, Lightning and hrseg; infers width, head and classes; writes NAME.safetensors and
+    its card NAME.json; and prints a report. Anything under 100 % of the tensors is refused, unless an
+    option names what may differ. The report also gives the resize policy and its source, since no key
+    shows it.
 
       hrseg weights import best.pth --out hrnet_w48.mine.safetensors
       hrseg weights import encoder_epoch_30.pth decoder_epoch_30.pth --out c1.safetensors
@@ -205,11 +230,7 @@ def _import(arguments: argparse.Namespace) -> int:
     report = import_weights(
         arguments.files[0] if len(arguments.files) == 1 else arguments.files,
         arguments.out,
-        resize=arguments.resize,
-        padding=arguments.padding,
-        new_classifier=arguments.new_classifier,
-        new_head=arguments.new_head,
-        labels=arguments.labels,
+        **options_of(arguments, "resize", "padding", "new_classifier", "new_head", "labels"),
     )
     print_out(str(report))
     return print_out(report.next_step())
@@ -220,7 +241,7 @@ def _push(arguments: argparse.Namespace) -> int:
 
     Uploads the weights as safetensors, the card as config.json, and a page with network, scores, resize
     policy and terms. A model without licence and data terms is refused; paths of this machine are left
-    out. HF_TOKEN or `hf auth login` says who you are. Others then open it by hf:ORGANISATION/NAME.
+    out. HF_TOKEN or `hf auth login` gives the account. Others then open it by hf:ORGANISATION/NAME.
 
       hrseg weights push runs/camvid_w18 --to me/camvid --licence mit --data-terms "CamVid, research"
       hrseg weights push hrnet_w48.mine.safetensors --to me/mine --private
@@ -231,11 +252,8 @@ def _push(arguments: argparse.Namespace) -> int:
     shared = push_model(
         arguments.model,
         arguments.to,
-        licence=arguments.licence,
-        data_terms=arguments.data_terms,
-        private=arguments.private,
-        message=arguments.message,
         send=not arguments.dry_run,
+        **options_of(arguments, "licence", "data_terms", "private", "message"),
     )
     if arguments.dry_run:
         return print_out(shared.page)
@@ -255,9 +273,9 @@ def _verify(arguments: argparse.Namespace) -> int:
       hrseg weights verify ~/Downloads/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth
     """
     from hrseg.errors import WeightsError
-    from hrseg.weights.catalog import here, known, verify
+    from hrseg.weights.catalog import cached_tags, known, verify
 
-    targets = [known(target) for target in arguments.targets] or here()
+    targets = [known(target) for target in arguments.targets] or cached_tags()
     if not targets:
         print_error(
             "Nothing is in the cache. To fetch: hrseg weights pull TAG; to see tags: hrseg weights list"
@@ -269,4 +287,4 @@ def _verify(arguments: argparse.Namespace) -> int:
         except WeightsError as error:
             print_error(str(error))
             wrong += 1
-    return OURS if wrong else OK
+    return EXIT_PARTIAL if wrong else EXIT_OK

@@ -43,7 +43,7 @@ MAX_INIT_DEATHS = 3
 
 
 class RayJob:
-    """One prediction over the machines of a Ray cluster; results that are there and intact stay.
+    """One prediction over the machines of a Ray cluster; intact results are not recomputed.
 
     Every machine needs hrseg with the extra `ray`, and the images, the model and `out` under the same paths.
 
@@ -65,7 +65,7 @@ class RayJob:
     Example:
         job = RayJob("/shared/masks", model="/shared/best.ckpt")
         for result in job.run(open_sources(["/shared/photos"])):
-            print(result.line())
+            print(result)
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class RayJob:
         **opening: Any,
     ) -> None:
         if "video" in outputs:
-            raise ConfigError("A video is made in one go: leave out --ray, or --save video.")
+            raise ConfigError("A video cannot be divided: leave out --ray, or --save video.")
         self.kinds = check_kinds(outputs)
         import_ray()
         self.out, self.address, self.workers = Path(out), address, workers
@@ -145,10 +145,10 @@ class RayJob:
 
     def _results(self, broken: list[FileResult], images: list[Picture]) -> Iterator[FileResult]:
         yield from broken
-        records: dict[str, list[Record]] = defaultdict(list)  # "" holds facts about models
+        records: dict[str, list[Record]] = defaultdict(list)  # "" holds settings of older results
         for record in read_manifests(self.out):
             records[record.get("name", "")].append(record)
-        self.worker_options["facts"] = records.pop("", [])
+        self.worker_options["older_settings"] = records.pop("", [])
         self._remove_unfinished(images)
         waiting, first = images, 0
         with connected(self.address) as ray:
@@ -179,7 +179,7 @@ class RayJob:
             )
 
     def _resources(self, ray: Any, repeat: bool) -> ClusterResources:
-        """Divide the machines that are alive; after a loss fewer workers than asked for will do."""
+        """Divide the machines that are alive; after a loss fewer workers than requested are accepted."""
         if not repeat:
             return divide(ray.nodes(), self.device, self.workers)
         left = divide(ray.nodes(), self.device)
@@ -231,12 +231,12 @@ class RayJob:
         theirs, manifest = result.manifest, self._job.manifest
         assert theirs is not None
         if manifest is None:
-            known = self.worker_options["facts"]
-            manifest = Manifest(self.out, theirs.facts, self.kinds, lines=known)
+            known = self.worker_options["older_settings"]
+            manifest = Manifest(self.out, theirs.settings, self.kinds, lines=known)
             self._job.manifest = manifest
-        if theirs.facts != manifest.facts:
-            raise _disagreement(manifest.facts, theirs.facts)
-        manifest.kept += theirs.kept
+        if theirs.settings != manifest.settings:
+            raise _disagreement(manifest.settings, theirs.settings)
+        manifest.done += theirs.done
         manifest.again.update(theirs.again)
         manifest.found += [self._relative(files) for files in theirs.found]
         for record in result.records:
@@ -307,9 +307,9 @@ def _failed(image: Picture, error: HrsegError) -> FileResult:
 def _disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> ConfigError:
     """Return the error of machines whose results would differ."""
     name = next(name for name in {**one, **other} if one.get(name) != other.get(name))
-    values = [facts.get(name) for facts in (one, other)]
+    values = [settings.get(name) for settings in (one, other)]
     shown = f": {values[0]} and {values[1]}" if all(isinstance(v, str) for v in values) else ""
     return ConfigError(
-        f"The machines do not agree in their {name}{shown}. Set --precision fp32 where some are quick at bf16 and "
-        "others are not, and give all of them the same model."
+        f"The machines do not agree in their {name}{shown}. Set --precision fp32 where only some have fast bf16, "
+        "and give all of them the same model."
     )

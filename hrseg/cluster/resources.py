@@ -49,7 +49,7 @@ def connected(address: str) -> Iterator[Any]:
         MissingExtraError: Ray is not installed.
     """
     _check_listening(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of clusters that begin here
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of clusters that this process starts
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the job reports errors itself
     ray = import_ray()
     if ray.is_initialized():
@@ -124,7 +124,7 @@ def divide(
         cpus = max(1, min(owned // count for owned, count in machines if count))
     else:
         gpus_each = 0
-        # The largest size that gives enough workers; without a wish the smallest machine is one worker.
+        # The largest size that gives enough workers; by default the smallest machine is one worker.
         largest = min(cores) if workers is None else max(cores)
         fits = {size: sum(owned // size for owned in cores) for size in range(largest, 0, -1)}
         cpus = next((size for size in fits if fits[size] >= (workers or 1)), 1)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hrseg.errors import HrsegError
-from hrseg.inference.backends import settle_threads
+from hrseg.inference.backends import set_threads
 from hrseg.inference.outputs import Options
 from hrseg.inference.outputs.manifest import Manifest, dependencies
 from hrseg.inference.predict_files import FileResult, open_predictor, predict_files
@@ -35,7 +35,7 @@ class Task(NamedTuple):
 class TaskResult(NamedTuple):
     """Outcome of a task: results and new records, or the failure that ends the job.
 
-    The manifest has the worker's facts, and which images were found done.
+    The manifest has the worker's settings, and which images were found done.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Worker:
         options: Of their writers.
         opening: Options of `open_predictor`.
         working: Options of `predict_files`.
-        facts: Manifest records about models and options of older results.
+        older_settings: Manifest records about models and options of older results.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class Worker:
         options: Options,
         opening: Mapping[str, Any],
         working: Mapping[str, Any],
-        facts: Sequence[Record],
+        older_settings: Sequence[Record],
     ) -> None:
         self.out, self.kinds, self.options = out, kinds, options
-        self.working, self.older_facts = working, facts
+        self.working, self.older_settings = working, older_settings
         self.failure: Exception | None = None
-        settle_threads()
+        set_threads()
         try:
             self.predictor = open_predictor(**opening)
-            self.facts = dependencies(self.predictor.facts(), options)
+            self.settings = dependencies(self.predictor.settings(), options)
         except HrsegError as error:
             self.failure = type(error)(f"{error} This was on {socket.gethostname()}.")
 
@@ -94,8 +94,8 @@ class Worker:
             return TaskResult(task.number, failure=RuntimeError(traceback.format_exc()))
 
     def _segment(self, task: Task) -> TaskResult:
-        known = [*self.older_facts, *task.records]
-        manifest = Manifest(self.out, self.facts, self.kinds, lines=known)
+        known = [*self.older_settings, *task.records]
+        manifest = Manifest(self.out, self.settings, self.kinds, lines=known)
         given = {image.name: given_name(image) for image in task.images}
         results, records = [], []
         missing = manifest.missing(task.images)
@@ -104,7 +104,7 @@ class Worker:
         ):
             result = replace(result, image=given[result.name])
             results.append(result)
-            if (record := manifest.line(result)) is not None:
+            if (record := manifest.record_of(result)) is not None:
                 records.append(record)
         return TaskResult(task.number, tuple(results), tuple(records), manifest)
 

@@ -82,7 +82,7 @@ def check_together(config: Config) -> None:
     if config.evaluation.stride is not None and config.evaluation.overlap is not None:
         raise ConfigError(
             f"Both evaluation.stride={list(config.evaluation.stride)} and evaluation.overlap="
-            f"{config.evaluation.overlap} are set, and they say the same. Keep one of them."
+            f"{config.evaluation.overlap} are set, and they mean the same. Set only one of them."
         )
     if optim.min_lr > optim.lr:
         raise ConfigError(
@@ -111,7 +111,7 @@ def check_data(data: DataConfig) -> None:
         )
     if data.first_resize == "short_side" and data.base_size is None:
         raise ConfigError(
-            "data.first_resize is short_side, but data.base_size does not say to what. Set it, such as "
+            "data.first_resize is short_side, and data.base_size, the length of that side, is not set. Set it, such as "
             "data.base_size=520."
         )
     _check_bands(data)
@@ -139,7 +139,7 @@ def _check_bands(data: DataConfig) -> None:
         return
     if data.bits is not None:
         raise ConfigError(
-            f"data.bits is {data.bits}, but data.bands keeps values as they are stored. Set data.value_range="
+            f"data.bits is {data.bits}, but data.bands takes values as stored. Set data.value_range="
             f"{2**data.bits - 1} instead."
         )
     if data.layout == "synthetic":
@@ -147,6 +147,6 @@ def _check_bands(data: DataConfig) -> None:
     for name in ("photometric", "brightness_shift"):
         if getattr(data, name):
             raise ConfigError(
-                f"data.{name} is {getattr(data, name):g}, which changes colors of 8-bit RGB, and data.bands keeps "
+                f"data.{name} is {getattr(data, name):g}, which changes colors of 8-bit RGB, and data.bands takes "
                 f"bands as they are stored. Set data.{name}=0."
             )

@@ -52,7 +52,7 @@ class DataConfig:
         above=0,
     )
     base_size: int | None = option(
-        None, "Long side of the image at scale 1, in pixels. null keeps the native size.", above=0
+        None, "Long side of the image at scale 1, in pixels. null is the native size.", above=0
     )
     base_short_side: int | None = option(
         None,

@@ -101,20 +101,20 @@ class LossConfig:
     )
     average: Literal["valid", "all"] = option(
         "valid",
-        "Cross-entropy is averaged over the pixels that have a class, OHEM over those it keeps; or both over "
+        "Cross-entropy is averaged over the pixels that have a class, OHEM over the hard ones; or both over "
         "all. With all, ignored and easy pixels make the loss smaller, as in mmsegmentation. The auxiliary "
         "loss beside OHEM is always averaged over all, as in the official code.",
     )
     ohem_threshold: float = option(
         0.9,
-        "OHEM keeps pixels whose true class has a lower probability than this; 0 keeps the hardest "
+        "OHEM takes pixels whose true class has a lower probability than this; 0 takes the hardest "
         "ohem_min_kept alone.",
         low=0,
         high=1,
     )
     ohem_min_kept: float = option(
         131072,
-        "OHEM keeps at least this many pixels per device; below 1, a share of the valid.",
+        "OHEM takes at least this many pixels per device; below 1, a share of the valid.",
         above=0,
     )
     focal_gamma: float = option(2.0, "Focal loss: exponent that weakens easy pixels.", low=0)
@@ -177,7 +177,7 @@ class TrainerConfig:
         {}, "Arguments for that Lightning strategy, such as {find_unused_parameters: true}."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
-        "auto", "Arithmetic. auto is bf16 where the device is quick at it, fp32 elsewhere."
+        "auto", "Arithmetic. auto is bf16 where the device has fast bf16, fp32 elsewhere."
     )
     sync_batchnorm: bool = option(
         True, "Batch norm statistics over all devices. Without effect on a single device."
@@ -289,7 +289,7 @@ class EvaluationConfig:
         "the official code does. null takes the protocol's.",
     )
     precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "Arithmetic of the forward pass. auto is bf16 where the device is quick at it."
+        "auto", "Arithmetic of the forward pass. auto is bf16 where the device has fast bf16."
     )
 
 

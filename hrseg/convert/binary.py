@@ -29,7 +29,7 @@ Found = dict[tuple[str, str], tuple[Path, list[tuple[str, Path]]]]
 
 
 def recognizes(path: Path) -> bool:
-    """Return whether images have several binary masks each, or masks lie in folders of classes."""
+    """Return whether images have several binary masks each, or masks are in folders of classes."""
     found, alone = _find(path, None) if path.is_dir() else ({}, 0)
     masks = [mask for _, parts in found.values() for mask in parts]
     largest = max((len(parts) for _, parts in found.values()), default=0)

@@ -19,7 +19,7 @@ from hrseg.convert.base import FIX, Object, Record, Source, data_error, errors_a
 from hrseg.convert.classes import SourceClasses, read_source_classes
 from hrseg.convert.files import Images, read_json, read_points
 from hrseg.errors import DataError
-from hrseg.imaging.polygons import Patch, Ring, Size, nothing
+from hrseg.imaging.polygons import Patch, Ring, Size, empty_patch
 from hrseg.labels import load_labels
 
 
@@ -91,5 +91,5 @@ def _fill_with_outline(ring: Ring, size: Size) -> Patch:
     ImageDraw.Draw(canvas).polygon([tuple(point) for point in ring.tolist()], fill=1)
     around = canvas.getbbox()
     if around is None:
-        return nothing()
+        return empty_patch()
     return Patch(around[1], around[0], np.array(canvas.crop(around), dtype=bool))

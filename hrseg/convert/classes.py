@@ -230,7 +230,7 @@ def read_source_classes(source: str | Path) -> SourceClasses:
 
 
 def find_source_classes(folder: Path) -> SourceClasses | None:
-    """Read the classes that a folder keeps, or return None.
+    """Read the table of classes in a folder, or return None.
 
     Raises:
         DataError: They are there and cannot be read.

@@ -117,7 +117,7 @@ def _categories(content: dict[str, Any], file: Path) -> dict[int, str]:
 
 
 def _image(row: Any, file: Path) -> tuple[str, Size | None]:
-    """Return an image's name and, where the file says it, its size."""
+    """Return an image's name and, where the file gives it, its size."""
     what = f"image {row.get('id')}" if isinstance(row, dict) else f"image {row!r}"
     with errors_at(f"{file.name}, {what}", "Mend it"):
         sides = row.get("height"), row.get("width")

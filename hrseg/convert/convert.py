@@ -23,7 +23,7 @@ from hrseg.convert.classes import (
 )
 from hrseg.convert.formats import read, recognize
 from hrseg.convert.report import Report, Tally, list_skipped
-from hrseg.errors import ConfigError, DataError, elsewhere
+from hrseg.errors import ConfigError, DataError, write_hint
 from hrseg.imaging import (
     image_size,
     read_image,
@@ -196,12 +196,12 @@ class Painter:
         layers = (
             translate_raster(raster, size, self._layers) if raster else self._draw(record, size)
         )
-        counts = np.bincount(layers.ravel(), minlength=len(self._ids))
+        counts = np.bincount(layers.ravel(), minlength=len(self._ids))  # pixels of each class
         self.tally.pixels += Counter(dict(zip(["", *self._layers], counts.tolist(), strict=True)))
         self.tally.images.update(
             name for name, count in zip(self._layers, counts[1:], strict=True) if count
         )
-        mask: np.ndarray = self._ids[layers]
+        mask: np.ndarray = self._ids[layers]  # (H, W)
         return mask
 
     def _draw(self, record: Record, size: Size) -> np.ndarray:
@@ -217,7 +217,7 @@ class Painter:
             patches.append((item, patch))
         if self.order == "area":
             patches.sort(key=lambda pair: (not pair[0].crowd, -int(pair[1].pixels.sum())))
-        layers = np.full(size, _START, dtype=np.uint16)
+        layers = np.full(size, _START, dtype=np.uint16)  # numbers of classes, (H, W)
         for item, patch in patches:
             height, width = patch.pixels.shape
             around = layers[patch.top : patch.top + height, patch.left : patch.left + width]
@@ -239,7 +239,7 @@ def translate_raster(raster: Raster, size: Size, layers: Mapping[str, int]) -> n
     Shape:
         → uint16 (height, width)
     """
-    values = read_mask(raster.path)
+    values = read_mask(raster.path)  # (H, W), or (H, W, 3) of colors
     if values.shape[:2] != size:
         raise DataError(
             f"{raster.path} has {values.shape[0]}x{values.shape[1]} pixels (height x width), its image "
@@ -274,7 +274,7 @@ def _look_up(values: np.ndarray, known: Mapping[int, int], raster: Raster, kind:
         )
         raise DataError(
             f"{raster.path} holds {kind} {shown} in {int((values == value).sum())} pixels, the first at row "
-            f"{first[0]}, column {first[1]}; {raster.table} does not know it. {step}."
+            f"{first[0]}, column {first[1]}; {raster.table} lacks it. {step}."
         )
     numbers = np.array([known[int(key)] for key in keys], dtype=np.uint16)
     return numbers[place]
@@ -349,7 +349,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             temporary.rename(out)
     except OSError as error:
         raise DataError(
-            f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. {elsewhere(error)}"
+            f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. {write_hint(error)}"
         ) from error
 
 

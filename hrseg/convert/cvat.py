@@ -68,7 +68,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
 
 
 def _read_xml(files: list[Path], images: Images) -> Source:
-    source = Source(notes=("Before that, a higher z_order lies on top of a lower one.",))
+    source = Source(notes=("Before that, a higher z_order is on top of a lower one.",))
     elements: list[tuple[Path, Element]] = []
     for path in files:
         root = read_xml(path)
@@ -93,7 +93,7 @@ def _read_xml(files: list[Path], images: Images) -> Source:
         if not name:
             raise data_error(str(path), f"image {element.get('id')} has no name", "Add it")
         where = f"{path.name}, image '{name}'"
-        # a project's images lie in images/<subset>, and names come again in other subsets
+        # a project's images are in images/<subset>, and names repeat in other subsets
         image = images.find(f"{subset}/{name}" if subset else name, where)
         objects = _objects(element, where, source.skipped)
         split = split_name(subset) or standard_split(path.stem)

@@ -57,7 +57,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
         )
     root = files[0].parent.parent
     finder = Images(images, root / "images", root)
-    source = Source(notes=("A higher z_order lies on top of a lower one.",))
+    source = Source(notes=("A higher z_order is on top of a lower one.",))
     for file in files:
         content = read_json(file)
         with errors_at(str(file), _STEP):

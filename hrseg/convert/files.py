@@ -43,7 +43,7 @@ def json_start(path: Path) -> Any:
     for candidate in (text, _closed(text)):
         try:
             return json.JSONDecoder().raw_decode(candidate)[0]
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # of a thousand nested lists
             continue
     return None
 

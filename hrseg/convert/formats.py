@@ -40,7 +40,7 @@ class Reader:
         read: (path, folder of images or None, the source's own classes or None) → its content. None takes the usual
             folders beside the path, and the classes of the source or their names in order. DataError: something in
             the source is wrong.
-        recognizes: Whether a path looks like the tool's.
+        recognizes: Whether a path is an export of the tool.
     """
 
     read: Callable[[Path, Path | None, SourceClasses | None], Source]
@@ -73,7 +73,7 @@ def recognize(path: Path) -> str:
         return found
     raise DataError(
         describe_unknown(path)
-        or f"{path} looks like no tool that is known here. If it is one of {', '.join(READERS)}, say so with --from; "
+        or f"{path} is not recognized as a known tool's export. If it is one of {', '.join(READERS)}, give --from; "
         "masks of colors need a table, --classes FILE."
     )
 
@@ -108,7 +108,7 @@ def read(
         return reader.read(path, images, classes)
     except DataError as error:
         found = name if reader.recognizes(path) else _recognized(path)
-        other = f"It looks like {found}: --from {found}." if found else describe_unknown(path)
+        other = f"It seems to be {found}: --from {found}." if found else describe_unknown(path)
         if found == name or not other:
             raise
         raise DataError(f"{str(error).rstrip('.')}. {other}") from error

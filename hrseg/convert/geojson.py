@@ -162,7 +162,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     _read_images(layers, folder, photos, labels, source)
     if not source.records:
         raise DataError(
-            f"No polygon in {path} lies on an image in {folder}. Name the folder of the images with --images; images "
+            f"No polygon in {path} is inside an image in {folder}. Name the folder of the images with --images; images "
             "need a place on the ground (GeoTIFF, world file), or the name of the GeoJSON file."
         )
     given = list(classes.names) if classes else []
@@ -197,7 +197,7 @@ def _layer(file: Path, skipped: Skipped) -> Layer:
     collection = content if isinstance(content, dict) else {}
     pixels = collection.get("coordinates") == "pixels"  # as hrseg predict writes it
     features: list[Feature] = []
-    points: list[Ring] = [np.zeros((0, 2))]
+    points: list[Ring] = [np.zeros((0, 2))]  # concatenate needs an array
     count = 0
     for index, row in enumerate(rows, start=1):
         place = f"{file.name}, feature {index}"
@@ -274,7 +274,7 @@ def _color(value: Any) -> Color | None:
 def _read_images(
     layers: list[Layer], folder: Path, photos: list[Path], labels: Mapping[int, str], source: Source
 ) -> None:
-    """Add the images that polygons lie on, each with its own file's and with those of files of no image."""
+    """Add the images that contain polygons, each with those of its own file and of files for no single image."""
     alone = len(photos) == 1
     stems = {photo.stem.lower() for photo in photos}
     shared = [layer for layer in layers if layer.file.stem.lower() not in stems]
@@ -284,7 +284,7 @@ def _read_images(
         size, ground = image_size(photo), read_georeference(photo)
         if ground and not _determinant(ground):
             what = "its georeference gives pixels no area"
-            raise data_error(str(photo), what, "Remove or mend it")
+            raise data_error(str(photo), what, "Remove or correct it")
         others = [x for x in shared if alone or (ground is not None and not x.pixels)]
         found = []
         for layer in [*own, *others]:
@@ -292,7 +292,7 @@ def _read_images(
             if layer.features and not near and (layer in own or alone):
                 raise data_error(
                     layer.file.name,
-                    f"none of its polygons lies on {photo.name}",
+                    f"none of its polygons is inside {photo.name}",
                     "Look whether both have the same coordinate system",
                 )
             found += near

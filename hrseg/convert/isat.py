@@ -1,6 +1,6 @@
 """Reader of ISAT: one JSON file per image, with polygons in layers, and isat.yaml with the classes.
 
-A higher layer covers a lower one; polygons of `__background__` cut holes into what lies below them.
+A higher layer covers a lower one; polygons of `__background__` cut holes into the layers below them.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
         raise DataError(f"No JSON file of ISAT in {path}. Give the folder where ISAT saved them.")
     base = files[0].parent if path.is_file() else path
     finder = Images(images, base, base / "images", base.parent / "images")
-    source = Source(notes=("Before that, a higher layer lies on top of a lower one.",))
+    source = Source(notes=("Before that, a higher layer is on top of a lower one.",))
     source.read_records(files, lambda file: _record(file, base, finder, source.skipped))
     table = files[0].parent / "isat.yaml"
     if not classes and table.is_file():

@@ -181,18 +181,18 @@ def decode(text: str, order: Literal["F", "C"], size: Size) -> np.ndarray:
         raise ValueError(f"its run lengths '{text[:20]}' are no whole numbers") from error
     if numbers.size % 2:
         raise ValueError(f"it has {numbers.size} numbers, which are no pairs of start and length")
-    starts, lengths = numbers[::2] - 1, numbers[1::2]
+    starts, lengths = numbers[::2] - 1, numbers[1::2]  # starts count from 1
     total = size[0] * size[1]
     if (lengths < 1).any() or (starts < 0).any() or (lengths > total - starts).any():
         raise ValueError(
-            f"a run of it lies outside the {size[0]}x{size[1]} pixels (height x width) of its image"
+            f"a run of it is outside the {size[0]}x{size[1]} pixels (height x width) of its image"
         )
     ends = starts + lengths
     if (starts[1:] < ends[:-1]).any():
         raise ValueError(
             "its runs overlap or go backwards, so that they are encoded in another way"
         )
-    flips = np.zeros(total + 1, dtype=np.int8)
+    flips = np.zeros(total + 1, dtype=np.int8)  # 1 where a run starts, -1 behind it
     flips[starts] += 1
     flips[ends] -= 1
     inside = np.cumsum(flips[:-1], dtype=np.int8).astype(bool)

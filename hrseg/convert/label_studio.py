@@ -2,7 +2,7 @@
 
 Coordinates are per cent of width and height; brushes are run lengths of their own kind. Later regions cover earlier
 ones. Of several annotations of a task the ground truth is used, else the last one that was not cancelled; predictions
-are used only where nobody annotated, which the report states.
+are used only for tasks without annotations, which the report states.
 """
 
 from functools import partial
@@ -67,7 +67,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     count = source.skipped.pop(_PREDICTED, 0)
     if count:
         what = f"{count:,} image{'s' * (count != 1)}"
-        source.notes = (f"Of {what} that nobody annotated the predictions were taken.",)
+        source.notes = (f"Of {what} without annotations the predictions were taken.",)
     return source.add_labels(classes.names if classes else ())
 
 
@@ -75,7 +75,7 @@ def _record(task: dict[str, Any], where: str, images: Images, skipped: Skipped) 
     address = _address(task, where)
     regions = _regions(task, where, skipped)
     if regions is None:
-        skipped["tasks that nobody annotated"] += 1
+        skipped["tasks without annotations"] += 1
         return None
     size: Size | None = None
     objects = ObjectList(where, skipped)
@@ -196,6 +196,5 @@ def _draw_box(numbers: list[float], size: Size) -> Patch:
     x, y, width, height, degrees = numbers
     percent = np.array([size[1] / 100, size[0] / 100])
     ring = box(x, y, x + width, y + height) * percent
-    return fill(
-        [turned(ring, (x * percent[0], y * percent[1]), degrees)], size
-    )  # around its corner
+    corner = (x * percent[0], y * percent[1])  # the center of rotation
+    return fill([turned(ring, corner, degrees)], size)

@@ -101,7 +101,7 @@ def _record(
         media = dict(row.get("media_attributes") or {})
         size = read_size(media.get("height"), media.get("width"))
     if label is None or "frames" in annotations:
-        skipped["videos" if label else "data rows that nobody labeled"] += 1
+        skipped["videos" if label else "data rows without labels"] += 1
         return None
     objects = ObjectList(where, skipped)
     for index, item in enumerate(rows, start=1):
@@ -170,7 +170,7 @@ def _downloaded(name: str, mask: dict[str, Any], folders: list[Path]) -> Path:
     found = next((folder / file for folder in folders if (folder / file).is_file()), None)
     if found is None:
         raise ValueError(
-            f"its mask lies at {mask.get('url')}, not in the export: download it with your key as {folders[0] / file}"
+            f"its mask is at {mask.get('url')}, not in the export: download it with your key as {folders[0] / file}"
         )
     return found
 

@@ -103,7 +103,7 @@ def mask_polygons(mask: np.ndarray, style: Style) -> list[tuple[str, Ring]]:
                 found.append((size, train_id, ring))
     # a polygon inside another has a smaller outline, so it comes later
     found.sort(key=lambda polygon: -polygon[0])
-    canvas: np.ndarray = np.full(mask.shape, style.blank, dtype=np.uint8)
+    canvas: np.ndarray = np.full(mask.shape, style.blank, dtype=np.uint8)  # what is painted so far
     written = []
     for size, train_id, ring in found:
         if size < style.smallest or (train_id == style.blank and _is_blank(canvas, ring, train_id)):

@@ -99,7 +99,7 @@ def _lists(path: Path) -> dict[str, str]:
 
 
 def recognizes_colors(path: Path) -> bool:
-    """Return whether a table of classes lies beside the masks."""
+    """Return whether a table of classes is beside the masks."""
     table = find_source_classes(path) if path.is_dir() else None
     return table is not None and Path(table.place).name.lower() not in DATA_YAML  # of YOLO
 
@@ -111,7 +111,7 @@ def read_colors(
     table = classes or find_source_classes(path)
     if table is None:
         raise DataError(
-            f"Nothing in {path} says which color is which class. Put 'name r g b' lines into {path / 'colors.txt'}, "
+            f"There is no table of colors and classes in {path}. Put 'name r g b' lines into {path / 'colors.txt'}, "
             f"or give --classes FILE. Names that are found: {', '.join(CLASS_FILES)}."
         )
     source = _source(table)

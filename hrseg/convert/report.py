@@ -11,8 +11,8 @@ from hrseg.errors import columns, list_unreadable, percent
 from hrseg.labels import IGNORE_INDEX
 
 _ORDERS = {
-    "file": "Where objects overlap, the one that comes later in the file lies on top.",
-    "area": "Where objects overlap, the smaller one lies on top, and crowds lie below.",
+    "file": "Where objects overlap, the one that comes later in the file is on top.",
+    "area": "Where objects overlap, the smaller one is on top, and crowds are below.",
 }
 
 

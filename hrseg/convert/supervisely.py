@@ -131,7 +131,7 @@ def _fill_with_outline(ring: Ring, holes: list[Ring], size: Size) -> Patch:
     rings = [np.where(points == last, last - 1, np.floor(points)) for points in (ring, *holes)]
     low = rings[0].min(axis=0).clip(0, last)
     width, height = ((rings[0].max(axis=0) + 1).clip(0, last) - low).astype(int).clip(0).tolist()
-    canvas = np.zeros((height, width), dtype=np.uint8)
+    canvas = np.zeros((height, width), dtype=np.uint8)  # the bounding box
     if canvas.size:
         for points, value in zip(rings, [1, *[0] * len(holes)], strict=True):
             cv2.fillPoly(canvas, [(points - low).astype(np.int32)], value)

@@ -31,7 +31,8 @@ from hrseg.convert.mask_to_polygons import MaskedImage, Style, class_pixels, mas
 from hrseg.data.layouts.pairs import name_of, visible_images
 from hrseg.errors import ConfigError, DataError, path_text, unknown_choice
 from hrseg.imaging import image_size, read_mask, write_atomic
-from hrseg.imaging.rle import runs, to_coco, to_label_studio
+from hrseg.imaging.polygons import bounding_box
+from hrseg.imaging.rle import coco_box, runs, to_coco, to_label_studio
 from hrseg.labels import LabelSet
 
 
@@ -163,13 +164,6 @@ def _read(mask: Path, image: Path, base: Path, labels: LabelSet) -> MaskedImage:
     return MaskedImage(image, image.relative_to(base).as_posix(), labels.encode(ids, str(mask)))
 
 
-def _bounds(pixels: np.ndarray) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of the set pixels."""
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
-
-
 def _write_coco(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     numbers = {name: number for number, name in enumerate(style.names, start=1)}
     images: list[dict[str, Any]] = []
@@ -178,7 +172,7 @@ def _write_coco(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
         height, width = masked.size
         images.append({"id": number, "file_name": masked.name, "height": height, "width": width})
         for train_id, pixels in class_pixels(masked, style):
-            top, left, box_height, box_width = _bounds(pixels)
+            rows, columns = bounding_box(pixels)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -186,7 +180,7 @@ def _write_coco(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
                     "category_id": numbers[style.name(train_id)],
                     "segmentation": {"size": [height, width], "counts": to_coco(pixels)},
                     "area": int(pixels.sum()),
-                    "bbox": [left, top, box_width, box_height],
+                    "bbox": coco_box(rows, columns),
                     "iscrowd": 0,
                 }
             )
@@ -230,9 +224,10 @@ def _cvat_shapes(masked: MaskedImage, style: Style) -> list[tuple[str, dict[str,
         ]
     shapes = []
     for train_id, pixels in class_pixels(masked, style):
-        top, left, height, width = _bounds(pixels)
-        rle = ", ".join(map(str, runs(pixels[top : top + height, left : left + width].ravel())))
-        box = {"left": str(left), "top": str(top), "width": str(width), "height": str(height)}
+        rows, columns = bounding_box(pixels)
+        rle = ", ".join(map(str, runs(pixels[rows, columns].ravel())))
+        sides = zip(("left", "top", "width", "height"), coco_box(rows, columns), strict=True)
+        box = {side: str(value) for side, value in sides}
         shapes.append((style.name(train_id), {"rle": rle} | box))
     return shapes
 
@@ -269,14 +264,14 @@ def _labelme_shapes(masked: MaskedImage, style: Style) -> list[dict[str, Any]]:
         ]
     shapes = []
     for train_id, pixels in class_pixels(masked, style):
-        top, left, height, width = _bounds(pixels)
-        cut = pixels[top : top + height, left : left + width].astype(np.uint8) * 255
+        rows, columns = bounding_box(pixels)
+        cut = pixels[rows, columns].astype(np.uint8) * 255
         data = io.BytesIO()
         Image.fromarray(cut).save(data, "PNG")
         shapes.append(
             {
                 "label": style.name(train_id),
-                "points": [[left, top], [left + width - 1, top + height - 1]],
+                "points": [[columns.start, rows.start], [columns.stop - 1, rows.stop - 1]],
                 "shape_type": "mask",
                 "mask": base64.b64encode(data.getvalue()).decode("ascii"),
                 **common,

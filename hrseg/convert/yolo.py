@@ -46,7 +46,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
         classes = named or find_source_classes(root)
     if classes is None:
         raise DataError(
-            f"Nothing in {root} says what the numbers of the classes mean. Add data.yaml with 'names', or give "
+            f"There are no names of the class numbers in {root}. Add data.yaml with 'names', or give "
             "--classes FILE with one name on each line."
         )
     names = classes.ids
@@ -159,7 +159,7 @@ def _objects(file: Path, names: dict[int, str]) -> list[Object]:
             raise data_error(
                 where,
                 f"class '{words[0]}' is not among {', '.join(map(str, sorted(names)[:12]))}",
-                "Add its name to data.yaml, or mend the line",
+                "Add its name to data.yaml, or correct the line",
             )
         try:
             points = read_points(words[1:], 2)

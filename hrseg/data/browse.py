@@ -1,6 +1,6 @@
 """Page of training samples: whole images and their augmented variants, with masks to fade and point at.
 
-The samples come from the dataset that a training would read: crop, scale, mirror, colors and all.
+The samples come from the dataset that a training reads, with crop, scale, mirror and colors.
 """
 
 import copy
@@ -52,7 +52,7 @@ def write_samples(
     chosen = _chosen(len(dataset), images, seed)
     plain = copy.copy(dataset)
     plain.recipe = None
-    counts = np.zeros(256, dtype=np.int64)
+    counts = np.zeros(256, dtype=np.int64)  # pixels of each trainId
     rows = []
     for index in chosen:
         cards = [_card("whole image", plain[index], dataset)]
@@ -97,7 +97,7 @@ def _picture(sample: Sample, dataset: SegmentationDataset) -> np.ndarray:
 
 
 def _card(name: str, sample: Sample, dataset: SegmentationDataset) -> Card:
-    mask = sample["mask"].numpy().astype(np.uint8)
+    mask = sample["mask"].numpy().astype(np.uint8)  # (H, W)
     size = f"{mask.shape[0]} × {mask.shape[1]}"
     ignored = float((mask == IGNORE_INDEX).mean())
     return name, size, ignored, *thumbnails(_picture(sample, dataset), mask, SIDE)

@@ -116,7 +116,7 @@ class RandomWindow:
                 _draw_span(mask.shape[0], self.height, row, stream),
                 _draw_span(mask.shape[1], self.width, column, stream),
             )
-            trainids = mask.crop(window)
+            trainids = mask.crop(window)  # (height, width), at most
             if self.max_class_share >= 1 or _largest_share(trainids) <= self.max_class_share:
                 break
         return window, trainids
@@ -143,8 +143,8 @@ def crop_scaled(image: Picture | np.ndarray, size: tuple[int, int], window: Wind
         return resized.reshape(*resized.shape[:2], -1)[window]
     top, bottom, row_step, row_offset = _source_span(rows, height, size[1])
     left, right, column_step, column_offset = _source_span(columns, width, size[0])
-    source = pixels(image, bottom)[top:bottom, left:right]
-    matrix = np.array([[column_step, 0, column_offset], [0, row_step, row_offset]])
+    source = pixels(image, bottom)[top:bottom, left:right]  # only the pixels that the window reads
+    matrix = np.array([[column_step, 0, column_offset], [0, row_step, row_offset]])  # (2, 3)
     crops = [
         cv2.warpAffine(
             group,
@@ -165,7 +165,7 @@ def _band_groups(source: np.ndarray) -> list[np.ndarray]:
     sizes = (4,) * fours + _BAND_GROUPS[bands - 4 * fours]
     if len(sizes) == 1:
         return [source]
-    ends = np.cumsum(sizes)[:-1]
+    ends = np.cumsum(sizes)[:-1]  # of the groups, in bands
     return [np.ascontiguousarray(group) for group in np.split(source, ends, axis=2)]
 
 
@@ -181,7 +181,7 @@ def _nearest_sources(old: int, new: int) -> np.ndarray:
     """Return the source pixel of each pixel of a resized axis, as OpenCV rounds it. Shape: (new,)."""
     if old == new:
         return np.arange(old)
-    places = np.arange(old, dtype=np.int32)[None]
+    places = np.arange(old, dtype=np.int32)[None]  # OpenCV resizes the indices themselves
     sources: np.ndarray = cv2.resize(places, (new, 1), interpolation=cv2.INTER_NEAREST)[0]
     return sources
 
@@ -197,7 +197,7 @@ def _draw_span(length: int, wanted: int, inside: int | None, stream: random.Rand
 
 
 def _largest_share(mask: np.ndarray) -> float:
-    counts = cv2.calcHist([mask], [0], None, [256], [0, 256])[:IGNORE_INDEX]
+    counts = cv2.calcHist([mask], [0], None, [256], [0, 256])[:IGNORE_INDEX]  # without the ignored
     return float(counts.max() / counts.sum()) if counts.any() else 1.0
 
 

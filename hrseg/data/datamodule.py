@@ -200,7 +200,7 @@ class SegmentationData(pl.LightningDataModule):
         return self.test_dataloader()
 
     def sample_batch(self) -> dict[str, Any]:
-        """Load one training batch in this process, to look at.
+        """Load one training batch in this process, for inspection.
 
         Raises:
             DataError: There are fewer images than a batch holds.
@@ -326,7 +326,7 @@ def retain_memory() -> None:
 
 
 def default_workers(devices: int = 1) -> int:
-    """Return loader processes per device: the cores shared among the devices of this machine, one kept for training."""
+    """Return loader processes per device: the cores divided among the devices, less one for training."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # a container or a batch queue may give us fewer
         cores = len(os.sched_getaffinity(0))

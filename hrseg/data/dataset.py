@@ -54,7 +54,7 @@ class Draw:
         index: Position in the pairs. Below zero, -1-i is image i with a mask of 255: it fills a shard up and
             counts nowhere.
         epoch: Of the training.
-        turn: How often this image has come before in this epoch.
+        turn: Number of earlier draws of this image in the epoch.
         wanted: Class the crop shall hold, or NO_CLASS.
     """
 
@@ -111,9 +111,9 @@ class SegmentationDataset(Dataset[Sample]):
         index = -1 - draw.index if filler else draw.index
         if index >= len(self.pairs):
             raise IndexError(index)  # ends a for loop over the dataset
-        image, mask = self._open(self.pairs[index])
+        image, mask = self._open(self.pairs[index])  # (H, W, bands), (H, W)
         if filler:
-            mask = np.full_like(mask, IGNORE_INDEX)
+            mask = np.full_like(mask, IGNORE_INDEX)  # the image is scored by another device
         if self.recipe is not None:
             seeds = np.random.SeedSequence((self.seed, draw.epoch, index, draw.turn))
             seed = int(seeds.generate_state(1)[0])
@@ -137,7 +137,7 @@ class SegmentationDataset(Dataset[Sample]):
         return pixels(image), mask
 
     def _open(self, pair: Pair) -> tuple[np.ndarray | Picture, np.ndarray]:
-        image, ids = self.read(pair)
+        image, ids = self.read(pair)  # (H, W, bands), (H, W) or (H, W, 3)
         if ids is None:
             return image, np.full(image.shape[:2], self.unmasked, np.uint8)
         if ids.shape[:2] != image.shape[:2]:
@@ -153,7 +153,7 @@ def encode(pair: Pair, ids: np.ndarray, labels: LabelSet) -> np.ndarray:
     """Turn the ids of a pair into trainIds, by the pair's own table where it has one.
 
     Raises:
-        DataError: An id that the table does not know.
+        DataError: An id that the table lacks.
 
     Shape:
         (H, W) → (H, W)
@@ -233,7 +233,7 @@ _HEADER_BYTES = 4096
 
 
 class CachedReader:
-    """Reader of pairs that keeps decoded images on disk; it can be sent to loader processes.
+    """Reader of pairs with a cache of decoded images on disk; it can be sent to loader processes.
 
     Each file becomes one array, mapped into memory, so that a crop reads only its own pages. An entry is named by the
     file's path, size and modification time; a changed file gets a new entry, and the old one is removed. Processes
@@ -309,7 +309,7 @@ class CachedReader:
         with self._lock:
             used = self._count()
             for old in folder.glob("*.npy"):
-                used -= old.stat().st_size
+                used -= old.stat().st_size  # an older version of the same file
                 old.unlink()
             fits = used + size <= self.limit
             self._write_count(used + size if fits else used)

@@ -1,6 +1,6 @@
 """Detection of the numbering of a dataset's masks, from the ids they hold.
 
-COCO-Stuff is published in four numberings and PASCAL-Context in two, in files that look alike. A wrong guess shifts
+COCO-Stuff is published in four numberings and PASCAL-Context in two, in files of the same form. A wrong choice shifts
 every class without an error, so a numbering counts only if it explains all ids of many masks and no other does.
 """
 
@@ -73,7 +73,7 @@ def choose_tables(
 
 
 def _fitting(tables: dict[str, LabelSet], seen: set[int]) -> list[str]:
-    """Return the tables that know all ids; where one contains another, the smaller fits better."""
+    """Return the tables that contain all ids; where one contains another, the smaller fits better."""
     known = {name: {label.id for label in table.labels} for name, table in tables.items()}
     fitting = [name for name in tables if seen <= known[name]]
     return [name for name in fitting if not any(known[other] < known[name] for other in fitting)]

@@ -26,8 +26,8 @@ LOG_EVERY = 500
 class ShardSampler(Sampler[Draw]):
     """One device's share of an epoch.
 
-    Training shuffles anew each epoch and leaves out the few images that the devices cannot share equally.
-    Evaluation keeps the order and counts each image once: shards are filled up with images whose mask is
+    Training reshuffles each epoch and leaves out the few images that the devices cannot share equally.
+    Evaluation preserves the order and counts each image once: shards are filled up with images whose mask is
     255 everywhere, because devices with unequal numbers of steps would deadlock.
 
     Args:
@@ -82,7 +82,7 @@ class ShardSampler(Sampler[Draw]):
         return self.length // self.world if self.train else -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[Draw]:
-        shard = self._epoch()[self.rank : len(self) * self.world : self.world]
+        shard = self._epoch()[self.rank : len(self) * self.world : self.world]  # every world-th
         epoch, seen = self._resumed
         return iter(shard[seen:] if self.epoch == epoch else shard)
 
@@ -90,9 +90,9 @@ class ShardSampler(Sampler[Draw]):
         """List the draws of all devices."""
         if not self.train:
             missing = len(self) * self.world - self.length
-            filler = [Draw(-1 - i % self.length) for i in range(missing)]
+            filler = [Draw(-1 - i % self.length) for i in range(missing)]  # negative: not counted
             return [*map(Draw, range(self.length)), *filler]
-        generator = np.random.default_rng((self.seed, self.epoch))
+        generator = np.random.default_rng((self.seed, self.epoch))  # the same on all devices
         if self.counts is None:
             order = generator.permutation(self.length).tolist()
             return [Draw(index, self.epoch) for index in order]
@@ -122,7 +122,7 @@ def class_probabilities(counts: np.ndarray) -> np.ndarray:
         >>> class_probabilities(np.array([60, 40, 0])).round(3).tolist()
         [0.119, 0.881, 0.0]
     """
-    share = counts / max(1, counts.sum())
+    share = counts / max(1, counts.sum())  # (K,)
     weights = np.exp((share[share > 0].min(initial=1) - share) / RARITY_TEMPERATURE) * (share > 0)
     return weights / max(weights.sum(), 1e-12)
 
@@ -131,7 +131,7 @@ def _draw_rare(
     counts: np.ndarray, number: int, generator: np.random.Generator
 ) -> Iterator[tuple[int, int]]:
     """Draw a class by its rarity, then an image that holds it."""
-    holders = [np.flatnonzero(column) for column in counts.T]
+    holders = [np.flatnonzero(column) for column in counts.T]  # class → images that hold it
     classes = generator.choice(
         counts.shape[1], size=number, p=class_probabilities(counts.sum(axis=0))
     )
@@ -168,7 +168,7 @@ def pixels_by_image(
         return np.bincount(encode(pair, ids, labels).ravel(), minlength=256)[: labels.num_classes]
 
     log.info("counting the classes of %d masks", len(pairs))
-    found = np.zeros((len(pairs), labels.num_classes), np.int64)
+    found = np.zeros((len(pairs), labels.num_classes), np.int64)  # (N, K)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for number, counts in enumerate(pool.map(count, pairs)):
             found[number] = counts

@@ -18,7 +18,7 @@ from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import Pair
 from hrseg.data.layouts.pairs import list_text, name_of, write_list
-from hrseg.errors import ConfigError, DataError, percent
+from hrseg.errors import ConfigError, DataError, first_few, percent
 from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
@@ -36,7 +36,7 @@ class Division:
         groups: Split → its groups.
         classes: Split → value of the masks → images that hold it.
         moved: Group whose split is not that of its hash → (from, to).
-        kept: Split left as it was → images in it.
+        kept: Split that is not divided → images in it.
         names: Value → class, where a file of classes names all of them.
         folders: Folders of several images each that the division cuts across.
     """
@@ -87,15 +87,14 @@ class Division:
         if len(self.moved) > 5:
             lines.append(f"and {len(self.moved) - 5} more.")
         for split, values in self.missing().items():
-            shown = ", ".join(self.names.get(v, str(v)) for v in values[:8])
-            shown += ", …" * (len(values) > 8)
+            shown = first_few([self.names.get(v, str(v)) for v in values], 8)
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
         if self.folders:
             lines.append(
-                f"Images lie in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
-                "patient, a flight or a film, its images belong into one split: --by folder --replace"
+                f"The images are in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
+                "patient, a flight or a film, its images belong in one split: --by folder --replace"
             )
         return "\n".join(lines)
 
@@ -206,7 +205,7 @@ def _pool(
     lists = [split for split in there if (root / f"{split}.txt").is_file()]
     if pool is None and len(there) > 1 and not lists:
         raise DataError(
-            f"{root} is divided already: {', '.join(there)}. Say what is to be divided anew: --from {there[0]}, or "
+            f"{root} is divided already: {', '.join(there)}. Name the split to divide: --from {there[0]}, or "
             "--from all."
         )
     taken = there if pool in (None, "all") else [str(pool)]

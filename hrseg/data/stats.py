@@ -142,31 +142,31 @@ def stats(
     # an unreadable file of classes raises here, before the images are read
     known = given or LAYOUTS[tree.layout].table or find_classes(root)
     jobs = [(split, pair) for split, pairs in tree.splits.items() for pair in pairs]
-    looks = list(scan(jobs, workers, progress(len(jobs))))
-    table = given or (table_of(tree, looks)[0] if known else None)
+    scanned = list(scan(jobs, workers, progress(len(jobs))))
+    table = given or (table_of(tree, scanned)[0] if known else None)
     splits: dict[str, list[ScannedPair]] = defaultdict(list)
-    for look in looks:
-        splits[look.split].append(look)
+    for pair in scanned:
+        splits[pair.split].append(pair)
     numbers = {split: _numbers(inside, table) for split, inside in splits.items()}
     return Stats(root, tree.layout, table, numbers)
 
 
-def _numbers(looks: Sequence[ScannedPair], labels: LabelSet | None) -> SplitStats:
+def _numbers(scanned: Sequence[ScannedPair], labels: LabelSet | None) -> SplitStats:
     pixels, holding = Counter[str](), Counter[str]()
-    for look in looks:
+    for pair in scanned:
         names = Counter[str]()
-        for value, count in (look.values or {}).items():
-            names[_name(value, look.kind, labels)] += count
+        for value, count in (pair.values or {}).items():
+            names[_name(value, pair.kind, labels)] += count
         pixels += names
         holding.update(names.keys())
     return SplitStats(
-        len(looks),
-        sum(look.pair.mask is None for look in looks),
-        Counter(look.size for look in looks if not look.image_error),
+        len(scanned),
+        sum(one.pair.mask is None for one in scanned),
+        Counter(one.size for one in scanned if not one.image_error),
         pixels,
         holding,
-        *mean_and_std(looks),
-        [error for look in looks for error in (look.image_error, look.mask_error) if error],
+        *mean_and_std(scanned),
+        [error for one in scanned for error in (one.image_error, one.mask_error) if error],
     )
 
 

@@ -1,6 +1,7 @@
 """Synthetic street scenes with exact masks, for the demo and the tests; deterministic in (seed, index, size)."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -13,6 +14,21 @@ _TEXTURE = np.array([4, 4, 3, 2, 1, 11, 0.5, 4, 1.5], np.float32)
 """Standard deviation of each class's texture, in per cent of its brightness."""
 Point = tuple[float, float, float]
 _MIN_SIDE = 16
+
+
+def sample() -> np.ndarray:
+    """Return the photograph that comes with hrseg: a street (Greg Zaal, CC0). Shape: uint8 RGB (320, 512, 3).
+
+    Example:
+        >>> sample().shape
+        (320, 512, 3)
+    """
+    package = Path(__file__).parents[1]
+    path = (
+        package / "data" / "street.jpg"
+    )  # a wheel; a clone has it among the pictures of its pages
+    with Image.open(path if path.exists() else package.parent / "docs/images/street.jpg") as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def scene(
@@ -186,10 +202,10 @@ class _Street:
         """Add texture, blur, light and noise, so that color alone does not separate the classes."""
         rng, size = self.rng, (self.h, self.w, 1)
         blurred = self.image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.5) * self.h / 128))
-        pixels = np.array(blurred, np.float32)
+        pixels = np.array(blurred, np.float32)  # (H, W, 3)
         grain = rng.standard_normal(size) * _TEXTURE[np.array(self.mask)][..., None] / 100
         left, right = rng.uniform(0.85, 1.15, 2)
-        light = np.linspace(left, right, self.w)[None, :, None]
+        light = np.linspace(left, right, self.w)[None, :, None]  # (1, W, 1): brighter on one side
         pixels *= (1 + grain) * light * rng.uniform(0.75, 1.1) * rng.uniform(0.94, 1.06, 3)
         pixels += rng.uniform(1, 5) * rng.standard_normal(size)
         return pixels.clip(0, 255).astype(np.uint8)

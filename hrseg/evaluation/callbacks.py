@@ -58,7 +58,7 @@ class WorstImages:
         self.count = count
         self._heap: list[tuple[float, str, WorstImage]] = []  # highest score first
 
-    def wants(self, matrix: np.ndarray) -> bool:
+    def admits(self, matrix: np.ndarray) -> bool:
         """Return whether an image of this confusion matrix is among the worst so far."""
         full = len(self._heap) >= self.count
         return self.count > 0 and (not full or -_score(matrix) > self._heap[0][0])
@@ -107,7 +107,7 @@ def _score(matrix: np.ndarray) -> float:
 
 
 class WritePredictions(pl.Callback):
-    """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers want it.
+    """Write each prediction of a test as a PNG in the dataset's ids, as evaluation servers take it.
 
     Args:
         folder: Of the files, each named as its image and in the same subfolders.
@@ -162,7 +162,7 @@ class RecordImages(pl.Callback):
         """Return the records of all devices; every device must call it."""
         rows = merge_ranks(_from_all_devices(self.rows))
         count = self.labels.num_classes
-        matrices = np.array([matrix for _, matrix in rows]).reshape(-1, count, count)
+        matrices = np.array([matrix for _, matrix in rows]).reshape(-1, count, count)  # (N, K, K)
         names = tuple(name for name, _ in rows)
         return ImageRecords(names, tuple(self.labels.names), matrices, model)
 
@@ -203,19 +203,19 @@ class CollectStatistics(pl.Callback):
     on_test_start = on_validation_start
     on_test_end = on_validation_end
 
-    def statistics(self, model: str, facts: Mapping[str, str] | None = None) -> Statistics:
+    def statistics(self, model: str, metadata: Mapping[str, str] | None = None) -> Statistics:
         """Return the statistics of all images.
 
         Args:
             model: Name of the evaluated model.
-            facts: Further facts for the report, such as the split.
+            metadata: Further entries of the report, such as the split.
 
         Raises:
             DataError: No image has a mask.
         """
         labels, protocol = self._task.labels, self._task.protocol.describe()
         return collect(
-            self.rows, labels.names, labels.palette, self.settings, model, protocol, facts
+            self.rows, labels.names, labels.palette, self.settings, model, protocol, metadata
         )
 
     def _observe(self, batch: dict[str, Any], logits: torch.Tensor) -> None:
@@ -227,10 +227,10 @@ class CollectStatistics(pl.Callback):
             if not (mask != IGNORE_INDEX).any():  # no mask, or the padding of a shard
                 continue
             row = self.rows[name] = measure(values, mask, name, self.settings, self._pixels)
-            if self._worst.wants(row["matrices"]):
+            if self._worst.admits(row["matrices"]):
                 multiband = card.get("bands") is not None
                 photo = denormalize(image, tuple(mean), tuple(std), stretch=multiband)
-                pred = values.argmax(dim=0).cpu().numpy()
+                pred = values.argmax(dim=0).cpu().numpy()  # (H, W)
                 self._worst.add(name, row["matrices"], photo, mask.cpu().numpy(), pred)
 
 

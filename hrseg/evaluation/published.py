@@ -174,11 +174,11 @@ class Plan:
         model = ["--model", self.model] if self.model else []
         return shlex.join(["hrseg", verb, "--config", self.recipe, *model, *self.overrides])
 
-    def facts(self) -> list[tuple[str, str]]:
-        """Return name and value of each line of the plan."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Return name and value of each row of the plan."""
         data, terms = self.config.data, self.weights and self.weights.data_terms
         source = f" ({self.source})" if self.source else ""
-        facts = [
+        rows = [
             ("published", f"{self.score:g} mIoU on {self.split}{source}"),
             (
                 "protocol",
@@ -188,12 +188,10 @@ class Plan:
             ("data", f"{data.layout} in {data.root}" + ("" if self.data else " (not here)")),
         ]
         if terms:
-            facts.append(("terms", terms))
+            rows.append(("terms", terms))
         if self.archives and not self.data:
-            facts.append(
-                ("archives", f"{', '.join(self.archives.files)} from {self.archives.page}")
-            )
-        return [*facts, ("cost", self._cost()), ("command", self.command)]
+            rows.append(("archives", f"{', '.join(self.archives.files)} from {self.archives.page}"))
+        return [*rows, ("cost", self._cost()), ("command", self.command)]
 
     def _weights(self) -> str:
         if self.model is None:
@@ -249,7 +247,7 @@ _ABSENT = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """Measured beside published score.
+    """Measured and published score.
 
     Attributes:
         plan: Of the measurement.
@@ -263,7 +261,7 @@ class Outcome:
 
     @property
     def difference(self) -> float:
-        """Got minus published, in points."""
+        """Measured minus published, in points."""
         return self.got - self.plan.score
 
     @property
@@ -412,8 +410,8 @@ def _find_data(
     where = str(Path(root).expanduser()) if root else layout
     if all(pair.mask is None for pair in pairs):
         text = (
-            f"Split '{split}' of {layout} has no masks here; its server keeps them. hrseg test --out writes what it "
-            "takes."
+            f"Split '{split}' of {layout} has no masks here, which are on its server only. hrseg test --out writes the "
+            "predictions that it takes."
         )
         return where, len(pairs), text
     return where, len(pairs), None

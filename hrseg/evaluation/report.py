@@ -138,7 +138,7 @@ def charts(found: Results) -> dict[str, Chart]:
         "confusion": Confusion(scores["matrix"].numpy(), found.statistics.records.classes),
         "contours": Curves(
             "Contours by distance",
-            "Contour pixels met within a distance, per cent, mean over classes",
+            "Contour pixels matched within a distance, per cent, mean over classes",
             "pixels",
             [str(k) for k in settings.distances],
             {name: [known_mean(row) for row in rows] for name, rows in contours.items()},
@@ -194,7 +194,7 @@ def _page_values(
         "title": statistics.records.model,
         "facts": [
             f"{count:,} image{'s' * (count != 1)}",
-            *statistics.facts.values(),
+            *statistics.metadata.values(),
             statistics.protocol,
         ],
         "tiles": _tiles(found, ratio, middle),
@@ -225,7 +225,7 @@ def _tiles(found: Results, ratio: str, middle: int) -> list[tuple[str, str, str]
         ("mIoU", score(scores["miou"]), f"95 % of draws: {score(found.low, 1)} to {score(found.high, 1)}"),
         ("Pixel accuracy", score(scores["pixel_accuracy"], 1), "of all labelled pixels"),
         ("Boundary IoU", score(known_mean(found.boundary[0]), 1), f"width {ratio} % of the diagonal"),
-        ("Boundary F", score(contour_f, 1), f"contours met within {far} px"),
+        ("Boundary F", score(contour_f, 1), f"contours matched within {far} px"),
         ("Mean image", score(images, 1), f"worst tenth {score(found.mean_of_worst(), 1)}"),
         ("Calibration error", score(found.ece, 1), f"{settings.bins} bins, {score(scaling.ece_after, 1)} with T"),
         ("Temperature T", f"{temperature:.2f}", verdict),
@@ -268,7 +268,7 @@ def _worst_row(
 ) -> tuple[str, float, dict[str, Picture], list[tuple[str, np.ndarray, float, float]]]:
     """Name, score, pictures, and (class, color, IoU, share) of the 14 worst classes."""
     counts = class_counts(image.matrix)
-    truth, ious = counts[1], np.nan_to_num(iou(*counts))
+    truth, ious = counts[1], np.nan_to_num(iou(*counts))  # (K,)
     present = [k for k in np.argsort(ious, kind="stable") if truth[k]]
     names, colors = statistics.records.classes, statistics.colors
     pictures = {
@@ -282,12 +282,12 @@ def _worst_row(
 
 def error_map(image: WorstImage) -> np.ndarray:
     """Paint an image in pale gray, wrong pixels red, pixels without a label black. Shape: → uint8 (h, w, 3)."""
-    gray = image.image.astype(np.float32).mean(axis=2, keepdims=True)
-    picture = np.repeat(120 + gray * 0.5, 3, axis=2)
-    unlabelled = image.mask == IGNORE_INDEX
-    wrong = ~unlabelled & (image.mask != image.pred)
+    gray = image.image.astype(np.float32).mean(axis=2, keepdims=True)  # (h, w, 1)
+    picture = np.repeat(120 + gray * 0.5, 3, axis=2)  # (h, w, 3)
+    unlabeled = image.mask == IGNORE_INDEX
+    wrong = ~unlabeled & (image.mask != image.pred)
     picture[wrong] = 0.2 * picture[wrong] + 0.8 * np.array(_WRONG)
-    picture[unlabelled] = (18, 19, 22)
+    picture[unlabeled] = (18, 19, 22)
     return picture.round().astype(np.uint8)
 
 

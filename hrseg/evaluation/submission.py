@@ -1,4 +1,4 @@
-"""Submission archives for benchmark servers, from a folder of predictions or from a network, with every check first."""
+"""Submission archives for benchmark servers, from a folder of predictions or from a network, checked first."""
 
 import io
 import re
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hrseg.data.layouts import Pair, find_pairs
-from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.errors import ConfigError, DataError, first_few, unknown_choice
 from hrseg.imaging import image_size, read_mask, write_atomic
 from hrseg.inference.predictor import Predictor
 from hrseg.labels import IGNORE_INDEX, LabelSet, load_labels
@@ -53,7 +53,7 @@ SERVERS = {
     # The server's rules are those of getPrediction in cityscapesscripts: CITY_SEQUENCE_FRAME*.png, labelIds, one file
     # for each image, in any folder; sizes are compared, and void ids count as wrong.
     "cityscapes": Server(
-        "Cityscapes pixel-level semantic labelling",
+        "Cityscapes pixel-level semantic labeling",
         "cityscapes",
         {"test": 1525, "val": 500, "train": 2975},
         re.compile(r"[a-zA-Z-]+_\d+_\d+(?=_|\.)"),
@@ -139,7 +139,7 @@ def submit(
         out: The .zip file.
         predictor: Predicts every image; or
         predictions: a folder of PNG files, such as one of hrseg predict.
-        split: "test", or one with masks, to see the score first.
+        split: "test", or one with masks, which is scored too.
         train_ids: Whether the files of the folder hold trainIds.
         partial: Accept a split that lacks images.
         progress: Called with (done, all) after each image.
@@ -155,7 +155,7 @@ def submit(
     out = Path(out)
     if out.suffix.lower() != ".zip":
         raise ConfigError(
-            f"The server takes a zip archive, and {out} is none. Call it such as {out.stem}.zip."
+            f"The server takes a zip archive, and {out} is none. Name it {out.stem}.zip, for example."
         )
     row = SERVERS[server]
     labels = load_labels(row.layout)
@@ -163,7 +163,7 @@ def submit(
     if not partial and len(pairs) != row.counts.get(split, len(pairs)):
         raise DataError(
             f"Split '{split}' has {row.counts[split]} images, {root} holds {len(pairs)} of them, and the server "
-            "refuses archives that lack any. Complete the dataset, or add --partial to see a score on what is there."
+            "refuses incomplete archives. Complete the dataset, or add --partial to score the present images."
         )
     if predictor is not None:
         masks = _predict(row, labels, pairs, predictor)
@@ -192,12 +192,12 @@ def _predict(
     server: Server, labels: LabelSet, pairs: Sequence[Pair], predictor: Predictor
 ) -> Iterator[np.ndarray]:
     """Yield the predicted trainIds of each image, (H, W)."""
-    ours, theirs = predictor.labels.names, labels.names
-    if ours != theirs:
-        missing = [name for name in theirs if name not in ours]
+    learned, scored = predictor.labels.names, labels.names
+    if learned != scored:
+        missing = [name for name in scored if name not in learned]
         what = f"it has no {missing[0]}" if missing else "they are in another order"
         raise ConfigError(
-            f"The model has {len(ours)} classes, {server.title} {len(theirs)}: {what}. Choose a model trained on "
+            f"The model has {len(learned)} classes, {server.title} {len(scored)}: {what}. Choose a model trained on "
             f"{server.layout}; hrseg weights list shows some."
         )
     for pair in pairs:
@@ -258,11 +258,10 @@ def _find(
         )
     missing = sorted(wanted - set(found))
     if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise DataError(
-            f"{len(missing)} of {len(wanted)} images of split '{split}' have no prediction in {folder}: {shown}. "
-            f"File names are such as {missing[0]}{server.ending}.png or {missing[0]}_mask.png. Predict the rest, or "
-            "name the folder above."
+            f"{len(missing)} of {len(wanted)} images of split '{split}' have no prediction in {folder}: "
+            f"{first_few(missing, 3)}. Names are such as {missing[0]}{server.ending}.png or {missing[0]}_mask.png. "
+            "Predict the rest, or name the folder above."
         )
     if unexpected:
         raise DataError(
@@ -284,7 +283,6 @@ def _read(path: Path, server: Server, labels: LabelSet, train_ids: bool) -> np.n
     values = np.unique(stored)
     wrong = values[~np.isin(values, list(allowed))]
     if len(wrong):
-        shown = ", ".join(map(str, wrong[:6].tolist())) + (", …" if len(wrong) > 6 else "")
         right = f"the ids of its {len(ids)} classes, from {ids[0]} to {ids[-1]}"
         hint = "Give every pixel a class"
         if train_ids:
@@ -292,7 +290,8 @@ def _read(path: Path, server: Server, labels: LabelSet, train_ids: bool) -> np.n
         elif values.max() < labels.num_classes:
             hint = "If these are trainIds, add --trainids"
         raise DataError(
-            f"{path} holds {shown}, which {server.title} does not score. Right are {right}. {hint}."
+            f"{path} holds {first_few(wrong.tolist(), 6)}, which {server.title} does not score. Right are {right}. "
+            f"{hint}."
         )
     if train_ids:
         return stored.astype(np.uint8)

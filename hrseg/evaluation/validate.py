@@ -7,14 +7,14 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from hrseg.config import Config, config_from_dict, config_to_dict, load_config
-from hrseg.errors import ConfigError, TrainingError
+from hrseg.errors import ConfigError, TrainingError, first_few
 from hrseg.evaluation.callbacks import RecordImages, WritePredictions
 from hrseg.inference.load_model import OpenedModel, open_model
 from hrseg.labels import LabelSet
 from hrseg.metrics.confusion import Scores, table
 from hrseg.metrics.records import ImageRecords
 from hrseg.training.build import build_data
-from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.interrupts import convert_errors, interruptible
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_progress, build_trainer, quiet_lightning
 
@@ -96,7 +96,7 @@ def evaluate(
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
     recorder = RecordImages(data.labels)
     writers = [] if out is None else [WritePredictions(out, data.labels)]
-    with clear_errors():
+    with convert_errors():
         trainer = build_trainer(config, None, [build_progress(), recorder, *callbacks, *writers])
         run = trainer.validate if split == "val" else trainer.test
         with interruptible(trainer):
@@ -112,23 +112,20 @@ def evaluate(
     return EvaluationResult(task.result, data.labels, text, records)
 
 
-def _check_classes(name: Path, ours: LabelSet, theirs: LabelSet) -> None:
-    if ours.names == theirs.names:
+def _check_classes(name: Path, learned: LabelSet, given: LabelSet) -> None:
+    if learned.names == given.names:
         return
-    if ours.num_classes == theirs.num_classes:
-        pairs = zip(ours.names, theirs.names, strict=True)
+    if learned.num_classes == given.num_classes:
+        pairs = zip(learned.names, given.names, strict=True)
         renamed = [f"'{own}' there is '{other}' here" for own, other in pairs if own != other]
         raise ConfigError(
-            f"{name} and the table of data.labels name their {ours.num_classes} classes differently: "
+            f"{name} and the table of data.labels name their {learned.num_classes} classes differently: "
             f"{', '.join(renamed[:3])}{f', and {len(renamed) - 3} more' * (len(renamed) > 3)}. If it is the same class "
             "by another name, give it the old one in that table; else choose the data that the model was trained for "
             "with data.layout, data.labels and data.root."
         )
     raise ConfigError(
-        f"{name} has {ours.num_classes} classes ({_some(ours)}), the data have {theirs.num_classes} "
-        f"({_some(theirs)}). Choose the data it was trained for with data.layout, data.labels and data.root."
+        f"{name} has {learned.num_classes} classes ({first_few(learned.names, 3)}), the data have {given.num_classes} "
+        f"({first_few(given.names, 3)}). Choose the data it was trained for with data.layout, data.labels and "
+        "data.root."
     )
-
-
-def _some(labels: LabelSet) -> str:
-    return ", ".join((*labels.names[:3], *("…" for _ in labels.names[3:4])))

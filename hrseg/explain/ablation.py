@@ -1,7 +1,6 @@
-"""Contribution of each branch: the image is segmented again with one branch switched off at a time.
+"""Contribution of each branch: the image is segmented again with one branch replaced by its mean at a time.
 
-A branch that is off says everywhere what it says on average, so that the head still receives what it is used to; zeros
-would be another image, not a missing branch. Ours.
+The mean over the image stays in the range of values that the head was trained on; zeros would not. Ours.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from hrseg.metrics.confusion import scores
 
 @dataclass(frozen=True)
 class Ablation:
-    """The decisions on one image, with all branches and without each.
+    """Predictions of one image, with all branches and without each.
 
     Attributes:
         full: trainIds with all branches, uint8 (H, W).
@@ -31,12 +30,12 @@ class Ablation:
     classes: int
 
     def changed(self) -> np.ndarray:
-        """Return the share of the pixels of each class, as fully decided, that change; nan where there are none.
+        """Return the share of each class's pixels (as predicted with all branches) that change; nan without pixels.
 
         Shape:
             → (branches, K)
         """
-        pixels = np.bincount(self.full.ravel(), minlength=self.classes)
+        pixels = np.bincount(self.full.ravel(), minlength=self.classes)  # (K,)
         rows = [
             np.bincount(self.full[mask != self.full], minlength=self.classes)
             for mask in self.without
@@ -48,10 +47,10 @@ class Ablation:
         return np.array([(mask != self.full).mean() for mask in self.without])
 
     def iou_changes(self, truth: np.ndarray) -> np.ndarray:
-        """Return how each class's IoU changes; below 0 the branch was of use. nan where there is no such class.
+        """Return the change of each class's IoU without the branch; negative where it helps, nan for an absent class.
 
         Args:
-            truth: The mask; pixels of 255 count nowhere.
+            truth: The mask; pixels of 255 are not counted.
 
         Raises:
             DataError: The mask has another size.
@@ -64,19 +63,19 @@ class Ablation:
                 f"The mask is {truth.shape[0]} x {truth.shape[1]}, the image {self.full.shape[0]} x "
                 f"{self.full.shape[1]}. Give the mask of this image."
             )
-        whole = _ious(truth, self.full, self.classes)
+        whole = _ious(truth, self.full, self.classes)  # (K,)
         return np.array([_ious(truth, mask, self.classes) - whole for mask in self.without])
 
 
 def switch_off(network: Any, image: torch.Tensor) -> Ablation:
-    """Decide an image with all branches, and without each.
+    """Predict an image with all branches, and without each.
 
     Args:
         network: With `forward_branches`, `head` and `upsample`, as a Segmenter has them; in evaluation mode.
         image: Normalized.
 
     Raises:
-        ConfigError: The network has no branches that can be reached.
+        ConfigError: The network does not give its branches.
 
     Shape:
         image (1, bands, H, W)
@@ -84,8 +83,8 @@ def switch_off(network: Any, image: torch.Tensor) -> Ablation:
     check_branches(network)
     size = (int(image.shape[-2]), int(image.shape[-1]))
     with torch.inference_mode():
-        maps = network.forward_branches(image)
-        full = decide(network, maps, size)
+        maps = network.forward_branches(image)  # (1, C * 2**i, H / (4 * 2**i), …)
+        full = decide(network, maps, size)  # uint8 (H, W)
         without = [decide(network, silenced(maps, off), size) for off in range(len(maps))]
     return Ablation(full, tuple(without), network.num_classes)
 
@@ -104,14 +103,14 @@ def silenced(maps: Sequence[torch.Tensor], off: int) -> list[torch.Tensor]:
 
 
 def decide(network: Any, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> np.ndarray:
-    """Return the classes that follow from branch maps. Shape: → uint8 (H, W)."""
-    logits = network.upsample(network.head(list(maps))["main"], size)
-    winner: np.ndarray = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+    """Predict from branch maps. Shape: → uint8 (H, W)."""
+    logits = network.upsample(network.head(list(maps))["main"], size)  # (1, K, H, W)
+    winner: np.ndarray = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()  # (H, W)
     return winner
 
 
 def check_branches(network: Any) -> None:
-    """Refuse networks that cannot be looked into.
+    """Refuse networks that do not give their branches.
 
     Raises:
         ConfigError: There are no branches, or no head that takes them.
@@ -120,14 +119,14 @@ def check_branches(network: Any) -> None:
     if not all(hasattr(network, name) for name in wanted):
         kind = type(network).__name__
         raise ConfigError(
-            f"A {kind} has no branches to look at. Give an HRNet: a checkpoint, a .safetensors release or a tag; an "
-            "exported file and a whole network of smp keep theirs to themselves."
+            f"A {kind} does not give its branches. Give an HRNet: a checkpoint, a .safetensors release or a tag, "
+            "not an exported file or a whole network of smp."
         )
 
 
 def _ious(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
     valid = truth != IGNORE_INDEX
-    cells = truth[valid].astype(np.int64) * classes + found[valid]
-    matrix = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+    cells = truth[valid].astype(np.int64) * classes + found[valid]  # (pixels,)
+    matrix = np.bincount(cells, minlength=classes**2).reshape(classes, classes)  # (K, K)
     ious: np.ndarray = scores(torch.from_numpy(matrix))["iou"].numpy()
     return ious

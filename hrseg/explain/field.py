@@ -1,11 +1,11 @@
 """Effective receptive field of a prediction, from gradients.
 
-The logit that wins at a pixel is derived by every pixel of the input; the size of those derivatives, centered on the
-pixel and averaged over several of them, is the field. Summed from the middle outwards it gives a radius. An offset
-that leaves the image for some of the pixels is averaged over the others.
+The field is the absolute gradient of the largest logit at a pixel with respect to the input, centered on that pixel
+and averaged over several pixels. Its sum from the middle outwards gives a radius. An offset that is outside the image
+for some of the pixels is averaged over the others.
 
 Source: Luo et al., "Understanding the effective receptive field in deep convolutional neural networks",
-arXiv:1701.04128. Its split by branches is ours: the gradient of a decision is the sum of what comes through each.
+arXiv:1701.04128. The split by branches is ours: the gradient is the sum of the gradients through each branch.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,8 +40,8 @@ def receptive_field(
     """Measure the field of any function from images to logits.
 
     Args:
-        logits_fn: Maps (1, bands, H, W) to (1, K, H, W), and can be derived.
-        image: Normalized; what it shows decides which gates are open.
+        logits_fn: Differentiable; maps (1, bands, H, W) to (1, K, H, W).
+        image: Normalized; the field depends on it, since ReLUs do.
         where: Pixels (row, column); None takes nine in the middle half.
 
     Returns:
@@ -57,9 +57,9 @@ def receptive_field(
     """
     image = image.detach().requires_grad_(True)
     height, width = int(image.shape[-2]), int(image.shape[-1])
-    total = np.zeros((2 * height - 1, 2 * width - 1))
+    total = np.zeros((2 * height - 1, 2 * width - 1))  # offsets, the pixel itself in the middle
     where = where or places(height, width)
-    logits = logits_fn(image)
+    logits = logits_fn(image)  # (1, K, H, W)
     for place in where:
         (gradient,) = torch.autograd.grad(_winner(logits, place), image, retain_graph=True)
         _add(total, gradient, place)
@@ -69,7 +69,7 @@ def receptive_field(
 def branch_fields(
     network: Any, image: torch.Tensor, where: Sequence[Place] | None = None
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Measure the field of a network's decisions, and how much of it comes through each branch.
+    """Measure the field of a network's predictions, and its part through each branch.
 
     Args:
         network: As for `ablation.switch_off`.
@@ -81,7 +81,7 @@ def branch_fields(
         their sum.
 
     Raises:
-        ConfigError: The network has no branches that can be reached.
+        ConfigError: The network does not give its branches.
 
     Shape:
         image (1, bands, H, W) → (2H - 1, 2W - 1), one like it for each branch, (branches,)
@@ -91,23 +91,23 @@ def branch_fields(
     size = (int(image.shape[-2]), int(image.shape[-1]))
     shape = (2 * size[0] - 1, 2 * size[1] - 1)
     maps = network.forward_branches(image)
-    cut = [x.detach().requires_grad_(True) for x in maps]
-    logits = network.upsample(network.head(cut)["main"], size)
+    cut = [x.detach().requires_grad_(True) for x in maps]  # so that each has its own gradient
+    logits = network.upsample(network.head(cut)["main"], size)  # (1, K, H, W)
     total, parts = np.zeros(shape), [np.zeros(shape) for _ in maps]
     where = where or places(*size)
     for place in where:
         into = torch.autograd.grad(
             _winner(logits, place), cut, retain_graph=True, allow_unused=True
         )
-        whole = torch.zeros_like(image)
+        whole = torch.zeros_like(image)  # (1, bands, H, W)
         for part, own, gradient in zip(parts, maps, into, strict=True):
             if gradient is None:  # a head that does not read this branch
                 continue
             (reached,) = torch.autograd.grad(own, image, gradient, retain_graph=True)
-            whole += reached
+            whole += reached  # (1, bands, H, W)
             _add(part, reached, place)
         _add(total, whole, place)
-    amounts = np.array([part.sum() for part in parts])
+    amounts = np.array([part.sum() for part in parts])  # (B,)
     return (
         _normalized(total, where),
         [_normalized(part, where) for part in parts],
@@ -130,12 +130,12 @@ def radius(field: np.ndarray, share: float = 0.95) -> float:
         1.0
     """
     rows, columns = (np.arange(length) - length // 2 for length in field.shape)
-    squares = (rows[:, None] ** 2 + columns**2).ravel()
+    squares = (rows[:, None] ** 2 + columns**2).ravel()  # ((2H - 1) (2W - 1),)
     order = np.argsort(squares, kind="stable")
-    held = np.cumsum(field.ravel()[order])
-    if held[-1] <= 0:
+    cumulative = np.cumsum(field.ravel()[order])
+    if cumulative[-1] <= 0:
         return 0.0
-    last = int(np.searchsorted(held, share * held[-1] * (1 - 1e-9)))
+    last = int(np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-9)))
     return float(np.sqrt(squares[order[min(last, len(order) - 1)]]))
 
 
@@ -144,17 +144,17 @@ def _winner(logits: torch.Tensor, place: Place) -> torch.Tensor:
 
 
 def _add(total: np.ndarray, gradient: torch.Tensor, place: Place) -> None:
-    """Add the size of a gradient, so that the place comes to lie in the middle."""
-    size = gradient[0].abs().sum(dim=0).double().cpu().numpy()
+    """Add the absolute gradient, shifted so that the place is in the middle."""
+    size = gradient[0].abs().sum(dim=0).double().cpu().numpy()  # (H, W)
     height, width = size.shape
     top, left = height - 1 - place[0], width - 1 - place[1]
     total[top : top + height, left : left + width] += size
 
 
 def _normalized(field: np.ndarray, where: Sequence[Place]) -> np.ndarray:
-    """Average over the places whose image reaches each offset, and let the whole be 1."""
+    """Average each offset over the places for which it is inside the image; the sum is 1."""
     height, width = ((length + 1) // 2 for length in field.shape)
-    counts = np.zeros(field.shape)
+    counts = np.zeros(field.shape)  # places for which an offset is inside
     for y, x in where:
         top, left = height - 1 - y, width - 1 - x
         counts[top : top + height, left : left + width] += 1

@@ -161,7 +161,7 @@ def _read_truth(opened: OpenedModel, mask: str | Path, size: tuple[int, ...]) ->
 def _fitted(
     pixels: np.ndarray, truth: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Reduce a large image; the note says so."""
+    """Reduce a large image, and state it in the note."""
     height, width = pixels.shape[:2]
     factor = SIDE / max(height, width)
     if factor >= 1:
@@ -286,13 +286,13 @@ def _draw_fields(content: Explanation) -> np.ndarray:
 
 def _draw_field(field: np.ndarray, reach: float, window: int) -> np.ndarray:
     """Paint the logarithm of a field around its middle."""
-    around = np.zeros((2 * window + 1, 2 * window + 1))
+    around = np.zeros((2 * window + 1, 2 * window + 1))  # beyond the field it is 0
     rows, columns = (min(window, length // 2) for length in field.shape)
     y, x = (length // 2 for length in field.shape)
     inner = field[y - rows : y + rows + 1, x - columns : x + columns + 1]
     around[window - rows : window + rows + 1, window - columns : window + columns + 1] = inner
     peak = max(float(around.max()), 1e-30)
-    strength = np.log10(np.maximum(around / peak, 10.0**-_DECADES))
+    strength = np.log10(np.maximum(around / peak, 10.0**-_DECADES))  # -_DECADES to 0
     factor = max(1, 420 // len(strength))
     picture = heat(strength, -_DECADES, 0).repeat(factor, axis=0).repeat(factor, axis=1)
     image = Image.fromarray(picture)

@@ -46,18 +46,18 @@ class Pipeline(nn.Module):
                 module.to(dtype)
         m, s = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
         # Rounded once, as in imaging.to_tensor.
-        self.register_buffer("scale", (1.0 / (255.0 * s)).float()[:, None, None])
-        self.register_buffer("shift", (m / s).float()[:, None, None])
+        self.register_buffer("scale", (1.0 / (255.0 * s)).float()[:, None, None])  # (3, 1, 1)
+        self.register_buffer("shift", (m / s).float()[:, None, None])  # (3, 1, 1)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the outputs in order. Shape: as of the class."""
         x = image.permute(0, 3, 1, 2).float() * self.scale - self.shift  # (N, 3, H, W)
-        logits = self.network(x.to(self.dtype)).float()
+        logits = self.network(x.to(self.dtype)).float()  # (N, K, H, W)
         found = {"logits": logits}
         if "labels" in self.outputs:
-            found["labels"] = logits.argmax(dim=1).to(torch.uint8)
+            found["labels"] = logits.argmax(dim=1).to(torch.uint8)  # (N, H, W)
         if "probability" in self.outputs:
-            found["probability"] = logits.softmax(dim=1).amax(dim=1)
+            found["probability"] = logits.softmax(dim=1).amax(dim=1)  # (N, H, W)
         return tuple(found[name] for name in self.outputs)
 
 

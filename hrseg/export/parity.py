@@ -81,7 +81,7 @@ def read_calibration(
     paths = expand([folder])
     if len(paths) < 2:
         raise DataError(
-            f"{folder} holds {len(paths)} image; int8 needs a few dozen that look like those the network will meet."
+            f"{folder} holds {len(paths)} image; int8 needs a few dozen, similar to those of later use."
         )
     rest = [path for number, path in enumerate(paths) if number % 5]
     return (

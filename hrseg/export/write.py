@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from hrseg.inference.exported import (
     TorchRunner,
 )
 from hrseg.inference.load_model import OpenedModel, open_model
-from hrseg.inference.model_card import INPUT, KEY, OUTPUTS, SMALLEST, Facts, make_card, quiet
+from hrseg.inference.model_card import INPUT, KEY, OUTPUTS, SMALLEST, CardFields, make_card, quiet
 from hrseg.inference.openvino import load_openvino, to_openvino
 from hrseg.inference.prepare import prepare
 from hrseg.labels import LabelSet
@@ -112,11 +113,11 @@ def export_model(
         chosen = choose_verification_images(images, masks, opened.labels, max_images)
     if to == "torch":
         chosen = [one for one in chosen if min(one.image.shape[:2]) >= SMALLEST]
-    facts = Facts(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)
-    card = make_card(opened.name, dict(getattr(opened.network, "spec", {})), facts)
+    fields = CardFields(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)
+    card = make_card(opened.name, dict(getattr(opened.network, "spec", {})), fields)
     with temporary_folder("hrseg-export") as folder:
         write = _write_torch if to == "torch" else _write_onnx
-        draft = write(opened, facts, card, to, folder, calibration)
+        draft = write(opened, fields, card, to, folder, calibration)
         reference = prepare(opened.network, "cpu", "fp32")
         statistics = (opened.mean, opened.std)
         report = ParityReport(
@@ -140,7 +141,7 @@ class _Draft(NamedTuple):
 
 def _write_onnx(
     opened: OpenedModel,
-    facts: Facts,
+    fields: CardFields,
     card: dict[str, Any],
     to: str,
     folder: Path,
@@ -149,14 +150,14 @@ def _write_onnx(
     """Write one file with all outputs for the comparison, and one with those asked for."""
     program = trace(Pipeline(opened.network, opened.mean, opened.std, OUTPUTS))
     model = to_onnx(program, OUTPUTS)
-    half = facts.precision == "fp16"
+    half = fields.precision == "fp16"
     if half and to != "openvino":  # OpenVINO halves weights itself
         model = to_half(model)
     full = save(model, folder / "full.onnx")
-    if facts.precision == "int8":
+    if fields.precision == "int8":
         full = quantize(full, folder / "int8.onnx", calibration)
         model = load_onnx().load(str(full))
-    selected = save(select_outputs(model, facts.outputs), folder / "selected.onnx", card)
+    selected = save(select_outputs(model, fields.outputs), folder / "selected.onnx", card)
     if to == "openvino":
         full = to_openvino(full, folder / "full.xml", half)
         selected = to_openvino(selected, folder / "selected.xml", half, card)
@@ -171,11 +172,16 @@ def _write_onnx(
 
 
 def _write_torch(
-    opened: OpenedModel, facts: Facts, card: dict[str, Any], to: str, folder: Path, calibration: Any
+    opened: OpenedModel,
+    fields: CardFields,
+    card: dict[str, Any],
+    to: str,
+    folder: Path,
+    calibration: Any,
 ) -> _Draft:
     runners = []
-    for name, outputs in (("full", OUTPUTS), ("selected", facts.outputs)):
-        dtype = _DTYPES[facts.precision]
+    for name, outputs in (("full", OUTPUTS), ("selected", fields.outputs)):
+        dtype = _DTYPES[fields.precision]
         program = trace(Pipeline(opened.network, opened.mean, opened.std, outputs, dtype))
         own_card = {**card, "outputs": {output: card["outputs"].get(output) for output in outputs}}
         extra = {f"{KEY}.json": json.dumps(own_card, ensure_ascii=False)}
@@ -200,7 +206,7 @@ def _check(
         if output not in OUTPUTS:
             raise ConfigError(unknown_choice("output", output, OUTPUTS))
     if not outputs:
-        raise ConfigError(f"A file without outputs says nothing. Outputs: {', '.join(OUTPUTS)}.")
+        raise ConfigError(f"A file needs at least one output. Outputs: {', '.join(OUTPUTS)}.")
     if out.suffix != suffix and suffix:
         raise ConfigError(
             f"--to {to} writes {suffix} files, --out names {out}. Use {out.with_suffix(suffix)}."
@@ -220,7 +226,7 @@ def _check(
 
 _ABOUT_BF16 = (
     "bf16 is for --to torch: ONNX Runtime has no such convolution on a CPU, so that nothing could certify it; OpenVINO "
-    "and TensorRT compute an fp32 file in bf16 where they are told to."
+    "and TensorRT compute an fp32 file in bf16 where that is set."
 )
 
 
@@ -233,7 +239,7 @@ def _check_model(opened: OpenedModel) -> None:
     bands = getattr(opened.network, "spec", {}).get("in_channels", 3)
     if opened.bands is not None or bands != 3:
         raise ConfigError(
-            f"This network sees {bands} bands of its own kind; exported files take RGB of 8 bits. Use the checkpoint."
+            f"This network reads {bands} bands as stored; exported files take RGB of 8 bits. Use the checkpoint."
         )
     if opened.labels.num_classes > _MAX_CLASSES:
         raise ConfigError(
@@ -278,7 +284,7 @@ def _publish(
         }
     else:
         certificate = out.with_name(f"{out.name}.certificate.json")
-        writers = {out.with_suffix(file.suffix): _copy(file) for file in reversed(draft)}
+        writers = {out.with_suffix(f.suffix): partial(shutil.copyfile, f) for f in reversed(draft)}
     text = json.dumps(report.to_dict(), indent=2) + "\n"
     for path, write in {certificate: _bytes(text.encode()), **writers}.items():
         with write_atomic(path) as temporary:
@@ -289,10 +295,6 @@ def _publish(
 
 def _bytes(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
-
-
-def _copy(file: Path) -> Callable[[Path], object]:
-    return lambda path: shutil.copyfile(file, path)
 
 
 _TYPES: dict[str, tuple[str, str]] = {

@@ -197,7 +197,7 @@ def _folders(archive: Path) -> dict[str, set[str]]:
 
 
 @functools.lru_cache(maxsize=16)
-def _listed(archive: Path, changed: int) -> dict[str, set[str]]:
+def _listed(archive: Path, changed: int) -> dict[str, set[str]]:  # changed: in the cache's key
     found: dict[str, set[str]] = {"": set()}
     for name in _opened(archive).namelist():
         parts = [part for part in name.split("/") if part]

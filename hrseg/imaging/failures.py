@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from hrseg.errors import DataError, HrsegError
 
 _CONVERT = "Convert it to PNG or TIFF first"
+_FRAMES = "Give it to hrseg predict with the suffix of a video, or save its frames: ffmpeg -i."
 _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (128, b"DICM", "a DICOM file", f"{_CONVERT}: dcm2img, or pydicom in Python."),
     (344, b"n+1\0", "a NIfTI volume", "Save its slices as .npy or TIFF: nibabel in Python."),
@@ -24,8 +25,16 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (4, b"ftyphei", "a HEIC photograph", f"{_CONVERT}: heif-convert, or magick."),
     (4, b"ftyphev", "a HEIC photograph", f"{_CONVERT}: heif-convert, or magick."),
     (4, b"ftypmif1", "a HEIF photograph", f"{_CONVERT}: heif-convert, or magick."),
-    (4, b"ftyp", "a video (MP4 family)", "Give it to hrseg predict, or save its frames: ffmpeg -i."),
-    (0, b"\x1aE\xdf\xa3", "a video (Matroska)", "Give it to hrseg predict, or save its frames."),
+    (4, b"ftyp", "a video (MP4 family)", _FRAMES),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska)", _FRAMES),
+    (8, b"AVI ", "a video (AVI)", _FRAMES),
+    (0, b"\0\0\1\xba", "a video (MPEG)", _FRAMES),
+    (0, b"G@", "a video (MPEG transport stream)", _FRAMES),
+    (0, b"0&\xb2u\x8ef\xcf\x11", "a video (ASF)", _FRAMES),
+    (0, b"FLV\1", "a video (FLV)", _FRAMES),
+    (0, b"OggS", "a video or a sound (Ogg)", _FRAMES),
+    (0, b"ffconcat", "a list of videos", "Name the videos themselves to hrseg predict."),
+    (0, b"#EXTM3U", "a playlist", "Name the videos themselves to hrseg predict."),
     (0, b"\x89HDF", "an HDF5 or netCDF-4 file", "Save the array as .npy, or as TIFF: gdal_translate."),
     (0, b"CDF", "a netCDF file", "Save the array as .npy, or as TIFF: gdal_translate."),
     (0, b"GRIB", "a GRIB file", f"{_CONVERT}: gdal_translate."),
@@ -97,6 +106,11 @@ def foreign_code(name: str, start: bytes = b"", size: int | None = None) -> Iter
 def opening_failed(name: str, error: OSError) -> DataError:
     """Return the error for a file that the operating system cannot open or read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if "://" in name:
+            return DataError(
+                f"{name} is an address, and a file is read here. Addresses are read by hrseg predict, and by "
+                "hrseg.inference.sources.open_sources."
+            )
         return DataError(f"No such file: {name}. Check the path.")
     reason = error.strerror or error
     if error.errno == errno.EIO:

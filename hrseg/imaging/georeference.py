@@ -124,11 +124,11 @@ def crs_name(crs: Any) -> str | None:
 
 def from_points(gcps: Sequence[Sequence[float]], crs: str | None) -> Georeference | None:
     """Fit a georeference to ground control points, (row, column, x, y, z) each; None where they do not define one."""
-    points = np.array([g[:4] for g in gcps], float)
+    points = np.array([g[:4] for g in gcps], float)  # row, column, x, y
     pixels = np.column_stack([points[:, 1], points[:, 0], np.ones(len(points))])
     if not np.isfinite(points).all() or np.linalg.matrix_rank(pixels) < 3:
         return None
-    fit, *_ = np.linalg.lstsq(pixels, points[:, 2:4], rcond=None)
+    fit, *_ = np.linalg.lstsq(pixels, points[:, 2:4], rcond=None)  # (3, 2), from column, row, 1
     transform: Any = tuple(fit.T.ravel().tolist())
     return Georeference(transform, crs, tuple(tuple(map(float, g)) for g in gcps))
 
@@ -205,7 +205,7 @@ def _folder(folder: Path) -> Sequence[str]:
 
 
 @functools.lru_cache(maxsize=4)
-def _listed(folder: Path, changed: int) -> tuple[str, ...]:
+def _listed(folder: Path, changed: int) -> tuple[str, ...]:  # changed: in the cache's key
     endings = (".xml", "w", ".wld", ".prj")
     return tuple(p.name for p in folder.iterdir() if p.name.lower().endswith(endings))
 

@@ -1,4 +1,4 @@
-"""Open images of any format: facts at once, rows on demand, converted to what the network sees.
+"""Open images of any format: header at once, rows on demand, converted to what the network sees.
 
 `rasters` and `photographs` decode stored values of their formats, `ArrayFile` those of .npy; `ImageFile` converts
 values to RGB or bands.
@@ -105,7 +105,7 @@ class ImageFile:
         Shape:
             uint8 (rows, W, 3), or with bands uint8, uint16 or float32 (rows, W, bands); bool (rows, W)
         """
-        values, mask = self.read(top, bottom)
+        values, mask = self.read(top, bottom)  # (rows, W, bands as stored), (rows, W) or None
         valid = self._valid(values, mask)
         if self.bands is not None:
             return self._to_bands(values, valid), valid
@@ -146,7 +146,7 @@ class ImageFile:
             self.layout = replace(self.layout, bits=bits)
         if self.dtype.kind not in "buif":
             raise DataError(
-                f"{self.name} holds {self.stored_type} numbers, and networks see real ones. Save what is to be seen, "
+                f"{self.name} holds {self.stored_type} numbers, and networks read real ones. Save real values, "
                 "such as the magnitude, as float32."
             )
         if bands is None:
@@ -168,15 +168,15 @@ class ImageFile:
     def _check_rgb(self) -> None:
         if self.dtype.name not in ("uint8", "uint16", "bool") and self.layout.color != "photograph":
             raise DataError(
-                f"{self.name} holds {self.stored_type} numbers, and this model sees RGB of 8 bits. Convert it "
+                f"{self.name} holds {self.stored_type} numbers, and this model reads RGB of 8 bits. Convert it "
                 "(gdal_translate -ot Byte -scale MIN MAX, the same MIN and MAX for all images), or train a model with "
                 "data.bands."
             )
         colors = self.count - (self.layout.alpha is not None)
         if self.layout.color == "bands" and colors > 4:
             raise DataError(
-                f"{self.name} has {colors} bands of {self.stored_type} and does not say which are red, green and blue, "
-                "and this model sees RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
+                f"{self.name} has {colors} bands of {self.stored_type} and does not name red, green and blue, "
+                "and this model reads RGB. Choose three (gdal_translate -b 3 -b 2 -b 1 in.tif out.tif), or train a "
                 "model with data.bands."
             )
         noted = any("data.bands" in note for note in self._notes)
@@ -196,7 +196,7 @@ class ImageFile:
         if layout.nodata is None:
             return None
         empty = np.isnan(values) if np.isnan(layout.nodata) else values == layout.nodata
-        return ~empty.all(axis=2)
+        return ~empty.all(axis=2)  # a pixel lacks data where all bands do
 
     def _to_bands(self, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         chosen = np.ascontiguousarray(values[..., list(self.bands or ())])
@@ -210,7 +210,7 @@ class ImageFile:
         wrong = chosen.size - np.count_nonzero(np.isfinite(chosen))
         if wrong:
             raise DataError(
-                f"{self.name} holds {wrong:,} values that are not finite numbers. Replace them, or say in the file "
+                f"{self.name} holds {wrong:,} values that are not finite numbers. Replace them, or declare in the file "
                 "that they are nodata, and give these pixels an ignored id in the mask."
             )
         return chosen
@@ -223,7 +223,7 @@ class ImageFile:
         if values.dtype == np.uint16:
             self._brightest = max(self._brightest, int(values.max(initial=0)))
         values = to_eight_bits(values, layout.bits)
-        opacity = None if layout.alpha is None else values[..., layout.alpha]
+        opacity = None if layout.alpha is None else values[..., layout.alpha]  # (H, W)
         planes = [band for band in range(values.shape[2]) if band != layout.alpha]
         if layout.color in ("cmyk", "lab"):
             mode = layout.color.upper()
@@ -241,7 +241,7 @@ class ImageFile:
         bits = self.layout.bits
         if self._brightest > 2**bits - 1:
             return [
-                f"{self.name} holds values to {self._brightest}, beyond the {bits} bits it is said to have; these "
+                f"{self.name} holds values to {self._brightest}, beyond its declared {bits} bits; these "
                 f"became white. Set data.bits (--bits) to {self._brightest.bit_length()}."
             ]
         if bits < 16 or not 0 < self._brightest < DARK:
@@ -249,7 +249,7 @@ class ImageFile:
         share, used = 100 * self._brightest / 65535, max(8, self._brightest.bit_length())
         return [
             f"{self.name} has 16 bits and its values end at {self._brightest}, {share:.2g} % of the range, so the "
-            f"model sees it nearly black. If its values have {used} bits, say so: data.bits={used} (--bits {used})."
+            f"model sees it nearly black. If its values have {used} bits, set data.bits={used} (--bits {used})."
         ]
 
 
@@ -261,7 +261,7 @@ def to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
         return values
     top = 2**bits - 1
     steps = np.minimum(np.arange(2 ** (8 * values.dtype.itemsize), dtype=np.int64), top)
-    table = ((2 * 255 * steps + top) // (2 * top)).astype(np.uint8)
+    table = ((2 * 255 * steps + top) // (2 * top)).astype(np.uint8)  # rounded, in integers
     scaled: np.ndarray = table[values]
     return scaled
 
@@ -272,7 +272,7 @@ def blend_with_white(
     """Blend a transparent picture with white. Shape: uint8 (H, W, 3), (H, W) → (H, W, 3)."""
     if opacity is None or (opacity == 255).all():
         return picture
-    stacked = np.dstack([picture, opacity])
+    stacked = np.dstack([picture, opacity])  # (H, W, 4)
     size = stacked.shape[1::-1]
     clear = Image.frombytes(
         "RGBA", size, stacked.tobytes(), "raw", "RGBa" if premultiplied else "RGBA"

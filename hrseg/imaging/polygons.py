@@ -1,7 +1,7 @@
 """Rasterization of polygons, and tracing of masks, by one rule.
 
 Coordinates are continuous: (0, 0) is the upper left corner of the image, (1, 1) the lower right corner of its first
-pixel. A pixel belongs to a polygon when its center lies inside, by the even-odd rule; a center exactly on the edge
+pixel. A pixel belongs to a polygon when its center is inside, by the even-odd rule; a center exactly on the edge
 belongs to the polygon on its right, or below. Polygons that share an edge neither overlap nor leave a gap, and
 outlines from `trace` fill exactly the pixels that they were traced from.
 """
@@ -48,19 +48,19 @@ def fill(rings: Iterable[Ring], size: Size) -> Patch:
     height, width = size
     rings = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
     if not rings:
-        return nothing()
-    start = np.concatenate(rings)
+        return empty_patch()
+    start = np.concatenate(rings)  # (edges, 2)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     down = (start[:, 1] < end[:, 1])[:, None]  # one direction, so that shared edges round alike
     (x0, y0), (x1, y1) = np.where(down, start, end).T, np.where(down, end, start).T
-    first, last = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (y0, y1))
+    first, last = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (y0, y1))  # rows
     count = last - first
-    edge = np.repeat(np.arange(len(count)), count)
+    edge = np.repeat(np.arange(len(count)), count)  # of each crossing with the center of a row
     if not len(edge):
-        return nothing()
+        return empty_patch()
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     slope = (x1 - x0)[edge] / (y1 - y0)[edge]
-    x = x0[edge] + (row + 0.5 - y0[edge]) * slope
+    x = x0[edge] + (row + 0.5 - y0[edge]) * slope  # of the crossing, at the row's center
     column = np.ceil(x - 0.5).clip(0, width).astype(np.int64)
     top, left = int(row.min()), int(column.min())
     shape = int(row.max()) + 1 - top, int(column.max()) + 1 - left
@@ -78,7 +78,7 @@ def joined(patches: Iterable[Patch]) -> Patch:
     """Return the pixels of any of the patches."""
     patches = [patch for patch in patches if patch.pixels.size]
     if not patches:
-        return nothing()
+        return empty_patch()
     top, left = min(p.top for p in patches), min(p.left for p in patches)
     bottom = max(p.top + p.pixels.shape[0] for p in patches)
     right = max(p.left + p.pixels.shape[1] for p in patches)
@@ -90,6 +90,12 @@ def joined(patches: Iterable[Patch]) -> Patch:
     return Patch(top, left, pixels)
 
 
+def bounding_box(pixels: np.ndarray) -> tuple[slice, slice]:
+    """Return rows and columns of the smallest box around the set pixels; there must be some. Shape: bool (H, W)."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def place(pixels: np.ndarray, top: int, left: int, size: Size) -> Patch:
     """Place pixels on an image, cropped to it."""
     y, x = max(0, -top), max(0, -left)
@@ -97,7 +103,7 @@ def place(pixels: np.ndarray, top: int, left: int, size: Size) -> Patch:
     return Patch(top + y, left + x, cropped.astype(bool))
 
 
-def nothing() -> Patch:
+def empty_patch() -> Patch:
     """Return a patch without pixels."""
     return Patch(0, 0, np.zeros((0, 0), dtype=bool))
 
@@ -120,7 +126,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> R
 
 
 def turned(ring: Ring, around: tuple[float, float], degrees: float) -> Ring:
-    """Turn corners clockwise, as it looks on a screen."""
+    """Turn corners clockwise on a screen, whose y points down."""
     if not degrees:
         return ring
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
@@ -143,9 +149,9 @@ def trace(mask: np.ndarray) -> list[Ring]:
     Source:
         Crack following on directed edges, turning right where two outlines meet; ours.
     """
-    padded = np.pad(mask.astype(bool), 1)
-    above, below = padded[:-1, 1:-1], padded[1:, 1:-1]
-    left, right = padded[1:-1, :-1].T, padded[1:-1, 1:].T
+    padded = np.pad(mask.astype(bool), 1)  # (H + 2, W + 2)
+    above, below = padded[:-1, 1:-1], padded[1:, 1:-1]  # (H + 1, W) each
+    left, right = padded[1:-1, :-1].T, padded[1:-1, 1:].T  # (W + 1, H) each
     lines = (below & ~above, left & ~right, above & ~below, right & ~left)  # east south west north
     starts, ends, directions = [], [], []
     for way, line in enumerate(lines):
@@ -160,12 +166,12 @@ def trace(mask: np.ndarray) -> list[Ring]:
         directions.append(np.full(len(row), way))
     start, end, direction = np.hstack(starts), np.hstack(ends), np.hstack(directions)
     width = mask.shape[1] + 1
-    key = (start[1] * width + start[0]) * 4 + direction
+    key = (start[1] * width + start[0]) * 4 + direction  # one number for corner and direction
     order = np.argsort(key)
     at = (end[1] * width + end[0]) * 4
-    following = _find(key, order, at + (direction + 1) % 4)
-    straight = _find(key, order, at + (direction + 3) % 4)
-    return _loops(start.T, np.where(following < 0, straight, following).tolist())
+    right_turn = _find(key, order, at + (direction + 1) % 4)  # -1 where no edge turns right
+    left_turn = _find(key, order, at + (direction + 3) % 4)
+    return _loops(start.T, np.where(right_turn < 0, left_turn, right_turn).tolist())
 
 
 def area(ring: Ring) -> float:

@@ -215,7 +215,7 @@ class RasterFile(ImageFile):
                 f"{self.name} holds {_UNREAD[photometric]} colors, which are not converted here. Save it as RGB."
             )
         if photometric == _PALETTE and tags.get(_COLORMAP) is not None:
-            table = np.array(tags[_COLORMAP], np.uint32).reshape(3, -1).T
+            table = np.array(tags[_COLORMAP], np.uint32).reshape(3, -1).T  # (256, 3), of 16 bits
             return "palette", (table >> 8).astype(np.uint8), None
         if not tags and meanings[0] == "palette":
             colors = first.colormap(1)

@@ -277,7 +277,7 @@ def _raster_ids(image: ImageFile) -> np.ndarray:
     if layout.color in ("cmyk", "lab"):
         image.prepare(None, None)
         return image.rows(0, image.height)[0]
-    colors = np.ascontiguousarray(values[..., bands[:3]])
+    colors = np.ascontiguousarray(values[..., bands[:3]])  # (H, W, 3)
     return colors if colors.dtype == np.uint8 else _from_16_bit_colors(colors, image.name)
 
 

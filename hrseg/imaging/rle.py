@@ -16,7 +16,7 @@ def runs(pixels: np.ndarray) -> list[int]:
         >>> runs(np.array([1, 1, 0, 0, 0, 1], bool))
         [0, 2, 3, 1]
     """
-    edges = np.flatnonzero(np.diff(pixels.astype(np.int8), prepend=0))
+    edges = np.flatnonzero(np.diff(pixels.astype(np.int8), prepend=0))  # where the value changes
     return np.diff(edges, prepend=0, append=len(pixels)).tolist()
 
 
@@ -36,12 +36,17 @@ def pixels(counts: Sequence[int], total: int) -> np.ndarray:
         raise ValueError("its run lengths are no numbers of pixels") from error
     if (lengths < 0).any() or int(lengths.sum()) != total:
         raise ValueError(f"its run lengths cover {int(lengths.sum())} pixels instead of {total}")
-    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)  # every second run is True
 
 
 def to_coco(mask: np.ndarray) -> str:
     """Write a mask as a COCO string. Shape: bool (H, W)."""
-    return coco_string(runs(mask.ravel(order="F")))
+    return coco_string(runs(mask.ravel(order="F")))  # COCO counts down the columns
+
+
+def coco_box(rows: slice, columns: slice) -> list[int]:
+    """Return a box as COCO has it: left, top, width, height."""
+    return [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
 
 
 def from_coco(counts: str | Sequence[int], size: tuple[int, int]) -> np.ndarray:
@@ -62,7 +67,7 @@ def coco_string(counts: Sequence[int]) -> str:
         '023O'
 
     Source:
-        The format of pycocotools: five bits a letter, the sixth says that more follow, letters from "0" on; from
+        The format of pycocotools: five bits a letter, the sixth is set where more follow, letters from "0" on; from
         the fourth count on it is the difference to the one two before.
     """
     letters = []
@@ -72,7 +77,7 @@ def coco_string(counts: Sequence[int]) -> str:
         while more:
             bits = value & 31
             value >>= 5
-            more = value != (-1 if bits & 16 else 0)
+            more = value != (-1 if bits & 16 else 0)  # until only the sign is left
             letters.append(chr(48 + bits + 32 * more))
     return "".join(letters)
 
@@ -98,7 +103,7 @@ def coco_counts(text: str) -> list[int]:
         if bits & 32:
             continue
         if bits & 16:
-            value -= 1 << shift
+            value -= 1 << shift  # negative, in two's complement
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value = shift = 0
     if shift:
@@ -118,7 +123,7 @@ def from_label_studio(data: Sequence[int], size: tuple[int, int]) -> np.ndarray:
         one word or that many.
     """
     values = unpack(data, size[0] * size[1] * 4)
-    return values.reshape(*size, 4)[..., 3] > 0
+    return values.reshape(*size, 4)[..., 3] > 0  # opacity
 
 
 def to_label_studio(mask: np.ndarray) -> list[int]:
@@ -166,16 +171,16 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
     if not fits:
         raise ValueError("its 'rle' is not a list of bytes, 0 to 255")
     packed = raw.astype(np.uint8).tobytes()
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    spot = 0
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))  # (8 * bytes,)
+    position = 0
 
     def read(count: int) -> int:
-        nonlocal spot
-        first, spot = spot, spot + count
-        if spot > len(bits):
+        nonlocal position
+        first, position = position, position + count
+        if position > len(bits):
             raise ValueError(f"its 'rle' ends after {place} of {total} values")
-        around = int.from_bytes(packed[first >> 3 : (spot + 7) >> 3], "big")
-        return around >> (-spot & 7) & ((1 << count) - 1)
+        around = int.from_bytes(packed[first >> 3 : (position + 7) >> 3], "big")
+        return around >> (-position & 7) & ((1 << count) - 1)
 
     place = 0
     length, word = read(32), read(5) + 1
@@ -186,7 +191,7 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
     sizes = [read(4) + 1 for _ in range(4)]
     out = np.zeros(length, dtype=np.uint16)
     first = (1 << word) - 1
-    powers = 1 << np.arange(word - 1, -1, -1)
+    powers = 1 << np.arange(word - 1, -1, -1)  # (word,), highest bit first
     while place < length:
         block = read(3)  # repeated or not, and which count size
         both = read(sizes[block & 3] + word)  # the count and the first word
@@ -196,11 +201,11 @@ def unpack(data: Sequence[int], total: int) -> np.ndarray:
         if block & 4 or end == place + 1:
             out[place:end] = both & first
         else:
-            spot -= word
+            position -= word
             count = (end - place) * word
-            spot += count
-            if spot > len(bits):
+            position += count
+            if position > len(bits):
                 raise ValueError(f"its 'rle' ends after {place} of {total} values")
-            out[place:end] = bits[spot - count : spot].reshape(-1, word) @ powers
+            out[place:end] = bits[position - count : position].reshape(-1, word) @ powers
         place = end
     return out

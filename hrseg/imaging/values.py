@@ -43,10 +43,10 @@ def to_tensor(
     shift = (np.asarray(mean, np.float64) / np.asarray(std, np.float64)).astype(np.float32)
     # a lookup per byte gives the same values in a fraction of the time
     if image.dtype == np.uint8 and image.shape[2] == 3 and image.size > 2**16:
-        levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)
+        levels = np.repeat(np.arange(256, dtype=np.float32)[:, None], 3, axis=1)  # (256, 3)
         values: np.ndarray = cv2.LUT(image, (levels * scale - shift)[None])
     else:
-        values = image.astype(np.float32)
+        values = image.astype(np.float32)  # (H, W, B)
         values *= scale
         values -= shift
     return torch.from_numpy(values).permute(2, 0, 1)
@@ -70,7 +70,7 @@ def denormalize(
     Shape:
         (B, H, W) → (H, W, 3)
     """
-    values = image.detach().float().cpu().permute(1, 2, 0).numpy()
+    values = image.detach().float().cpu().permute(1, 2, 0).numpy()  # (H, W, B)
     values = values * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
     if stretch or values.shape[2] != 3:
         return stretched(values)
@@ -90,7 +90,7 @@ def stretched(values: np.ndarray) -> np.ndarray:
         (H, W, B) → uint8 (H, W, 3)
     """
     shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-    low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)
+    low, high = np.percentile(shown.reshape(-1, shown.shape[2]), (2, 98), axis=0)  # (3,) or (1,)
     parts = (shown - low) / np.where(high > low, high - low, 1)
     picture = (255 * parts).round().clip(0, 255).astype(np.uint8)
     return picture if picture.shape[2] == 3 else gray_to_rgb(picture[..., 0])
@@ -139,9 +139,9 @@ def band_statistics(
 
     def moments(path: Path) -> tuple[int, np.ndarray, np.ndarray]:
         image = read(path)
-        flat = image.reshape(-1, image.shape[2])
+        flat = image.reshape(-1, image.shape[2])  # (H W, B)
         values = flat.astype(np.float64) / (value_range or value_range_of(image.dtype))
-        mean = values.mean(axis=0)
+        mean = values.mean(axis=0)  # (B,)
         return len(values), mean, ((values - mean) ** 2).sum(axis=0)
 
     count, mean, squares = 0, np.zeros(0), np.zeros(0)
@@ -158,15 +158,15 @@ def band_statistics(
                     "with data.bands."
                 )
             total = count + pixels
-            step = its_mean - mean
+            step = its_mean - mean  # (B,)
             mean = mean + step * pixels / total
-            squares = squares + its_squares + step**2 * count * pixels / total
+            squares = squares + its_squares + step**2 * count * pixels / total  # (B,)
             count = total
     deviation = np.sqrt(squares / max(1, count))
     flat_bands = np.flatnonzero(deviation < 1e-9).tolist()
     if flat_bands:
         raise DataError(
-            f"Band {flat_bands[0]} has the same value in all {len(paths)} training images, so it says nothing and "
+            f"Band {flat_bands[0]} has the same value in all {len(paths)} training images, so it is of no use and "
             "cannot be normalized. Leave it out of data.bands."
         )
     return tuple(mean.tolist()), tuple(deviation.tolist())

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hrseg.errors import DataError, elsewhere
+from hrseg.errors import DataError, write_hint
 from hrseg.imaging.georeference import Georeference
 from hrseg.imaging.rasters import gdal_settings
 
@@ -49,15 +49,15 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned_once(path.parent)
-        temporary.open("xb").close()
+        temporary.open("xb").close()  # so that a folder without permission is reported at once
         yield temporary
         with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+            os.fsync(written.fileno())  # else a power failure may leave the name without content
         temporary.replace(path)
     except OSError as error:
         raise DataError(
             f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. "
-            f"{elsewhere(error)}"
+            f"{write_hint(error)}"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -269,7 +269,7 @@ def write_raster(
     names: Sequence[str] = (),
     draft: Path | None = None,
 ) -> None:
-    """Write a cloud-optimized GeoTIFF, or a PNG where the path ends so, from rows that come from top to bottom.
+    """Write a cloud-optimized GeoTIFF, or a PNG by the suffix, from rows that come from top to bottom.
 
     A tiled draft is written first, since overviews (of nearest pixels) precede the pixels in the file.
 
@@ -282,7 +282,7 @@ def write_raster(
         nodata: The value of pixels without data.
         palette: Colors of the values of one band, uint8 (256, 3).
         names: Of the bands.
-        draft: File for the draft, which is removed; None keeps it in memory.
+        draft: File for the draft, which is removed; None makes it in memory.
 
     Raises:
         OSError: The disk is full, or GDAL failed otherwise.

@@ -61,7 +61,7 @@ class Engine:
         self.upsample: Callable[..., torch.Tensor] = network.upsample  # type: ignore[assignment]
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits. Shape: as the class says."""
+        """Return logits. Shape: see the class."""
         return self.upsample(self.coarse(image), (int(image.shape[-2]), int(image.shape[-1])))
 
 
@@ -116,7 +116,7 @@ def _compile(network: nn.Module, device: torch.device, precision: str) -> Logits
     if reason := no_compiler(device):
         log.warning("torch.compile needs %s; the torch engine runs instead.", reason)
         return prepare(network, device, precision)
-    plain = prepare(network, device, precision, rewrite=False)
+    plain = prepare(network, device, precision, rewrite=False)  # the compiler folds norms itself
     # CUDA graphs: kernels are launched once for each size of image
     mode = "reduce-overhead" if device.type == "cuda" else None
     return Engine("compile", _compiled(plain, prepare(network, device, precision), mode), network)
@@ -224,7 +224,7 @@ def _cache(openvino: Any, model: Any, path: Path) -> None:
         with temporary_folder(".engine", path.parent) as folder:
             draft = folder / path.name
             openvino.save_model(model, str(draft), compress_to_fp16=False)
-            os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))  # before its .xml
             os.replace(draft, path)
     except (OSError, RuntimeError) as error:
         log.info("%s could not be cached: %s", path, error)
@@ -299,7 +299,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def settle_threads(threads: int | None = None) -> int:
+def set_threads(threads: int | None = None) -> int:
     """Set torch's threads: the argument, else OMP_NUM_THREADS, else the physical cores; return the number.
 
     Two threads on one core share its arithmetic units and slow each other down; a container's quota is respected.
@@ -327,11 +327,11 @@ def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
     for number in numbers:
         try:
             siblings = cpus / f"cpu{number}" / "topology" / "thread_siblings_list"
-            cores.add(siblings.read_text().strip())
+            cores.add(siblings.read_text().strip())  # equal for the threads of one core
         except OSError:
             cores.add(str(number))
     allowed = len(numbers)
     with contextlib.suppress(OSError, ValueError):  # also for "max", which is no number
         limit, period = map(int, quota.read_text().split())
-        allowed = -(-limit // period)
+        allowed = -(-limit // period)  # rounded up: half a core still runs one thread
     return max(1, min(len(cores), allowed))

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hrseg.errors import DataError, MissingExtraError, WeightsError
-from hrseg.inference.model_card import INPUT, KEY, SMALLEST, Facts, quiet, read_card
+from hrseg.inference.model_card import INPUT, KEY, SMALLEST, CardFields, quiet, read_card
 from hrseg.inference.openvino import openvino_core
 
 
@@ -158,35 +158,35 @@ class ExportedNetwork(nn.Module):
 
     Args:
         runner: The opened file.
-        facts: Of its card.
+        fields: Those of its card.
 
     Shape:
         normalized image (N, 3, H, W) → logits (N, K, H, W), float32
     """
 
-    def __init__(self, runner: Runner, facts: Facts) -> None:
+    def __init__(self, runner: Runner, fields: CardFields) -> None:
         super().__init__()
         self.runner = runner
-        self.outputs = facts.outputs
-        self.precision = facts.precision
-        self.num_classes = facts.labels.num_classes
-        self.mean, self.std = facts.mean, facts.std
-        self.spec = dict(facts.network or {})
+        self.outputs = fields.outputs
+        self.precision = fields.precision
+        self.num_classes = fields.labels.num_classes
+        self.mean, self.std = fields.mean, fields.std
+        self.spec = dict(fields.network or {})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
         return self  # an open file cannot be copied, and is immutable
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits at input size. Shape: as the class says."""
+        """Return logits at input size. Shape: see the class."""
         answers = self.runner(to_pixels(image, self.mean, self.std))
         return as_logits(answers, self.num_classes).to(image.device)
 
     def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {"main": logits}, at input size. Shape: as the class says."""
+        """Return {"main": logits}, at input size. Shape: see the class."""
         return {"main": self(image)}
 
 
-def open_exported(path: Path) -> tuple[ExportedNetwork, Facts]:
+def open_exported(path: Path) -> tuple[ExportedNetwork, CardFields]:
     """Open an exported file as a network.
 
     Raises:
@@ -194,13 +194,13 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, Facts]:
         MissingExtraError: Its runtime is not installed.
     """
     runner = open_runner(path)
-    facts = read_card(runner.card, path)
-    if facts.outputs == ("labels",):
+    fields = read_card(runner.card, path)
+    if fields.outputs == ("labels",):
         log.info(
             "%s gives labels only, so every confidence is 1. To have it: hrseg export --outputs labels probability",
             path,
         )
-    return ExportedNetwork(runner, facts).eval(), facts
+    return ExportedNetwork(runner, fields).eval(), fields
 
 
 def to_pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
@@ -226,11 +226,11 @@ def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tens
     labels = torch.from_numpy(answers["labels"].astype(np.int64))[:, None]  # (N, 1, H, W)
     if "probability" in answers:
         chosen = torch.from_numpy(answers["probability"].astype(np.float32))[:, None]
-        chosen = chosen.clamp(1 / num_classes, 1 - _TINY)
+        chosen = chosen.clamp(1 / num_classes, 1 - _TINY)  # the label wins, and its logit is finite
     else:
         chosen = torch.full(labels.shape, 1 - _TINY)
-    others = ((1 - chosen) / max(1, num_classes - 1)).log()
-    logits = others.expand(-1, num_classes, -1, -1).clone()
+    others = ((1 - chosen) / max(1, num_classes - 1)).log()  # (N, 1, H, W)
+    logits = others.expand(-1, num_classes, -1, -1).clone()  # (N, K, H, W)
     # slightly larger, so that the label wins even where all classes are equally likely
     return logits.scatter_(1, labels, torch.maximum(chosen.log(), others + math.ulp(1.0) * 2**32))
 

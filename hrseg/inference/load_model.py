@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hrseg.errors import ConfigError, DataError, WeightsError, did_you_mean
+from hrseg.errors import ConfigError, DataError, WeightsError
 from hrseg.inference.exported import RUNTIMES, is_exported, open_exported
 from hrseg.labels import LabelSet
 from hrseg.models import create_model
@@ -17,7 +17,7 @@ from hrseg.weights import (
     read_checkpoint,
     read_release,
 )
-from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all
+from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, suggest
 from hrseg.weights.convert import open_tag, refuse_headless
 from hrseg.weights.foreign import DEFAULTS
 from hrseg.weights.hub import is_hub, pull
@@ -74,9 +74,11 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         return _from_catalog(str(model))
     path = _find(model)
     if is_exported(path):
-        exported, facts = open_exported(path)
-        config = dict(facts.config)
-        return OpenedModel(str(model), exported, facts.labels, facts.mean, facts.std, path, config)
+        exported, fields = open_exported(path)
+        config = dict(fields.config)
+        return OpenedModel(
+            str(model), exported, fields.labels, fields.mean, fields.std, path, config
+        )
     if path.suffix == ".safetensors":
         state, entry = read_release(path)
     else:
@@ -116,7 +118,7 @@ def _find(model: str | Path | None) -> Path:
     if not path.exists() and path.suffix not in _SUFFIXES:
         raise WeightsError(
             f"No model '{path}': it is neither a file nor a tag. Give a .ckpt of a run, a .safetensors release, a "
-            f"tag that hrseg weights list shows, or hf:org/name of the hub.{did_you_mean(str(path), shipped)}"
+            f"tag that hrseg weights list shows, or hf:org/name of the hub.{suggest(str(path))}"
         )
     return path
 
@@ -149,9 +151,8 @@ def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
         spec.pop("encoder_weights", None)  # its own weights follow, so nothing is downloaded
         return spec
     model = entry["config"]["model"]
-    form = {
-        name: model[name] for name in DEFAULTS if name in model
-    }  # recipes of older runs lack some
+    # recipes of older runs lack some
+    form = {name: model[name] for name in DEFAULTS if name in model}
     return {
         "backbone": model["backbone"],
         "head": model["head"],

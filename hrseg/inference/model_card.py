@@ -30,7 +30,7 @@ def quiet() -> contextlib.AbstractContextManager[object]:
     return warnings.catch_warnings(action="ignore")
 
 
-class Facts(NamedTuple):
+class CardFields(NamedTuple):
     """The fields of a card that are needed to run the file.
 
     Attributes:
@@ -55,21 +55,21 @@ class Facts(NamedTuple):
 def make_card(
     name: str,
     spec: dict[str, Any],
-    facts: Facts,
+    fields: CardFields,
 ) -> dict[str, Any]:
     """Return the card of a file.
 
     Args:
         name: Path or tag of the model.
         spec: The `create_model` arguments of its network.
-        facts: Classes, statistics, outputs.
+        fields: Classes, statistics, outputs.
     """
     kinds = {
         "labels": "uint8 (N, H, W): class numbers, places in classes and palette",
-        "logits": f"float32 (N, {facts.labels.num_classes}, H, W)",
+        "logits": f"float32 (N, {fields.labels.num_classes}, H, W)",
         "probability": "float32 (N, H, W): of the chosen class",
     }
-    config = {section: dict(facts.config.get(section) or {}) for section in _CONFIG}
+    config = {section: dict(fields.config.get(section) or {}) for section in _CONFIG}
     config["evaluation"].pop("precision", None)  # the file has its own
     config["data"].pop("root", None)  # folders of the machine that trained
     return {
@@ -77,20 +77,20 @@ def make_card(
         "version": metadata.version("hrseg"),
         "model": Path(name).name,
         "network": spec,
-        "precision": facts.precision,
+        "precision": fields.precision,
         "input": "image: uint8 (N, H, W, 3), RGB",
-        "outputs": {output: kinds[output] for output in facts.outputs},
+        "outputs": {output: kinds[output] for output in fields.outputs},
         "size_rule": SIZE_RULE,
-        "mean": list(facts.mean),
-        "std": list(facts.std),
-        "classes": facts.labels.names,
-        "palette": facts.labels.palette.tolist(),
-        "labels": facts.labels.to_dict(),
+        "mean": list(fields.mean),
+        "std": list(fields.std),
+        "classes": fields.labels.names,
+        "palette": fields.labels.palette.tolist(),
+        "labels": fields.labels.to_dict(),
         "config": {section: values for section, values in config.items() if values},
     }
 
 
-def read_card(text: str | None, path: Path) -> Facts:
+def read_card(text: str | None, path: Path) -> CardFields:
     """Parse a card.
 
     Raises:
@@ -108,7 +108,7 @@ def read_card(text: str | None, path: Path) -> Facts:
                 f"{path} was written by hrseg {content['version']}, in a form that this version does not know. "
                 "Update hrseg, or export the checkpoint again."
             )
-        return Facts(
+        return CardFields(
             LabelSet.from_dict(content["labels"]),
             tuple(map(float, content["mean"])),
             tuple(map(float, content["std"])),

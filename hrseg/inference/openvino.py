@@ -88,7 +88,7 @@ def write_graph(network: nn.Module) -> Any:
     """Return a network up to its stride-4 logits as an OpenVINO model.
 
     Args:
-        network: One that `can_write` admits; it is left as it is, and the model keeps folded copies of its weights.
+        network: One that `can_write` admits; it is not changed, and the model has folded copies of its weights.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.

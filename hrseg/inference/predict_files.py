@@ -82,7 +82,7 @@ def predict_files(
     `inference.sources`.
 
     Args:
-        predictor: From `open_predictor`; keeps the maps that the kinds need.
+        predictor: From `open_predictor`, with the maps that the kinds need.
         sources: Paths, or pictures from `inference.sources.open_sources`, which may be endless.
         out: Folder of the results; created if missing.
         outputs: Rows of `inference.outputs.OUTPUTS`, and "video": one overlay video of each clip.
@@ -178,7 +178,7 @@ class Pipeline:
         try:
             for block in self._blocks():
                 pending.extend(self._segment_block(block))
-                limit = 2 * (self._threads + self.batch)
+                limit = 2 * (self._threads + self.batch)  # results that wait to be delivered
                 while pending and (
                     pending[0].done()
                     or len(pending) > limit
@@ -215,7 +215,7 @@ class Pipeline:
                 if picture.pixels is not None:  # they are in memory now
                     cost = picture.pixels.shape[0] * picture.pixels.shape[1]
                     self._budget.acquire(number, cost)
-                self._slots.acquire()
+                self._slots.acquire()  # bounds how far reading runs ahead
                 if self._stopped:
                     return
                 self._queue.put(self._readers.submit(self._read, number, picture, cost))
@@ -250,7 +250,7 @@ class Pipeline:
                 if picture.pixels is None:
                     cost = _header_pixels(picture.path if data is None else data)
                     if picture.path is not None and cost > LARGE_PIXELS:
-                        return decoded
+                        return decoded  # no pixels: `_segment_large` reads rows
                     self._budget.acquire(number, cost)
                     decoded.cost = cost
                 start = time.perf_counter()
@@ -275,7 +275,7 @@ class Pipeline:
                 break
             block.append(result_of(future))
             number += 1
-            self._budget.advance(number)
+            self._budget.advance(number)  # the next picture passes even above the limit
             clip = block[-1].picture.clip
             live = clip is not None and clip.live
             if live or len(block) >= self.batch or sum(one.cost for one in block) >= BATCH_PIXELS:
@@ -417,12 +417,7 @@ class Pipeline:
         for note in result.notes:
             log.warning(printable(note))
         if self._videos is not None:
-            if frame is not None and picture.clip is not None:
-                self._videos.add(picture.clip, picture.name.rpartition("/")[0], frame)
-            elif result.error is not None:
-                self._videos.discard()  # a clip that broke off
-            else:
-                self._videos.close()
+            self._videos.follow(picture, frame, result.error)
         return result
 
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hrseg.errors import ConfigError, HrsegError, path_text, percent, printable
+from hrseg.errors import ConfigError, HrsegError, MissingExtraError, path_text, percent, printable
 from hrseg.imaging import Georeference
 from hrseg.labels import IGNORE_INDEX, LabelSet
 from hrseg.ops.upsample import STEP, LabelStrip, reduce_slices
@@ -29,8 +30,8 @@ class Prediction:
         labels: The classes.
         image: The segmented image, uint8 RGB (H, W, 3); of other bands the first three, stretched.
         name: Stem of the image's file, or "image".
-        probabilities: Of the classes that were kept, float16 (k, H, W); None where none were.
-        kept: trainIds of these classes, in their order.
+        probabilities: Of the chosen classes, float16 (k, H, W); None where none were stored.
+        probability_ids: trainIds of the classes of `probabilities`, in their order.
         entropy: Of the probabilities of all classes, relative to its maximum, 0 … 1, float32 (H, W), or None.
         margin: Largest probability less the second, float32 (H, W), or None.
         origin: Path or address of the image.
@@ -46,7 +47,7 @@ class Prediction:
     image: np.ndarray
     name: str = "image"
     probabilities: np.ndarray | None = None
-    kept: tuple[int, ...] = ()
+    probability_ids: tuple[int, ...] = ()
     entropy: np.ndarray | None = None
     margin: np.ndarray | None = None
     origin: str = ""
@@ -60,16 +61,16 @@ class Prediction:
         """(height, width)."""
         return self.mask.shape[0], self.mask.shape[1]
 
-    def kept_map(self, name: str) -> np.ndarray:
+    def require_map(self, name: str) -> np.ndarray:
         """Return one of MAPS.
 
         Raises:
-            ConfigError: It was not kept.
+            ConfigError: It was not stored.
         """
         values: np.ndarray | None = getattr(self, name)
         if values is None:
             raise ConfigError(
-                f"The {name} of '{self.name}' was not kept. Open the predictor with keep=('{name}',)."
+                f"The {name} of '{self.name}' was not stored. Open the predictor with keep=('{name}',)."
             )
         return values
 
@@ -96,6 +97,79 @@ class Prediction:
         """Return the image under its classes, with a legend. Shape: uint8 (H', W', 3)."""
         return overlay(self.image, self.mask, self.labels, alpha=alpha, legend=legend)
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        shares = ", ".join(
+            f"{name} {percent(share)}" for name, share in islice(self.shares().items(), 3)
+        )
+        return f"Prediction('{self.name}', {width} x {height} pixels: {shares or 'no data'})"
+
+    def _repr_html_(self) -> str:
+        """Return the overlay and the shares of the classes, for a notebook."""
+        from hrseg.viz.pages import (
+            jpeg,
+            render,
+        )  # which need Jinja2, used in notebooks and pages only
+
+        picture = jpeg(self.overlay(legend=False))
+        return render("prediction.html", prediction=self, picture=picture, rows=self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Return name, numbers, color, pixels and share of each class that occurs, largest first."""
+        counts = self.counts()
+        total = max(1, int(counts.sum()))
+        rows = [
+            {
+                "name": self.labels.names[number],
+                "train_id": number,
+                "color": tuple(int(part) for part in self.labels.palette[number]),
+                "pixels": int(counts[number]),
+                "share": int(counts[number]) / total,
+            }
+            for number in range(self.labels.num_classes)
+            if counts[number]
+        ]
+        return sorted(rows, key=lambda row: -row["pixels"])
+
+    def plot(self, axes: Any = None, alpha: float = 0.55) -> Any:
+        """Draw the image under its classes with matplotlib, and return the axes.
+
+        Args:
+            axes: Of a figure of yours; None makes a figure.
+            alpha: Opacity of the classes, 0 … 1.
+        """
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.figure(layout="constrained").add_subplot()
+        from matplotlib.patches import Patch
+
+        axes.imshow(self.overlay(alpha, legend=False))
+        axes.set(title=self.name, xticks=[], yticks=[])
+        handles = [
+            Patch(
+                color=tuple(part / 255 for part in row["color"]),
+                label=f"{row['name']} {percent(row['share'])}",
+            )
+            for row in self._rows()[:12]
+        ]
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        return axes
+
+    def to_pandas(self) -> Any:
+        """Return a row for each class that occurs, largest first: name, train_id, pixels, share.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError(
+                "A table needs pandas. Install it: pip install pandas"
+            ) from error
+        return pandas.DataFrame(self._rows(), columns=["name", "train_id", "pixels", "share"])
+
     def save(
         self,
         folder: str | Path,
@@ -110,7 +184,7 @@ class Prediction:
             kinds: Rows of `outputs.OUTPUTS`; the paths are returned in their order.
 
         Raises:
-            ConfigError: An unknown kind, or one that needs a map that was not kept.
+            ConfigError: An unknown kind, or one that needs a map that was not stored.
             DataError: A file cannot be written.
         """
         from hrseg.inference.outputs import write_all  # which writes what this file defines
@@ -160,20 +234,20 @@ class FileResult:
         """The picture with its legend; None if it failed or no overlay was asked for."""
         return self.files.get("overlay")
 
-    def line(self, most: int = 4) -> str:
-        """Return one line: the picture, its largest classes, and the overlay (or the last file).
+    def __str__(self) -> str:
+        """One line: the picture, its four largest classes, and the overlay (or the last file).
 
         Example:
-            >>> FileResult(Path("a.png"), {"overlay": Path("a_overlay.png")}, classes={"road": 0.5}).line()
-            'a.png: road 50.0 %  -> a_overlay.png'
+            >>> print(FileResult(Path("a.png"), {"overlay": Path("b.png")}, classes={"road": 0.5}))
+            a.png: road 50.0 %  -> b.png
         """
         if self.error is not None:
             return printable(f"{self.image}: {self.error}")
         shown = [f"{name} {percent(share)}" for name, share in self.classes.items()]
-        rest = f", {len(shown) - most} more" if len(shown) > most else ""
+        rest = f", {len(shown) - 4} more" if len(shown) > 4 else ""
         last = self.overlay or next(reversed(self.files.values()), None)
         where = f"  -> {last}" if last else ""
-        return printable(f"{self.image}: {', '.join(shown[:most])}{rest}{where}")
+        return printable(f"{self.image}: {', '.join(shown[:4])}{rest}{where}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -202,7 +276,7 @@ class Reduction:
         count: Images, N.
         size: (height, width).
         keep: Maps beside the mask: "confidence", "probabilities", "entropy", "margin".
-        kept: trainIds of the classes whose probabilities are kept.
+        probability_ids: trainIds of the classes whose probabilities are stored.
 
     Example:
         >>> maps = Reduction(1, (1, 2), keep=("margin",))
@@ -218,13 +292,13 @@ class Reduction:
         count: int,
         size: tuple[int, int],
         keep: tuple[str, ...] = (),
-        kept: tuple[int, ...] = (),
+        probability_ids: tuple[int, ...] = (),
     ) -> None:
-        self.kept = list(kept)
+        self.probability_ids = list(probability_ids)
         self.maps: dict[str, np.ndarray] = {"mask": np.empty((count, *size), np.uint8)}
         for name in keep:
             if name == "probabilities":
-                self.maps[name] = np.empty((count, len(kept), *size), np.float16)
+                self.maps[name] = np.empty((count, len(probability_ids), *size), np.float16)
             else:
                 self.maps[name] = np.empty((count, *size), np.float32)
         self.scores = tuple(name for name in keep if name != "probabilities")
@@ -238,15 +312,15 @@ class Reduction:
         for strip, rows in reduce_slices(top, left, logits, want):
             self.put(strip, left, logits.shape[1])
             if "probabilities" in self.maps:
-                total = torch.logsumexp(rows, dim=1, keepdim=True)
-                probabilities = torch.exp(rows[:, self.kept] - total).half()
+                total = torch.logsumexp(rows, dim=1, keepdim=True)  # (N, 1, rows, W)
+                probabilities = torch.exp(rows[:, self.probability_ids] - total).half()
                 _put(self.maps["probabilities"], strip.top, left, probabilities)
 
     def put(self, strip: LabelStrip, left: int = 0, classes: int = 2) -> None:
         """Store a strip that is already reduced.
 
         Args:
-            strip: With "samples" and the scores that are kept.
+            strip: With "samples" and the scores that are stored.
             left: Its first column.
             classes: K, whose logarithm is the largest entropy.
         """
@@ -268,7 +342,7 @@ class Reduction:
         """
         alone = len(self.maps["mask"]) == 1
         maps = {name: m[index] if alone else m[index].copy() for name, m in self.maps.items()}
-        samples = self.samples[index]
+        samples = self.samples[index]  # (H / STEP, W / STEP), rounded up
         if valid is not None:
             samples = samples[valid[::STEP, ::STEP]]
             for name, values in maps.items():

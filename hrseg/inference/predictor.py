@@ -32,7 +32,7 @@ from hrseg.weights.hub import repository
 
 __all__ = ["Prediction", "Predictor", "from_pretrained", "open_predictor"]
 
-Source = str | Path | Image.Image | np.ndarray | LoadedImage
+Source = str | Path | Image.Image | np.ndarray | torch.Tensor | LoadedImage
 """Inputs that can be segmented."""
 
 
@@ -73,16 +73,16 @@ class Predictor:
     so that memory stays bounded (see docs/large_images.md); a requested window is used for all images.
 
     Args:
-        model: A network; a .ckpt of a run, the run's folder, a .safetensors release or an exported file; the tag of a
-            shipped model; or None for the default model.
+        model: A network; a .ckpt of a run, the run's folder, a .safetensors release or an exported file; a tag of
+            `hrseg weights list`, downloaded once; hf:org/name; or None for the default model.
         labels: Classes of the network; a file brings its own, and a network without them gets numbers.
-        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1" or 1, "mps", or a `torch.device`.
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: "auto", "torch", "openvino" or "compile", see `inference.backends`.
         protocol: Name of an inference protocol, such as "tta", or a `Protocol`.
         keep: Maps to keep beside the mask: "confidence", "probabilities", "entropy", "margin". Without any, labels
             come faster.
-        classes: Names of the classes whose probabilities are kept; none means all.
+        classes: Names of the classes whose probabilities are stored; none means all.
         options: Input format and parts of the protocol, see `PredictorOptions`.
 
     Raises:
@@ -101,7 +101,7 @@ class Predictor:
         model: nn.Module | str | Path | None = None,
         labels: LabelSet | None = None,
         *,
-        device: str = "auto",
+        device: str | int | torch.device = "auto",
         precision: str = "auto",
         engine: str = "auto",
         protocol: str | Protocol = "whole",
@@ -118,11 +118,11 @@ class Predictor:
         self.protocol = choose_protocol(protocol, **changes)
         self.source: Path | None = None
         if isinstance(model, nn.Module):
-            network = model
+            network, self.name = model, type(model).__name__
             labels = labels or _numbered(network)
         else:
             opened = open_model(model)
-            network, self.source = opened.network, opened.source
+            network, self.source, self.name = opened.network, opened.source, opened.name
             labels, mean, std = labels or opened.labels, mean or opened.mean, std or opened.std
             bands = opened.bands if bands is None else tuple(bands)
             value_range = value_range or opened.value_range
@@ -135,7 +135,7 @@ class Predictor:
         self.device = resolve_device(device)
         self.precision = precision_of(network, precision, self.device)
         self.keep = _check_keep(keep)
-        self.kept = _train_ids(classes, labels) if "probabilities" in self.keep else ()
+        self.probability_ids = _train_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
         self._fork_guard = ForkGuard(self.device)
         self.logits_fn = open_engine(network, self.device, self.precision, engine)
@@ -161,6 +161,12 @@ class Predictor:
         self._fork_guard.check(getattr(self.logits_fn, "name", "torch"))
         return self._inference
 
+    def __repr__(self) -> str:
+        return (
+            f"Predictor({self.name}: {self.labels.num_classes} classes of '{self.labels.name}', {self.device}, "
+            f"{self.precision}, {getattr(self.logits_fn, 'name', 'torch')})"
+        )
+
     def __reduce__(self) -> NoReturn:
         raise ConfigError(
             "A predictor cannot be pickled or copied: its engine belongs to its process. Send the model's name, and "
@@ -171,8 +177,8 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: A path, a PIL image, or an array: uint8 RGB, or for a network of other bands those bands as
-                uint8, uint16 or float32.
+            image: A path, a PIL image, or an array: uint8 gray, RGB or RGBA (laid on white), or for a network of
+                other bands those bands as uint8, uint16 or float32.
 
         Raises:
             DataError: It is not an image, or an array of another form.
@@ -212,10 +218,10 @@ class Predictor:
         return [replace(one, name=name) for one, name in zip(predictions, names, strict=True)]
 
     def _reduce(self, pixels: Sequence[np.ndarray]) -> Reduction:
-        """Run images of one size, and reduce their logits to the maps that are kept, block by block."""
+        """Run images of one size, and reduce their logits to the maps of `keep`, block by block."""
         inference = self.inference  # first: a forked child would hang in any step of torch
         source = PixelSource(pixels, self.mean, self.std, self.value_range)
-        reduction = Reduction(len(pixels), source.size, self.keep, self.kept)
+        reduction = Reduction(len(pixels), source.size, self.keep, self.probability_ids)
         if not self.keep:
             for strip in inference.label_strips(source, ("samples",)):
                 reduction.put(strip)
@@ -232,7 +238,7 @@ class Predictor:
             image=loaded.pixels if self.plain else stretched(loaded.pixels),
             name=name_text(path.stem) if path else "image",
             origin=path_text(path) if path else "",
-            kept=self.kept,
+            probability_ids=self.probability_ids,
             valid=loaded.valid,
             georeference=loaded.georeference,
             notes=loaded.notes,
@@ -261,7 +267,9 @@ class Predictor:
         """
         if isinstance(image, LoadedImage):
             return image
-        if isinstance(image, np.ndarray):
+        if isinstance(image, np.ndarray) and self.plain and _is_gray_or_rgba(image):
+            image = Image.fromarray(image.squeeze(2) if image.shape[2:] == (1,) else image)
+        if isinstance(image, np.ndarray | torch.Tensor):
             return LoadedImage(self._checked_array(image), None, None, ())
         if not (isinstance(image, str | Path | bytes | Image.Image) or hasattr(image, "read")):
             raise DataError(
@@ -270,18 +278,19 @@ class Predictor:
             )
         return load_image(image, bands=self.stored_bands, bits=self.bits, name=name)
 
-    def _checked_array(self, image: np.ndarray) -> np.ndarray:
-        bands = self.in_channels
+    def _checked_array(self, image: np.ndarray | torch.Tensor) -> np.ndarray:
+        bands, tensor = self.in_channels, isinstance(image, torch.Tensor)
         types = ("uint8",) if self.plain else ("uint8", "uint16", "float32")
-        if image.ndim == 3 and image.shape[2] == bands and image.dtype.name in types and image.size:
+        fits = image.ndim == 3 and image.shape[2] == bands and 0 not in image.shape
+        if isinstance(image, np.ndarray) and fits and image.dtype.name in types:
             return image
         shape = "RGB of shape (H, W, 3)" if self.plain else f"of shape (H, W, {bands})"
         raise DataError(
-            f"An array of shape {image.shape} and type {image.dtype} is not an image. Pass {', '.join(types)} {shape}, "
-            "a path or a PIL image."
+            f"{'A tensor' if tensor else 'An array'} of shape {tuple(image.shape)} and type {image.dtype} is not an "
+            f"image. Pass {', '.join(types)} {shape}, a path or a PIL image{_conversion(image, bands, types)}."
         )
 
-    def facts(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return all settings that results depend on, as plain values; the weights as a digest."""
         return {
             "model": _digest(self.network, self.source),
@@ -294,7 +303,7 @@ class Predictor:
             "precision": self.precision,
             "engine": getattr(self.logits_fn, "name", "torch"),
             "protocol": asdict(self.protocol),
-            "classes": list(self.kept),
+            "classes": list(self.probability_ids),
         }
 
     def logits(self, image: np.ndarray) -> torch.Tensor:
@@ -318,10 +327,42 @@ def from_pretrained(name: str, revision: str | None = None, **options: Any) -> P
         options: Of `Predictor`.
 
     Raises:
-        WeightsError: There is no such model, it is none of hrseg, or it cannot be reached.
+        WeightsError: There is no such model, it is not a model of hrseg, or it cannot be reached.
         MissingExtraError: The hub's client is not installed.
     """
     return Predictor(str(repository(f"{name}@{revision}" if revision else name)), **options)
+
+
+def _is_gray_or_rgba(image: np.ndarray) -> bool:
+    form = image.dtype == np.uint8 and image.size > 0
+    return form and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 4)))
+
+
+def _conversion(image: np.ndarray | torch.Tensor, bands: int, types: Sequence[str]) -> str:
+    """Return the expression that makes an image of an array, as the end of a sentence; empty if there is none."""
+    tensor = isinstance(image, torch.Tensor)
+    array = image.detach().cpu().float().numpy() if isinstance(image, torch.Tensor) else image
+    text = "image.detach().cpu().numpy()" if tensor else "image"
+    if array.ndim == 4 and len(array):
+        array, text = array[0], f"{text}[0]"
+    if array.ndim == 3 and array.shape[0] == bands != array.shape[2]:
+        array, text = array.transpose(1, 2, 0), f"{text}.transpose(1, 2, 0)"
+    if (
+        array.ndim != 3
+        or array.shape[2] != bands
+        or not array.size
+        or array.dtype.kind not in "biuf"
+    ):
+        return ""
+    low, high = float(array.min()), float(array.max())
+    if types == ("uint8",) and (tensor or array.dtype != np.uint8):
+        if not (low >= 0 and high <= 65535):  # normalized, or not finite
+            return ", before normalization"
+        scale = " * 255" if high <= 1 else " / 257" if high > 255 else ""
+        text = f'({text}{scale}).round().astype("uint8")' if scale else f'{text}.astype("uint8")'
+    elif array.dtype.name not in types:
+        text = f'{text}.astype("float32")'
+    return f": {text}"
 
 
 def _check_keep(keep: Iterable[str]) -> tuple[str, ...]:
@@ -359,7 +400,7 @@ def _numbered(network: nn.Module) -> LabelSet:
     count = getattr(network, "num_classes", None)
     if not isinstance(count, int):
         raise ConfigError(
-            f"This {type(network).__name__} does not say how many classes it tells apart. Pass labels=, such as "
+            f"This {type(network).__name__} has no attribute num_classes. Pass labels=, such as "
             'hrseg.labels.load_labels("cityscapes").'
         )
     colors = enumerate(distinct_colors(count))
@@ -370,7 +411,7 @@ def _check_classes(network: nn.Module, labels: LabelSet) -> None:
     count = getattr(network, "num_classes", labels.num_classes)
     if count != labels.num_classes:
         raise ConfigError(
-            f"The network tells {count} classes apart, the labels '{labels.name}' name {labels.num_classes}. "
+            f"The network has {count} classes, the labels '{labels.name}' name {labels.num_classes}. "
             "Pass the labels it was trained with."
         )
 

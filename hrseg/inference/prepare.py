@@ -6,6 +6,7 @@ is all that windows, predictor, validation and benchmarks need.
 
 import contextlib
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from hrseg.errors import ConfigError, unknown_choice
 
 LogitsFunction = Callable[[torch.Tensor], torch.Tensor]
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 _DTYPES = {False: torch.float32, True: torch.bfloat16}
 
@@ -47,16 +48,16 @@ def prepare(
     """
     device = torch.device(device)
     half = precision_of(network, precision, device) == "bf16" and not hasattr(network, "precision")
-    twin = copy.deepcopy(network).eval().requires_grad_(False)
-    twin = twin.to(device).to(memory_format=torch.channels_last)
-    plain = half and _only_convolutions(twin)
-    fold = getattr(twin, "rewrite", None) if rewrite and (plain or not half) else None
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    copied = copied.to(device).to(memory_format=torch.channels_last)
+    plain = half and _only_convolutions(copied)
+    fold = getattr(copied, "rewrite", None) if rewrite and (plain or not half) else None
     fast = fold is not None and fold(_DTYPES[plain])
     if plain and not fast:
-        for module in twin.modules():
+        for module in copied.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(torch.bfloat16)
-    return Prepared(twin, device, half, plain)
+    return Prepared(copied, device, half, plain)
 
 
 class Prepared:
@@ -97,25 +98,46 @@ class Prepared:
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.half and not self.stored),
             contextlib.nullcontext() if self.half else _without_tf32(self.device),
         ):
-            scores: torch.Tensor = function(image)
+            scores: torch.Tensor = function(image)  # (n, K, h, w) or at stride 4
         return scores.float()
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device of a name: "auto", "cpu", "cuda" or "cuda:1".
+def resolve_device(name: str | int | torch.device) -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: "auto" (a GPU where there is one), "cpu", "cuda" or "gpu", "cuda:1" or 1, "mps", or a device.
 
     Raises:
-        ConfigError: Unknown name, or no such device.
+        ConfigError: Unknown name, or no such device here.
+
+    Example:
+        >>> resolve_device(torch.device("cpu"))
+        device(type='cpu')
     """
-    if name == "auto":
+    text = str(name).strip().lower()
+    if text == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.split(":")[0] not in DEVICES:
-        raise ConfigError(unknown_choice("device", name, DEVICES))
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    kind, _, number = re.sub(r"^(\d+)$", r"cuda:\1", re.sub("^gpu", "cuda", text)).partition(":")
+    if (
+        isinstance(name, bool)
+        or kind not in ("cpu", "cuda", "mps")
+        or not re.fullmatch(r"\d*", number)
+    ):
+        raise ConfigError(unknown_choice("device", str(name), DEVICES))
+    if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(
-            "Device 'cuda' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'."
+            f"Device '{name}' is Apple's GPU, and torch finds none here. Use device 'cpu' or 'auto'."
         )
-    return torch.device(name)
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"Device '{name}' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'."
+        )
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"Device '{name}' does not exist: torch finds {torch.cuda.device_count()} GPUs, counted from 0."
+        )
+    return torch.device(f"{kind}:{int(number)}" if number and kind == "cuda" else kind)
 
 
 def precision_of(network: nn.Module, name: str, device: torch.device) -> str:

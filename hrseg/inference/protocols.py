@@ -1,6 +1,6 @@
 """Named inference protocols, among them those that published scores were measured with.
 
-A protocol says which scales, mirrors and windows are run, and what is averaged.
+A protocol defines which scales, mirrors and windows are run, and what is averaged.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class Protocol:
         blend: Weights of overlapping windows, see `windows.Blend`.
         edge: "shift" moves the last window inside the image, "pad" adds black to the right and below.
         whole_up_to: Scales up to this one are run whole in spite of the window.
-        base_size: Long side at scale 1; None keeps the image's own.
+        base_size: Long side at scale 1; None is the image's own.
         base_short_side: Short side at scale 1; with base_size the image fits into both.
         first_resize: Before anything else, "short_side" brings the short side to base_size, "squash" makes the
             image as large as the window whatever its shape.
@@ -231,7 +231,7 @@ _ROWS = (
     Protocol("whole", "the default"),
     Protocol(
         "tta",
-        "a little better than whole, six times the work",
+        "slightly better than whole, six times the work",
         scales=(0.75, 1.0, 1.25),
         flip=True,
     ),

@@ -91,11 +91,11 @@ def _flip_back(logits: torch.Tensor, flip_order: Sequence[int] | None) -> torch.
     logits = logits.flip(-1)
     if flip_order is None or list(flip_order) == sorted(flip_order):
         return logits
-    return logits[:, list(flip_order)]
+    return logits[:, list(flip_order)]  # left and right classes exchanged
 
 
 class SlidingWindowInference:
-    """A logits function that runs another one on windows, scales and mirrors, as a protocol says.
+    """A logits function that runs another one on windows, scales and mirrors, as a protocol defines.
 
     Images above `Protocol.whole_pixels` are cut into windows first and run through the protocol window by window, so
     memory stays bounded, unless the protocol fixes the size that the network sees.
@@ -238,7 +238,7 @@ class SlidingWindowInference:
         coarse = getattr(self.logits_fn, "coarse", None)
         if coarse is None or not self._plain or not self.plan(source.size).whole:
             return None
-        logits: torch.Tensor = coarse(source.cut(0, 0, *source.size))
+        logits: torch.Tensor = coarse(source.cut(0, 0, *source.size))  # (N, K, H/4, W/4)
         return logits
 
     @property
@@ -248,22 +248,22 @@ class SlidingWindowInference:
     def _merged_views(self, image: torch.Tensor) -> torch.Tensor:
         """Run all scales and mirrors of an image or window, and merge them."""
         protocol, rule = self.protocol, self.rule
-        base, (height, width) = self._first_resize(image)
+        base, (height, width) = self._first_resize(image)  # (N, bands, h, w)
         total: torch.Tensor | None = None
         mirrors = (False, True) if protocol.flip and not rule.mirrors_inside else (False,)
         for scale in protocol.scales:
-            scaled = self._scaled(base, scale)
+            scaled = self._scaled(base, scale)  # (N, bands, h * scale, w * scale)
             for mirror in mirrors:
                 view = self._run_view(scaled.flip(-1) if mirror else scaled, scale)
                 view = _flip_back(view, self.flip_order) if mirror else view
                 view = rule.of_view(self._resize(view, (base.shape[-2], base.shape[-1])))
                 total = torch.zeros_like(view) if total is None else total
-                total += view
-                del view
+                total += view  # (N, K, h, w)
+                del view  # memory: not to be held while the network runs
         assert total is not None
         total /= len(protocol.scales) * len(mirrors)
         if not protocol.keep_border:
-            total = total[..., :height, :width]
+            total = total[..., :height, :width]  # without the border of the first resize
         return rule.to_logits(self._resize(total, (image.shape[-2], image.shape[-1])))
 
     def _run_view(self, image: torch.Tensor, scale: float) -> torch.Tensor:
@@ -280,7 +280,7 @@ class SlidingWindowInference:
             return self._pass(image)
         else:
             grid = plan_windows(source.size, default_window(WINDOW_PIXELS / self.pixel_factor))
-        maps = assemble(window_blocks(self._pass, source, grid), source.size)
+        maps = assemble(window_blocks(self._pass, source, grid), source.size)  # (N, K, h, w)
         return maps[..., :height, :width]
 
     def _pad_black(self, image: torch.Tensor, window: Size, stride: Size) -> torch.Tensor:
@@ -290,7 +290,7 @@ class SlidingWindowInference:
             for length, side, step in zip(image.shape[-2:], window, stride, strict=True)
         )
         black = (-torch.tensor(self.mean) / torch.tensor(self.std))[None, :, None, None]
-        padded = black.to(image).expand(len(image), -1, h, w).clone()
+        padded = black.to(image).expand(len(image), -1, h, w).clone()  # (N, bands, h, w)
         padded[..., : image.shape[-2], : image.shape[-1]] = image
         return padded
 

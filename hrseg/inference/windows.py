@@ -65,9 +65,9 @@ def blend_weights(blend: Blend, length: int, shared: int) -> torch.Tensor:
     if blend == "equal":
         return torch.ones(length)
     if blend == "gaussian":
-        distance = torch.arange(length) - (length - 1) / 2
+        distance = torch.arange(length) - (length - 1) / 2  # (length,), from the middle
         return torch.exp(-0.5 * (distance / (SIGMA * length)) ** 2)
-    to_border = torch.minimum(torch.arange(length), torch.arange(length).flip(0))
+    to_border = torch.minimum(torch.arange(length), torch.arange(length).flip(0))  # (length,)
     if blend == "ramp":
         rise = (to_border + 1) / max(1, shared)
         return (BORDER_WEIGHT + (1 - BORDER_WEIGHT) * rise).clamp(max=1.0)
@@ -269,7 +269,7 @@ class PixelSource(Source):
         """Normalize a window of each image."""
         rows, columns = slice(top, top + height), slice(left, left + width)
         cuts = [np.ascontiguousarray(image[rows, columns]) for image in self.images]
-        return torch.stack([self.normalized(cut) for cut in cuts])
+        return torch.stack([self.normalized(cut) for cut in cuts])  # (N, bands, h, w)
 
 
 def _checked(size: Size) -> Size:
@@ -286,7 +286,7 @@ def assemble(blocks: Iterable[Block], size: Size) -> torch.Tensor:
         if (h, w) == size:
             return block
         if total is None:
-            total = block.new_empty(*block.shape[:2], *size)
+            total = block.new_empty(*block.shape[:2], *size)  # (N, K, H, W)
         total[..., top : top + h, left : left + w] = block
     assert total is not None
     return total
@@ -316,9 +316,9 @@ def window_blocks(
 
     @functools.cache
     def weights(h: int, w: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        rows = blend_weights(grid.blend, h, grid.shared[0])
-        columns = blend_weights(grid.blend, w, grid.shared[1])
-        return (rows[:, None] * columns[None, :]).to(device, dtype)
+        rows = blend_weights(grid.blend, h, grid.shared[0])  # (h,)
+        columns = blend_weights(grid.blend, w, grid.shared[1])  # (w,)
+        return (rows[:, None] * columns[None, :]).to(device, dtype)  # (h, w)
 
     waiting = _Overlap(grid)
     for (top, h), below in zip(grid.rows, grid.bottoms, strict=True):
@@ -326,7 +326,7 @@ def window_blocks(
             continue
         done = below - top
         for first, total, weight in _columns(logits_fn, source, grid, (top, h), weights, waiting):
-            total[..., :done, :].div_(weight[:done])
+            total[..., :done, :].div_(weight[:done])  # (N, K, done, columns)
             yield top, first, total[..., :done, :]
             waiting.put(first, total[..., done:, :], weight[done:])
             del total, weight  # memory: not to be held while the network runs; callers do likewise
@@ -352,20 +352,17 @@ def _columns(
         parts: tuple[torch.Tensor, ...] = ()
         cuts: list[torch.Tensor] = []
         if run:
-            cuts = [source.cut(top, x, h, w) for x, w in run]
+            cuts = [source.cut(top, x, h, w) for x, w in run]  # (N, bands, h, w) each
             parts = logits_fn(torch.cat(cuts) if len(cuts) > 1 else cuts[0]).split(len(cuts[0]))
             waiting.allocate(parts[0])
         right = columns[-1][0] + columns[-1][1]
-        total, weight = waiting.open(h, left, right, total, weight)
+        total, weight = waiting.open(h, left, right, total, weight)  # (N, K, h, open), (h, open)
         for (x, w), part in zip(run, parts, strict=True):
-            ramp = weights(h, w, part.dtype, part.device)
+            ramp = weights(h, w, part.dtype, part.device)  # (h, w)
             total[..., x - left : x - left + w].addcmul_(part, ramp)
             weight[:, x - left : x - left + w] += ramp
-        parts, cuts, part = (
-            (),
-            [],
-            torch.empty(0),
-        )  # memory: not to be held while columns are reduced
+        # memory: not to be held while columns are reduced
+        parts, cuts, part = (), [], torch.empty(0)
         yield left, total[..., : after - left], weight[:, : after - left]
         total, weight = total[..., after - left :].clone(), weight[:, after - left :].clone()
         left = after
@@ -383,15 +380,15 @@ class _Overlap:
         """Allocate on the first logits, which have classes, type and device."""
         if not self.ready:
             self.ready = True
-            self.total = logits.new_zeros(*logits.shape[:2], self.height, self.width)
-            self.weight = logits.new_zeros(self.height, self.width)
+            self.total = logits.new_zeros(*logits.shape[:2], self.height, self.width)  # (N, K, …)
+            self.weight = logits.new_zeros(self.height, self.width)  # (waiting rows, W)
 
     def open(
         self, height: int, left: int, right: int, total: torch.Tensor, weight: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Widen the open columns to `right`: with what the row of windows above left, and zeros."""
-        wide = self.total.new_zeros(*self.total.shape[:2], height, right - left)
-        wide_weight = self.weight.new_zeros(height, right - left)
+        wide = self.total.new_zeros(*self.total.shape[:2], height, right - left)  # (N, K, h, …)
+        wide_weight = self.weight.new_zeros(height, right - left)  # (h, open columns)
         old = weight.shape[-1] if weight.ndim == 2 else 0
         if old:
             wide[..., :old], wide_weight[:, :old] = total, weight

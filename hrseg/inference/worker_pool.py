@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.2
-"""Between looks for Ctrl-C, which a plain wait ignores on Windows."""
+"""Seconds between checks for Ctrl-C, which a plain wait ignores on Windows."""
 
 
 class Stopped(Exception):
@@ -50,7 +50,7 @@ class Pool:
         """Cancel the tasks not yet begun; wait for the running ones, or abandon them."""
         self._stopped = True
         for _ in self._threads:
-            self._tasks.put(None)
+            self._tasks.put(None)  # one for each thread, which ends it
         for thread in self._threads if wait else ():
             thread.join()
 
@@ -69,7 +69,7 @@ class Pool:
 
 
 class MemoryBudget:
-    """Upper bound of the pixels in memory; the next picture in order always passes, so nobody waits forever.
+    """Upper bound of the pixels in memory; the next picture in order always passes, so no thread waits forever.
 
     Args:
         limit: Pixels.

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, first_few
 from hrseg.imaging import NAN_ID
 
 Color = tuple[int, int, int]
@@ -92,7 +92,7 @@ class LabelSet:
             twin = next((label for label in self.labels if label.id == row.mirror), None)
             if row.mirror is not None and (twin is None or twin.mirror != row.id):
                 raise DataError(
-                    f"Table '{self.name}' says that '{row.name}' (id {row.id}) becomes id {row.mirror} in a mirror, "
+                    f"In table '{self.name}', '{row.name}' (id {row.id}) becomes id {row.mirror} in a mirror, "
                     f"but {'there is no such id' if twin is None else 'not the other way round'}. Left and right "
                     "need each other's id in the column 'mirror'."
                 )
@@ -184,20 +184,20 @@ class LabelSet:
         return next(same, Label(value, IGNORE_INDEX, name, (0, 0, 0)))
 
     def decode(self, mask: np.ndarray) -> np.ndarray:
-        """Turn trainIds into the dataset's ids, uint8 or uint16; 255 becomes an ignored id of the table, or stays.
+        """Turn trainIds into the dataset's ids, uint8 or uint16; 255 becomes an ignored id of the table, if it has one.
 
         Shape:
             (H, W) → (H, W)
         """
         largest = max(label.id for label in self.labels)
         ignored = (x.id for x in self.labels if x.train_id == IGNORE_INDEX and 0 <= x.id < 256)
-        table = np.full(256, next(ignored, IGNORE_INDEX), dtype=np.uint16)
+        table = np.full(256, next(ignored, IGNORE_INDEX), dtype=np.uint16)  # trainId → id
         table[: self.num_classes] = [label.id for label in self.classes]
         return table[mask].astype(np.uint8 if largest < 256 else np.uint16)
 
     def id_palette(self) -> np.ndarray:
         """Return colors by id for palette PNGs; ids the table lacks are black. Shape: (256, 3)."""
-        palette = np.zeros((256, 3), dtype=np.uint8)
+        palette = np.zeros((256, 3), dtype=np.uint8)  # PNG palettes have 256 entries
         for label in self.labels:
             if 0 <= label.id < 256:
                 palette[label.id] = label.color
@@ -273,14 +273,14 @@ class LabelSet:
             if before != row.train_id != IGNORE_INDEX:
                 raise DataError(
                     f"Table '{self.name}' gives {row.color} to '{self.names[before]}' and '{row.name}', so masks of "
-                    "colors cannot be told apart. Give each class its own color, or use masks of ids."
+                    "the colors are ambiguous. Give each class its own color, or use masks of ids."
                 )
         return _sorted_arrays(train_ids)
 
     def _look_up(self, values: np.ndarray, of_colors: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the trainIds of ids or packed colors, and whether each is in the table."""
         keys, train_ids = self._color_table if of_colors else self._id_table
-        place = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+        place = np.searchsorted(keys, values).clip(max=len(keys) - 1)  # of the shape of values
         known = keys[place] == values
         if self.snap and not known.all():
             missing, which = np.unique(values[~known], return_inverse=True)
@@ -301,18 +301,18 @@ class LabelSet:
             ids = sorted(label.id for label in self.labels)
             known = f"{ids[0]} to {ids[-1]}" if len(ids) > 12 else ", ".join(map(str, ids))
             kind = "id"
-        shown = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
         many = len(values) > 1
         step = (
             f"Add {'them' if many else 'it'} to the table, or choose the table of this dataset with "
-            "data.labels. To look at all masks: hrseg data check FOLDER"
+            "data.labels. To check all masks: hrseg data check FOLDER"
         )
         if Path(source).suffix.lower() in (".jpg", ".jpeg"):
             step = "JPEG changes ids when it is saved: export the masks as PNG."
         elif of_colors and all(r == g == b for r, g, b in values):
-            step = "These look like ids saved as gray RGB: save the masks with one channel."
+            step = "These seem to be ids saved as gray RGB: save the masks with one channel."
         raise DataError(
-            f"{source or 'A mask'} holds {kind}{'s' * many} {shown}; table '{self.name}' knows {known}. {step}"
+            f"{source or 'A mask'} holds {kind}{'s' * many} {first_few(values, 6)}; table '{self.name}' has {known}. "
+            f"{step}"
         )
 
 
@@ -330,7 +330,7 @@ def channel_distances(values: np.ndarray, others: np.ndarray, of_colors: bool) -
     Shape:
         (N,), (M,) → (N, M)
     """
-    shifts = np.array([16, 8, 0] if of_colors else [0])
+    shifts = np.array([16, 8, 0] if of_colors else [0])  # red, green, blue
     mask = 255 if of_colors else -1
     one, other = (array.astype(np.int64)[:, None] >> shifts & mask for array in (values, others))
     distances: np.ndarray = np.abs(one[:, None] - other[None]).max(axis=-1)  # (N, M, 3) → (N, M)
@@ -348,6 +348,6 @@ def _sorted_arrays(train_ids: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def pack_colors(colors: np.ndarray) -> np.ndarray:
     """Return colors as 0xRRGGBB. Shape: (..., 3) → (...)."""
-    wide = colors.astype(np.int32)
+    wide = colors.astype(np.int32)  # (..., 3)
     packed: np.ndarray = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     return packed

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.errors import ConfigError, DataError, first_few, unknown_choice
 from hrseg.losses.terms import LOSSES
 from hrseg.ops.loss import upsampled_nll
 
@@ -96,7 +96,7 @@ class WeightedSum(nn.Module):
         Args:
             outputs: {"main": logits} and perhaps "aux", at any size; they are resized to the mask's.
             resize: The network's resize policy. Logits are resized bilinearly under all of them;
-                "bilinear_aligned" keeps the corners in place.
+                "bilinear_aligned" aligns the corners.
 
         Shape:
             logits (N, K, h, w), mask (N, H, W) → scalar
@@ -106,9 +106,9 @@ class WeightedSum(nn.Module):
         """
         loss = self._main(outputs["main"], mask, resize)
         if "aux" in outputs:
-            logits = outputs["aux"]
+            logits = outputs["aux"]  # (N, K, h, w)
             with torch.autocast(logits.device.type, enabled=False):
-                nll = self._nll(logits, mask.long(), resize)
+                nll = self._nll(logits, mask.long(), resize)  # (N, H, W)
                 average = "all" if "ohem" in self.terms else self.average
                 aux = self._term("cross_entropy", logits, mask.long(), nll=nll, average=average)
                 loss = loss + self.aux_weight * aux
@@ -160,7 +160,7 @@ class WeightedSum(nn.Module):
             wrong = mask[((mask < 0) | (mask >= classes)) & (mask != self.ignore_index)]
             if wrong.numel():
                 raise DataError(
-                    f"The mask holds {_listed(wrong)}; trainIds are 0 to {classes - 1} and "
+                    f"The mask holds {first_few(wrong.unique().tolist())}; trainIds are 0 to {classes - 1} and "
                     f"{self.ignore_index} to ignore. Check the label table of the data."
                 )
 
@@ -196,11 +196,6 @@ def _check_class_weights(weights: torch.Tensor) -> None:
             f"Class weights {weights.tolist()} are not usable. "
             "Right would be one finite number, 0 or more, per class."
         )
-
-
-def _listed(values: torch.Tensor) -> str:
-    found = values.unique().tolist()
-    return ", ".join(str(value) for value in found[:5]) + (" …" if len(found) > 5 else "")
 
 
 CITYSCAPES_WEIGHTS = (
@@ -260,7 +255,7 @@ def class_weights_from_counts(counts: torch.Tensor, formula: str) -> torch.Tenso
             "Check the masks and the label table, or set loss.class_weights=none."
         )
     seen = counts > 0
-    weights = torch.empty_like(counts)
+    weights = torch.empty_like(counts)  # (K,)
     weights[seen] = FORMULAS[formula]((counts / counts.sum())[seen])
     weights[~seen] = weights[seen].max()
     return weights.float()

@@ -73,16 +73,16 @@ def ohem(
     nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
     valid = mask != ignore_index
     with torch.no_grad():
-        probability = nll.neg().exp()
+        probability = nll.neg().exp()  # (N, H, W), of the true class
         count = valid.sum()
         wanted = (
             (count * min_kept).long() if min_kept <= 1 else torch.full_like(count, int(min_kept))
         )
         position = torch.minimum(wanted, count - 1).clamp_min(0)
         # Ignored pixels get 2 and rank last. A full sort, since kthvalue is not deterministic on CUDA.
-        ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values
-        limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)
-        hard = (valid & (probability < limit)).float()
+        ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values  # (N H W,)
+        limit = ranked.index_select(0, position.reshape(1)).clamp_min(threshold)  # (1,)
+        hard = (valid & (probability < limit)).float()  # (N, H, W)
     return _mean(nll * weights * hard, hard if average == "valid" else torch.ones_like(hard))
 
 
@@ -97,14 +97,14 @@ def dice(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -
     Source: equal to DiceLoss(mode="multiclass") of segmentation_models_pytorch 0.6, with an eighth
     of its memory for the one-hot mask.
     """
-    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)  # (1, K, 1, 1)
     truth = mask.unsqueeze(1) == classes  # (N, K, H, W), False everywhere for ignored pixels
     probability = logits.float().softmax(dim=1) * (mask != ignore_index).unsqueeze(1)
-    pixels = truth.sum(dim=(0, 2, 3))
+    pixels = truth.sum(dim=(0, 2, 3))  # (K,)
     overlap = (probability * truth).sum(dim=(0, 2, 3))
     total = probability.sum(dim=(0, 2, 3)) + pixels
-    score = 2 * overlap / total.clamp_min(1e-7)
-    return torch.where(pixels > 0, 1 - score, 0 * score).mean()
+    score = 2 * overlap / total.clamp_min(1e-7)  # (K,)
+    return torch.where(pixels > 0, 1 - score, 0 * score).mean()  # zero with a zero gradient
 
 
 def lovasz(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255) -> torch.Tensor:
@@ -115,12 +115,12 @@ def lovasz(logits: torch.Tensor, mask: torch.Tensor, *, ignore_index: int = 255)
 
     Source: arXiv:1705.08790, algorithm 1; the "present", whole-batch form of the authors' code.
     """
-    probability = logits.float().softmax(dim=1)
+    probability = logits.float().softmax(dim=1)  # (N, K, H, W)
     valid = mask != ignore_index
-    present = mask[valid].unique().tolist()
-    total = 0 * probability.sum()
+    present = mask[valid].unique().tolist()  # trainIds in the batch
+    total = 0 * probability.sum()  # zero with zero gradients where no class is present
     for index in present:
-        truth = mask == index
+        truth = mask == index  # (N, H, W)
         # An ignored pixel has error 0: it ranks last and changes neither loss nor gradient.
         errors = torch.where(valid, (truth.float() - probability[:, index]).abs(), 0.0).flatten()
         total = total + (errors * _lovasz_weights(errors.detach(), truth.flatten())).sum()
@@ -146,7 +146,7 @@ def focal(
     """
     nll, weights = _pixel_nll(logits, mask, class_weights, ignore_index, nll)
     one_minus_p = -torch.expm1(-nll)  # without cancellation where p is close to 1
-    # The floor keeps the slope of x^gamma finite at 0 for gamma below 1.
+    # The floor bounds the slope of x^gamma at 0 for gamma below 1.
     return _mean(one_minus_p.clamp_min(1e-6) ** gamma * nll * weights, weights)
 
 
@@ -180,7 +180,7 @@ def _pixel_nll(
     valid = mask != ignore_index
     if class_weights is None:
         return nll, valid.float()
-    weights = class_weights.to(nll)[mask.masked_fill(~valid, 0)]
+    weights = class_weights.to(nll)[mask.masked_fill(~valid, 0)]  # (N, H, W)
     return nll, weights * valid
 
 
@@ -195,11 +195,11 @@ def _lovasz_weights(errors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
     Counts are integers: float sums would lose pixels beyond 2^24 and are not deterministic on CUDA.
     """
-    order = errors.sort(descending=True, stable=True).indices
+    order = errors.sort(descending=True, stable=True).indices  # (N H W,)
     ranked = truth[order]
-    found = ranked.cumsum(0)
+    found = ranked.cumsum(0)  # pixels of the class among those with the largest errors
     pixels = found[-1]
     rank = torch.arange(1, len(errors) + 1, device=errors.device)
-    jaccard = 1 - (pixels - found).double() / (pixels + rank - found)
+    jaccard = 1 - (pixels - found).double() / (pixels + rank - found)  # (N H W,)
     steps = torch.diff(jaccard, prepend=jaccard.new_zeros(1)).float()
     return torch.empty_like(errors).scatter_(0, order, steps)

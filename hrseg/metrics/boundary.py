@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from hrseg.errors import ConfigError
+from hrseg.imaging.polygons import bounding_box
 from hrseg.labels import IGNORE_INDEX
 from hrseg.metrics.confusion import iou, ratio
 
@@ -80,10 +81,10 @@ def boundary_counts(
     Shape:
         maps (H, W), (H, W) → int64 (widths, 3, K)
     """
-    counts = np.zeros((len(widths), 3, classes), dtype=np.int64)
+    counts = np.zeros((len(widths), 3, classes), dtype=np.int64)  # (widths, 3, K)
     for row, width in zip(counts, widths, strict=True):
-        true, predicted = inner_boundary(mask, width), inner_boundary(pred, width)
-        both = true & predicted & (mask == pred)
+        true, predicted = inner_boundary(mask, width), inner_boundary(pred, width)  # (H, W)
+        both = true & predicted & (mask == pred)  # (H, W)
         row[:] = [_count(part, classes) for part in (mask[both], mask[true], pred[predicted])]
     return counts
 
@@ -110,7 +111,7 @@ def contour(labels: np.ndarray) -> np.ndarray:
         (labels[:, :-1], labels[:, 1:], marked[:, :-1], marked[:, 1:]),
         (labels[:-1], labels[1:], marked[:-1], marked[1:]),
     ):
-        meet = (one != other) & (one > 0) & (other > 0)
+        meet = (one != other) & (one > 0) & (other > 0)  # between neighbors in a row or column
         here |= meet
         there |= meet
     return marked
@@ -129,18 +130,18 @@ def contour_counts(
         maps (H, W), (H, W) → int64 (2, 1 + distances, K)
     """
     counts = np.zeros((2, 1 + len(distances), classes), dtype=np.int64)
-    maps = [np.where(contour(labels), labels, 0) for labels in (mask, pred)]
+    maps = [np.where(contour(labels), labels, 0) for labels in (mask, pred)]  # (H, W) each
     reach = int(np.ceil(max(distances, default=0))) + 1
     for label in np.union1d(*maps):
         if label == 0:
             continue
-        true, predicted = (lines == label for lines in maps)
+        true, predicted = (lines == label for lines in maps)  # (H, W)
         for side, (lines, others) in enumerate(((true, predicted), (predicted, true))):
             counts[side, 0, label - 1] = lines.sum()
             if lines.any() and others.any():
-                away = _distances(lines, others, reach)
+                distance = _distances(lines, others, reach)  # one for each pixel of lines
                 counts[side, 1:, label - 1] = [
-                    (away <= far + _TOLERANCE).sum() for far in distances
+                    (distance <= far + _TOLERANCE).sum() for far in distances
                 ]
     return counts
 
@@ -153,12 +154,12 @@ def contour_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     Shape:
         (2, 1 + D, K) → three of (D, K)
     """
-    true, predicted = counts.astype(np.float64)
-    recall, precision = (ratio(side[1:], side[:1]) for side in (true, predicted))
+    true, predicted = counts.astype(np.float64)  # (1 + D, K) each
+    recall, precision = (ratio(side[1:], side[:1]) for side in (true, predicted))  # (D, K) each
     # 2PR / (P + R), written so that an absent side makes it 0
     product = np.nan_to_num(recall) * np.nan_to_num(precision)
     total = np.nan_to_num(recall) + np.nan_to_num(precision)
-    absent = (true[:1] == 0) & (predicted[:1] == 0)
+    absent = (true[:1] == 0) & (predicted[:1] == 0)  # (1, K)
     scores = np.where(absent, np.nan, 2 * product / np.where(total > 0, total, 1))
     return precision, recall, scores
 
@@ -172,13 +173,13 @@ def band_counts(
         maps (H, W), (H, W) → int64 (bands, 3, K)
     """
     counts = np.zeros((len(bands), 3, classes), dtype=np.int64)
-    touching = contour(mask)
+    touching = contour(mask)  # (H, W)
     if not touching.any():
         return counts
-    away = cv2.distanceTransform((~touching).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = _distance_to(touching)
     for row, band in zip(counts, bands, strict=True):
-        near = (away < band - _TOLERANCE) & (mask > 0)
-        true, predicted = mask[near], pred[near]
+        near = (distance < band - _TOLERANCE) & (mask > 0)
+        true, predicted = mask[near], pred[near]  # pixels of the band
         row[:] = [_count(part, classes) for part in (true[true == predicted], true, predicted)]
     return counts
 
@@ -189,7 +190,7 @@ def band_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Shape:
         (R, 3, K) → (R, K), (R,)
     """
-    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
+    hits, true, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)  # (R, K) each
     return iou(hits, true, predicted), ratio(hits.sum(axis=-1), true.sum(axis=-1))
 
 
@@ -208,15 +209,17 @@ def check_distances(name: str, values: Sequence[float]) -> None:
 
 
 def _count(labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(labels, minlength=classes + 1)[1:]
+    return np.bincount(labels, minlength=classes + 1)[1:]  # without 0, which is no class
 
 
 def _distances(lines: np.ndarray, others: np.ndarray, reach: int) -> np.ndarray:
     """Distance of each pixel of a contour from the other one; the transform is cut to what can matter."""
-    rows, columns = np.flatnonzero(lines.any(axis=1)), np.flatnonzero(lines.any(axis=0))
-    window = tuple(slice(max(0, part[0] - reach), part[-1] + reach + 1) for part in (rows, columns))
+    box = bounding_box(lines)
+    window = tuple(slice(max(0, part.start - reach), part.stop + reach) for part in box)
     if not others[window].any():
         return np.full(int(lines.sum()), np.inf)
-    free = (~others[window]).astype(np.uint8)
-    away: np.ndarray = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return away[lines[window]]
+    return _distance_to(others[window])[lines[window]]
+
+
+def _distance_to(marked: np.ndarray) -> np.ndarray:
+    return cv2.distanceTransform((~marked).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

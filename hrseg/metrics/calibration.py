@@ -33,7 +33,7 @@ def bin_counts(confidence: np.ndarray, correct: np.ndarray, bins: int = FINE) ->
         >>> bin_counts(np.array([0.5, 0.75, 1.0]), np.array([True, False, True]), 2).tolist()
         [[0.0, 0.0, 0.0], [3.0, 2.25, 2.0]]
     """
-    # float32 keeps 0.1 just above a tenth, so that a value on a limit belongs to the bin above it
+    # in float32 0.1 is just above a tenth, so that a value on a limit belongs to the bin above it
     place = np.minimum((confidence.astype(np.float64) * bins).astype(np.int64), bins - 1)
     weights = (None, confidence.astype(np.float64), correct.astype(np.float64))
     return np.stack([np.bincount(place, each, bins).astype(np.float64) for each in weights], axis=1)
@@ -75,7 +75,7 @@ def nll(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0) -> floa
         logits (M, K), truth (M,)
     """
     scaled = _centered(logits) / temperature
-    normal = np.log(np.exp(scaled).sum(axis=1))
+    normal = np.log(np.exp(scaled).sum(axis=1))  # (M,)
     return float((normal - scaled[np.arange(len(truth)), truth]).mean())
 
 
@@ -117,7 +117,7 @@ def reliability(
 ) -> np.ndarray:
     """Sort pixels into bins by their logits. Shape: (M, K), (M,) → (bins, 3)."""
     scaled = _centered(logits) / temperature
-    confidence = 1 / np.exp(scaled).sum(axis=1)
+    confidence = 1 / np.exp(scaled).sum(axis=1)  # (M,); exp of the largest is 1
     return bin_counts(confidence, scaled.argmax(axis=1) == truth, bins)
 
 
@@ -152,7 +152,7 @@ def scale_temperature(
     Args:
         logits: Of some pixels of each image.
         truth: Their trainIds.
-        image: Number of the image of each pixel; even and odd ones are the halves.
+        image: Number of the image of each pixel; its parity assigns it to a half.
         bins: For the calibration error.
 
     Raises:
@@ -162,9 +162,9 @@ def scale_temperature(
         logits (M, K), truth (M,), image (M,)
     """
     temperature = fit_temperature(logits, truth)
-    parts = [np.flatnonzero(image % 2 == half) for half in (0, 1)]
+    parts = [np.flatnonzero(image % 2 == half) for half in (0, 1)]  # pixels of either half
     if not all(len(part) for part in parts):
-        parts = [np.arange(len(truth))] * 2  # a single image: nothing to hold out
+        parts = [np.arange(len(truth))] * 2  # a single image cannot be divided
     halves = tuple(fit_temperature(logits[part], truth[part]) for part in parts)
     after, loss, pixels = np.zeros((FINE, 3)), 0.0, 0
     for part, other in zip(parts, halves[::-1], strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
-from hrseg.errors import ConfigError, DataError, columns, score, unknown_choice
+from hrseg.errors import ConfigError, DataError, columns, first_few, score, unknown_choice
 
 AbsentRule = Literal["skip", "zero", "one"]
 ABSENT_VALUES: dict[str, float] = {"skip": float("nan"), "zero": 0.0, "one": 1.0}
@@ -104,7 +104,7 @@ class ConfusionMatrix(Metric):
                     "for logits, take the argmax over the classes first."
                 )
         valid = target != self.ignore_index
-        truth, found = target[valid].long(), pred[valid].long()
+        truth, found = target[valid].long(), pred[valid].long()  # (M,); uint8 would overflow
         self._check_values("mask", truth)
         self._check_values("prediction", found)
         self.matrix += confusion_counts(truth, found, self.num_classes)
@@ -116,9 +116,8 @@ class ConfusionMatrix(Metric):
     def _check_values(self, name: str, values: torch.Tensor) -> None:
         wrong = values[(values < 0) | (values >= self.num_classes)].unique().tolist()
         if wrong:
-            listed = ", ".join(str(value) for value in wrong[:5]) + (" …" if len(wrong) > 5 else "")
             raise DataError(
-                f"The {name} holds {listed}; trainIds are 0 to {self.num_classes - 1}, and "
+                f"The {name} holds {first_few(wrong)}; trainIds are 0 to {self.num_classes - 1}, and "
                 f"{self.ignore_index} in the mask to ignore. "
                 "Check the label table and the number of classes."
             )
@@ -135,7 +134,7 @@ def confusion_counts(mask: torch.Tensor, pred: torch.Tensor, classes: int) -> to
     Shape:
         (M,), (M,) → int64 (K, K)
     """
-    pairs = torch.bincount(mask * classes + pred, minlength=classes**2)
+    pairs = torch.bincount(mask * classes + pred, minlength=classes**2)  # (K * K,)
     return pairs.reshape(classes, classes)
 
 
@@ -154,13 +153,13 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
         tensor([0.7500, 0.8000], dtype=torch.float64)
     """
     matrix = matrix.cpu()
-    hits, truth, found = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
-    union = truth + found - hits
+    hits, truth, found = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)  # (K,) each
+    union = truth + found - hits  # (K,)
     pixels = truth.sum()
     undefined = ABSENT_VALUES[absent]
     class_iou = _ratio(hits, union, undefined)
     recall = _ratio(hits, truth, undefined)
-    share = _ratio(truth, pixels, float("nan"))
+    share = _ratio(truth, pixels, float("nan"))  # (K,)
     return Scores(
         miou=float(class_iou.nanmean()),
         pixel_accuracy=float(_ratio(hits.sum(), pixels, float("nan"))),

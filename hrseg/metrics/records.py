@@ -77,7 +77,7 @@ class ImageRecords:
 
 def class_counts(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return hits, true and predicted pixels of each class. Shape: (…, K, K) → three (…, K)."""
-    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)  # (…, K)
     return hits, matrices.sum(axis=-1), matrices.sum(axis=-2)
 
 

@@ -81,8 +81,8 @@ class Results:
     def confusions(self, count: int = 8) -> list[tuple[str, str, float]]:
         """Return the most frequent confusions: true class, predicted class, share of the true one's pixels."""
         names = self.statistics.records.classes
-        matrix = self.scores["matrix"].numpy().astype(np.float64)
-        shares = np.nan_to_num(ratio(matrix, matrix.sum(axis=1, keepdims=True)))
+        matrix = self.scores["matrix"].numpy().astype(np.float64)  # (K, K)
+        shares = np.nan_to_num(ratio(matrix, matrix.sum(axis=1, keepdims=True)))  # (K, K)
         np.fill_diagonal(shares, 0)
         order = np.argsort(-shares, axis=None, kind="stable")[:count]
         pairs = [divmod(int(cell), len(names)) for cell in order]
@@ -100,7 +100,7 @@ class Results:
             "model": records.model,
             "images": len(records.names),
             "looked": statistics.protocol,
-            **statistics.facts,
+            **statistics.metadata,
             "miou": scores["miou"],
             "miou_interval": [self.low, self.high],
             "pixel_accuracy": scores["pixel_accuracy"],
@@ -164,10 +164,10 @@ def results(statistics: Statistics) -> Results:
     }
     scores = records.scores()
     low, high = interval(records)
-    precision, recall, contour_f = contour_scores(summed["contours"])
-    band_iou, band_accuracy = band_scores(summed["bands"])
-    predicted = records.matrices.sum(axis=(0, 1))
-    bins = merge_bins(summed["bins"], settings.bins)
+    precision, recall, contour_f = contour_scores(summed["contours"])  # (D, K) each
+    band_iou, band_accuracy = band_scores(summed["bands"])  # (R, K), (R,)
+    predicted = records.matrices.sum(axis=(0, 1))  # (K,)
+    bins = merge_bins(summed["bins"], settings.bins)  # (bins, 3)
     return Results(
         statistics=statistics,
         scores=scores,
@@ -196,14 +196,14 @@ def results(statistics: Statistics) -> Results:
 def image_scores(matrices: np.ndarray) -> np.ndarray:
     """Return the mean IoU of each image over the classes of its mask.
 
-    A few pixels of a class that is not in the mask lower the IoU of the others; as a class of their own with IoU 0
-    they would weigh as much as the street.
+    A class that is predicted but not in the mask lowers the IoU of the others only; counted with IoU 0, a few of its
+    pixels would weigh as much as a large class.
 
     Shape:
         (N, K, K) → (N,)
     """
-    hits, truth, found = class_counts(matrices)
-    ious = hits.astype(np.float64) / np.maximum(truth + found - hits, 1)
+    hits, truth, found = class_counts(matrices)  # (N, K) each
+    ious = hits.astype(np.float64) / np.maximum(truth + found - hits, 1)  # (N, K)
     return (ious * (truth > 0)).sum(axis=-1) / np.maximum((truth > 0).sum(axis=-1), 1)
 
 

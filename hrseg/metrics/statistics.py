@@ -101,18 +101,18 @@ def measure(
         logits (K, H, W), mask (H, W)
     """
     classes = len(logits)
-    best, winner = logits.float().max(dim=0)
-    normal = torch.logsumexp(logits.float(), dim=0)
+    best, winner = logits.float().max(dim=0)  # (H, W) each
+    normal = torch.logsumexp(logits.float(), dim=0)  # (H, W)
     valid = mask != IGNORE_INDEX
     chosen, true = winner[valid], mask[valid]  # (M,)
-    confidence = torch.exp(best - normal)[valid].cpu().numpy()
-    own = logits.float().permute(1, 2, 0)[valid].gather(1, true[:, None])[:, 0]
+    confidence = torch.exp(best - normal)[valid].cpu().numpy()  # (M,)
+    own = logits.float().permute(1, 2, 0)[valid].gather(1, true[:, None])[:, 0]  # (M,)
     pred, truth = chosen.cpu().numpy(), true.cpu().numpy()
-    maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())
+    maps = label_maps(mask.cpu().numpy(), winner.cpu().numpy())  # (H, W) each
     width = boundary_width(mask.shape[0], mask.shape[1], settings.ratio)
     generator = np.random.default_rng(zlib.crc32(os.fsencode(name)))
     picked = np.sort(generator.choice(len(truth), min(pixels, len(truth)), replace=False))
-    columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]
+    columns = valid.flatten().nonzero()[torch.from_numpy(picked).to(valid.device), 0]  # (pixels,)
     sample = logits.flatten(1)[:, columns].T.float()  # (pixels, K)
     sample = sample - sample.max(dim=1, keepdim=True).values  # float16 is finest near 0
     return {
@@ -141,7 +141,7 @@ class Statistics:
         samples: "logits" float16 (M, K) whose largest is 0, their "truth" (M,), and the number of their "image" (M,).
         colors: Of the classes, uint8 (K, 3).
         protocol: Description of the evaluation protocol.
-        facts: Further facts for the report, such as the split.
+        metadata: Further metadata for the report, such as the split.
     """
 
     records: ImageRecords
@@ -150,7 +150,7 @@ class Statistics:
     samples: Mapping[str, np.ndarray]
     colors: np.ndarray
     protocol: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, names: Sequence[str]) -> "Statistics":
         """Return the statistics of some images, in the given order."""
@@ -172,7 +172,7 @@ class Statistics:
         about = {
             "rulers": asdict(self.settings),
             "looked": self.protocol,
-            "facts": dict(self.facts),
+            "facts": dict(self.metadata),
         }
         arrays = {f"count_{name}": values for name, values in self.counts.items()}
         arrays |= {f"sample_{name}": values for name, values in self.samples.items()}
@@ -186,7 +186,7 @@ def collect(
     settings: EvaluationSettings,
     model: str = "",
     protocol: str = "",
-    facts: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Statistics:
     """Stack the counts of all images, in the order of their names.
 
@@ -208,7 +208,7 @@ def collect(
     }
     lengths = [len(rows[name]["truth"]) for name in names]
     samples["image"] = np.repeat(np.arange(len(names)), lengths)
-    return Statistics(records, settings, counts, samples, colors, protocol, dict(facts or {}))
+    return Statistics(records, settings, counts, samples, colors, protocol, dict(metadata or {}))
 
 
 def read_statistics(path: str | Path) -> Statistics:

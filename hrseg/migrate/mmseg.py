@@ -340,7 +340,7 @@ def _trainer(config: MMSegConfig, recipe: Recipe) -> None:
         recipe.set("trainer.max_epochs", int(config.epochs))
     else:
         raise ConfigError(
-            f"{config.source} says neither max_iters nor max_epochs. Give the whole config, with its schedule."
+            f"{config.source} has neither max_iters nor max_epochs. Give the whole config, with its schedule."
         )
     found = re.search(r"(\d+)xb(\d+)", PurePosixPath(config.source).name)
     devices = int(found[1]) if found else 4

@@ -102,7 +102,7 @@ def create_model(
             cascaded_pyramid, simple, deeplabv3, deeplabv3plus, fpn, segformer and upernet.
         head: Of an HRNet: "v2", "v1", "ocr" or "c1" for pixels, "v2p" for a pyramid, "classification" for
             whole images. Or one of those baselines' heads.
-        num_classes: K, the classes the network tells apart.
+        num_classes: K, the number of classes.
         resize: Interpolation in fusion and concatenation. "bilinear" for the plain official recipes,
             "bilinear_aligned" for ADE20K and OCR, "bilinear_scaled" for mmsegmentation's, "nearest" as
             ImageNet weights were trained.
@@ -199,8 +199,8 @@ def _check(spec: Mapping[str, Any], init: str, form: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name} is {spec[name]}; a network needs at least 1.")
     if not 1.0 <= form["input_scale"] <= LARGEST_INPUT_SCALE:
         raise ConfigError(
-            f"input_scale is {form['input_scale']}. It must lie between 1, the image as it is, and "
-            f"{LARGEST_INPUT_SCALE:g}; to see less of an image, make it smaller (evaluation.scales, data.base_size)."
+            f"input_scale is {form['input_scale']}. It must be between 1, the original size, and "
+            f"{LARGEST_INPUT_SCALE:g}; to reduce an image, use evaluation.scales or data.base_size."
         )
 
 

@@ -47,8 +47,8 @@ class GlobalNet(nn.Module):
         )
 
     def forward(self, maps: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Return levels and logits. Shape: as the class says."""
-        sides = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        """Return levels and logits. Shape: see the class."""
+        sides = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]  # (N, 256, …)
         levels = [sides.pop()]  # the coarsest has nothing above it
         for side, down in zip(reversed(sides), reversed(self.downs), strict=True):
             size = (side.shape[-2], side.shape[-1])
@@ -75,13 +75,11 @@ class RefineNet(nn.Module):
         self.classifier = nn.Conv2d(CHANNELS, num_classes, 3, padding=1)
 
     def forward(self, levels: list[torch.Tensor]) -> torch.Tensor:
-        """Return logits at the finest level's size. Shape: as the class says."""
+        """Return logits at the finest level's size. Shape: see the class."""
         size = (levels[0].shape[-2], levels[0].shape[-1])
         refined = [blocks(x) for blocks, x in zip(self.cascade, levels, strict=True)]
-        maps = torch.cat(
-            [resize(x, size, self.resize_policy) for x in refined], dim=1
-        )  # (N, 1024, …)
-        logits: torch.Tensor = self.classifier(self.join(maps))
+        maps = torch.cat([resize(x, size, self.resize_policy) for x in refined], dim=1)
+        logits: torch.Tensor = self.classifier(self.join(maps))  # (N, 1024, …) → (N, K, H_0, W_0)
         return logits
 
 
@@ -103,9 +101,9 @@ class HeadCascadedPyramid(nn.Module):
         self.refinenet = RefineNet(len(branch_channels), num_classes, resize_policy)
 
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return main and auxiliary logits at stride 4. Shape: as the class says."""
+        """Return main and auxiliary logits at stride 4. Shape: see the class."""
         size = (branches[0].shape[-2], branches[0].shape[-1])
-        levels, guesses = self.globalnet(branches)
+        levels, guesses = self.globalnet(branches)  # (N, 256, …) and (N, K, …), four of each
         aux = torch.stack([resize(x, size, self.resize_policy) for x in guesses]).mean(dim=0)
         return {"main": self.refinenet(levels), "aux": aux}
 
@@ -134,7 +132,7 @@ class HeadSimple(nn.Module):
         self.final_layer = nn.Conv2d(CHANNELS, num_classes, 1)
 
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return {"main": logits at stride 4}. Shape: as the class says."""
+        """Return {"main": logits at stride 4}. Shape: see the class."""
         height, width = branches[0].shape[-2:]
         maps = self.deconv_layers(branches[-1])  # (N, 256, 8 * ceil(H/32), 8 * ceil(W/32))
         return {"main": self.final_layer(maps[..., :height, :width])}
@@ -212,9 +210,9 @@ class Baseline(nn.Module):
         return self.forward_all(image)["main"]
 
     def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {"main": logits}; smp decoders already end at input size. Shape: as the class says."""
+        """Return {"main": logits}; smp decoders already end at input size. Shape: see the class."""
         height, width = image.shape[-2:]
-        logits = self.network(pad(image))[..., :height, :width]
+        logits = self.network(pad(image))[..., :height, :width]  # (N, K, H, W)
         return {"main": logits.float()}
 
     def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
@@ -225,7 +223,7 @@ class Baseline(nn.Module):
             4, 8, 8 and 8
         """
         maps: list[torch.Tensor] = self.network.encoder(pad(image))
-        return maps[-4:]
+        return maps[-4:]  # without those at strides 1 and 2
 
     def upsample(self, logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Bring logits to label size, in float32. Shape: (N, K, h, w) → (N, K, *size)."""
@@ -265,9 +263,9 @@ class Encoder(nn.Module):
         self.out_channels = channels[-4:]
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return four maps, finest first. Shape: as the class says."""
-        padded = pad(image)
-        maps: list[torch.Tensor] = self.encoder(padded)
+        """Return four maps, finest first. Shape: see the class."""
+        padded = pad(image)  # (N, bands, 32 * ceil(H / 32), 32 * ceil(W / 32))
+        maps: list[torch.Tensor] = self.encoder(padded)  # six, at strides 1 to 32
         return [_cut(x, image, padded.shape[-1] // x.shape[-1]) for x in maps[-4:]]
 
 

@@ -44,7 +44,7 @@ class Style:
         return nn.ReLU(inplace=True)
 
     def conv(self, inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-        """Return a convolution without bias that keeps ceil(size / stride)."""
+        """Return a convolution without bias, whose output size is ceil(size / stride)."""
         kind = SameConv2d if self.padding == "same" and stride == 2 else nn.Conv2d
         return kind(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
 
@@ -64,9 +64,9 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad, then convolve. Shape: as the class says."""
+        """Pad, then convolve. Shape: see the class."""
         height, width = x.shape[-2:]
-        x = F.pad(x, (width % 2, 1, height % 2, 1))
+        x = F.pad(x, (width % 2, 1, height % 2, 1))  # left, right, top, bottom
         return F.conv2d(x, self.weight, self.bias, self.stride)
 
 
@@ -78,7 +78,7 @@ def conv_bn(
     relu: bool = True,
     style: Style = PLAIN,
 ) -> nn.Sequential:
-    """Build convolution (no bias), batch norm and, if asked, the activation; ceil(size / stride) is kept."""
+    """Build convolution (no bias), batch norm and, if asked, the activation; the output size is ceil(size / stride)."""
     layers: list[nn.Module] = [
         style.conv(inside, outside, kernel, stride),
         nn.BatchNorm2d(outside),
@@ -94,7 +94,7 @@ def resize(maps: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tens
     Args:
         maps: Feature maps.
         size: (height, width) to reach.
-        policy: "bilinear", "bilinear_aligned" (corner pixels kept in place), "bilinear_scaled" (the same as
+        policy: "bilinear", "bilinear_aligned" (corner pixels stay in place), "bilinear_scaled" (the same as
             bilinear here, see `enlarge`) or "nearest".
 
     Shape:
@@ -137,7 +137,7 @@ def enlarge(maps: torch.Tensor, size: tuple[int, int], octaves: int, policy: str
 def resize_logits(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tensor:
     """Bring logits to label size, in float32 and always bilinearly.
 
-    A "nearest" network resizes its logits bilinearly, since label maps would be blocky; the aligned policy keeps its
+    A "nearest" network resizes its logits bilinearly, since label maps would be blocky; the aligned policy aligns
     corners here too, as the official code does.
 
     Shape:
@@ -165,7 +165,7 @@ class BasicBlock(nn.Module):
         """Apply the block. Shape: (N, C, H, W) → (N, C, H, W)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return self.relu(y + x)
+        return self.relu(y + x)  # (N, C, H, W)
 
 
 class Bottleneck(nn.Module):
@@ -192,9 +192,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block. Shape: (N, inside, H, W) → (N, 4 * channels, H, W)."""
         y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        shortcut = x if self.downsample is None else self.downsample(x)
+        y = self.relu(self.bn2(self.conv2(y)))  # (N, channels, H, W)
+        y = self.bn3(self.conv3(y))  # (N, 4 * channels, H, W)
+        shortcut = x if self.downsample is None else self.downsample(x)  # (N, 4 * channels, H, W)
         return self.relu(y + shortcut)
 
 

@@ -114,7 +114,7 @@ class Recomputed:
             return function(self.owner, maps)
         measure = _measure.get()
         if measure is not None:
-            return measure(lambda: function(self.owner, maps))
+            return measure(lambda: function(self.owner, maps))  # counts what it would save
         many = isinstance(maps, list)
 
         def run(*tensors: torch.Tensor) -> Any:
@@ -127,7 +127,7 @@ class Recomputed:
             run,
             *tensors,
             use_reentrant=False,
-            preserve_rng_state=self._is_random,
+            preserve_rng_state=self._is_random,  # else recomputed dropout would differ
             context_fn=lambda: (contextlib.nullcontext(), unchanged_buffers(self._norms)),
         )
 

@@ -27,7 +27,7 @@ class Memory:
     Attributes:
         weights: Parameters and their gradients, float32.
         optimizer: Momentum or moments, and the moving average of the weights.
-        activations: What autograd keeps between forward and backward.
+        activations: What autograd saves between forward and backward.
         transient: What is alive at the peak besides: gradients of the largest map, or a part computed again.
     """
 
@@ -60,14 +60,14 @@ def training_memory(
         network: Follows the network contract.
         batch: (N, H, W) of the images.
         bf16: Whether the forward pass runs under bf16 (or fp16) autocast.
-        slots: Numbers kept for each parameter: 1 for SGD's momentum, 2 for AdamW, one more for a
+        slots: Numbers stored for each parameter: 1 for SGD's momentum, 2 for AdamW, one more for a
             moving average.
         blocked: Whether the loss goes through the image in blocks of rows, see `ops.loss`.
     """
     count, height, width = batch
     bands = getattr(network, "spec", {}).get("in_channels", 3)
     saved: _Saved = {}
-    fake = FakeTensorMode()
+    fake = FakeTensorMode()  # shapes and storages without memory
     state: dict[str, torch.Tensor] = {
         f"network.{key}": fake.from_tensor(value) for key, value in network.state_dict().items()
     }
@@ -84,16 +84,16 @@ def training_memory(
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16), _saving(saved):
                 logits = torch.func.functional_call(step, state, (image, mask))
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                again = _largest_part(step, state, (image, mask), own)
+                recomputed = _largest_part(step, state, (image, mask), own)
         finally:
             network.train(training)
     whole = min(4 * logits.numel(), BUDGET["cpu"]) if blocked else 4 * logits.numel()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Memory(
-        weights=8 * parameters,
+        weights=8 * parameters,  # float32 values and their gradients
         optimizer=4 * slots * parameters,
         activations=sum(s.nbytes() for key, s in saved.items() if key not in own),
-        transient=max(2 * whole, again),
+        transient=max(2 * whole, recomputed),
     )
 
 

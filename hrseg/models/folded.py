@@ -69,7 +69,7 @@ class FoldedBlock(nn.Module):
         self.shortcut = getattr(pieces, "downsample", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the block. Shape: as the class says."""
+        """Apply the block. Shape: see the class."""
         *first, last = self.steps
         y = x
         for step in first:
@@ -99,7 +99,7 @@ class FoldedModule(nn.Module):
             self.paths.append(paths)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Run the branches, then the fusion. Shape: as the class says."""
+        """Run the branches, then the fusion. Shape: see the class."""
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
         fused = [self.receive(target, maps) for target in range(len(self.paths))]
         return [*fused, *maps[len(fused) :]]
@@ -107,18 +107,18 @@ class FoldedModule(nn.Module):
     def receive(self, target: int, maps: list[torch.Tensor]) -> torch.Tensor:
         """Return what one branch receives. Shape: all maps → (N, C * 2**target, …)."""
         paths: Any = self.paths[target]
-        own = maps[target]
+        own = maps[target]  # (N, C * 2**target, h, w)
         size = (own.shape[-2], own.shape[-1])
         total = own
         for source in range(target + 1, len(maps)):
             part = enlarge(paths[source](maps[source]), size, source - target, self.resize_policy)
-            total = total + part if total is own else total.add_(part)
+            total = total + part if total is own else total.add_(part)  # other branches read own
         for source in range(target):
             *before, last = paths[source]
             x = maps[source]
             for step in before:
                 x = step(x)
-            total = last(x, total)
+            total = last(x, total)  # adds inside the convolution
         if target:
             return total  # its last convolution ended with the ReLU
         return F.relu(total) if total is own else F.relu_(total)
@@ -142,7 +142,7 @@ def _published(network: nn.Module) -> bool:
 def _fold_in_place(layers: nn.Sequential) -> None:
     """Fold the head's norm but keep its layers, whose forms `ops.fused_head` chooses among."""
     conv = cast(nn.Conv2d, layers[0])
-    weight, bias = fold(conv, layers[1])
+    weight, bias = fold(conv, layers[1])  # (M, 15C, 1, 1), (M,)
     conv.weight.data = weight.contiguous(memory_format=torch.channels_last)
     conv.bias = nn.Parameter(bias, requires_grad=False)
     layers[1] = nn.Identity()
@@ -183,12 +183,12 @@ def fold(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[torch.Tensor, torch.T
     Shape:
         → (D, C, k, k), (D,), float32
     """
-    weight = conv.weight.detach().double()
+    weight = conv.weight.detach().double()  # rounded once, at the end
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
     if norm is None or isinstance(norm, nn.Identity):
         return weight.float(), bias.float()
     values: Any = norm
-    scale = values.weight.double() / (values.running_var.double() + values.eps).sqrt()
+    scale = values.weight.double() / (values.running_var.double() + values.eps).sqrt()  # (D,)
     bias = (bias - values.running_mean.double()) * scale + values.bias.double()
     return (weight * scale[:, None, None, None]).float(), bias.float()
 
@@ -207,7 +207,7 @@ class FusedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module | None = None, relu: bool = False) -> None:
         super().__init__()
-        weight, bias = fold(conv, norm)
+        weight, bias = fold(conv, norm)  # (D, C, k, k), (D,)
         weight = weight.contiguous(memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(bias, requires_grad=False)
@@ -228,7 +228,7 @@ class FusedConv(nn.Module):
             self.packed = None
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """Convolve, add, ReLU. Shape: as the class says."""
+        """Convolve, add, ReLU. Shape: see the class."""
         stride, padding, dilation, groups = self.options
         if self.packed is None or x.dtype != self.bias.dtype:
             y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)

@@ -22,7 +22,7 @@ def concatenate(branches: list[torch.Tensor], policy: str) -> torch.Tensor:
         branch i (N, C * 2**i, H / (4 * 2**i), …) → (N, 15C, H/4, W/4)
     """
     size = (branches[0].shape[-2], branches[0].shape[-1])
-    return torch.cat([resize(x, size, policy) for x in branches], dim=1)
+    return torch.cat([resize(x, size, policy) for x in branches], dim=1)  # (N, 15C, H/4, W/4)
 
 
 def classifier(wide: int, num_classes: int) -> nn.Sequential:
@@ -50,7 +50,7 @@ class HeadV1(nn.Module):
         self.last_layer = classifier(branch_channels[0], num_classes)
 
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return {"main": logits at stride 4}. Shape: as the class says."""
+        """Return {"main": logits at stride 4}. Shape: see the class."""
         return {"main": self.last_layer(branches[0])}
 
 
@@ -70,12 +70,12 @@ class HeadV2(nn.Module):
         self.last_layer = classifier(sum(branch_channels), num_classes)
 
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return {"main": logits at stride 4}. Shape: as the class says."""
+        """Return {"main": logits at stride 4}. Shape: see the class."""
         form = choose(branches, self.last_layer, self.resize_policy)
         if form != "plain":
             aligned = self.resize_policy == "bilinear_aligned"
             return {"main": FORMS[form](branches, self.last_layer, aligned)}
-        maps = concatenate(branches, self.resize_policy)
+        maps = concatenate(branches, self.resize_policy)  # (N, 15C, H/4, W/4)
         return {"main": self.last_layer(maps)}  # (N, 15C, H/4, W/4) → (N, K, H/4, W/4)
 
 
@@ -100,7 +100,7 @@ class HeadC1(nn.Module):
         self.conv_last = nn.Conv2d(wide // 4, num_classes, 1)
 
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return {"main": logits at stride 4}. Shape: as the class says."""
+        """Return {"main": logits at stride 4}. Shape: see the class."""
         return {"main": self.conv_last(self.cbr(concatenate(branches, self.resize_policy)))}
 
 
@@ -136,9 +136,9 @@ class HeadOCR(nn.Module):
         self.aux_head = classifier(wide, num_classes)
 
     def forward(self, branches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return {"main", "aux"}: logits at stride 4. Shape: as the class says."""
+        """Return {"main", "aux"}: logits at stride 4. Shape: see the class."""
         maps = concatenate(branches, self.resize_policy)  # (N, 15C, H/4, W/4)
-        aux = self.aux_head(maps)
+        aux = self.aux_head(maps)  # (N, K, H/4, W/4)
         pixels = self.conv3x3_ocr(maps)  # (N, 512, H/4, W/4)
         objects = gather(pixels, aux)  # (N, 512, K, 1)
         return {"main": self.cls_head(self.ocr_distri_head(pixels, objects)), "aux": aux}
@@ -153,7 +153,7 @@ def gather(pixels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     with _float32(pixels.device):
         weights = logits.float().flatten(2).softmax(dim=2)  # (N, K, hw), each row adds up to 1
         objects = weights @ pixels.float().flatten(2).transpose(1, 2)  # (N, K, C)
-    return objects.to(pixels.dtype).transpose(1, 2).unsqueeze(3)
+    return objects.to(pixels.dtype).transpose(1, 2).unsqueeze(3)  # (N, C, K, 1)
 
 
 class Attend(nn.Module):
@@ -175,15 +175,15 @@ class Attend(nn.Module):
         self.f_up = nn.Sequential(*_project(key_channels, channels))
 
     def forward(self, pixels: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-        """Return the context of each pixel. Shape: as the class says."""
+        """Return the context of each pixel. Shape: see the class."""
         query = self.f_pixel(pixels).flatten(2).transpose(1, 2)  # (N, hw, D)
         key = self.f_object(objects).flatten(2)  # (N, D, K)
         value = self.f_down(objects).flatten(2).transpose(1, 2)  # (N, K, D)
         with _float32(pixels.device):
-            similarity = (query.float() @ key.float()) * key.shape[1] ** -0.5
+            similarity = (query.float() @ key.float()) * key.shape[1] ** -0.5  # (N, hw, K)
             context = similarity.softmax(dim=2) @ value.float()  # (N, hw, D)
         context = context.to(value.dtype).transpose(1, 2).unflatten(2, pixels.shape[-2:])
-        return self.f_up(context)
+        return self.f_up(context)  # (N, D, h, w) → (N, C, h, w)
 
 
 class Distribute(nn.Module):
@@ -205,8 +205,8 @@ class Distribute(nn.Module):
         )
 
     def forward(self, pixels: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
-        """Return pixels with context. Shape: as the class says."""
-        context = self.object_context_block(pixels, objects)
+        """Return pixels with context. Shape: see the class."""
+        context = self.object_context_block(pixels, objects)  # (N, C, h, w)
         return self.conv_bn_dropout(torch.cat([context, pixels], dim=1))
 
 
@@ -264,12 +264,12 @@ class ClassificationHead(nn.Module):
         self.classifier = nn.Linear(EMBEDDING, num_classes)
 
     def forward(self, branches: list[torch.Tensor]) -> torch.Tensor:
-        """Return the logits of the whole image. Shape: as the class says."""
+        """Return the logits of the whole image. Shape: see the class."""
         wide = [widen(x) for widen, x in zip(self.incre_modules, branches, strict=True)]
-        total = wide[0]
+        total = wide[0]  # (N, 128, H/4, W/4)
         for down, x in zip(self.downsamp_modules, wide[1:], strict=True):
-            total = x + down(total)
-        return self.classifier(self.final_layer(total).mean(dim=(2, 3)))
+            total = x + down(total)  # at last (N, 1024, H/32, W/32)
+        return self.classifier(self.final_layer(total).mean(dim=(2, 3)))  # (N, 2048) → (N, K)
 
 
 class HeadV2p(nn.Module):
@@ -290,7 +290,7 @@ class HeadV2p(nn.Module):
         )
 
     def forward(self, branches: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the pyramid, finest level first. Shape: as the class says."""
-        maps = self.reduction_conv(concatenate(branches, self.resize_policy))
+        """Return the pyramid, finest level first. Shape: see the class."""
+        maps = self.reduction_conv(concatenate(branches, self.resize_policy))  # (N, 256, H/4, W/4)
         pooled = [F.avg_pool2d(maps, 2**level, ceil_mode=True) for level in range(LEVELS)]
-        return [conv(x) for conv, x in zip(self.fpn_convs, pooled, strict=True)]
+        return [conv(x) for conv, x in zip(self.fpn_convs, pooled, strict=True)]  # (N, 256, …) each

@@ -65,17 +65,17 @@ def _fuse_layer(channels: list[int], target: int, source: int, style: Style) -> 
         return nn.Identity()
     if source > target:  # from a coarser branch: 1x1, then enlarged in forward
         return conv_bn(channels[source], channels[target], 1, relu=False, style=style)
-    steps = target - source  # from a finer branch
+    steps = target - source  # from a finer branch: one stride-2 convolution per octave
     if style.downsample == "max_pool":
         pool = nn.MaxPool2d(2**steps, ceil_mode=True)
         return nn.Sequential(
             pool, conv_bn(channels[source], channels[target], 1, relu=False, style=style)
         )
-    keep = [
+    before = [
         conv_bn(channels[source], channels[source], stride=2, style=style) for _ in range(steps - 1)
-    ]  # one stride-2 convolution per octave
+    ]
     last = conv_bn(channels[source], channels[target], stride=2, relu=False, style=style)
-    return nn.Sequential(*keep, last)
+    return nn.Sequential(*before, last)
 
 
 class Module(nn.Module):
@@ -114,15 +114,15 @@ class Module(nn.Module):
             nn.ModuleList(_fuse_layer(channels, target, source, style) for source in count)
             for target in count
         )
-        self.fuse_layers[receivers:].requires_grad_(False)
+        self.fuse_layers[receivers:].requires_grad_(False)  # DDP waits for every gradient
         self.relu = style.act()
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Run the branches, then the fusion. Shape: as the class says, one map per branch."""
+        """Run the branches, then the fusion. Shape: see the class, one map per branch."""
         return self.fuse([branch(x) for branch, x in zip(self.branches, maps, strict=True)])
 
     def fuse(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Give each receiver the sum of all branches. Shape: as the class says."""
+        """Give each receiver the sum of all branches. Shape: see the class."""
         fused = [
             self._receive(target, layers, maps)
             for target, layers in enumerate(islice(self.fuse_layers, self.receivers))
@@ -135,8 +135,8 @@ class Module(nn.Module):
         total: torch.Tensor | None = None
         for source, (layer, x) in enumerate(zip(layers.children(), maps, strict=True)):
             part = enlarge(layer(x), size, max(0, source - target), self.resize_policy)
-            total = part if total is None else total + part
-        return self.relu(total)
+            total = part if total is None else total + part  # (N, C * 2**target, *size)
+        return self.relu(total)  # (N, C * 2**target, …)
 
 
 class HRNet(nn.Module):
@@ -193,7 +193,7 @@ class HRNet(nn.Module):
                 for _ in range(variant.stem_blocks - 1)
             ],
         )
-        before = [wide]
+        before = [wide]  # channels of stage 1: 256, in small v1 128
         for stage, modules in enumerate(variant.modules, start=2):
             after = variant.channels(4 if branches_from_start else stage)
             self.add_module(f"transition{stage - 1}", _transition(before, after, style))
@@ -209,7 +209,7 @@ class HRNet(nn.Module):
             before = after
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the four branch maps. Shape: as the class says."""
+        """Return the four branch maps. Shape: see the class."""
         return self.forward_stages(image)["stage4"]
 
     def stem(self, image: torch.Tensor) -> torch.Tensor:
@@ -230,13 +230,15 @@ class HRNet(nn.Module):
             image (N, in_channels, H, W) → stage s: s maps at strides 4, 8, 16, 32 (four from stage 2 on with
             branches_from_start)
         """
-        x = self.stem(image)
-        maps = [self.layer1(x)]
+        x = self.stem(image)  # (N, 64, H/4, W/4)
+        maps = [self.layer1(x)]  # [(N, 256, H/4, W/4)], in small v1 128 channels
         stages = {"stem": [x], "stage1": maps}
         for stage in (2, 3, 4):
-            maps = _step(self.get_submodule(f"transition{stage - 1}"), maps)
+            transition = self.get_submodule(f"transition{stage - 1}").children()
+            # a new branch starts from the lowest one
+            maps = [layer(maps[min(i, len(maps) - 1)]) for i, layer in enumerate(transition)]
             for module in self.get_submodule(f"stage{stage}").children():
-                maps = module(maps)
+                maps = module(maps)  # branch i: (N, C * 2**i, H / (4 * 2**i), …)
             stages[f"stage{stage}"] = maps
         return stages
 
@@ -269,10 +271,3 @@ def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleL
             nn.Sequential(*down, conv_bn(before[-1], after[opened], stride=2, style=style))
         )
     return nn.ModuleList(layers)
-
-
-def _step(transition: nn.Module, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [
-        layer(maps[min(branch, len(maps) - 1)])
-        for branch, layer in enumerate(transition.children())
-    ]

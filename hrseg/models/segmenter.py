@@ -35,7 +35,7 @@ class BackboneWithHead(nn.Module):
         self.resize: str = spec["resize"]
 
     def forward(self, image: torch.Tensor) -> Any:
-        """Return the head's output. Shape: as the class says."""
+        """Return the head's output. Shape: see the class."""
         return self.head(self.forward_branches(image))
 
     def forward_branches(self, image: torch.Tensor) -> list[torch.Tensor]:
@@ -44,7 +44,7 @@ class BackboneWithHead(nn.Module):
         Shape:
             image (N, bands, H, W) → [(N, C, H/4, W/4), (N, 2C, H/8, W/8), …]
         """
-        branches: list[torch.Tensor] = self.backbone(image)
+        branches: list[torch.Tensor] = self.backbone(image)  # (N, C * 2**i, H / (4 * 2**i), …)
         return branches
 
 
@@ -78,7 +78,7 @@ class Segmenter(BackboneWithHead):
         """Bring logits to label size by this network's policy, in float32.
 
         Shape:
-            logits (N, K, h, w) → (N, K, *size)
+            logits (N, K, h, w) → (N, K, H, W) of `size`
         """
         return resize_logits(logits, size, self.resize)
 

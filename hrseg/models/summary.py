@@ -37,15 +37,15 @@ def summary(network: nn.Module, size: tuple[int, int]) -> Summary:
         >>> summary(create_model("hrnet_w18_small_v1"), (1024, 2048)).parameters
         1540819
     """
-    twin = copy.deepcopy(network).to("meta").eval()
+    copied = copy.deepcopy(network).to("meta").eval()
     bands = getattr(network, "spec", {}).get("in_channels", 3)
     from torch.utils.flop_counter import FlopCounterMode  # brings Triton, which no prediction needs
 
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        twin(torch.empty(1, bands, *size, device="meta"))
+        copied(torch.empty(1, bands, *size, device="meta"))
     return Summary(
         parameters=sum(p.numel() for p in network.parameters()),
-        multiply_adds=counter.get_total_flops() // 2,
+        multiply_adds=counter.get_total_flops() // 2,  # torch counts additions too
         size=size,
     )

@@ -1,4 +1,4 @@
 """Faster forms of network operations: fused, or computed in blocks.
 
-Each is tested equal to the plain PyTorch form. Nothing here knows networks, labels or trainers.
+Each is tested equal to the plain PyTorch form. Nothing here depends on networks, labels or trainers.
 """

@@ -31,7 +31,7 @@ def summed(branches: Branches, layers: nn.Sequential, aligned: bool = False) -> 
     Args:
         branches: Finest first.
         layers: 1x1 convolution, norm, ReLU, 1x1 convolution; the first takes the branches' channels in order.
-        aligned: Whether resizing keeps corner pixels in place.
+        aligned: Whether resizing aligns the corner pixels.
 
     Shape:
         branch i (N, C_i, h_i, w_i) → logits (N, K, h_0, w_0)
@@ -42,11 +42,11 @@ def summed(branches: Branches, layers: nn.Sequential, aligned: bool = False) -> 
     first, *others = conv.weight.split([x.shape[1] for x in branches], dim=1)
     total = F.conv2d(branches[0], first, conv.bias)  # (N, M, h, w)
     for x, weight in zip(branches[1:], others, strict=True):
-        part = F.conv2d(x, weight)
+        part = F.conv2d(x, weight)  # (N, M, h_i, w_i)
         if tuple(part.shape[-2:]) != size:
             part = F.interpolate(part, size, mode="bilinear", align_corners=aligned)
-        total += part
-    logits: torch.Tensor = last(relu(norm(total)))
+        total += part  # (N, M, h_0, w_0)
+    logits: torch.Tensor = last(relu(norm(total)))  # (N, K, h_0, w_0)
     return logits
 
 
@@ -57,8 +57,8 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
     each block. The norm is folded into the first convolution.
     """
     last: Any = layers[3]
-    weight, bias = folded(layers, branches[0].dtype)
-    parts = weight.split([x.shape[1] for x in branches], dim=1)
+    weight, bias = folded(layers, branches[0].dtype)  # (M, 15C, 1, 1), (M,)
+    parts = weight.split([x.shape[1] for x in branches], dim=1)  # (M, C_i, 1, 1) each
     height, width = branches[0].shape[-2:]
     wide = len(weight)
     step = max(8, BLOCK_BYTES // (width * wide * branches[0].element_size()))
@@ -67,7 +67,7 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
     logits = torch.empty(
         shape, dtype=finest.dtype, device=finest.device, memory_format=torch.channels_last
     )
-    own = parts[0].contiguous(memory_format=torch.channels_last)
+    own = parts[0].contiguous(memory_format=torch.channels_last)  # (M, C, 1, 1)
     for image in range(len(logits)):
         coarse = [
             F.conv2d(x[image : image + 1], part.contiguous(memory_format=torch.channels_last))
@@ -80,13 +80,13 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
             weights, columns = [], []
             for part in coarse:
                 above, share = row_mixture(part.shape[-2], height, rows, aligned, part.device)
-                cut = part[:, :, above : above + share.shape[1]]
+                cut = part[:, :, above : above + share.shape[1]]  # (1, M, some, w_i)
                 line = F.interpolate(
                     cut, (cut.shape[-2], width), mode="bilinear", align_corners=aligned
                 )
-                columns.append(line.permute(0, 2, 3, 1).reshape(share.shape[1], -1))
+                columns.append(line.permute(0, 2, 3, 1).reshape(share.shape[1], -1))  # (some, W M)
                 weights.append(share)
-            flat = block.permute(0, 2, 3, 1).view(rows[1] - rows[0], -1)
+            flat = block.permute(0, 2, 3, 1).view(rows[1] - rows[0], -1)  # (rows, W M), of block
             flat.addmm_(torch.cat(weights, dim=1).to(flat.dtype), torch.cat(columns))
             logits[image : image + 1, :, rows[0] : rows[1]] = last(layers[2](block))
     return logits
@@ -103,8 +103,8 @@ def folded(layers: nn.Sequential, dtype: torch.dtype) -> tuple[torch.Tensor, tor
     bias = conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
     if isinstance(norm, nn.Identity):
         return conv.weight.to(dtype), bias.to(dtype)
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    weight = conv.weight.float() * scale[:, None, None, None]
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (M,)
+    weight = conv.weight.float() * scale[:, None, None, None]  # (M, 15C, 1, 1)
     return weight.to(dtype), ((bias.float() - norm.running_mean) * scale + norm.bias).to(dtype)
 
 

@@ -23,7 +23,7 @@ def upsampled_nll(
     Args:
         logits: Of any size and precision; the arithmetic is float32.
         mask: trainIds.
-        aligned: Whether enlarging keeps corner pixels in place.
+        aligned: Whether enlarging aligns the corner pixels.
         ignore_index: trainId of pixels without loss.
 
     Shape:
@@ -33,7 +33,7 @@ def upsampled_nll(
         >>> upsampled_nll(torch.zeros(1, 2, 1, 1), torch.tensor([[[0, 255]]])).tolist()
         [[[0.6931471824645996, 0.0]]]
     """
-    logits = logits.float().contiguous(memory_format=torch.channels_last)
+    logits = logits.float().contiguous(memory_format=torch.channels_last)  # (N, K, h, w)
     nll: torch.Tensor = _UpsampledNLL.apply(logits, mask.long(), aligned, ignore_index)
     return nll
 
@@ -47,10 +47,10 @@ class _UpsampledNLL(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(logits, mask)
         ctx.aligned, ctx.ignore_index = aligned, ignore_index
-        nll = logits.new_empty(mask.shape)
+        nll = logits.new_empty(mask.shape)  # (N, H, W)
         size = (mask.shape[-2], mask.shape[-1])
         for rows, above, below in _blocks(logits, mask, aligned):
-            cut = logits[:, :, above:below]
+            cut = logits[:, :, above:below]  # (N, K, some, w)
             large = enlarged_cut(cut, above, logits.shape[-2], rows, size, aligned)
             nll[:, rows[0] : rows[1]] = F.cross_entropy(  # large: (N, K, rows, W)
                 large, mask[:, rows[0] : rows[1]], ignore_index=ignore_index, reduction="none"
@@ -61,19 +61,19 @@ class _UpsampledNLL(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         logits, mask = ctx.saved_tensors
-        total = torch.zeros_like(logits)
+        total = torch.zeros_like(logits)  # (N, K, h, w)
         size = (mask.shape[-2], mask.shape[-1])
         for rows, above, below in _blocks(logits, mask, ctx.aligned):
             cut = logits[:, :, above:below].detach().requires_grad_()
             with torch.enable_grad():
                 large = enlarged_cut(cut, above, logits.shape[-2], rows, size, ctx.aligned)
             truth, weight = mask[:, rows[0] : rows[1]], gradients[0][:, rows[0] : rows[1]]
-            ignored = truth == ctx.ignore_index
+            ignored = truth == ctx.ignore_index  # (N, rows, W)
             # d -log p(truth) = softmax - one-hot, and nothing for ignored pixels.
-            slope = large.detach().softmax(dim=1)
-            truth = truth.masked_fill(ignored, 0).unsqueeze(1)
+            slope = large.detach().softmax(dim=1)  # (N, K, rows, W)
+            truth = truth.masked_fill(ignored, 0).unsqueeze(1)  # (N, 1, rows, W)
             slope.scatter_add_(1, truth, slope.new_full(truth.shape, -1.0))
-            slope *= weight.masked_fill(ignored, 0.0).unsqueeze(1)
+            slope *= weight.masked_fill(ignored, 0.0).unsqueeze(1)  # (N, K, rows, W)
             total[:, :, above:below] += torch.autograd.grad(large, cut, slope)[0]
         return total, None, None, None
 

@@ -89,7 +89,7 @@ def enlarged_cut(
         return cut
     if not aligned and height % small == 0:
         factor = height // small
-        part = F.interpolate(cut, (some * factor, width), mode="bilinear")
+        part = F.interpolate(cut, (some * factor, width), mode="bilinear")  # (N, C, some …, W)
         return part[:, :, first - above * factor : last - above * factor]
     if cut.shape[-1] != width:
         cut = F.interpolate(cut, (some, width), mode="bilinear", align_corners=aligned)
@@ -97,9 +97,9 @@ def enlarged_cut(
         return cut
     exact = torch.float64 if cut.dtype == torch.float64 else torch.float32
     upper, lower, share = source_rows(small, height, aligned, cut.device, exact)
-    upper, lower = upper[first:last] - above, lower[first:last] - above
-    share = share[first:last, None].to(cut.dtype)
-    return cut[:, :, upper] * (1 - share) + cut[:, :, lower] * share
+    upper, lower = upper[first:last] - above, lower[first:last] - above  # (rows,) each
+    share = share[first:last, None].to(cut.dtype)  # (rows, 1)
+    return cut[:, :, upper] * (1 - share) + cut[:, :, lower] * share  # (N, C, rows, W)
 
 
 def row_mixture(
@@ -120,10 +120,10 @@ def row_mixture(
     upper, lower, share = source_rows(small, large, aligned, device)
     upper, lower, share = (x[rows[0] : rows[1]] for x in (upper, lower, share))
     above, below = int(upper[0]), int(lower[-1]) + 1
-    matrix = torch.zeros(len(upper), below - above, device=device)
+    matrix = torch.zeros(len(upper), below - above, device=device)  # (rows, some)
     row = torch.arange(len(upper), device=device)
     matrix[row, upper - above] += 1 - share
-    matrix[row, lower - above] += share
+    matrix[row, lower - above] += share  # added: at the border both rows are one
     return above, matrix
 
 
@@ -138,7 +138,7 @@ def source_rows(
     at = torch.arange(large, dtype=exact, device=device)
     corner = at * ((small - 1) / max(1, large - 1))
     at = corner if aligned else ((at + 0.5) * (small / large) - 0.5).clamp_min(0)
-    upper = at.long().clamp_max(small - 1)
+    upper = at.long().clamp_max(small - 1)  # (H,)
     return upper, (upper + 1).clamp_max(small - 1), (at - upper).clamp(0, 1)
 
 
@@ -293,8 +293,8 @@ def reduce_logits(
         want: Any of MAPS.
         left: First column.
     """
-    best, winner = logits.max(dim=1)
-    labels = winner.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
+    best, winner = logits.max(dim=1)  # (N, rows, W) each
+    labels = winner.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)  # (N, rows, W)
     if not want:
         return LabelStrip(top, labels)
     maps = {}
@@ -303,12 +303,12 @@ def reduce_logits(
         if len(want) == 1:
             return LabelStrip(top, labels, **maps)
     below = logits - best.unsqueeze(1)  # (N, K, rows, W), 0 for the winner
-    powers = below.exp()
-    total = powers.sum(dim=1)
+    powers = below.exp()  # (N, K, rows, W), 1 for the winner
+    total = powers.sum(dim=1)  # (N, rows, W); its inverse is the winner's probability
     if "confidence" in want:
         maps["confidence"] = total.reciprocal()
     if "entropy" in want:
-        # -sum p log p with p = e^b / total; the clamp keeps -inf * 0 from being NaN.
+        # -sum p log p with p = e^b / total; the clamp prevents NaN from -inf * 0.
         maps["entropy"] = total.log() - (powers * below.clamp_min(-1e4)).sum(dim=1) / total
     if "margin" in want:
         powers.scatter_(1, winner.unsqueeze(1), 0.0)
@@ -322,13 +322,13 @@ def _confidence(logits: torch.Tensor) -> torch.Tensor:
 
 def _samples(logits: torch.Tensor, size: tuple[int, int], policy: str) -> torch.Tensor:
     """Return the confidence of every STEP-th row and column, from the coarse logits."""
-    maps, aligned = logits.float(), policy == "bilinear_aligned"
+    maps, aligned = logits.float(), policy == "bilinear_aligned"  # (N, K, h, w)
     for dim in (-2, -1):
         first, second, share = source_rows(maps.shape[dim], size[dim], aligned, maps.device)
         first, second, share = first[::STEP], second[::STEP], share[::STEP]
         share = share[:, None] if dim == -2 else share
         maps = torch.lerp(maps.index_select(dim, first), maps.index_select(dim, second), share)
-    return _confidence(maps)
+    return _confidence(maps)  # (N, H / STEP, W / STEP), rounded up
 
 
 MAX_BOUNDARY_SHARE = 0.2
@@ -349,7 +349,7 @@ class _Axis:
     @staticmethod
     def between(small: int, large: int, aligned: bool, device: torch.device) -> "_Axis":
         upper, _, share = source_rows(small, large, aligned, device)
-        count = torch.bincount(upper, minlength=small)
+        count = torch.bincount(upper, minlength=small)  # (h,): pixels between two coarse ones
         return _Axis(upper, share, count.cumsum(0) - count, count)
 
     def pixels(self, cells: torch.Tensor) -> torch.Tensor:
@@ -382,7 +382,7 @@ def labels_of_boundary_cells(
     # channels last: what follows reads all classes of a pixel at once
     logits = logits.float().contiguous(memory_format=torch.channels_last)
     winner = logits.max(dim=1)[1].to(torch.uint8)  # (N, h, w)
-    mixed = _has_boundary(winner)
+    mixed = _has_boundary(winner)  # (N, h, w)
     if int(mixed.sum()) > MAX_BOUNDARY_SHARE * mixed.numel():
         return None
     aligned = policy == "bilinear_aligned"
@@ -390,27 +390,27 @@ def labels_of_boundary_cells(
         _Axis.between(*sides, aligned, logits.device)
         for sides in zip((small, narrow), size, strict=True)
     )
-    labels = winner.index_select(1, down.upper).index_select(2, along.upper)
+    labels = winner.index_select(1, down.upper).index_select(2, along.upper)  # (N, H, W)
     mixed &= (down.count[:, None] > 0) & (along.count > 0)
     rows = logits.permute(0, 2, 3, 1).reshape(-1, classes)  # (N h w, K)
     for cells in mixed.flatten().nonzero()[:, 0].split(_CHUNK):
-        i, j = cells // narrow % small, cells % narrow
+        i, j = cells // narrow % small, cells % narrow  # coarse row and column, (M,)
         # index steps to the corners below and on the right, 0 at the border
         below, right = narrow * (i < small - 1), (j < narrow - 1).long()
-        corners = (cells, cells + right, cells + below, cells + below + right)
+        corners = (cells, cells + right, cells + below, cells + below + right)  # (M,) each
         a, b, c, d = (rows.index_select(0, corner)[..., None] for corner in corners)  # (M, K, 1)
-        y, x = down.pixels(i), along.pixels(j)
+        y, x = down.pixels(i), along.pixels(j)  # (M, P) each
         near, low = along.share[x][:, None], down.share[y][:, None, :, None]
         above, under = torch.lerp(a, b, near), torch.lerp(c, d, near)  # (M, K, P)
         chosen = torch.lerp(above[:, :, None], under[:, :, None], low).max(dim=1)[1]  # (M, P, P)
-        top = cells // (small * narrow) * size[0]
-        row = (top[:, None] + y) * size[1]
+        top = cells // (small * narrow) * size[0]  # rows of the images before this one
+        row = (top[:, None] + y) * size[1]  # (M, P)
         labels.view(-1)[row[:, :, None] + x[:, None]] = chosen.to(torch.uint8)
     return labels
 
 
 def _has_boundary(winner: torch.Tensor) -> torch.Tensor:
     """Return where the 2x2 coarse pixels from here have several winners. Shape: (N, h, w), bool."""
-    below = torch.cat([winner[:, 1:], winner[:, -1:]], dim=1)
+    below = torch.cat([winner[:, 1:], winner[:, -1:]], dim=1)  # (N, h, w)
     right, across = (torch.cat([x[:, :, 1:], x[:, :, -1:]], dim=2) for x in (winner, below))
     return (winner != below) | (winner != right) | (winner != across)

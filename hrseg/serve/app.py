@@ -17,6 +17,7 @@ from hrseg.serve.batching import Service, batch_limit
 from hrseg.serve.metrics import CONTENT_TYPE
 from hrseg.serve.middleware import AdmissionMiddleware
 from hrseg.serve.requests import FIELD, Limits, RequestError
+from hrseg.serve.site import Site
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -31,7 +32,7 @@ _PAGE = {
 }
 _REASONS = {
     401: "The token is missing or wrong.",
-    403: "A page of another site asked.",
+    403: "A page of another site asked, or the Host header is not a name of the server.",
     408: "The body came too slowly.",
     409: "An exported file shows no branches.",
     413: "Too many bytes or pixels.",
@@ -44,7 +45,7 @@ _ROUTER_ERRORS = {
     404: "There is nothing at this path; /openapi.json names all.",
     405: "This path takes another method; /openapi.json names it.",
 }
-_INFERENCE_ERRORS = (403, 408, 413, 415, 422, 429, 503)
+_INFERENCE_ERRORS = (408, 413, 415, 422, 429, 503)
 _BINARY = {"type": "string", "format": "binary"}
 _RAW = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
 _BODY = {
@@ -65,6 +66,7 @@ def create_app(
     model: str = "model",
     limits: Limits | None = None,
     token: str | None = None,
+    site: Site | None = None,
 ) -> FastAPI:
     """Build the ASGI application of a predictor; `app.state.service` has its queue, capacity and metrics.
 
@@ -73,6 +75,7 @@ def create_app(
         model: Display name.
         limits: None takes the defaults.
         token: Required of clients, or None.
+        site: Names of the server, and sites whose pages may use it; None answers to any name.
 
     Raises:
         ConfigError: The model does not take RGB images.
@@ -91,10 +94,10 @@ def create_app(
         docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(AdmissionMiddleware, service=service, token=token)
+    app.add_middleware(AdmissionMiddleware, service=service, token=token, site=site or Site())
     app.add_exception_handler(RequestValidationError, _option_error)
     app.add_exception_handler(HTTPException, _router_error)
-    protected = (401,) if token is not None else ()
+    protected = (401, 403) if token is not None else (403,)
     _add_inference(app, service, protected)
     _add_status(app, service, protected)
     _add_page(app)
@@ -177,7 +180,9 @@ def _add_status(app: FastAPI, service: Service, protected: tuple[int, ...]) -> N
             max_pixels=service.limits.max_pixels,
         )
 
-    down: Responses = {503: {"description": "The worker has ended.", "model": responses.Problem}}
+    down = _errors(403) | {
+        503: {"description": "The worker has ended.", "model": responses.Problem}
+    }
 
     @app.get("/healthz", responses=down)
     async def healthz() -> responses.Health:

@@ -1,4 +1,4 @@
-"""ASGI middleware for admission: token, capacity, time limits, security headers and request metrics.
+"""ASGI middleware for admission: names, other sites, token, capacity, time limits, security headers and metrics.
 
 It wraps the whole application, so the routes need none of these.
 """
@@ -14,12 +14,20 @@ from typing import Any
 
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from hrseg.errors import ConfigError
 from hrseg.serve.batching import Service
-from hrseg.serve.requests import RequestError, check_headers, server_full, timed_out
+from hrseg.serve.requests import (
+    RequestError,
+    check_headers,
+    client_of,
+    server_full,
+    timed_out,
+)
+from hrseg.serve.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +63,43 @@ class AdmissionMiddleware:
         app: The application.
         service: With the limits, the capacity and the metrics.
         token: Required of clients, or None.
+        site: Names of the server, and sites whose pages may use it.
     """
 
-    def __init__(self, app: Application, *, service: Service, token: str | None) -> None:
+    def __init__(
+        self, app: Application, *, service: Service, token: str | None, site: Site
+    ) -> None:
         self.app = app
         self.service = service
         self.token = token
+        self.site = site
+        self._allowed: Application = self._answer
+        if site.origins:
+            self._allowed = CORSMiddleware(
+                self._answer,
+                allow_origins=site.origins,
+                allow_methods=("GET", "HEAD", "POST"),
+                allow_headers=("*",),
+                expose_headers=("Retry-After",),
+            )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        try:
+            self.site.check(Headers(scope=scope))
+        except RequestError as error:
+            await _Sender(scope, receive, send).refuse(error)
+            self.service.metrics.requests.labels("other", error.status).inc()
+        else:
+            await self._allowed(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer a request for this server, by a page that may."""
+        if scope["method"] == "HEAD":  # the server sends no body then
+            scope = {**scope, "method": "GET"}
         service = self.service
         sender = _Sender(scope, receive, send)
         start = time.monotonic()
@@ -78,7 +111,7 @@ class AdmissionMiddleware:
             place = await self._admit(scope, path, inference)
             scope.setdefault("state", {})["place"] = place
             # One timeout is for the answer; as much again for clients that read it slowly.
-            async with asyncio.timeout(2 * service.limits.timeout if inference else None):
+            async with asyncio.timeout(2 * service.limits.timeout):
                 await self.app(scope, receive, sender.send)
         except ClientDisconnect:
             sender.status = sender.status or 499
@@ -109,13 +142,8 @@ class AdmissionMiddleware:
                 )
         if not inference:
             return None
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
-            raise RequestError(
-                403, "Pages of other sites may not use this server; open its own page."
-            )
         check_headers(headers, self.service.limits)
-        place = self.service.capacity.acquire()
+        place = self.service.capacity.acquire(client_of(scope["client"]))
         if place is None:
             raise server_full(self.service.seconds_to_wait())
         return place

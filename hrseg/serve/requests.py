@@ -4,6 +4,7 @@ Nothing is written to disk, and file names are only checked.
 """
 
 import asyncio
+import ipaddress
 import math
 import threading
 from dataclasses import dataclass, fields
@@ -17,6 +18,10 @@ from starlette.requests import Request
 from hrseg.errors import ConfigError, DataError, HrsegError
 from hrseg.imaging import ImageFile, LoadedImage, open_image
 
+HEAD_SECONDS = 10.0
+"""Time for the head of a request; as much for the first bytes of its body."""
+BODY_RATE = 2048
+"""Bytes of a body in each second after that; slower ones would hold a place for little."""
 PIXEL_BUDGET = 4
 """Decoded images in memory at once, in images of the largest size allowed."""
 FIELD = "image"
@@ -57,6 +62,7 @@ class Limits:
 
     Attributes:
         max_queue: Images in the server at once, from the first byte of the request to the last of the answer.
+        max_per_client: Those of one client address; None leaves a quarter of the places to others.
         max_bytes: Size of a request's body.
         max_pixels: Height times width of an image.
         max_batch: Images of equal size that go through the network together.
@@ -73,15 +79,28 @@ class Limits:
     max_batch: int = 8
     max_wait: float = 0.005
     timeout: float = 60.0
+    max_per_client: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None:
+                continue
             zero_allowed = field.name == "max_wait"
             if not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
                 raise ConfigError(
                     f"--{field.name.replace('_', '-')} {value} lets nothing through. Give a number above 0."
                 )
+
+    @property
+    def head_seconds(self) -> float:
+        """Seconds for the head of a request."""
+        return min(HEAD_SECONDS, self.timeout)
+
+    @property
+    def places_per_client(self) -> int:
+        """Places that one client address may take."""
+        return self.max_per_client or math.ceil(0.75 * self.max_queue)
 
 
 class Capacity:
@@ -92,18 +111,21 @@ class Capacity:
 
     def __init__(self, limits: Limits) -> None:
         self.max_places = limits.max_queue
+        self.max_per_client = limits.places_per_client
         self.max_pixels = PIXEL_BUDGET * limits.max_pixels
         self._pixels: dict[int, int] = {}  # place → its pixels
+        self._clients: dict[int, str] = {}  # place → its client
         self._next = 0
         self._lock = threading.Lock()
 
-    def acquire(self) -> int | None:
-        """Return a place, or None where all are taken."""
+    def acquire(self, client: str = "") -> int | None:
+        """Return a place, or None where all are taken, or all that a client may take."""
         with self._lock:
-            if len(self._pixels) >= self.max_places:
+            own = sum(other == client for other in self._clients.values())
+            if len(self._pixels) >= self.max_places or own >= self.max_per_client:
                 return None
             self._next += 1
-            self._pixels[self._next] = 0
+            self._pixels[self._next], self._clients[self._next] = 0, client
             return self._next
 
     def reserve(self, place: int, pixels: int) -> bool:
@@ -118,11 +140,25 @@ class Capacity:
         """Give a place and its pixels back."""
         with self._lock:
             self._pixels.pop(place, None)
+            self._clients.pop(place, None)
 
     @property
     def taken(self) -> int:
         """Number of places taken."""
         return len(self._pixels)
+
+
+def client_of(client: tuple[str, int] | None) -> str:
+    """Return who a client is: its IPv4 address, or the network of its IPv6 address, which is one customer's.
+
+    Example:
+        >>> client_of(("192.0.2.7", 50000)), client_of(("2001:db8::1:2:3:4", 50000)), client_of(None)
+        ('192.0.2.7', '2001:db8::/64', '')
+    """
+    address = client[0].partition("%")[0] if client else ""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def server_full(seconds: float) -> RequestError:
@@ -165,16 +201,21 @@ async def read_image_bytes(request: Request, limits: Limits) -> bytes:
     """
     parts: list[bytes] = []
     size = 0
+    start = asyncio.get_running_loop().time()
+    limit = limits.head_seconds
     try:
-        async with asyncio.timeout(limits.timeout):
+        async with asyncio.timeout(limit) as deadline:
             async for part in request.stream():
                 size += len(part)
                 if size > limits.max_bytes:  # Content-Length may be missing or wrong
                     raise _body_too_long(limits)
                 parts.append(part)
+                limit = min(limits.timeout, limits.head_seconds + size / BODY_RATE)
+                deadline.reschedule(start + limit)
     except TimeoutError as error:
         raise RequestError(
-            408, f"The image did not arrive within {limits.timeout:g} s; send it again."
+            408,
+            f"The image did not arrive within {limit:.3g} s, only {size:,} bytes of it; send it again.",
         ) from error
     content = b"".join(parts)
     if _media_type(request.headers) == _FORM:

@@ -194,7 +194,7 @@ def features(branches: Sequence[tuple[float, torch.Tensor]], model: str) -> Feat
 
 
 def _maps(prediction: Prediction) -> Maps:
-    confidence = np.nan_to_num(prediction.kept_map("confidence") * 255).round().clip(0, 255)
+    confidence = np.nan_to_num(prediction.require_map("confidence") * 255).round().clip(0, 255)
     return Maps(
         mask=_base64(mask_png(prediction)),
         train_ids=_base64(png(prediction.mask)),

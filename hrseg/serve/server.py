@@ -1,12 +1,11 @@
 """Listening socket and uvicorn server; requests in progress are finished at shutdown."""
 
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from fastapi import FastAPI
 from hrseg.errors import ConfigError
 from hrseg.inference.predictor import Predictor
 from hrseg.serve.app import create_app
+from hrseg.serve.connections import Connection
 from hrseg.serve.requests import Limits
+from hrseg.serve.site import is_loopback, read_site
 
 log = logging.getLogger(__name__)
-
-EXTRA_CONNECTIONS = 512
-"""Connections beyond the capacity: clients that get a 429, and open pages."""
 
 
 @dataclass
@@ -64,6 +62,8 @@ def listen(
     port: int = 8000,
     limits: Limits | None = None,
     token: str | None = None,
+    allow_hosts: Sequence[str] = (),
+    allow_origins: Sequence[str] = (),
 ) -> Running:
     """Open the socket and build the application.
 
@@ -74,22 +74,30 @@ def listen(
         port: 0 takes any that is free.
         limits: None takes the defaults.
         token: Required of clients, or None.
+        allow_hosts: Names that a Host header may hold, beside those of this machine; the header is checked on a
+            loopback address, or where names are given.
+        allow_origins: Origins of sites whose pages may use the server; "*" stands for all.
 
     Raises:
-        ConfigError: The address cannot be used, or the model cannot be served.
+        ConfigError: The address, a name or an origin cannot be used, or the model cannot be served.
     """
     limits = limits or Limits()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # broken forms are no news
-    app = create_app(predictor, model, limits, token)
     listener = _bind(host, port)
     address, number = listener.getsockname()[:2]
-    if token is None and not _is_local(address):
+    try:
+        site = read_site(address, host, allow_hosts, allow_origins)
+        app = create_app(predictor, model, limits, token, site)
+    except ConfigError:
+        listener.close()
+        raise
+    if token is None and not is_loopback(address):
         log.warning(
             "Everybody who reaches %s can use this server. Set a token: --token-file FILE", address
         )
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -97,7 +105,6 @@ def listen(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.max_queue + EXTRA_CONNECTIONS,
         timeout_graceful_shutdown=round(2 * limits.timeout) + 5,
     )
     shown = f"[{address}]" if ":" in address else address
@@ -132,7 +139,3 @@ def _bind(host: str, port: int) -> socket.socket:
             f"{host}:{port} cannot be used: {reason}. Choose another port, such as --port {port % 65535 + 1}, or "
             "--port 0 for any that is free; --host takes an address of this machine."
         ) from error
-
-
-def _is_local(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -82,7 +82,7 @@ def _score(folder: Path) -> float:
     score = read_checkpoint(best)["hrseg"]["miou"] if best.is_file() else None
     if score is None:
         raise TrainingError(
-            f"{folder} holds no score. The validation split must have images with masks; look at its metrics.csv."
+            f"{folder} holds no score. The validation split must have images with masks; see its metrics.csv."
         )
     return float(score)
 
@@ -101,9 +101,8 @@ def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
         encoding="utf-8",
         errors="replace",
         start_new_session=True,  # Ctrl-C does not reach it, only what is sent from here
-        pass_fds=(lock.fileno(),)
-        if lock
-        else (),  # it holds the lock even if this process is killed
+        # it holds the lock even if this process is killed
+        pass_fds=(lock.fileno(),) if lock else (),
     )
     with process:
         try:
@@ -139,15 +138,15 @@ def _reason(lines: list[str], code: int) -> str:
         >>> _reason(["epoch 1", "hrseg: There is no file", "gone.ckpt."], 2)
         'There is no file gone.ckpt.'
         >>> _reason(["epoch 1"], -9)
-        'Its process was ended by signal SIGKILL; when nobody did that, memory ran out.'
+        'Its process was ended by signal SIGKILL; unless a user did that, memory ran out.'
     """
     starts = [number for number, line in enumerate(lines) if line.startswith("hrseg: ")]
     if starts:
         return " ".join(lines[starts[-1] :]).removeprefix("hrseg: ")
     if code < 0:
         return f"Its process {exit_text(code)}."
-    said = next((line for line in reversed(lines) if line.strip()), "nothing was said")
-    return f"Its process {exit_text(code)}: {said.strip()}"
+    last = next((line for line in reversed(lines) if line.strip()), "no output")
+    return f"Its process {exit_text(code)}: {last.strip()}"
 
 
 @contextlib.contextmanager

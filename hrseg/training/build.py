@@ -193,7 +193,7 @@ def build_data(config: Config) -> SegmentationData:
     return SegmentationData(config.data, seed=config.run.seed)
 
 
-def settle_statistics(config: Config) -> Config:
+def resolve_statistics(config: Config) -> Config:
     """Compute data.mean and data.std where the config asks for it, and return it with them as given.
 
     Raises:

@@ -1,6 +1,9 @@
 """Training callbacks: progress as lines or a bar, the step limit, and pictures of fixed validation images."""
 
 import logging
+import math
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -35,13 +39,34 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def _peak_memory() -> int:
+    """Return the most bytes that this process held: on its GPU, else in memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return 0
+    import resource  # which Windows does not have
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def epoch_of(trainer: pl.Trainer) -> int:
+    """Return the number of the epoch that runs, or of the last one after a run, counted from 1."""
+    return trainer.current_epoch + int(trainer.state.fn == TrainerFn.FITTING)
+
+
 class ProgressLines(pl.Callback):
-    """One log line per epoch.
+    """One log line per epoch, and one a minute within it.
 
     The remaining time is estimated from the steps of this process, validation included.
     """
 
+    EVERY = 60.0
+    """Seconds between two lines within an epoch."""
+
     def __init__(self) -> None:
+        self._printed = 0.0
         self.best: float | None = None
         self.losses: list[torch.Tensor] = []
         self._images = 0
@@ -55,7 +80,15 @@ class ProgressLines(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; a run resumed inside an epoch has no `on_train_epoch_start`."""
         self._started, self._first_step = time.monotonic(), trainer.global_step
+        self._printed = self._started
         self._begin_epoch()
+        folders = [
+            logger.save_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)
+        ]
+        if trainer.is_global_zero and folders and folders[0]:
+            self.print_out(
+                f"curves: tensorboard --logdir {shlex.quote(str(Path(folders[0]).parent))}"
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -74,9 +107,22 @@ class ProgressLines(pl.Callback):
             self.losses.append(outputs["loss"] * trainer.accumulate_grad_batches)
         self._images += len(batch["image"]) * trainer.world_size
         self._training_seconds = time.monotonic() - self._epoch_started
+        if trainer.is_global_zero and time.monotonic() - self._printed > self.EVERY:
+            self.print_step(trainer, pl_module)
+
+    def print_step(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Print step, mean loss of the epoch so far, memory and remaining time."""
+        self._printed = time.monotonic()
+        loss = float(torch.stack(self.losses).mean()) if self.losses else math.nan
+        steps = pl_module.total_steps
+        self.print_out(
+            f"step {trainer.global_step:,}/{steps:,}  loss {loss:.4f}  {_peak_memory() / 2**30:.1f} GiB  "
+            f"{format_duration(self._seconds_left(trainer, steps))} left"
+        )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Write the epoch's line."""
+        self._printed = time.monotonic()
         if not self.losses:
             return
         rate = self._images / max(self._training_seconds, 1e-9)
@@ -335,7 +381,7 @@ class ValidationImages(pl.Callback):
             return
         titles = [title for name, _ in rows for title in (name, "mask", "prediction")]
         picture = grid([image for _, images in rows for image in images], titles, columns=3)
-        epoch = trainer.current_epoch + 1
+        epoch = epoch_of(trainer)
         write_image(self.folder / f"epoch_{epoch:04d}.png", picture)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -346,7 +392,7 @@ class ValidationImages(pl.Callback):
     def _due(self, trainer: pl.Trainer) -> bool:
         if trainer.sanity_checking or not trainer.is_global_zero or not self.every:
             return False
-        epoch = trainer.current_epoch + 1
+        epoch = epoch_of(trainer)
         # Validation may come at other epochs than pictures: draw at the first one that is due.
         between = trainer.check_val_every_n_epoch or 1
         return (epoch % self.every) < between or epoch == trainer.max_epochs

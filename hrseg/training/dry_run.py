@@ -1,9 +1,13 @@
 """Dry run: builds everything that a run needs and reports its sizes, steps and memory."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from hrseg.config import Config
 from hrseg.labels import LabelSet
@@ -11,7 +15,8 @@ from hrseg.losses.terms import LOSSES
 from hrseg.models.cost import Memory, training_memory
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_task
-from hrseg.training.interrupts import clear_errors
+from hrseg.training.callbacks import format_duration
+from hrseg.training.interrupts import convert_errors
 from hrseg.training.run_dir import new_run_folder
 from hrseg.training.trainer import (
     build_callbacks,
@@ -38,6 +43,7 @@ class Plan:
         devices: How many in all.
         precision: Arithmetic of the forward pass.
         steps: Optimizer steps of an epoch and of the run.
+        seconds: Of one step, estimated.
     """
 
     config: Config
@@ -50,6 +56,7 @@ class Plan:
     devices: int
     precision: str
     steps: tuple[int, int]
+    seconds: float
 
     def text(self) -> str:
         """Return the report as text."""
@@ -75,6 +82,8 @@ class Plan:
             "images a step": f"{total} = {self.devices} devices x {batch} x {config.trainer.accumulate}"
             " accumulated",
             "steps": f"{self.steps[0]:,} an epoch, {self.steps[1]:,} in all",
+            "time": f"about {format_duration(self.seconds * self.steps[1])} on this machine, {self.seconds:.2g} s a "
+            "step of the network; a small crop was timed, and loading and validation come on top",
             "memory": f"about {gib['total']:.2f} GiB on each device: weights and gradients "
             f"{gib['weights']:.2f}, optimizer {gib['optimizer']:.2f}, activations "
             f"{gib['activations']:.2f}, transient {gib['transient']:.2f}; "
@@ -90,7 +99,7 @@ def plan(config: Config) -> Plan:
         HrsegError: Any error that would stop the run at its start.
     """
     quiet_lightning()
-    with clear_errors():
+    with convert_errors():
         data = build_data(config)
         data.setup("fit")
         task = build_task(config, data, load=False)
@@ -124,4 +133,25 @@ def plan(config: Config) -> Plan:
         devices=devices,
         precision=precision,
         steps=(epoch, int(min(limits))),
+        seconds=_seconds_a_step(task.network, kind, precision)
+        * (count * height * width * config.trainer.accumulate),
     )
+
+
+def _seconds_a_step(network: nn.Module, kind: str, precision: str) -> float:
+    """Time forward and backward pass of a small crop, and return seconds for each pixel of a batch."""
+    device = torch.device({"gpu": "cuda"}.get(kind, kind))
+    bands = next(m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d))
+    image = torch.rand(2, bands, 128, 128, device=device).to(memory_format=torch.channels_last)
+    network.to(device).train()
+    taken = []
+    for _ in range(3):  # the first run is slower
+        start = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision != "fp32"):
+            logits = network(image)
+        logits.float().square().mean().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    network.zero_grad(set_to_none=True)
+    return min(taken) / (image.shape[0] * 128 * 128)

@@ -12,9 +12,9 @@ import lightning.pytorch as pl
 from hrseg.config import Config, config_to_dict, to_yaml
 from hrseg.errors import ConfigError, WeightsError, first_process
 from hrseg.labels import LabelSet
-from hrseg.training.build import build_run, settle_statistics
+from hrseg.training.build import build_run, resolve_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
-from hrseg.training.interrupts import clear_errors, interruptible
+from hrseg.training.interrupts import convert_errors, interruptible
 from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.training.trainer import choose_devices
@@ -58,7 +58,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     resumed = checkpoint.parent if checkpoint else None
     many = choose_devices(config)[1] * config.trainer.num_nodes > 1
     with contextlib.ExitStack() as stack:
-        stack.enter_context(clear_errors())
+        stack.enter_context(convert_errors())
         folder = resumed or parent / name  # the others learn of the first one's folder below
         if first_process() or not many:
             folder = stack.enter_context(run_folder(parent, name, resumed))
@@ -81,7 +81,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
 
 def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:
     """Return config and text with the mean and deviation computed from the images, where that is asked for."""
-    settled = settle_statistics(config)
+    settled = resolve_statistics(config)
     if settled is config or text is None:
         return settled, text
     head = [line for line in text.splitlines()[:1] if line.startswith("#")]

@@ -50,7 +50,7 @@ def interruptible(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[N
 
 
 @contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
+def convert_errors() -> Iterator[None]:
     """Raise errors of torch and Lightning that the user can correct as HrsegError; others pass unchanged."""
     try:
         yield

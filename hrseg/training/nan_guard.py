@@ -19,7 +19,7 @@ MAX_SKIPPED_IN_A_ROW = 20
 MAX_WARNINGS = 5  # skipped batches that are logged one by one
 
 
-class Guard:
+class NonFiniteGuard:
     """Checks the batches of one run on one device.
 
     On a GPU and with "stop", the loss is read one step late: reading it at once would synchronize the device with

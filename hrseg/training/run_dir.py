@@ -240,9 +240,13 @@ class CSVMetricsLogger(Logger):
             columns, rows = self._read() if self.path.exists() else (list(COLUMNS), [])
             self._write(columns, rows)
         row = {"step": str(step or 0), **{name: f"{value:.6g}" for name, value in metrics.items()}}
+        if "epoch" in metrics:
+            row["epoch"] = str(int(metrics["epoch"]) + 1)  # counted from 1, as everywhere else
         newest, start = self._last
-        if newest.get("step") == row["step"]:
-            row = {**newest, **row}
+        if (
+            newest.get("step") == row["step"]
+        ):  # a validation after the run is of the epoch before it
+            row = {**newest, **row, "epoch": newest.get("epoch") or row.get("epoch", "")}
         else:
             start = self.path.stat().st_size
         new = [name for name in row if name not in self._columns]

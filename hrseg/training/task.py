@@ -20,7 +20,7 @@ from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum
 from hrseg.metrics.confusion import ConfusionMatrix, Scores
 from hrseg.models.checkpointing import Checkpointing, recompute
-from hrseg.training.nan_guard import Guard, NonFinite
+from hrseg.training.nan_guard import NonFinite, NonFiniteGuard
 from hrseg.training.optim import (
     Ema,
     build_optimizer,
@@ -92,7 +92,7 @@ class SegmentationTask(pl.LightningModule):
         decay = self.optim.ema_decay
         self.ema = Ema(network, decay) if decay is not None else None
         recompute(network, checkpointing)
-        self.guard = Guard(network, non_finite)
+        self.guard = NonFiniteGuard(network, non_finite)
         self._no_decay = norms_and_biases(network)
         self.autotune = autotune
         self.confusion = ConfusionMatrix(labels.num_classes, absent=absent)

@@ -153,7 +153,7 @@ class Confusion:
 
     def cells(self, least: float = 0.0005) -> Iterator[Cell]:
         """Yield the cells whose share of their row is large enough to be visible."""
-        rows = self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+        rows = self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)  # (K, K)
         for row, column in np.argwhere(rows >= least).tolist():
             yield Cell(row, column, float(rows[row, column]))
 
@@ -167,7 +167,7 @@ class Confusion:
         width, height = margin + side + 0.8, margin + side + 0.7
         figure, axes = _figure(width, height, 200 if count <= 40 else 100)
         axes.set_position((margin / width, 0.2 / height, side / width, side / height))
-        picture = np.ones((count, count, 3))
+        picture = np.ones((count, count, 3))  # (K, K, 3), white
         picture[self.absent] = 0.955
         for cell in self.cells():
             color = colormaps["Blues" if cell.row == cell.column else "Oranges"](cell.strength)

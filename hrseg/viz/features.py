@@ -1,4 +1,4 @@
-"""Feature maps as pictures: how strong, how alike, channel by channel, branch by branch."""
+"""Feature maps as pictures: mean activation, principal components, single channels, all branches in a grid."""
 
 import functools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _HEAT = ((9, 9, 30), (67, 18, 112), (152, 39, 124), (224, 74, 85), (251, 150, 60
 
 
 def mean_map(maps: torch.Tensor | np.ndarray) -> np.ndarray:
-    """Show how strongly each place is activated: the mean over channels, dark to bright.
+    """Show the mean over channels at each place, dark to bright.
 
     Shape:
         (C, h, w) or (1, C, h, w) → uint8 (h, w, 3)
@@ -24,24 +24,24 @@ def mean_map(maps: torch.Tensor | np.ndarray) -> np.ndarray:
 
 
 def pca_rgb(maps: torch.Tensor | np.ndarray) -> np.ndarray:
-    """Show the three strongest directions of the channels as red, green and blue.
+    """Show the first three principal components of the channels as red, green and blue.
 
-    Places with like features get like colors. Signs are fixed, so the same maps give the same picture.
+    Places with similar features get similar colors. Signs are fixed, so the same maps give the same picture.
 
     Shape:
         (C, h, w) or (1, C, h, w) → uint8 (h, w, 3)
     """
     values = _channels(maps)
     channels, height, width = values.shape
-    points = values.reshape(channels, -1)
+    points = values.reshape(channels, -1)  # (C, h w)
     points = points - points.mean(axis=1, keepdims=True)
     _, directions = np.linalg.eigh(points @ points.T)  # ascending
-    directions = directions[:, ::-1][:, :3]
-    largest = np.abs(directions).argmax(axis=0)
+    directions = directions[:, ::-1][:, :3]  # (C, 3), the strongest first
+    largest = np.abs(directions).argmax(axis=0)  # (3,): its sign is made positive
     directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
     colors = np.zeros((3, height * width))
-    colors[: directions.shape[1]] = directions.T @ points
-    planes = [_stretched(plane) for plane in colors]
+    colors[: directions.shape[1]] = directions.T @ points  # (3, h w)
+    planes = [_stretched(plane) for plane in colors]  # (h w,) each
     return (np.stack(planes, axis=-1) * 255).round().astype(np.uint8).reshape(height, width, 3)
 
 
@@ -124,8 +124,8 @@ def heat(values: np.ndarray, low: float | None = None, high: float | None = None
 
 def _stretched_to(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     coarse = width >= 2 * picture.shape[1]
-    how = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
-    return np.array(Image.fromarray(picture).resize((width, height), how))
+    resampling = Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS
+    return np.array(Image.fromarray(picture).resize((width, height), resampling))
 
 
 def _channels(maps: torch.Tensor | np.ndarray) -> np.ndarray:
@@ -153,7 +153,7 @@ def _stretched(
 
 @functools.cache
 def _heat_table() -> np.ndarray:
-    stops = np.array(_HEAT, dtype=np.float64)
-    place = np.linspace(0, len(stops) - 1, 256)
+    stops = np.array(_HEAT, dtype=np.float64)  # (6, 3)
+    place = np.linspace(0, len(stops) - 1, 256)  # (256,)
     planes = [np.interp(place, np.arange(len(stops)), stops[:, i]) for i in range(3)]
     return np.stack(planes, axis=-1).round().astype(np.uint8)

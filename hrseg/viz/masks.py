@@ -26,9 +26,7 @@ from hrseg.viz.text import (
 SMALL_SIDE = 320
 """Images with smaller sides are drawn enlarged where a legend stands beside them."""
 MOST_ENTRIES = 24
-_STRIP = (
-    512  # rows blended at once, so that a very large image needs little more than its own memory
-)
+_STRIP = 512  # rows blended at once, which bounds the memory for a very large image
 
 
 def colorize(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -46,7 +44,7 @@ def colorize(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
         [[[9, 8, 7], [0, 0, 0]]]
     """
     table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(palette)] = palette
+    table[: len(palette)] = palette  # the rest, 255 among them, is black
     painted: np.ndarray = table[_small(mask)]
     return painted
 
@@ -121,7 +119,7 @@ def class_shares(mask: np.ndarray, labels: LabelSet) -> list[Share]:
     Shape:
         mask (H, W)
     """
-    counts = np.bincount(_small(mask).ravel(), minlength=256)
+    counts = np.bincount(_small(mask).ravel(), minlength=256)  # (256,)
     total = max(1, int(counts.sum()))
     present = [i for i in range(labels.num_classes) if counts[i]]
     present.sort(key=lambda i: -counts[i])
@@ -134,7 +132,7 @@ def _blend(image: np.ndarray, mask: np.ndarray, labels: LabelSet, alpha: float) 
     """Mix image and class colors; integers of 1/256, strip by strip."""
     strength = np.uint16(round(min(max(alpha, 0.0), 1.0) * 256))
     colors = np.zeros((256, 1, 3), dtype=np.uint8)
-    colors[: labels.num_classes, 0] = labels.palette
+    colors[: labels.num_classes, 0] = labels.palette  # (256, 1, 3), as applyColorMap takes them
     blended = np.empty_like(image)
     for top in range(0, len(image), _STRIP):
         rows = slice(top, top + _STRIP)
@@ -142,16 +140,16 @@ def _blend(image: np.ndarray, mask: np.ndarray, labels: LabelSet, alpha: float) 
         total += np.multiply(cv2.applyColorMap(mask[rows], colors), strength, dtype=np.uint16)
         total >>= 8
         blended[rows] = total
-    without = mask >= labels.num_classes
+    without = mask >= labels.num_classes  # (H, W)
     if without.any():
-        blended[without] = image[without]
+        blended[without] = image[without]  # else darkened by the black of no class
     return blended
 
 
 def _draw_borders(image: np.ndarray, mask: np.ndarray) -> None:
     """Draw a light line where classes meet, one pixel on a small image, a few on a large one."""
     edge = np.zeros(mask.shape, dtype=bool)
-    edge[:, :-1] |= mask[:, 1:] != mask[:, :-1]
+    edge[:, :-1] |= mask[:, 1:] != mask[:, :-1]  # (H, W)
     edge[:-1] |= mask[1:] != mask[:-1]
     for _ in range(min(mask.shape) // 800):
         wider = edge.copy()
@@ -188,7 +186,7 @@ def _panel(
     Args:
         shares: Entries, sorted.
         font: Sets the scale of everything.
-        width: Room where the panel lies below the picture.
+        width: Of the panel where it is below the picture.
         height: Room where it stands beside.
     """
     em = font.size
@@ -230,7 +228,7 @@ def _panel(
 
 
 def _entries(shares: list[Share]) -> list[Share]:
-    """Leave out the smallest where there are very many, and say so in the last entry."""
+    """Merge the smallest into the last entry where there are very many."""
     if len(shares) <= MOST_ENTRIES:
         return shares
     rest = shares[MOST_ENTRIES - 1 :]
@@ -288,7 +286,7 @@ def grid(
         images: RGB pictures of any sizes.
         titles: One for each picture.
         columns: Pictures in a row; None makes the whole roughly as wide as high.
-        width: Largest width in pixels of the pictures in a row, gaps not counted; None keeps their own size.
+        width: Largest width in pixels of the pictures in a row, gaps not counted; None preserves their size.
 
     Raises:
         DataError: No picture, or another number of titles.
@@ -325,11 +323,11 @@ def grid(
 
 
 def _fitted(picture: np.ndarray, width: int, height: int) -> Image.Image:
-    """Bring a picture into a cell: proportions kept, pixels kept visible, the rest paper."""
+    """Fit a picture into a cell: aspect ratio preserved, small pixels enlarged sharply, the rest background."""
     factor = min(width / picture.shape[1], height / picture.shape[0])
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    how = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.LANCZOS
+    resampling = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.LANCZOS
     cell = Image.new("RGB", (width, height), PAPER)
-    fitted = Image.fromarray(picture).resize(size, how)
+    fitted = Image.fromarray(picture).resize(size, resampling)
     cell.paste(fitted, ((width - size[0]) // 2, (height - size[1]) // 2))
     return cell

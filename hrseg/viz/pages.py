@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -76,12 +75,9 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "score": score, "rgb": _css_color}
+    environment.filters |= {"percent": percent, "score": score}
+    environment.filters["rgb"] = lambda color: "rgb({},{},{})".format(*map(int, color))
     return environment
-
-
-def _css_color(color: Iterable[int]) -> str:
-    return "rgb({},{},{})".format(*map(int, color))
 
 
 def _picture(image: Image.Image, kind: str, **options: Any) -> Picture:

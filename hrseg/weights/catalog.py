@@ -33,7 +33,8 @@ from hrseg.weights.release import packaged_models, read_release
 HUB = "https://huggingface.co"
 COLUMNS = (
     *("tag", "source", "data", "backbone", "head", "num_classes", "resize", "padding", "mean"),
-    *("std", "score", "protocol", "url", "sha256", "size", "licence", "data_terms", "reference"),
+    *("std", "score", "protocol", "url", "sha256", "size", "parameters"),
+    *("licence", "data_terms", "reference"),
 )
 
 
@@ -57,6 +58,7 @@ class Row:
         urls: Addresses of its files; CSAILVision has two, encoder and decoder.
         sha256: Published digest, or its first digits as mmsegmentation puts them into names; may be empty.
         size: Bytes, where published.
+        parameters: Parameters of the network; four bytes each are about the size of its file.
         licence: Licence that the publisher names.
         data_terms: Terms of the training data.
         reference: Source of this row.
@@ -77,9 +79,25 @@ class Row:
     urls: tuple[str, ...]
     sha256: str
     size: int | None
+    parameters: int
     licence: str
     data_terms: str
     reference: str
+
+    @property
+    def dataset(self) -> str:
+        """Name of its training data, as its owners write it."""
+        return re.split("[:(]", self.data_terms)[0].strip()
+
+    @property
+    def research_only(self) -> bool:
+        """Whether the owners of its data name research, teaching or academic use as the use they allow."""
+        return bool(re.search("research|academic|non-commercial", self.data_terms))
+
+    @property
+    def megabytes(self) -> int:
+        """Size of its files; where none is published, that of its parameters in float32."""
+        return round((self.size or 4 * self.parameters) / 1e6)
 
     @property
     def packaged(self) -> bool:
@@ -133,6 +151,7 @@ def _row(line: dict[str, str]) -> Row:
         score=float(line["score"]) if line["score"] else None,
         urls=tuple(line["url"].split()),
         size=int(line["size"]) if line["size"] else None,
+        parameters=int(line["parameters"]),
     )
 
 
@@ -161,10 +180,53 @@ def find(words: Iterable[str]) -> list[Row]:
         row
         for row in rows()
         if all(
-            word in f"{row.tag} {row.source} {row.head} {row.data_terms.partition(':')[0]}".lower()
-            for word in wanted
+            word in f"{row.tag} {row.source} {row.head} {row.dataset}".lower() for word in wanted
         )
     ]
+
+
+def recommended() -> set[str]:
+    """Return the tag of the best published score for each data set, and for each backbone's ImageNet start.
+
+    Scores of test splits and of other protocols than a single scale do not compare, so such rows do not count.
+
+    Example:
+        >>> sorted(tag for tag in recommended() if "voc" in tag or "w30" in tag)
+        ['hrnet_w30.ms_in1k', 'hrnet_w48_ocr.paddle_voc']
+    """
+    best: dict[str, Row] = {}
+    for row in rows():
+        if row.score is None or re.search("test|several", row.protocol.partition(";")[0]):
+            continue
+        group = f"{row.data} {row.backbone}" if row.data == "in1k" else row.data
+        if group not in best or row.score > (best[group].score or 0):
+            best[group] = row
+    return {row.tag for row in best.values()}
+
+
+def suggest(name: str) -> str:
+    """Return a sentence with the tags that a name may mean: a data set, a network, a recipe, a misspelled tag.
+
+    Example:
+        >>> suggest("hrnet_w64")
+        ' Tags of that name: hrnet_w64.ms_in1k (79.5).'
+        >>> suggest("zzz")
+        ''
+    """
+    wanted = Path(name).stem.lower() if name.endswith((".yaml", ".yml")) else name.lower()
+    found = [row for row in rows() if row.tag.startswith(f"{wanted}.") or row.data == wanted]
+    if not found:  # a recipe's name: data set, network, head
+        found = [
+            row
+            for row in rows()
+            if f"{row.data}_{row.tag.partition('.')[0]}".replace("hrnet_", "") == wanted
+        ]
+    if not found:
+        return did_you_mean(name, list_weights())
+    found.sort(key=lambda row: (row.tag not in recommended(), -(row.score or 0)))
+    shown = [row.tag + (f" ({row.score:.1f})" if row.score else "") for row in found[:4]]
+    rest = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return f" Tags of that name: {', '.join(shown)}{rest}."
 
 
 def is_tag(text: str | Path) -> bool:
@@ -190,9 +252,8 @@ def row_of(tag: str) -> Row:
     for row in rows():
         if row.tag == tag:
             return row
-    near = did_you_mean(tag, list_weights())
     raise WeightsError(
-        f"Unknown tag '{tag}'.{near} A tag reads architecture.source_data; hrseg weights list shows all "
+        f"Unknown tag '{tag}'.{suggest(tag)} A tag reads architecture.source_data; hrseg weights list shows all "
         f"{len(rows())}, and hrseg weights list cityscapes w48 those of one kind."
     )
 
@@ -263,7 +324,7 @@ def check_backbone(tag: str, backbone: str) -> None:
     )
 
 
-def here() -> list[str]:
+def cached_tags() -> list[str]:
     """Return the tags with a file in the cache, maybe only one of a pair."""
     return [row.tag for row in rows() if any(remote.path.exists() for remote in row.remotes())]
 
@@ -329,7 +390,7 @@ def _verify_cached(remote: Remote) -> str:
     if before is None:
         write_receipt(receipt)
     since = "; unchanged since it was fetched" if before else ""
-    return f"{remote.name} {remote.path.name}: {receipt.says()}{since}"
+    return f"{remote.name} {remote.path.name}: {receipt.describe()}{since}"
 
 
 def _recognized(path: Path) -> str:
@@ -344,4 +405,4 @@ def _recognized(path: Path) -> str:
                     f"{path} is called like the file of {row.tag}, but its sha256 begins with {digest[:16]} instead of "
                     f"{remote.sha256[:16]}. Fetch it again: hrseg weights pull {row.tag}"
                 )
-    return f"{path}: sha256 {digest}, {size:,} bytes; the catalog knows no such digest"
+    return f"{path}: sha256 {digest}, {size:,} bytes; no such digest is in the catalog"

@@ -247,7 +247,7 @@ def assemble(
         report = load_translated(
             network, foreign.translated, new_classifier=new_classifier, compare=False
         )
-    else:  # a baseline of ours spells its own names
+    else:  # a baseline has its own names
         report = load_weights(network, files[0], new_classifier=new_classifier)
     return network, named, report, why
 
@@ -259,8 +259,8 @@ def _backbone(
     network = create_model(**spec)
     report = load_translated(network, foreign.translated, new_head=asked, compare=False)
     state = {k: v for k, v in network.state_dict().items() if k.startswith("backbone.")}
-    kept = {k: v for k, v in network.spec.items() if k != "num_classes"}
-    return replace(report, new=()), state, {**kept, "head": NO_HEAD}
+    spec = {k: v for k, v in network.spec.items() if k != "num_classes"}
+    return replace(report, new=()), state, {**spec, "head": NO_HEAD}
 
 
 def _files(paths: Paths) -> list[Path]:
@@ -283,7 +283,7 @@ def infer_spec(found: Translated) -> dict[str, Any]:
         bands = int(found.state["backbone.conv1.weight"].shape[1])
     except (KeyError, ValueError, IndexError) as error:
         raise WeightsError(
-            f"{found.file} ({found.format.name}) lacks {error.args[0]}, so its width cannot be told. It is probably "
+            f"{found.file} ({found.format.name}) lacks {error.args[0]}, so its width is unknown. It is probably "
             "incomplete; copy it again."
         ) from error
     for name, variant in BACKBONES.items():
@@ -343,7 +343,7 @@ def name_classes(
     if asked is not None:
         if count not in (None, asked.num_classes) and not new_classifier:
             raise WeightsError(
-                f"{found.file} tells {count} classes apart, the labels '{asked.name}' name "
+                f"{found.file} has {count} classes, the labels '{asked.name}' name "
                 f"{asked.num_classes}. Give the labels it was trained with, or let its last layer start fresh with "
                 "--new-classifier (new_classifier=True)."
             )
@@ -372,7 +372,7 @@ def name_classes(
 
 
 def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
-    """Read the class names that mmsegmentation keeps; those of a table of ours become that table."""
+    """Read the class names that mmsegmentation stores; those of a built-in table become that table."""
     meta = content.get("meta")
     if not isinstance(meta, Mapping):
         return None

@@ -1,6 +1,6 @@
 """Download of weight files into the cache: locked, resumed, checked, and complete or absent.
 
-Each tag has a folder, and a file keeps the name it has at its source, so that a file fetched by hand can be put in
+Each tag has a folder, and a file has the name it has at its source, so that a file fetched by hand can be put in
 its place; NAME.receipt.json beside it holds what its check found. A download grows as NAME.part with a note of its
 version; a broken connection, a full disk or Ctrl-C leaves it there, and the next try resumes it.
 """
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FULL = 64
 """Digits of a complete sha256."""
 WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between tries that brought nothing; a try that brought bytes starts the row anew."""
+"""Seconds between tries that received nothing; after one that received bytes the first entry is used again."""
 HEADROOM = 64 << 20
 """Bytes that must stay free beside the file."""
 _NOTE_INTERVAL = 15.0
@@ -85,22 +85,22 @@ class Receipt:
     sha256: str
     checked: str
 
-    def says(self) -> str:
+    def describe(self) -> str:
         """Describe how far the file can be trusted.
 
         Example:
-            >>> Receipt(Path("a"), "", 1, "", "size").says()
-            'unverified: nobody has published its sha256'
+            >>> Receipt(Path("a"), "", 1, "", "size").describe()
+            'unverified: no sha256 is published'
         """
         return {
             "sha256": "verified: its sha256 is the published one",
             "prefix": "verified: its sha256 begins as published",
             "server": "verified: its sha256 is the one its server names",
-        }.get(self.checked, "unverified: nobody has published its sha256")
+        }.get(self.checked, "unverified: no sha256 is published")
 
 
 def cache_dir(environment: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path:
-    """Return hrseg's cache folder: HRSEG_CACHE, or a folder where the platform keeps caches.
+    """Return hrseg's cache folder: HRSEG_CACHE, or the cache folder of the platform.
 
     Args:
         environment: Variables; None takes the process's own.
@@ -266,7 +266,7 @@ def fetch(remote: Remote, watcher: Watcher | None = None) -> Receipt:
     try:
         remote.path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(remote, watcher):
-            return cached(remote) or _adopt(remote, watcher) or _download(remote, watcher)
+            return cached(remote) or _accept(remote, watcher) or _download(remote, watcher)
     except OSError as error:
         raise _disk_error(remote, error) from error
 
@@ -293,7 +293,7 @@ def _locked(remote: Remote, watcher: Watcher) -> Iterator[None]:
         lock.release()
 
 
-def _adopt(remote: Remote, watcher: Watcher) -> Receipt | None:
+def _accept(remote: Remote, watcher: Watcher) -> Receipt | None:
     if not remote.path.is_file():
         return None
     before = receipt_of(remote.path)
@@ -301,10 +301,10 @@ def _adopt(remote: Remote, watcher: Watcher) -> Receipt | None:
         receipt = check(remote, remote.path, before.sha256 if before else "")
     except WeightsError as error:
         raise WeightsError(
-            f"{error}. It lies in {remote.path.parent}. Remove it to have it fetched again from {remote.url}"
+            f"{error}. It is in {remote.path.parent}. Remove it to have it fetched again from {remote.url}"
         ) from error
     receipt = replace(receipt, checked=before.checked if before else receipt.checked)
-    watcher.note(f"{remote.name}: {remote.path.name} was here already; {receipt.says()}")
+    watcher.note(f"{remote.name}: {remote.path.name} was here already; {receipt.describe()}")
     write_receipt(receipt)
     return receipt
 
@@ -313,7 +313,7 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
     forbidden = offline()
     if forbidden:
         raise WeightsError(
-            f"{remote.name} is not in the cache, and {forbidden} is set. {_by_hand(remote)}"
+            f"{remote.name} is not in the cache, and {forbidden} is set. {_manual_step(remote)}"
         )
     tries = 0
     while True:
@@ -322,9 +322,9 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
             named = _exchange(remote, watcher)
             break
         except TransferError as error:
-            tries = 1 if _size(remote.part) > before else tries + 1
+            tries = 1 if _size(remote.part) > before else tries + 1  # progress: begin to count anew
             if not error.passing or tries > len(WAITS):
-                raise _give_up(remote, error) from error
+                raise _download_failed(remote, error) from error
             if error.stale:
                 _remove_part(remote)
             wait = WAITS[tries - 1] if error.wait is None else error.wait
@@ -332,14 +332,14 @@ def _download(remote: Remote, watcher: Watcher) -> Receipt:
             time.sleep(wait)
         except KeyboardInterrupt:
             here = megabytes(_size(remote.part))
-            watcher.note(f"{remote.name}: {here} are kept; the next try goes on from there")
+            watcher.note(f"{remote.name}: {here} are saved; the next try resumes there")
             raise
         finally:
             watcher.stop()
-    return _settle(remote, named)
+    return _verify_download(remote, named)
 
 
-def _settle(remote: Remote, named: str) -> Receipt:
+def _verify_download(remote: Remote, named: str) -> Receipt:
     """Check a complete download and rename it to its place; remove a wrong one."""
     part = remote.part
     try:
@@ -347,7 +347,7 @@ def _settle(remote: Remote, named: str) -> Receipt:
     except WeightsError as error:
         _remove_part(remote)
         raise WeightsError(
-            f"{error}. The download was removed. Try once more; if it comes out the same, something on the way changes "
+            f"{error}. The download was removed. Try once more; if it fails again, something on the way changes "
             f"files, or {remote.url} holds another file now: please report that"
         ) from error
     os.replace(part, remote.path)
@@ -364,9 +364,7 @@ def _exchange(remote: Remote, watcher: Watcher) -> str:
     with contextlib.closing(answer.stream):
         if answer.start < here:
             if validator is not None:
-                watcher.note(
-                    f"{remote.name}: the server does not go on with a part; from the start"
-                )
+                watcher.note(f"{remote.name}: the server cannot resume; downloading from the start")
             here = 0
         if remote.size is not None and answer.total not in (None, remote.size):
             raise TransferError(
@@ -384,7 +382,7 @@ def _exchange(remote: Remote, watcher: Watcher) -> str:
                 _write(file.fileno(), chunk)
                 here += len(chunk)
                 watcher.advance(len(chunk))
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before it gets its name
     if answer.total is not None and here < answer.total:
         short = f"the connection broke after {megabytes(here)} of {megabytes(answer.total)}"
         raise TransferError(short, passing=True)
@@ -410,27 +408,27 @@ def _disk_error(remote: Remote, error: OSError) -> WeightsError:
     part = remote.part
     if error.errno in _FULL_DISK:
         return WeightsError(
-            f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. What came is kept "
-            f"in {part} and the next try goes on from there. Free some space, or set HRSEG_CACHE to a folder on a "
+            f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. The part is saved "
+            f"in {part}, and the next try resumes there. Free some space, or set HRSEG_CACHE to a folder on a "
             "larger disk."
         )
     return WeightsError(
-        f"{remote.name} cannot be kept in {remote.path.parent}: {error.strerror or error}. Set "
+        f"{remote.name} cannot be saved in {remote.path.parent}: {error.strerror or error}. Set "
         "HRSEG_CACHE to a folder that you may write to."
     )
 
 
-def _give_up(remote: Remote, error: TransferError) -> WeightsError:
+def _download_failed(remote: Remote, error: TransferError) -> WeightsError:
     host = remote.url.split("/")[2] if "//" in remote.url else remote.url
-    said = str(error) if not error.reached else f"{host} does not give the file: {error}"
+    reason = str(error) if not error.reached else f"{host} does not give the file: {error}"
     here = _size(remote.part)
     if not here:
         _remove_part(remote)
-    rest = f" {megabytes(here)} are kept, and the next try goes on from there." if here else ""
-    return WeightsError(f"Could not fetch {remote.name}: {said}.{rest} {_by_hand(remote)}")
+    rest = f" {megabytes(here)} are saved, and the next try resumes there." if here else ""
+    return WeightsError(f"Could not fetch {remote.name}: {reason}.{rest} {_manual_step(remote)}")
 
 
-def _by_hand(remote: Remote) -> str:
+def _manual_step(remote: Remote) -> str:
     return (
         f"To do without a connection here, fetch {remote.url} elsewhere and put it, under its own name, at "
         f"{remote.path}"

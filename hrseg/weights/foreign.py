@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hrseg.errors import WeightsError
+from hrseg.models import FORM
 from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, row_of
 from hrseg.weights.checkpoint_io import read_checkpoint
 from hrseg.weights.formats import (
@@ -30,15 +31,10 @@ from hrseg.weights.release import card_path, read_release
 
 CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
 """Keys under which training scripts store the tensors; the first one present wins."""
-DEFAULTS: dict[str, Any] = {
-    "resize": "bilinear",
-    "padding": "symmetric",
-    "exchange": "full",
-    "branches_from_start": False,
-    "activation": "relu",
-    "downsample": "conv",
-}
-"""Fields of a network that change its function and not its keys, with the values that old files imply."""
+DEFAULTS: dict[str, Any] = {"resize": "bilinear"}
+DEFAULTS |= {name: value for name, value in FORM.items() if name != "input_scale"}
+"""Fields of a network that change its function and not its keys, with the values that old files imply. input_scale is
+not among them."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,9 @@ class Translated:
     Attributes:
         file: Its path, or the tag.
         format: The row of `formats.FORMATS`.
-        state: Tensors under backbone.* and head.*; whatever could not be named keeps its own name.
+        state: Tensors under backbone.* and head.*; unrecognized tensors have their original names.
         left_out: Keys that are no part of the network.
-        foreign_head: Keys of a head that is another network than any of ours.
+        foreign_head: Keys of a head that is another network than any of hrseg's.
         notes: Sentences about conversions.
         spec: Arguments of `create_model`, where hrseg wrote the file.
         card: What else hrseg wrote: labels, mean, std.
@@ -71,7 +67,7 @@ class Translated:
 
     @property
     def head(self) -> str | None:
-        """The head it holds, of ours; None for a bare backbone."""
+        """Name of the head in `models.HEADS`; None for a backbone alone."""
         stored = (self.spec or {}).get("head")
         if stored is not None and stored != NO_HEAD:
             return str(stored)
@@ -79,7 +75,7 @@ class Translated:
         return "v1" if head == "v2" and self._reads_one_branch() else head
 
     def _reads_one_branch(self) -> bool:
-        """V1 and V2 spell their head alike; V1 reads C channels, V2 15 C."""
+        """The heads of V1 and V2 have equal names; V1 reads C channels, V2 15 C."""
         first = self.state.get("head.last_layer.0.weight")
         finest = self.state.get("backbone.stage4.0.branches.0.0.conv1.weight")
         return first is not None and finest is not None and first.shape[1] == finest.shape[0]
@@ -108,8 +104,8 @@ class Translated:
     def reason(self) -> str:
         """Source of the resize policy."""
         if self.spec is not None:
-            return "its card says so"
-        return "the catalog says so" if "resize" in self.known else self.format.reason
+            return "its card states it"
+        return "the catalog states it" if "resize" in self.known else self.format.reason
 
 
 def open_foreign(paths: str | Path | Sequence[str | Path]) -> Translated:
@@ -176,14 +172,14 @@ def translate(
     state: dict[str, torch.Tensor] = {}
     left_out, foreign_head = [], []
     for name, key in plain.items():
-        ours = rename(name, row.rules)
+        renamed = rename(name, row.rules)
         if re.search(NOT_NETWORK, name) or re.search(row.needless, name):
             left_out.append(key)
-        elif re.search(row.foreign_head, name) or re.search(row.foreign_head, ours):
+        elif re.search(row.foreign_head, name) or re.search(row.foreign_head, renamed):
             foreign_head.append(key)
         else:
-            _refuse_double(ours in state, key, ours, file)
-            state[ours] = raw[key]
+            _refuse_double(renamed in state, key, renamed, file)
+            state[renamed] = raw[key]
     notes = [note for name in row.conversions if (note := CONVERSIONS[name](state))]
     return Translated(
         file=file,

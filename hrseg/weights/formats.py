@@ -67,7 +67,7 @@ MMSEG: Rules = (
 PADDLE: Rules = (
     (r"\._mean$", ".running_mean"),
     (r"\._variance$", ".running_var"),
-    # Heads first, while their convolutions can be told from their norms
+    # Heads first, while their convolutions and norms have different names
     (r"^head\.conv_1\._conv\.", "head.last_layer.0."),
     (r"^head\.conv_1\._batch_norm\.", "head.last_layer.1."),
     (r"^head\.cls\.", "head.last_layer.3."),
@@ -195,9 +195,7 @@ _MMSEG_REASON = (
     "mmsegmentation enlarges in the fusions by whole factors, then to the sibling's size, bilinearly with "
     "align_corners=False in every HRNet config (at sizes in multiples of 32 that equals 'bilinear')"
 )
-_PADDLE_REASON = (
-    "PaddleSeg resizes bilinearly with align_corners=False unless a config says otherwise"
-)
+_PADDLE_REASON = "PaddleSeg resizes bilinearly with align_corners=False unless a config sets it"
 
 FORMATS: tuple[Format, ...] = (
     Format(

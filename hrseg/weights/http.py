@@ -55,8 +55,8 @@ class Answer:
     Attributes:
         stream: Its body.
         start: Offset of the body's first byte in the file; 0 if the server sends all of it.
-        total: Size of the whole file, where the server says so.
-        validator: ETag or date that tells this version of the file from others; may be empty.
+        total: Size of the whole file, where the server states it.
+        validator: ETag or date that identifies this version of the file; may be empty.
         sha256: Digest of the file, where the server names it; may be empty.
     """
 

@@ -185,13 +185,13 @@ def _refused(wanted: Repository, what: str, error: Exception) -> str:
     }
     if what == "push":
         reasons[401] = (
-            f"{wanted} cannot be written: nobody is logged in, or the token is wrong (401). Run `hf auth login`, or "
+            f"{wanted} cannot be written: no user is logged in, or the token is wrong (401). Run `hf auth login`, or "
             "set HF_TOKEN to a token that may write."
         )
-    said = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
+    reason = str(error).strip().partition("\n")[0].partition(" (Request ID")[0][:160].rstrip(".")
     return reasons.get(
         code or 0,
-        f"Could not {what} {wanted}: {said or type(error).__name__}. Nothing was left half done; try again.",
+        f"Could not {what} {wanted}: {reason or type(error).__name__}. No incomplete file is left; try again.",
     )
 
 
@@ -209,29 +209,29 @@ HUB_LICENCES = frozenset(
         *("afl-3.0", "artistic-2.0", "ecl-2.0", "epl-2.0", "eupl-1.1", "ms-pl", "wtfpl", "zlib"),
     ]
 )
-"""Licences that the hub knows by name; others are shown as "other" with the name beside."""
+"""Licenses that the hub has names for; others are shown as "other" with the name."""
 
 
 def check_terms(card: Mapping[str, Any], name: str) -> None:
     """Refuse to publish a model without stated terms; `name` is for the message.
 
     Raises:
-        WeightsError: Licence or terms of the data are missing.
+        WeightsError: License or terms of the data are missing.
     """
     terms = {
-        "a licence for the weights": licence_of(card),
+        "a license for the weights": licence_of(card),
         "the terms of the data they learned from": card.get("data_terms"),
     }
     lacking = [what for what, known in terms.items() if not known]
     if lacking:
         raise WeightsError(
-            f"The card of {name} lacks {' and '.join(lacking)}, and others cannot use a model without knowing. Say it "
+            f"The card of {name} lacks {' and '.join(lacking)}, and others cannot use a model without them. Give them "
             'with --licence and --data-terms, such as: --licence mit --data-terms "CamVid, free for research".'
         )
 
 
 def licence_of(card: Mapping[str, Any]) -> str:
-    """Return the licence, however the card spells the word."""
+    """Return the license, under either spelling of the key."""
     return str(card.get("licence") or card.get("license") or "")
 
 

@@ -125,7 +125,7 @@ def load_translated(
         raise WeightsError(
             f"{found.file} is {found.format.name}: {len(found.foreign_head):,} of its tensors (such as "
             f"{found.foreign_head[0]}) are {found.format.foreign_reason}. Its backbone fits: new_head=True "
-            "(model.new_head=true, --new-head) keeps that alone."
+            "(model.new_head=true, --new-head) loads that alone."
         )
     skipped = "^head\\." if backbone_only else CLASSIFIERS if new_classifier else None
     wanted = _without(own, skipped)
@@ -169,7 +169,7 @@ def _by_own_names(
 
 
 def is_hrnet(own: Iterable[str]) -> bool:
-    """Return whether parameter names are those of a network of ours, not of a baseline.
+    """Return whether parameter names are those of an HRNet, not of a baseline.
 
     Example:
         >>> is_hrnet(["backbone.stage4.0.branches.0.0.conv1.weight"]), is_hrnet(["encoder.conv1"])
@@ -181,9 +181,9 @@ def is_hrnet(own: Iterable[str]) -> bool:
 def _brings_no_head(found: Translated, own: Mapping[str, torch.Tensor]) -> bool:
     """ImageNet files, and bare backbones, leave a segmentation head to the network."""
     brings = any(key.startswith("head.") for key in found.state)
-    wants = any(key.startswith("head.") for key in own)
+    needs_head = any(key.startswith("head.") for key in own)
     fits = found.head != "classification" or head_of(own) == "classification"
-    return wants and not (brings and fits) and not found.foreign_head
+    return needs_head and not (brings and fits) and not found.foreign_head
 
 
 _STEM = "backbone.conv1.weight"
@@ -238,7 +238,7 @@ def _next_step(wrong: Iterable[str], new_classifier: bool) -> str:
     if not all(key.startswith("head.") for key in wrong):
         return "Nothing was loaded. Choose the backbone the file was made for."
     advice = (
-        "Only the head differs: model.new_head=true (new_head=True in Python) keeps the backbone and starts a "
+        "Only the head differs: model.new_head=true (new_head=True in Python) loads the backbone and starts a "
         "fresh head"
     )
     if not new_classifier and all(re.search(CLASSIFIERS, key) for key in wrong):
@@ -253,19 +253,19 @@ def _compare_function(
     spec: dict[str, Any] | None = getattr(network, "spec", None)
     if spec is None or not is_hrnet(network.state_dict()):
         return ()
-    mine = {name: spec.get(name, value) for name, value in DEFAULTS.items()}
-    if resize is not None and resize != mine["resize"]:
+    own = {name: spec.get(name, value) for name, value in DEFAULTS.items()}
+    if resize is not None and resize != own["resize"]:
         raise WeightsError(
-            f"resize='{resize}' was asked for, but this network resizes '{mine['resize']}'. Build it with "
+            f"resize='{resize}' was asked for, but this network resizes '{own['resize']}'. Build it with "
             f"create_model(…, resize='{resize}'), or leave the argument out."
         )
-    theirs = found.function if resize is None else {**found.function, "resize": resize}
-    differ = [name for name in DEFAULTS if theirs[name] != mine[name]]
-    fields = ", ".join(f"{name} '{theirs[name]}' (this network '{mine[name]}')" for name in differ)
+    stored = found.function if resize is None else {**found.function, "resize": resize}
+    differ = [name for name in DEFAULTS if stored[name] != own[name]]
+    fields = ", ".join(f"{name} '{stored[name]}' (this network '{own[name]}')" for name in differ)
     if finished and differ and (found.certain or differ != ["resize"]):
-        step = "Set " + ", ".join(f"model.{name}={theirs[name]}" for name in differ)
+        step = "Set " + ", ".join(f"model.{name}={stored[name]}" for name in differ)
         if differ == ["resize"]:
-            step += f", or pass resize='{mine['resize']}' (--resize of hrseg weights import) if you want the change"
+            step += f", or pass resize='{own['resize']}' (--resize of hrseg weights import) if you want the change"
         raise WeightsError(
             f"{found.file} ({found.format.name}) is a finished network with {fields}: the same weights would give "
             f"other logits, without an error. {found.reason[:1].upper()}{found.reason[1:]}. {step}."
@@ -273,18 +273,18 @@ def _compare_function(
     if finished:
         if found.certain or resize is not None:
             return ()
-        but = f", and this network resizes '{mine['resize']}'" if differ else ""
+        but = f", and this network resizes '{own['resize']}'" if differ else ""
         return (
-            f"resize '{theirs['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",
+            f"resize '{stored['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",
         )
     notes = []
     if "resize" in differ:
-        tail = ", as the official recipes do" if theirs["resize"] == "nearest" else ""
+        tail = ", as the official recipes do" if stored["resize"] == "nearest" else ""
         notes.append(
-            f"the backbone was trained with resize '{theirs['resize']}', this network resizes '{mine['resize']}'{tail}"
+            f"the backbone was trained with resize '{stored['resize']}', this network resizes '{own['resize']}'{tail}"
         )
     notes += [
-        f"the backbone was trained with {name} '{theirs[name]}', this network has '{mine[name]}'"
+        f"the backbone was trained with {name} '{stored[name]}', this network has '{own[name]}'"
         for name in differ
         if name != "resize"
     ]

@@ -48,9 +48,8 @@ def write_release(
     path = Path(path)
     tensors = {key: value.detach().cpu().contiguous() for key, value in state_dict.items()}
     with write_atomic(path) as temporary:
-        mode = (
-            temporary.stat().st_mode
-        )  # save_file replaces the file by one that only its owner may read
+        # save_file replaces the file by one that only its owner may read
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary)
         temporary.chmod(mode)
         full = {**card, "sha256": file_digest(temporary)}
@@ -83,7 +82,7 @@ def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     beside = card_path(path)
     if not beside.is_file():
         raise WeightsError(
-            f"{path} has no card: {beside.name} should lie beside it, with classes, colors and mean. Copy both "
+            f"{path} has no card: {beside.name} should be beside it, with classes, colors and mean. Copy both "
             "files together."
         )
     try:

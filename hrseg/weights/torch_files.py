@@ -142,7 +142,7 @@ def read_legacy(path: Path, size: int) -> Any:
         if isinstance(machine, dict) and machine.get("little_endian") is False:
             raise Forbidden(_BYTE_ORDER)
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise Damaged("its list of storages is none")
+            raise Damaged("its list of storages is not a list")
         if set(keys) != roots.keys():
             raise Damaged("its list of storages does not fit its tensors")
         file.seek(reader.at)

@@ -15,10 +15,10 @@ from hrseg.benchmark.models import (
     pictures,
     timed,
 )
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.inference.exported import ExportedNetwork
-from hrseg.inference.model_card import Facts
+from hrseg.inference.model_card import CardFields
 from hrseg.inference.predictor import Predictor
 from hrseg.labels import Label, LabelSet
 
@@ -82,7 +82,7 @@ class File:
 
 def exported(spec: dict[str, object]) -> Predictor:
     labels = LabelSet("two", (Label(0, 0, "dark", (0, 0, 0)), Label(1, 1, "light", (9, 9, 9))))
-    facts = Facts(labels, (0.5,) * 3, (0.5,) * 3, ("labels",), "int8", {}, spec)
+    facts = CardFields(labels, (0.5,) * 3, (0.5,) * 3, ("labels",), "int8", {}, spec)
     return Predictor(ExportedNetwork(File(), facts), labels)
 
 
@@ -129,14 +129,14 @@ def test_an_unknown_model_is_refused():
     ],
 )
 def test_wrong_words(words, message, capsys):
-    assert main(["benchmark", *words]) == YOURS
+    assert main(["benchmark", *words]) == EXIT_USAGE
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.slow
 def test_the_verb_prints_a_table_and_json(capsys):
     words = ["benchmark", "--size", "32", "64", "--seconds", "0.001"]
-    assert main(words) == OK
+    assert main(words) == EXIT_OK
     assert "the model that ships" in capsys.readouterr().out
-    assert main([*words, "--compare", "fp32", "torch", "--json"]) == OK
+    assert main([*words, "--compare", "fp32", "torch", "--json"]) == EXIT_OK
     assert json.loads(capsys.readouterr().out)["ratio"]["pairs"] >= 5

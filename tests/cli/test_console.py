@@ -41,5 +41,5 @@ def test_our_own_styles_reach_a_terminal_and_no_file(capsys, monkeypatch):
 
 
 def test_a_refusal_that_names_a_file_is_escaped(tmp_path, capsys):
-    assert main(["predict", str(tmp_path / "a\x1b[31m.png")]) == console.YOURS
+    assert main(["predict", str(tmp_path / "a\x1b[31m.png")]) == console.EXIT_USAGE
     assert "\x1b" not in capsys.readouterr().err

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hrseg.cli import OK, OURS, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from tests.cli.conftest import fake
 
 
@@ -14,7 +14,7 @@ def fake_reproduce(monkeypatch: pytest.MonkeyPatch, missing: str | None, close: 
         recipe="r",
         title="t",
         missing=missing,
-        facts=lambda: [("published", "80.9 mIoU")],
+        rows=lambda: [("published", "80.9 mIoU")],
         to_dict=lambda: {"published": 80.9},
     )
 
@@ -41,26 +41,26 @@ def test_reproduce_prints_expected_beside_got(
 ) -> None:
     seen = fake_reproduce(monkeypatch, None, close=True)
     words = ["reproduce", "r", "--protocol", "p", "data.root=/x"]
-    assert main(words) == OK
+    assert main(words) == EXIT_OK
     assert seen[0] == (("r", ["data.root=/x"]), {"protocol": "p", "model": None})
     printed = capsys.readouterr().out
     assert printed.startswith("r: t\n  published  80.9 mIoU\n")
     assert printed.endswith("the table\n\nexpected 80.90, got 80.91\n")
-    assert main([*words, "--json"]) == OK
+    assert main([*words, "--json"]) == EXIT_OK
     assert json.loads(capsys.readouterr().out) == {"got": 80.91}
 
 
 def test_reproduce_fails_where_the_score_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_reproduce(monkeypatch, None, close=False)
-    assert main(["reproduce", "r"]) == OURS
+    assert main(["reproduce", "r"]) == EXIT_PARTIAL
 
 
 def test_reproduce_without_data_is_a_plan(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = fake_reproduce(monkeypatch, "Put x.zip there.", close=False)
-    assert main(["reproduce", "r"]) == OK
-    assert main(["reproduce", "r", "--json"]) == OK
+    assert main(["reproduce", "r"]) == EXIT_OK
+    assert main(["reproduce", "r", "--json"]) == EXIT_OK
     assert "ran" not in seen
     printed = capsys.readouterr().out
     assert "Put x.zip there." in printed
@@ -69,11 +69,11 @@ def test_reproduce_without_data_is_a_plan(
 
 def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fake_reproduce(monkeypatch, None, close=True)
-    assert main(["reproduce", "r", "--plan"]) == OK
+    assert main(["reproduce", "r", "--plan"]) == EXIT_OK
     assert "ran" not in seen
 
 
 @pytest.mark.slow
 def test_reproduce_without_a_recipe_lists_those_it_can(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["reproduce"]) == YOURS
+    assert main(["reproduce"]) == EXIT_USAGE
     assert "camvid_w18_small_v1" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 
 
 @pytest.mark.parametrize(
@@ -16,13 +16,13 @@ from hrseg.cli import OK, YOURS, main
     ],
 )
 def test_the_cost_of_a_network(words, told, capsys):
-    assert main(["models", *words]) == OK
+    assert main(["models", *words]) == EXIT_OK
     page = capsys.readouterr().out
     assert all(text in page for text in told)
 
 
 def test_heads_and_backbones_are_listed(capsys):
-    assert main(["models"]) == OK
+    assert main(["models"]) == EXIT_OK
     page = capsys.readouterr().out
     assert all(name in page for name in ("hrnet_w64", "ocr", "v2p", "classification", "unet"))
 
@@ -35,5 +35,5 @@ def test_heads_and_backbones_are_listed(capsys):
     ],
 )
 def test_what_cannot_be_built_is_explained(words, told, capsys):
-    assert main(["models", *words]) == YOURS
+    assert main(["models", *words]) == EXIT_USAGE
     assert told in " ".join(capsys.readouterr().err.split())

@@ -1,3 +1,4 @@
+import argparse
 import os
 import pty
 import subprocess
@@ -6,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hrseg.cli import INTERRUPTED, OK, YOURS, main
+from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
+from hrseg.cli.main import _parser
 from tests.cli.conftest import fake, run_python
 
 VERBS = ["fit", "validate", "test", "compare", "predict", "reproduce", "models", "completion"]
@@ -22,7 +24,7 @@ PAGES = [[], *([v] for v in [*VERBS, *NOUNS]), *([n, v] for n in NOUNS for v in 
 
 @pytest.mark.parametrize("words", PAGES, ids=" ".join)
 def test_every_verb_has_a_help_page(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*words, "--help"]) == OK
+    assert main([*words, "--help"]) == EXIT_OK
     page = capsys.readouterr().out
     assert page.startswith(f"usage: {' '.join(['hrseg', *words])}")
     assert max(map(len, page.splitlines())) <= 100
@@ -47,7 +49,7 @@ sys.exit(f"imported {heavy}" if heavy else 0)
 
 
 def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == main(["config"]) == main(["data"]) == OK
+    assert main([]) == main(["config"]) == main(["data"]) == EXIT_OK
     assert "usage: hrseg" in capsys.readouterr().out
 
 
@@ -55,7 +57,7 @@ def test_python_m_hrseg_is_the_same_program() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "hrseg", "fti"], capture_output=True, text=True, timeout=60
     )
-    assert result.returncode == YOURS
+    assert result.returncode == EXIT_USAGE
     assert "Did you mean 'fit'?" in " ".join(
         result.stderr.split()
     )  # whatever lines it was cut into
@@ -78,17 +80,20 @@ def test_python_m_hrseg_is_the_same_program() -> None:
         (["fit", "lr=3", "-c", "demo"], "lr is not an option. Did you mean 'optim.lr'?"),
         (["fit", "-c", "demo", "--data.crop"], "--data.crop needs a value"),
         (["predict"], "No image given."),
-        (["predict", "x.png", "--device", "gpu"], "--device does not take 'gpu'. It takes: "),
+        (
+            ["predict", "x.png", "--precision", "fp17"],
+            "--precision does not take 'fp17'. It takes: ",
+        ),
         (["predict", "x.png", "--window", "0", "8"], "'0' is not a whole number above 0"),
-        (["predict", "x.png", "--zoom"], "hrseg predict does not know '--zoom'."),
-        (["version", "now"], "hrseg version does not know 'now'."),
+        (["predict", "x.png", "--zoom"], "hrseg predict has no argument '--zoom'."),
+        (["version", "now"], "hrseg version has no argument 'now'."),
         (["config", "explain", "data.corp"], "Did you mean 'data.crop'?"),
     ],
 )
 def test_a_mistake_is_one_paragraph_and_exit_code_two(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words) == YOURS
+    assert main(words) == EXIT_USAGE
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("hrseg: ")
@@ -106,7 +111,7 @@ def test_interrupt_is_130(
         raise KeyboardInterrupt
 
     fake(monkeypatch, "training.dry_run", plan=plan)
-    assert main(["fit", "-c", "demo", "--dry-run"]) == INTERRUPTED
+    assert main(["fit", "-c", "demo", "--dry-run"]) == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "hrseg: interrupted\n"
 
 
@@ -126,7 +131,7 @@ def test_only_the_first_of_several_processes_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert main(["config", "list"]) == OK
+    assert main(["config", "list"]) == EXIT_OK
     assert capsys.readouterr().out == ""
 
 
@@ -140,3 +145,34 @@ def test_errors_are_red_on_a_terminal_only() -> None:
     os.close(reader)
     os.close(writer)
     assert b"\x1b[1;31mhrseg: " in text
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["train"], "Here it is: hrseg fit."),
+        (["val"], "Here it is: hrseg validate."),
+        (["infer", "x.png"], "Here it is: hrseg predict."),
+        (["check", "folder"], "Here it is: hrseg data check."),
+        (["fit", "--epochs", "5"], "Here it is trainer.max_epochs=N."),
+        (["fit", "--batch_size", "5"], "Here it is data.batch_size=N."),
+        (["predict", "--source", "x.png"], "Here it is the images as arguments"),
+        (["predict", "x.png", "--weights", "best.ckpt"], "Here it is --model."),
+    ],
+)
+def test_words_of_other_toolkits_are_answered_with_ours(
+    words: list[str], answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == EXIT_USAGE
+    assert answer in " ".join(capsys.readouterr().err.split())
+
+
+def test_every_verb_stands_under_one_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    from hrseg.cli.main import GROUPS
+
+    main(["--help"])
+    text = capsys.readouterr().out
+    verbs = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(verbs.choices)
+    assert text.index("\n  measure\n") < text.index("    validate ") < text.index("\n  data\n")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hrseg.cli import OK, OURS, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.cli.main import _parse
 from hrseg.errors import DataError
 from hrseg.inference.outputs import check_kinds
@@ -20,7 +20,7 @@ def test_save_takes_color_for_colour():
 class Result(SimpleNamespace):
     """What predict_files yields, reduced to what the command line uses."""
 
-    def line(self) -> str:
+    def __str__(self) -> str:
         return f"{self.path}: road 60 %"
 
     def to_dict(self) -> dict[str, Any]:
@@ -30,9 +30,9 @@ class Result(SimpleNamespace):
 def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
-    def open_predictor(model: str | None, **options: Any) -> str:
+    def open_predictor(model: str | None, **options: Any) -> SimpleNamespace:
         seen.update(model=model, **options)
-        return "predictor"
+        return SimpleNamespace(name="m.ckpt", labels=SimpleNamespace(names=["road", "car"]))
 
     class Sources(list[Path]):
         def covers(self, path: Path) -> bool:
@@ -57,7 +57,7 @@ def test_predict_passes_its_options_on(
     seen = prepare_predict(monkeypatch, [Result(path="ü b.png", error=None)])
     words = ["--model", "m.ckpt", "--device", "cpu", "--precision", "fp32"]
     words += ["--window", "64", "96", "--overlap", "0.25"]
-    assert main(["predict", "ü b.png", *words]) == OK
+    assert main(["predict", "ü b.png", *words]) == EXIT_OK
     assert seen == {
         "model": "m.ckpt",
         "device": "cpu",
@@ -91,7 +91,7 @@ def test_predict_passes_its_options_on(
 )
 def test_predict_says_how_to_look(words, expected, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
-    assert main(["predict", "x.png", *words]) == OK
+    assert main(["predict", "x.png", *words]) == EXIT_OK
     assert {name: seen[name] for name in expected} == expected
 
 
@@ -105,7 +105,7 @@ def test_the_kinds_of_results_are_those_of_the_table() -> None:
 def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = prepare_predict(monkeypatch, [Result(path="x.png", error=None)])
     words = ["--save", "entropy", "probabilities", "geojson", "--classes", "road", "car"]
-    assert main(["predict", "x.png", *words, "--tolerance", "1.5"]) == OK
+    assert main(["predict", "x.png", *words, "--tolerance", "1.5"]) == EXIT_OK
     assert (seen["keep"], seen["classes"]) == (
         ("entropy", "probabilities", "confidence"),
         ["road", "car"],
@@ -119,12 +119,12 @@ def test_predict_saves_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
         (["--pixel-size", "0"], "is no length"),
         (["--tolerance", "-1"], "below 0"),
         (["--shard", "0/2"], "Of 8 shards the first is 1/8"),
-        (["--save", "video", "--resume"], "A video is made in one go"),
+        (["--save", "video", "--resume"], "A video cannot be resumed"),
     ],
 )
 def test_results_that_cannot_be(words, message, monkeypatch, capsys) -> None:
     prepare_predict(monkeypatch, [])
-    assert main(["predict", "x.png", *words]) == YOURS
+    assert main(["predict", "x.png", *words]) == EXIT_USAGE
     assert message in " ".join(capsys.readouterr().err.split())
 
 
@@ -134,7 +134,7 @@ def test_a_broken_image_is_reported_and_the_others_are_done(
 ) -> None:
     broken = Result(path="b.png", error=DataError("b.png is truncated."))
     prepare_predict(monkeypatch, [Result(path="a.png", error=None), broken])
-    assert main(["predict", "a.png", "b.png", *(["--json"] if as_json else [])]) == OURS
+    assert main(["predict", "a.png", "b.png", *(["--json"] if as_json else [])]) == EXIT_PARTIAL
     captured = capsys.readouterr()
     assert "hrseg: b.png is truncated.\n" in captured.err
     assert "1 of 2 images failed" in captured.err

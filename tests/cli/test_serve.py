@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hrseg.cli import YOURS, main
+from hrseg.cli import EXIT_USAGE, main
 
 
 def test_mistakes_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -11,5 +11,5 @@ def test_mistakes_on_the_command_line(capsys: pytest.CaptureFixture[str], tmp_pa
         (["--token-file", str(tmp_path / "none")], "cannot be read"),
         (["--model", "nothing"], "No model 'nothing'"),
     ):
-        assert main(["serve", *words]) == YOURS
+        assert main(["serve", *words]) == EXIT_USAGE
         assert message in " ".join(capsys.readouterr().err.split())

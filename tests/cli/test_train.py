@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hrseg.cli import OK, main
+from hrseg.cli import EXIT_OK, main
 from hrseg.config import load_config
 from tests.cli.conftest import fake
 
@@ -14,7 +14,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(
 ) -> None:
     plan = SimpleNamespace(text=lambda: "3 steps")
     fake(monkeypatch, "training.dry_run", plan=lambda config: plan)
-    assert main(["fit", "--config", "demo", "--dry-run"]) == OK
+    assert main(["fit", "--config", "demo", "--dry-run"]) == EXIT_OK
     assert capsys.readouterr().out == "3 steps\n"
 
 
@@ -36,7 +36,7 @@ def test_key_value_words_stand_anywhere(
         return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"))
 
     fake(monkeypatch, "training.fit", fit=fit)
-    assert main(["fit", *words, "--resume", "last"]) == OK
+    assert main(["fit", *words, "--resume", "last"]) == EXIT_OK
     assert seen["config"] == load_config("demo", ["data.batch_size=2", "optim.lr=0.5"])
     assert seen["resume"] == "last"
     first, _, rest = seen["config_text"].partition("\n")
@@ -59,7 +59,7 @@ def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.Monke
         evaluate=lambda *words: seen.append(words) or result,
         evaluation_config=None,
     )
-    assert main(["validate", "--model", "runs/lr=0.1/best.ckpt", "data.flip=0"]) == OK
-    assert main(["test", "-o", "masks"]) == OK
+    assert main(["validate", "--model", "runs/lr=0.1/best.ckpt", "data.flip=0"]) == EXIT_OK
+    assert main(["test", "-o", "masks"]) == EXIT_OK
     assert seen[0] == ("runs/lr=0.1/best.ckpt", "val", ["data.flip=0"], None, None)
     assert seen[1] == (None, "test", [], Path("masks"), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hrseg.cli import OK, OURS, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.weights import catalog, download
 from hrseg.weights.catalog import row_of
 from tests.weights import server as serve
@@ -41,23 +41,27 @@ def published(monkeypatch):
 
 
 def test_list_groups_by_publisher_and_takes_words(capsys):
-    assert main(["weights", "list", "cityscapes", "w48", "ocr"]) == OK
+    assert main(["weights", "list", "cityscapes", "w48", "ocr"]) == EXIT_OK
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == ["official", "mmseg", "paddle"]
-    assert "  hrnet_w48_ocr.mmseg_cityscapes_160k        " in "\n".join(lines)
+    headings = [line for line in lines if line and " " not in line]
+    assert headings == ["official", "mmseg", "paddle"]
+    assert lines[0].split()[:4] == ["tag", "classes", "score", "MB"]
+    assert "   hrnet_w48_ocr.mmseg_cityscapes_160k        " in "\n".join(lines)
     assert any(
-        line.split()[:3] == ["hrnet_w48_ocr.official_cityscapes", "19", "81.60"] for line in lines
+        line.split()[:6]
+        == ["hrnet_w48_ocr.official_cityscapes", "19", "81.60", "281", "MIT", "research"]
+        for line in lines
     )
     assert len({line.index(" 19 ") for line in lines if " 19 " in line}) == 1
 
 
 def test_list_marks_what_is_here(published, capsys):
     main(["weights", "list", "--here"])
-    assert "* hrnet_w18_small_v1.camvid" in capsys.readouterr().out
+    assert " + hrnet_w18_small_v1.camvid" in capsys.readouterr().out
     main(["weights", "pull", TAG])
     capsys.readouterr()
     main(["weights", "list", "--here", "w48"])
-    assert f"* {TAG}" in capsys.readouterr().out
+    assert f"+ {TAG}" in capsys.readouterr().out
 
 
 def test_list_fits_the_terminal():
@@ -72,6 +76,36 @@ def test_list_fits_the_terminal():
     assert "mIoU, LIP val" in text
 
 
+def test_list_knows_data_sets_and_what_may_be_sold(capsys):
+    assert main(["weights", "list", "--for", "ade20k", "--json"]) == EXIT_OK
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["data"] for row in found} == {"ade20k"}
+    assert main(["weights", "list", "--for", "imagenet", "w48"]) == EXIT_OK
+    assert "hrnet_w48.ms_in1k" in capsys.readouterr().out
+    assert main(["weights", "list", "--commercial", "--json"]) == EXIT_OK
+    terms = [json.loads(line)["data_terms"] for line in capsys.readouterr().out.splitlines()]
+    assert terms
+    assert not [text for text in terms if "research" in text or "academic" in text]
+    assert main(["weights", "list", "--for", "cityscape"]) == EXIT_USAGE
+    assert "Did you mean 'cityscapes'?" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("cityscapes", "hrnet_w48_ocr.paddle_cityscapes (82.2)"),
+        ("hrnet_w64", "hrnet_w64.ms_in1k"),
+        ("ade20k_w48_ocr", "hrnet_w48_ocr.official_ade20k (44.5)"),
+        ("cityscapes_w48.yaml", "hrnet_w48.official_cityscapes (80.9)"),
+        ("hrnet_w48.ms_in1", "Did you mean 'hrnet_w48.ms_in1k'?"),
+    ],
+)
+def test_a_name_that_is_no_tag_is_answered_with_tags(name, tag, capsys, tmp_path):
+    (tmp_path / "x.png").touch()
+    assert main(["predict", str(tmp_path / "x.png"), "--model", name]) == EXIT_USAGE
+    assert tag in " ".join(capsys.readouterr().err.split())
+
+
 def test_json_is_one_object_a_line(capsys):
     main(["weights", "list", "lip", "--json"])
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -82,12 +116,12 @@ def test_json_is_one_object_a_line(capsys):
 
 
 def test_words_that_match_nothing_are_told_so(capsys):
-    assert main(["weights", "list", "w47"]) == OK
+    assert main(["weights", "list", "w47"]) == EXIT_OK
     assert "No weights match 'w47'" in capsys.readouterr().err
 
 
 def test_info_tells_all(capsys):
-    assert main(["weights", "info", "hrnet_w48_c1.csail_ade20k"]) == OK
+    assert main(["weights", "info", "hrnet_w48_c1.csail_ade20k"]) == EXIT_OK
     text = capsys.readouterr().out
     for part in (
         "hrnet_w48, head c1, 150 classes",
@@ -102,7 +136,7 @@ def test_info_tells_all(capsys):
 
 def test_pull_prints_the_path_and_nothing_else(published, cache, capsys):
     for _ in range(2):
-        assert main(["weights", "pull", TAG]) == OK
+        assert main(["weights", "pull", TAG]) == EXIT_OK
         assert capsys.readouterr().out == f"{cache / TAG / 'w48.pth'}\n"
     assert len(published.asked) == 1
     main(["weights", "info", TAG])
@@ -113,7 +147,7 @@ def test_a_bar_is_drawn_on_a_terminal(published, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     published.plan.extend([serve.cut(100_000), serve.status(503)])
-    assert main(["weights", "pull", TAG]) == OK
+    assert main(["weights", "pull", TAG]) == EXIT_OK
     said = capsys.readouterr()
     assert said.out.endswith("w48.pth\n")
     assert "the connection broke after" in " ".join(said.err.split())
@@ -121,30 +155,30 @@ def test_a_bar_is_drawn_on_a_terminal(published, monkeypatch, capsys):
 
 def test_pull_offline_is_one_paragraph_and_exit_code_two(published, monkeypatch, capsys):
     monkeypatch.setenv("HRSEG_OFFLINE", "1")
-    assert main(["weights", "pull", TAG]) == YOURS
+    assert main(["weights", "pull", TAG]) == EXIT_USAGE
     said = " ".join(capsys.readouterr().err.split())
     assert f"{published.url}/w48.pth" in said
     assert f"{TAG}/w48.pth" in said
 
 
 def test_an_unknown_tag_is_refused_before_anything_is_fetched(published, capsys):
-    assert main(["weights", "pull", TAG, "hrnet_w48.mmseg_cityscapes_161k"]) == YOURS
+    assert main(["weights", "pull", TAG, "hrnet_w48.mmseg_cityscapes_161k"]) == EXIT_USAGE
     assert "Did you mean" in capsys.readouterr().err
     assert published.asked == []
 
 
 def test_verify_names_what_is_wrong_and_goes_on(published, cache, capsys):
-    assert main(["weights", "verify"]) == OK
+    assert main(["weights", "verify"]) == EXIT_OK
     assert "Nothing is in the cache" in capsys.readouterr().err
     main(["weights", "pull", TAG])
-    assert main(["weights", "verify"]) == OK
+    assert main(["weights", "verify"]) == EXIT_OK
     assert f"ok  {TAG} w48.pth: verified" in capsys.readouterr().out
     (cache / TAG / "w48.pth").write_bytes(b"other")
-    assert main(["weights", "verify", TAG, "hrnet_w18_small_v1.camvid"]) == OURS
+    assert main(["weights", "verify", TAG, "hrnet_w18_small_v1.camvid"]) == EXIT_PARTIAL
     said = capsys.readouterr()
     assert "Remove" in said.err
     assert "ok  hrnet_w18_small_v1.camvid" in said.out
-    assert main(["weights", "verify", "no/such.pth"]) == YOURS
+    assert main(["weights", "verify", "no/such.pth"]) == EXIT_USAGE
 
 
 def test_the_page_of_weights_is_current():
@@ -152,7 +186,7 @@ def test_the_page_of_weights_is_current():
 
 
 def test_bash_completes_tags(tmp_path, capsys):
-    assert main(["completion", "bash"]) == OK
+    assert main(["completion", "bash"]) == EXIT_OK
     script = (
         capsys.readouterr().out
         + """

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg.cli import OURS, YOURS, main
+from hrseg.cli import EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.cluster import RayJob
 from hrseg.cluster.job import MAX_TASK_IMAGES, portable, split
 from hrseg.cluster.worker import Worker
@@ -67,7 +67,7 @@ def whole(photos, model, tmp_path):
     """What one machine makes of the photos."""
     out = tmp_path / "whole"
     predictor = open_predictor(model, **PLAIN)
-    job = Job(out, KINDS, facts=predictor.facts())
+    job = Job(out, KINDS, settings=predictor.settings())
     pictures = job.pictures(open_sources([photos]))
     list(job.results(predict_files(predictor, pictures, out, KINDS)))
     return out
@@ -90,7 +90,7 @@ def test_files_lines_and_totals_are_those_of_one_machine(photos, model, whole, t
     assert {result.image for result in results} == set(photos.rglob("*.png"))
     assert all(path.is_relative_to(tmp_path / "out") for r in results for path in r.files.values())
     results, job = run(photos, tmp_path / "out", model)
-    assert (results, job.summary) == ([], "18 images done before and left as they are")
+    assert (results, job.summary) == ([], "18 images done before and skipped")
     assert read_table(tmp_path / "out" / "areas.json")["images"] == 18
 
 
@@ -145,7 +145,7 @@ def test_a_round_that_was_broken_off_goes_on(photos, model, whole, tmp_path):
     results, job = run(photos, tmp_path / "out", model)
     assert len(results) == 13
     assert job.summary == (
-        "5 images done before and left as they are; done again: 1 with a result that is missing or changed"
+        "5 images done before and skipped; done again: 1 with a result that is missing or changed"
     )
     assert content(tmp_path / "out") == content(whole)
 
@@ -179,7 +179,7 @@ def test_machines_that_disagree_are_refused(photos, model, tmp_path, monkeypatch
     def mixed(self, task):
         result = run_task(self, task)
         if task.number == 3:
-            result.manifest.facts["precision"] = "bf16"
+            result.manifest.settings["precision"] = "bf16"
         return result
 
     monkeypatch.setattr(Worker, "run", mixed)
@@ -250,7 +250,7 @@ def test_predict_ray_does_what_predict_does(photos, model, whole, tmp_path, caps
     (photos / "broken.png").write_bytes(b"\x89PNG")
     words = ["--model", str(model), "--device", "cpu", "--precision", "fp32", "--save", *KINDS]
     out = ["--out", str(tmp_path / "out"), "--ray", "auto", "--ray-workers", "2"]
-    assert main(["predict", str(photos), *words, *out]) == OURS
+    assert main(["predict", str(photos), *words, *out]) == EXIT_PARTIAL
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 18
     assert "1 of 19 images failed" in " ".join(told.err.split())
@@ -262,10 +262,10 @@ def test_predict_ray_does_what_predict_does(photos, model, whole, tmp_path, caps
     ("words", "sentence"),
     [
         (["--ray", "auto", "--shard", "1/2"], "leave one of them out"),
-        (["--ray", "auto", "--save", "video"], "A video is made in one go"),
+        (["--ray", "auto", "--save", "video"], "A video cannot be divided"),
         (["--ray-workers", "2"], "such as --ray auto"),
     ],
 )
 def test_words_that_do_not_go_together(words, sentence, photos, capsys):
-    assert main(["predict", str(photos), *words]) == YOURS
+    assert main(["predict", str(photos), *words]) == EXIT_USAGE
     assert sentence in " ".join(capsys.readouterr().err.split())

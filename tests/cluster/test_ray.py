@@ -58,7 +58,7 @@ def place(tmp_path_factory):
     model = write_model(network, folder / "m.safetensors")
     photos = write_photos(folder / "photos", PHOTOS)
     predictor = open_predictor(model, **PLAIN)
-    job = Job(folder / "whole", KINDS, facts=predictor.facts())
+    job = Job(folder / "whole", KINDS, settings=predictor.settings())
     pictures = job.pictures(open_sources([photos]))
     list(job.results(predict_files(predictor, pictures, folder / "whole", KINDS)))
     return folder
@@ -136,7 +136,7 @@ def test_what_is_done_is_left_as_it_is_on_a_restart(cluster, place):
     next(iter(before)).write_bytes(b"damaged")
     job, running = start(cluster, place, "killed")
     assert len(list(running)) == 1
-    assert job.summary.startswith(f"{PHOTOS - 1} images done before and left as they are; done")
+    assert job.summary.startswith(f"{PHOTOS - 1} images done before and skipped; done")
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.png")}
     assert sum(after[path] != before[path] for path in before) == 1
     assert content(out) == content(place / "whole")

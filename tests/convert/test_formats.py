@@ -133,5 +133,5 @@ def test_files_of_other_xml_are_named(tmp_path):
 
 def test_a_wrong_from_is_told_the_right_one(tmp_path):
     path = s.supervisely(tmp_path / "source")
-    with pytest.raises(DataError, match="It looks like supervisely: --from supervisely"):
+    with pytest.raises(DataError, match="It seems to be supervisely: --from supervisely"):
         read("coco", path)

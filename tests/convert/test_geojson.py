@@ -193,7 +193,7 @@ def test_damage_is_named(change, words, tmp_path):
 def test_polygons_beside_the_image_are_said(tmp_path, capfd):
     raster(tmp_path / "source/a.tif", ELSEWHERE)
     path = layer(tmp_path / "source/a.geojson", geometries(), UTM)
-    with pytest.raises(DataError, match=r"a\.geojson: none of its polygons lies on a\.tif"):
+    with pytest.raises(DataError, match=r"a\.geojson: none of its polygons is inside a\.tif"):
         convert(path, tmp_path / "out")
     assert capfd.readouterr().err == ""
     layer(path, geometries(), "urn:nonsense")

@@ -66,7 +66,7 @@ def test_label_studio_takes_the_last_annotation_that_counts(tmp_path):
     mask, _, report = converted(path, tmp_path)
     assert (mask == 1).sum() == 8
     assert report.source.skipped["older annotations of one image"] == 1
-    assert report.source.skipped["tasks that nobody annotated"] == 1
+    assert report.source.skipped["tasks without annotations"] == 1
 
 
 def test_label_studio_predictions_count_where_nobody_annotated(tmp_path):
@@ -77,4 +77,4 @@ def test_label_studio_predictions_count_where_nobody_annotated(tmp_path):
     tasks[0]["annotations"] = []
     mask, _, report = converted(s.save(path, tasks), tmp_path)
     assert (mask == 1).sum() == 8
-    assert "Of 1 image that nobody annotated the predictions were taken." in report.text()
+    assert "Of 1 image without annotations the predictions were taken." in report.text()

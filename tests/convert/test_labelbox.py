@@ -53,11 +53,7 @@ def test_the_newest_label_counts_and_skipped_and_videos_are_left_out(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     _, _, report = converted(path, tmp_path)
     assert report.tally.pixels["car"] == 8
-    assert (
-        report.source.skipped["videos"]
-        == report.source.skipped["data rows that nobody labeled"]
-        == 1
-    )
+    assert report.source.skipped["videos"] == report.source.skipped["data rows without labels"] == 1
     listed = s.save(path.parent / "list.json", rows)
     path.unlink()
     assert converted(listed, tmp_path / "again")[2].tally.pixels["car"] == 8

@@ -270,7 +270,7 @@ def test_short_side_first_costs_only_an_interpolation():
     assert sides(first, 100, 150, seed=0) == sides(recipe_of(**options), 100, 150, seed=0)
     image, mask = numbered(100, 150)
     assert (first(image, mask, seed=0)[0] != recipe_of(**options)(image, mask, seed=0)[0]).any()
-    with pytest.raises(ConfigError, match=r"data\.base_size does not say to what"):
+    with pytest.raises(ConfigError, match=r"data\.base_size, the length of that side, is not set"):
         data_config(layout="synthetic", first_resize="short_side")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hrseg.cli import OURS, YOURS, main
+from hrseg.cli import EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.imaging import write_mask
 from hrseg.labels import Label, LabelSet
 from hrseg.weights import write_release
@@ -70,15 +70,15 @@ def test_one_broken_file_is_named_and_the_others_are_done(tmp_path, model, capsy
     BROKEN[kind](broken)
     write_mask(root / "masks/b.png", np.ones((40, 60), np.uint8))
 
-    assert predict(model, root / "images") == OURS
+    assert predict(model, root / "images") == EXIT_PARTIAL
     said = capsys.readouterr()
     assert f"b.{suffix}" in said.err
     assert sorted(p.name[0] for p in (root / "images_out").glob("*_mask.png")) == list(GOOD)
     # a data set with a broken file is for its user to mend
-    assert main(["data", "check", str(root), "--workers", "1"]) == YOURS
+    assert main(["data", "check", str(root), "--workers", "1"]) == EXIT_USAGE
     said = capsys.readouterr()
     assert f"b.{suffix}" in said.out + said.err
-    assert main(["data", "stats", str(root), "--workers", "1"]) == OURS
+    assert main(["data", "stats", str(root), "--workers", "1"]) == EXIT_PARTIAL
     said = capsys.readouterr()
     assert f"b.{suffix}" in said.out + said.err
 
@@ -100,7 +100,7 @@ def test_one_broken_mask_is_named_and_the_others_are_exported(tmp_path, capsys, 
         str(root / "labels.yaml"),
     ]
     out = tmp_path / "out.json"
-    assert main(["data", "convert", str(root / "masks"), *words, "--out", str(out)]) == OURS
+    assert main(["data", "convert", str(root / "masks"), *words, "--out", str(out)]) == EXIT_PARTIAL
     said = capsys.readouterr()
     assert f"b.{suffix}" in said.out + said.err
     assert all(f'"{name}.png"' in out.read_text() for name in GOOD)
@@ -119,7 +119,7 @@ def test_no_file_makes_a_verb_ask_the_network(tmp_path, model, capsys, kind):
             hostile(root / "images", kind, address)
         write_mask(root / "masks/x.png", np.eye(40, 60, dtype=np.uint8))
         code = predict(model, root / "images")
-        assert code == (OURS if kind in ITSELF else 0)
+        assert code == (EXIT_PARTIAL if kind in ITSELF else 0)
         if kind not in ITSELF:
             masks = list((root / "images_out").glob("x_mask.*"))
             assert len(masks) == 1

@@ -84,7 +84,7 @@ def test_a_plan_without_data_names_archives_folder_and_command():
     assert plan.multiply_adds == pytest.approx(33.39e9, rel=1e-3)
     assert plan.images == 500
     json.dumps(plan.to_dict())
-    assert {name for name, _ in plan.facts()} >= {"published", "protocol", "weights", "cost"}
+    assert {name for name, _ in plan.rows()} >= {"published", "protocol", "weights", "cost"}
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_several_scales_cost_their_passes():
     assert len(plan.passes) == 2 * (1 + 1 + 1 + 2 + 4 + 6 + 6)
     assert set(plan.passes) == {(520, 520)}
     assert plan.weights is not None
-    assert "non-commercial" in dict(plan.facts())["terms"]
+    assert "non-commercial" in dict(plan.rows())["terms"]
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.errors import DataError
 from hrseg.evaluation.callbacks import WorstImage
 from hrseg.evaluation.report import error_map, evaluate_model, write_report
@@ -85,7 +85,7 @@ def test_one_command_evaluates_a_model(tmp_path, monkeypatch, capsys):
     trainer.save_checkpoint(tmp_path / "m.ckpt")
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", "m.ckpt", "--out", "report", "--worst", "2", "trainer.accelerator=cpu"]
-    assert main([*words, "evaluation.precision=fp32", "data.workers=0"]) == OK
+    assert main([*words, "evaluation.precision=fp32", "data.workers=0"]) == EXIT_OK
     said = capsys.readouterr().out
     miou = task.result["miou"]
     assert f"{100 * miou:.2f}" in said
@@ -93,8 +93,8 @@ def test_one_command_evaluates_a_model(tmp_path, monkeypatch, capsys):
     assert len(stored.records.names) == 3
     assert stored.records.scores()["miou"] == pytest.approx(miou)
     assert (tmp_path / "report" / "report.html").read_text().count('<article class="case">') == 2
-    assert main(["compare", "report/ledger.npz", "report/ledger.npz"]) == OK
-    assert main(["evaluate", "m.ckpt", "--bins", "7"]) == YOURS
+    assert main(["compare", "report/ledger.npz", "report/ledger.npz"]) == EXIT_OK
+    assert main(["evaluate", "m.ckpt", "--bins", "7"]) == EXIT_USAGE
     assert "7 bins cannot be formed" in capsys.readouterr().err
 
 

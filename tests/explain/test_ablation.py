@@ -77,5 +77,5 @@ def test_a_real_network_has_four_branches(tiny_network):
 
 
 def test_a_network_without_branches_is_refused():
-    with pytest.raises(ConfigError, match="no branches"):
+    with pytest.raises(ConfigError, match="does not give its branches"):
         switch_off(nn.Conv2d(3, 2, 1), torch.rand(1, 3, 8, 8))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hrseg.errors import DataError
-from hrseg.explain.probes import Features, _at, fit_probe, gather_features, probe_branches
+from hrseg.explain.probes import Features, _sample_at, fit_probe, gather_features, probe_branches
 from tests.explain.test_ablation import Toy
 
 
@@ -71,7 +71,7 @@ def test_features_are_those_of_the_enlarged_map():
     enlarged = torch.nn.functional.interpolate(maps, size, mode="bilinear")[0]
     picked = torch.tensor([[0, 0], [19, 23], [7, 11], [3, 20]])
     expected = torch.stack([enlarged[:, y, x] for y, x in picked.tolist()])
-    assert torch.allclose(_at(maps, picked, size), expected, atol=1e-5)
+    assert torch.allclose(_sample_at(maps, picked, size), expected, atol=1e-5)
 
 
 def test_unlabelled_pixels_are_never_drawn():

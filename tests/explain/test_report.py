@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.errors import ConfigError
 from hrseg.explain.report import _fitted, explain
 from hrseg.imaging import write_image, write_mask
@@ -35,7 +35,7 @@ def files(tmp_path_factory):
 def test_the_page_needs_nothing_else_and_shows_every_part(files, capsys):
     words = ["explain", str(files / "i.png"), "--model", str(files / "m.ckpt"), "--images", "2"]
     words += ["--mask", str(files / "i_mask.png"), "--out", str(files / "p.html")]
-    assert main([*words, "data.layout=synthetic"]) == OK
+    assert main([*words, "data.layout=synthetic"]) == EXIT_OK
     said = capsys.readouterr().out
     assert "without branch 3" in said
     assert "linear classifier on all branches" in said
@@ -63,12 +63,14 @@ def test_without_data_and_mask_the_page_is_shorter(files):
 
 
 def test_what_cannot_be_looked_into_is_refused(files, capsys):
-    assert main(["explain", str(files / "none.png"), "--model", str(files / "m.ckpt")]) == YOURS
+    assert (
+        main(["explain", str(files / "none.png"), "--model", str(files / "m.ckpt")]) == EXIT_USAGE
+    )
     assert "none.png" in capsys.readouterr().err
     other = np.zeros((8, 8), np.uint8)
     write_mask(files / "other.png", other)
     words = ["explain", str(files / "i.png"), "--model", str(files / "m.ckpt")]
-    assert main([*words, "--mask", str(files / "other.png")]) == YOURS
+    assert main([*words, "--mask", str(files / "other.png")]) == EXIT_USAGE
     assert "mask of this image" in " ".join(capsys.readouterr().err.split())  # lines are wrapped
 
 
@@ -76,7 +78,7 @@ def test_a_whole_network_of_smp_is_refused():
     from hrseg.explain.ablation import check_branches
     from hrseg.models import create_model
 
-    with pytest.raises(ConfigError, match="no branches"):
+    with pytest.raises(ConfigError, match="does not give its branches"):
         check_branches(create_model("resnet18", "unet", 2))
 
 

@@ -12,7 +12,7 @@ from tests.weights.hub_server import release
 
 def test_a_model_without_terms_is_not_pushed(tmp_path):
     file = release(tmp_path)
-    with pytest.raises(WeightsError, match=r"lacks a licence for the weights and the terms of the"):
+    with pytest.raises(WeightsError, match=r"lacks a license for the weights and the terms of the"):
         push_model(file, "org/mine", send=False)
     with pytest.raises(WeightsError, match=r"lacks the terms of the data .* --data-terms"):
         push_model(file, "org/mine", licence="mit", send=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.data.street import scene
 from hrseg.errors import ConfigError, MissingExtraError
 from hrseg.export import write
@@ -81,7 +81,9 @@ def test_a_file_that_answers_otherwise_is_not_written(
     )
     wrong = {"onnxruntime": RuntimeParity(pixels=1000, changed=3, spread=1.0)}
     monkeypatch.setattr(write, "compare", lambda *_: wrong)
-    assert main(["export", "--model", str(release), "--out", str(tmp_path / "x.onnx")]) == YOURS
+    assert (
+        main(["export", "--model", str(release), "--out", str(tmp_path / "x.onnx")]) == EXIT_USAGE
+    )
     assert "0.3000 % of 1,000 pixels change class" in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
 
@@ -124,7 +126,7 @@ def test_a_triton_repository_can_be_served_as_it_is(release, exported, tmp_path)
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_heavy(words, says, capsys):
-    assert main(["export", *words]) == YOURS
+    assert main(["export", *words]) == EXIT_USAGE
     assert says in " ".join(capsys.readouterr().err.split())
 
 
@@ -145,5 +147,5 @@ def test_an_exported_file_is_not_exported_again(exported, tmp_path):
 
 def test_examples_are_printed(capsys):
     for name in ("python", "openvino", "c++", "node"):
-        assert main(["export", "--example", name]) == OK
+        assert main(["export", "--example", name]) == EXIT_OK
         assert len(capsys.readouterr().out.splitlines()) < 45

@@ -163,7 +163,16 @@ UNREAD = {
     "a.jpg": (b"<!DOCTYPE HTML><html>", "web page.*fetch"),
     "b.png": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "c.jpg": (b"", r"empty \(0 bytes\)"),
-    "d.mp4": (b"\0\0\0\x18ftypisom" + bytes(99), "video"),
+    "d.mp4": (b"\0\0\0\x18ftypisom" + bytes(99), "video.*hrseg predict"),
+    "d.mkv": (b"\x1aE\xdf\xa3" + bytes(99), "video.*hrseg predict"),
+    "d.avi": (b"RIFF\0\0\0\0AVI LIST" + bytes(99), "video.*hrseg predict"),
+    "d.mpg": (b"\0\0\1\xba" + bytes(99), "video.*hrseg predict"),
+    "d.ts": (b"G@\x11\x10" + bytes(184), "video.*hrseg predict"),
+    "d.wmv": (b"0&\xb2u\x8ef\xcf\x11" + bytes(99), "video.*hrseg predict"),
+    "d.flv": (b"FLV\1" + bytes(99), "video.*hrseg predict"),
+    "d.ogv": (b"OggS" + bytes(99), "video.*hrseg predict"),
+    "f.mp4": (b"ffconcat version 1.0\nfile d.mp4\n", "list of videos"),
+    "g.mp4": (b"#EXTM3U\n#EXTINF:2,\nd.ts\n", "playlist"),
     "a.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
     "e.bin": (b"something else", "no format that is known"),
 }
@@ -181,6 +190,12 @@ def test_a_file_that_is_whole_is_named_for_what_it_is_and_not_called_damaged(tmp
         assert str(error.value).startswith(str(tmp_path / name))
         assert "damaged" not in str(error.value)
     assert capfd.readouterr().err == ""
+
+
+def test_an_address_is_no_missing_file():
+    for address in ("rtsp://host/live", "https://host/a.png"):
+        with pytest.raises(DataError, match=f"{address} is an address.*hrseg predict"):
+            read_image(address)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])

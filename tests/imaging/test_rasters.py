@@ -218,7 +218,7 @@ def test_values_beyond_the_bits_are_told(tmp_path):
     path = raster(tmp_path / "a.tif", np.full((4, 4, 1), 5000, np.uint16))
     found = load_image(path, bits=12)
     assert (found.pixels == 255).all()
-    assert "beyond the 12 bits" in found.notes[0]
+    assert "beyond its declared 12 bits" in found.notes[0]
     with pytest.raises(DataError, match="8 to 16"):
         load_image(path, bits=24)
 

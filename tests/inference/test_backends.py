@@ -123,10 +123,10 @@ def test_torch_runs_where_openvino_is_not_installed_or_would_convert(tiny_networ
 
 def test_facts_name_the_engine_that_ran(tiny_network, monkeypatch):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
-    assert Predictor(tiny_network, device="cpu").facts()["engine"] == "torch"
+    assert Predictor(tiny_network, device="cpu").settings()["engine"] == "torch"
     pytest.importorskip("openvino")
     chosen = Predictor(tiny_network, device="cpu", engine="openvino")
-    assert chosen.facts()["engine"] == "openvino"
+    assert chosen.settings()["engine"] == "openvino"
 
 
 def test_torch_runs_where_openvino_fails_and_that_is_said_once(tiny_network, monkeypatch, caplog):

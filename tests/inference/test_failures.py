@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from hrseg.cli import OK, OURS, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.errors import DataError, guarded
 from hrseg.inference.outputs import OUTPUTS
 from hrseg.inference.outputs.manifest import read_manifests
@@ -79,7 +79,7 @@ def test_whatever_a_library_raises_while_decoding_is_that_picture_s(
 
     plugin = PngImagePlugin.PngImageFile
     monkeypatch.setattr(plugin, "load", raising(plugin.load, error, second))
-    assert predict(model, photos, tmp_path / "out", "--save", "mask") == OURS
+    assert predict(model, photos, tmp_path / "out", "--save", "mask") == EXIT_PARTIAL
     done = capsys.readouterr()
     assert "b.png" in done.err
     assert "Traceback" not in done.err
@@ -95,7 +95,7 @@ def test_whatever_a_library_raises_while_writing_is_that_picture_s(
         return Path(path).name.startswith(".b_mask")
 
     monkeypatch.setattr(Image.Image, "save", raising(Image.Image.save, error, second))
-    assert predict(model, photos, tmp_path / "out", "--save", "mask") == OURS
+    assert predict(model, photos, tmp_path / "out", "--save", "mask") == EXIT_PARTIAL
     assert "b.png" in capsys.readouterr().err
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["a_mask.png", "c_mask.png"]
@@ -119,7 +119,7 @@ def test_a_full_disk_ends_the_run(model, photos, tmp_path, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert predict(model, photos, tmp_path / "out", "--save", "mask") == YOURS
+    assert predict(model, photos, tmp_path / "out", "--save", "mask") == EXIT_USAGE
     assert " ".join(capsys.readouterr().err.split()).count("No space left") == 1
 
 
@@ -154,7 +154,7 @@ def test_file_names_of_any_bytes_are_done_and_written_as_text(model, tmp_path, c
         photo(Path(os.fsdecode(os.fsencode(folder) + b"/" + name + b".png")))
     photo(Path(os.fsdecode(os.fsencode(folder) + b"/hurt\xff.png")))
     Path(os.fsdecode(os.fsencode(folder) + b"/hurt\xff.png")).write_bytes(b"\x89PNG")
-    assert predict(model, folder, tmp_path / "out", *ALL, *more) == OURS
+    assert predict(model, folder, tmp_path / "out", *ALL, *more) == EXIT_PARTIAL
     done = capsysbinary.readouterr()
     for text in (done.out.decode("utf-8"), done.err.decode("utf-8")):
         assert all(line.isprintable() for line in text.splitlines()), text
@@ -175,7 +175,7 @@ def test_file_names_of_any_bytes_are_done_and_written_as_text(model, tmp_path, c
         assert len([line for line in read_manifests(tmp_path / "out") if "name" in line]) == len(
             ODD
         )
-        assert predict(model, folder, tmp_path / "out", *ALL, *more) == OURS
+        assert predict(model, folder, tmp_path / "out", *ALL, *more) == EXIT_PARTIAL
         assert b"7 images done before" in capsysbinary.readouterr().err
 
 
@@ -185,7 +185,7 @@ def test_a_member_of_an_archive_cannot_steer_the_terminal(model, photos, tmp_pat
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(photos / "a.png", "a\x1b]0;title\x07\nhrseg: fine.png")
         archive.writestr("b\x1b[2J.png", b"\x89PNG")
-    assert predict(model, tmp_path / "a.zip", tmp_path / "out", "--save", "mask") == OURS
+    assert predict(model, tmp_path / "a.zip", tmp_path / "out", "--save", "mask") == EXIT_PARTIAL
     done = capsys.readouterr()
     assert len(done.out.splitlines()) == 1
     assert all(line.isprintable() for line in (done.out + done.err).splitlines())
@@ -198,11 +198,11 @@ def test_results_of_an_earlier_run_are_not_replaced_in_silence(model, photos, tm
     out = tmp_path / "out"
     with Image.open(photos / "a.png") as image:
         image.save(tmp_path / "a.jpg")
-    assert predict(model, tmp_path / "a.jpg", out, "--save", "mask") == OK
+    assert predict(model, tmp_path / "a.jpg", out, "--save", "mask") == EXIT_OK
     assert not caplog.records
-    assert predict(model, photos, out, "--save", "mask") == OK
+    assert predict(model, photos, out, "--save", "mask") == EXIT_OK
     (record,) = caplog.records
     assert "a_mask.png is replaced" in record.getMessage()
     caplog.clear()
-    assert predict(model, photos, out, "--save", "mask", "--resume") == OK
+    assert predict(model, photos, out, "--save", "mask", "--resume") == EXIT_OK
     assert not [one for one in caplog.records if "replaced" in one.getMessage()]

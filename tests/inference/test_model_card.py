@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hrseg.errors import WeightsError
-from hrseg.inference.model_card import FORMAT, Facts, make_card, read_card
+from hrseg.inference.model_card import FORMAT, CardFields, make_card, read_card
 from hrseg.labels import load_labels
 
 FILE = Path("m.onnx")
@@ -18,7 +18,7 @@ CONFIG = {
 @pytest.fixture
 def facts():
     labels = load_labels("camvid")
-    return Facts(
+    return CardFields(
         labels, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), ("labels", "logits"), "fp16", CONFIG, {}
     )
 

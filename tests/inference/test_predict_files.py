@@ -121,7 +121,7 @@ def test_the_line_shows_the_largest_classes():
     expected = (
         "a b.png: road 50.0 %, sky 20.0 %, tree 15.0 %, car 10.0 %, 1 more  -> o/a b_overlay.png"
     )
-    assert result.line() == expected
+    assert str(result) == expected
 
 
 @pytest.mark.slow

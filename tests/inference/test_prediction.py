@@ -8,7 +8,7 @@ KEEP = ("confidence", "probabilities", "entropy", "margin")
 
 def test_maps_are_those_of_the_softmax_whatever_the_bands():
     logits = torch.randn(2, 5, 9, 7) * 4
-    maps = Reduction(2, (9, 7), KEEP, kept=(4, 1))
+    maps = Reduction(2, (9, 7), KEEP, probability_ids=(4, 1))
     for top in range(0, 9, 4):
         for left in (0, 4):
             maps.add(top, left, logits[..., top : top + 4, left : left + 4])
@@ -27,10 +27,10 @@ def test_maps_are_those_of_the_softmax_whatever_the_bands():
 
 
 def test_undecided_is_one_certain_is_nought_and_a_single_class_is_certain():
-    maps = Reduction(1, (1, 2), KEEP, kept=(0,))
+    maps = Reduction(1, (1, 2), KEEP, probability_ids=(0,))
     maps.add(0, 0, torch.tensor([[[[0.0, 100.0]], [[0.0, -float("inf")]]]]))
     assert maps.of(0)["entropy"].tolist() == [[1, 0]]
     assert maps.of(0)["margin"].tolist() == [[0, 1]]
-    alone = Reduction(1, (1, 1), KEEP, kept=(0,))
+    alone = Reduction(1, (1, 1), KEEP, probability_ids=(0,))
     alone.add(0, 0, torch.zeros(1, 1, 1, 1))
     assert [alone.of(0)[name].item() for name in KEEP] == [1, 1, 0, 1]

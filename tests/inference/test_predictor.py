@@ -82,11 +82,67 @@ def test_an_image_turned_by_exif_is_segmented_upright(tmp_path):
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3)) - 1, np.zeros((0, 4, 3), np.uint8)],
 )
 def test_arrays_that_are_no_images_are_refused(array):
     with pytest.raises(DataError, match=r"Pass uint8 RGB of shape \(H, W, 3\)"):
         predictor()(array)
+
+
+def test_gray_and_rgba_arrays_are_images():
+    gray = pixels(20, 30)[..., 0]
+    rgb = np.repeat(gray[..., None], 3, axis=2)
+    expected = predictor()(rgb).mask
+    opaque = np.dstack([rgb, np.full(gray.shape, 255, np.uint8)])
+    for array in (gray, gray[..., None], opaque):
+        np.testing.assert_array_equal(predictor()(array).mask, expected)
+    clear = np.dstack([rgb, np.zeros(gray.shape, np.uint8)])  # laid on white
+    assert (predictor()(clear).image == 255).all()
+
+
+RGB = pixels(20, 30)
+CHW = torch.from_numpy(RGB).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *(RGB / 255, RGB.transpose(2, 0, 1), RGB.astype(np.int64), RGB[None], RGB.astype(float)),
+        *(RGB.astype(np.uint16) * 257, torch.from_numpy(RGB), CHW, CHW / 255, CHW[None] / 255),
+        RGB.transpose(2, 0, 1)[None] / 255,
+    ],
+)
+def test_the_message_on_an_array_holds_the_expression_that_makes_an_image_of_it(array):
+    with pytest.raises(DataError) as caught:
+        predictor()(array)
+    expression = str(caught.value).partition("a PIL image: ")[2].rstrip(".")
+    np.testing.assert_array_equal(eval(expression, {"image": array}), RGB)
+
+
+def test_normalized_arrays_have_no_way_back():
+    with pytest.raises(DataError, match="before normalization"):
+        predictor()((RGB / 255 - 0.5) * 4)
+
+
+def test_a_prediction_shows_itself():
+    pytest.importorskip("matplotlib")
+    result = predictor()(RGB)
+    assert "30 x 20 pixels" in repr(result)
+    page = result._repr_html_()
+    largest = max(result.shares(), key=result.shares().get)
+    assert page.count("<img ") == 1
+    assert largest in page
+    axes = result.plot()
+    assert axes.get_legend().get_texts()[0].get_text().split()[0] == largest
+    assert repr(predictor()).startswith("Predictor(Brightest: 3 classes of")
+
+
+def test_a_prediction_is_a_table():
+    pytest.importorskip("pandas")
+    result = predictor()(RGB)
+    table = result.to_pandas()
+    assert dict(zip(table["name"], table["share"], strict=True)) == pytest.approx(result.shares())
+    assert table["pixels"].sum() == RGB.shape[0] * RGB.shape[1]
 
 
 def test_saved_files_hold_dataset_ids_and_the_legend(tmp_path):
@@ -133,7 +189,7 @@ def test_a_network_without_labels_gets_numbered_classes(tiny_network):
     [
         (nn.Identity(), {}, "does not say how many classes"),
         (Brightest(), {"labels": load_labels("camvid")}, "tells 3 classes apart"),
-        (Brightest(), {"device": "gpu"}, "Unknown device 'gpu'"),
+        (Brightest(), {"device": "tpu"}, "Unknown device 'tpu'"),
         (Brightest(), {"precision": "fp16"}, "Unknown precision 'fp16'"),
         (Brightest(), {"window": (50, 64)}, "Next larger: (64, 64)"),
         (Brightest(), {"overlap": 2, "window": (64, 64)}, "Overlap 2"),
@@ -210,8 +266,8 @@ def test_labels_alone_are_those_beside_a_map():
     assert (without.mask == with_map.mask).all()
     assert without.mean_confidence == pytest.approx(with_map.mean_confidence, abs=1e-6)
     assert with_map.mean_confidence == pytest.approx(with_map.confidence[::4, ::4].mean(), abs=1e-6)
-    with pytest.raises(ConfigError, match="confidence of 'image' was not kept"):
-        without.kept_map("confidence")
+    with pytest.raises(ConfigError, match="confidence of 'image' was not stored"):
+        without.require_map("confidence")
 
 
 @pytest.mark.parametrize(
@@ -228,16 +284,18 @@ def test_maps_and_classes_that_are_none(options, words):
 
 @pytest.mark.slow
 def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
-    one, same = (Predictor(tiny_network, device="cpu", precision="fp32").facts() for _ in range(2))
+    one, same = (
+        Predictor(tiny_network, device="cpu", precision="fp32").settings() for _ in range(2)
+    )
     assert one == same
     with torch.no_grad():
         next(tiny_network.parameters())[0, 0, 0, 0] += 1e-3
-    other = Predictor(tiny_network, device="cpu", precision="fp32", protocol="tta").facts()
+    other = Predictor(tiny_network, device="cpu", precision="fp32", protocol="tta").settings()
     assert other["model"] != one["model"]
     assert other["protocol"] != one["protocol"]
 
 
-@pytest.mark.parametrize("thing", [[1, 2], None, 5, torch.zeros(3, 4, 5)])
+@pytest.mark.parametrize("thing", [[1, 2], None, 5])
 def test_what_is_no_image_at_all_is_called_by_its_type(thing):
     with pytest.raises(DataError, match=f"type {type(thing).__name__} is not an image"):
         predictor()(thing)

@@ -40,9 +40,29 @@ def test_preparing_sets_evaluation_mode_on_the_copy_only(tiny_network):
 def test_names_are_checked():
     with pytest.raises(ConfigError, match="Unknown precision 'fp64'"):
         resolve_precision("fp64", torch.device("cpu"))
-    with pytest.raises(ConfigError, match="Unknown device 'gpu'"):
-        resolve_device("gpu")
-    assert resolve_device("cpu").type == "cpu"
+    for name in ("tpu", "cpu:x", "cuda:-1", "cuda:1:2", "", True, -1):
+        with pytest.raises(ConfigError, match="Unknown device"):
+            resolve_device(name)
+    assert resolve_device("cpu").type == resolve_device(torch.device("cpu")).type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "name", ["cuda", "gpu", "cuda:1", "gpu:1", 1, "1", torch.device("cuda", 1)]
+)
+def test_a_gpu_has_the_names_that_people_give_it(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device(name) == torch.device("cuda" if name in ("cuda", "gpu") else "cuda:1")
+    with pytest.raises(ConfigError, match="torch finds 2 GPUs, counted from 0"):
+        resolve_device(2)
+
+
+def test_apples_gpu_is_taken_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Apple's GPU, and torch finds none"):
+        resolve_device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("mps") == torch.device("mps")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

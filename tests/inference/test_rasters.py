@@ -125,7 +125,7 @@ def test_unused_bits_are_told_once_a_picture_unless_they_are_named(
         ) as file:
             file.write(values)
     predictor = Predictor(tiny_network, LABELS, device="cpu", precision="fp32", bits=bits)
-    assert predictor.facts()["bits"] == bits
+    assert predictor.settings()["bits"] == bits
     found = list(predict_files(predictor, [tmp_path / f"{n}.tif" for n in "ab"], tmp_path / "out"))
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == (0 if bits else 2)

@@ -48,7 +48,7 @@ def test_camvid_ignores_eleven():
 
 def test_an_unknown_id_names_file_ids_and_table():
     with pytest.raises(
-        DataError, match=r"a\.png holds ids 40, 41; table 'cityscapes' knows -1 to 33"
+        DataError, match=r"a\.png holds ids 40, 41; table 'cityscapes' has -1 to 33"
     ):
         load_labels("cityscapes").encode(np.array([[40, 41, 7]], np.uint8), "a.png")
     with pytest.raises(DataError, match=r"holds id 1000"):

@@ -92,9 +92,9 @@ def test_everything_comes_back_from_the_file_and_it_is_a_ledger(tmp_path):
     assert read_records(tmp_path / "l.npz").names == ("0", "1", "2", "3")
     back = read_statistics(tmp_path / "l.npz")
     assert results(back).to_dict() == results(stored).to_dict()
-    assert (back.protocol, back.facts, back.settings) == (
+    assert (back.protocol, back.metadata, back.settings) == (
         stored.protocol,
-        stored.facts,
+        stored.metadata,
         stored.settings,
     )
 
@@ -126,8 +126,8 @@ def test_the_worst_images_are_sorted():
     worst = WorstImages(2)
     for hits in (5, 1, 9, 3):
         matrix = np.array([[hits, 10 - hits], [0, 0]])
-        if worst.wants(matrix):
+        if worst.admits(matrix):
             worst.add(f"{hits}", matrix, photo, mask, mask)
     assert [one.name for one in worst.sorted()] == ["1", "3"]
     assert [one.name for one in worst_of([worst.sorted(), worst.sorted()[:1]], 2)] == ["1", "1"]
-    assert not WorstImages(0).wants(matrix)
+    assert not WorstImages(0).admits(matrix)

@@ -151,8 +151,8 @@ def test_each_variant_costs_less_or_more_as_it_should():
         ({"exchange": "fulll"}, "Did you mean 'full'"),
         ({"activation": "gelu"}, "Activations: leaky_relu, relu"),
         ({"downsample": "pool"}, "Unknown downsample 'pool'"),
-        ({"input_scale": 0.5}, "input_scale is 0.5. It must lie between 1"),
-        ({"input_scale": 40.0}, "input_scale is 40.0. It must lie between 1"),
+        ({"input_scale": 0.5}, "input_scale is 0.5. It must be between 1"),
+        ({"input_scale": 40.0}, "input_scale is 40.0. It must be between 1"),
     ],
 )
 def test_unknown_options_are_explained(options, words):

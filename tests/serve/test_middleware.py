@@ -67,7 +67,7 @@ def test_a_body_that_never_comes_is_given_up(start: Callable[..., Served]) -> No
     one = start(limits=Limits(timeout=0.2))
     host, port = one.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as plug:
-        plug.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nhalf")
+        plug.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nhalf")
         assert plug.recv(4096).startswith(b"HTTP/1.1 408 ")
     assert one.metric("hrseg_places_taken") == 0
 
@@ -140,3 +140,16 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch) -> None:
             read_token(path)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_token(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/page.js", "/healthz", "/labels", "/metrics", "/openapi.json"]
+)
+def test_head_is_answered_as_get_without_a_body(served: Served, path: str) -> None:
+    head, get = served.client.head(path), served.client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    if path != "/metrics":  # which counts the first
+        assert head.headers["content-length"] == str(len(get.content))
+    sentence(served.client.get("/predict"), 405)
+    assert served.client.head("/predict").status_code == 405

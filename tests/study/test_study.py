@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from hrseg.cli import OK, main
+from hrseg.cli import EXIT_OK, main
 from hrseg.config import PACKAGED_CONFIGS, load_config
 from hrseg.errors import ConfigError
 from hrseg.study import Study, find_study, plan_study, read_study, train_study
@@ -57,9 +57,9 @@ def test_study_file_is_read(tmp_path, recipe):
 
 def test_recipe_beside_the_file_comes_first(tmp_path, monkeypatch, recipe):
     path = write(tmp_path / "s.yaml", recipe="tiny.yaml", variants={"a": None})
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
+    write_hint = tmp_path / "elsewhere"
+    write_hint.mkdir()
+    monkeypatch.chdir(write_hint)
     assert read_study(path).recipe == recipe
 
 
@@ -196,7 +196,7 @@ def test_damaged_files_of_a_study_are_set_aside(recipe, trained, caplog, file, t
 @pytest.mark.slow
 def test_dry_run_trains_nothing(recipe, capsys):
     words = ["--variant", "plain", "--variant", "v1 model.head=v1", "--seeds", "0,1", "--dry-run"]
-    assert main(["study", str(recipe), *words]) == OK
+    assert main(["study", str(recipe), *words]) == EXIT_OK
     assert capsys.readouterr().out.count("to do") == 4
     assert not os.path.exists("runs")
     assert main(["study", str(recipe), "--variant", "plain", "--seeds", "0;1"]) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hrseg.cli import INTERRUPTED, OK, OURS, main
+from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, main
 from hrseg.config import load_config
 from hrseg.errors import ConfigError, TrainingError
 from hrseg.study import Study, plan_study, train, train_study
@@ -62,7 +62,7 @@ def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_
         *("--variant", "plain"),
         *("--variant", "unet model.backbone=resnet18 model.head=unet"),
     ]
-    assert main(["study", str(recipe), *variants, "--name", "s"]) == OURS
+    assert main(["study", str(recipe), *variants, "--name", "s"]) == EXIT_PARTIAL
     printed = capsys.readouterr()
     assert printed.out.startswith("| variant")
     assert "gone (seed 0) failed: " in printed.out
@@ -87,13 +87,13 @@ def test_stopped_study_goes_on_where_it_was(recipe, tmp_path, caplog):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED, said
+    assert process.returncode == EXIT_INTERRUPTED, said
     assert "Stopped at step" in said
     record = json.loads((tmp_path / "runs/s/plain/seed_0.json").read_text())
     assert (record["finished"], record["error"]) == (False, None)
     caplog.set_level(logging.INFO, "hrseg")
     words = ["--variant", "plain", "trainer.max_epochs=14", "--name", "s"]
-    assert main(["study", str(recipe), *words]) == OK
+    assert main(["study", str(recipe), *words]) == EXIT_OK
     assert "goes on" in caplog.text
     unbroken = fit(load_config("runs/s/plain/seed_0.yaml", ["run.dir=alone"]))
     rows = json.loads((tmp_path / "runs/s/table.json").read_text())["rows"]

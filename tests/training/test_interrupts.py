@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import hrseg.training.build
-from hrseg.cli import YOURS, main
+from hrseg.cli import EXIT_USAGE, main
 from hrseg.errors import DataError, TrainingError
 from hrseg.training.fit import fit
-from hrseg.training.interrupts import clear_errors
+from hrseg.training.interrupts import convert_errors
 from tests.small import WORDS, small
 from tests.training.conftest import last, stop_at
 
@@ -38,7 +38,7 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
         "Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
         'last):\n  File "x.py"\nhrseg.errors.DataError: a.png has another size. Mend it.\n'
     )
-    with pytest.raises(DataError) as caught, clear_errors():
+    with pytest.raises(DataError) as caught, convert_errors():
         raise DataError(text)
     assert str(caught.value) == "a.png has another size. Mend it."
 
@@ -61,7 +61,7 @@ def test_error_of_a_loader_process_is_one_sentence(tmp_path):
     ],
 )
 def test_exhausted_machine_gives_advice(error, message):
-    with pytest.raises(TrainingError, match=message), clear_errors():
+    with pytest.raises(TrainingError, match=message), convert_errors():
         raise error
 
 
@@ -73,7 +73,7 @@ def test_deleted_run_folder_is_one_paragraph(tmp_path, monkeypatch, capsys):
     usual = hrseg.training.build.build_callbacks
     monkeypatch.setattr(hrseg.training.build, "build_callbacks", lambda *a: [*usual(*a), Vanish()])
     words = [*WORDS, f"run.dir={tmp_path}", "trainer.log_every_steps=1", "optim.warmup_steps=0"]
-    assert main(["fit", "--config", "demo", *words]) == YOURS
+    assert main(["fit", "--config", "demo", *words]) == EXIT_USAGE
     assert "removed or renamed meanwhile" in " ".join(capsys.readouterr().err.split())
 
 
@@ -82,12 +82,12 @@ def test_folder_of_runs_that_is_a_file_is_one_paragraph(tmp_path, capsys, verb):
     (tmp_path / "runs").touch()
     words = ["fit", "--config", "demo"] if verb == "fit" else ["study", "demo", "--variant", "x"]
     words += [word for word in WORDS if verb == "fit" or not word.startswith("run.name")]
-    assert main([*words, f"run.dir={tmp_path}/runs"]) == YOURS
+    assert main([*words, f"run.dir={tmp_path}/runs"]) == EXIT_USAGE
     said = capsys.readouterr().err
     assert "hrseg: " in said
     assert "Not a directory" in said
 
 
 def test_bugs_keep_their_traceback():
-    with pytest.raises(RuntimeError, match="a bug"), clear_errors():
+    with pytest.raises(RuntimeError, match="a bug"), convert_errors():
         raise RuntimeError("a bug")

@@ -7,24 +7,24 @@ from torch import nn
 from hrseg.data.dataset import SegmentationDataset
 from hrseg.errors import TrainingError
 from hrseg.training.fit import fit
-from hrseg.training.nan_guard import MAX_SKIPPED_IN_A_ROW, Guard
+from hrseg.training.nan_guard import MAX_SKIPPED_IN_A_ROW, NonFiniteGuard
 from tests.small import small
 
 NAN, FINE = torch.tensor(float("nan")), torch.tensor(1.0)
 
 
 def test_a_finite_loss_passes():
-    assert Guard(nn.BatchNorm2d(1)).passes(FINE, ["a"], 0, 0.1)
+    assert NonFiniteGuard(nn.BatchNorm2d(1)).passes(FINE, ["a"], 0, 0.1)
 
 
 def test_a_lost_number_stops_the_run_with_the_names():
     with pytest.raises(TrainingError, match=r"nan at step 7, on a, b\..*now 0\.1"):
-        Guard(nn.BatchNorm2d(1)).passes(NAN, ["a", "b"], 7, 0.1)
+        NonFiniteGuard(nn.BatchNorm2d(1)).passes(NAN, ["a", "b"], 7, 0.1)
 
 
 def test_a_skipped_batch_leaves_no_trace_in_the_batch_statistics(caplog):
     norm = nn.BatchNorm2d(2)
-    guard = Guard(norm, "skip")
+    guard = NonFiniteGuard(norm, "skip")
     guard.before_step(torch.zeros(1, 4, 4))
     norm(torch.full((1, 2, 4, 4), float("nan")))
     assert norm.running_mean.isnan().all()
@@ -37,7 +37,7 @@ def test_a_skipped_batch_leaves_no_trace_in_the_batch_statistics(caplog):
 
 def test_statistics_on_another_device_than_at_the_start_are_put_back():
     norm = nn.BatchNorm2d(1)
-    guard = Guard(norm, "skip")
+    guard = NonFiniteGuard(norm, "skip")
     norm.to(torch.float64)  # replaces the buffers, as moving to a GPU does
     guard.before_step(torch.zeros(1, 4, 4))
     norm(torch.full((1, 1, 4, 4), float("nan"), dtype=torch.float64))
@@ -46,8 +46,8 @@ def test_statistics_on_another_device_than_at_the_start_are_put_back():
 
 
 def test_a_loss_that_is_read_late_is_told_with_its_own_step(monkeypatch):
-    monkeypatch.setattr(Guard, "is_asynchronous", lambda self, loss: True)
-    guard = Guard(nn.Identity())
+    monkeypatch.setattr(NonFiniteGuard, "is_asynchronous", lambda self, loss: True)
+    guard = NonFiniteGuard(nn.Identity())
     assert guard.passes(FINE, ["a"], 0, 0.1)
     assert guard.passes(NAN, ["b"], 1, 0.1)
     with pytest.raises(TrainingError, match=r"nan at step 1, on b\."):
@@ -56,7 +56,7 @@ def test_a_loss_that_is_read_late_is_told_with_its_own_step(monkeypatch):
 
 
 def test_nothing_is_saved_before_the_last_loss_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(Guard, "is_asynchronous", lambda self, loss: True)
+    monkeypatch.setattr(NonFiniteGuard, "is_asynchronous", lambda self, loss: True)
     broken_image(monkeypatch, lambda sample: sample["image"].fill_(float("nan")))
     with pytest.raises(TrainingError, match="scene_00001"):
         fit(small(tmp_path, "trainer.max_epochs=1"))
@@ -64,7 +64,7 @@ def test_nothing_is_saved_before_the_last_loss_is_read(tmp_path, monkeypatch):
 
 
 def test_skipping_without_end_stops():
-    guard = Guard(nn.Identity(), "skip")
+    guard = NonFiniteGuard(nn.Identity(), "skip")
     for _ in range(MAX_SKIPPED_IN_A_ROW):
         assert not guard.passes(NAN, ["a"], 0, 0.1)
     with pytest.raises(TrainingError, match="20 batches in a row were skipped"):
@@ -72,7 +72,7 @@ def test_skipping_without_end_stops():
 
 
 def test_a_good_batch_between_begins_the_row_anew():
-    guard = Guard(nn.Identity(), "skip")
+    guard = NonFiniteGuard(nn.Identity(), "skip")
     for _ in range(3):
         for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
             guard.passes(NAN, ["a"], 0, 0.1)
@@ -80,7 +80,7 @@ def test_a_good_batch_between_begins_the_row_anew():
 
 
 def test_crops_without_labels_are_counted_anew_each_epoch():
-    guard = Guard(nn.Identity())
+    guard = NonFiniteGuard(nn.Identity())
     mask = torch.zeros(3, 2, 2, dtype=torch.long)
     mask[1] = 255
     guard.before_step(mask)

@@ -178,7 +178,7 @@ def test_numbers_of_one_step_share_a_row(tmp_path):
     log.log_metrics({"train/loss": 0.4}, 7)
     table = rows(log.path)
     assert [row["step"] for row in table] == ["3", "7"]
-    assert (table[0]["train/loss"], table[0]["val/miou"], table[0]["epoch"]) == ("0.5", "0.25", "0")
+    assert (table[0]["train/loss"], table[0]["val/miou"], table[0]["epoch"]) == ("0.5", "0.25", "1")
     assert tuple(table[0]) == COLUMNS
 
 

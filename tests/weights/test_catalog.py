@@ -15,8 +15,8 @@ from hrseg.models import BACKBONES, create_model
 from hrseg.weights import catalog
 from hrseg.weights.catalog import (
     COLUMNS,
+    cached_tags,
     find,
-    here,
     known,
     list_weights,
     resolve,
@@ -193,7 +193,7 @@ def test_a_tag_opens_after_one_fetch(published):
     assert opened.labels.name == "potsdam"
     mine = opened.network.state_dict()["backbone.conv1.weight"]
     assert torch.equal(mine, network.state_dict()["backbone.conv1.weight"])
-    assert here() == [MMSEG]
+    assert cached_tags() == [MMSEG]
     assert verify(MMSEG) == [
         f"{MMSEG} w.pth: verified: its sha256 begins as published; unchanged since it was fetched"
     ]
@@ -207,13 +207,13 @@ def test_a_changed_file_is_noticed(published, cache, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(WeightsError, match=r"Remove .* and fetch it again: hrseg weights pull"):
         verify(MMSEG)
-    path.with_name("elsewhere").mkdir()
-    same_name = path.with_name("elsewhere") / "w.pth"
+    path.with_name("write_hint").mkdir()
+    same_name = path.with_name("write_hint") / "w.pth"
     shutil.copy(path, same_name)
     with pytest.raises(WeightsError, match="is called like the file of"):
         verify(str(same_name))
     (tmp_path / "other.pth").write_bytes(b"x")
-    assert "the catalog knows no such digest" in verify(str(tmp_path / "other.pth"))[0]
+    assert "no such digest is in the catalog" in verify(str(tmp_path / "other.pth"))[0]
 
 
 def test_verify_asks_for_something_that_exists():
@@ -224,7 +224,7 @@ def test_verify_asks_for_something_that_exists():
     assert verify("hrnet_w18_small_v1.camvid") == [
         "hrnet_w18_small_v1.camvid: part of hrseg, verified"
     ]
-    assert here() == []
+    assert cached_tags() == []
 
 
 def test_a_pair_is_two_files(cache, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hrseg.cli import OK, YOURS, main
+from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.inference.load_model import open_model
 from hrseg.labels import LabelSet, load_labels
@@ -158,7 +158,7 @@ def test_unknown_class_counts_are_numbered(tmp_path):
 def test_other_labels_need_a_new_classifier(tmp_path):
     _, path = official(tmp_path, classes=19)
     out = tmp_path / "a.safetensors"
-    with pytest.raises(WeightsError, match=r"tells 19 classes apart, the labels 'camvid' name 11"):
+    with pytest.raises(WeightsError, match=r"has 19 classes, the labels 'camvid' name 11"):
         import_weights(path, out, labels="camvid")
     assert not out.exists()
     report = import_weights(path, out, labels="camvid", new_classifier=True)
@@ -306,11 +306,14 @@ def test_the_command_prints_the_receipt_and_says_what_next(tmp_path, capsys, mon
     monkeypatch.setenv("COLUMNS", "100")
     _, path = official(tmp_path, classes=19)
     out = tmp_path / "m.safetensors"
-    assert main(["weights", "import", str(path), "--out", str(out)]) == OK
+    assert main(["weights", "import", str(path), "--out", str(out)]) == EXIT_OK
     text = capsys.readouterr().out
     assert "matched     435 of 435 tensors" in text
     assert f"hrseg predict IMAGE --model {out}" in text
-    assert main(["weights", "import", str(path), "--out", str(out), "--labels", "camvid"]) == YOURS
+    assert (
+        main(["weights", "import", str(path), "--out", str(out), "--labels", "camvid"])
+        == EXIT_USAGE
+    )
     assert "--new-classifier" in capsys.readouterr().err
 
 
@@ -321,7 +324,7 @@ def test_a_bad_file_is_one_paragraph_and_exit_code_2(tmp_path, capsys):
     out = tmp_path / "m.safetensors"
     (folder := tmp_path / "bad").mkdir()
     for path in [cut, *map(folder.joinpath, list(bad_files.write_all(folder))[::3])]:
-        assert main(["weights", "import", str(path), "--out", str(out)]) == YOURS, path
+        assert main(["weights", "import", str(path), "--out", str(out)]) == EXIT_USAGE, path
         said = capsys.readouterr()
         assert said.err.startswith("hrseg:"), path
         assert bad_files.MARK not in said.out + said.err
@@ -349,7 +352,7 @@ def test_a_tag_of_the_catalog_opens_as_its_row_says(tmp_path, monkeypatch):
     assert opened.labels.name == "cityscapes"
     assert torch.allclose(logits(opened.network), logits(source), atol=1e-5)
     foreign = read_foreign(row.tag)
-    assert foreign.policy_reason == "the catalog says so"
+    assert foreign.policy_reason == "the catalog states it"
     with pytest.raises(WeightsError, match="without a segmentation head"):
         open_model("hrnet_w48.ms_in1k")
     with pytest.raises(

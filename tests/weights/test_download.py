@@ -96,7 +96,7 @@ def test_a_file_is_fetched_once_and_verified(server, remote):
 def test_what_is_not_published_is_not_called_verified(remote, digits, checked):
     receipt = fetch(other(remote, sha256=remote.sha256[:digits]))
     assert receipt.checked == checked
-    assert receipt.says().startswith("verified" if digits else "unverified")
+    assert receipt.describe().startswith("verified" if digits else "unverified")
 
 
 def test_a_server_that_names_no_size_is_read_to_its_end(server, remote):
@@ -147,7 +147,7 @@ def test_a_server_without_ranges_starts_again(server, remote):
     watcher = Notes()
     fetch(remote, watcher)
     assert remote.path.read_bytes() == CONTENT
-    assert "the server does not go on with a part" in watcher.told[1]
+    assert "the server cannot resume" in watcher.told[1]
 
 
 def test_a_file_that_changed_meanwhile_is_not_stitched_together(server, remote):

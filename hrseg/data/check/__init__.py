@@ -153,7 +153,7 @@ def write_recipe(recipe: Recipe, path: str | Path) -> list[Path]:
         tables = [place for place in changed if place.name == "labels.yaml"]
         keep = f" To keep the names of that table: --labels {tables[0]}" if tables else ""
         raise DataError(
-            f"{named(map(str, changed))} would be written over, and may hold changes of yours. Give --write another "
+            f"{named(map(str, changed))} would be overwritten, and may hold your changes. Give --write another "
             f"name, or move {'it' if len(changed) == 1 else 'them'} away first.{keep}"
         )
     for place, text in files.items():

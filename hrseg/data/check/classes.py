@@ -164,7 +164,7 @@ def _report_artifacts(
         )
     else:
         end = (
-            "Which classes they belong to cannot be told. Export the masks anew as PNG, without smoothing and with "
+            "Their classes are ambiguous. Export the masks anew as PNG, without smoothing and with "
             "nearest-neighbor resizing; or, if these values are classes, name them in a table: --labels FILE."
         )
     level: Level = "warning" if values.snap else "error"
@@ -262,5 +262,5 @@ def _meaning(
 def mean_and_std(scanned: Sequence[ScannedPair]) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of R, G, B in 0..1 over all pixels."""
     pixels = sum(entry.size[0] * entry.size[1] for entry in scanned if not entry.image_error) or 1
-    mean, squares = np.array([entry.sums for entry in scanned]).sum(axis=0) / pixels
+    mean, squares = np.array([entry.sums for entry in scanned]).sum(axis=0) / pixels  # (3,) each
     return mean.tolist(), np.sqrt(np.maximum(squares - mean**2, 0)).tolist()

@@ -98,10 +98,10 @@ class ParsedName:
 
     Attributes:
         path: The file.
-        role: IMAGE, MASK, OTHER, or "" where nothing says so.
+        role: IMAGE, MASK, OTHER, or "" where no name shows it.
         split: train, val, test, or "".
         family: The words that made it a mask; masks of one kind share them.
-        group: The folders that say neither role nor split.
+        group: The folders whose names show neither role nor split.
         stem: The name without suffix and without words of a role.
     """
 
@@ -261,7 +261,7 @@ def rank(family: tuple[str, ...]) -> tuple[bool, bool, int]:
 
 
 def spectral_rank(path: Path, root: Path) -> int:
-    """Say how well an image shows visible color, by the words of its path: RGB, unknown, infrared."""
+    """Rank an image by the spectrum that its path names: visible RGB, unknown, infrared."""
     words = {word.lower() for word in _TOKEN.findall(str(path.relative_to(root)))}
     return 2 if words & {"irrg", "rgbir", "nir", "ir", "dsm", "ndsm"} else int("rgb" not in words)
 
@@ -302,7 +302,7 @@ def constant_affixes(ours: Collection[str], theirs: Collection[str]) -> tuple[Cu
 
 
 def _numbers_differ(cut: Cut, other: Cut) -> bool:
-    """Say whether two affixes are of different numbers, as a_2019 and a_2020: other days, not partners."""
+    """Return whether two affixes have different numbers, as a_2019 and a_2020: other days, not partners."""
     numbers = [re.findall(r"\d+", "/".join(affix)) for affix in (cut, other)]
     return bool(numbers[0] and numbers[1] and numbers[0] != numbers[1])
 
@@ -408,7 +408,7 @@ def read_lists(root: Path, files: Sequence[ParsedName]) -> Lists:
     if twice:
         found.notes.append(
             f"{counted(len(set(twice)), 'image')} in the lists of two splits, such as {twice[0].relative_to(root)}: "
-            "taken for the first, since a score on images from the training says nothing."
+            "taken for the first, since a score on training images is too high."
         )
     return found
 

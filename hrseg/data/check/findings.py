@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hrseg.data.check.scan import ScannedPair
+from hrseg.errors import first_few
 from hrseg.imaging import NAN_ID
 
 Level = Literal["error", "warning", "note"]
@@ -176,8 +177,7 @@ def counted(count: int, noun: str) -> str:
 
 def values_text(values: Sequence[int], of_colors: bool = False, limit: int = 5) -> str:
     """Join the first values of masks."""
-    shown = (value_text(value, of_colors) for value in values[:limit])
-    return ", ".join(shown) + ", …" * (len(values) > limit)
+    return first_few([value_text(value, of_colors) for value in values], limit)
 
 
 def value_text(value: int, of_colors: bool = False) -> str:

@@ -118,10 +118,10 @@ def near_duplicates(scanned: Sequence[ScannedPair]) -> list[IndexPair]:
     thumbs = np.array([np.frombuffer(scanned[i].thumb, np.uint8) for i in present]).astype(
         np.float32
     )
-    plain = thumbs.std(axis=1) < 4
-    grid = thumbs.reshape(-1, THUMB, THUMB)
+    plain = thumbs.std(axis=1) < 4  # nearly uniform: their bits are noise
+    grid = thumbs.reshape(-1, THUMB, THUMB)  # (images, THUMB, THUMB)
     bits = (grid[:, :, 1:] > grid[:, :, :-1]).reshape(len(present), -1).astype(np.float32)
-    ones = bits.sum(axis=1)
+    ones = bits.sum(axis=1)  # (images,)
     found = []
     for start in range(0, len(present), _ROWS):
         part = slice(start, start + _ROWS)
@@ -129,7 +129,7 @@ def near_duplicates(scanned: Sequence[ScannedPair]) -> list[IndexPair]:
         differ = ones[part, None] + ones[None] - 2 * bits[part] @ bits.T
         rows, columns = np.nonzero(differ <= MAX_DIFFERING_BITS * bits.shape[1])
         rows = rows + start
-        later = columns > rows
+        later = columns > rows  # each pair once
         for i, j in zip(rows[later].tolist(), columns[later].tolist(), strict=True):
             if plain[i] or plain[j]:
                 continue
@@ -158,7 +158,7 @@ def component_roots(count: int, index_pairs: Sequence[IndexPair]) -> list[int]:
 
     def root(index: int) -> int:
         while roots[index] != index:
-            roots[index] = roots[roots[index]]
+            roots[index] = roots[roots[index]]  # path halving keeps later searches short
             index = roots[index]
         return index
 

@@ -166,8 +166,8 @@ def add_ids(
             builder.report(
                 "warning",
                 "unlabelled",
-                f"{text} It covers more than all classes but 0 together: if it means foreground, mend the masks that "
-                f"hold {rare.value}, first {{first}}.",
+                f"{text} It covers more than all classes but 0 together: if it means foreground, correct the masks "
+                f"that hold {rare.value}, first {{first}}.",
                 [str(rare.first)],
             )
             continue
@@ -315,7 +315,7 @@ def add_colors(
         builder.report(
             "warning",
             "odd_value",
-            f"{len(stray):,} odd colors such as {examples} have {percent(pixels / total)} of the pixels, first in "
+            f"{len(stray):,} stray colors such as {examples} have {percent(pixels / total)} of the pixels, first in "
             "{first}, and are ignored: they are in no class file, or slips of the brush.",
             [str(seen[stray[0]].first)],
         )

@@ -76,7 +76,7 @@ def _are_noise(
     """Return whether values without areas come from those with areas, rather than from small or thin classes."""
     consecutive = not of_colors and _are_consecutive([*loose, *solid])
     gap = _gap([v for v in solid if not (consecutive and v in TOPS)], of_colors)
-    near = _distances(loose, solid, of_colors)
+    near = _distances(loose, solid, of_colors)  # (loose, solid)
     close = consecutive or gap < _WIDE_GAP  # classes may stand side by side
     beside = not close and near.min() <= max(2, gap // 8)
     tops = {v for v in TOPS if v in solid and not any(0 < v - other < 32 for other in solid)}
@@ -166,7 +166,7 @@ def _snap(
     gap = _gap(intended, of_colors)
     if len(intended) < 2 or gap < 2 * _WIDE_GAP:
         return 0
-    distances = _distances(artifacts, intended, of_colors)
+    distances = _distances(artifacts, intended, of_colors)  # (artifacts, intended)
     nearest, near = distances.argmin(axis=1), distances.min(axis=1)
     for value, place, distance in zip(artifacts, nearest, near, strict=True):
         if distance <= gap / 4 and seen[value].pixels > seen[intended[place]].pixels / 4:
@@ -186,7 +186,7 @@ def _snap(
 
 def _gap(values: list[int], of_colors: bool) -> int:
     """Return the smallest distance between two of the values; 2**31 for a single one."""
-    apart = _distances(values, values, of_colors)
+    apart = _distances(values, values, of_colors)  # (values, values)
     np.fill_diagonal(apart, 2**31)
     return int(apart.min(initial=2**31))
 

@@ -114,35 +114,35 @@ def _forms(forms: dict[str, int]) -> str:
 
 def _sheet(result: Result) -> Iterator[tuple[str, str, Picture, Picture]]:
     """Name, caption, image and mask of each pair of the contact sheet."""
-    for look in chosen(result.scanned, result.classes):
+    for one in chosen(result.scanned, result.classes):
         try:
-            image, ids = read_image(look.pair.image), read_ids(look.pair)
+            image, ids = read_image(one.pair.image), read_ids(one.pair)
         except DataError:
             continue
         if ids is not None:
             height, width = image.shape[:2]
-            note = "" if look.size == look.mask_size else " · sizes differ"
-            caption = f"{look.split} · {height} × {width}{note}"
+            note = "" if one.size == one.mask_size else " · sizes differ"
+            caption = f"{one.split} · {height} × {width}{note}"
             pictures = thumbnails(image, _painted(ids, result.classes), SIDE)
-            yield look.pair.name, caption, *pictures
+            yield one.pair.name, caption, *pictures
 
 
-def chosen(looks: Sequence[ScannedPair], rows: Iterable[ClassRow]) -> list[ScannedPair]:
+def chosen(scanned: Sequence[ScannedPair], rows: Iterable[ClassRow]) -> list[ScannedPair]:
     """Choose pairs to show: one for each rare or unknown value, then evenly from all splits."""
-    readable = [look for look in looks if look.kind in ("ids", "colors") and not look.image_error]
+    readable = [one for one in scanned if one.kind in ("ids", "colors") and not one.image_error]
     picked: dict[int, ScannedPair] = {}
     firsts = [
         row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))
     ]
     for first in firsts[: SHEET // 3]:
-        found = next((look for look in readable if str(look.pair.mask).endswith(first)), None)
+        found = next((one for one in readable if str(one.pair.mask).endswith(first)), None)
         if found:
             picked[id(found)] = found
     step = max(1, len(readable) // max(1, SHEET - len(picked)))
-    for look in readable[::step]:
+    for one in readable[::step]:
         if len(picked) < SHEET:
-            picked.setdefault(id(look), look)
-    return [look for look in readable if id(look) in picked]
+            picked.setdefault(id(one), one)
+    return [one for one in readable if id(one) in picked]
 
 
 def _painted(ids: np.ndarray, rows: Sequence[ClassRow]) -> np.ndarray:
@@ -158,7 +158,7 @@ def _painted(ids: np.ndarray, rows: Sequence[ClassRow]) -> np.ndarray:
                 color = [int(number) for number in row.value.strip("()").split(",")]
                 painted[(ids == np.array(color)).all(axis=-1)] = 0
         return painted
-    table = np.zeros((max(int(ids.max(initial=0)), 255) + 1, 4), np.uint8)
+    table = np.zeros((max(int(ids.max(initial=0)), 255) + 1, 4), np.uint8)  # id → RGBA
     for row in rows:
         if _is_clear(row):
             continue

@@ -1,4 +1,4 @@
-"""Pairing of the images and masks of any folder by file names, and by file contents where names say nothing.
+"""Pairing of the images and masks of any folder by file names, and by file contents where names do not show them.
 
 No file raises an error here: files without a partner and files left aside are listed.
 """
@@ -40,7 +40,7 @@ _KEYS: tuple[Callable[[ParsedName], Hashable], ...] = (
     lambda f: re.sub(r"[^a-z0-9]", "", f.stem.lower()) or f.stem,
 )
 """Keys that partners share, strictest first; a key counts where it is unique on both sides."""
-_SAMPLES = 3  # files opened per folder where names say nothing
+_SAMPLES = 3  # files opened per folder without a role in its name
 _MAX_MASK_VALUES = 64
 
 
@@ -86,7 +86,7 @@ def pair_any(root: Path, masks: str | None = None) -> Pairing:
     lists = read_lists(root, files)
     partners = lists.partners if masks is None else _by_pattern(files, root, masks)
     roles = dict.fromkeys(partners.values(), MASK) | dict.fromkeys(partners, IMAGE)
-    # a list or pattern decides, whatever the names say
+    # a list or pattern takes precedence over names
     files = [replace(file, role=roles.get(file.path, file.role)) for file in files]
     aside = [file for file in files if file.role == OTHER]
     files = [file for file in files if file.role != OTHER]
@@ -156,7 +156,7 @@ def _fill_splits(
         taken = [path for path in in_split[split] if path in partners]
         bare = [path for path in in_split[split] if path not in partners]
         if not taken and split == "test" and partners:
-            taken, bare = bare, []  # the masks of a test are often kept back
+            taken, bare = bare, []  # the masks of a test are often unpublished
         if bare:
             found.images_alone += bare
             found.bare[split] = bare
@@ -227,19 +227,19 @@ def _align_groups(
     cuts = constant_affixes(sides[0] - shared, sides[1] - shared)
     for names, side, cut in zip(called, sides, cuts or (), strict=False):
         names |= {part: core for part in side - shared if (core := cut_off(part, cut))}
-    kept = [
+    common = [
         [
             replace(file, group=tuple(names[part] for part in file.group if part in names))
             for file in files
         ]
         for files, names in zip((images, masks), called, strict=True)
     ]
-    counts = Counter((mask.family, _KEYS[0](mask)) for mask in kept[1])
-    return kept[0], [
+    counts = Counter((mask.family, _KEYS[0](mask)) for mask in common[1])
+    return common[0], [
         replace(mask, family=(*mask.family, *(p for p in old.group if p not in called[1])))
         if counts[mask.family, _KEYS[0](mask)] > 1
         else mask
-        for old, mask in zip(masks, kept[1], strict=True)
+        for old, mask in zip(masks, common[1], strict=True)
     ]
 
 

@@ -156,21 +156,23 @@ def split_for_recipe(
 
 
 _ONLY_TEST = (
-    "All pairs lie in split 'test', and no training uses a test. If they are not one, rename the folder or the list, "
+    "All pairs are in split 'test', which is never trained on. If they are no test, rename the folder or the list, "
     "or divide them: hrseg data split ROOT --from test"
 )
 _ONE_IMAGE = (
-    "There is one usable image, or copies of one: it is learned and validated alike, so the score says nothing about "
+    "There is one usable image, or copies of one, for both training and validation, so the score does not hold for "
     "other images. Add images."
 )
 
 
 def _folder_text(folders: Sequence[str], lost: int) -> str:
-    text = f"Images lie in {len(folders)} folders ({named(folders)}): patients, flights or films?"
+    text = (
+        f"The images are in {len(folders)} folders ({named(folders)}): patients, flights or films?"
+    )
     if lost:
         return (
             f"{text} Each whole in one split (--by folder) would leave the training without {counted(lost, 'value')} "
-            "of the masks, so single images are divided. Divide by hand if images of a folder look alike."
+            "of the masks, so single images are divided. Divide by hand if images of a folder are similar."
         )
     return f"{text} The recipe keeps each in one split; --by none divides single images."
 
@@ -237,9 +239,8 @@ def _template(
 ) -> str:
     batch = _batch(crop, len(train))
     epochs = min(max(math.ceil(STEPS * batch / len(train)), EPOCHS[0]), EPOCHS[1])
-    warmup = min(
-        100, len(train) // batch - 1
-    )  # within the first epoch, so that a short try also runs
+    # within the first epoch, so that a short try also runs
+    warmup = min(100, len(train) // batch - 1)
     classes = [row for row in rows if row.role == "class"]
     rare = [row.name for row in classes if row.share < 0.02]
     scarce = any(row.share < 0.001 for row in classes) and len(train) >= 50

@@ -93,7 +93,7 @@ def _findings(result: Result, style: Style) -> str:
 def _recipe(result: Result, written: Path | None, style: Style) -> str:
     recipe = result.recipe
     if recipe is None:
-        return f"{style('Recipe', '1')}\n  none: mend what is marked ✗ first"
+        return f"{style('Recipe', '1')}\n  none: correct the errors marked ✗ first"
     if written is not None:
         beside = [path.name for path in recipe.files(written)][:-1]
         also = f" (and {', '.join(beside)} in {written.stem}_data)" if beside else ""

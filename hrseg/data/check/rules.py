@@ -88,7 +88,7 @@ def _unmatched(context: Context) -> Iterator[Finding]:
         yield Finding(
             "note",
             "similar_layout",
-            f"Folders lie as in layout '{layout}', but files are called otherwise, so these are taken as your own "
+            f"The folders are those of layout '{layout}', but the files have other names, so they are read as your own "
             f"data. If they are {layout}: --layout {layout}",
         )
 
@@ -123,7 +123,7 @@ def _sizes(context: Context) -> Iterator[Finding]:
         if exif:
             text += f" {len(exif)} of these images are turned by EXIF and their masks are not: turn the masks."
         elif turned:
-            text += f" {len(turned)} lie on their side."
+            text += f" {len(turned)} have height and width exchanged."
         yield from _about("error", "size_mismatch", "mask", context.masks(wrong), text)
     hidden = [x for x in context.scanned if x.image_form and x.image_form.turned and x not in wrong]
     text = (
@@ -139,7 +139,7 @@ def _modes(context: Context) -> Iterator[Finding]:
     text = "saved as JPEG, which changes values near edges: {files}. Export them as PNG."
     yield from _about("warning", "mask_jpeg", "mask", jpeg, text)
     alpha = [entry for entry, form in forms if form.alpha]
-    text = "with transparency: {files}. Transparency is not looked at, colors or ids are."
+    text = "with transparency: {files}. Transparency is ignored, colors or ids are read."
     if all(len(entry.values or {}) == 1 for entry in alpha):
         text += (
             " Each holds a single color, so they seem to be drawn in transparency only: lay them on a background "
@@ -192,7 +192,7 @@ def _shifted_already(context: Context) -> Iterator[Finding]:
     if 0 in ids - learned and 255 not in ids and pixels.get(255, 0) > 0.001:
         text = (
             f"Table '{context.labels.name}' ignores id 0 and counts classes from 1, but masks use 255 as well: was 0 "
-            "taken away already (0 → 255, n → n - 1)? It must happen once and only once: use the released masks, or a "
+            "removed already (0 → 255, n → n - 1)? That must be done exactly once: use the released masks, or a "
             "table that counts from 0."
         )
         yield Finding("warning", "shifted_twice", text)
@@ -206,7 +206,7 @@ def _classes(context: Context) -> Iterator[Finding]:
     present = {name for name, row in rows.items() if row.pixels} | {context.tree.unmasked} - {None}
     if len(present) < 2 and any(row.pixels for row in context.rows):
         what = f"All labeled pixels are {present.pop()}" if present else "No pixel is of any class"
-        text = f"{what}; a network needs two classes to tell apart. Check the masks and the table."
+        text = f"{what}; a network needs two classes. Check the masks and the table."
         yield Finding("error", "one_class", text)
     absent = [name for name in labels.names if name not in rows or not rows[name].pixels]
     if absent:
@@ -228,7 +228,7 @@ def _classes(context: Context) -> Iterator[Finding]:
         x for x in context.scanned if x.values and x.pair.table is None and len(context.rows) > 1
     ]
     empty = context.masks(entry for entry in held if not learned_pixels(entry, labels))
-    yield from _about("warning", "empty_mask", "mask", empty, "with no labelled pixel: {files}.")
+    yield from _about("warning", "empty_mask", "mask", empty, "with no labeled pixel: {files}.")
 
 
 def _duplicates(context: Context) -> Iterator[Finding]:
@@ -240,7 +240,7 @@ def _duplicates(context: Context) -> Iterator[Finding]:
         found, names = context.duplicates(index_pairs, across=True)
         splits = " and ".join(sorted({context.scanned[i].split for both in found for i in both}))
         text = (
-            f"in two splits{how} ({splits}): {{files}}. A score on images from the training says nothing; keep each "
+            f"in two splits{how} ({splits}): {{files}}. A score on training images is too high; keep each "
             "in one split."
         )
         yield from _about(level, kind, "picture", names, text)
@@ -251,7 +251,7 @@ def _duplicates(context: Context) -> Iterator[Finding]:
     )
     level = "warning" if differing else "note"
     yield from _about(level, "duplicate", "picture", names, text)
-    text = "of images look alike, as frames of one film do: {files}."
+    text = "of images are nearly equal, as frames of one film are: {files}."
     names = context.duplicates(context.near, across=False)[1]
     yield from _about("note", "near_duplicate", "pair", names, text)
 

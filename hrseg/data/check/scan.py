@@ -169,14 +169,14 @@ def _borders(ids: np.ndarray, of_colors: bool) -> dict[str, object]:
     soft = np.zeros(ids.shape, bool)
     sharp = 0
     if min(ids.shape) >= 3:
-        same = [ids[:, 1:] == ids[:, :-1], ids[1:] == ids[:-1]]
+        same = [ids[:, 1:] == ids[:, :-1], ids[1:] == ids[:-1]]  # along rows, along columns
         three = same[0][:, 1:] & same[0][:, :-1]  # equal to the left and right neighbor, (H, W - 2)
         middle = same[1][:, 1:-1]  # equal to the one below, (H - 1, W - 2)
         inner[1:-1, 1:-1] = three[:-2] & three[1:-1] & three[2:] & middle[1:] & middle[:-1]
         for across, equal in ((ids, same[0]), (ids.T, same[1].T)):
             row, column = np.nonzero(~equal[:, 1:] & ~equal[:, :-1])
             left, value, right = (_channels(across[row, column + i], of_colors) for i in range(3))
-            low, high = np.minimum(left, right), np.maximum(left, right)
+            low, high = np.minimum(left, right), np.maximum(left, right)  # (C, n)
             bent = ((low <= value) & (value <= high)).all(0) & (low < high).any(0)
             (soft if across is ids else soft.T)[row[bent], column[bent] + 1] = True
             row, column = np.nonzero(equal[:, :-2] & ~equal[:, 1:-1] & equal[:, 2:])
@@ -201,7 +201,7 @@ def _count(values: np.ndarray) -> dict[int, int]:
             else np.array(Image.fromarray(values).histogram())
         )
         return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]])[: flat.size])
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]])[: flat.size])  # of runs
     lengths = np.diff(np.append(starts, flat.size))
     found, place = np.unique(flat[starts], return_inverse=True)
     sums = np.zeros(len(found), np.int64)

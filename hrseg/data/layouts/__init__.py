@@ -79,7 +79,7 @@ def find_pairs(
         found = folder(root, split, masks, bare)
     elif masks is not None:
         raise ConfigError(
-            f"data.masks is '{masks}', but layout '{layout}' knows where its masks are. Remove it, or set "
+            f"data.masks is '{masks}', but layout '{layout}' defines the places of its masks. Remove it, or set "
             "data.layout=folder."
         )
     else:

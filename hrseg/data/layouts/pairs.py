@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-from hrseg.errors import ConfigError, DataError, printable
+from hrseg.errors import ConfigError, DataError, first_few, printable
 from hrseg.imaging import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 
 
@@ -278,11 +278,10 @@ def refuse_unpaired(names: Iterable[str], kind: str, place: Path, partner: str, 
     if names and unpaired is not None:
         unpaired.append(Unpaired(tuple(names), kind, place, partner))
     elif names:
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         what = f"{kind}s" if len(names) > 1 else kind
         raise DataError(
-            f"{len(names)} {what} in {place} {'have' if len(names) > 1 else 'has'} no {partner}, such as {shown}. "
-            f"{step}, or move the {what} away."
+            f"{len(names)} {what} in {place} {'have' if len(names) > 1 else 'has'} no {partner}, such as "
+            f"{first_few(names)}. {step}, or move the {what} away."
         )
 
 
@@ -294,4 +293,4 @@ def name_of(path: Path, base: Path) -> str:
 def listing(place: Path) -> str:
     """List the first entries of a folder, for a message."""
     names = sorted(path.name + "/" * path.is_dir() for path in place.iterdir())
-    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "") if names else "nothing"
+    return first_few(names, 6) or "nothing"

@@ -30,15 +30,15 @@ class Journal:
 
     Args:
         folder: Created if missing.
-        facts: All settings that the strips depend on. Strips of other facts are discarded.
+        settings: All settings that the strips depend on. Strips of other settings are discarded.
 
     Raises:
         DataError: Another process writes here, or nothing can be written.
     """
 
-    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
-        self.facts = json.loads(json.dumps(facts))
+        self.settings = json.loads(json.dumps(settings))
         self.header: dict[str, Any] = {}
         self.strips: list[dict[str, Any]] = []
         try:
@@ -60,7 +60,7 @@ class Journal:
 
     def begin(self) -> None:
         """Discard everything, and begin a new journal."""
-        self.header = {"facts": self.facts}
+        self.header = {"facts": self.settings}
         self.strips = []
         for file in self.folder.iterdir():
             if file.name != "lock":
@@ -77,7 +77,7 @@ class Journal:
         try:
             for name, values in maps.items():
                 packed = zlib.compress(np.ascontiguousarray(values).data, _LEVEL)
-                ends[name] = self._append(f"{name}.z", packed)
+                ends[name] = self._append(f"{name}.z", packed)  # where the strip ends in its file
                 shapes[name] = [*values.shape, values.dtype.str]
             strip = {"bottom": bottom, "ends": ends, "shapes": shapes, **numbers}
             self._append(_JOURNAL, (json.dumps(strip) + "\n").encode())
@@ -120,15 +120,15 @@ class Journal:
         try:
             found = [json.loads(line) for line in lines]
             self.header, self.strips = found[0], found[1:]
-            same = self.header["facts"] == self.facts
+            same = self.header["facts"] == self.settings
         except (ValueError, LookupError, TypeError):
             self.header, self.strips, same = {}, [], False
         if not same:
             if self.strips:
                 before = self.header.get("facts", {})
-                names = [name for name in self.facts if before.get(name) != self.facts[name]]
+                names = [name for name in self.settings if before.get(name) != self.settings[name]]
                 log.warning(
-                    "An earlier run finished %d rows, but with another %s; the image is begun anew.",
+                    "An earlier run finished %d rows, but with another %s; the image starts from the beginning.",
                     *(self.rows, ", ".join(names) or "version"),
                 )
             self.header, self.strips = {}, []
@@ -172,5 +172,5 @@ class Journal:
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(
             f"Cannot write to {self.folder}: {error.strerror or error}. Free some space, or choose another folder; "
-            "the same command goes on where this one stopped."
+            "the same command resumes."
         )

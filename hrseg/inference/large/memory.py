@@ -138,8 +138,8 @@ def network_bytes(network: nn.Module, bands: int) -> int:
     try:
         with torch.device("meta"), torch.no_grad():
             exported = next(network.parameters(), None) is None and "backbone" in spec
-            twin: Any = create_model(**spec) if exported else copy.deepcopy(network).to("meta")
-            run = getattr(twin, "forward_coarse", twin)
+            traced: Any = create_model(**spec) if exported else copy.deepcopy(network).to("meta")
+            run = getattr(traced, "forward_coarse", traced)
             with _PeakMemory() as memory:
                 run(torch.zeros(1, bands, _PROBE_SIDE, _PROBE_SIDE))
     except (RuntimeError, NotImplementedError, ConfigError):
@@ -163,7 +163,7 @@ class _PeakMemory(TorchDispatchMode):
         return result
 
     def _count(self, storage: Any) -> None:
-        key = storage._cdata
+        key = storage._cdata  # views share their storage
         if key in self._alive:
             return
         self._alive.add(key)
@@ -172,5 +172,5 @@ class _PeakMemory(TorchDispatchMode):
         weakref.finalize(storage, self._free, key, storage.nbytes())
 
     def _free(self, key: int, size: int) -> None:
-        self._alive.discard(key)
+        self._alive.discard(key)  # the address may be used again
         self.current -= size

@@ -110,12 +110,12 @@ def segment_large(
                 f"Protocol '{predictor.protocol.name}' resizes whole images, and this one is too large for it. Use "
                 "tta."
             )
-        facts = predictor.facts() | {
+        settings = predictor.settings() | {
             "image": identity,
             "windows": WINDOW_PIXELS,
             "results": sorted(kinds),
         }
-        journal = Journal(target.with_name(f".{target.name}.unfinished"), facts)
+        journal = Journal(target.with_name(f".{target.name}.unfinished"), settings)
         try:
             return _Segmentation(predictor, image, journal, files).run(
                 path, max_memory, progress, start
@@ -155,7 +155,7 @@ class _Segmentation:
         resumed = self.journal.rows
         if resumed:
             log.warning(
-                "%s: an earlier run finished %d of %d rows; it goes on from there.",
+                "%s: an earlier run finished %d of %d rows; the rest follows.",
                 *(self.image.name, resumed, self.size[0]),
             )
         if progress:
@@ -185,7 +185,7 @@ class _Segmentation:
             top, bottom = strip.top, strip.top + strip.labels.shape[1]
             if bottom <= begin:
                 continue
-            mask = strip.labels[0].cpu().numpy().astype(np.uint8)
+            mask = strip.labels[0].cpu().numpy().astype(np.uint8)  # (rows, W)
             confidence = strip.confidence[0].cpu().numpy()
             self.rows.hold(top, bottom)
             valid = self.rows.valid(top, bottom)
@@ -230,7 +230,7 @@ class _Segmentation:
                 )
             except OSError as error:
                 raise DataError(
-                    f"Cannot write {file}: {error.strerror or error}. All strips are kept; free some space and run the "
+                    f"Cannot write {file}: {error.strerror or error}. All strips are saved; free space and run the "
                     "same command again."
                 ) from error
         if "overlay" in self.files:
@@ -247,7 +247,7 @@ _Raster = tuple[Rows, np.dtype[Any], int]
 def _ids(journal: Journal, labels: LabelSet) -> _Raster:
     nodata = labels.nodata_id
     dtype = np.dtype(np.uint8 if nodata == IGNORE_INDEX else np.uint16)
-    table = labels.decode(np.arange(256)).astype(dtype)
+    table = labels.decode(np.arange(256)).astype(dtype)  # trainId → id
     table[IGNORE_INDEX] = nodata  # the network chooses a class wherever there is data
     return ((top, table[mask]) for top, mask in journal.read("mask")), dtype, nodata
 
@@ -290,7 +290,7 @@ class RowSource:
     def cut(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
         """Return one window, normalized. Shape: (1, bands, height, width)."""
         self.hold(top, top + height)
-        pixels = self.pixels(top, top + height)[:, left : left + width]
+        pixels = self.pixels(top, top + height)[:, left : left + width]  # (height, width, bands)
         return to_tensor(np.ascontiguousarray(pixels), self.mean, self.std, self.value_range)[None]
 
     def empty(self, top: int, left: int, height: int, width: int) -> bool:
@@ -318,7 +318,7 @@ class RowSource:
         portion = -(-READ_ROWS // block) * block if ahead else bottom
         while self._bottom < bottom:
             end = min(bottom, (self._bottom // portion + 1) * portion)
-            pixels, valid = self.image.rows(self._bottom, end)
+            pixels, valid = self.image.rows(self._bottom, end)  # (rows, W, bands), (rows, W)
             rows = slice(self._bottom - self._top, end - self._top)
             self._pixels = _enlarged(self._pixels, bottom - self._top, pixels)
             self._pixels[rows] = pixels
@@ -344,7 +344,7 @@ def _enlarged(rows: np.ndarray, count: int, like: np.ndarray) -> np.ndarray:
     """Return an array of at least `count` rows of this shape and type, beginning with the given rows."""
     if len(rows) >= count and rows.shape[1:] == like.shape[1:]:
         return rows
-    larger = np.empty((count, *like.shape[1:]), like.dtype)
+    larger = np.empty((count, *like.shape[1:]), like.dtype)  # (count, W, bands) or (count, W)
     if rows.shape[1:] == like.shape[1:]:
         larger[: len(rows)] = rows
     return larger
@@ -369,7 +369,7 @@ class ReducedImage:
 
     def image(self, strips: Iterable[tuple[int, np.ndarray]], plain: bool) -> np.ndarray:
         """Put strips together, at most MAX_OVERLAY pixels long. Shape: uint8 (h, w, 3)."""
-        whole = np.concatenate([strip for _, strip in strips])
+        whole = np.concatenate([strip for _, strip in strips])  # (H', W', 3 or 1)
         small = _area_resize(whole, _bounded(whole.shape[0], whole.shape[1]))
         return small if plain else stretched(small)
 
@@ -381,7 +381,7 @@ def reduced_mask(
     height, width = (-(-side // factor) for side in size)
     columns = np.minimum(np.arange(width) * factor + factor // 2, size[1] - 1)
     rows = np.minimum(np.arange(height) * factor + factor // 2, size[0] - 1)
-    small = np.empty((height, width), np.uint8)
+    small = np.empty((height, width), np.uint8)  # one pixel for each square
     for top, values in strips:
         inside = np.flatnonzero((rows >= top) & (rows < top + len(values)))
         small[inside] = values[np.ix_(rows[inside] - top, columns)]

@@ -168,7 +168,7 @@ def write_all(
     """Write the results of one image and return kind → file.
 
     Args:
-        prediction: From a `Predictor` that keeps what the kinds need; see `needed_maps`.
+        prediction: From a `Predictor` with the maps that the kinds need; see `needed_maps`.
         out: Folder of the results; created if missing.
         name: Name of the image; may contain "/".
         kinds: Keys of OUTPUTS.

@@ -33,7 +33,7 @@ def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
         meters = [count * float(known[0, 0]) for count in counts]
     elif known is not None:  # degrees: pixels differ
         with_data = slice(None) if prediction.valid is None else prediction.valid
-        sizes = np.broadcast_to(known, prediction.size)[with_data]
+        sizes = np.broadcast_to(known, prediction.size)[with_data]  # (pixels with data,)
         meters = np.bincount(
             prediction.mask[with_data].ravel(), sizes.ravel(), minlength=256
         ).tolist()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrseg.errors import DataError, HrsegError, elsewhere
+from hrseg.errors import DataError, HrsegError, write_hint
 from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from hrseg.inference.outputs.options import Options, Shard
@@ -72,13 +72,13 @@ class Manifest:
 
     Args:
         out: Folder of the results.
-        facts: What the results depend on, as plain values; see `dependencies`.
+        settings: What the results depend on, as plain values; see `dependencies`.
         kinds: Requested kinds of results.
         shard: The part of the images that is processed here.
         lines: Existing lines, where another process reads and writes the folder; None reads them.
 
     Attributes:
-        kept: Number of images that are done already.
+        done: Number of images that are done already.
         again: Reason to predict an image again → number of images.
         found: Kind → file of each image that is done already.
 
@@ -89,17 +89,17 @@ class Manifest:
     def __init__(
         self,
         out: str | Path,
-        facts: Mapping[str, Any],
+        settings: Mapping[str, Any],
         kinds: Sequence[str],
         shard: Shard | None = None,
         lines: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
         self.out = Path(out)
         self.path = self.out / f"{(shard or Shard()).named('manifest')}.jsonl"
-        self.facts = json.loads(json.dumps(dict(facts)))
-        self.made = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
+        self.settings = json.loads(json.dumps(dict(settings)))
+        self.made = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         self.kinds = tuple(kinds)
-        self.kept = 0
+        self.done = 0
         self.again: Counter[str] = Counter()
         self.found: list[dict[str, Path]] = []
         self._sources: dict[str, str] = {}
@@ -111,7 +111,7 @@ class Manifest:
         for line in known:
             if "name" in line:
                 self._records.setdefault(line["name"], []).append(line)
-        self._has_facts = self.made in self._models
+        self._has_settings = self.made in self._models
         self._unfinished = Unfinished(self.out) if lines is None else None
 
     def missing(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
@@ -120,7 +120,7 @@ class Manifest:
             picture, source = source_digest(fetched)
             reason = self._reason(picture.name, source)
             if reason is None:
-                self.kept += 1
+                self.done += 1
                 continue
             if reason:
                 self.again[reason] += 1
@@ -133,15 +133,15 @@ class Manifest:
     def record(self, results: "Iterable[FileResult]") -> "Iterator[FileResult]":
         """Append each result before it is passed on; failed ones are tried again next time."""
         for result in results:
-            if (line := self.line(result)) is not None:
+            if (line := self.record_of(result)) is not None:
                 self.append(line)
             yield result
 
     def summary(self) -> str:
         """Return the numbers of skipped and repeated images as text; empty where there are none."""
-        kept = f"{self.kept} image{'s' * (self.kept != 1)} done before and left as they are"
+        done = f"{self.done} image{'s' * (self.done != 1)} done before and skipped"
         again = ", ".join(f"{count} {reason}" for reason, count in sorted(self.again.items()))
-        parts = [kept] * bool(self.kept) + [f"done again: {again}"] * bool(again)
+        parts = [done] * bool(self.done) + [f"done again: {again}"] * bool(again)
         return "; ".join(parts)
 
     def _reason(self, name: str, source: str | None) -> str | None:
@@ -152,12 +152,12 @@ class Manifest:
         same = [line for line in found if line["source"] == source]
         if not same:
             return "because the image changed"
-        ours = [line for line in same if line["made"] == self.made]
-        if not ours:
+        current = [line for line in same if line["made"] == self.made]
+        if not current:
             models = {self._models.get(line["made"]) for line in same}
-            known = self.facts.get("model") in models
+            known = self.settings.get("model") in models
             return f"made with {'other options' if known else 'another model'}"
-        for line in reversed(ours):
+        for line in reversed(current):
             if not set(self.kinds) <= set(line["kinds"]):
                 continue
             files = {kind: self.out / entry["path"] for kind, entry in line["files"].items()}
@@ -168,7 +168,7 @@ class Manifest:
             return "with a result that is missing or changed"
         return "without some of the kinds asked for now"
 
-    def line(self, result: "FileResult") -> dict[str, Any] | None:
+    def record_of(self, result: "FileResult") -> dict[str, Any] | None:
         """Return the line of a result; None where prediction failed."""
         source = self._sources.pop(result.name, None)
         if result.error is not None or source is None:
@@ -192,26 +192,26 @@ class Manifest:
         Raises:
             DataError: It cannot be written.
         """
-        lines = [line] if self._has_facts else [{"made": self.made, "facts": self.facts}, line]
+        head = [] if self._has_settings else [{"made": self.made, "facts": self.settings}]
         try:
             with self.path.open("a+b") as file:
                 end = file.seek(0, os.SEEK_END)
-                cut = end > 0 and _last_byte(self.path) != b"\n"
-                text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
+                cut = end > 0 and _last_byte(self.path) != b"\n"  # a killed run left half a line
+                text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in (*head, line))
                 file.write(b"\n" * cut + text.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(
                 f"Cannot write {self.path}: {error.strerror or error}. The results so far are whole. "
-                f"{elsewhere(error)}"
+                f"{write_hint(error)}"
             ) from error
-        self._has_facts = True
+        self._has_settings = True
 
 
-def dependencies(facts: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Return what results depend on besides the image: the predictor's facts and the writers' options."""
-    return {**facts, "options": asdict(options)}
+def dependencies(settings: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Return what results depend on besides the image: the predictor's settings and the options of the writers."""
+    return {**settings, "options": asdict(options)}
 
 
 def read_manifests(out: Path) -> list[dict[str, Any]]:
@@ -282,7 +282,7 @@ class Job:
         kinds: Kinds of results.
         options: Writer options.
         shard: The part of the images that this machine processes.
-        facts: Facts of the predictor; given, a manifest is written, and intact results are skipped.
+        settings: Those of the predictor; given, a manifest is written, and intact results are skipped.
 
     Raises:
         DataError: A manifest cannot be read.
@@ -294,20 +294,20 @@ class Job:
         kinds: Sequence[str],
         options: Options | None = None,
         shard: Shard | None = None,
-        facts: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.out = Path(out)
         self.kinds = tuple(kinds)
         self.shard = shard or Shard()
         self.manifest: Manifest | None = None
-        if facts is not None:
-            about = dependencies(facts, options or Options())
+        if settings is not None:
+            about = dependencies(settings, options or Options())
             self.manifest = Manifest(self.out, about, kinds, self.shard)
 
     def pictures(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
         """Yield the images to predict, in order."""
-        mine = self.shard.take(pictures)
-        return self._replacing(mine) if self.manifest is None else self.manifest.missing(mine)
+        chosen = self.shard.take(pictures)
+        return self._replacing(chosen) if self.manifest is None else self.manifest.missing(chosen)
 
     def _replacing(self, pictures: "Iterable[Picture]") -> "Iterator[Picture]":
         """Pass pictures on, and warn once if results of an earlier run are replaced."""
@@ -318,7 +318,7 @@ class Job:
                 warned = True
                 log.warning(
                     "%s is replaced: an earlier run wrote it, perhaps of another image of that name. Other results in "
-                    "%s are replaced as well. --out names another folder, --resume keeps what is done.",
+                    "%s are replaced as well. --out names another folder, --resume skips finished images.",
                     *(older.name, self.out),
                 )
             yield picture

@@ -71,7 +71,7 @@ def map_writer(name: str) -> Callable[["Prediction", Path, Options], None]:
     """Return a writer of one map of a prediction."""
 
     def write(prediction: "Prediction", target: Path, options: Options) -> None:
-        write_map(prediction, target, in_sixteen_bits(prediction.kept_map(name)), NODATA)
+        write_map(prediction, target, in_sixteen_bits(prediction.require_map(name)), NODATA)
 
     return write
 
@@ -92,16 +92,16 @@ def in_sixteen_bits(values: np.ndarray) -> np.ndarray:
     """
     scaled = np.multiply(values, SCALE, dtype=np.float32)
     scaled += 0.5
-    scaled = scaled.clip(1, SCALE)
+    scaled = scaled.clip(1, SCALE)  # 0 is for pixels without data
     return np.nan_to_num(scaled, copy=False, nan=NODATA).astype(np.uint16)
 
 
 def write_probabilities(prediction: "Prediction", target: Path, options: Options) -> None:
     """Write `probabilities` (k, H, W), and the `classes` and `train_ids` of its layers, as an .npz."""
     arrays = {
-        "probabilities": prediction.kept_map("probabilities"),
+        "probabilities": prediction.require_map("probabilities"),
         "classes": np.array(_names(prediction)),
-        "train_ids": np.array(prediction.kept, np.int64),
+        "train_ids": np.array(prediction.probability_ids, np.int64),
     }
     with write_atomic(target) as temporary:
         write_npz(temporary, arrays)
@@ -112,7 +112,7 @@ def write_bands(prediction: "Prediction", target: Path, options: Options) -> Non
     write_geotiff(
         target,
         # GDAL before 3.11 does not read float16
-        prediction.kept_map("probabilities").astype(np.float32),  # (k, H, W)
+        prediction.require_map("probabilities").astype(np.float32),  # (k, H, W)
         georeference=prediction.georeference,
         nodata=np.nan,
         names=_names(prediction),
@@ -120,7 +120,7 @@ def write_bands(prediction: "Prediction", target: Path, options: Options) -> Non
 
 
 def _names(prediction: "Prediction") -> list[str]:
-    return [prediction.labels.names[i] for i in prediction.kept]
+    return [prediction.labels.names[i] for i in prediction.probability_ids]
 
 
 LEVEL = 1

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from hrseg.imaging import Georeference, write_atomic, write_text
-from hrseg.imaging.polygons import Ring, area, simplify, trace
-from hrseg.imaging.rle import to_coco
+from hrseg.imaging.polygons import Ring, area, bounding_box, simplify, trace
+from hrseg.imaging.rle import coco_box, to_coco
 from hrseg.inference.outputs.options import Options
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def features(prediction: "Prediction", options: Options) -> Iterator[dict[str, A
             if pixels < options.min_area:
                 continue
             rows, columns = part.place
-            sure = prediction.kept_map("confidence")[rows, columns][part.pixels].mean(
+            sure = prediction.require_map("confidence")[rows, columns][part.pixels].mean(
                 dtype=np.float64
             )
             facts: dict[str, Any] = {
@@ -111,11 +111,10 @@ def find_components(mask: np.ndarray) -> list[Component]:
         >>> part.outline.astype(int).tolist(), part.holes[0].astype(int).tolist()
         ([[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]])
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    if not mask.any():
         return []
-    top, left = int(rows[0]), int(columns[0])
-    cut = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    box = bounding_box(mask)
+    cut, top, left = mask[box], box[0].start, box[1].start
     count, numbers, boxes, _ = cv2.connectedComponentsWithStats(
         cut.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
@@ -159,7 +158,7 @@ def _simple_rings(ring: Ring) -> Iterator[Ring]:
 
 def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
     """Return the component inside a ring: the one below its first edge that points right."""
-    x, y = ring[:, 0], ring[:, 1]
+    x, y = ring[:, 0], ring[:, 1]  # (corners,) each
     edges = np.flatnonzero((x[1:] > x[:-1]) & (y[1:] == y[:-1]))
     edge = edges[0] if len(edges) else -1  # the one that closes it
     return int(numbers[int(y[edge]), int(x[edge])])
@@ -167,7 +166,7 @@ def _number_beside(ring: Ring, numbers: np.ndarray) -> int:
 
 def _coordinates(ring: Ring, place: Georeference | None) -> list[list[float]]:
     """Close a ring, in the orientation of GeoJSON: the outer ring counterclockwise in x and y."""
-    points = np.concatenate([ring, ring[:1]])
+    points = np.concatenate([ring, ring[:1]])  # GeoJSON repeats the first point
     if place is None:
         pixels: list[list[float]] = points.astype(np.int64).tolist()
         return pixels
@@ -202,20 +201,20 @@ def cross(rings: Sequence[Ring]) -> bool:
         (True, False)
     """
     # Edges are sorted by their left ends, so that only those that overlap in x are compared.
-    start = np.concatenate(rings)
+    start = np.concatenate(rings)  # (edges, 2)
     end = np.concatenate([np.concatenate([ring[1:], ring[:1]]) for ring in rings])
     low, high = np.minimum(start, end), np.maximum(start, end)
-    order = np.argsort(low[:, 0], kind="stable")
+    order = np.argsort(low[:, 0], kind="stable")  # by the left end
     start, end, low, high = start[order], end[order], low[order], high[order]
     count = np.searchsorted(low[:, 0], high[:, 0], side="right") - np.arange(len(start)) - 1
     first = np.repeat(np.arange(len(start)), count)
     second = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count) + first + 1
-    near = (low[first, 1] <= high[second, 1]) & (low[second, 1] <= high[first, 1])
-    first, second = first[near], second[near]
+    near = (low[first, 1] <= high[second, 1]) & (low[second, 1] <= high[first, 1])  # overlap in y
+    first, second = first[near], second[near]  # pairs of edges with overlapping bounding boxes
     a, b, c, d = start[first], end[first], start[second], end[second]
     sides = [_side(a, b, c), _side(a, b, d), _side(c, d, a), _side(c, d, b)]
-    meet = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)
-    shared = _same(a, c) | _same(a, d) | _same(b, c) | _same(b, d)
+    meet = (sides[0] * sides[1] <= 0) & (sides[2] * sides[3] <= 0)  # (pairs,)
+    shared = _same(a, c) | _same(a, d) | _same(b, c) | _same(b, d)  # a common corner
     in_line = (sides[0] == 0) & (sides[1] == 0)
     overlap = in_line & _overlaps(a, b, c, d)
     return bool((meet & ~shared & ~in_line).any() or overlap.any())
@@ -228,7 +227,7 @@ def _shorter(ring: Ring, tolerance: float) -> Ring:
 
 def _side(a: np.ndarray, b: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Return the side of the line a-b on which a point is: 1, 0 or -1."""
-    line, way = b - a, point - a
+    line, way = b - a, point - a  # (pairs, 2) each
     return np.sign(line[:, 0] * way[:, 1] - line[:, 1] * way[:, 0])
 
 
@@ -272,13 +271,11 @@ def write_coco(prediction: "Prediction", target: Path, options: Options) -> None
 
 
 def _object(prediction: "Prediction", train_id: int) -> dict[str, Any]:
-    pixels, sure = prediction.mask == train_id, prediction.kept_map("confidence")
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
+    pixels, sure = prediction.mask == train_id, prediction.require_map("confidence")
     return {
         "segmentation": {"size": list(pixels.shape), "counts": to_coco(pixels)},
         "area": int(pixels.sum()),
-        "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+        "bbox": coco_box(*bounding_box(pixels)),
         "iscrowd": 0,
         "score": round(float(sure[pixels].mean(dtype=np.float64)), 6),
     }

@@ -34,7 +34,14 @@ from hrseg.inference.sources.files import (
     open_stdin,
 )
 from hrseg.inference.sources.remote import is_address, is_cloud, open_address, open_cloud
-from hrseg.inference.sources.video import is_camera, is_video, open_camera, open_video
+from hrseg.inference.sources.video import (
+    is_camera,
+    is_stream,
+    is_video,
+    open_camera,
+    open_stream,
+    open_video,
+)
 
 __all__ = [
     "KINDS",
@@ -68,6 +75,7 @@ KINDS = (
     Kind("standard input", lambda argument: argument == "-", open_stdin),
     Kind("list", is_list, lambda argument, options: open_list(argument, options, _open_argument)),
     Kind("camera", is_camera, open_camera),
+    Kind("stream", is_stream, open_stream),
     Kind("address", is_address, open_address),
     Kind("other file system", is_cloud, open_cloud),
     Kind("video", is_video, open_video),

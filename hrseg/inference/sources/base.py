@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,17 @@ class Clip:
         name: Folder of the numbered frames.
         rate: Frames per second after subsampling.
         live: Whether frames arrive in real time, so that none should wait for others.
+        tick: Seconds of which the times of frames are multiples.
+        sound: File or address whose sound belongs to the frames; None where it has none.
+        start: Seconds that its clock shows at the beginning.
     """
 
     name: str
     rate: float
     live: bool = False
+    tick: Fraction = Fraction(1, 90_000)
+    sound: str | None = None
+    start: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def test_nothing_is_written_over_what_somebody_changed(tmp_path):
     table.write_text(table.read_text().replace("foreground", "road"))
     (tmp_path / "mine.yaml").unlink()
     with pytest.raises(
-        DataError, match=r"labels\.yaml would be written over.*--labels .*labels\.yaml"
+        DataError, match=r"labels\.yaml would be overwritten.*--labels .*labels\.yaml"
     ):
         write_recipe(recipe, tmp_path / "mine.yaml")
     assert "road" in table.read_text()

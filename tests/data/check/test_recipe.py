@@ -35,7 +35,7 @@ def flights(root, count=4, mask=TWO):
 
 def test_one_image_is_learned_and_validated_and_this_is_told(tmp_path):
     result = look_at(tree(tmp_path / "set", [TWO]))
-    assert "score says nothing" in kinds(result)["one_image"]
+    assert "score does not hold" in kinds(result)["one_image"]
     assert result.errors == 0
     assert splits(result, tmp_path) == [{"p00"}, {"p00"}]
 
@@ -204,7 +204,7 @@ def test_a_pattern_is_for_own_files(tmp_path):
         f"model:\n  backbone: hrnet_w18\ndata:\n  layout: camvid\n  root: {root}\n  masks: 'x/{{stem}}.png'\n"
         "trainer:\n  max_epochs: 1\n"
     )
-    with pytest.raises(ConfigError, match=r"layout 'camvid' knows where its masks are"):
+    with pytest.raises(ConfigError, match=r"layout 'camvid' defines the places of its masks"):
         _ = build_data(load_config(tmp_path / "c.yaml", [])).train_pairs
 
 

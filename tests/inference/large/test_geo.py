@@ -51,7 +51,7 @@ def test_a_full_disk_keeps_all_bands(raster, monkeypatch):
         raise rasterio._err.CPLE_FileIOError(3, 3, "No space left on device")
 
     monkeypatch.setattr(shutil, "copy", full)
-    with pytest.raises(DataError, match=r"No space left.*All strips are kept"):
+    with pytest.raises(DataError, match=r"No space left.*All strips are saved"):
         segment_large(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)
     monkeypatch.undo()
     found = segment_large(tiny(), raster, raster.with_name("out"), max_memory=BUILT_FOR)

@@ -32,7 +32,7 @@ def prediction(mask: np.ndarray | None = None, **more: Any) -> Prediction:
         "image": rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
         "name": "street",
         "probabilities": p.astype(np.float16),
-        "kept": (0, 1, 2),
+        "probability_ids": (0, 1, 2),
         "entropy": (-(p * np.log(p)).sum(axis=0) / np.log(3)).astype(np.float32),
         "margin": (ordered[2] - ordered[1]).astype(np.float32),
     }

@@ -17,7 +17,7 @@ from hrseg.inference.outputs.manifest import Job, Manifest, read_manifests
 from hrseg.inference.outputs.options import Shard, read_shard
 from tests.inference.outputs.made import prediction
 
-FACTS = {"model": "m", "precision": "fp32"}
+SETTINGS = {"model": "m", "precision": "fp32"}
 KINDS = ("mask", "areas")
 
 
@@ -69,8 +69,8 @@ def pictures(tmp_path):
     return asked
 
 
-def run(pictures, out, kinds=KINDS, broken=(), shard=None, facts=FACTS, options=None):
-    job = Job(out, kinds, options, shard, facts)
+def run(pictures, out, kinds=KINDS, broken=(), shard=None, settings=SETTINGS, options=None):
+    job = Job(out, kinds, options, shard, settings)
     names = [r.name for r in job.results(predict(job.pictures(pictures), out, kinds, broken))]
     return names, job
 
@@ -106,7 +106,7 @@ def test_several_shards_in_one_folder_are_one_whole(pictures, tmp_path):
     assert len(list(out.glob("manifest-*-of-3.jsonl"))) == 3
     names, job = run(pictures, out)  # nothing is left to do, and the totals are those of all
     assert names == []
-    assert job.summary == "7 images done before and left as they are"
+    assert job.summary == "7 images done before and skipped"
     assert not (out / "manifest.jsonl").exists()
     assert read_table(out / "areas.json")["images"] == 7
     assert read_table(out / "areas-1-of-3.json")["images"] == 3
@@ -116,7 +116,7 @@ def test_several_shards_in_one_folder_are_one_whole(pictures, tmp_path):
 
 
 def test_totals_of_csv_are_those_of_json(pictures, tmp_path):
-    run(pictures, tmp_path / "out", kinds=("areas", "areas_csv"), facts=None)
+    run(pictures, tmp_path / "out", kinds=("areas", "areas_csv"), settings=None)
     assert not list((tmp_path / "out").glob("manifest*"))
     first, second = (read_table(tmp_path / "out" / f"areas.{end}") for end in ("json", "csv"))
     assert first["classes"] == second["classes"]
@@ -133,7 +133,7 @@ def test_what_is_done_is_left_as_it_is_and_broken_images_are_tried_again(picture
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*_*.*")}
     names, job = run(pictures, out)
     assert names == ["0/2"]
-    assert job.summary == "6 images done before and left as they are"
+    assert job.summary == "6 images done before and skipped"
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
@@ -146,12 +146,12 @@ def test_the_reason_is_told_why_an_image_is_done_again(pictures, tmp_path):
     names, job = run(pictures, out)
     assert names == ["0/0", "1/1", "0/2"]
     assert job.summary == (
-        "4 images done before and left as they are; done again: 1 because the image changed, "
+        "4 images done before and skipped; done again: 1 because the image changed, "
         "2 with a result that is missing or changed"
     )
     for change, reason in (
-        ({"facts": {**FACTS, "model": "n"}}, "made with another model"),
-        ({"facts": {**FACTS, "precision": "bf16"}}, "made with other options"),
+        ({"settings": {**SETTINGS, "model": "n"}}, "made with another model"),
+        ({"settings": {**SETTINGS, "precision": "bf16"}}, "made with other options"),
         ({"options": Options(pixel_size=2)}, "made with other options"),
         ({"kinds": ("mask", "areas", "coco")}, "without some of the kinds asked for now"),
     ):
@@ -227,7 +227,7 @@ def test_a_folder_that_cannot_be_written_is_told(pictures, tmp_path, monkeypatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    manifest = Manifest(tmp_path, FACTS, KINDS)
+    manifest = Manifest(tmp_path, SETTINGS, KINDS)
     results = list(predict(manifest.missing(pictures[:1]), tmp_path))
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"manifest.jsonl: No space left"):

@@ -58,7 +58,7 @@ def test_maps_are_sixteen_bits_of_one(kind, tmp_path):
 
 
 def test_probabilities_as_arrays(tmp_path):
-    made = prediction(kept=(2, 0), probabilities=MADE.probabilities[[2, 0]])
+    made = prediction(probability_ids=(2, 0), probabilities=MADE.probabilities[[2, 0]])
     stored = np.load(write("probabilities", tmp_path, made))
     assert stored["probabilities"].dtype == np.float16
     assert stored["classes"].tolist() == ["sky & air", "road"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hrseg.cli import OK, OURS, main
+from hrseg.cli import EXIT_OK, EXIT_PARTIAL, main
 from hrseg.inference.outputs import OUTPUTS
 from hrseg.inference.outputs.class_areas import read_table
 from hrseg.inference.outputs.manifest import read_manifests
@@ -58,15 +58,15 @@ def predict(model, photos, out, *words):
 def test_shards_give_what_one_machine_gives_and_are_summed_up(model, photos, tmp_path, capsys):
     kinds = ("--save", "mask", "entropy", "areas")
     path = model("m")
-    assert predict(path, photos, tmp_path / "one", *kinds) == OK
+    assert predict(path, photos, tmp_path / "one", *kinds) == EXIT_OK
     for shard in ("1/2", "2/2"):
-        assert predict(path, photos, tmp_path / "two", *kinds, "--shard", shard) == OK
+        assert predict(path, photos, tmp_path / "two", *kinds, "--shard", shard) == EXIT_OK
     done = capsys.readouterr()
     assert len(done.out.splitlines()) == 10
-    assert predict(path, photos, tmp_path / "two", *kinds, "--resume") == OK
+    assert predict(path, photos, tmp_path / "two", *kinds, "--resume") == EXIT_OK
     done = capsys.readouterr()
     assert done.out == ""
-    assert "5 images done before and left as they are" in done.err
+    assert "5 images done before and skipped" in done.err
     one = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*.*")}
     for place, content in one.items():
         assert (tmp_path / "two" / place).read_bytes() == content, place
@@ -80,18 +80,18 @@ def test_a_broken_image_is_tried_again_and_another_model_does_all_again(
     path = model("m")
     broken = tmp_path / "photos/a/broken.png"
     broken.write_bytes(b"\x89PNG")
-    assert predict(path, photos, tmp_path / "out", "--resume") == OURS
+    assert predict(path, photos, tmp_path / "out", "--resume") == EXIT_PARTIAL
     Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(broken)
     capsys.readouterr()
-    assert predict(path, photos, tmp_path / "out", "--resume") == OK
+    assert predict(path, photos, tmp_path / "out", "--resume") == EXIT_OK
     assert capsys.readouterr().out.startswith(str(broken))
-    assert predict(model("n", 1e-3), photos, tmp_path / "out", "--resume") == OK
+    assert predict(model("n", 1e-3), photos, tmp_path / "out", "--resume") == EXIT_OK
     assert "done again: 6 made with another model" in " ".join(capsys.readouterr().err.split())
 
 
 def test_every_kind_at_once_from_the_command_line(model, photos, tmp_path, capsys):
     words = ("--save", *OUTPUTS, "--classes", "c2", "c0", "--pixel-size", "0.5", "--json")
-    assert predict(model("m"), f"{photos}/a/x.png", tmp_path / "out", *words) == OK
+    assert predict(model("m"), f"{photos}/a/x.png", tmp_path / "out", *words) == EXIT_OK
     record = json.loads(capsys.readouterr().out)
     assert list(record["files"]) == list(OUTPUTS)
     stored = np.load(tmp_path / "out" / "x_probabilities.npz")
@@ -147,7 +147,7 @@ def test_a_batch_killed_again_and_again_loses_and_doubles_nothing(model, photos,
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # the network is too small for more
     )
     assert "at last 0" in done.stdout, done.stdout + done.stderr
-    assert predict(path, photos, tmp_path / "whole", "--save", "mask", "areas") == OK
+    assert predict(path, photos, tmp_path / "whole", "--save", "mask", "areas") == EXIT_OK
     capsys.readouterr()
     lines = [line["name"] for line in read_manifests(out) if "name" in line]
     assert sorted(lines) == ["a/x", "a/y", "b/w", "b/x", "b/z"]
@@ -155,5 +155,5 @@ def test_a_batch_killed_again_and_again_loses_and_doubles_nothing(model, photos,
         assert file.read_bytes() == (out / file.relative_to(tmp_path / "whole")).read_bytes()
     left = {file.name for file in out.rglob("*.*")}  # nothing half written, hidden or not
     assert left == {file.name for file in (tmp_path / "whole").rglob("*.*")} | {"manifest.jsonl"}
-    assert predict(path, photos, out, *words) == OK
+    assert predict(path, photos, out, *words) == EXIT_OK
     assert "5 images done before" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""The commands of the documentation run: every ```bash block, page by page, as its reader would type them.
+
+Blocks marked ```sh need a download, a data set, a device or a service, and are only parsed (`test_docs`).
+"""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from PIL import Image
+
+from hrseg.data.street import scene
+from hrseg.data.synthetic import write_scenes
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if blocks(path, "bash")]
+EXAMPLES = [
+    pytest.param(block, id=f"{path.stem}-{number}")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if path.stem != "outputs"  # its examples are held by tests/inference/outputs/test_documented.py
+    for number, block in enumerate(blocks(path, "python"))
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Make the files that the pages name: small images, a raster, an archive, a data set."""
+    for number, name in enumerate(("street.png", "photos/a.jpg", "photos/b.png", "more/day/c.jpg")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scene(number, (64, 128))[0]).save(path)
+    (tmp_path / "drone").symlink_to("photos")
+    (tmp_path / "list.txt").write_text("photos/a.jpg\n")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.write(tmp_path / "photos/b.png", "b.png")
+    place = {"crs": "EPSG:25832", "transform": Affine(0.2, 0, 500000, 0, -0.2, 5800000)}
+    for name in ("ortho.tif", "orthophoto.tif"):
+        form = {"driver": "GTiff", "width": 128, "height": 96, "count": 3, "dtype": "uint8"}
+        with rasterio.open(tmp_path / name, "w", **form, **place) as file:
+            file.write(np.full((3, 96, 128), 90, np.uint8))
+    write_scenes(tmp_path / "datasets" / "mine", "folder", {"train": 8, "val": 4}, (64, 128))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_commands_of_a_page_run(page, folder):
+    script = "\n".join(blocks(page, "bash"))
+    tools = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'hrseg() {{ "{sys.executable}" -m hrseg "$@"; }}\n{script}'],
+        cwd=folder,
+        env=os.environ
+        | {"HRSEG_CLONE": str(ROOT), "PYTHONPATH": str(ROOT), "PATH": f"{tools}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_in_python_run_or_compile(example, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    code = compile(example, "example", "exec")
+    if "create_model" in example:  # the others name runs, tags or programs that are not here
+        exec(code, {})
