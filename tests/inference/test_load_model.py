@@ -1,6 +1,4 @@
-import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from hrseg.models import create_model
 from hrseg.training.optim import Ema
 from hrseg.weights import write_release
 from hrseg.weights.convert import read_foreign
+from tests.shapes import STRANGE, changed, nodes
 
 LABELS = load_labels("camvid")
 
@@ -129,42 +128,6 @@ def test_a_file_that_is_no_model_gives_one_clear_paragraph(tmp_path, how, words)
 def test_an_unknown_tag_is_refused_with_what_there_is():
     with pytest.raises(WeightsError, match=r"Unknown tag 'hrnet_w18.camvit'\. Did you mean"):
         open_model("hrnet_w18.camvit")
-
-
-def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of every value in a card, the first two of each list."""
-    yield path
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from nodes(part, (*path, key))
-    elif isinstance(value, list):
-        for place, part in enumerate(value[:2]):
-            yield from nodes(part, (*path, place))
-
-
-def changed(card: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    card = copy.copy(card)
-    card[path[0]] = changed(card[path[0]], path[1:], value)
-    return card
-
-
-NUMBERS = [True, -1, 0, 3.5, 10**30, 10**400, 1e308, float("nan"), float("inf"), 2**31]
-STRANGE = [
-    None,
-    *NUMBERS,
-    "",
-    "x" * 10_000,
-    [],
-    {},
-    {"a": 1},
-    [1],
-    ["a"] * 3,
-    [[1, 2], [3]],
-    [[]] * 3,
-]
-STRANGE += [[0, 0, 0], [float("nan")] * 3, [True] * 3, [0.5] * 5000, [[[["a"] * 9] * 9] * 9] * 9]
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "exported file"])
