@@ -145,7 +145,9 @@ def open_runner(path: Path) -> Runner:
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
         )
     if path.suffix == ".xml" and any(
-        len(number) > 4 for text in _STEPS.findall(path.read_bytes()) for number in text.split(b",")
+        len(number.strip()) > 4
+        for text in _STEPS.findall(path.read_bytes())
+        for number in text.split(b",")
     ):
         # OpenVINO's kernels compute with them unchecked, and write outside of their memory
         raise _refused(path, "a padding, stride or kernel of 10,000 pixels or more")
@@ -400,6 +402,6 @@ def _is_size(text: str) -> bool:
 
 def _refused(path: Path, what: str) -> WeightsError:
     return WeightsError(
-        f"{path} was refused unread: it holds {what}, which a file of hrseg export does not, and which may run code or end the process. "
-        "Use the checkpoint, or an ONNX file."
+        f"{path} was refused unread: it holds {what}, which a file of hrseg export does not, and which may run code or "
+        "end the process. Use the checkpoint, or an ONNX file."
     )

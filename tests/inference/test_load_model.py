@@ -130,6 +130,7 @@ def test_an_unknown_tag_is_refused_with_what_there_is():
         open_model("hrnet_w18.camvit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["checkpoint", "exported file"])
 def test_a_card_of_any_shape_opens_or_is_one_paragraph(tmp_path, monkeypatch, kind):
     scored = create_model("hrnet_w18_small_v1", num_classes=11).eval()
@@ -169,3 +170,20 @@ def test_a_card_that_is_no_table_is_one_paragraph(tmp_path, text):
     assert "\n" not in str(error.value)
     # beside weights of another library lies a config of its own, which is no card
     assert read_foreign(tmp_path / "m.safetensors").spec["backbone"] == "hrnet_w18_small_v1"
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\0\0\0\x20ftypisom", "is a video"),
+        (b"RIFF\0\0\0\0AVI ", "is a video"),
+        (b"\x1a\x45\xdf\xa3webm", "is a video"),
+    ],
+)
+def test_a_video_for_a_model_is_named_with_what_a_model_file_is(tmp_path, start, words):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(start + bytes(2000))
+    with pytest.raises(WeightsError, match=rf"x\.mp4 {words}.*\.ckpt, \.pth or \.safetensors"):
+        open_model(path)
+    with pytest.raises(WeightsError, match=r"No model .*Give a \.ckpt of a run"):
+        open_model(tmp_path / "missing.mp4")
