@@ -58,7 +58,7 @@ _MIRRORS = {"horizontal": "data.flip", "vertical": "data.vflip"}
 """Direction of RandomFlip → option; of several directions it draws one, where the options draw each."""
 
 
-def frozen_part(backbone: Mapping[str, Any]) -> str | None:
+def frozen_part(backbone: Any) -> str | None:
     """Return the value of model.freeze that equals a backbone's options; None, and nothing asked, if none does."""
     if dict.get(backbone, "frozen_stages") == 4:  # stem and all stages, their norms evaluated
         backbone.get("frozen_stages"), backbone.get("norm_eval")
@@ -110,7 +110,8 @@ class MMSegConfig:
     def flips(self) -> dict[str, float]:
         """Return the option of each mirroring and its chance; a transform that is no such option stays unasked."""
         found: dict[str, float] = {}
-        for step in self.pipeline():
+        steps: list[Any] = list(self.pipeline())
+        for step in steps:
             if step.get("type") != "RandomFlip":
                 continue
             direction = dict.get(step, "direction", "horizontal")
