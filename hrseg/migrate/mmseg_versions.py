@@ -63,7 +63,7 @@ def frozen_part(backbone: Any) -> str | None:
     if dict.get(backbone, "frozen_stages") == 4:  # stem and all stages, their norms evaluated
         backbone.get("frozen_stages"), backbone.get("norm_eval")
         return "backbone"
-    norm = dict.get(backbone, "norm_cfg")
+    norm: Any = dict.get(backbone, "norm_cfg")
     fixed = isinstance(norm, Mapping) and dict.get(norm, "requires_grad", True) is False
     # norm_eval alone keeps the statistics, and the norms' weights learn
     if fixed and dict.get(backbone, "norm_eval") is True:

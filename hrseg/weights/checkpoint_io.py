@@ -176,7 +176,7 @@ OTHER_FORMATS = (
     OtherFormat(b"mm\0*", "a TIFF image", _IMAGE),
     OtherFormat(b"ftyp", "a video (MP4, MOV) or a HEIF image", _IMAGE, at=4),
     OtherFormat(b"riff", "a video (AVI) or a WebP image", _IMAGE),
-    OtherFormat(b"\x1a\x45\xdf\xa3", "a video (Matroska, WebM)", _IMAGE),
+    OtherFormat(b"\x1ae\xdf\xa3", "a video (Matroska, WebM)", _IMAGE),
     OtherFormat(b"%pdf", "a PDF document", "Give a .ckpt, .pth, .pdparams or .safetensors file."),
     OtherFormat(b"\x1f\x8b", "a gzip archive", _UNPACK),
     OtherFormat(b"bzh", "a bzip2 archive", _UNPACK),

@@ -81,7 +81,8 @@ def test_coco_panoptic(tmp_path):
 
 @pytest.mark.parametrize("place", ["images", "annotations", "categories"])
 def test_ids_that_a_stranger_chose_to_collide_are_refused_at_once(tmp_path, place):
-    rows = [{"id": (2**61 - 1) * 10**3 * n, "name": f"c{n}"} for n in range(1, 40_000)]
+    both = {"file_name": "a.png", "image_id": 1}
+    rows = [{"id": (2**61 - 1) * 10**3 * n, "name": f"c{n}"} | both for n in range(1, 40_000)]
     lists = {"images": [], "annotations": [], "categories": [], place: rows}
     (tmp_path / "coco.json").write_text(json.dumps(lists))
     with pytest.raises(DataError, match="more than 64 bits"):

@@ -5,17 +5,20 @@ from typing import Any
 import pytest
 import torch
 
+import hubconf
 from hrseg.errors import HrsegError, WeightsError
 from hrseg.evaluation.validate import evaluation_config
 from hrseg.inference import load_model
 from hrseg.inference.load_model import open_model
 from hrseg.inference.model_card import read_card
+from hrseg.inference.predictor import from_pretrained
 from hrseg.labels import load_labels
 from hrseg.models import create_model
 from hrseg.training.optim import Ema
 from hrseg.weights import write_release
 from hrseg.weights.convert import read_foreign
 from tests.shapes import STRANGE, changed, nodes
+from tests.weights.bad_files import MARK, write_all
 
 LABELS = load_labels("camvid")
 
@@ -187,3 +190,40 @@ def test_a_video_for_a_model_is_named_with_what_a_model_file_is(tmp_path, start,
         open_model(path)
     with pytest.raises(WeightsError, match=r"No model .*Give a \.ckpt of a run"):
         open_model(tmp_path / "missing.mp4")
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bad")
+    write_all(folder)
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+ENTRANCES = {
+    "predict": open_model,
+    "torch.hub": lambda path: hubconf.hrseg_pretrained(str(path)),
+    "torch.hub weights": lambda path: hubconf.hrseg_network(
+        "hrnet_w18_small_v1", str(path), num_classes=11
+    ),
+    "from_pretrained": lambda path: from_pretrained("org/name"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entrance", ENTRANCES)
+@pytest.mark.parametrize("suffix", [None, ".pdparams", ".safetensors"])
+def test_a_hostile_file_is_one_paragraph_at_every_entrance(
+    bad, tmp_path, monkeypatch, entrance, suffix
+):
+    monkeypatch.chdir(tmp_path)
+    whole = [path.read_bytes() for path in bad]
+    for path, content in zip(bad, whole, strict=True):
+        given = tmp_path / f"m{suffix or path.suffix}"
+        given.write_bytes(content)
+        given.with_suffix(".json").write_text('{"network": {}}')
+        monkeypatch.setattr(load_model, "pull", lambda _, given=given: given)
+        with pytest.raises(WeightsError) as error:
+            ENTRANCES[entrance](given)
+        assert "\n" not in str(error.value), path.name
+        assert len(str(error.value)) < 1500, path.name
+    assert not (tmp_path / MARK).exists()
