@@ -64,7 +64,7 @@ def frozen_part(backbone: Any) -> str | None:
         backbone.get("frozen_stages"), backbone.get("norm_eval")
         return "backbone"
     norm: Any = dict.get(backbone, "norm_cfg")
-    fixed = isinstance(norm, Mapping) and dict.get(norm, "requires_grad", True) is False
+    fixed = isinstance(norm, dict) and dict.get(norm, "requires_grad", True) is False
     # norm_eval alone keeps the statistics, and the norms' weights learn
     if fixed and dict.get(backbone, "norm_eval") is True:
         backbone.get("norm_eval"), norm.get("requires_grad")

@@ -211,15 +211,12 @@ ENTRANCES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("entrance", ENTRANCES)
-@pytest.mark.parametrize("suffix", [None, ".pdparams", ".safetensors"])
-def test_a_hostile_file_is_one_paragraph_at_every_entrance(
-    bad, tmp_path, monkeypatch, entrance, suffix
-):
+def test_a_hostile_file_is_one_paragraph_at_every_entrance(bad, tmp_path, monkeypatch, entrance):
     monkeypatch.chdir(tmp_path)
-    whole = [path.read_bytes() for path in bad]
-    for path, content in zip(bad, whole, strict=True):
-        given = tmp_path / f"m{suffix or path.suffix}"
-        given.write_bytes(content)
+    # tests/end_to_end/test_bad_weights.py has them all
+    for path in bad[::6]:
+        given = tmp_path / f"m{'.pdparams' if path.suffix == '.pth' else path.suffix}"
+        given.write_bytes(path.read_bytes())
         given.with_suffix(".json").write_text('{"network": {}}')
         monkeypatch.setattr(load_model, "pull", lambda _, given=given: given)
         with pytest.raises(WeightsError) as error:
