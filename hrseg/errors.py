@@ -7,14 +7,20 @@ prints it as one paragraph and exits with 2; any other exception is a bug of hrs
 import contextlib
 import difflib
 import errno
+import json
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 
 class HrsegError(Exception):
-    """Base class of the errors that a user can correct."""
+    """Base class of the errors that a user can correct; the middle of a very long message is left out."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= 3000 else f"{text[:1500]} … {text[-1000:]}"
 
 
 class ConfigError(HrsegError, ValueError):
@@ -83,6 +89,14 @@ def write_hint(error: OSError) -> str:
     return "Choose a folder that can be written to."
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON as `json.loads` does; for lists that nest without end the error is a ValueError too."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its lists nest without end") from error
+
+
 _LIBRARIES = {
     *("PIL", "rasterio", "cv2", "av", "imagecodecs"),
     *("fsspec", "s3fs", "gcsfs", "botocore", "aiobotocore", "aiohttp"),
@@ -141,6 +155,18 @@ def path_text(path: str | os.PathLike[str]) -> str:
 def name_text(name: str) -> str:
     """Return a name with "_" for each byte that is not UTF-8 and each control character."""
     return re.sub(r"[\n\t]", "_", _CONTROL.sub("_", name))
+
+
+def cell_text(text: str) -> str:
+    """Return a text for a cell of CSV that no spreadsheet takes for a formula, by a ' before its first sign.
+
+    Example:
+        >>> cell_text("=cmd|' /C calc'!A0"), cell_text("sky")
+        ("'=cmd|' /C calc'!A0", 'sky')
+    """
+    return (
+        f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    )
 
 
 def printable(text: object, lines: bool = False) -> str:

@@ -1,13 +1,18 @@
 """Paths and names of any bytes become text that files and terminals take."""
 
+import ast
 import json
 import os
+import re
 import sys
 import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from hrseg.errors import name_text, path_text, printable
+import hrseg
+from hrseg.errors import DataError, name_text, parse_json, path_text, printable
 
 CONTROLS = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Zl", "Zp")]
 TURNING = [chr(i) for i in range(0x202A, 0x202F)] + [chr(i) for i in range(0x2066, 0x206A)]
@@ -45,3 +50,61 @@ def test_escaped_json_is_still_json():
     text = printable(json.dumps(value, ensure_ascii=False))
     assert json.loads(text) == value
     assert text.isprintable()
+
+
+PLAIN = {
+    "key", "prefix.strip('.')", "row.tag", "remote.name", "shared.name", "name", "file_or_tag", "self.recipe",
+    "self.model", "rate", "extra", "len(rows())", "model.backbone", "model.weights", "usual", "options",
+}  # fmt: skip
+"""Names of options, recipes and tags, of which no shell takes a letter for its own."""
+VERBS = "fit|study|validate|test|evaluate|compare|explain|predict|submit|export|benchmark|serve|reproduce"
+COMMAND = re.compile(rf"\b(hrseg ({VERBS}|(config|data|weights) [a-z]+) [^.;:)]*|model\.weights=)$")
+
+
+def unquoted(source: str) -> Iterator[str]:
+    """Yield the values that an f-string puts into a command without quoting them for the shell."""
+    nodes = list(ast.walk(ast.parse(source)))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    quoting = [call for call in calls if ast.unparse(call.func).startswith("shlex.")]
+    quoted = {id(inside) for call in quoting for inside in ast.walk(call)}
+    for node in nodes:
+        before = ""
+        texts = isinstance(node, ast.JoinedStr) and id(node) not in quoted
+        for part in node.values if texts else ():
+            if isinstance(part, ast.Constant):
+                before += str(part.value)
+            elif isinstance(part, ast.FormattedValue):
+                text = ast.unparse(part.value)
+                if COMMAND.search(before) and "shlex." not in text and text not in PLAIN:
+                    yield text
+                before += "X"
+
+
+def test_every_command_that_is_printed_is_quoted_for_the_shell():
+    assert list(unquoted("f'Run: hrseg fit --config {path}'")) == ["path"]
+    assert list(unquoted("f'Run: hrseg fit {shlex.quote(path)}. See {page}'")) == []
+    found = {
+        f"{path.name}: {text}"
+        for path in sorted(Path(hrseg.__file__).parent.rglob("*.py"))
+        for text in unquoted(path.read_text(encoding="utf-8"))
+    }
+    assert found == set()
+
+
+def test_a_message_of_any_length_is_one_paragraph_of_a_page():
+    error = DataError(f"{'x' * 10**6} is wrong. Mend it.")
+    assert len(str(error)) < 3000
+    assert str(error).endswith("x is wrong. Mend it.")
+    assert str(DataError("short")) == "short"
+
+
+def test_json_that_nests_without_end_is_a_value_error():
+    with pytest.raises(ValueError, match="nest without end"):
+        parse_json("[" * 100_000)
+    found = [
+        path.name
+        for path in sorted(Path(hrseg.__file__).parent.rglob("*.py"))
+        if re.search(r"json\.loads?\((?!json\.dumps)", path.read_text(encoding="utf-8"))
+    ]
+    # the header of safetensors catches it itself; the examples are programs of their own
+    assert found == ["errors.py", "segment.py", "segment_openvino.py", "checkpoint_io.py"]

@@ -100,9 +100,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     """Compare models on the same images, with a confidence interval of the difference.
 
     Every model is scored on the split, then images are drawn anew with replacement, the same ones
-    for all: the interval holds 95 % of the draws, and p is the chance that the sign of the
-    difference to the first model is luck. Where the interval leaves out 0, the difference is real
-    for images like these; runs with other seeds may differ by more.
+    for all: of 100 such 95 % intervals about 95 hold the difference over all images like these, and
+    p is how often models of equal skill differ as much. Where the interval leaves out 0, the
+    difference is real for images like these; runs with other seeds may differ by more. Fewer than
+    20 images carry no claim, which the table then says.
 
       hrseg compare runs/demo runs/demo-2
       hrseg compare first.npz second.npz --json

@@ -15,7 +15,7 @@ from hrseg.cli.args import (
     positive,
 )
 from hrseg.cli.console import print_out
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, score
 
 
 def add(verbs: Any) -> None:
@@ -26,6 +26,8 @@ def add(verbs: Any) -> None:
     text = "bitwise repeatable; ends with a hash of the weights"
     verb.add_argument("--deterministic", action="store_true", help=text)
     verb.add_argument("--dry-run", action="store_true", help="print sizes, steps and memory, stop")
+    text = "propose a learning rate (lr) or batch size (batch) for this recipe, stop"
+    verb.add_argument("--find", choices=("lr", "batch"), help=text)
     add_overrides(verb, print_config=True)
 
     verb = add_verb(verbs, "validate", _validate, OVERRIDES_HELP)
@@ -58,6 +60,7 @@ def _fit(arguments: argparse.Namespace) -> int:
       hrseg fit --config camvid_w18_small_v2 data.root=/data/camvid
       hrseg fit --config my.yaml trainer.devices=2 trainer.strategy=ddp
       hrseg fit --config my.yaml --resume last
+      hrseg fit --config my.yaml --find lr
     """
     from hrseg.config import list_recipes, load_config_with_origins, to_yaml
 
@@ -74,13 +77,24 @@ def _fit(arguments: argparse.Namespace) -> int:
         from hrseg.training.dry_run import plan
 
         return print_out(plan(config).text())
+    if arguments.find:
+        from hrseg.training.find import find
+
+        return print_out(find(config, arguments.find))
+    from hrseg.training.checkpoints import mode_of
     from hrseg.training.fit import fit
 
     text = f"# {shlex.join(['hrseg', *arguments.words])}\n{to_yaml(config, origins)}"
     result = fit(config, resume=arguments.resume, config_text=text)
-    use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(result.run_dir / "best.ckpt")])
-    best = f"{100 * result.best_score:.2f} %"
-    text = f"{result.table}\nThe table is of the best weights, mIoU {best}. To use them: {use}"
+    best, name = result.best_score, config.trainer.best_by
+    file = result.run_dir / ("last.ckpt" if best is None else "best.ckpt")
+    use = shlex.join(["hrseg", "predict", "IMAGE", "--model", str(file)])
+    if best is None:
+        text = f"Nothing was scored, so no weights are the best. To use the last: {use}"
+    else:
+        shown = f"{best:.4f}" if mode_of(name) == "min" else f"{score(best)} %"
+        what = f"{'mIoU' if name == 'val/miou' else name} {shown}"
+        text = f"{result.table}\nThe table is of the best weights, {what}. To use them: {use}"
     if config.trainer.deterministic:
         text += f"\nWeights sha256 {result.digest}"
     return print_out(text)
@@ -168,7 +182,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         for i, (share, reach) in enumerate(zip(changed, radii, strict=True))
     ]
     lines += [
-        f"a linear classifier on {probe.name}: mIoU {100 * probe.miou:.1f}"
+        f"a linear classifier on {probe.name}: mIoU {score(probe.miou, 1)}"
         for probe in inside.probes
         if probe.channels
     ]

@@ -74,6 +74,12 @@ def check_together(config: Config) -> None:
             "Set one of them."
         )
     check_data(config.data)
+    model = config.model
+    if model.freeze != "none" and model.weights is None and model.encoder_weights is None:
+        raise ConfigError(
+            f"model.freeze={model.freeze} would keep random weights. Set model.weights, such as "
+            f"model.weights={model.backbone}.ms_in1k, or model.freeze=none."
+        )
     if loss.class_weight_values and loss.class_weights != "none":
         raise ConfigError(
             f"Both loss.class_weight_values and loss.class_weights={loss.class_weights} are set. "

@@ -2,7 +2,7 @@
 # ruff: noqa: RUF009 (option() builds a dataclass field, as field() does)
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import MISSING
 
@@ -84,6 +84,19 @@ class DataConfig:
         low=0,
         high=1,
     )
+    vflip: float = option(
+        0.0,
+        "Probability of an image turned upside down, for images without an up such as aerial ones. It mirrors, so "
+        "paired classes change places here too.",
+        low=0,
+        high=1,
+    )
+    rotate90: float = option(
+        0.0,
+        "Probability of one, two or three quarter turns of the whole image, before it is scaled and cropped.",
+        low=0,
+        high=1,
+    )
     flip_first: bool = option(
         False,
         "Mirror the image before it is scaled and padded, so that the padding stays right and below; "
@@ -106,6 +119,11 @@ class DataConfig:
         "jitter",
         "Form of data.photometric: jitter multiplies, all four at once for 80 % of the images; mmseg is "
         "mmsegmentation's PhotoMetricDistortion, each of the four with probability 0.5.",
+    )
+    transforms: list[dict[str, Any]] = option(
+        [],
+        "Further albumentations transforms of crop and mask after all others, each with its name and arguments, such "
+        "as [{name: GaussNoise, p: 0.2}]. They keep the crop's size, and masks are filled with 255.",
     )
     max_class_share: float = option(
         1.0,

@@ -23,10 +23,11 @@ from hrseg.config.checks import check_data, check_together
 from hrseg.config.data import DataConfig
 from hrseg.config.options import LIMITS, Option
 from hrseg.config.schema import OPTIONS, SECTIONS, Config
-from hrseg.config.values import closest, flow, numbers, plain, texts
+from hrseg.config.values import closest, compose_yaml, flow, numbers, plain, read_text, texts
 from hrseg.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "command line"
+_MAX_FILES = 100  # that one recipe extends
 _FUNCTION_LINK = re.compile(r"\$\{[^}]*:")  # such as ${oc.env:HOME}
 
 
@@ -64,7 +65,7 @@ def load_config_with_origins(
 ) -> tuple[Config, dict[str, str]]:
     """Load as `load_config` does, and return the origin of each key that was set as well."""
     file = None if path is None else find_config(path)
-    settings = [] if file is None else list(_read_file(file, ()))
+    settings = [] if file is None else list(_read_file(file, (), []))
     return _compose([*settings, *_read_overrides(overrides)], name=file.stem if file else None)
 
 
@@ -129,29 +130,35 @@ def published_recipes() -> list[str]:
     return names
 
 
-def _read_file(path: Path, chain: tuple[Path, ...]) -> Iterator[_Setting]:
+def _read_file(path: Path, chain: tuple[Path, ...], read: list[Path]) -> Iterator[_Setting]:
     """Yield the settings of a file, those of the files it extends first."""
     name = shown(path)
     if path.resolve() in chain:
         raise ConfigError(f"{name} extends itself through {shown(chain[-1])}.")
+    read.append(path)
+    if len(read) > _MAX_FILES:
+        raise ConfigError(
+            f"{shown(read[0])} extends more than {_MAX_FILES} files, counting those that these extend. Name each "
+            "file once."
+        )
+    text = read_text(path)
+    root = compose_yaml(text, name)
+    if root is not None and root.tag != "tag:yaml.org,2002:map":
+        raise ConfigError(f"{name} holds no sections such as 'model:' and 'data:'.")
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{name}{line}: not valid YAML: {error.problem}.") from error
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"{name} cannot be read: {error}") from error
-    if not isinstance(tree, dict) or not isinstance(root, yaml.MappingNode | None):
-        raise ConfigError(f"{name} holds no sections such as 'model:' and 'data:'.")
     lines = dict(_line_numbers(root))
     pieces = tree.pop("extends", None) or []
     pieces = [pieces] if isinstance(pieces, str) else pieces
     if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
         raise ConfigError(f"{name}:{lines['extends']}: extends must be a list of file names.")
     for piece in pieces:
-        yield from _read_file(find_config(piece, path.parent), (*chain, path.resolve()))
+        yield from _read_file(find_config(piece, path.parent), (*chain, path.resolve()), read)
     yield from _walk(tree, name, lines)
 
 
@@ -220,7 +227,11 @@ def _compose(
         parts = setting.value if isinstance(setting.value, dict) else {}
         names = [f"{setting.key}.{part}" for part in parts] or [setting.key]
         origins.update(dict.fromkeys(names, setting.origin))
-    if name is not None and tree.run.name is None:
+    if (
+        name is not None
+        and not OmegaConf.is_interpolation(tree.run, "name")
+        and tree.run.name is None
+    ):
         tree.run.name, origins["run.name"] = name, "name of the config file"
     for key in OPTIONS:
         _resolve(tree, key, origins.get(key, "default"))
@@ -269,8 +280,8 @@ def _resolve(tree: DictConfig, key: str, origin: str) -> None:
         ) from error
     for number in numbers(value):
         wrong = [name for name, bound in row.limits.items() if not LIMITS[name][0](number, bound)]
-        if wrong or not math.isfinite(number):
-            finite = "" if math.isfinite(number) else "finite"
+        finite = "" if abs(number) < math.inf else "finite"  # math.isfinite fails at 10**400
+        if wrong or finite:
             wanted = " and ".join(text for text in (row.range, finite) if text)
             raise ConfigError(
                 f"{origin}: {key} is {flow(value)}. It must be {wanted}. "

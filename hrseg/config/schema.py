@@ -41,16 +41,22 @@ class ModelConfig:
         "Where branches are fused: at the end of every module, of every stage, or once after the last stage. "
         "The latter two are the paper's ablation.",
     )
+    style: Literal["hrnet", "tf_port"] = option(
+        "hrnet",
+        "hrnet is the published network; tf_port a pose network ported to TensorFlow (VXallset), with branches at "
+        "strides 1 to 8, biases and leaky ReLU of slope 0.1: sixteen times the memory of an HRNet of that width.",
+    )
     branches_from_start: bool = option(
         False, "All four branches from stage 2 on instead of one more per stage: another ablation."
     )
     activation: Literal["relu", "leaky_relu"] = option(
-        "relu", "Activation of the backbone; leaky_relu has slope 0.2 below zero."
+        "relu",
+        "Activation of the backbone; leaky_relu has slope 0.2 below zero. A variant of ours, of no published network.",
     )
     downsample: Literal["conv", "max_pool"] = option(
         "conv",
         "Downsampling in the fusion: a stride-2 convolution per octave, or one max pooling and a 1x1 "
-        "convolution, which is cheaper.",
+        "convolution, which is cheaper and of no published network.",
     )
     input_scale: float = option(
         1.0,
@@ -63,6 +69,11 @@ class ModelConfig:
         None,
         "Initial weights: a checkpoint, a .safetensors file, or a tag such as hrnet_w48.ms_in1k "
         "(ImageNet, downloaded once when the run starts). null starts from random weights.",
+    )
+    freeze: Literal["none", "backbone", "norms"] = option(
+        "none",
+        "Part of the backbone (of a baseline: its encoder) that keeps the weights it starts from: all of it, or its "
+        "norms, weights and statistics. Needs model.weights or model.encoder_weights.",
     )
     new_head: bool = option(
         False,
@@ -193,9 +204,19 @@ class TrainerConfig:
         "between residual blocks; modules fewer.",
     )
     val_every_epochs: int = option(1, "Epochs between two validations.", above=0)
+    best_by: Literal[
+        "val/miou",
+        "val/pixel_accuracy",
+        "val/mean_accuracy",
+        "val/frequency_weighted_iou",
+        "train/epoch_loss",
+    ] = option(
+        "val/miou",
+        "Logged number that decides which weights become best.ckpt: the highest score, or the lowest loss.",
+    )
     early_stop_patience: int | None = option(
         None,
-        "Stop after this many validations without a better mIoU; null never stops early.",
+        "Stop after this many validations without a better trainer.best_by; null never stops early.",
         above=0,
     )
     log_every_steps: int = option(10, "Optimizer steps between two log lines.", above=0)

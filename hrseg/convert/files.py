@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 from hrseg.imaging import IMAGE_SUFFIXES
 from hrseg.imaging.polygons import Ring
 
@@ -87,8 +87,8 @@ def read_json(path: Path) -> Any:
         DataError: It cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as JSON: {error}. Copy it again, or export it again if it was cut short there."
         ) from error

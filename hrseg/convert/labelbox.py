@@ -4,7 +4,6 @@ Later objects cover earlier ones. The newest label of a data row is used. Masks 
 their addresses: each is to be downloaded as FEATURE_ID.png, a composite mask as its own id with .png.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from hrseg.convert.base import (
 )
 from hrseg.convert.classes import SourceClasses
 from hrseg.convert.files import Images, json_start, safe_name
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 from hrseg.imaging import image_size, read_mask
 from hrseg.imaging.polygons import Patch, Size, place
 from hrseg.labels import pack_colors
@@ -75,15 +74,15 @@ def _rows(file: Path) -> list[tuple[str, Any]]:
         raise DataError(f"{file} cannot be read: {error}. {_STEP}.") from error
     rows: list[tuple[str, Any]] = []
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         found = content if isinstance(content, list) else [content]
         rows = [(f"{file.name}, data row {i}", row) for i, row in enumerate(found, start=1)]
-    except (ValueError, RecursionError):  # not one document, but one on each line
+    except ValueError:  # not one document, but one on each line
         for number, line in enumerate(text.splitlines(), start=1):
             where = f"{file.name}, line {number}"
             try:
-                rows += [(where, json.loads(line))] if line.strip() else []
-            except (ValueError, RecursionError) as error:
+                rows += [(where, parse_json(line))] if line.strip() else []
+            except ValueError as error:
                 raise data_error(where, f"it is no JSON: {error}", _STEP) from error
     return rows
 

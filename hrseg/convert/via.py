@@ -6,7 +6,6 @@ Source:
     The files that version 2 of the tool writes; angles of ellipses are radians, clockwise on the screen.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -34,7 +33,7 @@ from hrseg.convert.base import (
 )
 from hrseg.convert.classes import SourceClasses, standard_split
 from hrseg.convert.files import Images, json_start, read_json, read_number, safe_name
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 
 _STEP = "Export the annotations of VIA again, as JSON or CSV"
 _NO_AREA = {"point": "points", "polyline": "polylines"}
@@ -149,9 +148,9 @@ def _read_csv(file: Path) -> dict[str, list[Region]]:
         rows = found.setdefault(name, [])
         try:
             shape, values = (
-                json.loads(row[f"region_{k}attributes"] or "{}") for k in ("shape_", "")
+                parse_json(row[f"region_{k}attributes"] or "{}") for k in ("shape_", "")
             )
-        except (KeyError, ValueError, RecursionError) as error:
+        except (KeyError, ValueError) as error:
             raise data_error(where, f"its region is not JSON: {error}", _STEP) from error
         if shape:
             rows.append(_region(place, shape, values, file.name))

@@ -81,6 +81,15 @@ class SegmentationData(pl.LightningDataModule):
             )
         self.recipe = train_recipe(config, self.labels.flip_order)
 
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch; Lightning's batch-size finder sets it."""
+        return self.config.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.config = dataclasses.replace(self.config, batch_size=size)
+
     # Pairs
 
     @cached_property
@@ -164,7 +173,7 @@ class SegmentationData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Find the files of a stage, so that a missing folder is reported at once."""
         if stage == "fit":
-            self._check_batch(self._world)
+            self.check_batch(self._world)
         if stage in ("fit", "validate"):
             _ = self.val_pairs
         if stage in ("test", "predict"):
@@ -205,7 +214,7 @@ class SegmentationData(pl.LightningDataModule):
         Raises:
             DataError: There are fewer images than a batch holds.
         """
-        self._check_batch(1)
+        self.check_batch(1)
         dataset = self.train_set
         samples = [dataset[i] for i in range(self.config.batch_size)]
         batch: dict[str, Any] = default_collate(samples)
@@ -241,7 +250,8 @@ class SegmentationData(pl.LightningDataModule):
             **options,
         )
 
-    def _check_batch(self, world: int) -> None:
+    def check_batch(self, world: int) -> None:
+        """Raise DataError where the training images do not fill one step of this many devices."""
         images, batch_size = len(self.train_pairs), self.config.batch_size
         if images < world * batch_size:
             step = f"Set data.batch_size={images // world} or less"

@@ -4,6 +4,7 @@ A group's split follows from a hash of its name and the seed alone, so that imag
 group's split. A few groups move only where a split would be empty or lack a class.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -212,7 +213,9 @@ def _pool(
     kept |= {split: len(found[split]) for split in there if split not in taken}
     pairs = [pair for split in taken for pair in found[split] if pair.mask is not None]
     if not pairs:
-        raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {root}")
+        raise DataError(
+            f"{root} holds no image with a mask. Run: hrseg data check {shlex.quote(str(root))}"
+        )
     return pairs, kept
 
 

@@ -8,7 +8,7 @@ process that computes it.
 import os
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import albumentations as A
 import cv2
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hrseg.config import DataConfig
+from hrseg.data.albumentations_list import build_transform
 from hrseg.data.crop import NO_CLASS, RandomScale, RandomWindow, ScaledMask, Scales, crop_scaled
 from hrseg.imaging import value_range_of
 from hrseg.imaging.png_rows import Picture, pixels
@@ -117,8 +118,16 @@ def train_recipe(config: DataConfig, flip_order: Sequence[int] | None = None) ->
     after.append(Pad(height, width, fill, config.value_range))
     if config.brightness_shift:
         after.append(BrightnessShift(config.brightness_shift))
-    mirror = Mirror(config.flip, flip_order)
-    before, after = ([mirror, *before], after) if config.flip_first else (before, [*after, mirror])
+    mirrors: list[A.BasicTransform] = [Mirror(config.flip, flip_order)]
+    if config.vflip:
+        mirrors.append(Mirror(config.vflip, flip_order, axis=0))
+    before, after = (
+        ([*mirrors, *before], after) if config.flip_first else (before, [*after, *mirrors])
+    )
+    if config.rotate90:  # of the whole image: a turned crop would have another shape
+        before.insert(0, QuarterTurns(config.rotate90))
+    paired = list(flip_order or ()) != sorted(flip_order or ())
+    after += [build_transform(entry, config, paired) for entry in config.transforms]
     return TrainRecipe(
         before,
         RandomScale(drawn, config.base_size, config.base_short_side),
@@ -215,22 +224,51 @@ class Mirror(A.HorizontalFlip):
     Args:
         probability: How often.
         order: The trainId that each trainId becomes; None changes none.
+        axis: 1 exchanges left and right, 0 above and below.
     """
 
-    def __init__(self, probability: float, order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, probability: float, order: Sequence[int] | None = None, axis: Literal[0, 1] = 1
+    ) -> None:
         super().__init__(p=probability)
+        self.axis = axis
         self.table = np.arange(256, dtype=np.uint8)
         self.table[: len(order or ())] = order or ()
         self.renames = bool((self.table != np.arange(256)).any())
 
     def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
         """Mirror the image, whatever its bands."""
-        return cv2.flip(img, 1) if img.shape[2] == 3 else np.ascontiguousarray(img[:, ::-1])
+        if img.shape[2] == 3:
+            return cv2.flip(img, self.axis)
+        return np.ascontiguousarray(np.flip(img, self.axis))
 
     def apply_to_mask(self, mask: np.ndarray, **params: Any) -> np.ndarray:
         """Mirror the mask and rename its classes."""
-        mirrored = cv2.flip(mask, 1)
+        mirrored = cv2.flip(mask, self.axis)
         return cv2.LUT(mirrored, self.table) if self.renames else mirrored
+
+
+class QuarterTurns(A.DualTransform):
+    """Turn image and mask by one, two or three quarters; left and right stay what they are.
+
+    Args:
+        probability: How often.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__(p=probability)
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the number of quarters, counterclockwise."""
+        return {"quarters": self.py_random.randint(1, 3)}
+
+    def apply(self, img: np.ndarray, quarters: int, **params: Any) -> np.ndarray:
+        """Turn the image."""
+        return np.ascontiguousarray(np.rot90(img, quarters))
+
+    def apply_to_mask(self, mask: np.ndarray, quarters: int, **params: Any) -> np.ndarray:
+        """Turn the mask."""
+        return np.ascontiguousarray(np.rot90(mask, quarters))
 
 
 def limit_threads(worker_id: int = 0) -> None:

@@ -14,6 +14,7 @@ from hrseg.errors import ConfigError, DataError, did_you_mean
 from hrseg.evaluation.validate import EvaluationResult, evaluate
 from hrseg.inference.protocols import Protocol, Size, choose_protocol
 from hrseg.inference.tta import SlidingWindowInference
+from hrseg.metrics.confusion import NOT_SCORED
 from hrseg.models import summary
 from hrseg.training.build import build_data, build_network
 from hrseg.weights.catalog import Row, is_tag, row_of
@@ -362,12 +363,14 @@ def reproduce(plan: Plan) -> Outcome:
     """Measure a plan's score; weights that are not here are downloaded.
 
     Raises:
-        HrsegError: The plan misses something, or the weights or data cannot be read.
+        HrsegError: The plan misses something, the weights or data cannot be read, or no mask has a label.
     """
     if plan.missing is not None:
         raise DataError(plan.missing)
     split = "test" if plan.split == "test" else "val"
     result = evaluate(plan.model, split, plan.overrides, recipe=plan.recipe)
+    if not result.metrics["matrix"].any():
+        raise DataError(f"Split '{plan.split}' of {plan.data}: {NOT_SCORED}")
     return Outcome(plan, 100 * result.metrics["miou"], result)
 
 

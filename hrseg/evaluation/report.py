@@ -44,7 +44,7 @@ class Report:
         settings, scaling = found.statistics.settings, found.scaling
         images = score(known_mean(found.image_scores))
         rows = [
-            ("mIoU", f"{score(found.scores['miou'])}  ({score(found.low)} to {score(found.high)})"),
+            ("mIoU", f"{score(found.scores['miou'])}  ({found.interval()})"),
             ("pixel accuracy", score(found.scores["pixel_accuracy"])),
             ("mean image", f"{images}, worst tenth {score(found.mean_of_worst())}"),
             ("boundary IoU", _listed(found.widths, found.boundary)),
@@ -223,7 +223,7 @@ def _tiles(found: Results, ratio: str, middle: int) -> list[tuple[str, str, str]
     far = settings.distances[middle]
     contour_f, images = known_mean(found.contour_f[middle]), known_mean(found.image_scores)
     return [
-        ("mIoU", score(scores["miou"]), f"95 % of draws: {score(found.low, 1)} to {score(found.high, 1)}"),
+        ("mIoU", score(scores["miou"]), f"95 % interval: {found.interval(1)}"),
         ("Pixel accuracy", score(scores["pixel_accuracy"], 1), "of all labelled pixels"),
         ("Boundary IoU", score(known_mean(found.boundary[0]), 1), f"width {ratio} % of the diagonal"),
         ("Boundary F", score(contour_f, 1), f"contours matched within {far} px"),

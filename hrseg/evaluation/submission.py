@@ -1,6 +1,7 @@
 """Submission archives for benchmark servers, from a folder of predictions or from a network, checked first."""
 
 import io
+import math
 import re
 import zipfile
 from collections import defaultdict
@@ -99,7 +100,7 @@ class Submission:
 
     @property
     def final(self) -> float | None:
-        """Score that the server ranks by, as a fraction; None where there are no masks."""
+        """Score that the server ranks by, a fraction; None where there are no masks, nan where they have no label."""
         if self.scores is None:
             return None
         if self.server.mean_with_accuracy:
@@ -114,8 +115,10 @@ class Submission:
         )
         if self.scores is None or self.final is None:
             return line
-        rank = "mean of pixel accuracy and mIoU" if self.server.mean_with_accuracy else "mIoU"
         scored = table(self.scores, list(self.names))
+        if math.isnan(self.final):
+            return f"{scored}\n{line}"
+        rank = "mean of pixel accuracy and mIoU" if self.server.mean_with_accuracy else "mIoU"
         return f"{scored}\nThe server ranks by {rank}: {100 * self.final:.2f}\n{line}"
 
 

@@ -106,7 +106,8 @@ def evaluate(
         raise TrainingError(f"Nothing was scored: split '{split}' gave no image.")
     count = len(records.names)
     text = table(task.result, data.labels.names)
-    text += f"\nAll in per cent, over {count:,} image{'s' * (count != 1)} of the split '{split}'"
+    unit = "All in per cent, over" if task.result["matrix"].any() else "Looked at"
+    text += f"\n{unit} {count:,} image{'s' * (count != 1)} of the split '{split}'"
     if not task.protocol.plain:
         text += f"\nProtocol {task.protocol.name}: {task.protocol.describe()}"
     return EvaluationResult(task.result, data.labels, text, records)

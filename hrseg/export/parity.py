@@ -124,7 +124,7 @@ class RuntimeParity:
         changed: Pixels of another class than the network's.
         logits: Largest difference of logits.
         spread: Standard deviation of the network's logits.
-        miou: mIoU of the network and of the file, where masks were given.
+        miou: mIoU of the network and of the file, where masks with labels were given.
     """
 
     pixels: int = 0
@@ -249,10 +249,10 @@ def compare(
             parity.logits = max(parity.logits, difference)
             _score(scores[name], labels_given, one.mask)
     spread = float(np.sqrt(max(0.0, squares / count - (total / count) ** 2)))
-    with_masks = any(one.mask is not None for one in images)
+    scored = any(one.mask is not None for one in images) and bool(scores[""].matrix.any())
     for name, parity in parities.items():
         parity.spread = spread
-        if with_masks:
+        if scored:
             parity.miou = (scores[""].compute()["miou"], scores[name].compute()["miou"])
     return parities
 

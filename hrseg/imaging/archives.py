@@ -17,6 +17,10 @@ from hrseg.errors import DataError
 
 _SMALL = 16 << 20
 """Bytes up to which any compression ratio is accepted."""
+LARGEST = 256 << 20
+"""Bytes of one picture that are read from an archive, an address or a pipe."""
+_DEEPEST = 64
+"""Folders in folders of an archive; each costs a path."""
 _HANDLES: dict[tuple[int, Path, int], zipfile.ZipFile] = {}
 """(process, archive, its time) → open archive: a forked process must not share file positions with its parent."""
 
@@ -128,7 +132,9 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def check_packing(name: str, entry: zipfile.ZipInfo, size: int = 2**31, ratio: int = 1100) -> None:
+def check_packing(
+    name: str, entry: zipfile.ZipInfo, size: int = LARGEST, ratio: int = 1100
+) -> None:
     """Reject a decompression bomb, by the sizes that the archive declares for a file.
 
     Args:
@@ -201,6 +207,11 @@ def _listed(archive: Path, changed: int) -> dict[str, set[str]]:  # changed: in 
     found: dict[str, set[str]] = {"": set()}
     for name in _opened(archive).namelist():
         parts = [part for part in name.split("/") if part]
+        if len(parts) > _DEEPEST:
+            raise DataError(
+                f"{archive} holds a path of {len(parts):,} folders in each other, and {_DEEPEST} are read. Unpack the "
+                "archive if this is meant."
+            )
         folders = parts if name.endswith("/") else parts[:-1]
         for depth, part in enumerate(parts):
             found.setdefault("/".join(parts[:depth]), set()).add(part)

@@ -7,7 +7,6 @@ the driver of their signature, reads no file beside it, and runs without the dri
 import functools
 import io
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 from PIL import TiffImagePlugin
 
-from hrseg.errors import DataError
-from hrseg.imaging.failures import foreign_code, silent_libraries
+from hrseg.errors import DataError, parse_json
+from hrseg.imaging.failures import file_size, foreign_code, silent_libraries
 from hrseg.imaging.georeference import Georeference, aux_root, beside, crs_name, from_points
 from hrseg.imaging.image_file import UPRIGHT, ImageFile, Layout
 
@@ -89,6 +88,12 @@ def gdal_settings() -> Iterator[None]:
         yield
 
 
+_SMALL = 1 << 25
+"""Pixels of an image that may take any number of bytes."""
+_PIXELS_OF_A_BYTE = 100_000
+"""Deflate reaches 8,256 pixels of one bit, a GeoTIFF without any tile 16,000."""
+
+
 class RasterFile(ImageFile):
     """A TIFF, a JPEG 2000 file, or a PNG or JPEG by rows.
 
@@ -133,6 +138,7 @@ class RasterFile(ImageFile):
             self._files = self._open(source, driver, numbers, tags)
             with gdal_settings():  # without them GDAL prints to the terminal
                 self._describe(tags, int(tags.get(_ORIENTATION, orientation)))
+                self._check_density(source)
                 self._read_georeference(source)
         except BaseException:
             self._stack.close()
@@ -140,6 +146,15 @@ class RasterFile(ImageFile):
         if self.pages > 1 and len(self._files) == 1:
             self._notes.append(
                 f"{name} has {self.pages} pages; page {page} is read and the others are left out."
+            )
+
+    def _check_density(self, source: Path | bytes) -> None:
+        """Refuse a header that claims far more pixels than the file's bytes can describe, empty tiles included."""
+        size = len(source) if isinstance(source, bytes) else file_size(source) or 0
+        if self.height * self.width > max(_SMALL, _PIXELS_OF_A_BYTE * size):
+            raise DataError(
+                f"{self.name} claims {self.width:,} x {self.height:,} pixels in {size:,} bytes, which no picture has. "
+                "It is damaged or made to fill memory and time; leave it out."
             )
 
     def _open(
@@ -359,7 +374,7 @@ def _pages(source: Path | bytes, name: str) -> tuple[dict[int, Any], list[int]]:
 def _tifffile_shape(tags: dict[int, Any]) -> tuple[int, ...] | None:
     """Return the shape of (H, W, B) arrays that tifffile wrote row by row into pages, from its description."""
     try:
-        shape = json.loads(tags.get(_DESCRIPTION, ""))["shape"]
+        shape = parse_json(tags.get(_DESCRIPTION, ""))["shape"]
     except (ValueError, TypeError, KeyError):
         return None
     return tuple(shape) if len(shape) == 3 and shape[0] >= shape[2] else None

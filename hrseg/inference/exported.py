@@ -4,10 +4,10 @@ They take normalized images, as every logits function does, and hand pixels to t
 """
 
 import io
-import json
 import logging
 import math
 import re
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hrseg.errors import DataError, MissingExtraError, WeightsError
+from hrseg.errors import DataError, MissingExtraError, WeightsError, parse_json
 from hrseg.inference.model_card import INPUT, KEY, SMALLEST, CardFields, quiet, read_card
 from hrseg.inference.openvino import openvino_core
 
@@ -87,7 +87,7 @@ class TorchRunner:
             self.program: Any = torch.export.load(str(path), extra_files=extra)
         self.card: str | None = extra[f"{KEY}.json"] or None
         self.module = self.program.module()
-        names = json.loads(self.card)["outputs"] if self.card else ("labels",)
+        names = parse_json(self.card)["outputs"] if self.card else ("labels",)
         self.names = tuple(names)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -128,7 +128,9 @@ def open_runner(path: Path) -> Runner:
         MissingExtraError: Its runtime is not installed.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {path}")
+        raise WeightsError(
+            f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}"
+        )
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
@@ -277,7 +279,7 @@ def check_program(path: Path) -> None:
 
 def _check_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
     if name.endswith("config.json"):
-        for row in json.loads(archive.read(name))["config"].values():
+        for row in parse_json(archive.read(name))["config"].values():
             if row["use_pickle"] is not False:
                 raise _refused(path, "a pickled tensor")
     elif name.endswith("sample_inputs/model.pt"):
@@ -286,7 +288,7 @@ def _check_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
         except Exception as error:  # unpicklers raise errors of any type
             raise _refused(path, "a pickle of objects") from error
     elif name.endswith("models/model.json"):
-        _check_graph(path, json.loads(archive.read(name)))
+        _check_graph(path, parse_json(archive.read(name)))
 
 
 def _check_graph(path: Path, content: dict[str, Any]) -> None:

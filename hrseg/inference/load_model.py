@@ -1,5 +1,6 @@
 """Opening of trained models: checkpoints, releases, exported files and tags, as one record."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from hrseg.errors import ConfigError, DataError, WeightsError
+from hrseg.errors import ConfigError, WeightsError
 from hrseg.inference.exported import RUNTIMES, is_exported, open_exported
 from hrseg.labels import LabelSet
 from hrseg.models import create_model
 from hrseg.weights import (
     DEFAULT_TAG,
+    check_card,
     packaged_models,
     read_checkpoint,
     read_release,
@@ -86,17 +88,17 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
         entry = _entry(checkpoint, path)
         state = _network_state(checkpoint)
     name = str(model or DEFAULT_TAG)
-    refuse_headless(dict(entry.get("network") or {}).get("head"), str(path))
+    refuse_headless(entry.get("network", {}).get("head"), str(path))
     try:
         labels = LabelSet.from_dict(entry["labels"])
         network: nn.Module = create_model(**_spec(entry, labels))
         network.load_state_dict(state)
         mean, std = tuple(map(float, entry["mean"])), tuple(map(float, entry["std"]))
-        bands = None if entry.get("bands") is None else tuple(map(int, entry["bands"]))
+        bands = None if entry.get("bands") is None else tuple(entry["bands"])
         value_range = None if entry.get("value_range") is None else float(entry["value_range"])
     except KeyError as error:
         raise _unusable(path, f"it has no entry '{error.args[0]}'") from error
-    except (TypeError, ValueError, RuntimeError, ConfigError, DataError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # ConfigError and DataError too
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         # torch lists all mismatches: the first is enough
         raise _unusable(path, " ".join(lines[:2])[:240].rstrip(".")) from error
@@ -125,11 +127,12 @@ def _find(model: str | Path | None) -> Path:
 
 def _entry(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     entry = checkpoint.get("hrseg")
-    if isinstance(entry, dict):
-        return entry
+    if entry is not None:
+        return check_card(entry, path)
     raise WeightsError(
         f"{path} was not written by hrseg: it holds no classes and colors. Import it first: hrseg weights "
-        f"import {path} --out NAME.safetensors. To train from it, give a recipe model.weights={path}."
+        f"import {shlex.quote(str(path))} --out NAME.safetensors. To train from it, give a recipe "
+        f"{shlex.quote(f'model.weights={path}')}."
     )
 
 

@@ -5,14 +5,14 @@ torch.export as an extra file. Programs without hrseg can read class names and c
 """
 
 import contextlib
-import json
 import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hrseg.errors import DataError, WeightsError
+from hrseg.errors import WeightsError, parse_json
 from hrseg.labels import LabelSet
+from hrseg.weights import check_card
 
 INPUT = "image"
 SMALLEST = 33
@@ -102,7 +102,7 @@ def read_card(text: str | None, path: Path) -> CardFields:
             "checkpoint with hrseg export, or run the file by its own runtime."
         )
     try:
-        content = json.loads(text)
+        content = check_card(parse_json(text), path)
         if content["format"] > FORMAT:
             raise WeightsError(
                 f"{path} was written by hrseg {content['version']}, in a form that this version does not know. "
@@ -114,10 +114,10 @@ def read_card(text: str | None, path: Path) -> CardFields:
             tuple(map(float, content["std"])),
             tuple(output for output in OUTPUTS if output in content["outputs"]),
             str(content["precision"]),
-            dict(content.get("config") or {}),
-            dict(content.get("network") or {}),
+            content.get("config") or {},
+            content.get("network") or {},
         )
-    except (KeyError, TypeError, ValueError, DataError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"The card of {path} cannot be read ({error}). The file is damaged or was edited; export it again."
         ) from error

@@ -17,6 +17,7 @@ Color = tuple[int, int, int]
 IGNORE_INDEX = 255
 """trainId of a pixel without loss or score."""
 MAX_CLASSES = 255
+_MAX_NAME = 500  # letters
 _YAML_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"))
 """Names that YAML readers take for a truth value or nothing."""
 
@@ -67,35 +68,50 @@ class LabelSet:
     snap: int = 0
 
     def __post_init__(self) -> None:
+        for row in self.labels:  # before a set is made of numbers that a stranger may have chosen
+            self._check_numbers(row)
         ids = [label.id for label in self.labels]
         if len(set(ids)) != len(ids):
             double = next(i for i in ids if ids.count(i) > 1)
             raise DataError(f"Table '{self.name}' has id {double} twice. Give each id one row.")
         learned = sorted({row.train_id for row in self.labels} - {IGNORE_INDEX})
         if learned != list(range(len(learned))) or not learned or len(learned) > MAX_CLASSES:
-            raise DataError(
-                f"Table '{self.name}' has train ids {learned[:8]}…; they must be 0, 1, 2 … without a gap, "
-                f"at most {MAX_CLASSES} of them, and 255 for ignored ids."
-            )
+            raise self._wrong_train_ids(learned)
+        by_id = dict(zip(ids, self.labels, strict=True))
         for row in self.labels:
-            lowest, highest = (-(2**31), 2**31 - 1) if row.train_id == IGNORE_INDEX else (0, 65535)
-            if not lowest <= row.id <= highest:
-                raise DataError(
-                    f"Table '{self.name}' gives '{row.name}' the id {row.id}; a mask file holds 0 to 65535, and "
-                    "only ignored ids may be negative or larger. Change the id."
-                )
-            if len(row.color) != 3 or not all(0 <= value <= 255 for value in row.color):
-                raise DataError(
-                    f"Table '{self.name}' gives '{row.name}' the color {row.color}; it should be red, green, blue "
-                    "from 0 to 255. Change the color."
-                )
-            twin = next((label for label in self.labels if label.id == row.mirror), None)
+            twin = None if row.mirror is None else by_id.get(row.mirror)
             if row.mirror is not None and (twin is None or twin.mirror != row.id):
                 raise DataError(
                     f"In table '{self.name}', '{row.name}' (id {row.id}) becomes id {row.mirror} in a mirror, "
                     f"but {'there is no such id' if twin is None else 'not the other way round'}. Left and right "
                     "need each other's id in the column 'mirror'."
                 )
+
+    def _check_numbers(self, row: Label) -> None:
+        if len(row.name) > _MAX_NAME:
+            raise DataError(
+                f"Table '{self.name}' has a name of {len(row.name):,} letters, '{row.name[:40]} …'. Shorten it to "
+                f"{_MAX_NAME} at most."
+            )
+        if not 0 <= row.train_id <= IGNORE_INDEX:
+            raise self._wrong_train_ids([row.train_id])
+        lowest, highest = (-(2**31), 2**31 - 1) if row.train_id == IGNORE_INDEX else (0, 65535)
+        if not lowest <= row.id <= highest:
+            raise DataError(
+                f"Table '{self.name}' gives '{row.name}' the id {row.id}; a mask file holds 0 to 65535, and "
+                "only ignored ids may be negative or larger. Change the id."
+            )
+        if len(row.color) != 3 or not all(0 <= value <= 255 for value in row.color):
+            raise DataError(
+                f"Table '{self.name}' gives '{row.name}' the color {row.color}; it should be red, green, blue "
+                "from 0 to 255. Change the color."
+            )
+
+    def _wrong_train_ids(self, learned: list[int]) -> DataError:
+        return DataError(
+            f"Table '{self.name}' has train ids {learned[:8]}…; they must be 0, 1, 2 … without a gap, "
+            f"at most {MAX_CLASSES} of them, and 255 for ignored ids."
+        )
 
     @cached_property
     def classes(self) -> tuple[Label, ...]:
@@ -239,15 +255,15 @@ class LabelSet:
             DataError: It is something else.
         """
         try:
-            mirrored = {int(i): int(twin) for i, twin in content.get("mirror", {}).items()}
+            mirrored = {str(i): int(twin) for i, twin in content.get("mirror", {}).items()}
             rows = tuple(
-                Label(int(i), int(t), str(name), (int(r), int(g), int(b)), mirrored.get(int(i)))
+                Label(int(i), int(t), _text(name), (int(r), int(g), int(b)), mirrored.get(str(i)))
                 for i, t, name, r, g, b in content["labels"]
             )
-            return cls(str(content["name"]), rows, int(content.get("snap", 0)))
+            return cls(_text(content["name"]), rows, int(content.get("snap", 0)))
         except DataError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"The stored classes cannot be read: {error!r}. Use an undamaged file."
             ) from error
@@ -314,6 +330,12 @@ class LabelSet:
             f"{source or 'A mask'} holds {kind}{'s' * many} {first_few(values, 6)}; table '{self.name}' has {known}. "
             f"{step}"
         )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a name is a {type(value).__name__}")
+    return value
 
 
 def _unique_bytes(ids: np.ndarray) -> np.ndarray:

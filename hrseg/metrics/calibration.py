@@ -82,8 +82,9 @@ def nll(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0) -> floa
 def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     """Return the temperature of the highest likelihood, between 0.01 and 100.
 
-    In 1/T the loss is convex, so its slope has one zero; Newton's steps are taken where they stay in the interval
-    that holds it, and halves of that interval otherwise.
+    In 1/T the loss is convex, so its slope has at most one zero; Newton's steps are taken where they stay in the
+    interval that holds it, and halves of that interval otherwise. Logits that are right everywhere give the lower end,
+    logits no better than chance the upper; logits alike for all classes, which no temperature changes, give 1.
 
     Raises:
         DataError: No pixels.
@@ -94,15 +95,26 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     if not len(truth):
         raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
     values = _centered(logits)
+    if not values.any():
+        return 1.0
     own = values[np.arange(len(truth)), truth]
-    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
-    beta = 1.0
-    for _ in range(60):  # bisection alone reaches float32 precision in about 40
+
+    def slope_at(beta: float) -> tuple[float, float]:
+        """Return the first two derivatives of the loss by 1/T."""
         weights = np.exp(values * beta)
         weights /= weights.sum(axis=1, keepdims=True)
         mean = (weights * values).sum(axis=1)
-        slope = float((mean - own).mean())
-        curvature = float(((weights * values**2).sum(axis=1) - mean**2).mean())
+        curvature = (weights * values**2).sum(axis=1) - mean**2
+        return float((mean - own).mean()), float(curvature.mean())
+
+    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
+    if slope_at(high)[0] <= 0:
+        return MIN_TEMPERATURE
+    if slope_at(low)[0] >= 0:
+        return MAX_TEMPERATURE
+    beta = 1.0
+    for _ in range(60):  # bisection alone reaches float32 precision in about 40
+        slope, curvature = slope_at(beta)
         low, high = (low, beta) if slope > 0 else (beta, high)
         step = beta - slope / curvature if curvature > 0 else 0.0
         following = step if low < step < high else (low + high) / 2

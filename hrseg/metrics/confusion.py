@@ -48,7 +48,8 @@ class ConfusionMatrix(Metric):
         absent: What a class found neither in the masks nor in the predictions adds to the means:
             "skip" leaves it out (as the Cityscapes and mmseg evaluators do), "zero" counts it 0
             (the official HRNet code), "one" counts it 1. The same value stands for every other 0/0,
-            such as the precision of a class never predicted.
+            such as the precision of a class never predicted. A set without one labelled pixel has no score
+            under any rule: all are nan.
 
     Raises:
         ConfigError: Fewer than one class, or an unknown rule.
@@ -156,7 +157,7 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
     hits, truth, found = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)  # (K,) each
     union = truth + found - hits  # (K,)
     pixels = truth.sum()
-    undefined = ABSENT_VALUES[absent]
+    undefined = ABSENT_VALUES[absent] if pixels else float("nan")
     class_iou = _ratio(hits, union, undefined)
     recall = _ratio(hits, truth, undefined)
     share = _ratio(truth, pixels, float("nan"))  # (K,)
@@ -208,6 +209,8 @@ def table(result: Scores, names: Sequence[str]) -> str:
     rows = [[name, *map(score, values)] for name, *values in zip(names, *numbers, strict=True)]
     rows.insert(0, ["class", *_COLUMNS.values()])
     lines = columns(rows)
+    if not result["matrix"].any():
+        return NOT_SCORED
     absent, rule = result["absent"], result["absent_rule"]
     counted = len(names) - (len(absent) if rule == "skip" else 0)
     lines += [
@@ -224,6 +227,10 @@ def table(result: Scores, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+NOT_SCORED = (
+    "Not scored: not one pixel of the masks has a class. Choose a split with labelled masks."
+)
+"""What a table says without scores."""
 _COLUMNS = {
     "iou": "IoU",
     "precision": "precision",

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.metrics.confusion import Scores, scores
 
@@ -90,7 +90,7 @@ def read_records(path: str | Path) -> ImageRecords:
     advice = "Write one with: hrseg validate --ledger FILE.npz"
     try:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
+            about = parse_json(str(file["about"]))
             return ImageRecords(
                 tuple(map(str, file["names"])),
                 tuple(about["classes"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hrseg.metrics.bootstrap import interval
+from hrseg.metrics.bootstrap import interval, interval_text
 from hrseg.metrics.boundary import band_scores, boundary_iou, contour_scores
 from hrseg.metrics.calibration import (
     TemperatureScaling,
@@ -72,6 +72,10 @@ class Results:
         """Names of the boundary widths, as rows of `boundary`."""
         settings = self.statistics.settings
         return [f"{100 * settings.ratio:g} %", *(f"{k} px" for k in settings.distances)]
+
+    def interval(self, digits: int = 2) -> str:
+        """Return mIoU's interval as text, in per cent."""
+        return interval_text(self.low, self.high, len(self.statistics.records.names), digits)
 
     def mean_of_worst(self) -> float:
         """Return the mean over the worst tenth of the images, one image at least."""

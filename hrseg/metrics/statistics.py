@@ -30,7 +30,7 @@ from hrseg.metrics.boundary import (
     label_maps,
 )
 from hrseg.metrics.calibration import BINS, COARSER, bin_counts
-from hrseg.metrics.confusion import confusion_counts
+from hrseg.metrics.confusion import NOT_SCORED, confusion_counts
 from hrseg.metrics.records import ImageRecords, read_records
 
 MAX_PIXELS = 200_000
@@ -191,13 +191,11 @@ def collect(
     """Stack the counts of all images, in the order of their names.
 
     Raises:
-        DataError: There is no image.
+        DataError: There is no image with a label.
     """
     names = sorted(rows)
     if not names:
-        raise DataError(
-            "No image has a mask, so nothing can be evaluated. Choose a split with masks, such as --split val."
-        )
+        raise DataError(NOT_SCORED)
     matrices = np.stack([rows[name]["matrices"] for name in names]).astype(np.int64)
     records = ImageRecords(tuple(names), tuple(classes), matrices, model)
     counts = {kind: np.stack([rows[name][kind] for name in names]) for kind in COUNTS}

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
 from hrseg.config import config_from_dict
+from hrseg.config.values import read_yaml
 from hrseg.errors import ConfigError
 from hrseg.migrate import mmseg, official
 from hrseg.migrate.python_files import read_python_config
@@ -35,7 +37,7 @@ def translate(path: str | Path) -> Recipe:
     content = _READERS[path.suffix](path)
     for kind in (official, mmseg):
         if kind.recognizes(content):
-            recipe = kind.translate(content, path.name)
+            recipe = _translated(kind, content, path)
             config_from_dict(yaml.safe_load(recipe.to_yaml()), source=f"{path.name}, translated")
             return recipe
     raise ConfigError(
@@ -44,21 +46,29 @@ def translate(path: str | Path) -> Recipe:
     )
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _translated(kind: ModuleType, content: dict[str, Any], path: Path) -> Recipe:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).partition("\n")[0]
-        raise ConfigError(f"{path} is not valid YAML: {first}.") from error
+        recipe: Recipe = kind.translate(content, path.name)
+        return recipe
+    except ConfigError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        # The values of a stranger's file may have any form; the translation asks for those of published files.
+        raise ConfigError(
+            f"{path} cannot be translated: a value has another form than in published configs ({error}). Correct it "
+            "there, or write the recipe by hand from hrseg config explain."
+        ) from error
+
+
+def _read_official(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} holds no options. Give an official HRNet yaml.")
     return dict(content)
 
 
 _READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    ".yaml": _read_yaml,
-    ".yml": _read_yaml,
+    ".yaml": _read_official,
+    ".yml": _read_official,
     ".py": read_python_config,
 }

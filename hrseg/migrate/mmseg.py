@@ -6,12 +6,13 @@ Source: the configs, dataset classes and loss functions of mmsegmentation 0.30 a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from hrseg.config.values import flow, plain
 from hrseg.errors import ConfigError
-from hrseg.migrate.mmseg_versions import MMSegConfig, MMSegV0, MMSegV1
+from hrseg.migrate.mmseg_versions import Entries, MMSegConfig, MMSegV0, MMSegV1
 from hrseg.migrate.recipe import Recipe, Stage, backbone_of
 
 DATASETS = {
@@ -65,27 +66,85 @@ def translate(content: Mapping[str, Any], source: str) -> Recipe:
         ConfigError: The network or a value has no counterpart.
     """
     recipe = Recipe(source, "an mmsegmentation config")
-    config: MMSegV0 | MMSegV1 = (
-        MMSegV1(content, source) if "train_dataloader" in content else MMSegV0(content, source)
-    )
-    _network(content["model"], config, recipe)
+    entries = Entries(content)
+    version = MMSegV1 if "train_dataloader" in content else MMSegV0
+    config: MMSegV0 | MMSegV1 = version(entries, source)
+    _network(config.model, config, recipe)
     _data(config, recipe)
     _augmentation(config, recipe)
     _loss(config, recipe)
     _optim(config, recipe)
     _trainer(config, recipe)
     _evaluation(config, recipe)
-    recipe.unknown += [
-        name
-        for name in content
-        if name not in IGNORED_KEYS | TRANSLATED_KEYS and _is_option(content[name])
-    ]
+    _left_out(entries, config, recipe)
     return recipe
 
 
-def _is_option(value: Any) -> bool:
-    """Plain helper variables such as `num_classes = 19` are no options of their own."""
-    return isinstance(value, (Mapping, list)) and bool(value)
+_OURS = re.compile(
+    r"(model\.(backbone|decode_head|auxiliary_head)(\.\d+)?|model)\.(in_channels|num_classes|norm_cfg\..*|pretrained"
+    r"|init_cfg\.type)"
+    r"|model\.data_preprocessor\.(size|type)|(model\.)?(train_cfg|test_cfg|runner)\.(type|val_\w+|crop_size|stride)"
+    r"|(train_dataloader|data\.train)(\.dataset|\.datasets\.\d+)*\.((ann|img|seg)_\w+|data_prefix\.\w+|split|times"
+    r"|pipeline\.\d+\.(keys|size|size_divisor))"
+    r"|train_dataloader\.(sampler\..*|persistent_workers|pin_memory|dataset\.type)|data\.(val|test)\..*|data\.train\.type"
+    r"|fp16\..*|optim_wrapper\.loss_scale"
+)
+"""Values that a run here sets itself: by the class table, the layout, the backbone or the number of devices."""
+IMPLIED: dict[str, tuple[Any, ...]] = {
+    r"model\.type": ("EncoderDecoder", "CascadeEncoderDecoder"),
+    r"model\.num_stages": (1, 2),
+    r"model\.backbone\.extra\.stage1\.block": ("BOTTLENECK",),
+    r"model\.backbone\.extra\.stage[234]\.block": ("BASIC",),
+    **{rf"model\.backbone\.extra\.stage{n}\.num_branches": (n,) for n in (1, 2, 3, 4)},
+    r"model\.backbone\.norm_eval": (False,),
+    r".*norm_cfg\.type": ("SyncBN", "BN"),
+    r".*norm_cfg\.requires_grad": (True,),
+    r"model\.decode_head.*\.in_index": ([0, 1, 2, 3],),
+    r"model\.decode_head.*\.ocr_channels": (256,),
+    r"model\.decode_head.*\.use_sigmoid": (False,),
+    r".*\.(bgr_to_rgb|to_rgb)": (True,),
+    r".*\.pad_val": (0,),
+    r".*\.seg_pad_val": (255,),
+    r"optim_wrapper\.type": ("OptimWrapper", "AmpOptimWrapper"),
+    r"optimizer_config\.type": ("Fp16OptimizerHook",),
+    r".*\.norm_type": (2,),
+    r"(param_scheduler.*|lr_config)\.by_epoch": (False,),
+    r"lr_config\.warmup": ("linear",),
+    r"(model\.)?test_cfg\.mode": ("whole", "slide"),
+    r"model\.decode_head.*\.dropout_ratio": (-1, 0, None),
+}
+"""Dotted name → values that say what hrseg does anyway; any other is told as left out."""
+
+
+def _left_out(entries: Entries, config: MMSegConfig, recipe: Recipe) -> None:
+    """Tell each value that nothing above has asked for, unless it says what hrseg does anyway."""
+    nested = [part for value in entries.values() for part in _parts(value)]
+    channels = list(config.channels)
+    implied = {
+        r"model\.decode_head.*\.in_channels": (channels,),
+        r"model\.decode_head.*\.channels": (sum(channels), 512),
+        r"model\.decode_head\.0\.align_corners": (dict.get(config.heads[-1], "align_corners"),),
+        r"param_scheduler.*\.begin": (0, config.warmup_steps),
+        r"param_scheduler.*\.end": (config.steps, config.warmup_steps),
+        **IMPLIED,
+    }
+    for name, value in entries.unasked():
+        top = name.partition(".")[0]
+        usual = [v for key, values in implied.items() if re.fullmatch(key, name) for v in values]
+        # a variable of the file, used elsewhere in it
+        helper = top not in TRANSLATED_KEYS and entries[top] in nested
+        if helper or plain(value) in map(plain, usual):
+            continue
+        ours = top in IGNORED_KEYS or _OURS.fullmatch(name)
+        (recipe.own if ours else recipe.unknown).append(f"{name} {flow(value)}")
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what is inside a value, at any depth."""
+    inside = value.values() if isinstance(value, Mapping) else value
+    for part in inside if isinstance(value, (Mapping, list, tuple)) else ():
+        yield part
+        yield from _parts(part)
 
 
 def _network(model: Mapping[str, Any], config: MMSegConfig, recipe: Recipe) -> None:
@@ -98,6 +157,7 @@ def _network(model: Mapping[str, Any], config: MMSegConfig, recipe: Recipe) -> N
         )
     stages = [_stage(backbone["extra"], number, source) for number in (1, 2, 3, 4)]
     name = backbone_of(stages, source)
+    config.channels = stages[-1].channels
     heads = config.heads
     kinds = tuple(head.get("type") for head in heads)
     if kinds not in (("FCNHead",), ("FCNHead", "OCRHead")):
@@ -117,9 +177,11 @@ def _network(model: Mapping[str, Any], config: MMSegConfig, recipe: Recipe) -> N
         "The first convolution of the source's head has no bias; hrseg's has one, as in the official code. Imported "
         "weights get a zero there."
     )
-    if any((head.get("dropout_ratio") or 0) > 0 for head in heads):
+    ratios = [dict.get(head, "dropout_ratio") or 0 for head in heads]
+    if max(ratios) > 0:
         recipe.remarks.append(
-            "The source drops channels before the classifier (dropout_ratio); hrseg's head does not."
+            f"The source drops channels before the classifier (dropout_ratio {', '.join(map(str, ratios))}); hrseg's "
+            "head does not."
         )
 
 
@@ -324,7 +386,7 @@ def _optim(config: MMSegConfig, recipe: Recipe) -> None:
             "The source's learning rate is not polynomial; hrseg's is. Look at optim.poly_power."
         )
     recipe.set("optim.poly_power", float(config.poly.get("power", 1.0 if config.poly else 0.9)))
-    recipe.set("optim.min_lr", float(config.poly.get("min_lr", 0.0)))
+    recipe.set("optim.min_lr", config.min_lr)
     recipe.set("optim.warmup_steps", config.warmup_steps)
     head = (config.paramwise.get("custom_keys") or {}).get("head") or {}
     if head.get("lr_mult"):
@@ -359,7 +421,7 @@ def _trainer(config: MMSegConfig, recipe: Recipe) -> None:
 
 def _evaluation(config: MMSegConfig, recipe: Recipe) -> None:
     test = config.model.get("test_cfg") or config.content.get("test_cfg") or {}
-    if test.get("mode") == "slide":
+    if dict.get(test, "mode") == "slide":
         recipe.set("evaluation.protocol", "mmseg_slide")
         window, stride = tuple(test["crop_size"]), tuple(test["stride"])
         if (window, stride) != ((480, 480), (320, 320)):

@@ -1,13 +1,63 @@
 """Facts that a recipe needs, from configs of mmsegmentation 0.x and 1.x."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+
+class Entries(dict[Any, Any]):
+    """A mapping of the source, and those in it, that notes which of its values are asked for.
+
+    Args:
+        content: The mapping.
+        name: Its dotted name, with a dot behind; empty for the whole source.
+        asked: The dotted names that were asked for, shared by all mappings of a source.
+    """
+
+    def __init__(
+        self, content: Mapping[Any, Any], name: str = "", asked: set[str] | None = None
+    ) -> None:
+        self.name: str = name
+        self.asked: set[str] = set() if asked is None else asked
+        super().__init__({key: self._noted(part, f"{name}{key}") for key, part in content.items()})
+
+    def _noted(self, value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            return Entries(value, f"{name}.", self.asked)
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._noted(part, f"{name}.{i}") for i, part in enumerate(value))
+        return value
+
+    def __getitem__(self, key: Any) -> Any:
+        self.asked.add(f"{self.name}{key}")
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return a value, and note that it was asked for."""
+        self.asked.add(f"{self.name}{key}")
+        return super().get(key, default)
+
+    def unasked(self) -> Iterator[tuple[str, Any]]:
+        """Yield dotted name and value of the values that nobody asked for."""
+        return ((name, value) for name, value in leaves(self, self.name) if name not in self.asked)
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted name and value of what is no mapping and no list of mappings."""
+    parts: Any = ()
+    if isinstance(value, Mapping):
+        parts = value.items()
+    elif isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
+        parts = enumerate(value)
+    else:
+        yield name, value
+    for key, part in parts:
+        yield from leaves(part, f"{name}.{key}" if name else str(key))
 
 
 class MMSegConfig:
     """The facts of a config that a recipe needs; subclasses find them for one version."""
 
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+    def __init__(self, content: Entries, source: str) -> None:
         self.content, self.source = content, source
         self.model: Mapping[str, Any] = content["model"]
         heads = self.model["decode_head"]
@@ -21,13 +71,14 @@ class MMSegConfig:
     paramwise: Mapping[str, Any]
     clip: Mapping[str, Any] | None
     poly: Mapping[str, Any]
+    min_lr: float
     warmup_steps: int
     steps: int | None
     epochs: int | None
-    interval: int | None
     half: bool
     resize_name: str
     padding: str  # "black" or "mean"
+    channels: tuple[int, ...]  # of the branches
     lists: Any  # the files that name the training images
 
     def pipeline(self) -> list[Mapping[str, Any]]:
@@ -57,7 +108,7 @@ class MMSegV1(MMSegConfig):
 
     resize_name = "RandomResize"
 
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+    def __init__(self, content: Entries, source: str) -> None:
         super().__init__(content, source)
         loader = content["train_dataloader"]
         self.dataset = _innermost(loader.get("dataset", {}))
@@ -73,16 +124,15 @@ class MMSegV1(MMSegConfig):
         self.optimizer = wrapper.get("optimizer") or content.get("optimizer", {})
         self.paramwise = wrapper.get("paramwise_cfg") or {}
         self.clip = wrapper.get("clip_grad")
-        self.half = str(wrapper.get("type", "")).startswith("Amp")
+        self.half = str(dict.get(wrapper, "type", "")).startswith("Amp")
         schedule = content.get("param_scheduler", [])
         rows = [schedule] if isinstance(schedule, Mapping) else list(schedule)
         self.poly = next((row for row in rows if row.get("type") == "PolyLR"), {})
-        self.poly = {**self.poly, "min_lr": self.poly.get("eta_min", 0.0)} if self.poly else {}
+        self.min_lr = float(self.poly.get("eta_min", 0.0))
         warm = next((row for row in rows if row.get("type") == "LinearLR"), {})
         self.warmup_steps = int(warm.get("end", 0))
         loop = content.get("train_cfg", {})
         self.steps, self.epochs = loop.get("max_iters"), loop.get("max_epochs")
-        self.interval = loop.get("val_interval")
 
 
 class MMSegV0(MMSegConfig):
@@ -90,7 +140,7 @@ class MMSegV0(MMSegConfig):
 
     resize_name = "Resize"
 
-    def __init__(self, content: Mapping[str, Any], source: str) -> None:
+    def __init__(self, content: Entries, source: str) -> None:
         super().__init__(content, source)
         data = content.get("data", {})
         self.dataset = _innermost(data.get("train", {}))
@@ -107,13 +157,14 @@ class MMSegV0(MMSegConfig):
         self.paramwise = self.optimizer.get("paramwise_cfg") or {}
         hooks = content.get("optimizer_config") or {}
         self.clip = hooks.get("grad_clip")
-        self.half = "fp16" in content or str(hooks.get("type", "")).startswith("Fp16")
+        self.half = "fp16" in content or str(dict.get(hooks, "type", "")).startswith("Fp16")
         policy = content.get("lr_config") or {}
         self.poly = policy if str(policy.get("policy", "")).lower() == "poly" else {}
-        self.warmup_steps = int(policy.get("warmup_iters", 0)) if policy.get("warmup") else 0
+        self.min_lr = float(self.poly.get("min_lr", 0.0))
+        warms = dict.get(policy, "warmup")  # asked for where it is linear, see mmseg.IMPLIED
+        self.warmup_steps = int(policy.get("warmup_iters", 0)) if warms else 0
         runner = content.get("runner") or {}
         self.steps, self.epochs = runner.get("max_iters"), runner.get("max_epochs")
-        self.interval = (content.get("evaluation") or {}).get("interval")
 
 
 def _innermost(dataset: Any) -> Mapping[str, Any]:
@@ -136,4 +187,4 @@ def _lists(dataset: Any) -> list[Any]:
     if not isinstance(dataset, Mapping):
         return []
     inner = [*_lists(dataset.get("dataset")), *_lists(dataset.get("datasets"))]
-    return [*inner, dataset.get("ann_file"), dataset.get("split")]
+    return [*inner, *(value for key, value in dataset.items() if key in ("ann_file", "split"))]

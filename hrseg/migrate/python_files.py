@@ -7,12 +7,14 @@ Source of the merging rules: mmengine's documentation of Config (`_base_`, `_del
 """
 
 import ast
+import copy
 import operator
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hrseg.config.values import read_text
 from hrseg.errors import ConfigError
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -22,59 +24,131 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
-_CALLS: dict[str, Callable[..., Any]] = {
-    "dict": dict,
-    "sum": sum,
-    "len": len,
-    "list": list,
-    "tuple": tuple,
-    "max": max,
-    "min": min,
-}
-_MAX_ITEMS = 10_000  # elements of a value
-_MAX_DEPTH = 20  # of _base_ files
+BUDGET = 1_000_000
+"""Of one import: letters read, expressions evaluated and values made; published configs take about 20,000."""
+_MAX_DEPTH = 20  # of _base_ files, and of values in values
+_SIMPLE = (str, int, float, bool, type(None))
+
+
+_CALLS = ("dict", "len", "list", "max", "min", "sum", "tuple")
+
+
+class _Import:
+    """One import: what it may still spend, and the files read so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.left = path, BUDGET
+        self.files: dict[Path, dict[str, Any]] = {}
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise ConfigError(
+                f"{self.path} takes far more values or steps than any config, so it was not read to its end. Give "
+                "the full config that a training run saved (work_dirs/NAME/NAME.py), which is plain."
+            )
+
+    def measure(self, value: Any, depth: int = 0) -> None:
+        """Spend the size of a value, whose parts count wherever they are referred to."""
+        self.spend(1)
+        if depth > _MAX_DEPTH:
+            raise ConfigError(
+                f"{self.path} holds values that nest deeper than {_MAX_DEPTH} levels, or hold themselves. Give the "
+                "full config that a training run saved (work_dirs/NAME/NAME.py)."
+            )
+        parts = value.values() if isinstance(value, dict) else value
+        for part in parts if isinstance(value, (dict, list, tuple)) else ():
+            self.measure(part, depth + 1)
+
+    def call(self, name: str, arguments: list[Any], named: dict[str, Any]) -> Any:
+        """Call one of the functions that configs use; TypeError for another one or other arguments."""
+        first: Any = arguments[0] if arguments else ()
+        sized = first if isinstance(first, (list, tuple, dict)) else ()
+        self.spend(len(sized))
+        match name, arguments:
+            case "dict", []:
+                return named
+            case "dict", [dict()]:
+                return {**first, **named}
+            case "len" | "list" | "tuple", [list() | tuple() | dict()]:
+                made: dict[str, Callable[[Any], Any]] = {"len": len, "list": list, "tuple": tuple}
+                return made[name](first)
+            case "max" | "min", _:
+                numbers = [
+                    v for v in sized or arguments if float(v) == v
+                ]  # lists compare without end
+                return max(numbers) if name == "max" else min(numbers)
+            case "sum", [list() | tuple(), *start] if not named:
+                total = start[0] if start else 0
+                for part in first:
+                    self.spend(sum(len(v) for v in (total, part) if isinstance(v, (list, tuple))))
+                    total = total + part
+                return total
+        raise TypeError(f"{name}() with these arguments")
 
 
 def read_python_config(path: Path) -> dict[str, Any]:
-    """Read a config file with its `_base_` files as name → plain value.
+    """Read a config file with its `_base_` files as name → plain value, each file once.
 
     Raises:
-        ConfigError: A file is missing, is not Python, or contains more than plain data.
+        ConfigError: A file is missing, is not Python, contains more than plain data, or exceeds `BUDGET`.
     """
-    return _read(path, ())
+    try:
+        return _read(path, (), _Import(path))
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path} nests without end. Give the full config that a training run saved (work_dirs/NAME/NAME.py)."
+        ) from error
 
 
-def _read(path: Path, before: tuple[Path, ...]) -> dict[str, Any]:
+def _read(path: Path, before: tuple[Path, ...], budget: _Import) -> dict[str, Any]:
     path = path.resolve()
     if path in before or len(before) > _MAX_DEPTH:
         raise ConfigError(
             f"{path} builds on itself through _base_: {' → '.join(p.name for p in before)}."
         )
-    own_text = _text(path, before)
-    tree = _parse(path, own_text)
+    if path not in budget.files:
+        budget.files[path] = _evaluate(path, before, budget)
+    budget.measure(budget.files[path])
+    return copy.deepcopy(budget.files[path])  # a file may change what it builds on
+
+
+def _evaluate(path: Path, before: tuple[Path, ...], budget: _Import) -> dict[str, Any]:
+    tree = _parse(path, _text(path, before, budget))
     bases: dict[str, Any] = {}
-    for name in _bases(path, tree):
-        base = _read(path.parent / name, (*before, path))
-        bases = merge(bases, base)
+    for name in _bases(path, tree, budget):
+        bases = _merged(path, bases, _read(path.parent / name, (*before, path), budget))
     values: dict[str, Any] = {}
-    reader = _Reader(path, bases, values)
+    reader = _Reader(path, bases, values, budget)
     for statement in tree.body:
         reader.run(statement)
     values.pop("_base_", None)
-    return merge(bases, values)
+    budget.measure(bases)
+    budget.measure(values)
+    return _merged(path, bases, values)
 
 
-def _text(path: Path, before: tuple[Path, ...]) -> str:
+def _merged(path: Path, base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        needed = f", which {before[-1].name} builds on," if before else ""
+        merged: dict[str, Any] = merge(base, change)
+        return merged
+    except (IndexError, ValueError) as error:
         raise ConfigError(
-            f"{path}{needed} cannot be read: {error.strerror}. Keep the folder of configs whole, with its _base_ "
-            "files at the places the names say; or give the full config that a training run saved."
+            f"{path.name} changes an item of a list that its _base_ files lack ({error}). Give the full config that a "
+            "training run saved (work_dirs/NAME/NAME.py)."
         ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file. Give a .py or .yaml config.") from error
+
+
+def _text(path: Path, before: tuple[Path, ...], budget: _Import) -> str:
+    try:
+        text = read_text(path)
+    except ConfigError as error:
+        needed = f"{path}, which {before[-1].name} builds on: " if before else ""
+        raise ConfigError(
+            f"{needed}{error} Keep the folder of configs whole, with its _base_ files at the places the names say; or "
+            "give the full config that a training run saved."
+        ) from error
+    budget.spend(len(text))
     # '{{_base_.crop_size}}' stands for a value of the base; as a call it is valid Python.
     return re.sub(r"""(['"]?)\{\{\s*_base_\.([\w.]+)\s*\}\}\1""", r"_base_value('\2')", text)
 
@@ -90,11 +164,15 @@ def _parse(path: Path, text: str) -> ast.Module:
         ) from error
 
 
-def _bases(path: Path, tree: ast.Module) -> list[str]:
+def _bases(path: Path, tree: ast.Module, budget: _Import) -> list[str]:
     for statement in tree.body:
         if isinstance(statement, ast.Assign) and _names(statement) == ["_base_"]:
-            value = _Reader(path, {}, {}).value(statement.value)
+            value = _Reader(path, {}, {}, budget).value(statement.value)
             names = [value] if isinstance(value, str) else value
+            if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+                raise ConfigError(
+                    f"{path.name}, line {statement.lineno}: _base_ must be a file name or a list of them."
+                )
             for name in names:
                 if "::" in name:
                     raise ConfigError(
@@ -112,8 +190,10 @@ def _names(statement: ast.Assign) -> list[str]:
 class _Reader:
     """Evaluates plain assignments; refuses everything else."""
 
-    def __init__(self, path: Path, bases: Mapping[str, Any], values: dict[str, Any]) -> None:
-        self.path, self.bases, self.values = path, bases, values
+    def __init__(
+        self, path: Path, bases: Mapping[str, Any], values: dict[str, Any], budget: _Import
+    ) -> None:
+        self.path, self.bases, self.values, self.budget = path, bases, values, budget
 
     def run(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -134,7 +214,10 @@ class _Reader:
         if isinstance(target, ast.Name):
             self.values[target.id] = value
         elif isinstance(target, ast.Subscript):
-            self.value(target.value)[self.value(target.slice)] = value
+            try:
+                self.value(target.value)[self._key(target.slice)] = value
+            except (TypeError, LookupError) as error:
+                raise self._unclear(target, error) from error
         else:
             self._refuse(target)
 
@@ -143,20 +226,24 @@ class _Reader:
             return self._value(node)
         except ConfigError:
             raise
-        except (
-            TypeError,
-            KeyError,
-            IndexError,
-            ValueError,
-            ZeroDivisionError,
-            AttributeError,
-        ) as error:
-            raise ConfigError(
-                f"{self.path.name}, line {node.lineno}: the value cannot be worked out ({error}). Write it as a "
-                "plain value."
-            ) from error
+        except (TypeError, LookupError, ValueError, ArithmeticError, AttributeError) as error:
+            raise self._unclear(node, error) from error
+
+    def _unclear(self, node: ast.expr, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"{self.path.name}, line {node.lineno}: the value cannot be worked out ({error}). Write it as a "
+            "plain value."
+        )
+
+    def _key(self, node: ast.expr) -> Any:
+        """Evaluate a key or place; only plain values of 60 bits are hashed, since others can be made to collide."""
+        key = self._value(node)
+        if not isinstance(key, _SIMPLE) or (isinstance(key, int) and key.bit_length() > 60):
+            raise TypeError(f"a {type(key).__name__} as a key")
+        return key
 
     def _value(self, node: ast.expr) -> Any:
+        self.budget.spend(1)
         match node:
             case ast.Constant(value=value):
                 return value
@@ -170,7 +257,7 @@ class _Reader:
                 if None in keys:
                     self._refuse(node)
                 return {
-                    self._value(key): self._value(value)
+                    self._key(key): self._value(value)
                     for key, value in zip(keys, values, strict=True)
                     if key is not None
                 }
@@ -181,7 +268,7 @@ class _Reader:
             case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
                 return self._combine(node, type(sign), self._value(left), self._value(right))
             case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
-                return self._value(value)[self._value(index)]
+                return self._value(value)[self._key(index)]
             case ast.ListComp(
                 elt=item,
                 generators=[ast.comprehension(target=ast.Name(id=name), iter=every, ifs=[])],
@@ -192,9 +279,10 @@ class _Reader:
         self._refuse(node)
 
     def _comprehension(self, node: ast.expr, item: ast.expr, name: str, every: Any) -> list[Any]:
-        if not isinstance(every, (list, tuple)) or len(every) > _MAX_ITEMS:
+        if not isinstance(every, (list, tuple)):
             self._refuse(node)
-        inner = _Reader(self.path, self.bases, dict(self.values))
+        self.budget.spend(len(self.values))
+        inner = _Reader(self.path, self.bases, dict(self.values), self.budget)
         result = []
         for value in every:
             inner.values[name] = value
@@ -208,14 +296,14 @@ class _Reader:
         self._refuse(node)
 
     def _combine(self, node: ast.expr, sign: type, left: Any, right: Any) -> Any:
+        lengths = [len(v) for v in (left, right) if isinstance(v, (str, list, tuple))]
+        times = 1
         for value in (left, right):
-            long = isinstance(value, (str, list, tuple)) and len(value) > _MAX_ITEMS
-            if long or (isinstance(value, int) and abs(value) > 10**18):
+            if isinstance(value, int) and abs(value) > 10**18:
                 self._refuse(node)
-        if sign is ast.Mult and not all(isinstance(v, (int, float)) for v in (left, right)):
-            times = max((v for v in (left, right) if isinstance(v, int)), default=0)
-            if times > _MAX_ITEMS:
-                self._refuse(node)
+            if isinstance(value, int) and sign is ast.Mult and lengths:
+                times = max(1, value)
+        self.budget.spend(sum(lengths) * times)
         return _OPERATORS[sign](left, right)
 
     def _call(
@@ -229,7 +317,7 @@ class _Reader:
         if name not in _CALLS or any(keyword.arg is None for keyword in keywords):
             self._refuse(node)
         named = {str(k.arg): self._value(k.value) for k in keywords}
-        return _CALLS[name](*(self._value(argument) for argument in arguments), **named)
+        return self.budget.call(name, [self._value(argument) for argument in arguments], named)
 
     def _refuse(self, node: ast.stmt | ast.expr) -> NoReturn:
         text = ast.unparse(node).partition("\n")[0]

@@ -28,6 +28,7 @@ from hrseg.models.heads import (
 from hrseg.models.hrnet import VARIANTS, Exchange, HRNet
 from hrseg.models.segmenter import BackboneWithHead, Segmenter
 from hrseg.models.summary import Summary, summary
+from hrseg.models.tf_port import TFPort
 
 BACKBONES = VARIANTS
 PIXEL_HEADS: dict[str, type[nn.Module]] = {
@@ -66,6 +67,7 @@ FORM: dict[str, Any] = {
     "activation": "relu",
     "downsample": "conv",
     "input_scale": 1.0,
+    "style": "hrnet",
 }
 """Options of an HRNet besides its width, with the published network's values, which a spec without them means."""
 LARGEST_INPUT_SCALE = 4.0
@@ -74,6 +76,7 @@ _CHOICES = {
     "exchange": get_args(Exchange),
     "activation": get_args(Activation),
     "downsample": get_args(Downsample),
+    "style": ("hrnet", "tf_port"),
 }
 
 __all__ = ["BACKBONES", "FORM", "HEADS", "Summary", "create_model", "list_models", "summary"]
@@ -92,6 +95,7 @@ def create_model(
     activation: Activation = "relu",
     downsample: Downsample = "conv",
     input_scale: float = 1.0,
+    style: Literal["hrnet", "tf_port"] = "hrnet",
     init: Literal["kaiming", "official"] = "kaiming",
     encoder_weights: str | None = None,
 ) -> Any:
@@ -113,6 +117,8 @@ def create_model(
         activation: "relu" or "leaky_relu".
         downsample: From a finer branch to a coarser in the fusions: "conv" or "max_pool".
         input_scale: The network sees the image enlarged by this factor, 1 to 4; logits keep the image's size.
+        style: "hrnet", or "tf_port" for the network of `tf_port`, which takes no other option than `downsample`;
+            `resize` is then the head's alone.
         init: "kaiming" to train from scratch; "official" (std 0.001) where ImageNet weights follow.
         encoder_weights: For baselines only: None, or a name smp knows ("imagenet"), which downloads.
 
@@ -136,6 +142,7 @@ def create_model(
         "activation": activation,
         "downsample": downsample,
         "input_scale": input_scale,
+        "style": style,
     }
     spec: dict[str, Any] = {
         "backbone": backbone,
@@ -146,7 +153,7 @@ def create_model(
     }
     _check(spec, init, form)
     if HEADS[head].family == "smp encoder":
-        _check_no_form(head, form)
+        _check_no_form(f"head '{head}'", form)
         # smp and timm cost four seconds to import; an HRNet needs neither
         from hrseg.models.baselines import create_baseline
 
@@ -158,16 +165,21 @@ def create_model(
             f"encoder_weights='{encoder_weights}' is for baselines ({', '.join(BASELINE_HEADS)}). For "
             "an HRNet load a file with hrseg.load_weights(network, file)."
         )
-    trunk = HRNet(
-        VARIANTS[backbone],
-        resize,
-        in_channels,
-        style=Style(padding, activation, downsample),
-        exchange=exchange,
-        branches_from_start=branches_from_start,
-        receivers=HEADS[head].reads,
-        input_scale=input_scale,
-    )
+    trunk: Any
+    if style == "tf_port":
+        _check_no_form("style tf_port", {name: form[name] for name in form if name not in _PORTED})
+        trunk = TFPort(VARIANTS[backbone], in_channels, downsample == "max_pool")
+    else:
+        trunk = HRNet(
+            VARIANTS[backbone],
+            resize,
+            in_channels,
+            style=Style(padding, activation, downsample),
+            exchange=exchange,
+            branches_from_start=branches_from_start,
+            receivers=HEADS[head].reads,
+            input_scale=input_scale,
+        )
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
     spec |= form
     network = (Segmenter if head in PIXEL_HEADS else BackboneWithHead)(trunk, top, spec)
@@ -204,10 +216,13 @@ def _check(spec: Mapping[str, Any], init: str, form: Mapping[str, Any]) -> None:
         )
 
 
-def _check_no_form(head: str, form: Mapping[str, Any]) -> None:
+_PORTED = ("style", "downsample")
+
+
+def _check_no_form(what: str, form: Mapping[str, Any]) -> None:
     for name, value in form.items():
         if value != FORM[name]:
             raise ConfigError(
-                f"{name} is {value}, but head '{head}' stands on no HRNet. Leave {name} at {FORM[name]}, or choose "
-                f"a head of HRNet: {', '.join(PIXEL_HEADS)}."
+                f"{name} is {value}, but {what} stands on no HRNet of that kind. Leave {name} at {FORM[name]}, or "
+                f"choose model.style=hrnet and a head of HRNet: {', '.join(PIXEL_HEADS)}."
             )

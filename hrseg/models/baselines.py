@@ -6,6 +6,7 @@ policy, see `blocks.resize`.
 """
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -293,7 +294,8 @@ def check_encoder(name: str, head: str) -> None:
         ConfigError: The name is unknown, or is an HRNet.
     """
     names = encoder_names()
-    if name in names or (name.startswith("tu-") and "hrnet" not in name):
+    # timm also takes hf-hub:ORG/NAME and local-dir:PATH, and a stranger's card names the encoder
+    if name in names or (re.fullmatch(r"tu-[\w.]+", name) and "hrnet" not in name):
         return
     if "hrnet" in name:
         raise ConfigError(

@@ -16,7 +16,7 @@ Activation = Literal["relu", "leaky_relu"]
 Downsample = Literal["conv", "max_pool"]
 RESIZE_POLICIES: tuple[str, ...] = get_args(ResizePolicy)
 LEAK = 0.2
-"""Slope of leaky_relu below zero, TensorFlow's default."""
+"""Slope of leaky_relu below zero."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Style:
         downsample: How fusions reach a coarser branch: "conv" (one stride-2 convolution per octave) or
             "max_pool" (one pooling by the whole factor, then a 1x1 convolution).
 
-    Source: the last two are variants of HRNet's ports to TensorFlow; their exact form here is ours.
+    Source: padding "same" is PaddleSeg's; leaky_relu and max_pool are ours, of no published network.
     """
 
     padding: str = "symmetric"

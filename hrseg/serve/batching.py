@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from starlette.requests import ClientDisconnect, Request
 
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, DataError
 from hrseg.imaging import LoadedImage, to_tensor
 from hrseg.inference.predictor import Predictor
 from hrseg.models.hrnet import stride_of
@@ -159,9 +159,12 @@ class BatchQueue:
         start = time.monotonic()
         try:
             results = self.run(tasks[0].key[0], [task.item for task in tasks])
-        except Exception as error:  # of any kind: it belongs to the request that waits
+            if len(results) != len(tasks):
+                raise RuntimeError(f"the model answers {len(tasks)} images by {len(results)}")
+        except BaseException as error:  # of any kind, a panic of a runtime too: this thread goes on
             if len(tasks) == 1:
-                tasks[0].future.set_exception(error)
+                ours = isinstance(error, Exception)
+                tasks[0].future.set_exception(error if ours else RuntimeError(repr(error)))
                 return
             for task in tasks:  # one may be at fault, or the batch was too large: each alone
                 self._run_batch([task])
@@ -258,6 +261,8 @@ class Service:
             if waiting.done():
                 return waiting.result()
             raise ClientDisconnect if leaving.done() else timed_out(self.limits)
+        except DataError as error:  # such as an image too small for an exported file
+            raise RequestError(422, str(error)) from error
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise RequestError(
                 503, "The server has too little memory for this image now; send a smaller one.", 5

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hrseg.config import (
     PACKAGED_CONFIGS,
     Config,
@@ -20,7 +18,8 @@ from hrseg.config import (
     load_config,
     to_yaml,
 )
-from hrseg.errors import ConfigError, HrsegError, did_you_mean
+from hrseg.config.values import read_yaml
+from hrseg.errors import ConfigError, HrsegError, did_you_mean, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
@@ -123,11 +122,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         ['full', 'between_stages', 'final', 'branches_from_start']
     """
     file = find_study(path)
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = str(error).replace("\n", " ")
-        raise ConfigError(f"{file} cannot be read as YAML: {reason}") from error
+    tree = read_yaml(file)
     if not isinstance(tree, dict):
         raise ConfigError(f"{file} is not a study. It needs 'recipe: NAME' and 'variants:'.")
     for key in tree:
@@ -264,7 +259,7 @@ class StudyRun:
     def record(self) -> Record:
         """The record on disk; an empty one where there is none or the run's folder is missing."""
         try:
-            values = json.loads(self.record_file.read_text(encoding="utf-8"))
+            values = parse_json(self.record_file.read_text(encoding="utf-8"))
             record = Record(**{name: values[name] for name in Record.__dataclass_fields__})
         except FileNotFoundError:
             return Record()

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hrseg.errors import cell_text
 from hrseg.imaging import write_atomic
 from hrseg.study.study import Plan, Record
 
@@ -142,7 +143,7 @@ class Table:
         ):
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(row | {"variant": cell_text(row["variant"])} for row in rows)
         with write_atomic(folder / "table.json") as temporary:
             temporary.write_text(f"{json.dumps(self._content(rows), indent=2)}\n", encoding="utf-8")
 

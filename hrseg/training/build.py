@@ -19,6 +19,7 @@ from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum, class_weights_from_counts
 from hrseg.models import FORM, HEADS, create_model
 from hrseg.training.checkpoints import BestAndLastCheckpoints
+from hrseg.training.optim import freeze_backbone
 from hrseg.training.run_dir import RunFolderWriter, version_of
 from hrseg.training.task import SegmentationTask
 from hrseg.training.trainer import build_callbacks, build_trainer, quiet_lightning
@@ -147,17 +148,22 @@ def build_run(
     data = build_data(config)
     data.setup("fit")  # reports a missing folder before anything is downloaded
     task = build_task(config, data, load=load)
-    checkpoints = BestAndLastCheckpoints(folder, every_steps=config.trainer.save_every_steps)
+    checkpoints = BestAndLastCheckpoints(
+        folder, config.trainer.save_every_steps, config.trainer.best_by
+    )
     start = RunFolderWriter(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
     trainer = build_trainer(config, folder, [start, *watching, checkpoints])
+    data.check_batch(trainer.world_size)  # before other processes start and say the same
     return Run(data, task, trainer, checkpoints)
 
 
 def build_task(config: Config, data: SegmentationData, *, load: bool = True) -> SegmentationTask:
     """Build the LightningModule; `data` gives labels and pixel counts; for `load` see `build_network`."""
+    network = build_network(config, data.labels, load=load)
+    freeze_backbone(network, config.model.freeze)
     return SegmentationTask(
-        build_network(config, data.labels, load=load),
+        network,
         data.labels,
         build_loss(config, data),
         optim=config.optim,

@@ -1,7 +1,8 @@
 """Atomic writing of a run's checkpoints: best.ckpt, last.ckpt and previous.ckpt.
 
-best.ckpt has the highest mIoU on the validation split, last.ckpt the newest weights, previous.ckpt those
-before them. All hold tensors and plain types only, so `torch.load(..., weights_only=True)` opens them.
+best.ckpt has the best score (trainer.best_by, by default mIoU on the validation split), last.ckpt the newest
+weights, previous.ckpt those before them. All hold tensors and plain types only, so
+`torch.load(..., weights_only=True)` opens them.
 """
 
 import math
@@ -9,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -67,7 +68,7 @@ def _reason(error: BaseException) -> str:
 
 
 class BestAndLastCheckpoints(Checkpoint):
-    """Write best.ckpt after a validation with a new best score, and last.ckpt after every epoch.
+    """Write best.ckpt after a new best score, and last.ckpt after every epoch.
 
     per_class.txt has the scores of best.ckpt. An interrupted run writes last.ckpt too, within its
     epoch. The older last.ckpt is renamed to previous.ckpt.
@@ -75,11 +76,15 @@ class BestAndLastCheckpoints(Checkpoint):
     Args:
         folder: The run's folder.
         every_steps: Write last.ckpt also after each this many optimizer steps.
+        best_by: Name of the logged number that is compared.
     """
 
-    def __init__(self, folder: Path, every_steps: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, every_steps: int | None = None, best_by: str = "val/miou"
+    ) -> None:
         self.folder = folder
         self.every_steps = every_steps
+        self.best_by = best_by
         self._saved_step: int | None = None
         self.best: float | None = None
         self.best_epoch: int | None = None
@@ -93,23 +98,34 @@ class BestAndLastCheckpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score, for a resumed run."""
-        return {"best": self.best, "epoch": self.best_epoch, "scored_step": self.scored_step}
+        return {
+            "best": self.best,
+            "epoch": self.best_epoch,
+            "scored_step": self.scored_step,
+            "best_by": self.best_by,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore the best score of the resumed run."""
-        self.best, self.best_epoch = state_dict["best"], state_dict["epoch"]
+        """Restore the best score of the resumed run, unless it was of another kind."""
+        if state_dict.get("best_by", "val/miou") == self.best_by:
+            self.best, self.best_epoch = state_dict["best"], state_dict["epoch"]
         self.scored_step = state_dict["scored_step"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write best.ckpt if the score is a new best."""
-        if trainer.sanity_checking:
-            return
-        score = float(trainer.callback_metrics["val/miou"])
-        self.scored_step = trainer.global_step
-        if not math.isnan(score) and (self.best is None or score > self.best):
+        """Write best.ckpt if a score of the validation is a new best."""
+        if not trainer.sanity_checking:
+            self.scored_step = trainer.global_step
+            if mode_of(self.best_by) == "max":
+                self._compare(trainer, pl_module)
+
+    def _compare(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write best.ckpt if the number is a new best; a set without labels logs none."""
+        score = float(trainer.callback_metrics.get(self.best_by, math.nan))
+        sign = 1 if mode_of(self.best_by) == "max" else -1
+        if not math.isnan(score) and (self.best is None or sign * (score - self.best) > 0):
             self.best, self.best_epoch = score, trainer.current_epoch
             trainer.save_checkpoint(self.folder / BEST)
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and pl_module.result is not None:
                 text = table(pl_module.result, pl_module.labels.names)
                 with write_atomic(self.folder / "per_class.txt") as temporary:
                     temporary.write_text(f"{text}\n", encoding="utf-8")
@@ -121,7 +137,9 @@ class BestAndLastCheckpoints(Checkpoint):
             self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write last.ckpt."""
+        """Write last.ckpt, and best.ckpt if the epoch's loss is a new best."""
+        if mode_of(self.best_by) == "min":
+            self._compare(trainer, pl_module)
         self._save_last(trainer)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
@@ -153,6 +171,16 @@ class BestAndLastCheckpoints(Checkpoint):
         if self._stopped:
             due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
             _rewind_validation(checkpoint["loops"]["fit_loop"], due)
+
+
+def mode_of(name: str) -> Literal["min", "max"]:
+    """Return whether the lowest or the highest value of a logged number is the best.
+
+    Example:
+        >>> mode_of("val/miou"), mode_of("train/epoch_loss")
+        ('max', 'min')
+    """
+    return "min" if name.endswith("loss") else "max"
 
 
 def _link_or_copy(file: Path, name: Path) -> None:

@@ -38,6 +38,7 @@ class Plan:
         images: Training and validation images.
         shapes: Name → shape of one batch.
         cost: Parameters and multiply-adds of one crop.
+        trained: Parameters that are not frozen.
         memory: Of one training step on one device.
         device: Kind of device.
         devices: How many in all.
@@ -51,6 +52,7 @@ class Plan:
     images: tuple[int, int]
     shapes: Mapping[str, tuple[int, ...]]
     cost: Summary
+    trained: int
     memory: Memory
     device: str
     devices: int
@@ -73,7 +75,8 @@ class Plan:
             "network": f"{config.model.backbone}, head {config.model.head}, "
             f"resize {config.model.resize}, {self.labels.num_classes} classes",
             "weights": config.model.weights or "none, trained from scratch",
-            "parameters": f"{self.cost.parameters:,}",
+            "parameters": f"{self.cost.parameters:,}"
+            + f", {self.trained:,} of them trained" * (self.trained < self.cost.parameters),
             "multiply-adds": f"{self.cost.multiply_adds / 1e9:.2f} G for one {height}x{width} crop",
             "data": f"{self.images[0]:,} training images ({config.data.train_split}), "
             f"{self.images[1]:,} for validation ({config.data.val_split})",
@@ -108,6 +111,7 @@ def plan(config: Config) -> Plan:
         build_trainer(config, None, build_callbacks(config, folder, data.labels))
         kind, number = choose_devices(config)
         devices = number * config.trainer.num_nodes
+        data.check_batch(devices)
         precision = choose_precision(config.trainer.precision, kind)
         batch = data.sample_batch()
         images = (len(data.train_pairs), len(data.val_pairs))
@@ -122,6 +126,7 @@ def plan(config: Config) -> Plan:
         images=images,
         shapes={name: tuple(batch[name].shape) for name in ("image", "mask")},
         cost=summary(task.network, (height, width)),
+        trained=sum(p.numel() for p in task.network.parameters() if p.requires_grad),
         memory=training_memory(
             task.network,
             (count, height, width),

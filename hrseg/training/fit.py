@@ -1,6 +1,7 @@
 """Training of a network, from the start or resumed from a checkpoint."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from hrseg.config import Config, config_to_dict, to_yaml
+from hrseg.config import OPTIONS, Config, config_to_dict, to_yaml
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, resolve_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
-from hrseg.training.interrupts import convert_errors, interruptible
+from hrseg.training.interrupts import convert_errors, interruptible, report_once
 from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, new_run_folder
 from hrseg.training.task import rescale_batches
 from hrseg.weights import read_checkpoint
@@ -28,13 +29,14 @@ class FitResult:
 
     Attributes:
         run_dir: The run's folder.
-        best_score: Highest mIoU on the validation split, a fraction.
+        best_score: Value of trainer.best_by for the best weights, mIoU on the validation split as a fraction unless
+            chosen otherwise; None where no image has a label, so that there is no best.ckpt.
         table: Scores of each class for the best weights, as text.
         digest: sha256 of the last weights.
     """
 
     run_dir: Path
-    best_score: float
+    best_score: float | None
     table: str
     digest: str
 
@@ -59,7 +61,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
-        with interruptible(run.trainer, folder):
+        with report_once(run.trainer), interruptible(run.trainer, folder), convert_errors():
             run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
             if run.checkpoints.scored_step != run.trainer.global_step:
                 # val_every_epochs or max_steps left the last weights without a score.
@@ -67,7 +69,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
     file = folder / "per_class.txt"
     text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
     weights = run.task.evaluated.state_dict()
-    return FitResult(folder, run.checkpoints.best or 0.0, text, weights_digest(weights))
+    return FitResult(folder, run.checkpoints.best, text, weights_digest(weights))
 
 
 def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:
@@ -102,16 +104,17 @@ def _prepare_resume(
     if not isinstance(card, dict) or "loops" not in content:
         raise ConfigError(
             f"{checkpoint} holds weights but not the state of a run, so it cannot be resumed. Start "
-            f"from it with model.weights={checkpoint} instead."
+            f"from it with {shlex.quote(f'model.weights={checkpoint}')} instead."
         )
-    before, now = flatten(card["config"]), flatten(config_to_dict(config))
+    defaults = {key: option.default for key, option in OPTIONS.items()}  # of options since then
+    before, now = {**defaults, **flatten(card["config"])}, flatten(config_to_dict(config))
     changed = [key for key in now if before.get(key) != now[key] and key not in _CHANGEABLE]
-    network = [key for key in changed if key in ("model.backbone", "model.head")]
+    network = [key for key in changed if key in ("model.backbone", "model.head", "model.freeze")]
     if network or card["labels"] != labels.to_dict():
         what = network[0] if network else "the label table"
         raise ConfigError(
-            f"{checkpoint} was trained with another network or other classes ({what} differs), so it "
-            f"cannot be resumed. Start a new run with model.weights={checkpoint}."
+            f"{checkpoint} was trained with another network or other classes or frozen weights ({what} differs), so it "
+            f"cannot be resumed. Start a new run with {shlex.quote(f'model.weights={checkpoint}')}."
         )
     if changed and trainer.is_global_zero:
         listed = ", ".join(f"{key} {before.get(key)} → {now[key]}" for key in changed)

@@ -6,7 +6,7 @@ A step is always a step of the optimizer: with gradient accumulation one step is
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -42,8 +42,7 @@ def parameter_groups(
         no_decay: Names of the parameters without decay, from `norms_and_biases`.
 
     Returns:
-        One to four groups with keys name, params, lr and weight_decay. Frozen parameters are
-        included: the optimizer skips them until they are unfrozen.
+        One to four groups with keys name, params, lr and weight_decay. Frozen parameters are in none.
 
     Raises:
         ConfigError: A rate, decay or factor out of range.
@@ -62,6 +61,8 @@ def parameter_groups(
         head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         in_head = id(parameter) in head
         part = "head" if in_head else "backbone" if head else "network"
         plain = name.replace(FSDP_PREFIX, "") in no_decay
@@ -75,6 +76,32 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     return [{"name": name, **group} for name, group in groups.items()]
+
+
+def freeze_backbone(network: nn.Module, part: Literal["none", "backbone", "norms"]) -> None:
+    """Freeze the weights of the backbone, or those of its norms, in place; see `set_frozen_to_eval`.
+
+    Args:
+        network: A Segmenter; what `head_parameters()` does not yield is the backbone.
+        part: What to freeze.
+    """
+    if part == "none":
+        return
+    head = {id(parameter) for parameter in network.head_parameters()}  # type: ignore[operator]
+    norms = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+    for module in network.modules():
+        if part == "backbone" or isinstance(module, norms):
+            for parameter in module.parameters(recurse=False):
+                if id(parameter) not in head:
+                    parameter.requires_grad_(False)
+
+
+def set_frozen_to_eval(network: nn.Module) -> None:
+    """Put every module whose weights are all frozen into evaluation mode: its norms' statistics stay as they are."""
+    for module in network.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
 
 
 def norms_and_biases(network: nn.Module) -> frozenset[str]:

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from hrseg.config import EvaluationConfig, OptimConfig
 from hrseg.data.datamodule import resume_point
@@ -18,7 +19,7 @@ from hrseg.inference.protocols import Protocol, choose_protocol
 from hrseg.inference.tta import SlidingWindowInference, aligns, input_scale
 from hrseg.labels import LabelSet
 from hrseg.losses import WeightedSum
-from hrseg.metrics.confusion import ConfusionMatrix, Scores
+from hrseg.metrics.confusion import NOT_SCORED, ConfusionMatrix, Scores
 from hrseg.models.checkpointing import Checkpointing, recompute
 from hrseg.training.nan_guard import NonFinite, NonFiniteGuard
 from hrseg.training.optim import (
@@ -29,6 +30,7 @@ from hrseg.training.optim import (
     norms_and_biases,
     parameter_groups,
     poly_factors,
+    set_frozen_to_eval,
 )
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class SegmentationTask(pl.LightningModule):
     """A network with its loss, metrics and optimizer.
 
     Args:
-        network: Follows the network contract.
+        network: Follows the network contract; what is frozen in it stays in evaluation mode.
         labels: The classes, in trainId order.
         loss: A `WeightedSum`; None is plain cross-entropy.
         optim: Optimizer, schedule and moving average; None takes the defaults.
@@ -103,6 +105,13 @@ class SegmentationTask(pl.LightningModule):
         # A bound method, not the module: state-dict keys stay free of "_orig_mod".
         forward_all = cast(Any, network).forward_all
         self._forward_all = torch.compile(forward_all) if compiled else forward_all
+        self.train()
+
+    def train(self, mode: bool = True) -> "SegmentationTask":
+        """Set the mode of all modules; frozen ones stay in evaluation mode."""
+        super().train(mode)
+        set_frozen_to_eval(self.network)
+        return self
 
     @property
     def total_steps(self) -> int:
@@ -215,6 +224,8 @@ class SegmentationTask(pl.LightningModule):
         self._set_benchmark(True)
         self._resumed_steps = self._count_resumed_steps()
         for config in self.trainer.lr_scheduler_configs:
+            if not isinstance(config.scheduler, LambdaLR):
+                continue  # the learning-rate finder's own
             schedule: Any = config.scheduler
             schedule.lr_lambdas = poly_factors(schedule.base_lrs, **self._schedule_options())
             for group, base, factor in zip(
@@ -326,6 +337,13 @@ class SegmentationTask(pl.LightningModule):
     def _close_evaluation(self, stage: str) -> None:
         self._scorer = None
         self.result = self.confusion.compute()
+        if not self.result[
+            "matrix"
+        ].any():  # no score: neither the loggers nor best.ckpt get a number
+            trainer = self.trainer
+            if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_global_zero:
+                log.warning("%s", NOT_SCORED)
+            return
         values: Mapping[str, Any] = self.result
         scores = {f"{stage}/{name}": values[name] for name in SCORES}
         self.log_dict(scores, sync_dist=True, batch_size=1)  # the same on every device
@@ -345,7 +363,9 @@ class SegmentationTask(pl.LightningModule):
             "network": dict(self.network.spec),
             "labels": self.labels.to_dict(),
             "world": self._trainer.world_size if self._trainer else 1,
-            "miou": None if self.result is None else self.result["miou"],
+            "miou": None
+            if self.result is None or math.isnan(self.result["miou"])
+            else self.result["miou"],
         }
 
 

@@ -24,7 +24,7 @@ from hrseg.labels import LabelSet
 from hrseg.models.blocks import BasicBlock, Bottleneck
 from hrseg.models.hrnet import Module
 from hrseg.training.callbacks import ProgressBar, ProgressLines, StopAtStep, ValidationImages
-from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints
+from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints, mode_of
 from hrseg.training.run_dir import CSVMetricsLogger
 
 log = logging.getLogger(__name__)
@@ -126,10 +126,11 @@ def build_callbacks(config: Config, folder: Path, labels: LabelSet) -> list[pl.C
     if trainer.early_stop_patience:
         callbacks.append(
             EarlyStopping(
-                "val/miou",
-                mode="max",
+                trainer.best_by,
+                mode=mode_of(trainer.best_by),
                 patience=trainer.early_stop_patience,
-                check_on_train_epoch_end=False,
+                check_on_train_epoch_end=mode_of(trainer.best_by) == "min",
+                strict=False,  # a validation without a labeled pixel logs no score
             )
         )
     return callbacks
@@ -288,6 +289,7 @@ _EXPECTED_WARNINGS = (
     r"GPU available but not used",  # trainer.accelerator=cpu said so
     r"You're resuming from a checkpoint that ended before the epoch",  # the sampler goes on there
     r"`training_step` returned `None`",  # the guard skipped a batch and logged it
+    r"Early stopping conditioned on metric",  # the validation has no label, which the task says
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own, with newer torch
 )
 

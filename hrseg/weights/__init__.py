@@ -6,6 +6,7 @@ from hrseg.weights.load import LoadReport, load_weights
 from hrseg.weights.release import (
     DEFAULT_TAG,
     STARTER_TAG,
+    check_card,
     packaged_models,
     read_release,
     write_release,
@@ -15,6 +16,7 @@ __all__ = [
     "DEFAULT_TAG",
     "STARTER_TAG",
     "LoadReport",
+    "check_card",
     "load_weights",
     "packaged_models",
     "read_checkpoint",

@@ -27,7 +27,7 @@ class Placeholder:
     """
 
     name: str
-    content: dict[Any, Any] = field(default_factory=dict)
+    content: dict[Any, Any] = field(default_factory=dict, repr=False)  # may hold its own parents
 
 
 @dataclass(frozen=True)

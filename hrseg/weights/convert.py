@@ -5,6 +5,7 @@ is written only if every tensor has a place in the network; the report accounts 
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,10 +68,10 @@ class ImportReport:
     def next_step(self) -> str:
         """Return a sentence with the command that uses the release."""
         if self.spec["head"] in (NO_HEAD, "classification"):
-            return f"Train from it: hrseg fit --config RECIPE model.weights={self.out}"
+            return f"Train from it: hrseg fit --config RECIPE {shlex.quote(f'model.weights={self.out}')}"
         if any(key.startswith("head.") for key in self.load.new):
-            return f"Train its last layer: hrseg fit --config RECIPE model.weights={self.out}"
-        return f"Use it: hrseg predict IMAGE --model {self.out}"
+            return f"Train its last layer: hrseg fit --config RECIPE {shlex.quote(f'model.weights={self.out}')}"
+        return f"Use it: hrseg predict IMAGE --model {shlex.quote(str(self.out))}"
 
     def __str__(self) -> str:
         new, left_out = self.load.new, self.load.left_out
@@ -220,7 +221,7 @@ def refuse_headless(head: str | None, name: str) -> None:
         kind = "a backbone" if head == NO_HEAD else "an ImageNet classifier"
         raise WeightsError(
             f"{name} holds {kind} without a segmentation head, so it has no masks to predict. Start a training from "
-            f"it: hrseg fit --config RECIPE model.weights={name}"
+            f"it: hrseg fit --config RECIPE {shlex.quote(f'model.weights={name}')}"
         )
 
 

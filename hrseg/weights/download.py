@@ -19,7 +19,7 @@ from pathlib import Path
 
 import filelock
 
-from hrseg.errors import WeightsError
+from hrseg.errors import WeightsError, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.weights.checkpoint_io import file_digest
 from hrseg.weights.http import TransferError, looks_like_page, request
@@ -143,7 +143,7 @@ def cached(remote: Remote) -> Receipt | None:
 def receipt_of(path: Path) -> Receipt | None:
     """Return the result of a file's last check, whatever became of the file since."""
     try:
-        found = json.loads(_receipt_path(path).read_text(encoding="utf-8"))
+        found = parse_json(_receipt_path(path).read_text(encoding="utf-8"))
         url, sha256, checked = (str(found[key]) for key in ("url", "sha256", "checked"))
         return Receipt(path, url, int(found["size"]), sha256, checked)
     except (OSError, ValueError, KeyError, TypeError):
@@ -442,7 +442,7 @@ def _validator(remote: Remote) -> str | None:
     Without ETag and date nothing distinguishes versions; then only a published digest makes resuming safe.
     """
     try:
-        url, validator = json.loads(remote.note.read_text(encoding="utf-8"))
+        url, validator = parse_json(remote.note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     fits = url == remote.url and _size(remote.part) and (validator or remote.sha256)

@@ -3,7 +3,6 @@
 Nothing here builds a network; `load` loads the result into one, `convert` writes a release of it.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hrseg.errors import WeightsError
+from hrseg.errors import WeightsError, parse_json
 from hrseg.models import FORM
 from hrseg.weights.catalog import is_tag, looks_like_tag, resolve_all, row_of
 from hrseg.weights.checkpoint_io import read_checkpoint
@@ -27,7 +26,7 @@ from hrseg.weights.formats import (
     rename,
 )
 from hrseg.weights.hub import is_hub, pull
-from hrseg.weights.release import card_path, read_release
+from hrseg.weights.release import card_path, check_card, read_release
 
 CONTAINERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_state", "model", "net")
 """Keys under which training scripts store the tensors; the first one present wins."""
@@ -261,10 +260,10 @@ def _written_by_hrseg(path: str | Path, checkpoint: Mapping[str, Any]) -> dict[s
     """Return the card of a release or a run's checkpoint, with the network's spec under "network"."""
     path = Path(path)
     entry = checkpoint.get("hrseg")
-    if isinstance(entry, dict):
-        card = dict(entry)
-        model = card.get("config", {}).get("model")
-        if "network" not in card and isinstance(model, dict):
+    if entry is not None:
+        card = check_card(entry, path)
+        model = (card.get("config") or {}).get("model")
+        if "network" not in card and model:
             card["network"] = {
                 **{name: model[name] for name in DEFAULTS if name in model},
                 "backbone": model.get("backbone"),
@@ -279,7 +278,7 @@ def _written_by_hrseg(path: str | Path, checkpoint: Mapping[str, Any]) -> dict[s
 
 def _is_card(path: Path) -> bool:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "network" in content

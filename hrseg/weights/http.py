@@ -4,10 +4,14 @@ The standard library's client is enough, and honors the proxy variables; nothing
 """
 
 import http.client
+import io
 import math
 import re
+import socket
 import ssl
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +25,7 @@ CHUNK = 1 << 17
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+_REDIRECTS = {301, 302, 303, 307, 308}
 _LONGEST_WAIT = 120.0
 _MARKUP = re.compile(rb"\s*(?:<!doctype html|<html|<head|<\?xml|\{\s*\"error)", re.IGNORECASE)
 
@@ -60,7 +65,7 @@ class Answer:
         sha256: Digest of the file, where the server names it; may be empty.
     """
 
-    stream: IO[bytes]
+    stream: Any
     start: int
     total: int | None
     validator: str
@@ -74,7 +79,7 @@ class Answer:
         """
         while True:
             try:
-                chunk = self.stream.read(CHUNK)
+                chunk = self.stream.read1(CHUNK)  # what is there, without waiting for a whole chunk
             except (OSError, http.client.HTTPException) as error:
                 raise TransferError(
                     f"the connection broke ({_reason(error)})", passing=True
@@ -82,6 +87,49 @@ class Answer:
             if not chunk:
                 return
             yield chunk
+
+
+class _TimedSocket(socket.SocketIO):
+    """A socket's bytes until a moment of `time.monotonic()`, however slowly they come."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        super().__init__(connection, "r")
+        self._connection, self._until, self._stall = connection, until, connection.gettimeout()
+        connection._io_refs += 1  # type: ignore[attr-defined]  # as socket.makefile does
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time for it is over")
+        self._connection.settimeout(left if self._stall is None else min(left, self._stall))
+        return super().readinto(buffer)
+
+
+def _timed(seconds: float) -> tuple[urllib.request.BaseHandler, ...]:
+    """Return handlers for connections that end after some seconds: their status, headers, bodies and redirects."""
+    until = time.monotonic() + seconds
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+            super().__init__(sock, *arguments, **options)
+            self.fp.close()
+            self.fp = io.BufferedReader(_TimedSocket(sock, until))
+
+    class Plain(http.client.HTTPConnection):
+        response_class = Response
+
+    class Secure(http.client.HTTPSConnection):
+        response_class = Response
+
+    class PlainHandler(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Plain, req)
+
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> Any:
+            return self.do_open(Secure, req)
+
+    return PlainHandler(), SecureHandler()
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -110,14 +158,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def request(url: str, start: int = 0, validator: str = "", timeout: float | None = None) -> Answer:
+def request(url: str, start: int = 0, validator: str = "", seconds: float | None = None) -> Answer:
     """Ask for a file, or for the rest of it.
 
     Args:
         url: Its address.
         start: Bytes that are here already.
         validator: ETag or date of their version; the server starts again if it has another one by now.
-        timeout: Seconds without a byte after which the connection counts as broken; None takes TIMEOUT.
+        seconds: After which the request is cut, whatever has come of it; None waits while bytes come.
 
     Raises:
         TransferError: No answer, an error, or a web page instead of a file.
@@ -128,10 +176,10 @@ def request(url: str, start: int = 0, validator: str = "", timeout: float | None
         if validator:
             headers["If-Range"] = validator
     redirects = _Redirects()
-    opener = urllib.request.build_opener(redirects)
+    opener = urllib.request.build_opener(redirects, *(_timed(seconds) if seconds else ()))
     try:
         asked = urllib.request.Request(url, headers=headers)
-        stream = opener.open(asked, timeout=timeout or TIMEOUT)
+        stream = opener.open(asked, timeout=min(seconds or TIMEOUT, TIMEOUT))
     except urllib.error.HTTPError as error:
         with error:
             return _refused(error, start)
@@ -190,6 +238,11 @@ def _refused(error: urllib.error.HTTPError, start: int) -> Answer:
         raise TransferError(
             "the part that is here belongs to another file", passing=True, wait=0.0, stale=True
         )
+    if error.code in _REDIRECTS:
+        target = urllib.parse.urljoin(error.url or "", error.headers["Location"] or "")
+        if urlsplit(target).scheme in ("http", "https") and error.headers["Location"]:
+            raise TransferError("it redirects in a circle, or too often")
+        raise TransferError(f"it redirects to '{target[:100]}', which is no http or https address")
     reason = http.client.responses.get(error.code, "")
     raise TransferError(
         f"it answers {error.code} {reason}".rstrip(),

@@ -5,7 +5,8 @@ data terms for readers. Both files are written atomically.
 """
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from hrseg.errors import WeightsError
+from hrseg.errors import WeightsError, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.weights.checkpoint_io import file_digest, read_checkpoint
 
@@ -71,6 +72,74 @@ def card_path(path: str | Path) -> Path:
     return config if not beside.exists() and config.is_file() else beside
 
 
+MAX_BANDS = 4096
+"""Of an image that a network sees; satellites have a few hundred."""
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _are_numbers(value: Any, above: float = -1e30) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and 0 < len(value) <= MAX_BANDS
+        and all(type(x) in (int, float) and above < x < 1e30 for x in value)
+    )
+
+
+def _is_spec(value: Any) -> bool:
+    return (
+        _is_table(value)
+        and all(isinstance(part, str | int | float | None) for part in value.values())
+        and type(bands := value.get("in_channels", 3)) is int
+        and 0 < bands <= MAX_BANDS
+    )
+
+
+_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "network": (_is_spec, "a table of the arguments of create_model"),
+    "labels": (lambda v: v is None or _is_table(v), "a table with name and labels"),
+    "mean": (_are_numbers, "a list with a number for each band"),
+    "std": (lambda v: _are_numbers(v, above=0), "a list with a positive number for each band"),
+    "bands": (
+        lambda v: v is None or (_are_numbers(v, above=-1) and all(type(x) is int for x in v)),
+        "a list of band numbers",
+    ),
+    "value_range": (lambda v: v is None or _are_numbers([v], above=0), "a positive number"),
+    "config": (
+        lambda v: v is None or (_is_table(v) and all(map(_is_table, v.values()))),
+        "a table of sections, each a table of options",
+    ),
+    "sha256": (lambda v: isinstance(v, str), "a text"),
+}
+"""Entry of a card → whether a value has its form, and that form in words."""
+
+
+def check_card(card: Any, source: object) -> dict[str, Any]:
+    """Return a card whose entries have their forms; which of them there are is for the caller to check.
+
+    Args:
+        card: Of a release, a checkpoint or an exported file, which may come from a stranger.
+        source: Its file, for the message.
+
+    Raises:
+        WeightsError: It is no table, or an entry has another form.
+    """
+    if not _is_table(card):
+        raise WeightsError(
+            f"The card of {source} is a {type(card).__name__} and should be a table of {', '.join(REQUIRED[:-1])}. "
+            "The file is damaged or was edited; copy or export it again."
+        )
+    for name, (fits, form) in _ENTRIES.items():
+        if name in card and not fits(card[name]):
+            raise WeightsError(
+                f"The card of {source} has as {name} {reprlib.repr(card[name])}, which should be {form}. The file is "
+                "damaged or was edited; copy or export it again."
+            )
+    return dict(card)
+
+
 def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a released model.
 
@@ -89,10 +158,10 @@ def read_release(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
             "files together."
         )
     try:
-        card = json.loads(beside.read_text(encoding="utf-8"))
-        lacking = [key for key in REQUIRED if key not in card]
-    except (ValueError, TypeError) as error:
+        card = check_card(parse_json(beside.read_text(encoding="utf-8")), beside)
+    except ValueError as error:
         raise WeightsError(f"{beside} is not readable JSON: {error}. Copy it again.") from error
+    lacking = [key for key in REQUIRED if key not in card]
     if lacking:
         raise WeightsError(
             f"{beside} lacks {', '.join(lacking)}; a card of hrseg holds {', '.join(REQUIRED)}. Write the "

@@ -35,7 +35,7 @@ MAX_READS = 3_000_000
 MAX_DEPTH = 64
 """Nesting of containers."""
 MAX_DIMENSIONS = 32
-MAX_TUPLE_KEYS = 10_000
+MAX_TUPLE_KEYS = 1_000
 """Tuples are hashed without a secret, so a file may choose many that collide."""
 MAX_NAME = 512
 KEEP_IN_FILE = 1 << 16
@@ -110,7 +110,7 @@ class SafeUnpickler(pickle._Unpickler):
             Refusal: It is damaged, asks for something outside the tables, or is too large.
         """
         try:
-            return plain(super().load())
+            return plain(super().load(), self.budget)
         except _NONSENSE as error:
             near = f"its pickle makes no sense near byte {self.reader.at:,}"
             raise Damaged(near) from error
@@ -383,21 +383,39 @@ BUILDERS: dict[str, Callable[..., Any]] = {
 ADMITTED = BUILDERS.keys() | STORAGES.keys() | MENTIONED | INERT
 
 
-def plain(content: Any) -> Any:
+def plain(content: Any, budget: int) -> Any:
     """Turn what an unpickler returns into tensors, plain values and placeholders.
 
+    Args:
+        content: What it returns.
+        budget: Of values and letters, each counted wherever it is referred to: 26 lists of twice the one before are
+            2²⁶ values for everything that walks or prints them.
+
     Raises:
-        Refusal: Containers nest too deep or hold each other, or an array has a type that torch lacks.
+        Refusal: Containers nest too deep, hold each other or exceed the budget, or an array has a type torch lacks.
     """
-    done: dict[int, Any] = {}
+    done: dict[int, tuple[Any, int]] = {}
     open_containers: set[int] = set()
+    total = 0
 
     def walk(value: Any, depth: int = 0) -> Any:
-        if id(value) in done:
-            return done[id(value)]
+        nonlocal total
+        before = total
+        made, size = done.get(id(value), (None, 0))
+        if not size:
+            made = finish(value, depth)
+            size = total - before + (1 + len(made) if isinstance(made, str | bytes | set) else 1)
+            if type(value) in (*_FINISH, *_CONTAINERS):
+                done[id(value)] = made, size
+        total = before + size
+        if total > budget:
+            raise TooLarge("its values refer to each other so often that they have no end in sight")
+        return made
+
+    def finish(value: Any, depth: int) -> Any:
         if type(value) in _FINISH:
-            return done.setdefault(id(value), _FINISH[type(value)](value))
-        if type(value) not in (dict, list, tuple, Placeholder):
+            return _FINISH[type(value)](value)
+        if type(value) not in _CONTAINERS:
             return value
         if id(value) in open_containers or depth > MAX_DEPTH:
             raise Damaged(f"its containers hold each other, or nest deeper than {MAX_DEPTH}")
@@ -405,13 +423,13 @@ def plain(content: Any) -> Any:
         made: Any
         if isinstance(value, Placeholder):
             # Known before its content is: nodes of OmegaConf hold their parents.
-            done[id(value)] = made = Placeholder(value.name)
+            made = Placeholder(value.name)
+            done[id(value)] = made, 1
             made.content = walk(value.content, depth + 1)
         elif isinstance(value, dict):
-            made = {key: walk(part, depth + 1) for key, part in value.items()}
+            made = {walk(key, depth + 1): walk(part, depth + 1) for key, part in value.items()}
         else:
             made = type(value)(walk(part, depth + 1) for part in value)
-        done[id(value)] = made
         open_containers.discard(id(value))
         return made
 
@@ -434,6 +452,7 @@ def _from_symbol(symbol: Symbol) -> Any:
     return known if isinstance(known, torch.dtype) else Placeholder(symbol.path)
 
 
+_CONTAINERS = (dict, list, tuple, Placeholder)
 _FINISH: dict[type, Callable[[Any], Any]] = {
     Array: _from_array,
     Symbol: _from_symbol,

@@ -1,5 +1,7 @@
 """Composition of recipes and overrides; errors name file, line, key and what would be right."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hrseg.config import (
     load_config,
     load_config_with_origins,
 )
+from hrseg.config.values import read_yaml
 from hrseg.errors import ConfigError
 from tests.config.conftest import BASE, refuse
 
@@ -127,7 +130,7 @@ def test_a_missing_layout_is_named(here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: [", "bad.yaml:2: not valid YAML"),
+        ("data: [", "bad.yaml:1: not valid YAML"),
         ("data:\n\tflip: 1", "bad.yaml:2: not valid YAML"),
         ("run: {seed: 1}\nrun: {seed: 2}", "bad.yaml:2: not valid YAML: found duplicate key run"),
         ("- 1", "holds no sections"),
@@ -157,3 +160,48 @@ def test_a_misspelt_recipe_is_suggested(here: Path) -> None:
 def test_a_word_without_equals_or_with_broken_yaml_is_refused(here: Path) -> None:
     assert "'demo' is not key=value" in refuse("run.yaml", "demo")
     assert "The value '[1' of data.crop is not valid YAML" in refuse("run.yaml", "data.crop=[1")
+
+
+HOSTILE = {
+    "aliases": "a0: &a0 [1]\n"
+    + "\n".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]" for i in range(40)),
+    "an alias of itself": "run: &a {name: [*a]}",
+    "brackets": "data: " + "[" * 500 + "]" * 500,
+    "many brackets": "data: " + "[" * 100_000,
+    "a number of 5,000 digits": f"data: {{batch_size: {'9' * 5000}}}",
+    "a number of 400 digits": f"data: {{batch_size: {'9' * 400}}}",
+    "links that lead to each other": f"{BASE}run: {{name: '${{run.dir}}', dir: '${{run.name}}'}}",
+    "a link to itself": f"{BASE}run: {{name: '${{run.name}}'}}",
+    "a link to a section": f"{BASE}run: {{name: '${{data}}'}}",
+    "a day that is none": "run: {name: 2026-99-99}",
+    "a list as a key": "? [1, 2]\n: 3",
+    "keys of one hash": "data:\n" + "".join(f"  {i * (2**61 - 1)}: 0\n" for i in range(1, 9000)),
+    "a large file": f"# {'x' * 300_000}",
+    "a tag": "run: {name: !!python/object/apply:os.system [ls]}",
+    "a zero byte": "run: {name: a\0b}",
+    "nothing but a tag": "!!set {a, b}",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_recipe_is_one_paragraph_in_little_time(here: Path, kind: str) -> None:
+    (here / "bad.yaml").write_text(f"{HOSTILE[kind]}\n")
+    before = time.process_time()
+    said = refuse("bad.yaml")
+    assert time.process_time() - before < 5
+    assert "\n" not in said.strip()
+    assert len(said) <= 3000
+
+
+def test_a_fan_of_extends_ends(here: Path) -> None:
+    for level in range(8):
+        (here / f"f{level}.yaml").write_text(f"extends: {[f'f{level + 1}.yaml'] * 40}\n")
+    (here / "f8.yaml").write_text("run: {seed: 1}\n")
+    assert "extends more than 100 files" in refuse("f0.yaml")
+
+
+def test_a_recipe_that_is_a_pipe_is_not_waited_for(here: Path) -> None:
+    os.mkfifo(here / "pipe.yaml")
+    assert "There is no config 'pipe.yaml'" in refuse("pipe.yaml")
+    with pytest.raises(ConfigError, match="is no file"):
+        read_yaml(here / "pipe.yaml")

@@ -357,3 +357,42 @@ def test_distortion_draws_each_change_by_its_own_coin():
     assert all(np.array_equal(trainids, mask) for _, trainids in outs)
     again = recipe(image, mask, seed=3)
     assert np.array_equal(again[0], outs[3][0])
+
+
+def test_upside_down_mirrors_and_a_quarter_turn_does_not():
+    image, mask = numbered(20, 30)
+    mask = np.where(mask % 2, np.uint8(1), np.uint8(2))
+    order = [0, 2, 1]
+    options = {**PLAIN, "crop": (20, 30), "flip_order": order}
+    swapped = np.array(order, np.uint8)
+    cut, ids = recipe_of(**options, vflip=1.0)(image, mask, seed=0)
+    assert np.array_equal(cut, image[::-1])
+    assert np.array_equal(ids, swapped[mask[::-1]])
+    both, ids = recipe_of(**{**options, "flip": 1.0}, vflip=1.0)(image, mask, seed=0)
+    assert np.array_equal(both, image[::-1, ::-1])
+    assert np.array_equal(ids, mask[::-1, ::-1])  # half a turn: left stays left
+    first, ids = recipe_of(**options, vflip=1.0, flip_first=True)(image, mask, seed=0)
+    assert np.array_equal(first, image[::-1])
+    assert np.array_equal(ids, swapped[mask[::-1]])
+
+
+@pytest.mark.parametrize("bands", [3, 5])
+def test_quarter_turns_keep_the_crop_s_shape_and_the_pixels_together(bands):
+    image, mask = numbered(40, 40)
+    image = np.concatenate([image, image], axis=2)[..., :bands]
+    recipe = recipe_of(crop=(16, 40), **PLAIN, rotate90=1.0, flip_order=[0, 2, 1])
+    seen = set()
+    for seed in range(30):
+        cut, ids = recipe(image, mask, seed=seed)
+        assert cut.shape == (16, 40, bands)
+        assert np.array_equal(ids, cut[..., 2])  # no class changes places
+        step = cut[0, 1, :2].astype(int) - cut[0, 0, :2]
+        seen.add(tuple(map(int, step)))
+    assert seen == {(1, 0), (-1, 0), (0, -1)}  # right is down, up, or left; never as it was
+
+
+def test_turns_that_are_off_change_no_sample_of_a_seed():
+    image, mask = numbered(40, 60)
+    plain, off = recipe_of(crop=(16, 32)), recipe_of(crop=(16, 32), vflip=0.0, rotate90=0.0)
+    for seed in range(5):
+        assert np.array_equal(plain(image, mask, seed=seed)[0], off(image, mask, seed=seed)[0])

@@ -11,12 +11,17 @@ from pathlib import Path
 import pytest
 
 import hrseg
+from hrseg.errors import DataError
+from hrseg.training.dry_run import plan
+from hrseg.training.fit import fit
+from tests.small import small
 
 RUN = """
 import os, sys
 from pathlib import Path
 from hrseg.cli import main
 from tests.small import WORDS
+import hrseg.errors
 import hrseg.training.task
 
 Path(f"pid{os.environ.get('LOCAL_RANK', 0)}").write_text(str(os.getpid()))
@@ -24,6 +29,8 @@ learn = hrseg.training.task.SegmentationTask.training_step
 
 
 def step(self, batch, index):
+    if {how!r} == "all" and self.global_step == 1:
+        raise hrseg.errors.DataError("all ranks met this")
     if {how!r} and self.global_rank == {rank} and self.global_step == 1:
         if {how!r} == "kill":
             os.kill(os.getpid(), 9)
@@ -111,9 +118,14 @@ def test_when_one_process_dies_the_other_stops(tmp_path, how, rank):
     process = start([script(tmp_path, how, rank), "trainer.devices=2"], tmp_path)
     _, errors = process.communicate(timeout=120)  # without a stop it would wait half an hour
     assert process.returncode != 0
+    said = " ".join(errors.split())
     if how == "raise":
         assert "RuntimeError: boom of one rank" in errors
-        assert "Another process of this run ended" in " ".join(errors.split())
+        assert "Another process of this run ended" in said
+    if (how, rank) == ("kill", 1):
+        assert "Process 1 of this run was killed (SIGKILL)" in said
+    if how == "kill":
+        assert "--resume last" in said
     pids = [int((tmp_path / f"pid{local}").read_text()) for local in (0, 1)]
     assert all(gone(pid) for pid in pids)
 
@@ -130,3 +142,22 @@ def gone(pid):
         time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
     return False
+
+
+@pytest.mark.slow
+def test_what_all_processes_met_is_said_once(tmp_path):
+    process = start([script(tmp_path, "all"), "trainer.devices=2"], tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.count("all ranks met this") == 1
+    assert "Another process" not in errors
+    pids = [int((tmp_path / f"pid{local}").read_text()) for local in (0, 1)]
+    assert all(gone(pid) for pid in pids)
+
+
+def test_too_few_images_for_the_devices_are_refused_before_any_process_starts(tmp_path):
+    config = small(tmp_path, "trainer.devices=4", "trainer.strategy=ddp", "data.scenes=6")
+    for act in (plan, fit):
+        with pytest.raises(DataError, match="6 training images do not fill one step: 4 x 2"):
+            act(config)
+    assert not list(tmp_path.iterdir())

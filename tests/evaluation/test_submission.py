@@ -73,6 +73,20 @@ def ade20k(tmp_path):
     return root
 
 
+def test_a_split_of_masks_without_labels_is_not_scored(cityscapes, tmp_path):
+    for mask in (cityscapes / "gtFine/val").rglob("*.png"):
+        Image.fromarray(np.zeros(SIZE, np.uint8)).save(mask)
+    done = submit(
+        *("cityscapes", cityscapes, tmp_path / "out.zip"),
+        predictor=by_red("cityscapes"),
+        split="val",
+        partial=True,
+    )
+    assert "Not scored" in str(done)
+    assert "ranks by" not in str(done)
+    assert "4 predictions" in str(done)
+
+
 def stored(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         found = {}

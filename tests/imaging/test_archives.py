@@ -119,6 +119,22 @@ def test_cache_knows_when_an_archive_changes(trees, tmp_path):
     assert_same(samples(trees[0]), samples(trees[1], read=reader))
 
 
+def test_what_is_made_to_fill_the_memory_is_refused(tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("images/a.png", "w", force_zip64=True) as member,
+    ):
+        for _ in range(257):
+            member.write(bytes(1 << 20))
+    with pytest.raises(DataError, match="more than the 268,435,456"):
+        read_bytes(tmp_path / "bomb.zip/images/a.png")
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        for number in range(100):  # each level would be a path of its own
+            archive.writestr("a/" * 30_000 + f"{number}.png", b"")
+    with pytest.raises(DataError, match="folders in each other"):
+        archived_root(tmp_path / "deep.zip")
+
+
 def test_missing_files_and_broken_archives_are_named(trees, tmp_path):
     _, zipped = trees
     with pytest.raises(DataError, match=r"No such file: .*nothing\.png"):

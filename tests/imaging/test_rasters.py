@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import struct
 import subprocess
 import sys
 import threading
@@ -539,3 +540,14 @@ def test_drivers_that_lead_elsewhere_are_not_registered():
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout.split("\n")[:2] == ["[]", "None"]
+
+
+@pytest.mark.parametrize("side", [2**31 - 1, 60_000])
+def test_a_header_that_claims_more_than_its_file_can_hold_is_refused(tmp_path, side):
+    entries = [(256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 126)]
+    entries += [(277, 3, 1), (278, 4, side), (279, 4, 100)]
+    table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4)
+    (tmp_path / "a.tif").write_bytes(head + bytes(100))
+    with pytest.raises(DataError, match=r"x [\d,]+ pixels in 222 bytes"):
+        open_image(tmp_path / "a.tif")

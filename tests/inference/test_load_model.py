@@ -1,15 +1,22 @@
+import copy
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from hrseg.errors import WeightsError
+from hrseg.errors import HrsegError, WeightsError
+from hrseg.evaluation.validate import evaluation_config
+from hrseg.inference import load_model
 from hrseg.inference.load_model import open_model
+from hrseg.inference.model_card import read_card
 from hrseg.labels import load_labels
 from hrseg.models import create_model
 from hrseg.training.optim import Ema
 from hrseg.weights import write_release
+from hrseg.weights.convert import read_foreign
 
 LABELS = load_labels("camvid")
 
@@ -122,3 +129,80 @@ def test_a_file_that_is_no_model_gives_one_clear_paragraph(tmp_path, how, words)
 def test_an_unknown_tag_is_refused_with_what_there_is():
     with pytest.raises(WeightsError, match=r"Unknown tag 'hrnet_w18.camvit'\. Did you mean"):
         open_model("hrnet_w18.camvit")
+
+
+def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The place of every value in a card, the first two of each list."""
+    yield path
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from nodes(part, (*path, key))
+    elif isinstance(value, list):
+        for place, part in enumerate(value[:2]):
+            yield from nodes(part, (*path, place))
+
+
+def changed(card: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    card = copy.copy(card)
+    card[path[0]] = changed(card[path[0]], path[1:], value)
+    return card
+
+
+NUMBERS = [True, -1, 0, 3.5, 10**30, 10**400, 1e308, float("nan"), float("inf"), 2**31]
+STRANGE = [
+    None,
+    *NUMBERS,
+    "",
+    "x" * 10_000,
+    [],
+    {},
+    {"a": 1},
+    [1],
+    ["a"] * 3,
+    [[1, 2], [3]],
+    [[]] * 3,
+]
+STRANGE += [[0, 0, 0], [float("nan")] * 3, [True] * 3, [0.5] * 5000, [[[["a"] * 9] * 9] * 9] * 9]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "exported file"])
+def test_a_card_of_any_shape_opens_or_is_one_paragraph(tmp_path, monkeypatch, kind):
+    scored = create_model("hrnet_w18_small_v1", num_classes=11).eval()
+    monkeypatch.setattr(load_model, "create_model", lambda **spec: scored)
+    (tmp_path / "m.ckpt").touch()
+    card = {**entry(bands=[0, 1, 2], value_range=255.0), "network": dict(scored.spec)}
+    card |= {"config": {"data": {"bits": 8}}, "format": 1, "precision": "fp32"}
+    card |= {"outputs": {"labels": "uint8"}}
+    messages = []
+    for path in nodes(card):
+        for value in STRANGE:
+            content = changed(card, path, value)
+            state = {"state_dict": prefixed(scored, "network."), "hrseg": content}
+            monkeypatch.setattr(load_model, "read_checkpoint", lambda _, state=state: state)
+            try:
+                if kind == "checkpoint":
+                    evaluation_config(tmp_path / "m.ckpt")
+                else:
+                    read_card(json.dumps(content), tmp_path / "m.onnx")
+            except HrsegError as error:
+                messages.append((path, str(error)))
+    assert max(len(text) for _, text in messages) < 3000
+    assert not any("\n" in text for _, text in messages)
+    assert {(), ("labels",), ("mean",), ("std",), ("network",), ("config",)} <= {
+        path[:1] for path, _ in messages
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[1, 2]", "3", '{"mean": 1}', "null", "\x00", "{"], ids=range(7)
+)
+def test_a_card_that_is_no_table_is_one_paragraph(tmp_path, text):
+    write_release(tmp_path / "m.safetensors", network().state_dict(), {})
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"m\.json") as error:
+        open_model(tmp_path / "m.safetensors")
+    assert "\n" not in str(error.value)
+    # beside weights of another library lies a config of its own, which is no card
+    assert read_foreign(tmp_path / "m.safetensors").spec["backbone"] == "hrnet_w18_small_v1"

@@ -75,11 +75,16 @@ def test_no_other_temperature_is_more_likely():
 
 def test_logits_that_are_always_right_or_always_wrong_have_an_end():
     right = np.eye(3)[[0, 1, 2, 1]]
-    assert 0.01 <= fit_temperature(right, right.argmax(axis=1)) < 0.05  # the colder the better
-    assert fit_temperature(-right, right.argmax(axis=1)) == pytest.approx(100, rel=0.01)
-    assert np.isfinite(fit_temperature(np.zeros((4, 3)), np.array([0, 1, 2, 0])))
+    for gap in (0.01, 1, 5, 30, 800):
+        assert fit_temperature(gap * right, right.argmax(axis=1)) == 0.01  # the colder the better
+        assert fit_temperature(-gap * right, right.argmax(axis=1)) == 100
     with pytest.raises(DataError, match="No labelled pixel"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
+
+
+@pytest.mark.parametrize("value", [0.0, -7.5, 1e4])
+def test_logits_that_are_alike_for_all_classes_keep_their_temperature(value):
+    assert fit_temperature(np.full((4, 3), value), np.array([0, 1, 2, 0])) == 1
 
 
 def test_mending_is_measured_on_the_other_half():

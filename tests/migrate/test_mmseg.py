@@ -1,10 +1,13 @@
+import copy
 import textwrap
 
 import pytest
 
+from hrseg import migrate
 from hrseg.config import load_config
 from hrseg.errors import ConfigError
-from hrseg.migrate import translate
+from hrseg.migrate import mmseg, translate
+from hrseg.migrate.python_files import read_python_config
 
 # The two generations say the same recipe: W18-small (its "hr18s" is our small v2) on Cityscapes, 40k steps.
 STAGES = """
@@ -168,7 +171,7 @@ def test_unknown_parts_are_named(tmp_path):
     text = textwrap.dedent(NEW) + "custom_hooks = [dict(type='EMAHook')]\n"
     text = text.replace("dict(type='PhotoMetricDistortion')", "dict(type='RandomRotate')")
     _, recipe = resolved(tmp_path, text)
-    assert recipe.unknown == ["transform RandomRotate", "custom_hooks"]
+    assert recipe.unknown == ["transform RandomRotate", "custom_hooks.0.type EMAHook"]
 
 
 def test_without_a_threshold_the_hardest_pixels_alone_are_kept(tmp_path):
@@ -198,3 +201,111 @@ def test_the_size_in_the_test_is_that_of_the_test_pipeline(tmp_path, scale, expe
     config, _ = resolved(tmp_path, older)
     chosen = config.evaluation
     assert (chosen.protocol, chosen.base_size, chosen.base_short_side) == expected
+
+
+FURTHER = """
+log_level = 'INFO'
+custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=4000))
+"""
+NEWER = (
+    NEW.replace("clip_grad=None", "clip_grad=dict(max_norm=1.0, norm_type=2)")
+    .replace(
+        "dropout_ratio=-1",
+        "dropout_ratio=0.1, sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=9)",
+    )
+    .replace("dict(mode='whole')", "dict(mode='slide', crop_size=(512, 512), stride=(320, 320))")
+    .replace("type='OptimWrapper',", "type='OptimWrapper', paramwise_cfg=dict(norm_decay_mult=0),")
+    .replace(
+        "param_scheduler = [",
+        "param_scheduler = [dict(type='LinearLR', start_factor=0.1, begin=0, end=500),",
+    )
+    + FURTHER
+)
+TWO_HEADS = f"[{HEAD}, {HEAD.replace('FCNHead', 'OCRHead')}]".replace("ratio=-1", "ratio=0.1")
+OCR = NEW.replace(HEAD, TWO_HEADS) + FURTHER
+OLDER = (
+    OLD.replace("dropout_ratio=-1", "dropout_ratio=0.1").replace(
+        "policy='poly',", "policy='poly', warmup='linear', warmup_iters=9, warmup_ratio=0.1,"
+    )
+    + FURTHER
+)
+
+
+def places(value, path=()):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from places(part, (*path, key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(part, dict) for part in value):
+        for place, part in enumerate(value):
+            yield from places(part, (*path, place))
+    else:
+        yield path
+
+
+def other(value):
+    """Return another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (list, tuple)):
+        return type(value)(other(part) for part in value)
+    if isinstance(value, str):
+        return f"{value}x"
+    return 1 if value is None else value + 1
+
+
+def changed(content, path, value):
+    if not path:
+        return value
+    copied = copy.copy(content) if isinstance(content, dict) else list(content)
+    copied[path[0]] = changed(content[path[0]], path[1:], value)
+    return copied
+
+
+def told(content):
+    try:
+        return mmseg.translate(content, NAME).to_yaml()
+    except (ConfigError, TypeError, AttributeError) as error:  # migrate.translate tells the latter
+        return str(error)
+
+
+@pytest.mark.parametrize("text", [NEWER, OCR, OLDER], ids=["1.x", "ocr", "0.x"])
+def test_no_entry_can_change_without_a_word(tmp_path, text):
+    """Another value of any entry is another recipe, another remark, listed as left out, or refused."""
+    (tmp_path / NAME).write_text(text)
+    content = read_python_config(tmp_path / NAME)
+    whole = told(content)
+    silent = []
+    for path in places(content):
+        value = content
+        for part in path:
+            value = value[part]
+        if told(changed(content, path, other(value))) == whole:
+            silent.append((".".join(map(str, path)), value))
+    assert silent == []
+
+
+STRANGE = [None, -1, 10**400, "x", [], {"a": 1}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [NEWER, OLDER], ids=["1.x", "0.x"])
+def test_a_config_with_values_of_any_form_is_a_recipe_or_one_paragraph(tmp_path, text, monkeypatch):
+    path = tmp_path / NAME
+    path.write_text(text)
+    content = read_python_config(path)
+    monkeypatch.setattr(
+        migrate, "config_from_dict", lambda *_, **__: None
+    )  # slow, tested by itself
+    messages = []
+    nodes = {place[: depth + 1] for place in places(content) for depth in range(len(place))}
+    for node in nodes:
+        for value in STRANGE:
+            strange = changed(content, node, value)
+            monkeypatch.setitem(migrate._READERS, ".py", lambda _, strange=strange: strange)
+            try:
+                translate(path)
+            except ConfigError as error:
+                messages.append(str(error))
+    assert messages
+    assert not any("\n" in message for message in messages)

@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,6 @@ def test_bases_merge_in_order_and_deletion_replaces(tmp_path):
         "with read_base():\n    from .b import *",
         "x = {**{'a': 1}}",
         "x = dict(**{'a': 1})",
-        "x = [0] * 10000000000",
         "x = f'{1}'",
         "x = unknown",
         "x = [i for i in [1] if i]",
@@ -102,3 +103,74 @@ def test_broken_values_are_one_paragraph(tmp_path, content):
 
 def test_digits_change_items_of_a_list():
     assert merge([{"a": 1}, {"a": 2}], {"1": {"a": 3}}) == [{"a": 1}, {"a": 3}]
+
+
+def laughs(twice: str) -> str:
+    return "\n".join(["a0 = [1]", *(f"a{i + 1} = {twice.format(f'a{i}')}" for i in range(60))])
+
+
+HOSTILE = {
+    "lists joined one by one": "a = [0] * 10000\nb = sum([a] * 10000, [])",
+    "pairs joined one by one": "a = (0,) * 10000\nb = sum([a] * 10000, ())",
+    "nested comprehensions": f"x = {list(range(1000))}\ny = [[[0 for a in x] for b in x] for c in x]",
+    "comprehensions on one level": f"x = {list(range(1000))}\ny = [[0] * 9999 for a in x]",
+    "tables that hold each other": laughs("dict(x={0}, y={0})"),
+    "lists that hold each other": laughs("[{0}, {0}]"),
+    "copies that hold each other": laughs("dict(dict(x={0}), y={0})"),
+    "a key that hashes for ever": laughs("({0}, {0})") + "\nb = {a60: 1}",
+    "a place that hashes for ever": laughs("({0}, {0})") + "\nb = {}\nb[a60] = 1",
+    "lists that compare for ever": laughs("[{0}, {0}]")
+    + laughs("\n[{0}, {0}]").replace("a", "b")
+    + "\nc = max(a60, b60)",
+    "keys of one hash": f"b = {{{', '.join(f'{i * (2**61 - 1)}: 0' for i in range(1, 9000))}}}",
+    "a long text": "a = 'x' * 10000 * 10000",
+    "a long list": "a = [0] * 10000 * 10000",
+    "a longer list": "a = [0] * 10000000000",
+    "a table in itself": "a = {}\na['b'] = a",
+    "a list in itself": "a = [0]\na[0] = a",
+    "a chain of signs": f"a = {'-' * 3000}1",
+    "a chain of sums": f"a = {'+'.join(['1'] * 3000)}",
+    "brackets": f"a = {'[' * 150}{']' * 150}",
+    "a base that is a number": "_base_ = [1]",
+    "a base that is nothing": "_base_ = None",
+    "a list as a place": "a = [1]\na[[1]] = 2",
+    "a place that is not there": "a = [1]\na[5] = 2",
+    "a number of 5,000 digits": f"a = {'9' * 5000}",
+    "a device": "_base_ = '/dev/zero'",
+    "a folder": "_base_ = '.'",
+    "a large file": f"# {'x' * 300_000}",
+    "no text": "\udcff",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_config_is_one_paragraph_in_little_time(tmp_path, kind):
+    path = tmp_path / "a.py"
+    path.write_bytes(HOSTILE[kind].encode(errors="surrogateescape"))
+    before = time.process_time()
+    with pytest.raises(ConfigError) as error:
+        read_python_config(path)
+    assert time.process_time() - before < 5
+    assert "\n" not in str(error.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(ConfigError, match="is no file"):
+        read_python_config(write(tmp_path, "a.py", "_base_ = 'pipe.py'"))
+
+
+def test_a_fan_of_bases_reads_each_file_once(tmp_path):
+    for level in range(8):
+        names = [f"f{level + 1}.py"] * 30
+        write(tmp_path, f"f{level}.py", f"_base_ = {names}\nx{level} = dict(a={level})\n")
+    write(tmp_path, "f8.py", "y = [1]\n")
+    values = read_python_config(tmp_path / "f0.py")
+    assert values == {"y": [1], **{f"x{level}": {"a": level} for level in range(8)}}
+
+
+def test_a_change_of_a_base_stays_in_its_file(tmp_path):
+    write(tmp_path, "base.py", "m = dict(a=1)\n")
+    write(tmp_path, "one.py", "_base_ = 'base.py'\nn = m\nn['a'] = 2\n")
+    path = write(tmp_path, "leaf.py", "_base_ = ['one.py', 'base.py']\n")
+    assert read_python_config(path) == {"m": {"a": 1}, "n": {"a": 2}}

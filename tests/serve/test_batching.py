@@ -112,3 +112,21 @@ def test_large_images_go_alone() -> None:
     assert batch_limit((512, 512), 16) == 8
     assert batch_limit((512, 512), 4) == 4
     assert batch_limit((2000, 2000), 16) == 1
+
+
+@pytest.mark.parametrize("failure", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), []])
+def test_the_worker_goes_on_after_a_failure_of_any_kind(failure: Any) -> None:
+    def run(kind: str, items: list[Any]) -> list[Any]:
+        if kind == "do":
+            return items
+        if isinstance(failure, BaseException):
+            raise failure
+        return failure
+
+    queue = BatchQueue(run, max_wait=0)
+    queue.start()
+    future = queue.submit("fail", "a")
+    with pytest.raises((ValueError, RuntimeError)):
+        future.result(20)
+    assert queue.submit("do", "b").result(20) == "b"
+    queue.close()

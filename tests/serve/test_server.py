@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 
 import hrseg
 from hrseg.cli import main
-from hrseg.errors import ConfigError
+from hrseg.errors import ConfigError, DataError
 from hrseg.inference.predictor import Predictor
 from hrseg.serve.server import listen, model_name
 from tests.serve.conftest import Served, file_of, picture
@@ -54,6 +55,36 @@ def test_an_image_in_work_is_answered_before_the_end(start: Callable[..., Served
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (RuntimeError("onnxruntime: Fail\nat /opt/x.cc"), 500),
+        (SystemExit(3), 500),
+        (MemoryError(), 503),
+        (DataError("An image of 8 x 8 pixels is too small. Send a larger one."), 422),
+        ([], 500),
+    ],
+)
+def test_a_model_that_fails_is_a_sentence_and_the_next_image_is_answered(
+    start: Callable[..., Served], failure: Any, status: int
+) -> None:
+    served = start()
+    run = served.service.queue.run
+
+    def fail(kind: str, items: list[Any]) -> Any:
+        if isinstance(failure, BaseException):
+            raise failure
+        return failure
+
+    served.service.queue.run = fail
+    answer = served.predict(file_of(picture(40, 60)))
+    assert answer.status_code == status
+    assert set(answer.json()) == {"detail"}
+    assert "onnx" not in answer.text
+    served.service.queue.run = run
+    assert served.predict(file_of(picture(40, 60))).status_code == 200
+
+
 def test_the_command_serves_what_predict_writes_and_ends_well_at_sigterm(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(hrseg.__file__).parents[1])}
     process = subprocess.Popen(

@@ -86,7 +86,7 @@ def test_mistakes_in_a_study_file_are_explained(tmp_path, tree, message):
 def test_unreadable_study_file(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text("variants: [")
-    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         read_study(path)
     path.write_text("- a")
     with pytest.raises(ConfigError, match="is not a study"):

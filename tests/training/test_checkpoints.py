@@ -3,9 +3,11 @@ import errno
 import pytest
 import torch
 
+from hrseg.config import OPTIONS
 from hrseg.errors import TrainingError
 from hrseg.training.callbacks import ProgressBar, ProgressLines
-from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints
+from hrseg.training.checkpoints import AtomicCheckpointIO, BestAndLastCheckpoints, mode_of
+from hrseg.training.task import SCORES
 
 
 class Full:
@@ -89,3 +91,30 @@ def test_only_a_stopped_run_saves_on_its_way_out(tmp_path):
 def test_state_keys_are_those_of_older_checkpoints(tmp_path):
     assert BestAndLastCheckpoints(tmp_path).state_key == "KeepBestAndLast"
     assert ProgressLines().state_key == ProgressBar().state_key == "ProgressLines"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best"),
+    [
+        ("val/mean_accuracy", (0.5, 0.4, 0.6), 0.6),
+        ("train/epoch_loss", (0.5, 0.4, 0.6), 0.4),
+    ],
+)
+def test_another_number_chooses_the_best(tmp_path, name, values, best):
+    checkpoints, trainer = BestAndLastCheckpoints(tmp_path, best_by=name), FakeTrainer()
+    for value in values:
+        trainer.callback_metrics["val/miou"] = torch.tensor(1 - value)
+        trainer.callback_metrics[name] = torch.tensor(value)
+        checkpoints.on_validation_end(trainer, None)
+        checkpoints.on_train_epoch_end(trainer, None)
+    assert trainer.saved.count("best.ckpt") == 2
+    assert checkpoints.best == pytest.approx(best)
+    resumed = BestAndLastCheckpoints(tmp_path, best_by="val/miou")
+    resumed.load_state_dict(checkpoints.state_dict())
+    assert resumed.best is None  # another kind of number cannot be compared
+
+
+def test_every_score_that_can_choose_is_logged():
+    logged = {f"val/{name}" for name in SCORES} | {"train/epoch_loss"}
+    assert set(OPTIONS["trainer.best_by"].choices) == logged
+    assert {mode_of(name) for name in logged if name.startswith("val/")} == {"max"}

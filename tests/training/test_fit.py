@@ -85,6 +85,21 @@ def test_longer_run_goes_on_and_names_what_changed(tmp_path, caplog):
     assert last(tmp_path / "small")["global_step"] == 4
 
 
+def test_frozen_weights_are_not_resumed_as_others_and_older_runs_have_none(
+    finished, tmp_path, caplog
+):
+    weights = f"model.weights={finished.run_dir / 'best.ckpt'}"
+    frozen = small(finished.run_dir.parent, *FINISHED, weights, "model.freeze=norms")
+    with pytest.raises(ConfigError, match=r"frozen weights \(model.freeze differs\)"):
+        fit(frozen, resume="last")
+    old = last(finished.run_dir)
+    del old["hrseg"]["config"]["model"]["freeze"]
+    (tmp_path / "small").mkdir()
+    torch.save(old, tmp_path / "small" / "last.ckpt")
+    fit(small(tmp_path, *FINISHED), resume="last")
+    assert "other settings" not in caplog.text
+
+
 def test_other_network_is_not_resumed(finished):
     config = small(finished.run_dir.parent, *FINISHED, "model.backbone=hrnet_w18_small_v2")
     with pytest.raises(ConfigError, match=r"another network .*\(model.backbone differs\)"):

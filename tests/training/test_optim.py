@@ -4,17 +4,24 @@ import pytest
 import torch
 from torch import nn
 
+from hrseg.config import load_config
 from hrseg.errors import ConfigError, TrainingError
+from hrseg.labels import load_labels
 from hrseg.models import create_model
+from hrseg.training.dry_run import plan
 from hrseg.training.optim import (
     Ema,
     build_optimizer,
     build_scheduler,
     can_fuse,
+    freeze_backbone,
     norms_and_biases,
     parameter_groups,
     poly_factor,
+    set_frozen_to_eval,
 )
+from hrseg.training.task import SegmentationTask
+from tests.small import WORDS, small
 
 
 def weight(value: float, lr: float = 0.1, **group: float) -> dict[str, object]:
@@ -314,3 +321,59 @@ def test_minimum_rate_follows_mmengine() -> None:
         optimizer.step()
         scheduler.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx((0.01 - 1e-4) * 0.5**0.9 + 1e-4)
+
+
+# Freezing
+
+
+def test_a_frozen_backbone_is_in_no_group_and_keeps_its_statistics(tiny_network):
+    freeze_backbone(tiny_network, "backbone")
+    task = SegmentationTask(tiny_network, load_labels("camvid"))
+    frozen = [name for name, p in tiny_network.named_parameters() if not p.requires_grad]
+    assert all(name.startswith("backbone.") for name in frozen)
+    assert all(p.requires_grad for p in tiny_network.head_parameters())
+    (group,) = parameter_groups(tiny_network, lr=0.1, weight_decay=0.0)
+    assert {id(p) for p in group["params"]} == {id(p) for p in tiny_network.head_parameters()}
+    for mode in (True, False, True):
+        task.train(mode)
+        assert not any(module.training for module in tiny_network.backbone.modules())
+        assert all(module.training is mode for module in tiny_network.head.modules())
+
+
+def test_frozen_norms_keep_weights_and_statistics_while_convolutions_learn(tiny_network):
+    freeze_backbone(tiny_network, "norms")
+    task = SegmentationTask(tiny_network, load_labels("camvid"))
+    before = copy.deepcopy(tiny_network.state_dict())
+    groups = parameter_groups(tiny_network, lr=0.1, weight_decay=0.1)
+    optimizer = build_optimizer("sgd", groups, lr=0.1)
+    task.train()
+    tiny_network(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    optimizer.step()
+    changed = {k for k, v in tiny_network.state_dict().items() if not torch.equal(v, before[k])}
+    norms = {name for name, m in tiny_network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    of_norms = {key for key in changed if key.rpartition(".")[0] in norms}
+    assert of_norms
+    assert all(key.startswith("head.") for key in of_norms)
+    assert "backbone.conv1.weight" in changed
+
+
+def test_norms_stay_frozen_after_lightning_makes_them_synchronized(tiny_network):
+    freeze_backbone(tiny_network, "norms")
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(tiny_network).train()
+    set_frozen_to_eval(network)
+    norms = [m for m in network.backbone.modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+
+
+def test_freezing_needs_weights_to_start_from():
+    with pytest.raises(ConfigError, match=r"would keep random weights. Set model\.weights"):
+        load_config(None, [*WORDS, "model.freeze=norms"])
+
+
+def test_a_dry_run_counts_the_parameters_that_train(tmp_path):
+    network = create_model("hrnet_w18_small_v1", num_classes=9)
+    head = sum(p.numel() for p in network.head_parameters())
+    config = small(tmp_path, "model.freeze=backbone", "model.weights=hrnet_w18_small_v1.camvid")
+    assert plan(config).trained == head
+    assert f", {head:,} of them trained" in plan(config).text()

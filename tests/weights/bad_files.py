@@ -86,6 +86,24 @@ PAGE = (
 )
 
 
+def shared() -> dict[str, bytes]:
+    """Small pickles of what takes gigabytes to walk or print, since its values are referred to many times."""
+    doubled = {
+        "lists": lambda part: [part, part],
+        "pairs": lambda part: (part, part),
+        "tables": lambda part: {"a": part, "b": part},
+    }
+    values: dict[str, object] = {}
+    for name, twice in doubled.items():
+        values[name] = "a"
+        for _ in range(40):
+            values[name] = twice(values[name])
+    values["texts"] = [["a" * 50_000] * 5_000] * 5_000
+    values["names"] = [{"a" * 50_000: 1}] * 5_000
+    values["name_pairs"] = [{("a" * 50_000, 1): 1}] * 5_000
+    return {f"shared_{name}.pkl": pickle.dumps({"a": value}, 2) for name, value in values.items()}
+
+
 def hostile() -> dict[str, tuple[bytes, str]]:
     """Return name → (content, words of the answer)."""
     nested = {"meta": {"hook_msgs": [Evil()]}, "state_dict": STATE}
@@ -152,7 +170,8 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "ring.pkl": (b"\x80\x02}q\0K\1h\0s.", "hold each other"),
         "doubling.pkl": (doubling + b"Ns.", "uses a tuple as a key"),
         "collisions.pkl": (b"\x80\x02}(" + b"".join(numbers) + b"u.", "more than 60 bits"),
-        "pairs.pkl": (b"\x80\x02}(" + pairs_of_one + b"u.", "more than 10,000 tuples"),
+        "pairs.pkl": (b"\x80\x02}(" + pairs_of_one + b"u.", "more than 1,000 tuples"),
+        **{name: (content, "no end in sight") for name, content in shared().items()},
         "unicode.pkl": (b"\x80\x02cos\xc3\nsystem\n.", "makes no sense"),
         "two_tensors.pdparams": (b"\x80\x02}X\1\0\0\0a" + rebuilt(b"K\1", b"K\1", b"K\1")[2:-1] + b"s.",
                                  "refers to data outside the file"),

@@ -1,5 +1,6 @@
 """Findings, classes and recipe of a check as plain data, which terminal, JSON and HTML page show."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hrseg.data.check.scan import ScannedPair
-from hrseg.errors import first_few
+from hrseg.errors import first_few, printable
 from hrseg.imaging import NAN_ID
 
 Level = Literal["error", "warning", "note"]
@@ -135,7 +136,9 @@ class Recipe:
     def text(self, stem: str, folder: Path = Path()) -> str:
         """Return the YAML for a recipe of this name in this folder."""
         beside = (folder.resolve() / f"{stem}_data").as_posix().replace("'", "''")
-        return self.template.replace("{beside}", beside).replace("{stem}", stem)
+        return self.template.replace("{beside}", beside).replace(
+            "{stem}.yaml", shlex.quote(printable(f"{stem}.yaml"))
+        )
 
     def files(self, path: Path) -> dict[Path, str]:
         """Return path → content of all files of a recipe saved as `path`; the recipe comes last."""

@@ -110,10 +110,10 @@ def _recipe(result: Result, written: Path | None, style: Style) -> str:
     if recipe.labels is not None:
         title = style("Its class table, mine_data/labels.yaml", "1")
         parts += [title, "", _indented(_shortened(recipe.labels))]
-    root = shlex.quote(str(result.root))
+    check = f"hrseg data check {shlex.quote(str(result.root))}"
     parts += [
         style("Have all of it written, and train", "1"),
-        f"  hrseg data check {root} --write mine.yaml",
+        f"  {check} --write mine.yaml",
         "  hrseg fit --config mine.yaml",
     ]
     return "\n".join(parts)

@@ -1,5 +1,6 @@
 """Layout of a user's own images and masks: two folders, or a list file."""
 
+import shlex
 from pathlib import Path
 
 from hrseg.data.layouts.pairs import (
@@ -47,7 +48,8 @@ def folder(root: Path, split: str, pattern: str | None = None, bare: bool = Fals
             return pair_by_stem(found, masks, root, images, bare)
     if Path(split).is_absolute():
         raise DataError(
-            f"The list {listed} does not exist, and the recipe divides the images by it. hrseg data check {root} "
+            f"The list {listed} does not exist, and the recipe divides the images by it. "
+            f"hrseg data check {shlex.quote(str(root))} "
             "--write RECIPE.yaml writes a recipe and its lists; a name such as 'train' means a folder or list in the "
             "dataset."
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Journal:
         journal = self.folder / _JOURNAL
         lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
         try:
-            found = [json.loads(line) for line in lines]
+            found = [parse_json(line) for line in lines]
             self.header, self.strips = found[0], found[1:]
             same = self.header["facts"] == self.settings
         except (ValueError, LookupError, TypeError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from hrseg.errors import DataError
+from hrseg.errors import DataError, cell_text, parse_json
 from hrseg.imaging import write_atomic
 from hrseg.inference.outputs.options import Options
 
@@ -94,7 +94,7 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
-            table: dict[str, Any] = json.loads(text)
+            table: dict[str, Any] = parse_json(text)
             return table
         rows = [_parse_row(row) for row in csv.DictReader(text.splitlines())]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -118,7 +118,7 @@ def write_table(path: Path, table: dict[str, Any]) -> None:
             return
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table["classes"])
+        writer.writerows(row | {"class": cell_text(row["class"])} for row in table["classes"])
 
 
 def _row(
@@ -130,9 +130,9 @@ def _row(
 
 
 def _parse_row(row: dict[str, str]) -> dict[str, Any]:
-    meters = row["square_meters"]
+    meters, name = row["square_meters"], row["class"]
     return {
-        "class": row["class"],
+        "class": name.removeprefix("'") if cell_text(name[1:]) == name else name,
         "id": int(row["id"]) if row["id"] else None,
         "pixels": int(row["pixels"]),
         "percent": float(row["percent"]),

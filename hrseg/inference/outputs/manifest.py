@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrseg.errors import DataError, HrsegError, write_hint
+from hrseg.errors import DataError, HrsegError, parse_json, write_hint
 from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from hrseg.inference.outputs.options import Options, Shard
@@ -231,7 +231,7 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
             ) from error
         for row in content.splitlines():
             try:
-                line = json.loads(row)
+                line = parse_json(row)
             except ValueError:
                 continue
             if isinstance(line, dict) and "made" in line:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hrseg.errors import ConfigError, HrsegError, name_text
+from hrseg.imaging.archives import LARGEST
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Limits:
         ratio: Compression ratio of a file in an archive.
     """
 
-    size: int = 256 << 20
+    size: int = LARGEST
     seconds: float = 60.0
     ratio: int = 1000
 

@@ -48,7 +48,7 @@ def fetch_address(address: str, limits: Limits) -> bytes:
     until = time.monotonic() + limits.seconds
     taken = bytearray()
     try:
-        answer = request(_quoted(address), timeout=min(limits.seconds, 30.0))
+        answer = request(_quoted(address), seconds=limits.seconds)
         with answer.stream:
             if (answer.total or 0) > limits.size:
                 raise _too_large(address, answer.total or 0, limits)
@@ -56,12 +56,12 @@ def fetch_address(address: str, limits: Limits) -> bytes:
                 taken += chunk
                 if len(taken) > limits.size:
                     raise _too_large(address, len(taken), limits)
-                if time.monotonic() > until:
-                    raise DataError(
-                        f"{address} gave {len(taken):,} bytes in {limits.seconds:g} seconds and was not done. Try "
-                        "again, or fetch it by other means."
-                    )
     except TransferError as error:
+        if time.monotonic() >= until:
+            raise DataError(
+                f"{address} gave {len(taken):,} bytes in {limits.seconds:g} seconds and was not done. Try again, or "
+                "fetch it by other means."
+            ) from error
         raise DataError(
             f"{address} cannot be fetched: {error}. Check the address in a browser."
         ) from error

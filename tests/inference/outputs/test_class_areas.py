@@ -2,7 +2,7 @@ import csv
 
 import numpy as np
 
-from hrseg.inference.outputs.class_areas import read_table, total
+from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from tests.inference.outputs.made import prediction
 from tests.inference.outputs.test_outputs import write
 
@@ -32,3 +32,16 @@ def test_a_total_gives_square_meters_only_where_all_are_known(tmp_path):
     assert (mixed["images"], mixed["pixels"], mixed["square_meters"]) == (2, 10, None)
     assert [row["percent"] for row in mixed["classes"]] == [40.0, 60.0, 0.0]
     assert {row["square_meters"] for row in mixed["classes"]} == {None}
+
+
+NAMES = ["=cmd|' /C calc'!A0", "+1", "-2", "@SUM(A1)", "\t=1", "'=x", "''=x", "'quoted'", "sky", ""]
+
+
+def test_no_class_name_is_a_formula_in_a_table(tmp_path):
+    row = {"id": 1, "pixels": 2, "percent": 50.0, "square_meters": None}
+    table = {"pixels": 4, "square_meters": None, "classes": [{"class": n, **row} for n in NAMES]}
+    write_table(tmp_path / "areas.csv", table)
+    with (tmp_path / "areas.csv").open(newline="", encoding="utf-8") as file:
+        cells = [cells[0] for cells in csv.reader(file)]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in cells)
+    assert [entry["class"] for entry in read_table(tmp_path / "areas.csv")["classes"]] == NAMES

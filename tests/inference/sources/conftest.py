@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,11 +41,15 @@ class Handler(BaseHTTPRequestHandler):
             "/a%20b.png": (200, {}, png(8)),
             "/moved": (302, {"Location": "/street.png"}, b""),
             "/round": (302, {"Location": "/round"}, b""),
+            "/nowhere": (302, {}, b""),
             "/file": (302, {"Location": "file:///etc/hostname"}, b""),
             "/page.png": (200, {"Content-Type": "text/html"}, b"<html>"),
             "/cut.png": (200, {"Content-Length": "1999"}, png()),
             "/endless.png": (200, {"Content-Length": None}, bytes(5000)),
         }
+        if self.path.startswith("/slow"):
+            self.drip()
+            return
         status, headers, body = answers.get(self.path.partition("?")[0], (404, {}, b""))
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -52,6 +57,20 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = True
+
+    def drip(self) -> None:
+        """Send the status, the headers or the body byte by byte, never pausing for long."""
+        parts = {"status": b"", "headers": b"HTTP/1.1 200 OK\r\nX: "}
+        parts["body"] = parts["headers"] + b"y\r\nContent-Length: 100000\r\n\r\n"
+        parts["chunks"] = parts["headers"] + b"y\r\nTransfer-Encoding: chunked\r\n\r\n186a0\r\n"
+        try:
+            self.wfile.write(parts[self.path.rpartition("_")[2]])
+            for _ in range(400):
+                self.wfile.write(b"H")
+                time.sleep(0.02)
+        except OSError:
+            pass  # the client is gone
         self.close_connection = True
 
     def log_message(self, *arguments: object) -> None:

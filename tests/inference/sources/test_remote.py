@@ -1,4 +1,5 @@
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -23,14 +24,24 @@ def test_an_address_is_fetched_when_its_turn_comes(address):
         ("page.png", "web page instead of a file"),
         ("cut.png", "ended after|connection broke"),
         ("endless.png", "more than the 2,000"),
-        ("round", "cannot be fetched"),
-        ("file", "302 Found"),
+        ("round", "redirects in a circle"),
+        ("file", "redirects to 'file:///etc/hostname', which is no http"),
+        ("nowhere", "which is no http"),
     ],
 )
 def test_what_an_address_can_do_wrong_is_said(address, path, arguments):
     (picture,) = open_sources([f"{address}/{path}"], limits=Limits(size=2000, seconds=20))
     with pytest.raises(DataError, match=arguments):
         picture.fetch()
+
+
+@pytest.mark.parametrize("part", ["status", "headers", "body", "chunks"])
+def test_a_server_that_drips_bytes_is_cut_at_the_promised_time(address, part):
+    (picture,) = open_sources([f"{address}/slow_{part}"], limits=Limits(seconds=0.4))
+    before = time.monotonic()
+    with pytest.raises(DataError, match=r"in 0\.4 seconds and was not done"):
+        picture.fetch()
+    assert time.monotonic() - before < 2
 
 
 def test_nobody_answering_and_no_time_left_are_said(address):
