@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -96,6 +97,47 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError as error:
         raise ValueError("its lists nest without end") from error
 
+
+def exit_text(code: int) -> str:
+    """Return how a process ended, as the end of a sentence about it.
+
+    Example:
+        >>> exit_text(-9), exit_text(2)
+        ('was ended by signal SIGKILL; unless a user did that, memory ran out', 'ended with exit code 2')
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = "; unless a user did that, memory ran out" if name == "SIGKILL" else ""
+    return f"was ended by signal {name}{hint}"
+
+
+def os_error_text(error: OSError) -> str:
+    """Return file, reason and next step of an error of the operating system, as one paragraph.
+
+    Example:
+        >>> os_error_text(FileNotFoundError(errno.ENOENT, "No such file or directory", "runs/a"))
+        'runs/a: No such file or directory. It was removed or renamed meanwhile; put it back, or begin anew.'
+        >>> os_error_text(OSError(errno.EROFS, "Read-only file system", "runs"))
+        'runs: Read-only file system. Choose a folder that can be written to.'
+    """
+    reason = error.strerror or str(error).strip().rpartition("\n")[2] or type(error).__name__
+    where = "" if error.filename is None else f"{path_text(str(error.filename))}: "
+    step = write_hint(error)
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        step = "Look at the connection, and try again."
+    elif isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ESTALE:
+        step = "It was removed or renamed meanwhile; put it back, or begin anew."
+    return f"{where}{reason.rstrip('.')}. {step}"
+
+
+def first_process() -> bool:
+    """Return whether this is the first of a run's processes, by the variables of torchrun, SLURM and Lightning."""
+    names = ("RANK",) if "RANK" in os.environ else _RANKS  # torchrun numbers nodes in its own order
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+_RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 _LIBRARIES = {
     *("PIL", "rasterio", "cv2", "av", "imagecodecs"),

@@ -83,15 +83,14 @@ def _config_import(arguments: argparse.Namespace) -> int:
       hrseg config import seg_hrnet_w48_train_512x1024.yaml --out my.yaml
       hrseg config import configs/hrnet/fcn_hr48_4xb2-80k_cityscapes-512x1024.py
     """
-    from hrseg.imaging import write_atomic
+    from hrseg.imaging import write_text
     from hrseg.migrate import translate
 
     recipe = translate(arguments.file)
     text = recipe.to_yaml()
     if arguments.out is None:
         return print_out(text)
-    with write_atomic(arguments.out) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(arguments.out, text)
     remarks = f"{recipe.differences} differences are explained in it"
     if recipe.unknown:
         remarks += f", {len(recipe.unknown)} entries have no counterpart"

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from hrseg.errors import printable
+from hrseg.errors import first_process, printable
 
 EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 BOLD, DIM = "1", "2"
@@ -15,8 +15,7 @@ BOLD, DIM = "1", "2"
 
 def print_out(text: str) -> int:
     """Print to stdout in the process of rank 0, and return OK."""
-    rank = next((os.environ[name] for name in _RANKS if name in os.environ), "0")
-    if rank == "0":
+    if first_process():
         print_line(text.rstrip("\n"))
     return EXIT_OK
 
@@ -29,8 +28,6 @@ def print_line(text: str) -> None:
 
 
 _STYLE = re.compile(r"(\x1b\[[012]m)")
-_RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-"""Variables in which torchrun, SLURM and Lightning give the rank."""
 
 
 def print_error(text: str) -> None:

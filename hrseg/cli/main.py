@@ -21,7 +21,7 @@ from hrseg.cli.console import (
     print_error,
     print_out,
 )
-from hrseg.errors import ConfigError, HrsegError, did_you_mean
+from hrseg.errors import ConfigError, HrsegError, did_you_mean, os_error_text
 
 VERBS = (
     train.add,
@@ -126,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        print_error(os_error_text(error))
+        return EXIT_USAGE
 
 
 def _parser(headings: bool = True) -> argparse.ArgumentParser:

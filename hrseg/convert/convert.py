@@ -5,7 +5,6 @@ import io
 import os
 import re
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,15 @@ from hrseg.convert.classes import (
 from hrseg.convert.formats import read, recognize
 from hrseg.convert.report import Report, Tally, list_skipped
 from hrseg.errors import ConfigError, DataError, write_hint
-from hrseg.imaging import image_size, read_image, read_mask, stored_form, write_image, write_mask
+from hrseg.imaging import (
+    image_size,
+    read_image,
+    read_mask,
+    stored_form,
+    temporary_folder,
+    write_image,
+    write_mask,
+)
 from hrseg.imaging.failures import foreign_code
 from hrseg.imaging.photographs import PhotoFile
 from hrseg.imaging.polygons import Size
@@ -334,19 +341,16 @@ def new_folder(out: Path) -> Iterator[Path]:
         DataError: It holds something already, or cannot be written.
     """
     refuse_existing(out)
-    temporary = out.absolute().parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if out.is_dir():
-            out.rmdir()  # an empty one; rename needs the name
-        temporary.rename(out)
+        with temporary_folder(f".{out.name}", out.absolute().parent) as temporary:
+            yield temporary
+            if out.is_dir():
+                out.rmdir()
+            temporary.rename(out)
     except OSError as error:
         raise DataError(
             f"Cannot write {out}: {error.strerror or error}. Nothing was left behind. {write_hint(error)}"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def refuse_existing(out: Path) -> None:

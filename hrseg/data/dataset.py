@@ -22,7 +22,7 @@ from hrseg.config import DataConfig
 from hrseg.data.layouts import Pair
 from hrseg.data.transforms import NO_CLASS, TrainRecipe
 from hrseg.errors import DataError, MissingExtraError
-from hrseg.imaging import read_mask, to_tensor, write_atomic
+from hrseg.imaging import read_mask, to_tensor, write_atomic, write_text
 from hrseg.imaging.archives import in_archive
 from hrseg.imaging.png_rows import Picture, open_picture, pixels
 from hrseg.labels import IGNORE_INDEX, LabelSet, load_labels
@@ -332,5 +332,4 @@ class CachedReader:
             return sum(path.stat().st_size for path in self.folder.rglob("*.npy"))
 
     def _write_count(self, used: int) -> None:
-        with write_atomic(self.folder / "bytes") as temporary:
-            temporary.write_text(str(used), encoding="ascii")
+        write_text(self.folder / "bytes", str(used))

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from hrseg.data.layouts import LAYOUTS
 from hrseg.data.street import NAMES, scene
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.imaging import write_atomic, write_image, write_mask
+from hrseg.imaging import write_image, write_mask, write_text
 from hrseg.labels import LabelSet, load_labels
 
 PARTS = tuple(load_labels("lip").names)
@@ -170,17 +170,12 @@ def write_scenes(
             stems.append(Path(image_file).stem)
             index += 1
         if layout in _LISTS:
-            _write_text(root / _LISTS[layout].format(split), "".join(f"{stem}\n" for stem in stems))
+            write_text(root / _LISTS[layout].format(split), "".join(f"{stem}\n" for stem in stems))
     if layout == "folder":
-        _write_text(root / "labels.yaml", labels.to_yaml("Classes of the synthetic street."))
+        write_text(root / "labels.yaml", labels.to_yaml("Classes of the synthetic street."))
 
 
 def _translation(layout: str, names: tuple[str, ...], labels: LabelSet) -> np.ndarray:
     """Return the layout's id of each id of the scenes. Shape: (number of names,)."""
     by_name, synonyms = {x.name: x.id for x in labels.labels}, SYNONYMS.get(layout, {})
     return np.array([by_name[synonyms.get(name, name)] for name in names], dtype=np.uint8)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with write_atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

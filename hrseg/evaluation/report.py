@@ -12,7 +12,7 @@ import numpy as np
 from hrseg.errors import DataError, score
 from hrseg.evaluation.callbacks import WORST, CollectStatistics, WorstImage
 from hrseg.evaluation.validate import evaluate
-from hrseg.imaging import write_atomic
+from hrseg.imaging import write_text
 from hrseg.labels import IGNORE_INDEX
 from hrseg.metrics.confusion import iou, known_mean
 from hrseg.metrics.records import class_counts
@@ -119,9 +119,8 @@ def write_report(statistics: Statistics, worst: Sequence[WorstImage], folder: st
     for name, chart in figures.items():
         save_chart(chart, folder / f"{name}.png")
     statistics.save(folder / "ledger.npz")
-    with write_atomic(folder / "report.json") as temporary:
-        text = json.dumps(found.to_dict(), ensure_ascii=False, indent=1)
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    text = json.dumps(found.to_dict(), ensure_ascii=False, indent=1)
+    write_text(folder / "report.json", text)
     write_page(folder / "report.html", "evaluation.html", **_page_values(found, figures, worst))
     names = [*(f"{name}.png" for name in figures), "ledger.npz", "report.json", "report.html"]
     return Report(found, folder, tuple(folder / name for name in names))

@@ -17,7 +17,8 @@ from hrseg.errors import ExportError, MissingExtraError
 from hrseg.inference.model_card import INPUT, KEY, quiet
 
 OPSET = 18
-"""Known to TensorRT 8.6 and OpenVINO 2023; has every operator that the networks need."""
+"""Of torch's exporter; has every operator that the networks need. `_lowered` goes below it."""
+log = logging.getLogger(__name__)
 _DYNAMIC_SIZES = ("batch", "height", "width")
 _MAX_BYTES = 2**31 - 2**20
 """Limit of protobuf, and so of one ONNX file."""
@@ -82,7 +83,7 @@ def to_onnx(program: Any, outputs: Sequence[str]) -> Any:
             f"torch cannot write this network as ONNX: {str(error).splitlines()[0]} Export it with --to torch."
         ) from error
     assert exported is not None
-    model = exported.model_proto
+    model = _lowered(exported.model_proto)
     del model.graph.value_info[:]  # named by torch's symbols; readers infer their own
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
@@ -93,6 +94,19 @@ def to_onnx(program: Any, outputs: Sequence[str]) -> Any:
         for dim in dims:
             if dim.HasField("dim_param"):
                 dim.dim_param = next(free)
+    return model
+
+
+def _lowered(model: Any) -> Any:
+    """Return a model in the lowest opset that its operators have a form in: older runtimes read it too."""
+    onnx = load_onnx()
+    try:
+        for opset in range(OPSET - 1, 0, -1):
+            lower = onnx.version_converter.convert_version(model, opset)
+            onnx.checker.check_model(lower, full_check=True)
+            model = lower
+    except Exception as error:  # an operator without an older form; the converter raises many kinds
+        log.debug("opset %d it is: %s", opset + 1, error)
     return model
 
 
@@ -128,6 +142,8 @@ def save(model: Any, path: Path, card: dict[str, Any] | None = None) -> Path:
         raise ExportError(
             f"The ONNX model is not valid: {str(error).splitlines()[0]} Try --precision fp32."
         ) from error
+    # exporter and quantizer write their own newest version, which older runtimes refuse
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import, True)
     onnx.save_model(model, str(path))
     return path
 

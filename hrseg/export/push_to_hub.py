@@ -5,12 +5,12 @@ A run is first converted to a release: weights without the optimizer, and a card
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hrseg.errors import WeightsError
+from hrseg.imaging import temporary_folder
 from hrseg.inference.load_model import open_model
 from hrseg.weights.checkpoint_io import read_checkpoint
 from hrseg.weights.hub import CARD, PAGE, WEIGHTS, check_terms, is_hub, page, push, repository
@@ -58,8 +58,8 @@ def push_model(
         raise WeightsError(
             f"{source} is on the hub already. Give a release, a checkpoint or a run's folder."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        file, card = _release(source, Path(folder))
+    with temporary_folder("hrseg-push") as folder:
+        file, card = _release(source, folder)
         card |= {"licence": licence} if licence else {}
         card |= {"data_terms": data_terms} if data_terms else {}
         check_terms(card, str(source))

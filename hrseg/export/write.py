@@ -5,7 +5,6 @@ import importlib.util
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
@@ -26,7 +25,7 @@ from hrseg.export.parity import (
     compare,
     read_calibration,
 )
-from hrseg.imaging import write_atomic
+from hrseg.imaging import temporary_folder, write_atomic
 from hrseg.inference.exported import (
     ExportedNetwork,
     OnnxRunner,
@@ -116,9 +115,9 @@ def export_model(
         chosen = [one for one in chosen if min(one.image.shape[:2]) >= SMALLEST]
     fields = CardFields(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)
     card = make_card(opened.name, dict(getattr(opened.network, "spec", {})), fields)
-    with tempfile.TemporaryDirectory(prefix="hrseg-export-") as folder:
+    with temporary_folder("hrseg-export") as folder:
         write = _write_torch if to == "torch" else _write_onnx
-        draft = write(opened, fields, card, to, Path(folder), calibration)
+        draft = write(opened, fields, card, to, folder, calibration)
         reference = prepare(opened.network, "cpu", "fp32")
         statistics = (opened.mean, opened.std)
         report = ParityReport(

@@ -30,7 +30,16 @@ from hrseg.imaging.values import (
     to_tensor,
     value_range_of,
 )
-from hrseg.imaging.writing import write_atomic, write_geotiff, write_image, write_mask
+from hrseg.imaging.writing import (
+    remove_abandoned,
+    set_aside,
+    temporary_folder,
+    write_atomic,
+    write_geotiff,
+    write_image,
+    write_mask,
+    write_text,
+)
 
 __all__ = [
     "ARRAY_SUFFIXES",
@@ -52,12 +61,16 @@ __all__ = [
     "read_georeference",
     "read_image",
     "read_mask",
+    "remove_abandoned",
+    "set_aside",
     "stored_form",
     "stretched",
+    "temporary_folder",
     "to_tensor",
     "value_range_of",
     "write_atomic",
     "write_geotiff",
     "write_image",
     "write_mask",
+    "write_text",
 ]

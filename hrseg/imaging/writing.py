@@ -1,8 +1,19 @@
 """Writing of images, masks and GeoTIFFs; each file appears complete under its name or not at all."""
 
 import contextlib
+import errno
+import glob
+import itertools
+import logging
 import os
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +24,8 @@ from PIL import Image
 from hrseg.errors import DataError, write_hint
 from hrseg.imaging.georeference import Georeference
 from hrseg.imaging.rasters import gdal_settings
+
+log = logging.getLogger(__name__)
 
 TILE = 512
 Rows = Iterable[tuple[int, np.ndarray]]
@@ -32,9 +45,10 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # hidden and with the same suffix, since writers choose the format by it
-    temporary = path.with_name(f".{path.stem[:40]}-{uuid.uuid4().hex[:12]}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}-{_owner_mark()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned_once(path.parent)
         temporary.open("xb").close()  # so that a folder without permission is reported at once
         yield temporary
         with temporary.open("rb+") as written:
@@ -48,6 +62,118 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text as UTF-8; bytes of file names that are not UTF-8 are escaped.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with write_atomic(path) as temporary:
+        temporary.write_text(
+            text, encoding="utf-8", errors="backslashreplace"
+        )  # as JSON and YAML do
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
+    """Give an empty folder, which is removed at the end; those of killed processes are removed first.
+
+    Args:
+        name: Common to all folders of this use.
+        parent: Folder of the folder; it is made. None is the system's place for temporary files.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    place.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(place, f"{name}-")
+    folder = place / f"{name}-{_owner_mark()}"
+    folder.mkdir(
+        mode=0o700 if parent is None else 0o777
+    )  # a result takes its place under the umask
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_MARK = re.compile(r".+-([0-9a-f]{3})([0-9a-f]{6})[0-9a-f]{3}(\.[^.]+)?")
+_HOST = zlib.crc32(socket.gethostname().encode()) % 4096
+_ABANDONED_SECONDS = 86400
+"""Age from which a temporary file of another machine, whose processes are out of sight, counts as abandoned."""
+_BEGIN = time.time()
+_numbers = itertools.count()
+_seen_folders: set[tuple[int, str]] = set()
+_seen_lock = threading.Lock()
+
+
+def _owner_mark() -> str:
+    """Return twelve digits for the name of a temporary file: machine, process, and a running number."""
+    return f"{_HOST:03x}{os.getpid() % 2**24:06x}{next(_numbers) % 4096:03x}"
+
+
+def _remove_abandoned_once(folder: Path) -> None:
+    """Remove abandoned files before this process first writes into a folder, when none of them is its own."""
+    key = (os.getpid(), os.path.abspath(folder))
+    with _seen_lock:
+        if key not in _seen_folders:
+            _seen_folders.add(key)
+            remove_abandoned(folder)
+
+
+def remove_abandoned(folder: Path, start: str = ".", *, locked: bool = False) -> None:
+    """Remove temporary files and folders that killed processes left in a folder.
+
+    Args:
+        folder: Where to look.
+        start: Of their names.
+        locked: Whether no other process may be writing there; then those of every machine and all folders below go.
+    """
+    with contextlib.suppress(OSError):
+        pattern = f"{glob.escape(start)}*"
+        for path in folder.rglob(pattern) if locked else folder.glob(pattern):
+            mark = _MARK.fullmatch(path.name)
+            if mark and (locked or _is_abandoned(path, mark)):
+                log.debug("removing %s, which a killed process left", path)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, mark: re.Match[str]) -> bool:
+    process = int(mark[2], 16)
+    if int(mark[1], 16) != _HOST or os.name == "nt":  # Windows has no signal 0
+        return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
+    if (
+        process == os.getpid()
+    ):  # of an earlier process of this number, as in containers, unless begun since
+        return path.stat().st_mtime < _BEGIN
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno == errno.ESRCH
+    return False
+
+
+def set_aside(path: Path, reason: str) -> Path:
+    """Rename a damaged file of hrseg's own to NAME.damaged, and log one line.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it and what follows, as the end of the line.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    names = (path.with_name(f"{path.name}.damaged{n or ''}") for n in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    path.replace(aside)
+    log.warning("%s was damaged and is now %s: %s", path, aside.name, reason)
+    return aside
 
 
 def write_image(path: str | Path, image: np.ndarray, *, quick: bool = False) -> None:

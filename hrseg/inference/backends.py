@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
+from hrseg.imaging import temporary_folder
 from hrseg.inference.model_card import quiet
 from hrseg.inference.openvino import can_write, load_openvino, openvino_core, write_graph
 from hrseg.inference.prepare import LogitsFunction, Prepared, precision_of, prepare
@@ -174,7 +174,7 @@ def _openvino(network: nn.Module, device: torch.device, precision: str) -> Logit
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,  # it would grow with every new size of image
         "ENABLE_CPU_PINNING": False,  # several processes would be pinned to the same cores
     }
     model = write_graph(network) if can_write(network) else _converted(network, core)
@@ -221,9 +221,8 @@ def _converted(network: nn.Module, core: Any) -> Any:
 def _cache(openvino: Any, model: Any, path: Path) -> None:
     """Write the pair of files atomically; a cache that cannot be written is no error."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            draft = Path(folder) / path.name
+        with temporary_folder(".engine", path.parent) as folder:
+            draft = folder / path.name
             openvino.save_model(model, str(draft), compress_to_fp16=False)
             os.replace(draft.with_suffix(".bin"), path.with_suffix(".bin"))  # before its .xml
             os.replace(draft, path)

@@ -68,6 +68,7 @@ class OpenVinoRunner:
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "CPU_RUNTIME_CACHE_CAPACITY": 0,  # it would grow with every new size of image
         }
         self.compiled = core.compile_model(model, "CPU", options)
 

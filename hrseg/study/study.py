@@ -20,7 +20,7 @@ from hrseg.config import (
 )
 from hrseg.config.values import read_yaml
 from hrseg.errors import ConfigError, HrsegError, did_you_mean, parse_json
-from hrseg.imaging import write_atomic
+from hrseg.imaging import set_aside, write_text
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
 from hrseg.training.fit import flatten
@@ -222,6 +222,14 @@ class Record:
     folder: str | None = None
     error: str | None = None
 
+    def check(self) -> None:
+        """Raise TypeError for a value of another type, as in a damaged file."""
+        whole = type(self.finished) is bool and type(self.seconds) in (int, float)
+        score = self.miou is None or type(self.miou) in (int, float)
+        texts = all(isinstance(text, str | None) for text in (self.folder, self.error))
+        if not (whole and score and texts):
+            raise TypeError(self)
+
 
 @dataclass(frozen=True)
 class StudyRun:
@@ -261,12 +269,12 @@ class StudyRun:
         try:
             values = parse_json(self.record_file.read_text(encoding="utf-8"))
             record = Record(**{name: values[name] for name in Record.__dataclass_fields__})
+            record.check()
         except FileNotFoundError:
             return Record()
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigError(
-                f"{self.record_file} is damaged. Remove it; what is trained is found again and not lost."
-            ) from error
+        except (ValueError, TypeError, KeyError):
+            set_aside(self.record_file, "what is trained is found again.")
+            return Record()
         gone = record.finished and not Path(record.folder or "").is_dir()
         return Record() if gone else record
 
@@ -286,19 +294,21 @@ class StudyRun:
 
     def write_config(self) -> None:
         """Write the config that the run is trained with."""
-        with write_atomic(self.config_file) as temporary:
-            temporary.write_text(to_yaml(self.config), encoding="utf-8")
+        write_text(self.config_file, to_yaml(self.config))
 
     def write_record(self, record: Record) -> None:
         """Write the record."""
-        with write_atomic(self.record_file) as temporary:
-            temporary.write_text(f"{json.dumps(vars(record), indent=2)}\n", encoding="utf-8")
+        write_text(self.record_file, f"{json.dumps(vars(record), indent=2)}\n")
 
     def check_unchanged(self) -> None:
         """Raise ConfigError if the run was started with other settings."""
         if not self.config_file.exists() or self.state == "to do":
             return
-        before = flatten(config_to_dict(load_config(self.config_file)))
+        try:
+            before = flatten(config_to_dict(load_config(self.config_file)))
+        except ConfigError as error:
+            set_aside(self.config_file, f"{error} It is written again from the study.")
+            return
         now = flatten(config_to_dict(self.config))
         changed = [
             f"{key} {before.get(key)} → {now[key]}"

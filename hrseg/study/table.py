@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hrseg.errors import cell_text
-from hrseg.imaging import write_atomic
+from hrseg.imaging import write_atomic, write_text
 from hrseg.study.study import Plan, Record
 
 HEADINGS = ("variant", "parameters", "multiply-adds", "mIoU", "minutes")
@@ -135,8 +135,7 @@ class Table:
         """Write table.md, table.csv and table.json into the study's folder."""
         rows = [asdict(row) for row in self.rows]
         folder = self.plan.folder
-        with write_atomic(folder / "table.md") as temporary:
-            temporary.write_text(f"{self.text()}\n", encoding="utf-8")
+        write_text(folder / "table.md", f"{self.text()}\n")
         with (
             write_atomic(folder / "table.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
@@ -144,8 +143,7 @@ class Table:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(row | {"variant": cell_text(row["variant"])} for row in rows)
-        with write_atomic(folder / "table.json") as temporary:
-            temporary.write_text(f"{json.dumps(self._content(rows), indent=2)}\n", encoding="utf-8")
+        write_text(folder / "table.json", f"{json.dumps(self._content(rows), indent=2)}\n")
 
     def _content(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         study = self.plan.study

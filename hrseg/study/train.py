@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from hrseg.errors import ConfigError, HrsegError, TrainingError
+from hrseg.errors import ConfigError, HrsegError, TrainingError, exit_text
 from hrseg.study.study import Plan, Record, StudyRun
 from hrseg.study.table import Table
 from hrseg.training.run_dir import find_checkpoint
@@ -59,6 +59,7 @@ def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
     before, started = run.record, time.monotonic()
     if not run.started:
         before = Record()
+    if not run.started or not run.config_file.exists():
         run.write_config()
     record = replace(before, finished=False, error=None)
     try:
@@ -143,11 +144,9 @@ def _reason(lines: list[str], code: int) -> str:
     if starts:
         return " ".join(lines[starts[-1] :]).removeprefix("hrseg: ")
     if code < 0:
-        name = signal.Signals(-code).name
-        hint = "; unless a user did that, memory ran out" if name == "SIGKILL" else ""
-        return f"Its process was ended by signal {name}{hint}."
+        return f"Its process {exit_text(code)}."
     last = next((line for line in reversed(lines) if line.strip()), "no output")
-    return f"Its process ended with exit code {code}: {last.strip()}"
+    return f"Its process {exit_text(code)}: {last.strip()}"
 
 
 @contextlib.contextmanager

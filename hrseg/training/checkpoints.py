@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hrseg.errors import DataError, TrainingError
-from hrseg.imaging import write_atomic
+from hrseg.imaging import write_atomic, write_text
 from hrseg.metrics.confusion import table
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
@@ -127,8 +127,7 @@ class BestAndLastCheckpoints(Checkpoint):
             trainer.save_checkpoint(self.folder / BEST)
             if trainer.is_global_zero and pl_module.result is not None:
                 text = table(pl_module.result, pl_module.labels.names)
-                with write_atomic(self.folder / "per_class.txt") as temporary:
-                    temporary.write_text(f"{text}\n", encoding="utf-8")
+                write_text(self.folder / "per_class.txt", f"{text}\n")
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         """Write last.ckpt every `every_steps` steps."""

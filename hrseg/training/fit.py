@@ -1,5 +1,6 @@
 """Training of a network, from the start or resumed from a checkpoint."""
 
+import contextlib
 import logging
 import shlex
 from collections.abc import Mapping
@@ -10,13 +11,15 @@ from typing import Any
 import lightning.pytorch as pl
 
 from hrseg.config import OPTIONS, Config, config_to_dict, to_yaml
-from hrseg.errors import ConfigError, WeightsError
+from hrseg.errors import ConfigError, DataError, WeightsError, first_process
 from hrseg.labels import LabelSet
 from hrseg.training.build import build_run, resolve_statistics
 from hrseg.training.checkpoints import LAST, PREVIOUS
+from hrseg.training.curves import draw_curves
 from hrseg.training.interrupts import convert_errors, interruptible, report_once
-from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, new_run_folder
+from hrseg.training.run_dir import CSVMetricsLogger, find_checkpoint, run_folder
 from hrseg.training.task import rescale_batches
+from hrseg.training.trainer import choose_devices
 from hrseg.weights import read_checkpoint
 from hrseg.weights.checkpoint_io import weights_digest
 
@@ -54,22 +57,37 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
         KeyboardInterrupt: The run was interrupted; last.ckpt has been written.
     """
     name, parent = config.run.name or config.data.layout, Path(config.run.dir)
-    checkpoint = _readable_checkpoint(find_checkpoint(resume, parent, name)) if resume else None
-    folder = checkpoint.parent if checkpoint else new_run_folder(parent, name)
-    with convert_errors():
+    checkpoint = find_checkpoint(resume, parent, name) if resume else None
+    resumed = checkpoint.parent if checkpoint else None
+    many = choose_devices(config)[1] * config.trainer.num_nodes > 1
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(convert_errors())
+        folder = resumed or parent / name  # the others learn of the first one's folder below
+        if first_process() or not many:
+            folder = stack.enter_context(run_folder(parent, name, resumed))
+        checkpoint = _readable_checkpoint(checkpoint) if checkpoint else None
         config, config_text = _with_statistics(config, config_text)
         run = build_run(config, folder, config_text, load=checkpoint is None)
         if checkpoint:
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
         with report_once(run.trainer), interruptible(run.trainer, folder), convert_errors():
-            run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-            if run.checkpoints.scored_step != run.trainer.global_step:
-                # val_every_epochs or max_steps left the last weights without a score.
-                run.trainer.validate(run.task, datamodule=run.data, verbose=False)
-    file = folder / "per_class.txt"
-    text = file.read_text(encoding="utf-8").rstrip() if file.exists() else ""
+            try:
+                run.trainer.fit(
+                    run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True
+                )
+                if run.checkpoints.scored_step != run.trainer.global_step:
+                    # val_every_epochs or max_steps left the last weights without a score.
+                    run.trainer.validate(run.task, datamodule=run.data, verbose=False)
+            finally:
+                if run.trainer.is_global_zero:
+                    # an error of the picture must not hide one of the run, such as a full disk
+                    with contextlib.suppress(OSError, DataError):
+                        draw_curves(folder)
+        folder = run.trainer.strategy.broadcast(folder)
+        file = folder / "per_class.txt"
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     weights = run.task.evaluated.state_dict()
-    return FitResult(folder, run.checkpoints.best, text, weights_digest(weights))
+    return FitResult(folder, run.checkpoints.best, text.rstrip(), weights_digest(weights))
 
 
 def _with_statistics(config: Config, text: str | None) -> tuple[Config, str | None]:

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from hrseg.errors import ConfigError, HrsegError, TrainingError
+from hrseg.errors import ConfigError, HrsegError, TrainingError, os_error_text
 from hrseg.training.checkpoints import LAST
 
 log = logging.getLogger(__name__)
@@ -151,11 +151,11 @@ def convert_errors() -> Iterator[None]:
             f"hrseg fit --dry-run estimates the need. {str(error).splitlines()[0]}"
         ) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, (ConnectionError, TimeoutError)):
             raise
+        full = "The disk is full. " * (error.errno in (errno.ENOSPC, errno.EDQUOT))
         raise TrainingError(
-            f"The disk is full{f' ({error.filename})' if error.filename else ''}. The checkpoints "
-            "written so far are whole. Make room, then go on with --resume last."
+            f"{full}{os_error_text(error)} Checkpoints written so far are whole; --resume last goes on from them."
         ) from error
     except MisconfigurationException as error:
         raise ConfigError(

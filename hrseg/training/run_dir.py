@@ -3,24 +3,29 @@
 runs/camvid_w18/config.yaml  versions.json  metrics.csv  per_class.txt  pictures/  best.ckpt  last.ckpt
 """
 
+import contextlib
 import csv
+import errno
+import io
 import json
 import logging
+import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from hrseg.errors import ConfigError, did_you_mean
-from hrseg.imaging import write_atomic
+from hrseg.imaging import remove_abandoned, set_aside, write_atomic, write_text
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,58 @@ COLUMNS = (
     *("val/miou", "val/pixel_accuracy", "val/mean_accuracy", "val/frequency_weighted_iou"),
 )
 PACKAGES = ("hrseg", "torch", "torchvision", "lightning", "albumentations", "numpy", "omegaconf")
+
+
+@contextlib.contextmanager
+def run_folder(parent: Path, name: str, resumed: Path | None = None) -> Iterator[Path]:
+    """Give a run's folder, locked against other runs until the end; temporary files of killed runs are removed.
+
+    The lock ends with its process, however that ends. Of several processes of one run, the first calls this.
+
+    Args:
+        parent: Folder of all runs.
+        name: Name of the run.
+        resumed: Folder of the run that is resumed; None makes a new one.
+
+    Raises:
+        ConfigError: A bad name, or another process trains in the folder.
+        OSError: The folder cannot be made or written.
+    """
+    folder = resumed or _make_folder(parent, name)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"Another process is training in {folder}, so it cannot be resumed now. Wait for that process or stop it, "
+            "or leave out --resume to start a run of its own."
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        log.warning("%s is on a file system without locks: start no second run in it.", folder)
+    try:
+        remove_abandoned(folder, locked=True)
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # the folder may be gone
+            (folder / LOCK).unlink(missing_ok=True)
+            if not any(folder.iterdir()):  # the run failed before it began
+                folder.rmdir()
+        lock.release()
+
+
+LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of file systems, such as some NFS and Lustre mounts, that do not lock files."""
+
+
+def _make_folder(parent: Path, name: str) -> Path:
+    while True:
+        folder = new_run_folder(parent, name)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            folder.mkdir(parents=True)
+            return folder
 
 
 def new_run_folder(parent: Path, name: str) -> Path:
@@ -43,7 +100,7 @@ def new_run_folder(parent: Path, name: str) -> Path:
             "with run.dir."
         )
     folder, number = parent / name, 1
-    while folder.exists():
+    while os.path.lexists(folder):
         number += 1
         folder = parent / f"{name}-{number}"
     return folder
@@ -126,10 +183,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 class RunFolderWriter(Callback):
-    """Write config.yaml and versions.json into the run's folder once all processes have started.
-
-    Not earlier: each process chooses the first unused folder name by itself, and all must agree.
-    """
+    """Write config.yaml and versions.json into the run's folder."""
 
     def __init__(self, folder: Path, config_text: str, *, resumed: bool = False) -> None:
         self.folder = folder
@@ -143,8 +197,7 @@ class RunFolderWriter(Callback):
         log.info("%s in %s", "resuming" if self.resumed else "training", self.folder)
         machine = json.dumps(describe_machine(), indent=2)
         for name, text in (("config.yaml", self.config_text), ("versions.json", f"{machine}\n")):
-            with write_atomic(self.folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(self.folder / name, text)
 
 
 class CSVMetricsLogger(Logger):
@@ -209,10 +262,20 @@ class CSVMetricsLogger(Logger):
         self._last = (row, start)
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if (row["step"] or "").isdigit()]
-            return list(reader.fieldnames or COLUMNS), rows
+        """Read columns and rows; a damaged file is set aside, and its whole rows are kept."""
+        text = self.path.read_bytes().decode(errors="replace").replace("\0", "\ufffd")
+        try:
+            header, *cells = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        except csv.Error:
+            header, *cells = [[]]
+        columns = header if _is_header(header) else list(COLUMNS)
+        rows = [dict(zip(columns, row, strict=True)) for row in cells if _is_row(columns, row)]
+        steps = [int(row["step"]) for row in rows]
+        if columns is not header or len(rows) < len(cells) or steps != sorted(set(steps)):
+            set_aside(self.path, f"{len(rows)} of its {len(cells)} rows are whole and kept.")
+            rows = [row for _, row in sorted(dict(zip(steps, rows, strict=True)).items())]
+            self._write(columns, rows)
+        return columns, rows
 
     def _write(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         with (
@@ -225,3 +288,21 @@ class CSVMetricsLogger(Logger):
             start = file.tell()
             writer.writerows(rows[-1:])
         self._columns, self._last = columns, (rows[-1] if rows else {}, start)
+
+
+def _is_header(names: list[str]) -> bool:
+    """Return whether a row can be the header: different printable names, the step among them."""
+    plain = all(name.isprintable() and name and "\ufffd" not in name for name in names)
+    return plain and "step" in names and len(set(names)) == len(names)
+
+
+def _is_row(columns: list[str], cells: list[str]) -> bool:
+    """Return whether cells are numbers or empty, as many as there are columns, with a step."""
+    if len(cells) != len(columns):
+        return False
+    try:
+        numbers = {name: float(cell) for name, cell in zip(columns, cells, strict=True) if cell}
+    except ValueError:
+        return False
+    step = cells[columns.index("step")]
+    return "step" in numbers and step.isdecimal() and len(step) < 16

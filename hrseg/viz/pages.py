@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.errors import percent, score
-from hrseg.imaging import write_atomic
+from hrseg.imaging import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -61,9 +61,7 @@ def write_page(path: str | Path, template: str, **values: Any) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    text = render(template, **values)
-    with write_atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_text(path, render(template, **values))
 
 
 @cache

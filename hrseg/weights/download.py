@@ -20,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from hrseg.errors import WeightsError, parse_json
-from hrseg.imaging import write_atomic
+from hrseg.imaging import write_text
 from hrseg.weights.checkpoint_io import file_digest
 from hrseg.weights.http import TransferError, looks_like_page, request
 
@@ -181,8 +181,7 @@ def check(remote: Remote, path: Path, named: str = "", named_by: str = "server")
 def write_receipt(receipt: Receipt) -> None:
     """Write a receipt beside its file."""
     content = {key: value for key, value in asdict(receipt).items() if key != "path"}
-    with write_atomic(_receipt_path(receipt.path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(_receipt_path(receipt.path), json.dumps(content, indent=1) + "\n")
 
 
 def _receipt_path(path: Path) -> Path:
@@ -443,7 +442,7 @@ def _validator(remote: Remote) -> str | None:
     """
     try:
         url, validator = parse_json(remote.note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return None
     fits = url == remote.url and _size(remote.part) and (validator or remote.sha256)
     return str(validator) if fits else None

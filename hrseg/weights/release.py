@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from hrseg.errors import WeightsError, parse_json
-from hrseg.imaging import write_atomic
+from hrseg.imaging import write_atomic, write_text
 from hrseg.weights.checkpoint_io import file_digest, read_checkpoint
 
 DEFAULT_TAG = "hrnet_w18_small_v2.camvid"
@@ -54,10 +54,7 @@ def write_release(
         save_file(tensors, temporary)
         temporary.chmod(mode)
         full = {**card, "sha256": file_digest(temporary)}
-    with write_atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(
-            json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    write_text(path.with_suffix(".json"), json.dumps(full, indent=2, ensure_ascii=False) + "\n")
 
 
 def card_path(path: str | Path) -> Path:

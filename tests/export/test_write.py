@@ -8,6 +8,7 @@ from hrseg.cli import EXIT_OK, EXIT_USAGE, main
 from hrseg.data.street import scene
 from hrseg.errors import ConfigError, MissingExtraError
 from hrseg.export import write
+from hrseg.export.onnx import quantize, save, to_half
 from hrseg.export.parity import RuntimeParity
 from hrseg.inference.predictor import Predictor
 
@@ -48,6 +49,21 @@ def test_certificate_and_card_say_what_was_measured(exported):
     dims = [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     assert dims == ["batch", "height", "width", 3]
     assert "Softmax" not in {node.op_type for node in model.graph.node}  # nobody asked for it
+
+
+def test_file_declares_the_oldest_forms_that_hold_its_graph(exported, tmp_path):
+    """As runtimes of 2021 read them."""
+    import onnx
+
+    model = onnx.load(str(exported[".onnx"]))
+    assert (model.ir_version, model.opset_import[0].version) == (8, 15)
+    half = onnx.load(str(save(to_half(model), tmp_path / "half.onnx")))
+    images = [scene(i, (40, 56))[0] for i in range(2)]
+    whole = onnx.load(str(quantize(exported[".onnx"], tmp_path / "int8.onnx", images)))
+    whole = onnx.load(str(save(whole, tmp_path / "whole.onnx")))
+    for precision in (half, whole):
+        versions = [entry.version for entry in precision.opset_import if not entry.domain]
+        assert (precision.ir_version, versions) == (8, [15])
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])

@@ -42,7 +42,7 @@ def trained(monkeypatch):
         if run.variant == "broken":
             return "The disk is full."
         folder = run.parent / run.name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "last.ckpt").touch()
         return None
 

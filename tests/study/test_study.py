@@ -174,12 +174,23 @@ def test_other_settings_do_not_join_a_finished_study(recipe, trained):
 
 
 @pytest.mark.slow
-def test_damaged_record_is_named(recipe, trained):
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        *(("seed_0.json", text) for text in ("{", "[]", "\x00", '{"finished": 7}')),
+        ("seed_0.json", '{"finished": true, "seconds": "x", "miou": 1, "folder": 3, "error": []}'),
+        ("seed_0.yaml", "model: ["),
+    ],
+)
+def test_damaged_files_of_a_study_are_set_aside(recipe, trained, caplog, file, text):
     study = Study("s", recipe, {"plain": ()})
     train_study(plan_study(study))
-    plan_study(study).runs[0].record_file.write_text("{")
-    with pytest.raises(ConfigError, match=r"seed_0.json is damaged"):
-        plan_study(study)
+    path = plan_study(study).runs[0].parent / file
+    path.write_text(text)
+    assert train_study(plan_study(study)).failures == {}
+    assert path.with_name(f"{file}.damaged").read_text() == text
+    assert plan_study(study).runs[0].state == "finished"
+    assert caplog.text.count("was damaged") == 1
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import torch
 
 from hrseg.errors import ConfigError, WeightsError
 from hrseg.training.fit import fit
+from hrseg.training.run_dir import run_folder
 from tests.small import FINISHED, small
 from tests.training.conftest import last, stop_at
 
@@ -226,3 +227,12 @@ def test_fewer_epochs_than_are_done_are_refused_with_their_number(tmp_path):
     fit(small(tmp_path, "trainer.max_epochs=2"))
     with pytest.raises(ConfigError, match=r"has 2 epochs behind it, and trainer\.max_epochs is 1"):
         fit(small(tmp_path, "trainer.max_epochs=1"), resume="last")
+
+
+def test_run_in_use_is_not_resumed(finished):
+    folder = finished.run_dir
+    with (
+        run_folder(folder.parent, "small", folder),
+        pytest.raises(ConfigError, match="Another process is training"),
+    ):
+        fit(small(folder.parent, *FINISHED), resume=str(folder))

@@ -1,9 +1,18 @@
+import contextlib
 import csv
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from hrseg.errors import ConfigError
+from hrseg.training import run_dir
 from hrseg.training.run_dir import (
     COLUMNS,
     CSVMetricsLogger,
@@ -11,6 +20,7 @@ from hrseg.training.run_dir import (
     describe_machine,
     find_checkpoint,
     new_run_folder,
+    run_folder,
 )
 
 
@@ -32,6 +42,90 @@ def test_names_of_runs_are_numbered(tmp_path):
         folder.mkdir()
         names.append(folder.name)
     assert names == ["road", "road-2", "road-3"]
+
+
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool, contextlib.ExitStack() as stack:
+        begin = lambda _: stack.enter_context(run_folder(tmp_path / "runs", "road"))  # noqa: E731
+        made = list(pool.map(begin, range(16)))
+    assert len(set(made)) == 16
+
+
+def test_folder_in_use_is_not_resumed(tmp_path):
+    with run_folder(tmp_path, "road") as folder:
+        (folder / "last.ckpt").touch()
+        with (
+            pytest.raises(ConfigError, match="Another process is training in"),
+            run_folder(tmp_path, "road", folder),
+        ):
+            pass
+    with run_folder(tmp_path, "road", folder) as again:
+        assert again == folder
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+
+
+def test_run_that_fails_before_it_began_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="no data"), run_folder(tmp_path, "road"):
+        raise ValueError("no data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_ends_with_its_process_although_a_forked_one_lives_on(tmp_path):
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "from hrseg.training.run_dir import run_folder\n"
+        "with run_folder(Path('.'), 'road') as folder:\n"
+        "    (folder / 'last.ckpt').touch()\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        print(child, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    root = str(Path(run_dir.__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    child = int(process.stdout.readline())
+    try:
+        with (
+            pytest.raises(ConfigError, match="Another process"),
+            run_folder(tmp_path, "road", tmp_path / "road"),
+        ):
+            pass
+        process.kill()
+        process.wait()
+        with run_folder(tmp_path, "road", tmp_path / "road"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    def refuse(self):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_dir.FileLock, "acquire", refuse)
+    with run_folder(tmp_path, "road") as folder:
+        (folder / "config.yaml").touch()
+    assert "without locks" in caplog.text
+
+
+def test_temporary_files_of_killed_runs_go_at_the_next_start(tmp_path):
+    folder = tmp_path / "road"
+    checkpoint(folder)
+    (folder / "pictures").mkdir()
+    for name in (".last-0123456789ab.ckpt", "pictures/.epoch_0001-0123456789ab.png"):
+        (folder / name).touch()
+    (folder / ".mine").touch()
+    with run_folder(tmp_path, "road", folder):
+        pass
+    names = {path.name for path in folder.rglob("*")}
+    assert names == {"last.ckpt", ".mine", "pictures"}
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../up"])
@@ -105,3 +199,43 @@ def test_resumed_run_goes_on_in_the_same_file(tmp_path):
     new.log_metrics({"train/loss": 40.0}, 4)
     assert [row["train/loss"] for row in rows(new.path)] == ["0", "1", "2", "3", "40"]
     assert rows(new.path)[0]["mine"] == "1"
+
+
+TABLE = "step,epoch,train/loss\n1,0,0.5\n3,0,0.25\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        (TABLE + "9,1,3.7,4.3,0.001,1,3.7\n11,1,0.2\n", [1, 3, 11]),  # two rows torn into one
+        (TABLE + "3,0,0.25\n1,0,0.5\n", [1, 3]),  # two runs wrote
+        (TABLE + "5,0", [1, 3]),
+        (TABLE + "5,0,0.1\0\n", [1, 3]),
+        (TABLE + "\u00b2,0,0.1\n", [1, 3]),
+        (TABLE + f"{'9' * 5000},0,0.1\n", [1, 3]),
+        (TABLE + '5,0,"0.1\n6,0,0.1\n', [1, 3]),
+        (TABLE + "5,0," + "1" * 200_000 + "\n", []),
+        ("epoch,loss\n1,2\n", []),
+        ("step,step\n1,2\n", []),
+        ("", []),
+        (b"\xff\xfe\x00\x81" * 50, []),
+    ],
+)
+def test_damaged_metrics_are_set_aside_and_their_whole_rows_kept(tmp_path, caplog, text, steps):
+    file = tmp_path / "metrics.csv"
+    content = text if isinstance(text, bytes) else text.encode()
+    file.write_bytes(content)
+    log = CSVMetricsLogger(file)
+    log.truncate(20)
+    log.log_metrics({"train/loss": 0.125}, 20)
+    assert [int(row["step"]) for row in rows(file)] == [*steps, 20]
+    assert (tmp_path / "metrics.csv.damaged").read_bytes() == content
+    assert caplog.text.count("was damaged") == 1
+
+
+def test_metrics_that_are_whole_stay_where_they_are(tmp_path, caplog):
+    file = tmp_path / "metrics.csv"
+    file.write_text(TABLE)
+    CSVMetricsLogger(file).truncate(3)
+    assert file.read_text().splitlines() == TABLE.splitlines()[:2]
+    assert caplog.text == ""

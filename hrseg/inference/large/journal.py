@@ -133,17 +133,34 @@ class Journal:
                 )
             self.header, self.strips = {}, []
             return
-        while self.strips and not self._complete(self.strips[-1]):
-            self.strips.pop()
+        found, self.strips = self.strips, self._whole(self.strips)
+        if len(self.strips) < len(found):
+            log.warning(
+                "%s is damaged: what is unfinished there is computed again from row %d on.",
+                *(self.folder, self.rows),
+            )
         ends = self.strips[-1]["ends"] if self.strips else {}
         for file in self.folder.glob("*.z"):
             os.truncate(file, ends.get(file.stem, 0))
         complete = lines[: 1 + len(self.strips)]
         os.truncate(journal, sum(len(line) + 1 for line in complete))
 
-    def _complete(self, strip: dict[str, Any]) -> bool:
-        files = [(self.folder / f"{name}.z", end) for name, end in strip["ends"].items()]
-        return all(file.exists() and file.stat().st_size >= end for file, end in files)
+    def _whole(self, strips: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the strips up to the first one that cannot be read."""
+        begins: dict[str, int] = {}
+        for number, strip in enumerate(strips):
+            try:
+                for name, end in strip["ends"].items():
+                    with (self.folder / f"{name}.z").open("rb") as file:
+                        file.seek(begins.get(name, 0))
+                        packed = file.read(end - begins.get(name, 0))
+                    *shape, kind = strip["shapes"][name]
+                    np.frombuffer(zlib.decompress(packed), kind).reshape(shape)
+                int(strip["bottom"])
+            except (OSError, zlib.error, ValueError, LookupError, TypeError, AttributeError):
+                return strips[:number]
+            begins = strip["ends"]
+        return strips
 
     def _append(self, name: str, content: bytes) -> int:
         with (self.folder / name).open("ab") as file:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrseg.errors import DataError, HrsegError, parse_json, write_hint
+from hrseg.errors import DataError, HrsegError, write_hint
 from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from hrseg.inference.outputs.options import Options, Shard
@@ -198,7 +198,7 @@ class Manifest:
                 end = file.seek(0, os.SEEK_END)
                 cut = end > 0 and _last_byte(self.path) != b"\n"  # a killed run left half a line
                 text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in (*head, line))
-                file.write(b"\n" * cut + text.encode("utf-8"))
+                file.write(b"\n" * cut + text.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -229,14 +229,30 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
                 f"The manifest {path} cannot be read: {error.strerror}. Give access to it, or choose another folder "
                 "with --out."
             ) from error
-        for row in content.splitlines():
-            try:
-                line = parse_json(row)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and "made" in line:
-                lines.append(line)
+        rows = [_parse_line(row) for row in content.split(b"\n")]
+        lines += [row for row in rows if row is not None]
+        damaged = rows[:-1].count(None)  # a killed run leaves the last one cut off
+        if damaged:
+            log.warning(
+                "%s: %d damaged lines are passed over; images that no other line names are done again.",
+                *(path, damaged),
+            )
     return lines
+
+
+def _parse_line(row: bytes) -> dict[str, Any] | None:
+    """Return a line of a manifest; None for one that is damaged."""
+    try:
+        line: dict[str, Any] = json.loads(row)
+        texts = [line["made"]]
+        if "facts" in line:
+            line["facts"].get("model")
+        else:
+            texts += [line["name"], line["source"], *line["kinds"], *line["files"]]
+            texts += [entry["path"] for entry in line["files"].values() if entry["bytes"] >= 0]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return line if all(isinstance(text, str) for text in texts) else None
 
 
 def _entry(path: Path, out: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from hrseg.imaging import Georeference, write_atomic
+from hrseg.imaging import Georeference, write_atomic, write_text
 from hrseg.imaging.polygons import Ring, area, bounding_box, simplify, trace
 from hrseg.imaging.rle import coco_box, to_coco
 from hrseg.inference.outputs.options import Options
@@ -267,8 +267,7 @@ def write_coco(prediction: "Prediction", target: Path, options: Options) -> None
     ]
     categories = [{"id": label.id, "name": label.name} for label in labels.classes]
     content = {"images": [image], "annotations": annotations, "categories": categories}
-    with write_atomic(target) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    write_text(target, json.dumps(content, ensure_ascii=False))
 
 
 def _object(prediction: "Prediction", train_id: int) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_killed_runs_end_with_the_same_bytes(killed):
     assert not list(killed.glob(".*.unfinished"))
 
 
-@pytest.mark.parametrize("change", ["image", "option", "journal", "data"])
+@pytest.mark.parametrize("change", ["image", "option", "journal", "data", "bits", "line"])
 def test_what_does_not_belong_together_begins_anew(tmp_path, change, caplog):
     write(tmp_path / "a.tif", picture())
 
@@ -132,12 +132,18 @@ def test_what_does_not_belong_together_begins_anew(tmp_path, change, caplog):
         blend = "cosine"
     elif change == "journal":
         (folder / "journal.jsonl").write_bytes(b"{\n")
+    elif change == "bits":
+        content = (folder / "mask.z").read_bytes()
+        (folder / "mask.z").write_bytes(content[:4] + b"\xff" + content[5:])
+    elif change == "line":
+        head, *_ = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+        (folder / "journal.jsonl").write_bytes(head + b"[]\n")
     else:
         (folder / "mask.z").unlink()
     shutil.copytree(folder, tmp_path / "kept")
     found = finish(tmp_path, "out", blend=blend)
     assert found.resumed == 0
-    said = {"image": "another image", "option": "another protocol"}
+    said = {"image": "another image", "option": "another protocol", "bits": "is damaged"}
     assert said.get(change, "") in caplog.text
     other = finish(tmp_path, "other", blend=blend)
     assert found.files["mask"].read_bytes() == other.files["mask"].read_bytes()

@@ -197,6 +197,23 @@ def test_a_line_cut_off_is_as_if_not_written(cut, pictures, tmp_path):
         json.loads(line)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"{", b"\xff\x00", b"5", b'{"made": 3}', b'{"made": "x"}', b'{"made": "x", "facts": 3}'),
+        b'{"made": "x", "name": [], "source": "y", "kinds": [], "files": {}}',
+        b'{"made": "x", "name": "y", "source": "z", "kinds": ["mask"], "files": {"mask": 5}}',
+        b"[" * 100_000,
+    ],
+)
+def test_damaged_lines_are_passed_over_and_told(damage, pictures, tmp_path, caplog):
+    run(pictures, tmp_path)
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(damage + b"\n" + path.read_bytes())
+    assert run(pictures, tmp_path)[0] == []
+    assert "1 damaged lines are passed over" in caplog.text
+
+
 def test_each_line_says_what_a_reader_needs(pictures, tmp_path):
     run(pictures[:1], tmp_path)
     head, line = read_manifests(tmp_path)
