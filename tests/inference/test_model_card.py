@@ -49,7 +49,7 @@ def test_no_folder_of_the_machine_is_in_a_card(facts):
         (lambda card: {"format": FORMAT}, "labels"),
         (lambda card: card | {"mean": ["dark"]}, "dark"),
         (lambda card: card | {"labels": {"name": "x", "labels": [[0]]}}, "cannot be read"),
-        (lambda card: [card], "cannot be read"),
+        (lambda card: [card], "is a list and should be"),
     ],
 )
 def test_cards_that_cannot_be_used_are_refused(facts, change, words):

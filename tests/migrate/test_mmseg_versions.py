@@ -65,7 +65,6 @@ def test_both_generations_say_the_same_of_batches_steps_and_schedule():
         "half",
         "steps",
         "epochs",
-        "interval",
     ]:
         assert getattr(v0, name) == getattr(v1, name), name
     assert (v0.batch_size, v0.workers, v0.warmup_steps, v0.half, v0.steps) == (2, 4, 50, True, 800)

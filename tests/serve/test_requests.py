@@ -51,7 +51,7 @@ def small(start: Callable[..., Served]) -> Served:
         (file_of(picture(), "JPEG")[:300], 422, "damaged"),
         (png_that_claims(40, 50), 422, "damaged"),
         (png_that_claims(5_000, 5_000), 413, "5000 x 5000 pixels"),
-        (png_that_claims(60_000, 60_000), 413, "pixels"),
+        (png_that_claims(60_000, 60_000), 422, "which no picture has"),
         (file_of(np.zeros((101, 100, 3), np.uint8)), 413, "at most 10,000"),
     ],
 )

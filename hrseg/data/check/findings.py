@@ -136,9 +136,9 @@ class Recipe:
     def text(self, stem: str, folder: Path = Path()) -> str:
         """Return the YAML for a recipe of this name in this folder."""
         beside = (folder.resolve() / f"{stem}_data").as_posix().replace("'", "''")
-        return self.template.replace("{beside}", beside).replace(
-            "{stem}.yaml", shlex.quote(printable(f"{stem}.yaml"))
-        )
+        command = shlex.quote(printable(f"{stem}.yaml"))
+        text = self.template.replace("{beside}", beside).replace("{stem}.yaml", command)
+        return text.replace("{stem}", stem)
 
     def files(self, path: Path) -> dict[Path, str]:
         """Return path → content of all files of a recipe saved as `path`; the recipe comes last."""
