@@ -70,10 +70,7 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
     """
     names = sorted(choices)
     plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
-    return (
-        f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}."
-        f"{did_you_mean(value, names)}"
-    )
+    return f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}.{did_you_mean(value, names)}"
 
 
 def write_hint(error: OSError) -> str:
@@ -179,9 +176,7 @@ def _of_library(error: BaseException) -> bool:
 
 
 _UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file name that are not UTF-8
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
@@ -206,9 +201,7 @@ def cell_text(text: str) -> str:
         >>> cell_text("=cmd|' /C calc'!A0"), cell_text("sky")
         ("'=cmd|' /C calc'!A0", 'sky')
     """
-    return (
-        f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
-    )
+    return f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def printable(text: object, lines: bool = False) -> str:
@@ -226,9 +219,7 @@ def printable(text: object, lines: bool = False) -> str:
     return escaped if lines else escaped.replace("\n", "\\u000a").replace("\t", " ")
 
 
-def columns(
-    rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = ""
-) -> list[str]:
+def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = "") -> list[str]:
     """Format cells as lines of aligned columns: those in `left` to the left, the others to the right.
 
     Example:

@@ -12,9 +12,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 @pytest.mark.parametrize("name", sorted(p.name for p in NOTEBOOKS.glob("*.ipynb")))
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own, about sockets and paths
 def test_notebook_runs_from_top_to_bottom_and_shows_pictures(name, monkeypatch):
-    nbclient = pytest.importorskip(
-        "nbclient", reason="nbclient runs the notebook: pip install hrseg[test]"
-    )
+    nbclient = pytest.importorskip("nbclient", reason="nbclient runs the notebook: pip install hrseg[test]")
     nbformat = pytest.importorskip("nbformat", reason="nbclient brings it")
     assert packaged_models()
     # the kernel is a process of its own; it shall see the hrseg under test

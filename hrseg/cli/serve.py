@@ -19,9 +19,7 @@ def add(verbs: Any) -> None:
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
     more: Any = {"nargs": "+", "action": "extend", "default": []}
-    text = (
-        "names in a Host header that are answered beside localhost; on other addresses, alone these"
-    )
+    text = "names in a Host header that are answered beside localhost; on other addresses, alone these"
     verb.add_argument("--allow-host", metavar="NAME", help=text, **more)
     text = "sites whose pages may use the server, such as https://example.org (none); '*' for all"
     verb.add_argument("--allow-origin", metavar="ORIGIN", help=text, **more)

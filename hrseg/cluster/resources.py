@@ -89,9 +89,7 @@ def _no_cluster(address: str, reason: str) -> ConfigError:
     )
 
 
-def divide(
-    nodes: Sequence[Mapping[str, Any]], device: str = "auto", workers: int | None = None
-) -> ClusterResources:
+def divide(nodes: Sequence[Mapping[str, Any]], device: str = "auto", workers: int | None = None) -> ClusterResources:
     """Divide machines among workers: one for each GPU, else one for as many CPUs as the smallest machine has.
 
     Args:

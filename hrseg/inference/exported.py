@@ -129,9 +129,7 @@ def open_runner(path: Path) -> Runner:
         MissingExtraError: Its runtime is not installed.
     """
     if not path.is_file():
-        raise WeightsError(
-            f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}"
-        )
+        raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}")
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
@@ -255,9 +253,7 @@ _NAMES = re.compile(
     "|Ge|Le|Not|And|Or|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|FloorToInt|CeilToInt|CleanDiv|int_oo|Identity"
     "|GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|precision|true|false|oo"
 )
-_GUARD = re.compile(
-    r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*"
-)
+_GUARD = re.compile(r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*")
 
 
 def check_program(path: Path) -> None:

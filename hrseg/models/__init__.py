@@ -60,6 +60,8 @@ HEADS: dict[str, Head] = {
     **dict.fromkeys(BASELINE_HEADS, Head("smp encoder", "pixels")),
 }
 """Head name → properties. Only heads that give pixels can be trained for segmentation."""
+
+
 class Form(TypedDict, total=False):
     """Options of an HRNet that change its function.
 

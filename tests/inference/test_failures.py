@@ -88,9 +88,7 @@ def test_whatever_a_library_raises_while_decoding_is_that_picture_s(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_whatever_a_library_raises_while_writing_is_that_picture_s(
-    model, photos, tmp_path, capsys, monkeypatch, error
-):
+def test_whatever_a_library_raises_while_writing_is_that_picture_s(model, photos, tmp_path, capsys, monkeypatch, error):
     def second(image, path, *_):
         return Path(path).name.startswith(".b_mask")
 
@@ -172,9 +170,7 @@ def test_file_names_of_any_bytes_are_done_and_written_as_text(model, tmp_path, c
         for line in done.out.decode().splitlines():
             json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8")
     if more == ("--resume",):
-        assert len([line for line in read_manifests(tmp_path / "out") if "name" in line]) == len(
-            ODD
-        )
+        assert len([line for line in read_manifests(tmp_path / "out") if "name" in line]) == len(ODD)
         assert predict(model, folder, tmp_path / "out", *ALL, *more) == EXIT_PARTIAL
         assert b"7 images done before" in capsysbinary.readouterr().err
 

@@ -18,9 +18,7 @@ CONFIG = {
 @pytest.fixture
 def facts():
     labels = load_labels("camvid")
-    return CardFields(
-        labels, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), ("labels", "logits"), "fp16", CONFIG, {}
-    )
+    return CardFields(labels, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), ("labels", "logits"), "fp16", CONFIG, {})
 
 
 def test_what_is_needed_to_run_the_file_comes_back(facts):

@@ -289,9 +289,7 @@ def test_maps_and_classes_that_are_none(options, words):
 
 @pytest.mark.slow
 def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
-    one, same = (
-        Predictor(tiny_network, device="cpu", precision="fp32").settings() for _ in range(2)
-    )
+    one, same = (Predictor(tiny_network, device="cpu", precision="fp32").settings() for _ in range(2))
     assert one == same
     with torch.no_grad():
         next(tiny_network.parameters())[0, 0, 0, 0] += 1e-3

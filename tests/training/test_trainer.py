@@ -54,9 +54,7 @@ def test_devices_that_are_not_there(tmp_path, monkeypatch):
 
 
 def test_precision_follows_the_device(monkeypatch):
-    monkeypatch.setattr(
-        "hrseg.inference.prepare.has_fast_bf16", lambda device: device.type == "cuda"
-    )
+    monkeypatch.setattr("hrseg.inference.prepare.has_fast_bf16", lambda device: device.type == "cuda")
     assert choose_precision("auto", "cuda") == "bf16"
     assert choose_precision("auto", "cpu") == "fp32"
     assert choose_precision("fp16", "cpu") == "fp16"

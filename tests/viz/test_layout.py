@@ -49,9 +49,7 @@ def pages(tmp_path_factory):
     assert main(["fit", "--config", str(recipe), *options, "data.crop=[64,64]"]) == EXIT_OK
     run, out = str(folder / "runs" / "mine"), folder / "report"
     assert main(["evaluate", run, "--out", str(out)]) == EXIT_OK
-    assert (
-        main(["data", "browse", "--config", str(recipe), "--out", str(folder / "browse.html")]) == 0
-    )
+    assert main(["data", "browse", "--config", str(recipe), "--out", str(folder / "browse.html")]) == 0
     image = next((data / "images" / "val").iterdir())
     words = ["--model", run, "--out", str(folder / "explain.html")]
     assert main(["explain", str(image), *words]) == EXIT_OK

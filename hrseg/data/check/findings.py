@@ -106,13 +106,8 @@ class Result:
             "splits": self.splits,
             "images": self.images,
             "masks": self.masks,
-            "classes": [
-                {**vars(row), "color": list(row.color), "share": round(row.share, 8)}
-                for row in self.classes
-            ],
-            "findings": [
-                {**vars(finding), "files": list(finding.files)} for finding in self.findings
-            ],
+            "classes": [{**vars(row), "color": list(row.color), "share": round(row.share, 8)} for row in self.classes],
+            "findings": [{**vars(finding), "files": list(finding.files)} for finding in self.findings],
             "recipe": None if self.recipe is None else self.recipe.text("recipe"),
             "labels": None if self.recipe is None else self.recipe.labels,
             "seconds": round(self.seconds, 2),

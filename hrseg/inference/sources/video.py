@@ -220,8 +220,7 @@ def _reason(address: str, error: Any, last: float, waited: float) -> str:
         elif "Protocol not found" in str(text):
             text = "this build of PyAV does not know its protocol"
         return (
-            f"cannot be read{done}: {text}. Check the address, and that it is sent, by another program, such as "
-            "ffplay."
+            f"cannot be read{done}: {text}. Check the address, and that it is sent, by another program, such as ffplay."
         )
     if isinstance(error, DataError):
         return f"{error} Copy it again."
