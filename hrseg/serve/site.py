@@ -1,4 +1,4 @@
-"""Which names a server answers to, and which other sites' pages may use it."""
+"""Names that a server answers to, and other sites whose pages may use it."""
 
 import ipaddress
 import re
