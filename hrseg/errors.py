@@ -11,9 +11,14 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 class HrsegError(Exception):
@@ -126,6 +131,25 @@ def os_error_text(error: OSError) -> str:
     elif isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ESTALE:
         step = "It was removed or renamed meanwhile; put it back, or begin anew."
     return f"{where}{reason.rstrip('.')}. {step}"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to the installation at hand: a clone, a wheel, or an index's package.
+
+    Args:
+        extra: A name of pyproject.toml's optional dependencies.
+    """
+    source: Path | None = Path(__file__).parents[1]
+    if not (source / "pyproject.toml").is_file():
+        try:
+            text = metadata.distribution("hrseg").read_text("direct_url.json")  # pip writes where it came from
+        except metadata.PackageNotFoundError:
+            text = None
+        url = urlsplit(str(json.loads(text or "{}").get("url", "")))
+        source = Path(url2pathname(url.path)) if url.scheme == "file" else None
+    if source is None or not source.exists():
+        return f"pip install 'hrseg[{extra}]'"
+    return f"pip install {shlex.quote(f'{"." if source == Path.cwd() else source}[{extra}]')}"
 
 
 def first_process() -> bool:

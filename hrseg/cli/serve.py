@@ -5,7 +5,7 @@ from typing import Any
 
 from hrseg.cli.args import add_bits, add_device, add_model, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, print_line
-from hrseg.errors import MissingExtraError
+from hrseg.errors import MissingExtraError, install_command
 
 
 def add(verbs: Any) -> None:
@@ -63,7 +63,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         import uvicorn
     except ImportError as error:
         raise MissingExtraError(
-            f"The server needs {error.name}, which is not installed. Run: pip install 'hrseg[serve]'"
+            f"The server needs {error.name}, which is not installed. Run: {install_command('serve')}"
         ) from error
     del fastapi, prometheus_client, python_multipart, uvicorn
     from hrseg.inference.predict_files import open_predictor

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.errors import ExportError, MissingExtraError
+from hrseg.errors import ExportError, MissingExtraError, install_command
 from hrseg.inference.model_card import INPUT, KEY, quiet
 
 OPSET = 18
@@ -45,7 +45,7 @@ def load_onnx() -> Any:
         import onnxscript
     except ImportError as error:
         raise MissingExtraError(
-            f"Exporting needs {error.name}, which is not installed. Run: pip install 'hrseg[export]'"
+            f"Exporting needs {error.name}, which is not installed. Run: {install_command('export')}"
         ) from error
     del onnxruntime, onnxscript  # both are needed later on; here they only have to be there
     return onnx

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hrseg.errors import DataError, MissingExtraError, WeightsError, parse_json
+from hrseg.errors import DataError, MissingExtraError, WeightsError, install_command, parse_json
 from hrseg.inference.model_card import INPUT, KEY, SMALLEST, CardFields, quiet, read_card
 from hrseg.inference.openvino import openvino_core
 
@@ -39,7 +39,7 @@ class OnnxRunner:
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError(
-                "ONNX files need onnxruntime, which is not installed. Run: pip install 'hrseg[export]'"
+                f"ONNX files need onnxruntime, which is not installed. Run: {install_command('export')}"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

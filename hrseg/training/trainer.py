@@ -19,7 +19,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 
 from hrseg.config import Config, check_trainer_options
-from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, exit_text, unknown_choice
+from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, exit_text, install_command, unknown_choice
 from hrseg.inference.prepare import resolve_precision
 from hrseg.labels import LabelSet
 from hrseg.models.blocks import BasicBlock, Bottleneck
@@ -264,7 +264,7 @@ def _mlflow(config: Config, folder: Path) -> Logger:
 
 def _missing(name: str) -> MissingExtraError:
     return MissingExtraError(
-        f"trainer.loggers has {name}, which is not installed. Run: pip install 'hrseg[{name}]', or leave it out."
+        f"trainer.loggers has {name}, which is not installed. Run: {install_command(name)}, or leave it out."
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hrseg.errors import MissingExtraError, WeightsError
+from hrseg.errors import MissingExtraError, WeightsError, install_command
 from hrseg.labels import LabelSet
 from hrseg.weights.download import offline
 
@@ -129,7 +129,7 @@ def _client() -> tuple[Any, Any]:
         from huggingface_hub import errors
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "Models of the Hugging Face hub need its client. Run: pip install 'hrseg[hub]'"
+            f"Models of the Hugging Face hub need its client. Run: {install_command('hub')}"
         ) from error
     return huggingface_hub, errors
 
@@ -256,7 +256,7 @@ def page(card: Mapping[str, Any], name: str) -> str:
         "network of hrseg.",
         "## Use",
         "```python\n"
-        "import hrseg  # pip install 'hrseg[hub]'\n"
+        "import hrseg  # in a clone: pip install '.[hub]'\n"
         f'predictor = hrseg.from_pretrained("{name}")\n'
         'predictor("street.jpg").save("out")  # mask and overlay\n'
         "```",

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from hrseg.errors import DataError, MissingExtraError
+from hrseg.errors import DataError, MissingExtraError, install_command
 from hrseg.imaging import IMAGE_SUFFIXES
 from hrseg.inference.sources.base import Limits, Picture, Source, SourceOptions, safe_name, stems_of
 from hrseg.weights.http import TransferError, request
@@ -141,7 +141,7 @@ def _system(argument: str) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(argument)
     except ImportError as error:
         raise MissingExtraError(
-            f"{scheme}:// needs another package ({error}). For s3:// and gs://: pip install 'hrseg[cloud]'"
+            f"{scheme}:// needs another package ({error}). For s3:// and gs://: {install_command('cloud')}"
         ) from error
     except ValueError as error:
         raise DataError(

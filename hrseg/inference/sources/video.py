@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from hrseg.errors import DataError, MissingExtraError
+from hrseg.errors import DataError, MissingExtraError, install_command
 from hrseg.inference.sources.base import (
     Clip,
     Every,
@@ -97,7 +97,7 @@ def need_av(argument: str) -> Any:
         import av
     except ImportError as error:
         raise MissingExtraError(
-            f"{argument} is a video, and PyAV, which reads videos, is not installed: pip install 'hrseg[video]'"
+            f"{argument} is a video, and PyAV, which reads videos, is not installed: {install_command('video')}"
         ) from error
     return av
 
