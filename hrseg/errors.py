@@ -149,7 +149,8 @@ def install_command(extra: str) -> str:
         source = Path(url2pathname(url.path)) if url.scheme == "file" else None
     if source is None or not source.exists():
         return f"pip install 'hrseg[{extra}]'"
-    return f"pip install {shlex.quote(f'{"." if source == Path.cwd() else source}[{extra}]')}"
+    place = "." if source == Path.cwd() else source
+    return f"pip install {shlex.quote(f'{place}[{extra}]')}"
 
 
 def first_process() -> bool:
