@@ -145,7 +145,7 @@ def install_command(extra: str) -> str:
             text = metadata.distribution("hrseg").read_text("direct_url.json")  # pip writes where it came from
         except metadata.PackageNotFoundError:
             text = None
-        url = urlsplit(str(json.loads(text or "{}").get("url", "")))
+        url = urlsplit(str(parse_json(text or "{}").get("url", "")))
         source = Path(url2pathname(url.path)) if url.scheme == "file" else None
     if source is None or not source.exists():
         return f"pip install 'hrseg[{extra}]'"
