@@ -139,8 +139,9 @@ def install_command(extra: str) -> str:
     Args:
         extra: A name of pyproject.toml's optional dependencies.
     """
-    source: Path | None = Path(__file__).parents[1]
-    if not (source / "pyproject.toml").is_file():
+    clone = Path(__file__).parents[1]
+    source: Path | None = clone
+    if not (clone / "pyproject.toml").is_file():
         try:
             text = metadata.distribution("hrseg").read_text("direct_url.json")  # pip writes where it came from
         except metadata.PackageNotFoundError:
