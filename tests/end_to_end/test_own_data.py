@@ -56,11 +56,12 @@ def test_a_folder_becomes_a_model_by_pasting(tmp_path, monkeypatch, capsys, make
     assert main(["data", "check", "my data"]) == 0
     printed = capsys.readouterr().out
     commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("  hrseg ")]
-    assert [words[:2] for words in commands] == [["data", "check"], ["fit", "--config"]]
+    assert [words[:2] for words in commands] == [["data", "check"], ["fit", "--config"], ["fit", "--config"]]
+    assert "model.weights=hrnet_w18.ms_in1k" in commands[2]  # the other start, by ImageNet
 
     assert main(commands[0]) == 0
     again = capsys.readouterr().out
-    assert again.rstrip().splitlines()[-1].split() == ["hrseg", *commands[1]]
+    assert f"  hrseg {shlex.join(commands[1])}" in again.splitlines()
 
     quick = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "data.workers=0"]
     assert main([*commands[1], *quick]) == 0

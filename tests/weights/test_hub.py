@@ -202,7 +202,7 @@ def test_failures_are_one_paragraph_each(pushed, tmp_path):
     push = "main(['weights', 'push', '%s', '--to', '%s'])"
     code, said = run(pushed.url, tmp_path / "home", push % (SHIPPED, "org/new"))
     assert code == 2
-    assert "hf:org/new cannot be written: nobody is logged in" in " ".join(said.split())
+    assert "hf:org/new cannot be written: no user is logged in" in " ".join(said.split())
     code, said = run(pushed.url, tmp_path / "home", push % (SHIPPED, "org/locked"), token=TOKEN)
     assert code == 2
     assert "This account may not push hf:org/locked (403)" in " ".join(said.split())
