@@ -8,10 +8,12 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import hrseg
+from hrseg import errors
 from hrseg.errors import DataError, name_text, parse_json, path_text, printable
 
 CONTROLS = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Zl", "Zp")]
@@ -108,3 +110,30 @@ def test_json_that_nests_without_end_is_a_value_error():
     ]
     # the header of safetensors catches it itself; the examples are programs of their own
     assert found == ["errors.py", "segment.py", "segment_openvino.py", "checkpoint_io.py"]
+
+
+@pytest.mark.parametrize(
+    ("where", "url", "source"),
+    [
+        ("clone", None, "'{clone}[geo]'"),
+        ("clone, in it", None, "'.[geo]'"),
+        ("wheel", "file://{wheel}", "'{wheel}[geo]'"),
+        ("folder", "file://{folder}", "'{folder}[geo]'"),
+        ("gone", "file:///gone/hrseg.whl", "'hrseg[geo]'"),
+        ("index", None, "'hrseg[geo]'"),
+    ],
+)
+def test_the_command_that_adds_an_extra_fits_the_installation(where, url, source, tmp_path, monkeypatch):
+    clone, folder = tmp_path / "clone", tmp_path / "a folder"
+    wheel = tmp_path / "hrseg-1-py3-none-any.whl"
+    (clone / "hrseg").mkdir(parents=True)
+    folder.mkdir()
+    wheel.touch()
+    if where.startswith("clone"):
+        (clone / "pyproject.toml").touch()
+    monkeypatch.setattr(errors, "__file__", str(clone / "hrseg" / "errors.py"))
+    monkeypatch.chdir(clone if where == "clone, in it" else tmp_path)
+    places = {"clone": clone, "wheel": wheel, "folder": folder}
+    text = url and json.dumps({"url": url.format(**places).replace(" ", "%20")})
+    monkeypatch.setattr(errors.metadata, "distribution", lambda _: SimpleNamespace(read_text=lambda _: text))
+    assert errors.install_command("geo") == f"pip install {source.format(**places)}"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hrseg.errors import DataError, MissingExtraError, WeightsError, parse_json
+from hrseg.errors import DataError, MissingExtraError, WeightsError, install_command, parse_json
 from hrseg.inference.model_card import INPUT, KEY, SMALLEST, CardFields, quiet, read_card
 from hrseg.inference.openvino import openvino_core
 
@@ -39,7 +39,7 @@ class OnnxRunner:
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError(
-                "ONNX files need onnxruntime, which is not installed. Run: pip install 'hrseg[export]'"
+                f"ONNX files need onnxruntime, which is not installed. Run: {install_command('export')}"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -129,9 +129,7 @@ def open_runner(path: Path) -> Runner:
         MissingExtraError: Its runtime is not installed.
     """
     if not path.is_file():
-        raise WeightsError(
-            f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}"
-        )
+        raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}")
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
@@ -255,9 +253,7 @@ _NAMES = re.compile(
     "|Ge|Le|Not|And|Or|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|FloorToInt|CeilToInt|CleanDiv|int_oo|Identity"
     "|GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|precision|true|false|oo"
 )
-_GUARD = re.compile(
-    r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*"
-)
+_GUARD = re.compile(r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*")
 
 
 def check_program(path: Path) -> None:

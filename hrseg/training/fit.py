@@ -72,9 +72,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
             _prepare_resume(run.trainer, checkpoint, config, run.data.labels)
         with report_once(run.trainer), interruptible(run.trainer, folder), convert_errors():
             try:
-                run.trainer.fit(
-                    run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True
-                )
+                run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
                 if run.checkpoints.scored_step != run.trainer.global_step:
                     # val_every_epochs or max_steps left the last weights without a score.
                     run.trainer.validate(run.task, datamodule=run.data, verbose=False)
@@ -113,9 +111,7 @@ def _readable_checkpoint(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def _prepare_resume(
-    trainer: pl.Trainer, checkpoint: Path, config: Config, labels: LabelSet
-) -> None:
+def _prepare_resume(trainer: pl.Trainer, checkpoint: Path, config: Config, labels: LabelSet) -> None:
     """Check a checkpoint against the config that resumes from it, and trim the metrics file."""
     content = read_checkpoint(checkpoint)
     card = content.get("hrseg")

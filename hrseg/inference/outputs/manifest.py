@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrseg.errors import DataError, HrsegError, write_hint
+from hrseg.errors import DataError, HrsegError, parse_json, write_hint
 from hrseg.inference.outputs import possible_paths
 from hrseg.inference.outputs.class_areas import read_table, total, write_table
 from hrseg.inference.outputs.options import Options, Shard
@@ -104,9 +104,7 @@ class Manifest:
         self.found: list[dict[str, Path]] = []
         self._sources: dict[str, str] = {}
         known = read_manifests(self.out) if lines is None else list(lines)
-        self._models = {
-            line["made"]: line["facts"].get("model") for line in known if "facts" in line
-        }
+        self._models = {line["made"]: line["facts"].get("model") for line in known if "facts" in line}
         self._records: dict[str, list[Mapping[str, Any]]] = {}
         for line in known:
             if "name" in line:
@@ -243,14 +241,14 @@ def read_manifests(out: Path) -> list[dict[str, Any]]:
 def _parse_line(row: bytes) -> dict[str, Any] | None:
     """Return a line of a manifest; None for one that is damaged."""
     try:
-        line: dict[str, Any] = json.loads(row)
+        line: dict[str, Any] = parse_json(row)
         texts = [line["made"]]
         if "facts" in line:
             line["facts"].get("model")
         else:
             texts += [line["name"], line["source"], *line["kinds"], *line["files"]]
             texts += [entry["path"] for entry in line["files"].values() if entry["bytes"] >= 0]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
     return line if all(isinstance(text, str) for text in texts) else None
 
