@@ -53,9 +53,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(
-            f"module 'hrseg' has no attribute '{name}'. It offers: {', '.join(__all__)}."
-        )
+        raise AttributeError(f"module 'hrseg' has no attribute '{name}'. It offers: {', '.join(__all__)}.")
     return getattr(import_module(_MODULES[name]), name)
 
 

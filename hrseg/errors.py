@@ -11,9 +11,14 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 class HrsegError(Exception):
@@ -70,10 +75,7 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
     """
     names = sorted(choices)
     plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
-    return (
-        f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}."
-        f"{did_you_mean(value, names)}"
-    )
+    return f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}.{did_you_mean(value, names)}"
 
 
 def write_hint(error: OSError) -> str:
@@ -152,6 +154,27 @@ def os_error_text(error: OSError) -> str:
     return f"{where}{reason.rstrip('.')}. {step}"
 
 
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to the installation at hand: a clone, a wheel, or an index's package.
+
+    Args:
+        extra: A name of pyproject.toml's optional dependencies.
+    """
+    clone = Path(__file__).parents[1]
+    source: Path | None = clone
+    if not (clone / "pyproject.toml").is_file():
+        try:
+            text = metadata.distribution("hrseg").read_text("direct_url.json")  # pip writes where it came from
+        except metadata.PackageNotFoundError:
+            text = None
+        url = urlsplit(str(parse_json(text or "{}").get("url", "")))
+        source = Path(url2pathname(url.path)) if url.scheme == "file" else None
+    if source is None or not source.exists():
+        return f"pip install 'hrseg[{extra}]'"
+    place = "." if source == Path.cwd() else source
+    return f"pip install {shlex.quote(f'{place}[{extra}]')}"
+
+
 def first_process() -> bool:
     """Return whether this is the first of a run's processes, by the variables of torchrun, SLURM and Lightning."""
     names = ("RANK",) if "RANK" in os.environ else _RANKS  # torchrun numbers nodes in its own order
@@ -200,9 +223,7 @@ def _of_library(error: BaseException) -> bool:
 
 
 _UNWRITABLE = re.compile("[\ud800-\udfff]")  # bytes of a file name that are not UTF-8
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
@@ -227,9 +248,7 @@ def cell_text(text: str) -> str:
         >>> cell_text("=cmd|' /C calc'!A0"), cell_text("sky")
         ("'=cmd|' /C calc'!A0", 'sky')
     """
-    return (
-        f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
-    )
+    return f"'{text}" if text.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def printable(text: object, lines: bool = False) -> str:
@@ -247,9 +266,7 @@ def printable(text: object, lines: bool = False) -> str:
     return escaped if lines else escaped.replace("\n", "\\u000a").replace("\t", " ")
 
 
-def columns(
-    rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = ""
-) -> list[str]:
+def columns(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), indent: str = "") -> list[str]:
     """Format cells as lines of aligned columns: those in `left` to the left, the others to the right.
 
     Example:

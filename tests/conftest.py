@@ -8,14 +8,10 @@ import signal
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-if (
-    "PYTEST_XDIST_WORKER_COUNT" in os.environ
-):  # several processes share the cores; their children too
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # several processes share the cores; their children too
     _SHARE = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _SHARE)))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # xdist ignores it, and so would their children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist ignores it, and so would their children
 
 import pytest
 import torch
@@ -54,9 +50,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("release") / "small.safetensors"
     labels = load_labels("camvid").to_dict()
     statistics = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
-    write_release(
-        path, network.state_dict(), {"network": network.spec, "labels": labels, **statistics}
-    )
+    write_release(path, network.state_dict(), {"network": network.spec, "labels": labels, **statistics})
     return path
 
 
@@ -75,7 +69,5 @@ def exported(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         ("openvino", "m.xml", ("probability", "labels")),
         ("torch", "m.pt2", ("labels", "logits")),
     ):
-        made[name[1:]] = export_model(
-            release, to, folder / name, outputs=outputs, max_images=3
-        ).files[0]
+        made[name[1:]] = export_model(release, to, folder / name, outputs=outputs, max_images=3).files[0]
     return made

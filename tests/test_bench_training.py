@@ -12,23 +12,17 @@ from tools.bench_training import ROWS, chosen, parser, table
 
 
 def job(contender, **options):
-    return training_peers.Job(
-        contender, options, True, "hrnet_w18_small_v1", 3, (2, 64, 64), "ohem", "cpu"
-    )
+    return training_peers.Job(contender, options, True, "hrnet_w18_small_v1", 3, (2, 64, 64), "ohem", "cpu")
 
 
-@pytest.mark.parametrize(
-    ("contender", "options"), [("plain", {}), ("hrseg", {"checkpointing": "blocks"})]
-)
+@pytest.mark.parametrize(("contender", "options"), [("plain", {}), ("hrseg", {"checkpointing": "blocks"})])
 def test_contenders_do_as_many_steps_as_requested(contender, options, monkeypatch):
     answers = io.StringIO()
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n2\n"))
     monkeypatch.setattr(sys, "__stdout__", answers)
     steps = []
     step = torch.optim.SGD.step
-    monkeypatch.setattr(
-        torch.optim.SGD, "step", lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1]
-    )
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1])
     image, mask = torch.randn(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
     made = job(contender, **options)
     training_peers.CONTENDERS[contender](made, training_peers.answering(made, image, mask))

@@ -34,9 +34,7 @@ def tree(tmp_path_factory):
         if layout not in roots:
             root = roots[layout] = tmp_path_factory.mktemp(layout)
             write_scenes(root, layout, {"train": 3, "val": 1}, size=(64, 64))
-            if (
-                layout == "voc2012"
-            ):  # SBD's part of trainaug: one more name, its mask in another folder
+            if layout == "voc2012":  # SBD's part of trainaug: one more name, its mask in another folder
                 (root / "SegmentationClassAug").mkdir()
                 last = root / "SegmentationClass/2008_000002.png"
                 last.rename(root / "SegmentationClassAug/2008_000002.png")

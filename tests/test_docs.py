@@ -10,9 +10,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCKS = [
     pytest.param(block, id=f"{path.stem}-{number}")
     for path in sorted(DOCS.rglob("*.md"))
-    for number, block in enumerate(
-        re.findall(r"```(?:bash|sh)\n(.*?)```", path.read_text(), re.DOTALL)
-    )
+    for number, block in enumerate(re.findall(r"```(?:bash|sh)\n(.*?)```", path.read_text(), re.DOTALL))
 ]
 
 
@@ -36,9 +34,7 @@ def test_paths_named_for_contributors_exist(name):
     gone = [path for path in sorted(paths) if not (DOCS.parent / path).exists()]
     assert not gone
     for table, path in re.findall(r"row of `([A-Z]+)` (?:in `([\w/.]+)`|there)", text):
-        assert not path or re.search(
-            rf"^{table}\b", (DOCS.parent / path).read_text(), re.MULTILINE
-        ), table
+        assert not path or re.search(rf"^{table}\b", (DOCS.parent / path).read_text(), re.MULTILINE), table
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)

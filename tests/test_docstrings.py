@@ -35,15 +35,11 @@ def test_documented_arguments_exist(path):
         else:
             continue
         absent = set(documented(ast.get_docstring(node) or "")) - known
-        assert not absent, (
-            f"{path.name}: {node.name} documents {sorted(absent)}, which it does not take"
-        )
+        assert not absent, f"{path.name}: {node.name} documents {sorted(absent)}, which it does not take"
 
 
 def test_the_check_itself_finds_a_wrong_name():
-    assert documented(
-        "Do.\n\nArgs:\n    a: One.\n        more: not one.\n    b: Two.\n\nReturns:\n    c: no"
-    ) == [
+    assert documented("Do.\n\nArgs:\n    a: One.\n        more: not one.\n    b: Two.\n\nReturns:\n    c: no") == [
         "a",
         "b",
     ]

@@ -8,10 +8,12 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import hrseg
+from hrseg import errors
 from hrseg.errors import DataError, name_text, parse_json, path_text, printable, whole_number
 
 CONTROLS = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Zl", "Zp")]
@@ -121,3 +123,30 @@ def test_numbers_that_could_collide_as_keys_are_refused(number):
 @pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63), 2**64 - 1])
 def test_numbers_of_64_bits_are_read_exactly(number):
     assert parse_json(f"[{number}, 1e30]") == [number, 1e30]
+
+
+@pytest.mark.parametrize(
+    ("where", "url", "source"),
+    [
+        ("clone", None, "'{clone}[geo]'"),
+        ("clone, in it", None, "'.[geo]'"),
+        ("wheel", "file://{wheel}", "'{wheel}[geo]'"),
+        ("folder", "file://{folder}", "'{folder}[geo]'"),
+        ("gone", "file:///gone/hrseg.whl", "'hrseg[geo]'"),
+        ("index", None, "'hrseg[geo]'"),
+    ],
+)
+def test_the_command_that_adds_an_extra_fits_the_installation(where, url, source, tmp_path, monkeypatch):
+    clone, folder = tmp_path / "clone", tmp_path / "a folder"
+    wheel = tmp_path / "hrseg-1-py3-none-any.whl"
+    (clone / "hrseg").mkdir(parents=True)
+    folder.mkdir()
+    wheel.touch()
+    if where.startswith("clone"):
+        (clone / "pyproject.toml").touch()
+    monkeypatch.setattr(errors, "__file__", str(clone / "hrseg" / "errors.py"))
+    monkeypatch.chdir(clone if where == "clone, in it" else tmp_path)
+    places = {"clone": clone, "wheel": wheel, "folder": folder}
+    text = url and json.dumps({"url": url.format(**places).replace(" ", "%20")})
+    monkeypatch.setattr(errors.metadata, "distribution", lambda _: SimpleNamespace(read_text=lambda _: text))
+    assert errors.install_command("geo") == f"pip install {source.format(**places)}"

@@ -15,8 +15,6 @@ def test_every_promised_name_exists_and_explains_itself():
 
 
 def test_importing_hrseg_loads_neither_torch_nor_lightning():
-    code = (
-        "import sys, hrseg; print([m for m in ('torch', 'lightning', 'numpy') if m in sys.modules])"
-    )
+    code = "import sys, hrseg; print([m for m in ('torch', 'lightning', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

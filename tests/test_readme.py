@@ -10,9 +10,7 @@ from hrseg.cli.main import _parse
 from hrseg.config import load_config
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(
-    r"```(\w*)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-)
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 COMMANDS = [
     part.split("#")[0].strip()
     for language, block in BLOCKS
@@ -46,8 +44,6 @@ def test_python_compiles_and_uses_promised_names(code):
         assert name in hrseg.__all__
 
 
-@pytest.mark.parametrize(
-    "link", re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text())
-)
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text()))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()

@@ -191,9 +191,7 @@ def test_other_widths_of_mmsegmentation_are_a_word_away() -> None:
     for width in ("hrnet_w18", "hrnet_w18_small_v2"):
         model = load_config("ade20k_w48_mmseg_80k", [f"model.backbone={width}"]).model
         assert (model.backbone, model.weights) == (width, f"{width}.ms_in1k")
-    one, other = (
-        config_to_dict(load_config(n)) for n in ("cityscapes_w48_mmseg_80k", "cityscapes_w18")
-    )
+    one, other = (config_to_dict(load_config(n)) for n in ("cityscapes_w48_mmseg_80k", "cityscapes_w18"))
     changed = {f"{s}.{k}" for s, kept in one.items() for k in kept if kept[k] != other[s][k]}
     assert {key for key in changed if not key.startswith("published.")} == {
         *("model.backbone", "model.weights", "data.batch_size", "trainer.devices", "run.name"),
@@ -227,9 +225,7 @@ def test_distilled_starts() -> None:
         ("cityscapes_w48_ocr_ssld", 2975, 89_540),
     ],
 )
-def test_steps_in_the_headers_follow_from_images_and_batch(
-    name: str, images: int, steps: int
-) -> None:
+def test_steps_in_the_headers_follow_from_images_and_batch(name: str, images: int, steps: int) -> None:
     config = load_config(name)
     assert config.trainer.max_epochs is not None
     assert images // images_per_step(config) * config.trainer.max_epochs == steps

@@ -104,9 +104,7 @@ def mmseg(colors: bool) -> Sample:
                 raise AttributeError(name)
             return type(name, (), {})
 
-    sys.modules.setdefault(
-        "mmcv.ops", Operators("mmcv.ops")
-    )  # mmcv-lite lacks it; no pipeline needs it
+    sys.modules.setdefault("mmcv.ops", Operators("mmcv.ops"))  # mmcv-lite lacks it; no pipeline needs it
     import mmseg.datasets.transforms  # noqa: F401
     from mmseg.registry import TRANSFORMS
 

@@ -151,9 +151,7 @@ def measure(pair: Pair, rounds: int, clock: Callable[[], float]) -> tuple[float,
         run()
         return clock() - start
 
-    works = {
-        name: partial(timer, run) for name, run in zip(("plain", "other"), pair[1:], strict=True)
-    }
+    works = {name: partial(timer, run) for name, run in zip(("plain", "other"), pair[1:], strict=True)}
     plain, other = (times[1:] for times in take_turns(works, 0.0, rounds + 1).values())  # warm
     return 1e3 * median(plain), 1e3 * median(other), median_ratio(plain, other)
 
@@ -168,9 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     arguments = parser.parse_args()
-    print(
-        f"{arguments.backbone}, {arguments.size[0]}x{arguments.size[1]}, {torch.get_num_threads()} threads"
-    )
+    print(f"{arguments.backbone}, {arguments.size[0]}x{arguments.size[1]}, {torch.get_num_threads()} threads")
     print("| form | plain, ms | this, ms | times as fast |\n| --- | --: | --: | --: |")
     for part in arguments.what:
         for pair in PARTS[part](arguments.backbone, tuple(arguments.size), arguments.classes):

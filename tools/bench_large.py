@@ -109,9 +109,7 @@ def _peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def bench(
-    sizes: list[int], width: int | None, model: str | None, max_memory: str, picture: Path
-) -> None:
+def bench(sizes: list[int], width: int | None, model: str | None, max_memory: str, picture: Path) -> None:
     """Print the table."""
     print("| image | megapixels | s | processor s | megapixels / processor s | peak memory, GiB |")
     print("| --- | --: | --: | --: | --: | --: |", flush=True)

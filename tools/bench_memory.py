@@ -94,9 +94,7 @@ WORK = {"sizes": (sizes, 400), "folder": (folder, 2000), "training": (training, 
 
 def main() -> None:
     """Measure one kind of work."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", choices=WORK)
     parser.add_argument("--count", type=int, help="images or epochs")
     parser.add_argument("--model", help="as for hrseg predict (the model that ships)")

@@ -102,14 +102,8 @@ def main() -> None:
         before = _products(device)
         found = _measure(jobs, folder, pythons, arguments)
     lines = [*table(found), "", products_line(before, _products(device))]
-    cells = (
-        f"{arguments.network}, {arguments.batch} x {size[0]}x{size[1]}, {_ENDS[arguments.until]}"
-    )
-    busy = (
-        f" **With other work on the machine** (load {load:.1f} before it began)."
-        if load > 0.5
-        else ""
-    )
+    cells = f"{arguments.network}, {arguments.batch} x {size[0]}x{size[1]}, {_ENDS[arguments.until]}"
+    busy = f" **With other work on the machine** (load {load:.1f} before it began)." if load > 0.5 else ""
     rounds = max((len(one.seconds) for one in found), default=0)
     note = f"{cells}; {describe(device)}; {rounds} rounds.{busy}"
     page = "\n".join([note, "", *lines])
@@ -187,9 +181,7 @@ def _measure(
                 continue
             print(f"starting {job.title}", file=sys.stderr, flush=True)
             log = folder / f"{job.title}.log"
-            contender = Contender(
-                "tools.peers", job._asdict(), pythons.get(job.name), job.threads, log
-            )
+            contender = Contender("tools.peers", job._asdict(), pythons.get(job.name), job.threads, log)
             running[job.title] = contender
             try:
                 facts = contender.ready()
@@ -273,9 +265,7 @@ def _write(page: str, mark: str) -> None:
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     text = PAGE.read_text(encoding="utf-8")
     if begin not in text or end not in text:
-        raise SystemExit(
-            f"{PAGE} has no place for this table. Put these two lines where it belongs: {begin} {end}"
-        )
+        raise SystemExit(f"{PAGE} has no place for this table. Put these two lines where it belongs: {begin} {end}")
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
     with write_atomic(PAGE) as draft:

@@ -130,9 +130,7 @@ def _workers(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
 
     with tempfile.TemporaryDirectory(prefix="hrseg-scaling-") as root:
         write_scenes(root, "cityscapes", {"train": 16, "val": 1}, (512, 1024))
-        data = SegmentationData(
-            layout="cityscapes", root=root, crop=(256, 512), batch_size=4, workers=0
-        )
+        data = SegmentationData(layout="cityscapes", root=root, crop=(256, 512), batch_size=4, workers=0)
         data.setup("fit")
         order = list(range(16)) * 8
         for workers in xs:

@@ -42,9 +42,7 @@ class Load:
         with httpx.Client(base_url=self.url, timeout=120, trust_env=False) as client:
             while time.monotonic() < self.end:
                 start = time.monotonic()
-                answer = client.post(
-                    "/predict", content=self.image, headers={"Content-Type": "image/jpeg"}
-                )
+                answer = client.post("/predict", content=self.image, headers={"Content-Type": "image/jpeg"})
                 with self.lock:
                     self.statuses[answer.status_code] += 1
                     if answer.is_success:

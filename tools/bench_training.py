@@ -141,9 +141,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--size", help="HxW of the crops")
     made.add_argument("--batch", type=int, default=4)
     made.add_argument("--loss", choices=("cross_entropy", "ohem"), default="cross_entropy")
-    made.add_argument(
-        "--official", help="checkout of HRNet-Semantic-Segmentation, branch HRNet-OCR"
-    )
+    made.add_argument("--official", help="checkout of HRNet-Semantic-Segmentation, branch HRNet-OCR")
     made.add_argument("--mmseg", help="python of an environment with mmsegmentation")
     made.add_argument("--rows", nargs="+", help="names of rows, quoted; default the usual ones")
     made.add_argument("--rounds", type=int, default=7)

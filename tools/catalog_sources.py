@@ -156,9 +156,7 @@ def _how(scales: bool, flip: bool) -> str:
 def imagenet(checkout: Path) -> Iterator[Row]:
     """Classification files that are assets of a GitHub release."""
     for cells in tables(show(checkout, "README.md")):
-        link = re.search(
-            r"\((https://github\.com/\S+/releases/download/\S+?)\)", cells.get("Link", "")
-        )
+        link = re.search(r"\((https://github\.com/\S+/releases/download/\S+?)\)", cells.get("Link", ""))
         if not link:
             continue
         width = cells["model"].split("-")[1].lower()
@@ -198,8 +196,7 @@ def timm(checkout: Path) -> Iterator[Row]:
             resize="nearest",
             normalize=tuple(" ".join(map(str, v)) for v in (config.mean, config.std)),
             score=scores[size]["top1"],
-            protocol=f"top-1, ImageNet val, {size}x{size}, central {config.crop_pct}"
-            + "".join(others),
+            protocol=f"top-1, ImageNet val, {size}x{size}, central {config.crop_pct}" + "".join(others),
             url=f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors",
             licence={"mit": "MIT", "apache-2.0": "Apache-2.0"}[str(config.license)],
             reference=f"https://huggingface.co/{config.hf_hub_id}",
@@ -293,9 +290,7 @@ def paddle(checkout: Path) -> Iterator[Row]:
     pages = ("configs/fcn", "configs/ocrnet", "contrib/RSSegBenchmark")
     for page in pages:
         for cells in tables(show(checkout, f"{page}/README.md")):
-            link = re.search(
-                r"\[model\]\((\S+/(fcn|ocrnet)_hrnet_?(w\d+)_\S+?\.pdparams)\)", str(cells)
-            )
+            link = re.search(r"\[model\]\((\S+/(fcn|ocrnet)_hrnet_?(w\d+)_\S+?\.pdparams)\)", str(cells))
             if not link:
                 continue
             url, kind, width = link[1], link[2], link[3]
@@ -355,9 +350,7 @@ def csail(checkout: Path) -> Iterator[Row]:
         resize="nearest",
         score="",
         protocol="a copy of the official ImageNet file, the start of CSAILVision's recipe",
-        url=found_in(
-            r"(http://\S+hrnetv2_w48-imagenet\.pth)", show(checkout, "mit_semseg/models/hrnet.py")
-        ),
+        url=found_in(r"(http://\S+hrnetv2_w48-imagenet\.pth)", show(checkout, "mit_semseg/models/hrnet.py")),
         licence="BSD-3-Clause",
         reference=reference,
     )

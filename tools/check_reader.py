@@ -59,9 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
                         details[f"{title} {kind}"].append(f"{path.relative_to(folder)}: {text}")
     print("| kind | RGB | bands | mask |\n|---|--:|--:|--:|")
     for kind, by_title in sorted(counts.items()):
-        print(
-            f"| {kind} | {' | '.join(str(by_title[title]) for title in ('RGB', 'bands', 'mask'))} |"
-        )
+        print(f"| {kind} | {' | '.join(str(by_title[title]) for title in ('RGB', 'bands', 'mask'))} |")
     for kind in sorted(details):
         print(f"\n## {kind}\n" + "\n".join(details[kind]))
     return min(100, counts["traceback"].total())
@@ -195,9 +193,7 @@ def _bands(path: Path, said: list[str]) -> tuple[str, str]:
             warnings.simplefilter("ignore")
             with rasterio.open(path) as raster:
                 converted = "SOURCE_COLOR_SPACE" in raster.tags(ns="IMAGE_STRUCTURE")
-            raw = (
-                "GTIFF_RAW:" if converted or tags.get(262) in (5, 8) else ""
-            )  # CMYK and LAB as stored
+            raw = "GTIFF_RAW:" if converted or tags.get(262) in (5, 8) else ""  # CMYK and LAB as stored
             with rasterio.open(f"{raw}{path}") as raster:
                 expected = np.moveaxis(raster.read(), 0, 2).astype(values.dtype)
     except Exception as error:

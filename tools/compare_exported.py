@@ -42,9 +42,7 @@ def main() -> int:
             pixels += ours.size
         percent = 100 * changed / pixels
         worst = max(worst, percent)
-        print(
-            f"{name}: {changed} of {pixels:,} pixels differ on {len(words.images)} images, {percent:.6f} %"
-        )
+        print(f"{name}: {changed} of {pixels:,} pixels differ on {len(words.images)} images, {percent:.6f} %")
     assert not {"hrseg", "torch"} & set(sys.modules)
     return int(worst > LIMIT)
 

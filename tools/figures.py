@@ -77,18 +77,14 @@ def figures(root: Path, run: bool = True) -> Iterator[tuple[str, object]]:
     circles = in_circles(imports)
     yield "modules in import cycles", len(circles)
     yield "longest import chain", longest_chain(imports, circles)
-    most, function = max(
-        (parameters(node), f"{name}.{node.name}") for name, node in functions(trees)
-    )
+    most, function = max((parameters(node), f"{name}.{node.name}") for name, node in functions(trees))
     yield "most parameters of a function", f"{most} ({function})"
     code, comments = map(sum, zip(*(count_lines(text) for text in texts.values()), strict=True))
     yield "comments per 100 code lines", f"{100 * comments / code:.1f}"
     tests = {path.stem for path in (root / "tests").rglob("test_*.py")}
     named = [name for name in modules if f"test_{name.rpartition('.')[2]}" in tests]
     yield "modules with a test file of their name", f"{100 * len(named) / len(modules):.0f} %"
-    openings = [
-        name for name, tree in trees.items() if RIDDLES.match(ast.get_docstring(tree) or "")
-    ]
+    openings = [name for name, tree in trees.items() if RIDDLES.match(ast.get_docstring(tree) or "")]
     yield "module docstrings that begin with a question word", len(openings)
     if run:
         yield "files entered by predict, the model being open", entered(root, "predict")
@@ -109,18 +105,12 @@ def imported(name: str, tree: ast.Module, modules: dict[str, Path]) -> set[str]:
     """Return the modules of hrseg that a module imports."""
     found = set()
     for node in runtime_nodes(tree):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and node.module
-            and node.module.split(".")[0] == "hrseg"
-        ):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "hrseg":
             package = node.module.partition(".")[2]
             inside = (f"{package}.{alias.name}".lstrip(".") for alias in node.names)
             found |= {full if full in modules else package for full in inside}
         elif isinstance(node, ast.Import):
-            found |= {
-                a.name.partition(".")[2] for a in node.names if a.name.split(".")[0] == "hrseg"
-            }
+            found |= {a.name.partition(".")[2] for a in node.names if a.name.split(".")[0] == "hrseg"}
     return found - {name}
 
 

@@ -64,14 +64,11 @@ def draw(generator: np.random.Generator, kind: Set, images: int, skill: float) -
     return models
 
 
-def coverage(
-    kind: Set, images: int, repetitions: int, draws: int, skill: float
-) -> tuple[float, float]:
+def coverage(kind: Set, images: int, repetitions: int, draws: int, skill: float) -> tuple[float, float]:
     """Return how often the interval holds the true mIoU, and how often equal models are called different."""
     generator = np.random.default_rng(0)
     summed = sum(
-        sum(matrices.sum(axis=0) for matrices in draw(generator, kind, 2000, skill))
-        for _ in range(TRUTH // 2000)
+        sum(matrices.sum(axis=0) for matrices in draw(generator, kind, 2000, skill)) for _ in range(TRUTH // 2000)
     )
     truth = float(np.nanmean(iou(*class_counts(np.asarray(summed)))))
     names = tuple(map(str, range(images)))
@@ -88,9 +85,7 @@ def coverage(
 
 def main() -> None:
     """Print a table in Markdown."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[20, 60, 100], metavar="N")
     parser.add_argument("--repetitions", type=int, default=1000, metavar="N")
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="bootstrap samples")
@@ -100,12 +95,8 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for name, kind in SETS.items():
         for images in arguments.images:
-            held, different = coverage(
-                kind, images, arguments.repetitions, arguments.draws, arguments.skill
-            )
-            print(
-                f"| {name} | {images} | {100 * held:.1f} % | {100 * different:.1f} % |", flush=True
-            )
+            held, different = coverage(kind, images, arguments.repetitions, arguments.draws, arguments.skill)
+            print(f"| {name} | {images} | {100 * held:.1f} % | {100 * different:.1f} % |", flush=True)
 
 
 if __name__ == "__main__":

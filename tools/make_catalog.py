@@ -35,9 +35,7 @@ def main() -> None:
     """Write the catalog."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for name, reader in SOURCES.items():
-        parser.add_argument(
-            f"--{name}", type=Path, required=True, metavar="PATH", help=reader.__doc__
-        )
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=reader.__doc__)
     given = vars(parser.parse_args())
     rows = [*read.packaged()]
     for name, reader in SOURCES.items():

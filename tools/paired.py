@@ -31,11 +31,7 @@ class Contender:
         threads: int | None = None,
         log: Path | None = None,
     ) -> None:
-        count = (
-            {}
-            if not threads
-            else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        )
+        count = {} if not threads else dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         quiet = {"PYTHONWARNINGS": "ignore", "NO_ALBUMENTATIONS_UPDATE": "1"}
         self.log = log
         errors = None if log is None else log.open("w")

@@ -49,9 +49,7 @@ def page() -> str:
     files = sorted(PACKAGED_CONFIGS.glob("*.yaml"))
     for source, said in SOURCES.items():
         parts.append(f"## {source}\n\n{said}\n\n")
-        parts.append(
-            "| recipe | network | crop | images a step | length | rate | published | weights |\n"
-        )
+        parts.append("| recipe | network | crop | images a step | length | rate | published | weights |\n")
         parts.append("| --- | --- | --- | --- | --- | --- | --- | --- |\n")
         parts += [_line(load_config(file)) for file in files if _source(file) == source]
         parts.append("\n")
@@ -68,9 +66,7 @@ def _line(config: Config) -> str:
     data, trainer, model = config.data, config.trainer, config.model
     alone = isinstance(trainer.devices, str)
     images = data.batch_size * trainer.accumulate * (1 if alone else int(trainer.devices))
-    length = (
-        f"{trainer.max_epochs} epochs" if trainer.max_epochs else f"{trainer.max_steps:,} steps"
-    )
+    length = f"{trainer.max_epochs} epochs" if trainer.max_epochs else f"{trainer.max_steps:,} steps"
     head = {"v2": "", "ocr": " + OCR"}.get(model.head, f" {model.head}")
     scores = ", ".join(f"{name} {score:g}" for name, score in config.published.scores.items())
     split = f" ({config.published.split})" if scores and config.published.split != "val" else ""

@@ -121,9 +121,7 @@ def _dataset(case: Case, folder: Path) -> dict[str, Any]:
 
 def mmseg() -> dict[str, np.ndarray]:
     """Run every case of mmsegmentation: its resize, its windows, its results and its merge."""
-    importlib.import_module(
-        "tools.references.mmseg"
-    )  # an empty mmcv.ops, where mmcv is the lite one
+    importlib.import_module("tools.references.mmseg")  # an empty mmcv.ops, where mmcv is the lite one
     from mmcv.transforms import Resize
     from mmseg.models.segmentors import BaseSegmentor, EncoderDecoder, SegTTAModel
     from mmseg.structures import SegDataSample
@@ -136,9 +134,7 @@ def mmseg() -> dict[str, np.ndarray]:
 
         def decode(inputs: torch.Tensor, _: Any, n: Any = network, c: Case = case) -> torch.Tensor:
             size = inputs.shape[2:]
-            return torch.nn.functional.interpolate(
-                n(inputs), size, mode="bilinear", align_corners=c.aligned
-            )
+            return torch.nn.functional.interpolate(n(inputs), size, mode="bilinear", align_corners=c.aligned)
 
         stride = tuple(2 * side // 3 for side in case.crop)
         me = SimpleNamespace(
@@ -174,9 +170,7 @@ def mmseg() -> dict[str, np.ndarray]:
                 labels = merged[0].pred_sem_seg.data
                 scores = torch.stack(views).mean(dim=0)
             _keep(kept, case, index, scores[None])
-            kept[f"{case.name}.{index}.labels"] = (
-                labels.reshape(image.shape[:2]).numpy().astype(np.uint8)
-            )
+            kept[f"{case.name}.{index}.labels"] = labels.reshape(image.shape[:2]).numpy().astype(np.uint8)
     return kept
 
 
@@ -187,9 +181,7 @@ def _keep(kept: dict[str, np.ndarray], case: Case, index: int, scores: torch.Ten
 
 def main() -> None:
     """Read the words and write one file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("source", choices=("official", "mmseg"))
     parser.add_argument("checkout", type=Path, nargs="?", help="for official")
     words = parser.parse_args()

@@ -30,9 +30,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("tag", help="architecture.data")
     parser.add_argument("--root", required=True, help="the data's folder, for the score")
-    parser.add_argument(
-        "--terms", required=True, help="where the data come from and what they allow"
-    )
+    parser.add_argument("--terms", required=True, help="where the data come from and what they allow")
     words = parser.parse_args()
     opened = open_model(words.checkpoint)
     state = halved(opened.network)

@@ -62,9 +62,7 @@ def main() -> None:
     folder: Path = words.folder
     absent: Pairs = {}
     if not words.keep:
-        checkouts, pythons = (
-            dict(word.split("=", 1) for word in pairs) for pairs in (words.checkout, words.python)
-        )
+        checkouts, pythons = (dict(word.split("=", 1) for word in pairs) for pairs in (words.checkout, words.python))
         absent = _run_originals(folder, checkouts, pythons)
     rows, worst = _table(folder, absent)
     header = ["| source | version | network | resize | 128x256 | 125x203 |"]
@@ -201,10 +199,7 @@ def _extra(folder: Path) -> tuple[str, float]:
     answers = [folder / source / "one_network.npz" for source in ADOPTERS]
     if all(file.exists() for file in answers):
         files = ("one_network.pth", "one_network.pth", "one_network.pdparams")
-        ours = [
-            _outputs(_ours(_open(folder / s / f)), SIZES[0])["main"]
-            for s, f in zip(ADOPTERS, files, strict=True)
-        ]
+        ours = [_outputs(_ours(_open(folder / s / f)), SIZES[0])["main"] for s, f in zip(ADOPTERS, files, strict=True)]
         theirs = [np.load(file)["main"] for file in answers]
         worst = max(_distance(one, other) for one in ours for other in (*ours, *theirs))
         lines.append(
@@ -214,9 +209,7 @@ def _extra(folder: Path) -> tuple[str, float]:
         )
     backbone = folder / "timm" / "hrnet_w48_classification.safetensors"
     if backbone.exists():
-        network = build_network(
-            load_config("configs/cityscapes_w48.yaml"), load_labels("cityscapes"), load=False
-        )
+        network = build_network(load_config("configs/cityscapes_w48.yaml"), load_labels("cityscapes"), load=False)
         report = load_weights(network, backbone)
         lines.append(
             f"A timm hrnet_w48 classifier as backbone of `configs/cityscapes_w48.yaml`: {len(report.matched):,} "
@@ -234,9 +227,7 @@ def _write(table: str) -> None:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     if not after:
-        raise SystemExit(
-            f"{PAGE} lacks the lines {BEGIN} and {END}; put them where the table goes."
-        )
+        raise SystemExit(f"{PAGE} lacks the lines {BEGIN} and {END}; put them where the table goes.")
     text = f"{before}{BEGIN}\n{table}\n{END}{after}"
     with write_atomic(PAGE) as path:
         path.write_text(text, encoding="utf-8")

@@ -152,9 +152,7 @@ def official(job: Job, batches: Batches) -> None:
     settings = ModuleType("config")  # its own needs yacs
     settings.config = Node(MODEL=model, LOSS=Node(BALANCE_WEIGHTS=[1]))  # type: ignore[attr-defined]
     sys.modules["config"] = settings
-    network = build(
-        Case("official", job.backbone, "v2", "bilinear"), job.classes, Path(job.checkout)
-    )
+    network = build(Case("official", job.backbone, "v2", "bilinear"), job.classes, Path(job.checkout))
     from core import criterion
 
     if job.loss == "ohem":

@@ -70,9 +70,7 @@ class TimedModel:
 
     def multiply_adds(self, size: Size, batch: int = 1) -> int | None:
         """Count multiply-adds of a batch in the plain network, whatever engine computes it."""
-        return (
-            batch * summary(self.network, size).multiply_adds if self.network is not None else None
-        )
+        return batch * summary(self.network, size).multiply_adds if self.network is not None else None
 
     def run_on(self, images: np.ndarray) -> Callable[[], Any]:
         """Return the timed function for these images."""
@@ -87,9 +85,7 @@ class TimedModel:
         return np.asarray(logits.argmax(dim=1).cpu())
 
 
-def benchmark(
-    choices: Sequence[Choice], sizes: Sequence[Size], settings: Settings = Settings()
-) -> results.Report:
+def benchmark(choices: Sequence[Choice], sizes: Sequence[Size], settings: Settings = Settings()) -> results.Report:
     """Time models one after the other, each at all sizes (height, width) from small to large.
 
     Raises:
@@ -112,9 +108,7 @@ def benchmark(
     return results.Report(results.describe(device), settings.until, tuple(rows))
 
 
-def measure(
-    model: TimedModel, size: Size, settings: Settings, base: int | None = None, least: int = 3
-) -> results.Row:
+def measure(model: TimedModel, size: Size, settings: Settings, base: int | None = None, least: int = 3) -> results.Row:
     """Time one model at one size: a first run, a second for its memory above `base`, then at least `least` runs."""
     work = model.run_on(pictures(size, settings.batch, model.bands))
     first, memory = timing.seconds_of(work), timing.peak_memory(work, model.device, base)
@@ -123,9 +117,7 @@ def measure(
     return results.summarize(name, shape, first, taken, memory)
 
 
-def compare(
-    choices: tuple[Choice, Choice], size: Size, settings: Settings = Settings()
-) -> results.Comparison:
+def compare(choices: tuple[Choice, Choice], size: Size, settings: Settings = Settings()) -> results.Comparison:
     """Time two models alternately on the same images.
 
     Raises:

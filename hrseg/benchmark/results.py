@@ -109,9 +109,7 @@ class Row:
 
     def against(self, multiply_adds: int | None, ceiling: float | None) -> "Row":
         """Return the row with the multiply-adds of the batch, and the share of a ceiling that the median reaches."""
-        share = (
-            2 * multiply_adds / self.seconds["p50"] / ceiling if multiply_adds and ceiling else None
-        )
+        share = 2 * multiply_adds / self.seconds["p50"] / ceiling if multiply_adds and ceiling else None
         work: dict[str, Any] = {"multiply_adds": multiply_adds, "share_of_ceiling": share}
         return replace(self, ceiling_operations_per_second=ceiling, **work)
 

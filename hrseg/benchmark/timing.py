@@ -35,9 +35,7 @@ def seconds_of(work: Work) -> float:
     return clock() - start
 
 
-def take_turns(
-    works: Mapping[str, Callable[[], T]], seconds: float, least: int = 5
-) -> dict[str, list[T]]:
+def take_turns(works: Mapping[str, Callable[[], T]], seconds: float, least: int = 5) -> dict[str, list[T]]:
     """Call functions alternately and collect their values, the order reversed in every second round.
 
     Args:
@@ -55,9 +53,7 @@ def take_turns(
     return values
 
 
-def time_in_turns(
-    works: Mapping[str, Work], seconds: float, least: int = 5
-) -> dict[str, list[float]]:
+def time_in_turns(works: Mapping[str, Work], seconds: float, least: int = 5) -> dict[str, list[float]]:
     """Return the seconds of works that take turns; each was run before."""
     timers = {name: partial(seconds_of, work) for name, work in works.items()}
     return take_turns(timers, seconds, least)

@@ -48,16 +48,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError, with a suggestion for an invalid choice."""
-        choice = re.fullmatch(
-            r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message
-        )
+        choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if choice:
             name, names = choice[1].split("/")[-1], re.findall(r"[\w.-]+", choice[3])
             known = VERBS_ELSEWHERE.get(choice[2], "") if name == "VERB" else ""
             if known:
-                message = (
-                    f"Unknown verb '{choice[2]}'. Here it is: hrseg {known.format(choice[2])}."
-                )
+                message = f"Unknown verb '{choice[2]}'. Here it is: hrseg {known.format(choice[2])}."
             elif name.startswith("-"):
                 near = did_you_mean(choice[2], names)
                 message = f"{name} does not take '{choice[2]}'. It takes: {', '.join(names)}.{near}"
@@ -155,15 +151,11 @@ def add_overrides(verb: argparse.ArgumentParser, print_config: bool = False) -> 
 
 def add_pattern(verb: argparse.ArgumentParser) -> None:
     """Add --masks, the pattern of mask paths."""
-    text = (
-        "mask of an image below ROOT, such as 'masks/{stem}.jpg.png'; {name}, {folder} and {1} too"
-    )
+    text = "mask of an image below ROOT, such as 'masks/{stem}.jpg.png'; {name}, {folder} and {1} too"
     verb.add_argument("--masks", metavar="PATTERN", help=text)
 
 
-def add_size(
-    verb: argparse.ArgumentParser, name: str, default: tuple[int, int] | None, text: str
-) -> None:
+def add_size(verb: argparse.ArgumentParser, name: str, default: tuple[int, int] | None, text: str) -> None:
     """Add an option of height and width."""
     shown = f"{text} ({default[0]} {default[1]})" if default else text
     verb.add_argument(name, type=positive, nargs=2, default=default, metavar=("H", "W"), help=shown)

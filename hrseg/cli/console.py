@@ -62,7 +62,5 @@ def styled(text: str, code: str) -> str:
 
 def paragraph(title: str, names: Sequence[str]) -> str:
     """Return names as a paragraph under a bold title."""
-    text = textwrap.fill(
-        ", ".join(names) or "none", 96, initial_indent="  ", subsequent_indent="  "
-    )
+    text = textwrap.fill(", ".join(names) or "none", 96, initial_indent="  ", subsequent_indent="  ")
     return f"{styled(title, BOLD)}\n{text}"

@@ -29,9 +29,7 @@ IMAGENET_START = "hrnet_w18.ms_in1k"
 
 def add(verbs: Any) -> None:
     """Add the verbs of this module."""
-    nouns = add_group(
-        verbs, "data", "Check, convert, divide and browse datasets; generate one for tests."
-    )
+    nouns = add_group(verbs, "data", "Check, convert, divide and browse datasets; generate one for tests.")
     _add_check(nouns)
     add_data_convert(nouns)
     verb = add_verb(nouns, "demo", _data_demo)
@@ -47,12 +45,8 @@ def add(verbs: Any) -> None:
         metavar="NAME",
         help=f"{', '.join(layouts)} (folder)",
     )
-    verb.add_argument(
-        "--train", type=positive, default=40, metavar="N", help="training scenes (40)"
-    )
-    verb.add_argument(
-        "--val", type=positive, default=10, metavar="N", help="validation scenes (10)"
-    )
+    verb.add_argument("--train", type=positive, default=40, metavar="N", help="training scenes (40)")
+    verb.add_argument("--val", type=positive, default=10, metavar="N", help="validation scenes (10)")
     add_size(verb, "--size", (128, 256), "scene size")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="other scenes (0)")
 
@@ -124,11 +118,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
             write_page(result, arguments.html)
     except HrsegError as error:  # the findings are printed first
         trouble = error
-    print_out(
-        json.dumps(result.to_dict(), indent=1)
-        if arguments.json
-        else report(result, written, styled)
-    )
+    print_out(json.dumps(result.to_dict(), indent=1) if arguments.json else report(result, written, styled))
     if trouble is not None:
         raise trouble
     if result.recipe is not None and not arguments.json:
@@ -211,9 +201,7 @@ def add_data_convert(nouns: Any) -> None:
     _add_split(nouns)
     verb = add_verb(nouns, "stats", _data_stats)
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of the dataset")
-    verb.add_argument(
-        "--labels", metavar="TABLE", help="its class table (the one that belongs to it)"
-    )
+    verb.add_argument("--labels", metavar="TABLE", help="its class table (the one that belongs to it)")
     verb.add_argument("--layout", metavar="NAME", help="its layout, where it is not recognized")
     verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
@@ -237,9 +225,7 @@ def _add_convert(nouns: Any) -> None:
     text = "the folder to make; with --to the file"
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help=text)
     text = f"what SOURCE is, where it is not recognized: {', '.join(_TOOLS)}"
-    verb.add_argument(
-        "--from", dest="tool", choices=(*_TOOLS, "colours"), metavar="TOOL", help=text
-    )
+    verb.add_argument("--from", dest="tool", choices=(*_TOOLS, "colours"), metavar="TOOL", help=text)
     text = f"write masks for correction by hand as: {', '.join(_FORMATS)}"
     verb.add_argument("--to", choices=_FORMATS, metavar="FORMAT", help=text)
     verb.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images")
@@ -335,9 +321,7 @@ def _add_split(nouns: Any) -> None:
     verb = add_verb(nouns, "split", _data_split)
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of images and masks")
     share: Callable[[str], float] = _share
-    verb.add_argument(
-        "--val", type=share, default=0.2, metavar="F", help="share for validation (0.2)"
-    )
+    verb.add_argument("--val", type=share, default=0.2, metavar="F", help="share for validation (0.2)")
     verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share for the test (0)")
     add_pattern(verb)
     text = "groups that are not divided: none, folder, or a regular expression on the path (none)"

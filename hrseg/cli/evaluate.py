@@ -230,9 +230,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"No recipe given. Recipes with a published score: {names}.")
     from hrseg.evaluation.published import plan_reproduction, reproduce
 
-    plan = plan_reproduction(
-        arguments.recipe, arguments.overrides, protocol=arguments.protocol, model=arguments.model
-    )
+    plan = plan_reproduction(arguments.recipe, arguments.overrides, protocol=arguments.protocol, model=arguments.model)
     if not arguments.json:
         print_out(_text(plan))
     if arguments.plan or plan.missing is not None:
@@ -257,6 +255,4 @@ def _text(plan: "Plan") -> str:
 
 def _wrap(text: str, indent: int = 0) -> str:
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
-    return textwrap.fill(
-        text, max(40, width - indent), break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(text, max(40, width - indent), break_long_words=False, break_on_hyphens=False)

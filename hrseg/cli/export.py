@@ -28,13 +28,9 @@ def add(verbs: Any) -> None:
     text = "the file: .onnx, .xml or .pt2; for triton the model's folder"
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", help=text)
     text = "of the convolutions (fp32); bf16 for torch only, int8 for all others"
-    verb.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=text
-    )
+    verb.add_argument("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=text)
     outputs, text = ("labels", "logits", "probability"), "what the file gives (labels)"
-    verb.add_argument(
-        "--outputs", choices=outputs, nargs="+", default=["labels"], metavar="NAME", help=text
-    )
+    verb.add_argument("--outputs", choices=outputs, nargs="+", default=["labels"], metavar="NAME", help=text)
     text = "images that int8 takes its ranges from"
     verb.add_argument("--calibrate", metavar="FOLDER", help=text)
     text = "images that the file is checked on (synthetic street scenes)"
@@ -96,9 +92,7 @@ def add_benchmark(verbs: Any) -> None:
     text = "classes of networks given by name (19)"
     verb.add_argument("--classes", type=positive, default=19, metavar="K", help=text)
     text = "one or more image sizes, height and width each (512 1024)"
-    verb.add_argument(
-        "--size", type=positive, nargs="+", default=[512, 1024], metavar="H W", help=text
-    )
+    verb.add_argument("--size", type=positive, nargs="+", default=[512, 1024], metavar="H W", help=text)
     text = "images at once (1)"
     verb.add_argument("--batch", type=positive, default=1, metavar="N", help=text)
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
@@ -217,9 +211,7 @@ def _models(arguments: argparse.Namespace) -> int:
     height, width = arguments.size
     cost = summary(network, (height, width))
     changed = "".join(
-        f", {name}" + ("" if value is True else f" {value}")
-        for name, value in form.items()
-        if value != FORM[name]
+        f", {name}" + ("" if value is True else f" {value}") for name, value in form.items() if value != FORM[name]
     )
     return print_out(
         f"{styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes{changed}\n"

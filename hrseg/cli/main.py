@@ -70,9 +70,7 @@ _OPTIONS_ELSEWHERE = {
 }
 """Options of other toolkits' training commands, and what they are here."""
 _IMAGES_ELSEWHERE = {
-    **dict.fromkeys(
-        ("--source", "--input", "--image", "--images"), "the images as arguments, without an option"
-    ),
+    **dict.fromkeys(("--source", "--input", "--image", "--images"), "the images as arguments, without an option"),
     **dict.fromkeys(("--weights", "--checkpoint", "--ckpt"), "--model"),
     **dict.fromkeys(("--output", "--save-dir", "--out-dir", "--project"), "--out"),
     "--imgsz": "no option: images keep their size",
@@ -195,9 +193,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     overrides, others = [], []
     rest = iter(words)
     for word in rest:
-        if not _OVERRIDE.match(word) or not any(
-            words[: len(verb)] == verb for verb in _VERBS_WITH_OVERRIDES
-        ):
+        if not _OVERRIDE.match(word) or not any(words[: len(verb)] == verb for verb in _VERBS_WITH_OVERRIDES):
             others.append(word)
         elif "=" in word:
             overrides.append(word.removeprefix("--"))

@@ -25,9 +25,7 @@ _OPENING = (
     *("classes", "bits"),
 )
 """Options of the same names of `open_predictor`."""
-_SOURCES = (
-    "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
-)
+_SOURCES = "images, folders, globs, @lists, videos, zip archives, http(s), rtsp, s3, gs, camera:0, -"
 
 
 def add(verbs: Any) -> None:
@@ -70,12 +68,8 @@ def add(verbs: Any) -> None:
 def _add_sources(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("sources")
     text = "whether a folder stands for its subfolders too (yes)"
-    group.add_argument(
-        "--recursive", action=argparse.BooleanOptionalAction, default=True, help=text
-    )
-    text = (
-        "which frames of videos and cameras: 10 takes each tenth, 0.5s one each half second (all)"
-    )
+    group.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help=text)
+    text = "which frames of videos and cameras: 10 takes each tenth, 0.5s one each half second (all)"
     group.add_argument("--every", metavar="N|Ns", help=text)
     text = "stop after so many pictures, such as of a camera"
     group.add_argument("--limit", type=positive, metavar="N", help=text)
@@ -86,9 +80,7 @@ def _add_sources(verb: argparse.ArgumentParser) -> None:
 def _add_outputs(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("results")
     text = f"kinds of files (mask overlay): {', '.join(KINDS)}; and video, of clips"
-    group.add_argument(
-        "--save", nargs="+", choices=(*KINDS, "color", "video"), metavar="KIND", help=text
-    )
+    group.add_argument("--save", nargs="+", choices=(*KINDS, "color", "video"), metavar="KIND", help=text)
     text = "names of the classes whose probabilities are saved (all)"
     group.add_argument("--classes", nargs="+", default=(), metavar="NAME", help=text)
     text = "side of a pixel on the ground in meters, for areas (from the image)"
@@ -118,9 +110,7 @@ def _introduce(predictor: "Predictor") -> str:
     names = predictor.labels.names
     shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     data = next((f", trained on {row.dataset}" for row in rows() if row.tag == predictor.name), "")
-    return (
-        f"{predictor.name}: {len(names)} classes ({shown}){data}; other models: hrseg weights list"
-    )
+    return f"{predictor.name}: {len(names)} classes ({shown}){data}; other models: hrseg weights list"
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -167,9 +157,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     shard = read_shard(arguments.shard)
     resume = arguments.resume or arguments.shard is not None
     if resume and "video" in kinds:
-        raise ConfigError(
-            "A video cannot be resumed: leave out --resume and --shard, or --save video."
-        )
+        raise ConfigError("A video cannot be resumed: leave out --resume and --shard, or --save video.")
     if arguments.ray and arguments.shard:
         raise ConfigError("--shard and --ray both divide the images: leave one of them out.")
     if arguments.ray_workers and not arguments.ray:
@@ -187,9 +175,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         from hrseg.cluster import RayJob
 
         where = {"address": arguments.ray, "workers": arguments.ray_workers}
-        job = RayJob(
-            out, kinds, options, model=arguments.model, working=working, **where, **opening
-        )
+        job = RayJob(out, kinds, options, model=arguments.model, working=working, **where, **opening)
         results = job.run(pictures, sources.covers)
     else:
         set_threads()

@@ -26,9 +26,7 @@ class Bar(Watcher):
     def start(self, name: str, done: int, total: int | None) -> None:
         """Start a bar for one file."""
         self._progress = self._make()
-        self._task = self._progress.add_task(
-            printable(name.split()[0]), completed=done, total=total
-        )
+        self._task = self._progress.add_task(printable(name.split()[0]), completed=done, total=total)
         self._progress.start()
 
     def advance(self, count: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hrseg.cli.args import add_bits, add_device, add_model, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, print_line
-from hrseg.errors import MissingExtraError
+from hrseg.errors import MissingExtraError, install_command
 
 
 def add(verbs: Any) -> None:
@@ -19,9 +19,7 @@ def add(verbs: Any) -> None:
     text = "file with a token that clients must send (the variable HRSEG_SERVE_TOKEN)"
     verb.add_argument("--token-file", metavar="FILE", help=text)
     more: Any = {"nargs": "+", "action": "extend", "default": []}
-    text = (
-        "names in a Host header that are answered beside localhost; on other addresses, alone these"
-    )
+    text = "names in a Host header that are answered beside localhost; on other addresses, alone these"
     verb.add_argument("--allow-host", metavar="NAME", help=text, **more)
     text = "sites whose pages may use the server, such as https://example.org (none); '*' for all"
     verb.add_argument("--allow-origin", metavar="ORIGIN", help=text, **more)
@@ -65,7 +63,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         import uvicorn
     except ImportError as error:
         raise MissingExtraError(
-            f"The server needs {error.name}, which is not installed. Run: pip install 'hrseg[serve]'"
+            f"The server needs {error.name}, which is not installed. Run: {install_command('serve')}"
         ) from error
     del fastapi, prometheus_client, python_multipart, uvicorn
     from hrseg.inference.predict_files import open_predictor

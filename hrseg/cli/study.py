@@ -53,16 +53,12 @@ def _study(arguments: argparse.Namespace) -> int:
     table = train_study(plan)
     print_out(table.text())
     if table.failures:
-        print_error(
-            f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again"
-        )
+        print_error(f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again")
     return EXIT_PARTIAL if table.failures else EXIT_OK
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise ConfigError(
-            f"--seeds is '{text}'. It must be whole numbers with commas between, such as 0,1,2."
-        )
+        raise ConfigError(f"--seeds is '{text}'. It must be whole numbers with commas between, such as 0,1,2.")
     return tuple(map(int, parts))

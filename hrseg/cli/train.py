@@ -182,8 +182,6 @@ def _explain(arguments: argparse.Namespace) -> int:
         for i, (share, reach) in enumerate(zip(changed, radii, strict=True))
     ]
     lines += [
-        f"a linear classifier on {probe.name}: mIoU {score(probe.miou, 1)}"
-        for probe in inside.probes
-        if probe.channels
+        f"a linear classifier on {probe.name}: mIoU {score(probe.miou, 1)}" for probe in inside.probes if probe.channels
     ]
     return print_out("\n".join([*lines, str(out)]))

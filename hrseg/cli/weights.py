@@ -21,9 +21,7 @@ POLICIES = ("bilinear", "bilinear_aligned", "bilinear_scaled", "nearest")
 
 def add(verbs: Any) -> None:
     """Add the verbs of this module."""
-    noun = add_group(
-        verbs, "weights", "List, describe, fetch, check and convert published weights."
-    )
+    noun = add_group(verbs, "weights", "List, describe, fetch, check and convert published weights.")
     verb = add_verb(noun, "list", _list)
     verb.add_argument("filters", nargs="*", metavar="WORD", help="cityscapes w48, say")
     text = "only those trained on this data set, or on ImageNet (imagenet)"
@@ -148,9 +146,7 @@ def _info(arguments: argparse.Namespace) -> int:
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     lines = [styled(row.tag, BOLD)]
     for name, text in _facts(row):
-        wrapped = textwrap.wrap(
-            text, max(20, width - 16), break_long_words=False, break_on_hyphens=False
-        )
+        wrapped = textwrap.wrap(text, max(20, width - 16), break_long_words=False, break_on_hyphens=False)
         lines += [f"  {name if not i else '':<13} {part}" for i, part in enumerate(wrapped)]
     return print_out("\n".join(lines))
 
@@ -176,9 +172,7 @@ def _facts(row: "Row") -> list[tuple[str, str]]:
         *([("size", megabytes(row.size))] if row.size else []),
     ]
     if any(url.startswith("http:") for url in row.urls):
-        facts.append(
-            ("note", "served without encryption, so nothing proves that it arrives unchanged")
-        )
+        facts.append(("note", "served without encryption, so nothing proves that it arrives unchanged"))
     receipts = [receipt for remote in row.remotes() if (receipt := cached(remote))]
     facts += [("here", f"{got.path}, {megabytes(got.size)}; {got.describe()}") for got in receipts]
     facts += [("here", f"{path} (part of hrseg)") for path in row.files() if row.packaged]
@@ -258,8 +252,7 @@ def _push(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_out(shared.page)
     return print_out(
-        f"{shared.url}: {shared.size / 1e6:,.1f} MB\n"
-        f"To use it: hrseg predict IMAGE --model hf:{shared.name}"
+        f"{shared.url}: {shared.size / 1e6:,.1f} MB\nTo use it: hrseg predict IMAGE --model hf:{shared.name}"
     )
 
 
@@ -277,9 +270,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     targets = [known(target) for target in arguments.targets] or cached_tags()
     if not targets:
-        print_error(
-            "Nothing is in the cache. To fetch: hrseg weights pull TAG; to see tags: hrseg weights list"
-        )
+        print_error("Nothing is in the cache. To fetch: hrseg weights pull TAG; to see tags: hrseg weights list")
     wrong = 0
     for target in targets:
         try:

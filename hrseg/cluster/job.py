@@ -87,9 +87,7 @@ class RayJob:
         self.out, self.address, self.workers = Path(out), address, workers
         self.device = opening.get("device", "auto")
         if self.out.exists() and not self.out.is_dir():
-            raise DataError(
-                f"{out} is a file; results need a folder. Choose another one with --out."
-            )
+            raise DataError(f"{out} is a file; results need a folder. Choose another one with --out.")
         if model is not None and Path(model).expanduser().exists():
             model = Path(model).expanduser().absolute()
         self.worker_options: dict[str, Any] = {
@@ -185,9 +183,7 @@ class RayJob:
         left = divide(ray.nodes(), self.device)
         return left._replace(workers=min(left.workers, self.workers or left.workers))
 
-    def _round(
-        self, ray: Any, tasks: Sequence[Task], resources: ClusterResources
-    ) -> Iterator[TaskResult]:
+    def _round(self, ray: Any, tasks: Sequence[Task], resources: ClusterResources) -> Iterator[TaskResult]:
         """Distribute tasks once, and yield results as they come; tasks of workers that die have none."""
         rows = [{"task": pickle.dumps(task)} for task in tasks]
         data = ray.data.from_items(rows, override_num_blocks=len(rows))

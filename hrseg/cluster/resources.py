@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from hrseg.errors import ConfigError, MissingExtraError
+from hrseg.errors import ConfigError, MissingExtraError, install_command
 
 _CONNECT_TIMEOUT = 5.0
 
@@ -31,7 +31,7 @@ def import_ray() -> Any:
         import ray.data
     except ImportError as error:
         raise MissingExtraError(
-            f"A job on a cluster needs Ray ({error}): pip install 'hrseg[ray]', on every machine of the cluster."
+            f"A job on a cluster needs Ray ({error}): {install_command('ray')}, on every machine of the cluster."
         ) from error
     return ray
 
@@ -89,9 +89,7 @@ def _no_cluster(address: str, reason: str) -> ConfigError:
     )
 
 
-def divide(
-    nodes: Sequence[Mapping[str, Any]], device: str = "auto", workers: int | None = None
-) -> ClusterResources:
+def divide(nodes: Sequence[Mapping[str, Any]], device: str = "auto", workers: int | None = None) -> ClusterResources:
     """Divide machines among workers: one for each GPU, else one for as many CPUs as the smallest machine has.
 
     Args:

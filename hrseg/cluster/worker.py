@@ -99,9 +99,7 @@ class Worker:
         given = {image.name: given_name(image) for image in task.images}
         results, records = [], []
         missing = manifest.missing(task.images)
-        for result in predict_files(
-            *(self.predictor, missing, self.out, self.kinds, self.options), **self.working
-        ):
+        for result in predict_files(*(self.predictor, missing, self.out, self.kinds, self.options), **self.working):
             result = replace(result, image=given[result.name])
             results.append(result)
             if (record := manifest.record_of(result)) is not None:

@@ -51,9 +51,7 @@ def check_trainer_options(options: Mapping[str, Any], allowed: Iterable[str]) ->
         if name not in names:
             owned = _OWNED_BY_HRSEG.get(closest(name, names))
             hint = f" Did you mean '{owned}'?" if owned else did_you_mean(name, names)
-            raise ConfigError(
-                f"trainer.options.{name} is not an argument of lightning.pytorch.Trainer.{hint}"
-            )
+            raise ConfigError(f"trainer.options.{name} is not an argument of lightning.pytorch.Trainer.{hint}")
 
 
 def check_together(config: Config) -> None:
@@ -65,13 +63,10 @@ def check_together(config: Config) -> None:
     loss, optim, trainer = config.loss, config.optim, config.trainer
     devices = trainer.devices
     if not (devices == "auto" or (str(devices).isdigit() and int(devices) > 0)):
-        raise ConfigError(
-            f"trainer.devices is '{devices}'. It must be a whole number above 0, or auto."
-        )
+        raise ConfigError(f"trainer.devices is '{devices}'. It must be a whole number above 0, or auto.")
     if trainer.max_epochs is None and trainer.max_steps is None:
         raise ConfigError(
-            "Neither trainer.max_epochs nor trainer.max_steps is set, so the run would never end. "
-            "Set one of them."
+            "Neither trainer.max_epochs nor trainer.max_steps is set, so the run would never end. Set one of them."
         )
     check_data(config.data)
     model = config.model
@@ -91,9 +86,7 @@ def check_together(config: Config) -> None:
             f"{config.evaluation.overlap} are set, and they mean the same. Set only one of them."
         )
     if optim.min_lr > optim.lr:
-        raise ConfigError(
-            f"optim.min_lr {optim.min_lr} is larger than optim.lr {optim.lr}. Lower it."
-        )
+        raise ConfigError(f"optim.min_lr {optim.min_lr} is larger than optim.lr {optim.lr}. Lower it.")
     if trainer.max_steps is not None and optim.warmup_steps >= trainer.max_steps:
         raise ConfigError(
             f"optim.warmup_steps {optim.warmup_steps} fills the whole run of trainer.max_steps "
@@ -108,13 +101,9 @@ def check_data(data: DataConfig) -> None:
         ConfigError: For the first conflict, with its solution.
     """
     if data.layout != "synthetic" and data.root is None:
-        raise ConfigError(
-            f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER."
-        )
+        raise ConfigError(f"data.root is not set. Layout '{data.layout}' reads files: add data.root=FOLDER.")
     if data.scale_min > data.scale_max:
-        raise ConfigError(
-            f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}."
-        )
+        raise ConfigError(f"data.scale_min {data.scale_min} is larger than data.scale_max {data.scale_max}.")
     if data.first_resize == "short_side" and data.base_size is None:
         raise ConfigError(
             "data.first_resize is short_side, and data.base_size, the length of that side, is not set. Set it, such as "
@@ -126,9 +115,7 @@ def check_data(data: DataConfig) -> None:
 def _check_bands(data: DataConfig) -> None:
     """Refuse differing numbers of bands, and options that apply to 8-bit RGB only."""
     if data.bands is not None and not data.bands:
-        raise ConfigError(
-            "data.bands is empty. Name bands, such as [0, 1, 2, 3], or set it to null for RGB."
-        )
+        raise ConfigError("data.bands is empty. Name bands, such as [0, 1, 2, 3], or set it to null for RGB.")
     bands = data.num_bands
     if data.statistics == "given" and not len(data.mean) == len(data.std) == bands:
         source = "RGB has 3 bands" if data.bands is None else f"data.bands names {bands}"

@@ -135,9 +135,7 @@ class DataConfig:
         "uniform",
         "uniform draws every image once an epoch; rare draws images with rare classes more often.",
     )
-    batch_size: int = option(
-        3, "Images per device and step. The total is devices x batch_size x accumulate.", above=0
-    )
+    batch_size: int = option(3, "Images per device and step. The total is devices x batch_size x accumulate.", above=0)
     workers: int | None = option(
         None,
         "Loader processes per device; null depends on the cores, 0 loads in the main process.",

@@ -40,9 +40,7 @@ class _Setting:
     origin: str
 
 
-def load_config(
-    path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()
-) -> Config:
+def load_config(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe, apply `key=value` overrides, check everything and freeze it.
 
     Args:
@@ -69,9 +67,7 @@ def load_config_with_origins(
     return _compose([*settings, *_read_overrides(overrides)], name=file.stem if file else None)
 
 
-def config_from_dict(
-    values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "config"
-) -> Config:
+def config_from_dict(values: Mapping[str, Any], overrides: Sequence[str] = (), source: str = "config") -> Config:
     """Rebuild a Config from plain values, such as those in a checkpoint, and apply overrides.
 
     Args:
@@ -176,8 +172,7 @@ def _read_overrides(overrides: Iterable[str]) -> Iterator[_Setting]:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(
-                f"'{override}' is not key=value, such as data.batch_size=2. "
-                "All keys: hrseg config explain."
+                f"'{override}' is not key=value, such as data.batch_size=2. All keys: hrseg config explain."
             )
         try:
             tree = OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=False)
@@ -203,9 +198,7 @@ def _walk(
             yield from _walk(value, source, lines, f"{key}.")
         elif key in SECTIONS and value is not None:
             example = next(known for known in OPTIONS if known.startswith(f"{key}."))
-            raise ConfigError(
-                f"{origin}: {key} is a section, not a value. Set {example}, for example."
-            )
+            raise ConfigError(f"{origin}: {key} is a section, not a value. Set {example}, for example.")
         elif key not in SECTIONS:
             listing = f"hrseg config explain {prefix.strip('.')}".strip()
             hint = suggest(key) or f" All there are: {listing}"
@@ -227,11 +220,7 @@ def _compose(
         parts = setting.value if isinstance(setting.value, dict) else {}
         names = [f"{setting.key}.{part}" for part in parts] or [setting.key]
         origins.update(dict.fromkeys(names, setting.origin))
-    if (
-        name is not None
-        and not OmegaConf.is_interpolation(tree.run, "name")
-        and tree.run.name is None
-    ):
+    if name is not None and not OmegaConf.is_interpolation(tree.run, "name") and tree.run.name is None:
         tree.run.name, origins["run.name"] = name, "name of the config file"
     for key in OPTIONS:
         _resolve(tree, key, origins.get(key, "default"))
@@ -283,10 +272,7 @@ def _resolve(tree: DictConfig, key: str, origin: str) -> None:
         finite = "" if abs(number) < math.inf else "finite"  # math.isfinite fails at 10**400
         if wrong or finite:
             wanted = " and ".join(text for text in (row.range, finite) if text)
-            raise ConfigError(
-                f"{origin}: {key} is {flow(value)}. It must be {wanted}. "
-                f"See: hrseg config explain {key}"
-            )
+            raise ConfigError(f"{origin}: {key} is {flow(value)}. It must be {wanted}. See: hrseg config explain {key}")
 
 
 def _wrong_type(row: Option, value: Any, origin: str) -> ConfigError:

@@ -129,9 +129,7 @@ class LossConfig:
         above=0,
     )
     focal_gamma: float = option(2.0, "Focal loss: exponent that weakens easy pixels.", low=0)
-    aux_weight: float = option(
-        0.4, "Weight of the cross-entropy on auxiliary logits, for heads that have them.", low=0
-    )
+    aux_weight: float = option(0.4, "Weight of the cross-entropy on auxiliary logits, for heads that have them.", low=0)
 
 
 @dataclass(frozen=True)
@@ -139,16 +137,10 @@ class OptimConfig:
     """Optimizer and learning rate. Every schedule counts optimizer steps."""
 
     name: Literal["sgd", "adamw"] = option("sgd", "Optimizer.")
-    lr: float = option(
-        0.01, "Learning rate after the warm-up; scale it with the total batch.", above=0
-    )
-    momentum: float = option(
-        0.9, "SGD momentum, without Nesterov. AdamW has its own betas.", low=0, below=1
-    )
+    lr: float = option(0.01, "Learning rate after the warm-up; scale it with the total batch.", above=0)
+    momentum: float = option(0.9, "SGD momentum, without Nesterov. AdamW has its own betas.", low=0, below=1)
     weight_decay: float = option(5e-4, "Weight decay.", low=0)
-    head_lr_factor: float = option(
-        1.0, "Learning rate of the head relative to the backbone.", above=0
-    )
+    head_lr_factor: float = option(1.0, "Learning rate of the head relative to the backbone.", above=0)
     no_decay_norms: bool = option(
         False,
         "Leave norms and biases out of the weight decay. The official recipes decay everything.",
@@ -174,25 +166,19 @@ class OptimConfig:
 class TrainerConfig:
     """Duration, devices, precision, checkpoints and loggers."""
 
-    max_epochs: int | None = option(
-        None, "Passes over the training set. Set this or max_steps.", above=0
-    )
+    max_epochs: int | None = option(None, "Passes over the training set. Set this or max_steps.", above=0)
     max_steps: int | None = option(None, "Optimizer steps. Set this or max_epochs.", above=0)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = option("auto", "Kind of device.")
     devices: int | str = option("auto", "Number of devices on each node: a whole number, or auto.")
     num_nodes: int = option(1, "Number of machines.", above=0)
-    strategy: str = option(
-        "auto", "auto, ddp or fsdp; auto is ddp as soon as there is more than one device."
-    )
+    strategy: str = option("auto", "auto, ddp or fsdp; auto is ddp as soon as there is more than one device.")
     strategy_options: dict[str, Any] = option(
         {}, "Arguments for that Lightning strategy, such as {find_unused_parameters: true}."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "Arithmetic. auto is bf16 where the device has fast bf16, fp32 elsewhere."
     )
-    sync_batchnorm: bool = option(
-        True, "Batch norm statistics over all devices. Without effect on a single device."
-    )
+    sync_batchnorm: bool = option(True, "Batch norm statistics over all devices. Without effect on a single device.")
     accumulate: int = option(1, "Batches per optimizer step.", above=0)
     clip_norm: float | None = option(None, "Largest gradient norm; null does not clip.", above=0)
     channels_last: bool = option(True, "Channels-last memory format, faster on CPU and GPU.")
@@ -233,15 +219,10 @@ class TrainerConfig:
     )
     non_finite: Literal["stop", "skip"] = option(
         "stop",
-        "Reaction to a loss that is not finite: stop the run and name the images, or skip the batch and "
-        "count it.",
+        "Reaction to a loss that is not finite: stop the run and name the images, or skip the batch and count it.",
     )
-    loggers: list[str] = option(
-        ["csv", "tensorboard"], "Loggers of the numbers: csv, tensorboard, wandb, mlflow."
-    )
-    picture_every_epochs: int = option(
-        10, "Epochs between two overlay pictures; 0 draws none.", low=0
-    )
+    loggers: list[str] = option(["csv", "tensorboard"], "Loggers of the numbers: csv, tensorboard, wandb, mlflow.")
+    picture_every_epochs: int = option(10, "Epochs between two overlay pictures; 0 draws none.", low=0)
     pictures: int = option(4, "Number of validation images drawn; always the same ones.", low=0)
     options: dict[str, Any] = option(
         {}, "Further arguments of lightning.pytorch.Trainer, such as {limit_train_batches: 10}."
@@ -263,9 +244,7 @@ class EvaluationConfig:
         "Scales whose results are merged, such as [0.75, 1, 1.25]. Empty takes the protocol's.",
         above=0,
     )
-    flip: bool | None = option(
-        None, "Also predict the mirrored image, at each scale. null takes the protocol's."
-    )
+    flip: bool | None = option(None, "Also predict the mirrored image, at each scale. null takes the protocol's.")
     merge: Literal["logits", "softmax", "exp"] | None = option(
         None,
         "Average over scales and mirrors: of logits, probabilities (softmax), or exp(logits), as in the "
@@ -295,8 +274,7 @@ class EvaluationConfig:
     )
     base_size: int | None = option(
         None,
-        "Long side of the image at scale 1, in pixels. null takes the protocol's; without one, the "
-        "native size.",
+        "Long side of the image at scale 1, in pixels. null takes the protocol's; without one, the native size.",
         above=0,
     )
     base_short_side: int | None = option(
@@ -330,9 +308,7 @@ class PublishedConfig:
     )
     split: str = option("val", "Split they were measured on.")
     source: str | None = option(None, "Publication of the scores.")
-    tolerance: float = option(
-        0.3, "Allowed difference of a repetition, in points of mIoU.", above=0
-    )
+    tolerance: float = option(0.3, "Allowed difference of a repetition, in points of mIoU.", above=0)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,7 @@ def to_yaml(config: Config, origins: Mapping[str, str] | None = None) -> str:
         if origins is not None:
             wide = min(48, max(map(len, lines)))
             places = [_origin_of(f"{section}.{name}", origins) for name in values]
-            lines = [
-                f"{line:<{wide}}  # {place}" for line, place in zip(lines, places, strict=True)
-            ]
+            lines = [f"{line:<{wide}}  # {place}" for line, place in zip(lines, places, strict=True)]
         blocks.append("\n".join([f"{section}:", *lines]))
     return "\n\n".join(blocks) + "\n"
 
@@ -67,9 +65,7 @@ def explain(key: str = "", width: int = 100) -> str:
         members = [row for row in OPTIONS.values() if row.key.startswith(f"{key}.")]
         rows = [(row.key.partition(".")[2], _default_text(row), row.doc) for row in members]
         return f"{key}: {SECTIONS[key]} (name, default, meaning)\n\n{_table(rows, width)}\n"
-    raise ConfigError(
-        f"There is no option or section '{key}'.{suggest(key)} Sections: {', '.join(SECTIONS)}."
-    )
+    raise ConfigError(f"There is no option or section '{key}'.{suggest(key)} Sections: {', '.join(SECTIONS)}.")
 
 
 def _origin_of(key: str, origins: Mapping[str, str]) -> str:

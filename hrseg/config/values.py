@@ -36,9 +36,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} cannot be read: it is no text in UTF-8. Give another file."
-        ) from error
+        raise ConfigError(f"{path} cannot be read: it is no text in UTF-8. Give another file.") from error
 
 
 def compose_yaml(text: str, name: object) -> yaml.Node | None:

@@ -138,9 +138,7 @@ class Source:
     broken: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
-    def read_records(
-        self, items: Iterable[Item], read: Callable[[Item], Record | None]
-    ) -> list[Record]:
+    def read_records(self, items: Iterable[Item], read: Callable[[Item], Record | None]) -> list[Record]:
         """Append the record of each item; see `read_each`.
 
         Raises:
@@ -158,9 +156,7 @@ class Source:
         return self
 
 
-def read_each(
-    items: Iterable[Item], read: Callable[[Item], Result | None], broken: list[str]
-) -> list[Result]:
+def read_each(items: Iterable[Item], read: Callable[[Item], Result | None], broken: list[str]) -> list[Result]:
     """Read each item; one that cannot be read gets a message in `broken`, and one that gives None is skipped.
 
     Raises:
@@ -197,9 +193,7 @@ class ObjectList:
         """The objects that have an area, the lowest first, then in the order of the file."""
         return [item for _, item in sorted(self._found, key=lambda pair: pair[0])]
 
-    def add(
-        self, place: str, label: Any, parse: Callable[[], Draw], depth: Any = 0, crowd: bool = False
-    ) -> None:
+    def add(self, place: str, label: Any, parse: Callable[[], Draw], depth: Any = 0, crowd: bool = False) -> None:
         """Read one object; one without an area is skipped and counted.
 
         Args:

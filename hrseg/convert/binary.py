@@ -68,8 +68,7 @@ def _find(path: Path, images: Path | None) -> tuple[Found, int]:
     for root in (path, *(p for p in sorted(path.glob("*")) if standard_split(p.name))):
         folders = {p.name.lower(): p for p in sorted(root.glob("*")) if p.is_dir()}
         masks, photos = (
-            next((folders[name] for name in names if name in folders), root)
-            for names in (_MASKS, _IMAGES)
+            next((folders[name] for name in names if name in folders), root) for names in (_MASKS, _IMAGES)
         )
         photos = images or photos
         if photos != root and masks == root:

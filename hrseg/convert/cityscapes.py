@@ -32,9 +32,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     """Read the folder with gtFine/ or gtCoarse/, or one of these; classes are by default the official ones."""
     files = _files(path)
     if not files:
-        raise DataError(
-            f"No *_polygons.json below {path}. Give the folder with gtFine/ or gtCoarse/."
-        )
+        raise DataError(f"No *_polygons.json below {path}. Give the folder with gtFine/ or gtCoarse/.")
     table = classes or read_source_classes("cityscapes")
     rows = () if classes else load_labels("cityscapes").labels
     hidden = {row.name for row in rows if row.id < 0}
@@ -52,9 +50,7 @@ def _files(path: Path) -> list[Path]:
     return fine or found
 
 
-def _record(
-    file: Path, root: Path, table: SourceClasses, hidden: set[str], images: Images, source: Source
-) -> Record:
+def _record(file: Path, root: Path, table: SourceClasses, hidden: set[str], images: Images, source: Source) -> Record:
     content = read_json(file)
     where = file.relative_to(root).as_posix()
     with errors_at(where, "Unpack the archive again"):

@@ -137,9 +137,7 @@ def _background_of(labels: LabelSet) -> Background:
     return "class" if any(row.name.lower() in BACKGROUND_NAMES for row in learned) else "ignore"
 
 
-def _numbered(
-    source: Source, targets: Mapping[str, str], learned: list[str], has_background: bool
-) -> LabelSet:
+def _numbered(source: Source, targets: Mapping[str, str], learned: list[str], has_background: bool) -> LabelSet:
     if not learned:
         raise DataError(
             f"No class is left to learn: {', '.join(f'{n} → {t}' for n, t in targets.items()) or 'none was found'}. "
@@ -161,9 +159,7 @@ def _of_word(word: str) -> list[tuple[str, str]]:
     names, equals, target = word.rpartition("=")
     found = [name.strip() for name in names.split(",") if name.strip()]
     if not equals or not found or not target.strip():
-        raise ConfigError(
-            f"--merge '{word}' is no rule. Write 'car,truck=vehicle', or give a .yaml or .csv file."
-        )
+        raise ConfigError(f"--merge '{word}' is no rule. Write 'car,truck=vehicle', or give a .yaml or .csv file.")
     return [(name, target.strip()) for name in found]
 
 
@@ -172,9 +168,7 @@ def _of_file(path: Path) -> list[tuple[str, str]]:
         if path.suffix.lower() == ".csv":
             rows = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
             return [(row["source"].strip(), row["target"].strip()) for row in rows]
-        groups = {
-            t: names if isinstance(names, list) else [names] for t, names in read_yaml(path).items()
-        }
+        groups = {t: names if isinstance(names, list) else [names] for t, names in read_yaml(path).items()}
         return [(f"{name:s}", str(target)) for target, names in groups.items() for name in names]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(

@@ -204,9 +204,7 @@ def _read_panoptic(
     def read_row(row: Any) -> Record:
         with errors_at(f"{file.name}, an annotation", FIX):
             name, size = _image(images[row["image_id"]], file)
-            segments = {
-                whole_number(s["id"]): names[s["category_id"]] for s in row["segments_info"]
-            }
+            segments = {whole_number(s["id"]): names[s["category_id"]] for s in row["segments_info"]}
             png = str(row["file_name"])
         where = f"{file.name}, annotation of '{name}'"
         mask = Images(None, file.parent / file.stem, file.parent).find(png, where)

@@ -71,9 +71,7 @@ class ConvertOptions:
     link: bool = False
 
 
-def convert(
-    path: Path, out: Path, options: ConvertOptions | None = None, progress: Progress = no_progress
-) -> Report:
+def convert(path: Path, out: Path, options: ConvertOptions | None = None, progress: Progress = no_progress) -> Report:
     """Convert annotations into the folder layout.
 
     Args:
@@ -88,9 +86,7 @@ def convert(
     """
     options = options or ConvertOptions()
     if not re.fullmatch(r"\w[\w.-]*", options.split):
-        raise ConfigError(
-            f"--split '{options.split}' is no name of a folder. Use train, val or test."
-        )
+        raise ConfigError(f"--split '{options.split}' is no name of a folder. Use train, val or test.")
     refuse_existing(out)
     rules = read_merge(options.merge)
     classes = read_source_classes(options.classes) if options.classes else None
@@ -193,14 +189,10 @@ class Painter:
                 "Give the folder of the images that were annotated with --images",
             )
         raster = record.raster
-        layers = (
-            translate_raster(raster, size, self._layers) if raster else self._draw(record, size)
-        )
+        layers = translate_raster(raster, size, self._layers) if raster else self._draw(record, size)
         counts = np.bincount(layers.ravel(), minlength=len(self._ids))  # pixels of each class
         self.tally.pixels += Counter(dict(zip(["", *self._layers], counts.tolist(), strict=True)))
-        self.tally.images.update(
-            name for name, count in zip(self._layers, counts[1:], strict=True) if count
-        )
+        self.tally.images.update(name for name, count in zip(self._layers, counts[1:], strict=True) if count)
         mask: np.ndarray = self._ids[layers]  # (H, W)
         return mask
 
@@ -360,6 +352,4 @@ def refuse_existing(out: Path) -> None:
         DataError: The path is a file, or a folder that is not empty.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise DataError(
-            f"{out} exists already, and nothing is overwritten. Choose another name, or move it away."
-        )
+        raise DataError(f"{out} exists already, and nothing is overwritten. Choose another name, or move it away.")

@@ -145,9 +145,7 @@ def _mask(shape: Element) -> Draw:
 
 def _draw_mask(counts: list[int], top: int, left: int, box: Size, size: Size) -> Patch:
     if box[0] > size[0] or box[1] > size[1]:
-        raise ValueError(
-            f"its box of {box[0]}x{box[1]} is larger than the image, {size[0]}x{size[1]}"
-        )
+        raise ValueError(f"its box of {box[0]}x{box[1]} is larger than the image, {size[0]}x{size[1]}")
     flat = pixels(counts, box[0] * box[1])
     return place(np.reshape(flat, box), top, left, size)
 

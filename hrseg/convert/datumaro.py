@@ -52,9 +52,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     """Read the folder of a dataset, or one of annotations/*.json; images are by default in images/."""
     files = _files(path) or json_files(path)
     if not files:
-        raise DataError(
-            f"No annotations/*.json of Datumaro in {path}. {_STEP}, and give its folder."
-        )
+        raise DataError(f"No annotations/*.json of Datumaro in {path}. {_STEP}, and give its folder.")
     root = files[0].parent.parent
     finder = Images(images, root / "images", root)
     source = Source(notes=("A higher z_order is on top of a lower one.",))
@@ -72,9 +70,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     return source
 
 
-def _record(
-    file: Path, labels: list[str], finder: Images, skipped: Skipped, item: Any
-) -> Record | None:
+def _record(file: Path, labels: list[str], finder: Images, skipped: Skipped, item: Any) -> Record | None:
     with errors_at(f"{file.name}, an item", _STEP):
         name = str(item["id"])
         rows = [dict(row) for row in item.get("annotations") or ()]

@@ -103,9 +103,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     try:
         content = path.read_bytes()
         if b"<!ENTITY" in content:
-            raise DataError(
-                f"{path} defines XML entities, which no annotation tool writes. Export it again."
-            )
+            raise DataError(f"{path} defines XML entities, which no annotation tool writes. Export it again.")
         return ElementTree.fromstring(content)
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         if isinstance(error, DataError):

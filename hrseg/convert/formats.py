@@ -80,18 +80,14 @@ def recognize(path: Path) -> str:
 
 def _refuse_missing(path: Path) -> None:
     if not path.exists():
-        raise DataError(
-            f"{path} does not exist. Give an export of an annotation tool, or its folder."
-        )
+        raise DataError(f"{path} does not exist. Give an export of an annotation tool, or its folder.")
 
 
 def _recognized(path: Path) -> str | None:
     return next((name for name, reader in READERS.items() if reader.recognizes(path)), None)
 
 
-def read(
-    name: str, path: Path, images: Path | None = None, classes: SourceClasses | None = None
-) -> Source:
+def read(name: str, path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
     """Read annotations by one reader.
 
     Raises:
@@ -163,9 +159,7 @@ def _json(*keys: str, inside: tuple[str, ...] = ()) -> Callable[[Path], bool]:
 def _xml(root: bytes, word: bytes) -> Callable[[Path], bool]:
     pattern = re.compile(rb"<" + root + rb"[\s>]")
     return lambda file: (
-        file.suffix.lower() == ".xml"
-        and bool(pattern.search(first_bytes(file)))
-        and word in first_bytes(file)
+        file.suffix.lower() == ".xml" and bool(pattern.search(first_bytes(file))) and word in first_bytes(file)
     )
 
 

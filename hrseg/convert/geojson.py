@@ -74,9 +74,7 @@ class Layer:
     features: list[Feature]
     points: np.ndarray
 
-    def near(
-        self, ground: Georeference | None, size: Size
-    ) -> list[tuple[Feature, list[list[Ring]]]]:
+    def near(self, ground: Georeference | None, size: Size) -> list[tuple[Feature, list[list[Ring]]]]:
         """Return the features whose bounds meet an image, and their polygons in its pixels."""
         if not self.features:
             return []
@@ -87,8 +85,7 @@ class Layer:
         met = (low <= bounds.max(axis=0)).all(axis=1) & (high >= bounds.min(axis=0)).all(axis=1)
         found = [self.features[index] for index in np.flatnonzero(met)]
         return [
-            (item, [[_to_pixels(points[part], here) for part in rings] for rings in item.polygons])
-            for item in found
+            (item, [[_to_pixels(points[part], here) for part in rings] for rings in item.polygons]) for item in found
         ]
 
     @cache  # noqa: B019 - a layer lives as long as the conversion

@@ -138,8 +138,7 @@ class Columns:
 def _columns(row: Mapping[str, str]) -> Columns:
     names = {normalized(key): key for key in row}
     image, runs, label = (
-        next((names[key] for key in keys if key in names), None)
-        for keys in (_IMAGES, _RUNS, _CLASSES)
+        next((names[key] for key in keys if key in names), None) for keys in (_IMAGES, _RUNS, _CLASSES)
     )
     joined = image is not None and normalized(image) in _JOINED
     return Columns(image or "", runs or "", image if joined else label, names)
@@ -184,14 +183,10 @@ def decode(text: str, order: Literal["F", "C"], size: Size) -> np.ndarray:
     starts, lengths = numbers[::2] - 1, numbers[1::2]  # starts count from 1
     total = size[0] * size[1]
     if (lengths < 1).any() or (starts < 0).any() or (lengths > total - starts).any():
-        raise ValueError(
-            f"a run of it is outside the {size[0]}x{size[1]} pixels (height x width) of its image"
-        )
+        raise ValueError(f"a run of it is outside the {size[0]}x{size[1]} pixels (height x width) of its image")
     ends = starts + lengths
     if (starts[1:] < ends[:-1]).any():
-        raise ValueError(
-            "its runs overlap or go backwards, so that they are encoded in another way"
-        )
+        raise ValueError("its runs overlap or go backwards, so that they are encoded in another way")
     flips = np.zeros(total + 1, dtype=np.int8)  # 1 where a run starts, -1 behind it
     flips[starts] += 1
     flips[ends] -= 1

@@ -147,9 +147,7 @@ def _regions(task: dict[str, Any], where: str, skipped: Skipped) -> list[dict[st
         return [item for items in lists for item in _dicts(items)]
     valid = [a for a in _dicts(given) if not a.get("was_cancelled")]
     if not valid:
-        predicted = [
-            p for p in _dicts(task.get("predictions")) if isinstance(p.get("result"), list)
-        ]
+        predicted = [p for p in _dicts(task.get("predictions")) if isinstance(p.get("result"), list)]
         skipped[_PREDICTED] += bool(predicted)
         valid = predicted
     if not valid:

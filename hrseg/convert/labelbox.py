@@ -47,9 +47,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
     finder = Images(images, folder / "images", folder)
     masks = [folder / "masks", folder, *([images] if images else [])]
     source = Source()
-    if not source.read_records(
-        _rows(files[0]), lambda row: _record(*row, finder, masks, source.skipped)
-    ):
+    if not source.read_records(_rows(files[0]), lambda row: _record(*row, finder, masks, source.skipped)):
         what = "no data row in it is a labeled image"
         raise data_error(str(files[0]), what, "Label some images first")
     return source.add_labels(classes.names if classes else ())
@@ -87,9 +85,7 @@ def _rows(file: Path) -> list[tuple[str, Any]]:
     return rows
 
 
-def _record(
-    where: str, row: Any, finder: Images, masks: list[Path], skipped: Skipped
-) -> Record | None:
+def _record(where: str, row: Any, finder: Images, masks: list[Path], skipped: Skipped) -> Record | None:
     if not is_labelbox(row) or isinstance(row, list):
         raise data_error(where, "it has no 'data_row'", _STEP)
     data = row["data_row"]
@@ -109,9 +105,7 @@ def _record(
             skipped[_NO_AREA[kind]] += 1
             continue
         place = f"object {item.get('feature_id', index)}"
-        objects.add(
-            place, item.get("name") or item.get("value"), partial(_parse, kind, item, masks)
-        )
+        objects.add(place, item.get("name") or item.get("value"), partial(_parse, kind, item, masks))
     image, name = _image(data, where, finder)
     return Record(safe_name(name), image, where, size=size, objects=objects.objects)
 
@@ -136,9 +130,7 @@ def _label(row: dict[str, Any]) -> dict[str, Any] | None:
             if not (label.get("performance_details") or {}).get("skipped")
         ]
         if labels:
-            return max(
-                labels, key=lambda x: str((x.get("label_details") or {}).get("created_at", ""))
-            )
+            return max(labels, key=lambda x: str((x.get("label_details") or {}).get("created_at", "")))
     return None
 
 
@@ -176,9 +168,7 @@ def _downloaded(name: str, mask: dict[str, Any], folders: list[Path]) -> Path:
 
 def _draw_mask(file: Path, color: int | None, size: Size) -> Patch:
     if image_size(file) != size:
-        raise ValueError(
-            f"its mask {file} has {image_size(file)} pixels (height, width), its image {size}"
-        )
+        raise ValueError(f"its mask {file} has {image_size(file)} pixels (height, width), its image {size}")
     values = read_mask(file)
     values = pack_colors(values) if values.ndim == 3 else values
     return place(values == color if color is not None else values > 0, 0, 0, size)

@@ -65,9 +65,7 @@ def _record(file: Path, base: Path, images: Path | None, skipped: Skipped) -> Re
         if file.parent != base or len(json_files(base)) > 1:
             skipped.add("JSON files without 'shapes'", where)
             return None
-        raise data_error(
-            str(file), "it has no list 'shapes', as LabelMe's files have", "Move it away"
-        )
+        raise data_error(str(file), "it has no list 'shapes', as LabelMe's files have", "Move it away")
     objects = ObjectList(where, skipped)
     for index, shape in enumerate(content["shapes"], start=1):
         if not isinstance(shape, dict):

@@ -77,9 +77,7 @@ class Style:
 def class_pixels(masked: MaskedImage, style: Style) -> list[tuple[int, np.ndarray]]:
     """Return the pixels of each class that is written."""
     return [
-        (train_id, masked.mask == train_id)
-        for train_id in np.unique(masked.mask).tolist()
-        if train_id != style.blank
+        (train_id, masked.mask == train_id) for train_id in np.unique(masked.mask).tolist() if train_id != style.blank
     ]
 
 

@@ -104,9 +104,7 @@ def recognizes_colors(path: Path) -> bool:
     return table is not None and Path(table.place).name.lower() not in DATA_YAML  # of YOLO
 
 
-def read_colors(
-    path: Path, images: Path | None = None, classes: SourceClasses | None = None
-) -> Source:
+def read_colors(path: Path, images: Path | None = None, classes: SourceClasses | None = None) -> Source:
     """Read a folder of masks by a table, which is by default one in the folder; images are paired by name."""
     table = classes or find_source_classes(path)
     if table is None:
@@ -131,9 +129,7 @@ def read_colors(
                 raster = _raster(pair.mask, table)
                 source.records.append(Record(pair.name, pair.image, place, name, raster=raster))
     if not source.records:
-        raise DataError(
-            f"No mask in {path} has an image beside it. Name the folder of the images with --images."
-        )
+        raise DataError(f"No mask in {path} has an image beside it. Name the folder of the images with --images.")
     source.skipped["images without a mask"] += len(found.images_alone)
     source.skipped["masks without an image"] += len(found.masks_alone)
     return source

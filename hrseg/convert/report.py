@@ -105,9 +105,7 @@ class Report:
 
     def _rows(self) -> list[tuple[str, ...]]:
         total = max(1, self.tally.pixels.total())
-        rows: list[tuple[str, ...]] = [
-            ("source class", "id", "becomes", "objects", "pixels", "share", "images")
-        ]
+        rows: list[tuple[str, ...]] = [("source class", "id", "becomes", "objects", "pixels", "share", "images")]
         for name, target in self.plan.targets.items():
             number = self.plan.ids.get(name)
             objects = "" if self._has_no_objects else f"{self.tally.objects[name]:,}"

@@ -51,9 +51,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
         samples = list(dataset["samples"])
         sets = [str(row["name"]) for row in dataset.get("labelsets") or ()]
     if "pointcloud" in task or "sequence" in task:
-        raise DataError(
-            f"{file} is a release of '{task}'. Images of 'segmentation-bitmap' or 'vector' can be read."
-        )
+        raise DataError(f"{file} is a release of '{task}'. Images of 'segmentation-bitmap' or 'vector' can be read.")
     labelset = _GROUND_TRUTH if _GROUND_TRUTH in sets or not sets else sets[0]
     finder = Images(images, file.parent)
     source = Source({str(row["name"]): _color(row.get("color")) for row in categories})

@@ -120,9 +120,7 @@ def _part_color(part: Any, where: str) -> int:
     return color_code(color)
 
 
-def _raster(
-    stem: Path, where: str, parts: dict[int, str], colors: dict[str, Color | None]
-) -> Raster:
+def _raster(stem: Path, where: str, parts: dict[int, str], colors: dict[str, Color | None]) -> Raster:
     """Return the pixels of a pixel project: those of instances, else those of classes."""
     save, fuse = (stem.with_name(f"{stem.name}___{kind}.png") for kind in ("save", "fuse"))
     if save.is_file():

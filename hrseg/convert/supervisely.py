@@ -63,9 +63,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
 
     files = list(_files(path))
     if not files:
-        raise DataError(
-            f"No ann/*.json and no seg/*.png below {path}. {_STEP}, and unpack all of it."
-        )
+        raise DataError(f"No ann/*.json and no seg/*.png below {path}. {_STEP}, and unpack all of it.")
     source.read_records(files, read_file)
     return source
 

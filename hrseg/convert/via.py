@@ -147,9 +147,7 @@ def _read_csv(file: Path) -> dict[str, list[Region]]:
             raise data_error(where, "it names no file", _STEP)
         rows = found.setdefault(name, [])
         try:
-            shape, values = (
-                parse_json(row[f"region_{k}attributes"] or "{}") for k in ("shape_", "")
-            )
+            shape, values = (parse_json(row[f"region_{k}attributes"] or "{}") for k in ("shape_", ""))
         except (KeyError, ValueError) as error:
             raise data_error(where, f"its region is not JSON: {error}", _STEP) from error
         if shape:
@@ -163,9 +161,7 @@ def _region(place: str, shape: Any, attributes: Any, where: str) -> Region:
     return place, shape, attributes
 
 
-def _add(
-    objects: ObjectList, region: Region, key: str | None, classes: SourceClasses | None
-) -> None:
+def _add(objects: ObjectList, region: Region, key: str | None, classes: SourceClasses | None) -> None:
     place, shape, attributes = region
     kind = str(shape.get("name"))
     if kind in _NO_AREA:

@@ -132,9 +132,7 @@ def _pairs(masks: Path, images: Path | None) -> list[tuple[Path, Path, Path]]:
     root = masks / "masks" if (masks / "masks").is_dir() else masks
     found = [path for path in visible_images(root, "**/*") if not path.stem.endswith("_overlay")]
     if not found:
-        raise DataError(
-            f"No masks in {masks}. Give the folder of masks, such as that of hrseg predict."
-        )
+        raise DataError(f"No masks in {masks}. Give the folder of masks, such as that of hrseg predict.")
     sibling = root.parent / "images"
     base = images or (sibling if sibling.is_dir() else root)
     finder = Images(base)
@@ -192,9 +190,7 @@ def _write_coco(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
 def _write_cvat(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
-    labels = ElementTree.SubElement(
-        ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels"
-    )
+    labels = ElementTree.SubElement(ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels")
     colors = dict(zip(style.labels.names, style.labels.palette.tolist(), strict=True))
     names = [*style.names, BACKGROUND] if style.shapes == "polygons" else style.names
     for name in dict.fromkeys(names):
@@ -205,9 +201,7 @@ def _write_cvat(masks: Iterable[MaskedImage], style: Style, out: Path) -> None:
     for number, masked in enumerate(masks):
         height, width = masked.size
         size = {"width": str(width), "height": str(height)}
-        image = ElementTree.SubElement(
-            root, "image", {"id": str(number), "name": masked.name} | size
-        )
+        image = ElementTree.SubElement(root, "image", {"id": str(number), "name": masked.name} | size)
         for depth, (name, shape) in enumerate(_cvat_shapes(masked, style)):
             tag = "mask" if "rle" in shape else "polygon"
             common = {"label": name, "source": "auto", "occluded": "0", "z_order": str(depth)}
@@ -258,10 +252,7 @@ def _labelme_shapes(masked: MaskedImage, style: Style) -> list[dict[str, Any]]:
     common: Mapping[str, Any] = {"group_id": None, "description": "", "flags": {}}
     if style.shapes == "polygons":
         outline = {"shape_type": "polygon", "mask": None, **common}
-        return [
-            {"label": name, "points": ring.tolist(), **outline}
-            for name, ring in mask_polygons(masked.mask, style)
-        ]
+        return [{"label": name, "points": ring.tolist(), **outline} for name, ring in mask_polygons(masked.mask, style)]
     shapes = []
     for train_id, pixels in class_pixels(masked, style):
         rows, columns = bounding_box(pixels)

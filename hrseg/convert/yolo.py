@@ -74,9 +74,7 @@ def _config(file: Path) -> dict[str, Any]:
     return {k: v for k, v in options.items() if not isinstance(v, str) or v not in NULLS}
 
 
-def _images(
-    config: dict[str, Any], root: Path, images: Path | None
-) -> list[tuple[str, Path, Path]]:
+def _images(config: dict[str, Any], root: Path, images: Path | None) -> list[tuple[str, Path, Path]]:
     """Return (split, image, folder below which its name begins)."""
     if images is not None:
         return [("", image, images) for image in visible_images(images, "**/*")]
@@ -103,14 +101,10 @@ def _images(
     if found:
         return list(found.values())
     for folder in (root / "images", root):
-        splits = [
-            p for p in sorted(folder.glob("*")) if split_name(p.name) in ("train", "val", "test")
-        ]
+        splits = [p for p in sorted(folder.glob("*")) if split_name(p.name) in ("train", "val", "test")]
         if splits:
             return [
-                (split_name(place.name), image, place)
-                for place in splits
-                for image in visible_images(place, "**/*")
+                (split_name(place.name), image, place) for place in splits for image in visible_images(place, "**/*")
             ]
         if visible_images(folder, "**/*"):
             return [("", image, folder) for image in visible_images(folder, "**/*")]
@@ -118,24 +112,18 @@ def _images(
 
 
 def _as_list(value: Any) -> list[str]:
-    return (
-        [str(item) for item in value] if isinstance(value, list) else [str(value)] if value else []
-    )
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)] if value else []
 
 
 def _listed(line: str, target: Path, base: Path, root: Path) -> Path:
     for folder in (target.parent, base, root):
         if (folder / line).is_file():
             return folder / line
-    raise DataError(
-        f"{target} lists {line}, which does not exist. Mend the list, or give --images."
-    )
+    raise DataError(f"{target} lists {line}, which does not exist. Mend the list, or give --images.")
 
 
 def _below_images(image: Path) -> Path:
-    return next(
-        (p for p in image.parents if p.parent.name == "images" or p.name == "images"), image.parent
-    )
+    return next((p for p in image.parents if p.parent.name == "images" or p.name == "images"), image.parent)
 
 
 def _labels(image: Path, root: Path) -> Path | None:
@@ -170,9 +158,7 @@ def _objects(file: Path, names: dict[int, str]) -> list[Object]:
                 points = box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         except ValueError as error:
             raise data_error(where, str(error), "Mend the line") from error
-        objects.append(
-            Object(names[int(words[0])], partial(_fill_scaled, points), f"line {number}")
-        )
+        objects.append(Object(names[int(words[0])], partial(_fill_scaled, points), f"line {number}"))
     return objects
 
 

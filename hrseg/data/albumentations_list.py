@@ -71,9 +71,7 @@ def build_transform(entry: Mapping[str, Any], config: DataConfig, paired: bool) 
         cause: Any = error.__cause__
         if hasattr(cause, "errors"):  # pydantic's text ends with its version and an address
             reason = "; ".join(str(part["msg"]) for part in cause.errors())
-        raise ConfigError(
-            f"data.transforms: {name} cannot run with {arguments}: {reason}"
-        ) from error
+        raise ConfigError(f"data.transforms: {name} cannot run with {arguments}: {reason}") from error
     made, ids = result["image"], result["mask"]
     if not all(
         isinstance(new, np.ndarray) and (new.shape, new.dtype) == (old.shape, old.dtype)

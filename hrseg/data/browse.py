@@ -85,9 +85,7 @@ def _chosen(count: int, wanted: int, seed: int) -> list[int]:
 def _picture(sample: Sample, dataset: SegmentationDataset) -> np.ndarray:
     """Return RGB, or the first bands of other images, stretched. Shape: → uint8 (H, W, 3)."""
     bands = [0, 1, 2] if len(sample["image"]) >= 3 else [0, 0, 0]
-    mean, std = (
-        [values[band % len(values)] for band in bands] for values in (dataset.mean, dataset.std)
-    )
+    mean, std = ([values[band % len(values)] for band in bands] for values in (dataset.mean, dataset.std))
     if len(sample["image"]) == 3:
         return denormalize(sample["image"], (*mean,), (*std,))
     values = sample["image"][bands].numpy()
@@ -103,9 +101,7 @@ def _card(name: str, sample: Sample, dataset: SegmentationDataset) -> Card:
     return name, size, ignored, *thumbnails(_picture(sample, dataset), mask, SIDE)
 
 
-def _legend(
-    dataset: SegmentationDataset, counts: np.ndarray
-) -> list[tuple[int, str, np.ndarray | None, float]]:
+def _legend(dataset: SegmentationDataset, counts: np.ndarray) -> list[tuple[int, str, np.ndarray | None, float]]:
     """Id, name, color and share of each class, most frequent first, then of ignored pixels."""
     labels = dataset.labels
     shares = counts / max(1, int(counts.sum()))

@@ -34,9 +34,7 @@ class RandomScale:
         short_side: Short side at scale 1; where both are given the image fits into both.
     """
 
-    def __init__(
-        self, scales: Scales, base_size: int | None, short_side: int | None = None
-    ) -> None:
+    def __init__(self, scales: Scales, base_size: int | None, short_side: int | None = None) -> None:
         self.scales = scales
         self.base_size, self.short_side = base_size, short_side
 
@@ -69,9 +67,7 @@ class ScaledMask:
     def __init__(self, mask: np.ndarray, size: tuple[int, int]) -> None:
         self.mask = mask
         self.shape = (size[1], size[0])
-        self.rows, self.columns = (
-            _nearest_sources(old, new) for old, new in zip(mask.shape, self.shape, strict=True)
-        )
+        self.rows, self.columns = (_nearest_sources(old, new) for old, new in zip(mask.shape, self.shape, strict=True))
 
     def crop(self, window: Window) -> np.ndarray:
         """Return the pixels of a window."""
@@ -97,9 +93,7 @@ class RandomWindow:
         self.height, self.width = height, width
         self.max_class_share = max_class_share
 
-    def draw(
-        self, mask: ScaledMask, stream: random.Random, wanted: int = NO_CLASS
-    ) -> tuple[Window, np.ndarray]:
+    def draw(self, mask: ScaledMask, stream: random.Random, wanted: int = NO_CLASS) -> tuple[Window, np.ndarray]:
         """Draw a window and return it with the mask's pixels in it.
 
         Args:

@@ -76,9 +76,7 @@ class SegmentationData(pl.LightningDataModule):
         }
         self.labels = _load_labels(config)
         if config.unmasked not in (None, *self.labels.names):
-            raise ConfigError(
-                unknown_choice("class of data.unmasked", str(config.unmasked), self.labels.names)
-            )
+            raise ConfigError(unknown_choice("class of data.unmasked", str(config.unmasked), self.labels.names))
         self.recipe = train_recipe(config, self.labels.flip_order)
 
     @property
@@ -200,9 +198,7 @@ class SegmentationData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Load whole images, one at a time; images without a mask are ignored, regardless of data.unmasked."""
-        return self._evaluation_loader(
-            self.test_pairs, dataclasses.replace(self.config, unmasked=None)
-        )
+        return self._evaluation_loader(self.test_pairs, dataclasses.replace(self.config, unmasked=None))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Load the test split."""

@@ -217,9 +217,7 @@ def read_matlab_mask(path: Path) -> np.ndarray:
         name = next((name for name in VARIABLES if name in found), None)
         values = None if name is None else np.asarray(loadmat(path, variable_names=[name])[name])
     except Exception as error:  # scipy raises anything on damaged bytes
-        raise DataError(
-            f"{path} cannot be read as a MATLAB file: {error}. Unpack it again."
-        ) from error
+        raise DataError(f"{path} cannot be read as a MATLAB file: {error}. Unpack it again.") from error
     if values is None or values.ndim != 2 or values.dtype.kind not in "ui":
         raise DataError(
             f"{path} holds {', '.join(found) or 'nothing'}; a mask should be a map of whole numbers called "
@@ -272,9 +270,7 @@ class CachedReader:
         """Read image and ids of a pair."""
         kind = "rgb" if self.bands is None else f"bands {list(self.bands)}"
         kind += "" if self.bits is None else f" of {self.bits} bits"
-        image = self._cached(
-            pair.image, kind, lambda: pixels(open_picture(pair.image, self.bands, self.bits))
-        )
+        image = self._cached(pair.image, kind, lambda: pixels(open_picture(pair.image, self.bands, self.bits)))
         if pair.mask is None:
             return image, None
         return image, self._cached(pair.mask, "ids", lambda: np.asarray(read_ids(pair)))

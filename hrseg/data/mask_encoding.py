@@ -83,9 +83,7 @@ def _ids(pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray | None]) -> se
     def unique(pair: Pair) -> list[int]:
         ids = read(pair)
         if ids is None or ids.ndim == 3:
-            raise DataError(
-                f"{pair.mask} is a mask of colors; this dataset has numbers. Choose data.labels."
-            )
+            raise DataError(f"{pair.mask} is a mask of colors; this dataset has numbers. Choose data.labels.")
         values: list[int] = np.unique(ids).tolist()
         return values
 

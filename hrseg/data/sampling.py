@@ -127,14 +127,10 @@ def class_probabilities(counts: np.ndarray) -> np.ndarray:
     return weights / max(weights.sum(), 1e-12)
 
 
-def _draw_rare(
-    counts: np.ndarray, number: int, generator: np.random.Generator
-) -> Iterator[tuple[int, int]]:
+def _draw_rare(counts: np.ndarray, number: int, generator: np.random.Generator) -> Iterator[tuple[int, int]]:
     """Draw a class by its rarity, then an image that holds it."""
     holders = [np.flatnonzero(column) for column in counts.T]  # class → images that hold it
-    classes = generator.choice(
-        counts.shape[1], size=number, p=class_probabilities(counts.sum(axis=0))
-    )
+    classes = generator.choice(counts.shape[1], size=number, p=class_probabilities(counts.sum(axis=0)))
     for wanted in classes.tolist():
         yield int(generator.choice(holders[wanted])), wanted
 

@@ -144,10 +144,7 @@ def divide(
     if len(groups) < len(wanted):
         raise too_few(groups, by, wanted)
     hashes = {group: hash_fraction(f"{seed}\n{group}") for group in groups}
-    first = {
-        group: VAL if number < val else TEST if number >= 1 - test else TRAIN
-        for group, number in hashes.items()
-    }
+    first = {group: VAL if number < val else TEST if number >= 1 - test else TRAIN for group, number in hashes.items()}
     table = find_classes(root)  # an unreadable one is refused before the masks are read
     held = _values(groups, progress(len(pairs)))
     classes = _classes(table, set().union(*held.values()))
@@ -157,10 +154,7 @@ def divide(
     inside = {split: sorted(g for g in groups if final[g] == split) for split in wanted}
     return Division(
         root,
-        {
-            s: sorted((p for g in inside[s] for p in groups[g]), key=lambda p: names[p])
-            for s in wanted
-        },
+        {s: sorted((p for g in inside[s] for p in groups[g]), key=lambda p: names[p]) for s in wanted},
         inside,
         {s: Counter(v for g in inside[s] for v in held[g].elements()) for s in wanted},
         {g: (first[g], final[g]) for g in sorted(groups) if first[g] != final[g]},
@@ -213,15 +207,11 @@ def _pool(
     kept |= {split: len(found[split]) for split in there if split not in taken}
     pairs = [pair for split in taken for pair in found[split] if pair.mask is not None]
     if not pairs:
-        raise DataError(
-            f"{root} holds no image with a mask. Run: hrseg data check {shlex.quote(str(root))}"
-        )
+        raise DataError(f"{root} holds no image with a mask. Run: hrseg data check {shlex.quote(str(root))}")
     return pairs, kept
 
 
-def _values(
-    groups: Mapping[str, Sequence[Pair]], advance: Callable[[int], None]
-) -> dict[str, Counter[int]]:
+def _values(groups: Mapping[str, Sequence[Pair]], advance: Callable[[int], None]) -> dict[str, Counter[int]]:
     """Count, for each group and value of the masks, the images that hold it."""
     held: dict[str, Counter[int]] = {}
     for group, pairs in groups.items():
@@ -265,8 +255,7 @@ def _complete(
             for s, groups in givers.items()
             if len(groups) > 1 or (split == TRAIN and groups)
             for g in groups
-            if len(inside(s, None)) > 1
-            and (split == TRAIN or all(len(inside(s, v)) > 1 for v in held[g]))
+            if len(inside(s, None)) > 1 and (split == TRAIN or all(len(inside(s, v)) > 1 for v in held[g]))
         ]
         if possible:
             target = {VAL: 0.0, TEST: 1.0, TRAIN: 0.5}[split]

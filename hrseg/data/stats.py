@@ -79,9 +79,7 @@ class Stats:
             "without_mask": numbers.without_mask,
             "mean": [round(value, 6) for value in numbers.mean],
             "std": [round(value, 6) for value in numbers.std],
-            "sizes": [
-                {"height": h, "width": w, "images": n} for (h, w), n in numbers.sizes.most_common()
-            ],
+            "sizes": [{"height": h, "width": w, "images": n} for (h, w), n in numbers.sizes.most_common()],
             "classes": [
                 {
                     "name": name,
@@ -99,9 +97,7 @@ class Stats:
         lines = [f"{self.root} ({self.layout})", ""]
         for split, numbers in self.splits.items():
             sizes = numbers.sizes.most_common(3)
-            shown = ", ".join(
-                f"{h}x{w}" + (f" ({n:,})" if len(numbers.sizes) > 1 else "") for (h, w), n in sizes
-            )
+            shown = ", ".join(f"{h}x{w}" + (f" ({n:,})" if len(numbers.sizes) > 1 else "") for (h, w), n in sizes)
             more = f" and {len(numbers.sizes) - 3} more" if len(numbers.sizes) > 3 else ""
             bare = f", {numbers.without_mask:,} without mask" if numbers.without_mask else ""
             broken = f", {len(numbers.broken):,} broken" if numbers.broken else ""

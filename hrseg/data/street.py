@@ -24,16 +24,12 @@ def sample() -> np.ndarray:
         (320, 512, 3)
     """
     package = Path(__file__).parents[1]
-    path = (
-        package / "data" / "street.jpg"
-    )  # a wheel; a clone has it among the pictures of its pages
+    path = package / "data" / "street.jpg"  # a wheel; a clone has it among the pictures of its pages
     with Image.open(path if path.exists() else package.parent / "docs/images/street.jpg") as image:
         return np.asarray(image.convert("RGB"))
 
 
-def scene(
-    index: int, size: tuple[int, int] = (128, 256), seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def scene(index: int, size: tuple[int, int] = (128, 256), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw one street: uint8 RGB image and its uint8 mask in the ids of table "synthetic".
 
     Args:
@@ -81,9 +77,7 @@ class _Street:
         """Return the (column, row) of a point."""
         return self.vanish + self.focal * x / z, self.horizon + self.focal * (self.eye - y) / z
 
-    def paint(
-        self, label: int | None, color: tuple[int, ...], *corners: tuple[float, float]
-    ) -> None:
+    def paint(self, label: int | None, color: tuple[int, ...], *corners: tuple[float, float]) -> None:
         """Fill a polygon, or the ellipse in a box of two corners; without a label on the image alone."""
         points = [(round(x), round(y)) for x, y in corners]  # or the two canvases round differently
         for canvas, fill in zip(self.canvases, (color, label), strict=True):
@@ -95,9 +89,7 @@ class _Street:
             else:
                 canvas.polygon(points, fill=fill)
 
-    def upright(
-        self, label: int | None, color: tuple[int, ...], foot: Point, wide: float, tall: float
-    ) -> None:
+    def upright(self, label: int | None, color: tuple[int, ...], foot: Point, wide: float, tall: float) -> None:
         """Fill a rectangle that faces the camera; `foot` is the middle of its lower edge."""
         x, y, z = foot
         left, top = self.at(x - wide / 2, y + tall, z)

@@ -20,9 +20,7 @@ PARTS = tuple(load_labels("lip").names)
 _ID = {name: number for number, name in enumerate(PARTS)}
 
 
-def figure(
-    index: int, size: tuple[int, int] = (128, 256), seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def figure(index: int, size: tuple[int, int] = (128, 256), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw one standing person, from the front or from behind.
 
     Args:
@@ -52,9 +50,7 @@ def figure(
     faces_us = rng.rand() < 0.6
     skin, hair, shirt, trousers, shoes = (tuple(rng.randint(20, 240, 3).tolist()) for _ in range(5))
 
-    def box(
-        part: str, color: tuple[int, ...], x: tuple[float, float], y: tuple[float, float]
-    ) -> None:
+    def box(part: str, color: tuple[int, ...], x: tuple[float, float], y: tuple[float, float]) -> None:
         left, right = sorted(middle + side * unit for side in x)
         corners = [(left, top + y[0] * unit), (right, top + y[1] * unit)]
         shape = "ellipse" if part in ("face", "hair") else "rectangle"
@@ -88,8 +84,7 @@ SYNONYMS: dict[str, dict[str, str]] = {
     },
     "voc2012": dict.fromkeys(NAMES, "background") | {"person": "person", "car": "car"},
     "camvid": {"sign": "sign symbol", "person": "pedestrian"},
-    "loveda": dict.fromkeys(NAMES, "background")
-    | {"road": "road", "building": "building", "tree": "forest"},
+    "loveda": dict.fromkeys(NAMES, "background") | {"road": "road", "building": "building", "tree": "forest"},
     "potsdam": dict.fromkeys(NAMES, "clutter")
     | dict.fromkeys(("road", "pavement"), "impervious surface")
     | {"building": "building", "tree": "tree", "car": "car"},

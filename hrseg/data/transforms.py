@@ -82,9 +82,7 @@ class TrainRecipe:
         return image, mask
 
 
-def _apply(
-    step: A.BasicTransform, image: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _apply(step: A.BasicTransform, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     result = step(image=image, mask=mask)
     return result["image"], result["mask"]
 
@@ -121,9 +119,7 @@ def train_recipe(config: DataConfig, flip_order: Sequence[int] | None = None) ->
     mirrors: list[A.BasicTransform] = [Mirror(config.flip, flip_order)]
     if config.vflip:
         mirrors.append(Mirror(config.vflip, flip_order, axis=0))
-    before, after = (
-        ([*mirrors, *before], after) if config.flip_first else (before, [*after, *mirrors])
-    )
+    before, after = ([*mirrors, *before], after) if config.flip_first else (before, [*after, *mirrors])
     if config.rotate90:  # of the whole image: a turned crop would have another shape
         before.insert(0, QuarterTurns(config.rotate90))
     paired = list(flip_order or ()) != sorted(flip_order or ())
@@ -162,9 +158,7 @@ class FixedResize(A.DualTransform):
         super().__init__(p=1.0)
         self.size, self.short_side = size, short_side
 
-    def get_params_dependent_on_data(
-        self, params: dict[str, Any], data: dict[str, Any]
-    ) -> dict[str, Any]:
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Return the new (width, height)."""
         height, width = params["shape"][:2]
         if self.size is not None:
@@ -192,9 +186,7 @@ class Pad(A.DualTransform):
         value_range: The stored value that is 1; None takes the type's.
     """
 
-    def __init__(
-        self, height: int, width: int, fill: tuple[float, ...], value_range: float | None = None
-    ) -> None:
+    def __init__(self, height: int, width: int, fill: tuple[float, ...], value_range: float | None = None) -> None:
         super().__init__(p=1.0)
         self.height, self.width = height, width
         self.fill, self.value_range = fill, value_range
@@ -227,9 +219,7 @@ class Mirror(A.HorizontalFlip):
         axis: 1 exchanges left and right, 0 above and below.
     """
 
-    def __init__(
-        self, probability: float, order: Sequence[int] | None = None, axis: Literal[0, 1] = 1
-    ) -> None:
+    def __init__(self, probability: float, order: Sequence[int] | None = None, axis: Literal[0, 1] = 1) -> None:
         super().__init__(p=probability)
         self.axis = axis
         self.table = np.arange(256, dtype=np.uint8)
@@ -285,9 +275,7 @@ def jitter(strength: float) -> A.BasicTransform:
     """
     near_one = (1 - 0.5 * strength, 1 + 0.5 * strength)
     hue = 0.1 * strength
-    return A.ColorJitter(
-        brightness=near_one, contrast=near_one, saturation=near_one, hue=(-hue, hue), p=0.8
-    )
+    return A.ColorJitter(brightness=near_one, contrast=near_one, saturation=near_one, hue=(-hue, hue), p=0.8)
 
 
 class Distortion(A.ImageOnlyTransform):
@@ -313,10 +301,7 @@ class Distortion(A.ImageOnlyTransform):
             "saturation": (1 - 0.5 * strength, 1 + 0.5 * strength),
             "hue": (-18 * strength, 18 * strength),  # of 180, as OpenCV counts
         }
-        changes = {
-            name: random.uniform(*ends) if random.random() < 0.5 else None
-            for name, ends in ranges.items()
-        }
+        changes = {name: random.uniform(*ends) if random.random() < 0.5 else None for name, ends in ranges.items()}
         return {"changes": changes, "contrast_first": random.random() < 0.5}
 
     def apply(

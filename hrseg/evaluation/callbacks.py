@@ -63,9 +63,7 @@ class WorstImages:
         full = len(self._heap) >= self.count
         return self.count > 0 and (not full or -_score(matrix) > self._heap[0][0])
 
-    def add(
-        self, name: str, matrix: np.ndarray, image: np.ndarray, mask: np.ndarray, pred: np.ndarray
-    ) -> None:
+    def add(self, name: str, matrix: np.ndarray, image: np.ndarray, mask: np.ndarray, pred: np.ndarray) -> None:
         """Store one image, reduced; beyond `count` the one with the highest score is dropped.
 
         Shape:
@@ -88,17 +86,12 @@ def worst_of(ranks: list[list[WorstImage]], count: int) -> list[WorstImage]:
     return sorted(images, key=lambda image: (image.score, image.name))[:count]
 
 
-def _reduced(
-    image: np.ndarray, mask: np.ndarray, pred: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _reduced(image: np.ndarray, mask: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     height, width = mask.shape
     factor = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small: np.ndarray = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
-    masks = (
-        cv2.resize(ids.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        for ids in (mask, pred)
-    )
+    masks = (cv2.resize(ids.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for ids in (mask, pred))
     return (small, *masks)  # type: ignore[return-value]
 
 
@@ -214,16 +207,12 @@ class CollectStatistics(pl.Callback):
             DataError: No image has a mask.
         """
         labels, protocol = self._task.labels, self._task.protocol.describe()
-        return collect(
-            self.rows, labels.names, labels.palette, self.settings, model, protocol, metadata
-        )
+        return collect(self.rows, labels.names, labels.palette, self.settings, model, protocol, metadata)
 
     def _observe(self, batch: dict[str, Any], logits: torch.Tensor) -> None:
         card = self._task.card
         mean, std = card.get("mean", IMAGENET_MEAN), card.get("std", IMAGENET_STD)
-        for image, mask, name, values in zip(
-            batch["image"], batch["mask"], batch["name"], logits, strict=True
-        ):
+        for image, mask, name, values in zip(batch["image"], batch["mask"], batch["name"], logits, strict=True):
             if not (mask != IGNORE_INDEX).any():  # no mask, or the padding of a shard
                 continue
             row = self.rows[name] = measure(values, mask, name, self.settings, self._pixels)

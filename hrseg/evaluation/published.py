@@ -349,9 +349,7 @@ def plan_reproduction(
         weights=weights,
         config=config,
         overrides=tuple(overrides),
-        images=images
-        if images is not None
-        else (archives.images if archives and split == "val" else None),
+        images=images if images is not None else (archives.images if archives and split == "val" else None),
         passes=passes,
         multiply_adds=round(probe * sum(h * w for h, w in passes)),
         data=where,
@@ -392,9 +390,7 @@ def _choose_score(recipe: str, config: Config, protocol: str | None) -> str:
     return protocol
 
 
-def _find_data(
-    config: Config, data: SegmentationData, split: str
-) -> tuple[str | None, int | None, str | None]:
+def _find_data(config: Config, data: SegmentationData, split: str) -> tuple[str | None, int | None, str | None]:
     """Return folder and number of the images, and the reason why they cannot be scored."""
     layout, root = config.data.layout, config.data.root
     data.splits["val"] = split if split != "test" else data.splits["val"]

@@ -172,9 +172,7 @@ def _listed(names: Sequence[str], rows: np.ndarray) -> str:
     return ", ".join(f"{score(known_mean(row))} at {name}" for name, row in pairs)
 
 
-def _page_values(
-    found: Results, figures: Mapping[str, Chart], worst: Sequence[WorstImage]
-) -> dict[str, Any]:
+def _page_values(found: Results, figures: Mapping[str, Chart], worst: Sequence[WorstImage]) -> dict[str, Any]:
     statistics, settings = found.statistics, found.statistics.settings
     count = len(statistics.records.names)
     middle = len(settings.distances) // 2

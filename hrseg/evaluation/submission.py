@@ -109,10 +109,7 @@ class Submission:
 
     def __str__(self) -> str:
         size = self.path.stat().st_size / 1e6
-        line = (
-            f"{self.path}  {self.count} predictions, {size:.1f} MB, for {self.server.title}, "
-            f"split {self.split}"
-        )
+        line = f"{self.path}  {self.count} predictions, {size:.1f} MB, for {self.server.title}, split {self.split}"
         if self.scores is None or self.final is None:
             return line
         scored = table(self.scores, list(self.names))
@@ -157,9 +154,7 @@ def submit(
         raise ConfigError("Give either a model that predicts, or a folder of predictions.")
     out = Path(out)
     if out.suffix.lower() != ".zip":
-        raise ConfigError(
-            f"The server takes a zip archive, and {out} is none. Name it {out.stem}.zip, for example."
-        )
+        raise ConfigError(f"The server takes a zip archive, and {out} is none. Name it {out.stem}.zip, for example.")
     row = SERVERS[server]
     labels = load_labels(row.layout)
     pairs = find_pairs(row.layout, root, split)
@@ -191,9 +186,7 @@ def submit(
     return Submission(out, row, split, len(entries), scores, tuple(labels.names))
 
 
-def _predict(
-    server: Server, labels: LabelSet, pairs: Sequence[Pair], predictor: Predictor
-) -> Iterator[np.ndarray]:
+def _predict(server: Server, labels: LabelSet, pairs: Sequence[Pair], predictor: Predictor) -> Iterator[np.ndarray]:
     """Yield the predicted trainIds of each image, (H, W)."""
     learned, scored = predictor.labels.names, labels.names
     if learned != scored:
@@ -235,9 +228,7 @@ def _check(pair: Pair, mask: np.ndarray, labels: LabelSet) -> None:
         )
 
 
-def _find(
-    server: Server, pairs: Sequence[Pair], split: str, folder: Path, train_ids: bool
-) -> dict[str, Path]:
+def _find(server: Server, pairs: Sequence[Pair], split: str, folder: Path, train_ids: bool) -> dict[str, Path]:
     """Return key of an image → its file."""
     if not folder.is_dir():
         raise DataError(f"No folder {folder}. Name the folder of the predictions' PNG files.")
@@ -256,9 +247,7 @@ def _find(
             unexpected.append(path)
     twice = next((paths for paths in found.values() if len(paths) > 1), None)
     if twice is not None:
-        raise DataError(
-            f"Two predictions for one image: {twice[0]} and {twice[1]}. Keep one of them."
-        )
+        raise DataError(f"Two predictions for one image: {twice[0]} and {twice[1]}. Keep one of them.")
     missing = sorted(wanted - set(found))
     if missing:
         raise DataError(

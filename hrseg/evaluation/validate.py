@@ -36,9 +36,7 @@ class EvaluationResult:
     records: ImageRecords
 
 
-def evaluation_config(
-    model: str | None, overrides: Sequence[str] = (), recipe: str | None = None
-) -> Config:
+def evaluation_config(model: str | None, overrides: Sequence[str] = (), recipe: str | None = None) -> Config:
     """Return the config for scoring a model: its own or a recipe's, on this machine's devices, with overrides.
 
     Args:
@@ -52,9 +50,7 @@ def evaluation_config(
     return _evaluation_config(open_model(model), overrides, recipe)
 
 
-def _evaluation_config(
-    opened: OpenedModel, overrides: Sequence[str], recipe: str | None = None
-) -> Config:
+def _evaluation_config(opened: OpenedModel, overrides: Sequence[str], recipe: str | None = None) -> Config:
     given = config_to_dict(load_config(recipe, overrides)) if recipe else opened.config
     values = {section: dict(options) for section, options in given.items()}
     # Devices, workers and loggers belong to the machine that trained.

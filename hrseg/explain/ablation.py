@@ -36,10 +36,7 @@ class Ablation:
             → (branches, K)
         """
         pixels = np.bincount(self.full.ravel(), minlength=self.classes)  # (K,)
-        rows = [
-            np.bincount(self.full[mask != self.full], minlength=self.classes)
-            for mask in self.without
-        ]
+        rows = [np.bincount(self.full[mask != self.full], minlength=self.classes) for mask in self.without]
         return np.where(pixels > 0, np.array(rows) / np.maximum(pixels, 1), np.nan)
 
     def changed_in_all(self) -> np.ndarray:
@@ -96,10 +93,7 @@ def silenced(maps: Sequence[torch.Tensor], off: int) -> list[torch.Tensor]:
         >>> silenced([torch.tensor([[[[1.0, 3.0]]]])], 0)[0].tolist()
         [[[[2.0, 2.0]]]]
     """
-    return [
-        x.mean(dim=(2, 3), keepdim=True).expand_as(x) if branch == off else x
-        for branch, x in enumerate(maps)
-    ]
+    return [x.mean(dim=(2, 3), keepdim=True).expand_as(x) if branch == off else x for branch, x in enumerate(maps)]
 
 
 def decide(network: Any, maps: Sequence[torch.Tensor], size: tuple[int, int]) -> np.ndarray:

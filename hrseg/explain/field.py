@@ -96,9 +96,7 @@ def branch_fields(
     total, parts = np.zeros(shape), [np.zeros(shape) for _ in maps]
     where = where or places(*size)
     for place in where:
-        into = torch.autograd.grad(
-            _winner(logits, place), cut, retain_graph=True, allow_unused=True
-        )
+        into = torch.autograd.grad(_winner(logits, place), cut, retain_graph=True, allow_unused=True)
         whole = torch.zeros_like(image)  # (1, bands, H, W)
         for part, own, gradient in zip(parts, maps, into, strict=True):
             if gradient is None:  # a head that does not read this branch

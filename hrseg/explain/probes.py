@@ -101,9 +101,7 @@ def gather_features(
     return Features(branches, torch.cat(truth).long(), torch.cat(found).long())
 
 
-def fit_probe(
-    features: torch.Tensor, truth: torch.Tensor, classes: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def fit_probe(features: torch.Tensor, truth: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Fit logistic regression.
 
     Args:
@@ -149,18 +147,14 @@ def probe_branches(fitted: Features, scored: Features, classes: int) -> list[Pro
         groups.append(([*range(count)], "all branches"))
     probes = []
     for members, name in groups:
-        train, test = (
-            torch.cat([part.branches[i] for i in members], dim=1) for part in (fitted, scored)
-        )
+        train, test = (torch.cat([part.branches[i] for i in members], dim=1) for part in (fitted, scored))
         weight, bias = fit_probe(train, fitted.truth, classes)  # (K, C), (K,)
         guess = (test @ weight.T + bias).argmax(dim=1)  # (M,)
         probes.append(_score_probe(name, train.shape[1], guess, scored.truth, classes))
     return [*probes, _score_probe("the network", 0, scored.found, scored.truth, classes)]
 
 
-def _score_probe(
-    name: str, channels: int, guess: torch.Tensor, truth: torch.Tensor, classes: int
-) -> Probe:
+def _score_probe(name: str, channels: int, guess: torch.Tensor, truth: torch.Tensor, classes: int) -> Probe:
     cells = torch.bincount(truth * classes + guess, minlength=classes**2)  # (K * K,)
     result = scores(cells.reshape(classes, classes))
     return Probe(name, channels, result["miou"], result["iou"].numpy())

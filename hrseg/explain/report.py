@@ -158,9 +158,7 @@ def _read_truth(opened: OpenedModel, mask: str | Path, size: tuple[int, ...]) ->
     return truth
 
 
-def _fitted(
-    pixels: np.ndarray, truth: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None, str]:
+def _fitted(pixels: np.ndarray, truth: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Reduce a large image, and state it in the note."""
     height, width = pixels.shape[:2]
     factor = SIDE / max(height, width)
@@ -181,9 +179,7 @@ def _stages(network: Any, tensor: torch.Tensor) -> dict[str, list[torch.Tensor]]
         if not hasattr(network.backbone, "forward_stages"):
             return {"branches": network.forward_branches(tensor)}
         stages: dict[str, list[torch.Tensor]] = network.backbone.forward_stages(tensor)
-    return {
-        name.replace("stage", "Stage "): maps for name, maps in stages.items() if name != "stem"
-    }
+    return {name.replace("stage", "Stage "): maps for name, maps in stages.items() if name != "stem"}
 
 
 def _probe(
@@ -198,15 +194,11 @@ def _probe(
     fitted = gather_features(network, _samples(data, "train", images), PIXELS)
     scored = gather_features(network, _samples(data, "val", images), PIXELS)
     counts = [min(images, len(pairs)) for pairs in (data.train_pairs, data.val_pairs)]
-    probed = (
-        f"{counts[0]} images of split {data.splits['train']}, {counts[1]} of {data.splits['val']}"
-    )
+    probed = f"{counts[0]} images of split {data.splits['train']}, {counts[1]} of {data.splits['val']}"
     return probe_branches(fitted, scored, opened.labels.num_classes), probed
 
 
-def _samples(
-    data: SegmentationData, split: str, count: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _samples(data: SegmentationData, split: str, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield whole images of a split, evenly spaced."""
     dataset = copy.copy(data.train_set)
     dataset.recipe = None
@@ -232,10 +224,7 @@ def _page_values(content: Explanation) -> dict[str, Any]:
         "title": content.name,
         "facts": [content.model, f"{height} × {width} pixels", *filter(None, [content.note])],
         "decision": jpeg(overlay(content.image, ablation.full, labels), _QUALITY),
-        "stages": {
-            name: jpeg(feature_grid(maps, content.image), _QUALITY)
-            for name, maps in content.stages.items()
-        },
+        "stages": {name: jpeg(feature_grid(maps, content.image), _QUALITY) for name, maps in content.stages.items()},
         "has_mask": content.truth is not None,
         "branches": content.branches,
         "ablation": _ablation_rows(content),
@@ -244,8 +233,7 @@ def _page_values(content: Explanation) -> dict[str, Any]:
         "share": f"{100 * SHARE:.0f}",
         "field_picture": jpeg(_draw_fields(content), _QUALITY),
         "fields": [
-            (name, f"{reach:.0f} px", part)
-            for (name, _, reach), part in zip(content.fields, parts, strict=True)
+            (name, f"{reach:.0f} px", part) for (name, _, reach), part in zip(content.fields, parts, strict=True)
         ],
         "probes": content.probes,
         "probed": content.probed,

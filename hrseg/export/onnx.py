@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hrseg.errors import ExportError, MissingExtraError
+from hrseg.errors import ExportError, MissingExtraError, install_command
 from hrseg.inference.model_card import INPUT, KEY, quiet
 
 OPSET = 18
@@ -45,7 +45,7 @@ def load_onnx() -> Any:
         import onnxscript
     except ImportError as error:
         raise MissingExtraError(
-            f"Exporting needs {error.name}, which is not installed. Run: pip install 'hrseg[export]'"
+            f"Exporting needs {error.name}, which is not installed. Run: {install_command('export')}"
         ) from error
     del onnxruntime, onnxscript  # both are needed later on; here they only have to be there
     return onnx
@@ -139,9 +139,7 @@ def save(model: Any, path: Path, card: dict[str, Any] | None = None) -> Path:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"The ONNX model is not valid: {str(error).splitlines()[0]} Try --precision fp32."
-        ) from error
+        raise ExportError(f"The ONNX model is not valid: {str(error).splitlines()[0]} Try --precision fp32.") from error
     # exporter and quantizer write their own newest version, which older runtimes refuse
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import, True)
     onnx.save_model(model, str(path))
@@ -182,9 +180,7 @@ def to_half(model: Any) -> Any:
         return made[key]
 
     for place, node in enumerate(graph.node):
-        chosen = (
-            node.op_type in _HALF and first <= place <= last and set(node.output) <= set(floats)
-        )
+        chosen = node.op_type in _HALF and first <= place <= last and set(node.output) <= set(floats)
         for index, name in enumerate(node.input):
             if chosen and node.op_type in _MAP_FIRST and index:
                 continue
@@ -193,9 +189,7 @@ def to_half(model: Any) -> Any:
         nodes.append(node)
     for value in graph.output:
         if value.name in in_half:
-            raise ExportError(
-                f"Output {value.name} would be fp16; no layer follows the last convolution."
-            )
+            raise ExportError(f"Output {value.name} would be fp16; no layer follows the last convolution.")
     _replace(graph.node, nodes)
     del graph.value_info[:]
     used = {name for node in graph.node for name in node.input}

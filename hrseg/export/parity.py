@@ -70,9 +70,7 @@ def choose_verification_images(
     return chosen
 
 
-def read_calibration(
-    folder: str | Path, max_images: int
-) -> tuple[list[np.ndarray], list[VerificationImage]]:
+def read_calibration(folder: str | Path, max_images: int) -> tuple[list[np.ndarray], list[VerificationImage]]:
     """Split a folder into images for int8 ranges, and a held-out fifth for verification.
 
     Raises:
@@ -80,9 +78,7 @@ def read_calibration(
     """
     paths = expand([folder])
     if len(paths) < 2:
-        raise DataError(
-            f"{folder} holds {len(paths)} image; int8 needs a few dozen, similar to those of later use."
-        )
+        raise DataError(f"{folder} holds {len(paths)} image; int8 needs a few dozen, similar to those of later use.")
     rest = [path for number, path in enumerate(paths) if number % 5]
     return (
         [read_image(path) for path in evenly(rest, 5 * max_images)],
@@ -104,14 +100,10 @@ def evenly(paths: Sequence[Path], count: int) -> list[Path]:
 def _read_mask(image: Path, folder: Path, labels: LabelSet, pixels: np.ndarray) -> np.ndarray:
     path = next((p for s in _MASK_SUFFIXES if (p := folder / f"{image.stem}{s}").is_file()), None)
     if path is None:
-        raise DataError(
-            f"{folder} holds no mask {image.stem}.png for {image}. Masks are named as their images."
-        )
+        raise DataError(f"{folder} holds no mask {image.stem}.png for {image}. Masks are named as their images.")
     mask = labels.encode(read_mask(path), str(path))
     if mask.shape != pixels.shape[:2]:
-        raise DataError(
-            f"{path} is {mask.shape}, its image {pixels.shape[:2]} pixels; both must have one size."
-        )
+        raise DataError(f"{path} is {mask.shape}, its image {pixels.shape[:2]} pixels; both must have one size.")
     return mask
 
 

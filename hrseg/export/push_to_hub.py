@@ -55,9 +55,7 @@ def push_model(
     """
     target = repository(to)
     if is_hub(source):
-        raise WeightsError(
-            f"{source} is on the hub already. Give a release, a checkpoint or a run's folder."
-        )
+        raise WeightsError(f"{source} is on the hub already. Give a release, a checkpoint or a run's folder.")
     with temporary_folder("hrseg-push") as folder:
         file, card = _release(source, folder)
         card |= {"licence": licence} if licence else {}

@@ -191,30 +191,22 @@ def _write_torch(
     return _Draft((folder / "selected.pt2",), {"torch": runners})
 
 
-def _check(
-    to: str, out: Path, precision: str, outputs: Sequence[str], calibrate: str | Path | None
-) -> tuple[str, ...]:
+def _check(to: str, out: Path, precision: str, outputs: Sequence[str], calibrate: str | Path | None) -> tuple[str, ...]:
     """Return the outputs in the order of OUTPUTS; refuse wrong options before anything slow begins."""
     if to not in TARGETS:
         raise ConfigError(unknown_choice("target", to, TARGETS))
     suffix, precisions = TARGETS[to]
     if precision not in precisions:
-        raise ConfigError(
-            f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_ABOUT_BF16}"
-        )
+        raise ConfigError(f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_ABOUT_BF16}")
     for output in outputs:
         if output not in OUTPUTS:
             raise ConfigError(unknown_choice("output", output, OUTPUTS))
     if not outputs:
         raise ConfigError(f"A file needs at least one output. Outputs: {', '.join(OUTPUTS)}.")
     if out.suffix != suffix and suffix:
-        raise ConfigError(
-            f"--to {to} writes {suffix} files, --out names {out}. Use {out.with_suffix(suffix)}."
-        )
+        raise ConfigError(f"--to {to} writes {suffix} files, --out names {out}. Use {out.with_suffix(suffix)}.")
     if not suffix and not re.fullmatch(r"[\w.-]+", out.name):
-        raise ConfigError(
-            f"Triton names a model by its folder, and {out} is no name. Use letters, digits, . _ and -."
-        )
+        raise ConfigError(f"Triton names a model by its folder, and {out} is no name. Use letters, digits, . _ and -.")
     if (precision == "int8") != (calibrate is not None):
         raise ConfigError(
             "int8 needs --calibrate FOLDER: a few dozen images like those the network will meet."
@@ -233,8 +225,7 @@ _ABOUT_BF16 = (
 def _check_model(opened: OpenedModel) -> None:
     if isinstance(opened.network, ExportedNetwork):
         raise ConfigError(
-            f"{opened.source} is an exported file already, and cannot be exported again. Name its "
-            "checkpoint."
+            f"{opened.source} is an exported file already, and cannot be exported again. Name its checkpoint."
         )
     bands = getattr(opened.network, "spec", {}).get("in_channels", 3)
     if opened.bands is not None or bands != 3:
@@ -242,9 +233,7 @@ def _check_model(opened: OpenedModel) -> None:
             f"This network reads {bands} bands as stored; exported files take RGB of 8 bits. Use the checkpoint."
         )
     if opened.labels.num_classes > _MAX_CLASSES:
-        raise ConfigError(
-            f"{opened.labels.num_classes} classes do not fit into 8-bit labels; 256 do."
-        )
+        raise ConfigError(f"{opened.labels.num_classes} classes do not fit into 8-bit labels; 256 do.")
 
 
 def _metadata(
@@ -279,9 +268,7 @@ def _publish(
         config = config_text(out.name, outputs, labels)
         files = repository(draft[0].read_bytes(), config, labels)
         certificate = out / "certificate.json"
-        writers: dict[Path, Callable[[Path], object]] = {
-            out / name: _bytes(content) for name, content in files.items()
-        }
+        writers: dict[Path, Callable[[Path], object]] = {out / name: _bytes(content) for name, content in files.items()}
     else:
         certificate = out.with_name(f"{out.name}.certificate.json")
         writers = {out.with_suffix(f.suffix): partial(shutil.copyfile, f) for f in reversed(draft)}

@@ -127,14 +127,10 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"No such file: {path}. Check the path.") from error
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{path} cannot be read: {reason}. It is probably damaged; copy it again."
-        ) from error
+        raise DataError(f"{path} cannot be read: {reason}. It is probably damaged; copy it again.") from error
 
 
-def check_packing(
-    name: str, entry: zipfile.ZipInfo, size: int = LARGEST, ratio: int = 1100
-) -> None:
+def check_packing(name: str, entry: zipfile.ZipInfo, size: int = LARGEST, ratio: int = 1100) -> None:
     """Reject a decompression bomb, by the sizes that the archive declares for a file.
 
     Args:
@@ -166,9 +162,7 @@ def _opened(archive: Path) -> zipfile.ZipFile:
         try:
             _HANDLES[key] = zipfile.ZipFile(archive)
         except zipfile.BadZipFile as error:
-            raise DataError(
-                f"{archive} is not a whole zip archive. Fetch it again, or move it away."
-            ) from error
+            raise DataError(f"{archive} is not a whole zip archive. Fetch it again, or move it away.") from error
     return _HANDLES[key]
 
 

@@ -108,8 +108,7 @@ class Georeference:
         turned = np.array([[a, b, c], [d, e, f]]) @ stored
         turning = np.linalg.inv(stored)
         gcps = tuple(
-            (float(turning[1] @ (g[1], g[0], 1)), float(turning[0] @ (g[1], g[0], 1)), *g[2:])
-            for g in self.gcps
+            (float(turning[1] @ (g[1], g[0], 1)), float(turning[0] @ (g[1], g[0], 1)), *g[2:]) for g in self.gcps
         )
         return Georeference(tuple(turned.ravel().tolist()), self.crs, gcps)
 

@@ -139,9 +139,7 @@ class ImageFile:
             DataError: A type or a number of bands that does not fit.
         """
         if bits is not None and not 8 <= bits <= 16:
-            raise DataError(
-                f"data.bits={bits} is not possible: 16-bit files hold 8 to 16 significant bits."
-            )
+            raise DataError(f"data.bits={bits} is not possible: 16-bit files hold 8 to 16 significant bits.")
         if bits is not None and self.dtype == np.uint16:
             self.layout = replace(self.layout, bits=bits)
         if self.dtype.kind not in "buif":
@@ -230,9 +228,7 @@ class ImageFile:
             packed = np.ascontiguousarray(values[..., planes]).tobytes()
             picture = np.array(Image.frombytes(mode, values.shape[1::-1], packed).convert("RGB"))
         else:
-            picture = np.ascontiguousarray(
-                values[..., planes[:3] if len(planes) >= 3 else planes[:1] * 3]
-            )
+            picture = np.ascontiguousarray(values[..., planes[:3] if len(planes) >= 3 else planes[:1] * 3])
         if layout.inverted:
             picture = 255 - picture
         return blend_with_white(picture, opacity, layout.premultiplied)
@@ -266,17 +262,13 @@ def to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     return scaled
 
 
-def blend_with_white(
-    picture: np.ndarray, opacity: np.ndarray | None, premultiplied: bool = False
-) -> np.ndarray:
+def blend_with_white(picture: np.ndarray, opacity: np.ndarray | None, premultiplied: bool = False) -> np.ndarray:
     """Blend a transparent picture with white. Shape: uint8 (H, W, 3), (H, W) → (H, W, 3)."""
     if opacity is None or (opacity == 255).all():
         return picture
     stacked = np.dstack([picture, opacity])  # (H, W, 4)
     size = stacked.shape[1::-1]
-    clear = Image.frombytes(
-        "RGBA", size, stacked.tobytes(), "raw", "RGBa" if premultiplied else "RGBA"
-    )
+    clear = Image.frombytes("RGBA", size, stacked.tobytes(), "raw", "RGBa" if premultiplied else "RGBA")
     white = Image.new("RGBA", size, (255, 255, 255, 255))
     return np.array(Image.alpha_composite(white, clear).convert("RGB"))
 

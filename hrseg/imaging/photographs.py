@@ -45,29 +45,19 @@ class PhotoFile(ImageFile):
                 self.image.seek(page)
             self.orientation = orientation(self.image, source)
         if not 0 <= page < self.pages:
-            raise DataError(
-                f"{name} has {self.pages} frames (0 to {self.pages - 1}); there is no {page}."
-            )
+            raise DataError(f"{name} has {self.pages} frames (0 to {self.pages - 1}); there is no {page}.")
         if self.pages > 1:
-            self._notes.append(
-                f"{name} has {self.pages} frames; frame {page} is read and the others are left out."
-            )
+            self._notes.append(f"{name} has {self.pages} frames; frame {page} is read and the others are left out.")
         width, height = self.image.size
         self.format, self.mode = self.image.format or "", self.image.mode
         self.height, self.width = (width, height) if self.orientation >= 5 else (height, width)
         self.block = self.height
         mode, info = self.image.mode, self.image.info
         sixteen = mode in SIXTEEN_BIT or (mode == "I" and not self._memory)
-        self.dtype = np.dtype(
-            "uint16" if sixteen else {"I": "int32", "F": "float32"}.get(mode, "uint8")
-        )
+        self.dtype = np.dtype("uint16" if sixteen else {"I": "int32", "F": "float32"}.get(mode, "uint8"))
         self._has_alpha = not sixteen and (mode in TRANSPARENT or "transparency" in info)
         one = sixteen or mode in ("1", "L", "I", "F")
-        self.count = (
-            1
-            if one and not self._has_alpha
-            else (2 if mode in ("LA", "La") else 3 + self._has_alpha)
-        )
+        self.count = 1 if one and not self._has_alpha else (2 if mode in ("LA", "La") else 3 + self._has_alpha)
         nodata = info.get("transparency") if sixteen else None
         self.layout = Layout(
             "photograph" if self._memory else "gray" if self.count == 1 else "rgb",
@@ -86,9 +76,7 @@ class PhotoFile(ImageFile):
         """Return rows of the image, which is decoded as a whole at the first call."""
         if self._pixels is None:
             self._pixels, self._valid_pixels = self._decode()
-        return self._pixels[top:bottom], None if self._valid_pixels is None else self._valid_pixels[
-            top:bottom
-        ]
+        return self._pixels[top:bottom], None if self._valid_pixels is None else self._valid_pixels[top:bottom]
 
     def _decode(self) -> tuple[np.ndarray, np.ndarray | None]:
         with foreign_code(self.name, *self._hint):
@@ -101,9 +89,7 @@ class PhotoFile(ImageFile):
             return self._to_bands(values, valid), valid
         if self.dtype == np.uint16:
             return self._to_rgb(values.clip(0, 65535).astype(np.uint16)), valid
-        return (
-            self._to_rgb(values) if values.dtype == np.uint8 else _to_eight_bit_rgb(values)
-        ), valid
+        return (self._to_rgb(values) if values.dtype == np.uint8 else _to_eight_bit_rgb(values)), valid
 
     @property
     def palette(self) -> np.ndarray | None:

@@ -57,9 +57,7 @@ class Picture:
             return read_image(self.path)  # raises the precise error
 
 
-def open_picture(
-    path: Path, bands: Sequence[int] | None = None, bits: int | None = None
-) -> Picture | np.ndarray:
+def open_picture(path: Path, bands: Sequence[int] | None = None, bits: int | None = None) -> Picture | np.ndarray:
     """Open an image file; an 8-bit RGB PNG is not decoded yet.
 
     Args:

@@ -117,9 +117,7 @@ def box(x0: float, y0: float, x1: float, y1: float, degrees: float = 0.0) -> Rin
 def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> Ring:
     """Return corners on an ellipse, an eighth of a pixel from it at most, turned clockwise around its middle."""
     largest = max(abs(rx), abs(ry), 1.0)
-    count = min(
-        4096, max(16, math.ceil(math.pi / math.acos(1 - min(0.125, largest / 8) / largest)))
-    )
+    count = min(4096, max(16, math.ceil(math.pi / math.acos(1 - min(0.125, largest / 8) / largest))))
     angles = np.arange(count) * (2 * math.pi / count)
     ring = np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
     return turned(ring, (x, y), degrees)

@@ -130,8 +130,7 @@ class RasterFile(ImageFile):
         self.pages = len(numbers)
         if not 0 <= page < self.pages:
             raise DataError(
-                f"{name} has {self.pages} page{'s' * (self.pages != 1)} (0 to {self.pages - 1}) and no page "
-                f"{page}."
+                f"{name} has {self.pages} page{'s' * (self.pages != 1)} (0 to {self.pages - 1}) and no page {page}."
             )
         numbers = numbers if stacked and self.pages > 1 else numbers[page : page + 1]
         try:
@@ -144,9 +143,7 @@ class RasterFile(ImageFile):
             self._stack.close()
             raise
         if self.pages > 1 and len(self._files) == 1:
-            self._notes.append(
-                f"{name} has {self.pages} pages; page {page} is read and the others are left out."
-            )
+            self._notes.append(f"{name} has {self.pages} pages; page {page} is read and the others are left out.")
 
     def _check_density(self, source: Path | bytes) -> None:
         """Refuse a header that claims far more pixels than the file's bytes can describe, empty tiles included."""
@@ -157,9 +154,7 @@ class RasterFile(ImageFile):
                 "It is damaged or made to fill memory and time; leave it out."
             )
 
-    def _open(
-        self, source: Path | bytes, driver: str, numbers: list[int], tags: dict[int, Any]
-    ) -> list[Any]:
+    def _open(self, source: Path | bytes, driver: str, numbers: list[int], tags: dict[int, Any]) -> list[Any]:
         """Open the pages, by their numbers in the file from 1."""
         rasterio = _rasterio()
         with foreign_code(self.name), gdal_settings():
@@ -171,9 +166,7 @@ class RasterFile(ImageFile):
             if tags.get(_PHOTOMETRIC) in (_CMYK, _LAB):  # GDAL's own conversion is not Pillow's
                 place = f"GTIFF_RAW:{place}"
             paths = [place] if numbers == [1] else [f"GTIFF_DIR:{n}:{place}" for n in numbers]
-            files = [
-                self._stack.enter_context(rasterio.open(path, driver=driver)) for path in paths
-            ]
+            files = [self._stack.enter_context(rasterio.open(path, driver=driver)) for path in paths]
         first = files[0]
         if any((f.count, f.shape, f.dtypes) != (1, first.shape, first.dtypes) for f in files[1:]):
             return files[:1]

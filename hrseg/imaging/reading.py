@@ -21,9 +21,7 @@ from hrseg.imaging.image_file import ArrayFile, ImageFile
 from hrseg.imaging.photographs import SIXTEEN_BIT, PhotoFile, opened, orientation
 from hrseg.imaging.rasters import JPEG_2000, TIFF, RasterFile
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"}
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".jp2"})
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 LOSSY_SUFFIXES = JPEG_SUFFIXES | {".webp"}
 ARRAY_SUFFIXES = frozenset({".npy"})
@@ -344,9 +342,7 @@ def _content(source: Source, name: str | None) -> tuple[Path | bytes | Image.Ima
         raise opening_failed(name or named, error) from error
 
 
-def open_stored(
-    source: Source, *, page: int = 0, stacked: bool = False, name: str | None = None
-) -> ImageFile:
+def open_stored(source: Source, *, page: int = 0, stacked: bool = False, name: str | None = None) -> ImageFile:
     """Open a file of any type and number of bands, such as a mask.
 
     Args:

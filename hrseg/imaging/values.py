@@ -103,9 +103,7 @@ def value_range_of(kind: np.dtype[Any]) -> float:
         DataError: Not a type of pixels.
     """
     if kind.name not in VALUE_RANGES:
-        raise DataError(
-            f"Pixels of type {kind.name} have no value range. Convert them to {', '.join(VALUE_RANGES)}."
-        )
+        raise DataError(f"Pixels of type {kind.name} have no value range. Convert them to {', '.join(VALUE_RANGES)}.")
     return VALUE_RANGES[kind.name]
 
 
@@ -146,9 +144,7 @@ def band_statistics(
 
     count, mean, squares = 0, np.zeros(0), np.zeros(0)
     with ThreadPoolExecutor(threads) as pool:
-        for path, (pixels, its_mean, its_squares) in zip(
-            paths, pool.map(moments, paths), strict=True
-        ):
+        for path, (pixels, its_mean, its_squares) in zip(paths, pool.map(moments, paths), strict=True):
             if not count:
                 count, mean, squares = pixels, its_mean, its_squares
                 continue

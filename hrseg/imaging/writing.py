@@ -56,8 +56,7 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. "
-            f"{write_hint(error)}"
+            f"Cannot write {path}: {error.strerror or error}. Nothing was left half written. {write_hint(error)}"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -71,9 +70,7 @@ def write_text(path: str | Path, text: str) -> None:
         DataError: The file cannot be written.
     """
     with write_atomic(path) as temporary:
-        temporary.write_text(
-            text, encoding="utf-8", errors="backslashreplace"
-        )  # as JSON and YAML do
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # as JSON and YAML do
 
 
 @contextlib.contextmanager
@@ -91,9 +88,7 @@ def temporary_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
     place.mkdir(parents=True, exist_ok=True)
     remove_abandoned(place, f"{name}-")
     folder = place / f"{name}-{_owner_mark()}"
-    folder.mkdir(
-        mode=0o700 if parent is None else 0o777
-    )  # a result takes its place under the umask
+    folder.mkdir(mode=0o700 if parent is None else 0o777)  # a result takes its place under the umask
     try:
         yield folder
     finally:
@@ -148,9 +143,7 @@ def _is_abandoned(path: Path, mark: re.Match[str]) -> bool:
     process = int(mark[2], 16)
     if int(mark[1], 16) != _HOST or os.name == "nt":  # Windows has no signal 0
         return path.stat().st_mtime < time.time() - _ABANDONED_SECONDS
-    if (
-        process == os.getpid()
-    ):  # of an earlier process of this number, as in containers, unless begun since
+    if process == os.getpid():  # of an earlier process of this number, as in containers, unless begun since
         return path.stat().st_mtime < _BEGIN
     try:
         os.kill(process, 0)

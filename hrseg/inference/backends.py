@@ -140,9 +140,7 @@ def _compiled(plain: Prepared, fallback: Prepared, mode: str | None) -> LogitsFu
                 if "out of memory" in str(error):
                     raise
                 failed = True
-                log.warning(
-                    "torch.compile failed (%s); the torch engine runs instead.", _reason(error)
-                )
+                log.warning("torch.compile failed (%s); the torch engine runs instead.", _reason(error))
         assert fallback.coarse is not None
         return fallback.coarse(image)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hrseg.errors import DataError, HrsegError, MissingExtraError, WeightsError, parse_json
+from hrseg.errors import DataError, HrsegError, MissingExtraError, WeightsError, install_command, parse_json
 from hrseg.inference.model_card import (
     INPUT,
     KEY,
@@ -47,7 +47,7 @@ class OnnxRunner:
             import onnxruntime
         except ImportError as error:
             raise MissingExtraError(
-                "ONNX files need onnxruntime, which is not installed. Run: pip install 'hrseg[export]'"
+                f"ONNX files need onnxruntime, which is not installed. Run: {install_command('export')}"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -137,17 +137,13 @@ def open_runner(path: Path) -> Runner:
         MissingExtraError: Its runtime is not installed.
     """
     if not path.is_file():
-        raise WeightsError(
-            f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}"
-        )
+        raise WeightsError(f"{path} does not exist. Write it with: hrseg export --out {shlex.quote(str(path))}")
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise WeightsError(
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
         )
     if path.suffix == ".xml" and any(
-        len(number.strip()) > 4
-        for text in _STEPS.findall(path.read_bytes())
-        for number in text.split(b",")
+        len(number.strip()) > 4 for text in _STEPS.findall(path.read_bytes()) for number in text.split(b",")
     ):
         # OpenVINO's kernels compute with them unchecked, and write outside of their memory
         raise _refused(path, "a padding, stride or kernel of 10,000 pixels or more")
@@ -267,9 +263,7 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, CardFields]:
         )
     network = ExportedNetwork(runner, fields, path).eval()
     with quiet():
-        network(
-            torch.zeros(1, 3, SMALLEST, SMALLEST)
-        )  # a file that cannot run is refused before any image
+        network(torch.zeros(1, 3, SMALLEST, SMALLEST))  # a file that cannot run is refused before any image
     network.tried = True
     return network, fields
 
@@ -324,9 +318,7 @@ _NAMES = re.compile(
     "|Ge|Le|Not|And|Or|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|FloorToInt|CeilToInt|CleanDiv|int_oo|Identity"
     "|GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|precision|true|false|oo"
 )
-_GUARD = re.compile(
-    r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*"
-)
+_GUARD = re.compile(r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*")
 
 
 def check_program(path: Path) -> None:

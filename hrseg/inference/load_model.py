@@ -78,9 +78,7 @@ def open_model(model: str | Path | None = None) -> OpenedModel:
     if is_exported(path):
         exported, fields = open_exported(path)
         config = dict(fields.config)
-        return OpenedModel(
-            str(model), exported, fields.labels, fields.mean, fields.std, path, config
-        )
+        return OpenedModel(str(model), exported, fields.labels, fields.mean, fields.std, path, config)
     if path.suffix == ".safetensors":
         state, entry = read_release(path)
     else:
@@ -148,9 +146,7 @@ def _spec(entry: dict[str, Any], labels: LabelSet) -> dict[str, Any]:
     if "network" in entry:
         spec = dict(entry["network"])
         if spec.get("num_classes") != labels.num_classes:
-            raise ConfigError(
-                f"it names {labels.num_classes} classes for a network of {spec.get('num_classes')}"
-            )
+            raise ConfigError(f"it names {labels.num_classes} classes for a network of {spec.get('num_classes')}")
         spec.pop("encoder_weights", None)  # its own weights follow, so nothing is downloaded
         return spec
     model = entry["config"]["model"]

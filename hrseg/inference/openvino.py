@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hrseg.errors import MissingExtraError
+from hrseg.errors import MissingExtraError, install_command
 from hrseg.inference.model_card import KEY, quiet
 from hrseg.models.blocks import BasicBlock, Bottleneck
 from hrseg.models.folded import fold
@@ -29,7 +29,7 @@ def load_openvino() -> Any:
             import openvino
     except ImportError as error:
         raise MissingExtraError(
-            "OpenVINO files need openvino, which is not installed. Run: pip install 'hrseg[openvino]'"
+            f"OpenVINO files need openvino, which is not installed. Run: {install_command('openvino')}"
         ) from error
     return openvino
 

@@ -180,10 +180,7 @@ class Pipeline:
                 pending.extend(self._segment_block(block))
                 limit = 2 * (self._threads + self.batch)  # results that wait to be delivered
                 while pending and (
-                    pending[0].done()
-                    or len(pending) > limit
-                    or self._budget.exceeded
-                    or self._write_failed
+                    pending[0].done() or len(pending) > limit or self._budget.exceeded or self._write_failed
                 ):
                     yield self._deliver(pending.popleft())
             while pending:
@@ -339,10 +336,7 @@ class Pipeline:
             if not _is_out_of_memory(error):
                 raise
             return [_out_of_memory(origin)]
-        return [
-            replace(one, origin=source.picture.origin)
-            for one, source in zip(predictions, group, strict=True)
-        ]
+        return [replace(one, origin=source.picture.origin) for one, source in zip(predictions, group, strict=True)]
 
     def _segment_large(self, one: _Decoded) -> _Outcome:
         picture = one.picture

@@ -69,9 +69,7 @@ class Prediction:
         """
         values: np.ndarray | None = getattr(self, name)
         if values is None:
-            raise ConfigError(
-                f"The {name} of '{self.name}' was not stored. Open the predictor with keep=('{name}',)."
-            )
+            raise ConfigError(f"The {name} of '{self.name}' was not stored. Open the predictor with keep=('{name}',).")
         return values
 
     def ids(self) -> np.ndarray:
@@ -85,9 +83,7 @@ class Prediction:
 
     def counts(self) -> np.ndarray:
         """Return how many pixels with data each trainId has, 255 as well. Shape: (256,)."""
-        return np.bincount(
-            (self.mask if self.valid is None else self.mask[self.valid]).ravel(), minlength=256
-        )
+        return np.bincount((self.mask if self.valid is None else self.mask[self.valid]).ravel(), minlength=256)
 
     def shares(self) -> dict[str, float]:
         """Return class name → share of the pixels with data, largest first, absent classes left out."""
@@ -99,9 +95,7 @@ class Prediction:
 
     def __repr__(self) -> str:
         height, width = self.size
-        shares = ", ".join(
-            f"{name} {percent(share)}" for name, share in islice(self.shares().items(), 3)
-        )
+        shares = ", ".join(f"{name} {percent(share)}" for name, share in islice(self.shares().items(), 3))
         return f"Prediction('{self.name}', {width} x {height} pixels: {shares or 'no data'})"
 
     def _repr_html_(self) -> str:
@@ -165,9 +159,7 @@ class Prediction:
         try:
             import pandas
         except ImportError as error:
-            raise MissingExtraError(
-                "A table needs pandas. Install it: pip install pandas"
-            ) from error
+            raise MissingExtraError("A table needs pandas. Install it: pip install pandas") from error
         return pandas.DataFrame(self._rows(), columns=["name", "train_id", "pixels", "share"])
 
     def save(

@@ -188,9 +188,7 @@ class Predictor:
         """
         return self.batch([image])[0]
 
-    def batch(
-        self, images: Sequence[Source], names: Sequence[str] | None = None
-    ) -> list[Prediction]:
+    def batch(self, images: Sequence[Source], names: Sequence[str] | None = None) -> list[Prediction]:
         """Segment several images; those of one size go through the network together.
 
         Args:
@@ -347,12 +345,7 @@ def _conversion(image: np.ndarray | torch.Tensor, bands: int, types: Sequence[st
         array, text = array[0], f"{text}[0]"
     if array.ndim == 3 and array.shape[0] == bands != array.shape[2]:
         array, text = array.transpose(1, 2, 0), f"{text}.transpose(1, 2, 0)"
-    if (
-        array.ndim != 3
-        or array.shape[2] != bands
-        or not array.size
-        or array.dtype.kind not in "biuf"
-    ):
+    if array.ndim != 3 or array.shape[2] != bands or not array.size or array.dtype.kind not in "biuf":
         return ""
     low, high = float(array.min()), float(array.max())
     if types == ("uint8",) and (tensor or array.dtype != np.uint8):
@@ -382,9 +375,7 @@ def _train_ids(names: Sequence[str], labels: LabelSet) -> tuple[int, ...]:
                 f"'{labels.name}' has no class '{name}'.{did_you_mean(name, labels.names)} Classes: "
                 f"{', '.join(labels.names)}."
             )
-    return tuple(dict.fromkeys(by_name[name.lower()] for name in names)) or tuple(
-        range(labels.num_classes)
-    )
+    return tuple(dict.fromkeys(by_name[name.lower()] for name in names)) or tuple(range(labels.num_classes))
 
 
 def _digest(network: nn.Module, source: Path | None) -> str:

@@ -74,9 +74,7 @@ class Prepared:
         stored: Whether its convolutions are stored in bf16; otherwise autocast rounds them.
     """
 
-    def __init__(
-        self, network: nn.Module, device: torch.device, half: bool = False, stored: bool = False
-    ) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, half: bool = False, stored: bool = False) -> None:
         self.network: Any = network
         self.device = device
         self.half = half
@@ -119,20 +117,12 @@ def resolve_device(name: str | int | torch.device) -> torch.device:
     if text == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = re.sub(r"^(\d+)$", r"cuda:\1", re.sub("^gpu", "cuda", text)).partition(":")
-    if (
-        isinstance(name, bool)
-        or kind not in ("cpu", "cuda", "mps")
-        or not re.fullmatch(r"\d*", number)
-    ):
+    if isinstance(name, bool) or kind not in ("cpu", "cuda", "mps") or not re.fullmatch(r"\d*", number):
         raise ConfigError(unknown_choice("device", str(name), DEVICES))
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(
-            f"Device '{name}' is Apple's GPU, and torch finds none here. Use device 'cpu' or 'auto'."
-        )
+        raise ConfigError(f"Device '{name}' is Apple's GPU, and torch finds none here. Use device 'cpu' or 'auto'.")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"Device '{name}' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'."
-        )
+        raise ConfigError(f"Device '{name}' was asked for, but torch finds no GPU here. Use device 'cpu' or 'auto'.")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"Device '{name}' does not exist: torch finds {torch.cuda.device_count()} GPUs, counted from 0."

@@ -121,9 +121,7 @@ class Protocol:
         if self.flip:
             parts.append("mirrored too")
         if self.views > 1:
-            what = {"logits": "logits", "softmax": "probabilities", "exp": "exp of logits"}[
-                self.merge
-            ]
+            what = {"logits": "logits", "softmax": "probabilities", "exp": "exp of logits"}[self.merge]
             parts.append(f"{what} averaged")
         sliding = self.first_resize != "squash" and max(self.scales) > self.whole_up_to
         if self.window and sliding:

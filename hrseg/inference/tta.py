@@ -62,9 +62,7 @@ def _log(values: torch.Tensor) -> torch.Tensor:
 MERGE_RULES = {
     "logits": Merge(_identity, _identity, _identity),
     "softmax": Merge(_identity, lambda logits: logits.softmax(dim=1), _log),
-    "exp": Merge(
-        lambda logits: logits.clamp_max(EXP_LIMIT).exp(), _identity, _log, mirrors_inside=True
-    ),
+    "exp": Merge(lambda logits: logits.clamp_max(EXP_LIMIT).exp(), _identity, _log, mirrors_inside=True),
 }
 """Name → rule. mmsegmentation averages softmax, the official code exp."""
 
@@ -167,9 +165,7 @@ class SlidingWindowInference:
         small = size[0] * size[1] * self.pixel_factor <= protocol.whole_pixels
         if self._fixed_size or (small and requested is None):
             return Grid(rows=((0, size[0]),), columns=((0, size[1]),))
-        window = requested or default_window(
-            min(protocol.whole_pixels, WINDOW_PIXELS) / self.pixel_factor
-        )
+        window = requested or default_window(min(protocol.whole_pixels, WINDOW_PIXELS) / self.pixel_factor)
         if self._plain or protocol.window is None:
             return self._grid(size, window)
         return plan_windows(size, window, batch=self._batch(window))  # its own are those of views
@@ -319,10 +315,7 @@ class SlidingWindowInference:
 
     def _resize_bytes(self, image: torch.Tensor, size: Size, multiple: int = 1) -> torch.Tensor:
         """Resize images as 8-bit pixels, as a file would be."""
-        resized = [
-            _resize_pixels(denormalize(one, self.mean, self.std), size, multiple, self.mean)
-            for one in image
-        ]
+        resized = [_resize_pixels(denormalize(one, self.mean, self.std), size, multiple, self.mean) for one in image]
         return torch.stack([to_tensor(one, self.mean, self.std) for one in resized]).to(image)
 
     def _resize(self, maps: torch.Tensor, size: Size) -> torch.Tensor:

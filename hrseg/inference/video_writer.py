@@ -130,9 +130,7 @@ class _Video:
                 f"{self.path} has frames of {height} x {width}, and one of {pixels.shape[0]} x {pixels.shape[1]} "
                 "follows. Write single files instead."
             )
-        frame = av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(pixels[:height, :width]), format="rgb24"
-        )
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
         time = float(self.count / self._rate) if time is None else time
         # clocks of cameras stand still at times, and those of streams jump back
         self._last = max(self._last + 1, round(time / self._tick))

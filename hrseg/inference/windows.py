@@ -202,9 +202,7 @@ def _spans(length: int, window: int, step: int, grid: int) -> tuple[Span, ...]:
     return (*((start, window) for start in starts[:-1]), (starts[-1], length - starts[-1]))
 
 
-def check_window(
-    window: Size, overlap: float, stride: Size | None = None, blend: Blend = "gaussian"
-) -> None:
+def check_window(window: Size, overlap: float, stride: Size | None = None, blend: Blend = "gaussian") -> None:
     """Raise if a window is off the network's grid, or its overlap or stride out of range.
 
     Published protocols, whose blend is "equal", have windows off the grid, and HRNet runs them.
@@ -214,9 +212,7 @@ def check_window(
     """
     if min(window) < 1 or (blend != "equal" and any(side % STRIDE for side in window)):
         larger = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in window)
-        raise ConfigError(
-            f"Window {tuple(window)} is not a multiple of {STRIDE}. Next larger: {larger}."
-        )
+        raise ConfigError(f"Window {tuple(window)} is not a multiple of {STRIDE}. Next larger: {larger}.")
     if not 0 <= overlap <= 0.9:
         raise ConfigError(f"Overlap {overlap} is outside 0 to 0.9. Use 0.5, or 0.25 for speed.")
     if stride and not all(1 <= step <= side for step, side in zip(stride, window, strict=True)):
@@ -292,9 +288,7 @@ def assemble(blocks: Iterable[Block], size: Size) -> torch.Tensor:
     return total
 
 
-def window_blocks(
-    logits_fn: LogitsFunction, source: Source, grid: Grid, begin: int = 0
-) -> Iterator[Block]:
+def window_blocks(logits_fn: LogitsFunction, source: Source, grid: Grid, begin: int = 0) -> Iterator[Block]:
     """Run the windows of a grid, and yield the parts that no later window touches.
 
     In memory are the logits of one batch of windows, and those of the rows that the next row of windows
@@ -345,9 +339,7 @@ def _columns(
     top, h = row
     batches = grid.batches()
     left, total, weight = 0, torch.empty(0), torch.empty(0)  # of the columns still open
-    for columns, after in zip(
-        batches, [*(b[0][0] for b in batches[1:]), grid.size[1]], strict=True
-    ):
+    for columns, after in zip(batches, [*(b[0][0] for b in batches[1:]), grid.size[1]], strict=True):
         run = [(x, w) for x, w in columns if not (waiting.ready and source.empty(top, x, h, w))]
         parts: tuple[torch.Tensor, ...] = ()
         cuts: list[torch.Tensor] = []

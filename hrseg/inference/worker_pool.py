@@ -33,10 +33,7 @@ class Pool:
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None]
         self._tasks = SimpleQueue()
         self._stopped = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
-            for i in range(count)
-        ]
+        self._threads = [threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(count)]
         for thread in self._threads:
             thread.start()
 
@@ -97,9 +94,7 @@ class MemoryBudget:
             Stopped: The run has ended.
         """
         with self._changed:
-            self._changed.wait_for(
-                lambda: number <= self._next or self._used + cost <= self.limit or self._stopped
-            )
+            self._changed.wait_for(lambda: number <= self._next or self._used + cost <= self.limit or self._stopped)
             if self._stopped:
                 raise Stopped
             self._used += cost

@@ -232,9 +232,7 @@ class LabelSet:
         explicit = learned != list(range(len(learned)))  # rows that share a class, or another order
         lines = [f"# {line}" for line in comment.splitlines()]
         if self.snap:
-            lines.append(
-                f"snap: {self.snap}   # largest distance of a value that is taken as the nearest class"
-            )
+            lines.append(f"snap: {self.snap}   # largest distance of a value that is taken as the nearest class")
         lines.append("classes:")
         for row in self.labels:
             train_id = f"train_id: {row.train_id}, " * (explicit or row.train_id == IGNORE_INDEX)
@@ -242,9 +240,7 @@ class LabelSet:
             quote = not plain or row.name.lower() in _YAML_WORDS
             name = json.dumps(row.name, ensure_ascii=False) if quote else row.name
             mirror = f", mirror: {row.mirror}" * (row.mirror is not None)
-            lines.append(
-                f"  - {{id: {row.id}, {train_id}name: {name}, color: {list(row.color)}{mirror}}}"
-            )
+            lines.append(f"  - {{id: {row.id}, {train_id}name: {name}, color: {list(row.color)}{mirror}}}")
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -264,9 +260,7 @@ class LabelSet:
         except DataError:
             raise
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise DataError(
-                f"The stored classes cannot be read: {error!r}. Use an undamaged file."
-            ) from error
+            raise DataError(f"The stored classes cannot be read: {error!r}. Use an undamaged file.") from error
 
     @cached_property
     def _low_ids(self) -> tuple[np.ndarray, np.ndarray]:

@@ -91,9 +91,7 @@ class ClassTable:
             if train_id is None:
                 train_id = IGNORE_INDEX if void else next_train
                 if not void and next_train >= MAX_CLASSES:
-                    raise DataError(
-                        f"it has more than {MAX_CLASSES} classes. Give some of them the same train_id."
-                    )
+                    raise DataError(f"it has more than {MAX_CLASSES} classes. Give some of them the same train_id.")
             next_id = number + 1
             next_train += train_id != IGNORE_INDEX
             rows.append(Label(number, train_id, row.name, row.color or color, row.mirror))
@@ -141,9 +139,7 @@ def read_classes(source: str | Path) -> ClassTable:
     if not path.is_file():
         if not path.suffix:
             raise DataError(unknown_choice("label table", str(source), table_names()))
-        raise DataError(
-            f"Label file {path} does not exist. Give a .csv or .yaml of classes, or a table's name."
-        )
+        raise DataError(f"Label file {path} does not exist. Give a .csv or .yaml of classes, or a table's name.")
     return _read(path)
 
 
@@ -158,9 +154,7 @@ def find_classes(root: Path, depth: int = 2) -> ClassTable | None:
         entries = [entry for folder in folders for entry in _entries(folder)]
         files = {p.name.lower(): p for p in reversed(entries) if p.name.lower() in CLASS_FILES}
         for path in (files[name] for name in CLASS_FILES if name in files):
-            if path.is_file() and (
-                path.name.lower() not in DATA_YAML or "names" in read_yaml(path)
-            ):
+            if path.is_file() and (path.name.lower() not in DATA_YAML or "names" in read_yaml(path)):
                 return _read(path)
         folders = [p for p in entries if not p.suffix and p.name[0] not in "._" and p.is_dir()]
     return None
@@ -251,8 +245,7 @@ def _row(path: Path, line: int, cells: Mapping[str, Any]) -> TableRow:
         return int(value)
 
     number, train_id, mirror = (
-        integer(cells[field], field) if field in cells else None
-        for field in ("id", "train_id", "mirror")
+        integer(cells[field], field) if field in cells else None for field in ("id", "train_id", "mirror")
     )
     if train_id is not None and train_id < 0:  # Cityscapes writes -1
         train_id = IGNORE_INDEX
@@ -309,9 +302,7 @@ def _yaml_entries(path: Path, entries: Any) -> list[Cells]:
         fields = ("id", "name") if whole_numbers(entries) else ("name", "color")
         if fields[0] == "name" and whole_numbers(entries.values()):
             fields = ("name", "id")
-        return [
-            (_line(key), dict(zip(fields, (key, v), strict=True))) for key, v in entries.items()
-        ]
+        return [(_line(key), dict(zip(fields, (key, v), strict=True))) for key, v in entries.items()]
     if not isinstance(entries, list):
         refuse(path, _line(entries), "it has no list under 'classes'", _CLASSES_STEP)
     found: list[Cells] = []

@@ -133,10 +133,7 @@ def _decode(content: bytes) -> str:
     except UnicodeDecodeError:
         text = content.decode("cp1251", errors="replace")
         # Cyrillic words of two letters or more in usual case
-        if all(
-            re.fullmatch(r"[Ѐ-ӿ]{2,}", w) and w in (w.lower(), w.title(), w.upper())
-            for w in _foreign_words(text)
-        ):
+        if all(re.fullmatch(r"[Ѐ-ӿ]{2,}", w) and w in (w.lower(), w.title(), w.upper()) for w in _foreign_words(text)):
             return text
         text = content.decode("cp1252")
         words = _foreign_words(text)  # accented letters occur beside plain ones
@@ -256,10 +253,7 @@ def _columns(
         refuse(path, lines[0][0], f"two columns may be the {double} of a class", step)
     if "name" not in fields:
         refuse(path, lines[0][0], "it has no name of the classes", "It needs a column 'name'.")
-    return [
-        (number, {f: cell for f, cell in zip(fields, row, strict=True) if f and cell})
-        for number, row in rows
-    ]
+    return [(number, {f: cell for f, cell in zip(fields, row, strict=True) if f and cell}) for number, row in rows]
 
 
 HEX = re.compile(r"(?:#|\b0x)([0-9a-fA-F]{6})\b")
@@ -323,9 +317,7 @@ def _without_header(path: Path, lines: list[tuple[int, str]]) -> list[Cells]:
     return found
 
 
-def _fields_of(
-    shape: tuple[int, int], rows: Sequence[tuple[list[str], str, list[str]]]
-) -> list[str] | None:
+def _fields_of(shape: tuple[int, int], rows: Sequence[tuple[list[str], str, list[str]]]) -> list[str] | None:
     """Return the fields of a line, in order; None if its numbers have no known meaning."""
     if shape not in ((4, 0), (0, 4)):
         return _SHAPES[shape].split() if shape in _SHAPES else None

@@ -86,9 +86,7 @@ class WeightedSum(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             return self._sum(logits.float(), mask)
 
-    def total(
-        self, outputs: Mapping[str, torch.Tensor], mask: torch.Tensor, resize: str = "bilinear"
-    ) -> torch.Tensor:
+    def total(self, outputs: Mapping[str, torch.Tensor], mask: torch.Tensor, resize: str = "bilinear") -> torch.Tensor:
         """Return the loss of `forward_all`: the terms on "main", plain cross-entropy on "aux".
 
         Beside OHEM the auxiliary cross-entropy is averaged over all pixels, ignored ones and weights aside.
@@ -127,18 +125,14 @@ class WeightedSum(nn.Module):
             return self._sum(logits, mask, nll=self._nll(logits, mask, resize))
 
     def _sum(self, logits: torch.Tensor, mask: torch.Tensor, **nll: torch.Tensor) -> torch.Tensor:
-        losses = [
-            factor * self._term(name, logits, mask, **nll) for name, factor in self.terms.items()
-        ]
+        losses = [factor * self._term(name, logits, mask, **nll) for name, factor in self.terms.items()]
         return torch.stack(losses).sum()
 
     def _nll(self, logits: torch.Tensor, mask: torch.Tensor, resize: str) -> torch.Tensor:
         aligned = resize == "bilinear_aligned"
         return upsampled_nll(logits, mask, aligned=aligned, ignore_index=self.ignore_index)
 
-    def _term(
-        self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: Any
-    ) -> torch.Tensor:
+    def _term(self, name: str, logits: torch.Tensor, mask: torch.Tensor, **known: Any) -> torch.Tensor:
         row = LOSSES[name]
         settings: dict[str, Any] = {setting: getattr(self, setting) for setting in row.settings}
         return row.function(logits, mask, ignore_index=self.ignore_index, **(settings | known))
@@ -179,9 +173,7 @@ def _check_terms(terms: Mapping[str, float]) -> None:
             raise ConfigError(unknown_choice("loss", name, LOSSES))
         _check_range(f"loss.terms.{name}", factor, 0)
     if not any(terms.values()):
-        raise ConfigError(
-            f"All loss factors are 0 ({', '.join(terms)}). Give at least one term a factor above 0."
-        )
+        raise ConfigError(f"All loss factors are 0 ({', '.join(terms)}). Give at least one term a factor above 0.")
 
 
 def _check_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -193,8 +185,7 @@ def _check_range(key: str, value: float, low: float, high: float = float("inf"))
 def _check_class_weights(weights: torch.Tensor) -> None:
     if weights.ndim != 1 or not bool(weights.isfinite().all()) or bool((weights < 0).any()):
         raise ConfigError(
-            f"Class weights {weights.tolist()} are not usable. "
-            "Right would be one finite number, 0 or more, per class."
+            f"Class weights {weights.tolist()} are not usable. Right would be one finite number, 0 or more, per class."
         )
 
 

@@ -75,9 +75,7 @@ def ohem(
     with torch.no_grad():
         probability = nll.neg().exp()  # (N, H, W), of the true class
         count = valid.sum()
-        wanted = (
-            (count * min_kept).long() if min_kept <= 1 else torch.full_like(count, int(min_kept))
-        )
+        wanted = (count * min_kept).long() if min_kept <= 1 else torch.full_like(count, int(min_kept))
         position = torch.minimum(wanted, count - 1).clamp_min(0)
         # Ignored pixels get 2 and rank last. A full sort, since kthvalue is not deterministic on CUDA.
         ranked = probability.masked_fill(~valid, 2.0).flatten().sort().values  # (N H W,)

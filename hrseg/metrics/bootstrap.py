@@ -192,9 +192,7 @@ def _signed(fraction: float) -> str:
     return f"{100 * fraction:+.2f}"
 
 
-def _bootstrap(
-    models: Sequence[ImageRecords], draws: int, floor: float
-) -> tuple[float, float, float, float]:
+def _bootstrap(models: Sequence[ImageRecords], draws: int, floor: float) -> tuple[float, float, float, float]:
     """Return mIoU of the first model minus the second's, if any, both ends of its interval, and p.
 
     Args:
@@ -234,9 +232,7 @@ def _in_errors(deviation: np.ndarray, error: np.ndarray) -> np.ndarray:
     return np.where(error > 0, size / np.where(error > 0, error, 1), infinite)
 
 
-def _with_error(
-    models: Sequence[tuple[np.ndarray, ...]], weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _with_error(models: Sequence[tuple[np.ndarray, ...]], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mIoU, or the difference of two, and its standard error for each weighting of the images.
 
     The error follows from the influence of each image on mIoU, the derivative by its weight.

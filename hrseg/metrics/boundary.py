@@ -73,9 +73,7 @@ def inner_boundary(labels: np.ndarray, width: int) -> np.ndarray:
     return marked
 
 
-def boundary_counts(
-    mask: np.ndarray, pred: np.ndarray, classes: int, widths: Sequence[int]
-) -> np.ndarray:
+def boundary_counts(mask: np.ndarray, pred: np.ndarray, classes: int, widths: Sequence[int]) -> np.ndarray:
     """Count the pixels of Boundary IoU for each width: hits, true and predicted boundary of each class.
 
     Shape:
@@ -140,9 +138,7 @@ def contour_counts(
             counts[side, 0, label - 1] = lines.sum()
             if lines.any() and others.any():
                 distance = _distances(lines, others, reach)  # one for each pixel of lines
-                counts[side, 1:, label - 1] = [
-                    (distance <= far + _TOLERANCE).sum() for far in distances
-                ]
+                counts[side, 1:, label - 1] = [(distance <= far + _TOLERANCE).sum() for far in distances]
     return counts
 
 
@@ -164,9 +160,7 @@ def contour_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return precision, recall, scores
 
 
-def band_counts(
-    mask: np.ndarray, pred: np.ndarray, classes: int, bands: Sequence[int] = BANDS
-) -> np.ndarray:
+def band_counts(mask: np.ndarray, pred: np.ndarray, classes: int, bands: Sequence[int] = BANDS) -> np.ndarray:
     """Count hits, true and predicted pixels of each class within each band of the trimap.
 
     Shape:
@@ -203,9 +197,7 @@ def check_distances(name: str, values: Sequence[float]) -> None:
     rises = all(one < other for one, other in itertools.pairwise(values))
     if not values or min(values) < 1 or not rises:
         listed = " ".join(f"{value:g}" for value in values) or "none"
-        raise ConfigError(
-            f"{name} {listed} cannot be used. Give pixels, 1 or more, in rising order, such as 1 2 4 8."
-        )
+        raise ConfigError(f"{name} {listed} cannot be used. Give pixels, 1 or more, in rising order, such as 1 2 4 8.")
 
 
 def _count(labels: np.ndarray, classes: int) -> np.ndarray:

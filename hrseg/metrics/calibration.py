@@ -124,9 +124,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
     return float(1 / beta)
 
 
-def reliability(
-    logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0, bins: int = FINE
-) -> np.ndarray:
+def reliability(logits: np.ndarray, truth: np.ndarray, temperature: float = 1.0, bins: int = FINE) -> np.ndarray:
     """Sort pixels into bins by their logits. Shape: (M, K), (M,) → (bins, 3)."""
     scaled = _centered(logits) / temperature
     confidence = 1 / np.exp(scaled).sum(axis=1)  # (M,); exp of the largest is 1
@@ -156,9 +154,7 @@ class TemperatureScaling:
     halves: tuple[float, float]
 
 
-def scale_temperature(
-    logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = BINS
-) -> TemperatureScaling:
+def scale_temperature(logits: np.ndarray, truth: np.ndarray, image: np.ndarray, bins: int = BINS) -> TemperatureScaling:
     """Fit a temperature, and measure it by cross-validation: each half of the images with the other's.
 
     Args:

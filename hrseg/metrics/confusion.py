@@ -66,9 +66,7 @@ class ConfusionMatrix(Metric):
     full_state_update = False
     matrix: torch.Tensor
 
-    def __init__(
-        self, num_classes: int, ignore_index: int = 255, absent: AbsentRule = "skip"
-    ) -> None:
+    def __init__(self, num_classes: int, ignore_index: int = 255, absent: AbsentRule = "skip") -> None:
         super().__init__()
         if num_classes < 1:
             raise ConfigError(f"{num_classes} classes cannot be scored. Give 1 or more.")
@@ -165,9 +163,7 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
         miou=float(class_iou.nanmean()),
         pixel_accuracy=float(_ratio(hits.sum(), pixels, float("nan"))),
         mean_accuracy=float(recall.nanmean()),
-        frequency_weighted_iou=float((share * class_iou)[truth > 0].sum())
-        if pixels
-        else float("nan"),
+        frequency_weighted_iou=float((share * class_iou)[truth > 0].sum()) if pixels else float("nan"),
         iou=class_iou,
         precision=_ratio(hits, found, undefined),
         recall=recall,
@@ -203,8 +199,7 @@ def table(result: Scores, names: Sequence[str]) -> str:
     numbers = [result[key].reshape(-1).tolist() for key in _COLUMNS]  # type: ignore[literal-required]
     if len(names) != len(numbers[0]):
         raise DataError(
-            f"{len(names)} class names for {len(numbers[0])} classes. "
-            "Give the label set of the scored data."
+            f"{len(names)} class names for {len(numbers[0])} classes. Give the label set of the scored data."
         )
     rows = [[name, *map(score, values)] for name, *values in zip(names, *numbers, strict=True)]
     rows.insert(0, ["class", *_COLUMNS.values()])
@@ -221,15 +216,11 @@ def table(result: Scores, names: Sequence[str]) -> str:
     ]
     if absent:
         fate = "left out of the mean" if rule == "skip" else f"counted as {rule}"
-        lines.append(
-            f"In neither mask nor prediction, {fate}: {', '.join(names[index] for index in absent)}"
-        )
+        lines.append(f"In neither mask nor prediction, {fate}: {', '.join(names[index] for index in absent)}")
     return "\n".join(lines)
 
 
-NOT_SCORED = (
-    "Not scored: not one pixel of the masks has a class. Choose a split with labelled masks."
-)
+NOT_SCORED = "Not scored: not one pixel of the masks has a class. Choose a split with labelled masks."
 """What a table says without scores."""
 _COLUMNS = {
     "iou": "IoU",

@@ -56,9 +56,7 @@ class ImageRecords:
         chosen = [place[name] for name in names]
         return ImageRecords(tuple(names), self.classes, self.matrices[chosen], self.model)
 
-    def save(
-        self, path: str | Path, about: dict[str, object] | None = None, **arrays: np.ndarray
-    ) -> None:
+    def save(self, path: str | Path, about: dict[str, object] | None = None, **arrays: np.ndarray) -> None:
         """Write the records as an .npz file, with further metadata and arrays where given.
 
         Raises:
@@ -98,13 +96,9 @@ def read_records(path: str | Path) -> ImageRecords:
                 str(about.get("model", "")),
             )
     except OSError as error:
-        raise DataError(
-            f"The ledger {path} cannot be opened: {error.strerror or error}. {advice}"
-        ) from error
+        raise DataError(f"The ledger {path} cannot be opened: {error.strerror or error}. {advice}") from error
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(
-            f"{path} is not a ledger that can be read ({type(error).__name__}). {advice}"
-        ) from error
+        raise DataError(f"{path} is not a ledger that can be read ({type(error).__name__}). {advice}") from error
 
 
 def merge_ranks(

@@ -91,9 +91,7 @@ class Results:
         order = np.argsort(-shares, axis=None, kind="stable")[:count]
         pairs = [divmod(int(cell), len(names)) for cell in order]
         return [
-            (names[row], names[column], float(shares[row, column]))
-            for row, column in pairs
-            if shares[row, column] > 0
+            (names[row], names[column], float(shares[row, column])) for row, column in pairs if shares[row, column] > 0
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,8 +145,7 @@ class Results:
                 for k, name in enumerate(records.classes)
             },
             "confusions": [
-                {"true": true, "chosen": chosen, "share": share}
-                for true, chosen, share in self.confusions()
+                {"true": true, "chosen": chosen, "share": share} for true, chosen, share in self.confusions()
             ],
             "image_scores": {records.names[i]: self.image_scores[i] for i in self.worst},
         }
@@ -163,9 +160,7 @@ def results(statistics: Statistics) -> Results:
         DataError: There is nothing to form it from.
     """
     records, samples, settings = statistics.records, statistics.samples, statistics.settings
-    summed = {
-        name: values.sum(axis=0, dtype=np.float64) for name, values in statistics.counts.items()
-    }
+    summed = {name: values.sum(axis=0, dtype=np.float64) for name, values in statistics.counts.items()}
     scores = records.scores()
     low, high = interval(records)
     precision, recall, contour_f = contour_scores(summed["contours"])  # (D, K) each

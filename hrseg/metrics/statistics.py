@@ -201,9 +201,7 @@ def collect(
     counts = {kind: np.stack([rows[name][kind] for name in names]) for kind in COUNTS}
     for kind in ("boundary", "contours", "bands"):
         counts[kind] = counts[kind].astype(np.int32)
-    samples = {
-        kind: np.concatenate([rows[name][kind] for name in names]) for kind in ("logits", "truth")
-    }
+    samples = {kind: np.concatenate([rows[name][kind] for name in names]) for kind in ("logits", "truth")}
     lengths = [len(rows[name]["truth"]) for name in names]
     samples["image"] = np.repeat(np.arange(len(names)), lengths)
     return Statistics(records, settings, counts, samples, colors, protocol, dict(metadata or {}))
@@ -220,8 +218,7 @@ def read_statistics(path: str | Path) -> Statistics:
         with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             about: dict[str, Any] = loads(str(file["about"]))["evidence"]
             settings: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in about["rulers"].items()
+                name: tuple(value) if isinstance(value, list) else value for name, value in about["rulers"].items()
             }
             return Statistics(
                 records,

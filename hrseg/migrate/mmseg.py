@@ -193,9 +193,7 @@ def _stage(extra: Mapping[str, Any], number: int, source: str) -> Stage:
         row = extra[f"stage{number}"]
         return Stage(row["num_modules"], tuple(row["num_blocks"]), tuple(row["num_channels"]))
     except (KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{source}: the backbone's stage{number} is not complete ({error})."
-        ) from error
+        raise ConfigError(f"{source}: the backbone's stage{number} is not complete ({error}).") from error
 
 
 def _check_fcn(head: Mapping[str, Any], source: str) -> None:
@@ -270,9 +268,7 @@ def _data(config: MMSegConfig, recipe: Recipe) -> None:
 
 
 def _near(values: Sequence[float], others: Sequence[float]) -> bool:
-    return len(values) == len(others) and all(
-        abs(a - b) < 1e-3 for a, b in zip(values, others, strict=True)
-    )
+    return len(values) == len(others) and all(abs(a - b) < 1e-3 for a, b in zip(values, others, strict=True))
 
 
 def _augmentation(config: MMSegConfig, recipe: Recipe) -> None:
@@ -296,11 +292,7 @@ def _augmentation(config: MMSegConfig, recipe: Recipe) -> None:
         *("PhotoMetricDistortion", "PackSegInputs", "Normalize", "Pad"),
         *("DefaultFormatBundle", "Collect"),
     }
-    recipe.unknown += [
-        f"transform {step.get('type')}"
-        for step in config.pipeline()
-        if step.get("type") not in known
-    ]
+    recipe.unknown += [f"transform {step.get('type')}" for step in config.pipeline() if step.get("type") not in known]
 
 
 def _scales(resize: Mapping[str, Any], recipe: Recipe) -> None:
@@ -339,9 +331,7 @@ def _loss(config: MMSegConfig, recipe: Recipe) -> None:
             recipe.set("loss.class_weight_values", [float(v) for v in row["class_weight"]])
     sampler = main.get("sampler") or {}
     if sampler.get("type") == "OHEMPixelSampler" and "cross_entropy" in terms:
-        terms = {
-            ("ohem" if name == "cross_entropy" else name): weight for name, weight in terms.items()
-        }
+        terms = {("ohem" if name == "cross_entropy" else name): weight for name, weight in terms.items()}
         recipe.set("loss.ohem_threshold", float(sampler.get("thresh") or 0.0))
         recipe.set(
             "loss.ohem_min_kept",
@@ -349,9 +339,7 @@ def _loss(config: MMSegConfig, recipe: Recipe) -> None:
             "The source's number for each image, times the images of a device.",
         )
     recipe.set("loss.terms", terms)
-    if {"cross_entropy", "ohem"} & terms.keys() and not any(
-        row.get("avg_non_ignore") for row in losses
-    ):
+    if {"cross_entropy", "ohem"} & terms.keys() and not any(row.get("avg_non_ignore") for row in losses):
         recipe.set(
             "loss.average",
             "all",
@@ -374,14 +362,10 @@ def _optim(config: MMSegConfig, recipe: Recipe) -> None:
     if row["type"] == "SGD":
         recipe.set("optim.momentum", float(row.get("momentum", 0.0)))
         if row.get("nesterov"):
-            recipe.remarks.append(
-                "The source uses Nesterov momentum; hrseg's SGD has plain momentum."
-            )
+            recipe.remarks.append("The source uses Nesterov momentum; hrseg's SGD has plain momentum.")
     recipe.set("optim.weight_decay", float(row.get("weight_decay", 0.0)))
     if not config.poly:
-        recipe.remarks.append(
-            "The source's learning rate is not polynomial; hrseg's is. Look at optim.poly_power."
-        )
+        recipe.remarks.append("The source's learning rate is not polynomial; hrseg's is. Look at optim.poly_power.")
     recipe.set("optim.poly_power", float(config.poly.get("power", 1.0 if config.poly else 0.9)))
     recipe.set("optim.min_lr", config.min_lr)
     recipe.set("optim.warmup_steps", config.warmup_steps)

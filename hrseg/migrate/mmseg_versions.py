@@ -13,9 +13,7 @@ class Entries(dict[Any, Any]):
         asked: The dotted names that were asked for, shared by all mappings of a source.
     """
 
-    def __init__(
-        self, content: Mapping[Any, Any], name: str = "", asked: set[str] | None = None
-    ) -> None:
+    def __init__(self, content: Mapping[Any, Any], name: str = "", asked: set[str] | None = None) -> None:
         self.name: str = name
         self.asked: set[str] = set() if asked is None else asked
         super().__init__({key: self._noted(part, f"{name}{key}") for key, part in content.items()})
@@ -127,9 +125,7 @@ class MMSegConfig:
 
     def test_size(self) -> tuple[int, int] | None:
         """Return the (long, short) side that the test pipeline resizes to; None where it does not."""
-        pipeline = (
-            _innermost(self.tested).get("pipeline") or self.content.get("test_pipeline") or ()
-        )
+        pipeline = _innermost(self.tested).get("pipeline") or self.content.get("test_pipeline") or ()
         for step in (step for step in pipeline if isinstance(step, Mapping)):
             scale = step.get("scale") if step.get("type") == "Resize" else step.get("img_scale")
             if isinstance(scale, (list, tuple)) and len(scale) == 2:
@@ -205,11 +201,7 @@ def _innermost(dataset: Any) -> Mapping[str, Any]:
     """Look through RepeatDataset and the like."""
     while isinstance(dataset, Mapping) and isinstance(dataset.get("dataset"), Mapping):
         dataset = dataset["dataset"]
-    if (
-        isinstance(dataset, Mapping)
-        and isinstance(dataset.get("datasets"), list)
-        and dataset["datasets"]
-    ):
+    if isinstance(dataset, Mapping) and isinstance(dataset.get("datasets"), list) and dataset["datasets"]:
         return _innermost(dataset["datasets"][0])
     return dataset if isinstance(dataset, Mapping) else {}
 

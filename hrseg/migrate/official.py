@@ -103,19 +103,13 @@ class OfficialConfig:
     def pair(self, name: str) -> tuple[int, int]:
         """Return an entry that must be [width, height], or raise ConfigError."""
         value = self.get(name)
-        if not (
-            isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) for v in value)
-        ):
+        if not (isinstance(value, list) and len(value) == 2 and all(isinstance(v, int) for v in value)):
             raise ConfigError(f"{self.source}: {name} is {value}; it must be [width, height].")
         return value[0], value[1]
 
     def leftovers(self) -> tuple[list[str], list[str]]:
         """Return the unused entries: those that the official code ignores, and those without a counterpart."""
-        rest = [
-            name
-            for name in self._values
-            if name not in self._used | IGNORED_KEYS | self.switched_off
-        ]
+        rest = [name for name in self._values if name not in self._used | IGNORED_KEYS | self.switched_off]
         dead = [name for name in rest if name in UNUSED_KEYS or name.startswith("DEBUG.")]
         unknown = [name for name in rest if name not in dead]
         return self._with_values(dead), self._with_values(unknown)
@@ -183,9 +177,7 @@ def _network(config: OfficialConfig, recipe: Recipe) -> None:
     name = config.get("MODEL.NAME")
     heads = {"seg_hrnet": "v2", "seg_hrnet_ocr": "ocr"}
     if name not in heads:
-        raise ConfigError(
-            f"{config.source}: MODEL.NAME is '{name}'; segmentation networks are {', '.join(heads)}."
-        )
+        raise ConfigError(f"{config.source}: MODEL.NAME is '{name}'; segmentation networks are {', '.join(heads)}.")
     kernel = config.get("MODEL.EXTRA.FINAL_CONV_KERNEL", 1)
     if kernel != 1:
         raise ConfigError(
@@ -205,9 +197,7 @@ def _stage(config: OfficialConfig, number: int) -> Stage:
     block = config.need(f"{stage}.BLOCK")
     expected = "BOTTLENECK" if number == 1 else "BASIC"
     if block != expected:
-        raise ConfigError(
-            f"{config.source}: {stage}.BLOCK is {block}; published HRNets have {expected} there."
-        )
+        raise ConfigError(f"{config.source}: {stage}.BLOCK is {block}; published HRNets have {expected} there.")
     branches = "NUM_RANCHES" if f"{stage}.NUM_RANCHES" in config else "NUM_BRANCHES"  # their slip
     for key, fixed in (("FUSE_METHOD", "SUM"), (branches, number)):
         if config.get(f"{stage}.{key}", fixed) != fixed:
@@ -268,9 +258,7 @@ def _data(config: OfficialConfig, recipe: Recipe) -> None:
     layout, first = DATASETS[dataset]
     recipe.set("data.layout", layout)
     if first != "none" and (first == "squash" or _is_newest(config)):
-        recipe.set(
-            "data.first_resize", first, f"In the source's code for {dataset}, not in its yaml."
-        )
+        recipe.set("data.first_resize", first, f"In the source's code for {dataset}, not in its yaml.")
     recipe.set("data.flip_first", layout == "lip")
     if layout == "pascal_context" and classes in (59, 60):
         recipe.set("data.labels", f"pascal_context_{classes}")
@@ -359,9 +347,7 @@ def _optim(config: OfficialConfig, recipe: Recipe) -> None:
             f"{config.source}: TRAIN.OPTIMIZER is '{config.get('TRAIN.OPTIMIZER')}'; the official code knows sgd."
         )
     if config.get("TRAIN.NESTEROV", False):
-        recipe.remarks.append(
-            "TRAIN.NESTEROV is true in the source; hrseg's SGD has plain momentum."
-        )
+        recipe.remarks.append("TRAIN.NESTEROV is true in the source; hrseg's SGD has plain momentum.")
     recipe.set("optim.name", "sgd")
     recipe.set("optim.lr", config.number("TRAIN.LR"))
     recipe.set("optim.momentum", config.number("TRAIN.MOMENTUM"))
@@ -390,15 +376,11 @@ def _trainer(config: OfficialConfig, recipe: Recipe) -> None:
     recipe.set("trainer.max_epochs", config.number("TRAIN.END_EPOCH"))
     gpus = _gpus(config)
     batch = config.number("TRAIN.BATCH_SIZE_PER_GPU")
-    recipe.set(
-        "data.batch_size", batch, f"Per device: {gpus} x {batch} = {gpus * batch} images a step."
-    )
+    recipe.set("data.batch_size", batch, f"Per device: {gpus} x {batch} = {gpus * batch} images a step.")
     recipe.set("trainer.devices", gpus)
     if gpus > 1:
         recipe.set("trainer.strategy", "ddp")
-    recipe.set(
-        "trainer.precision", "fp32", "As the source; bf16 is quicker where the device has it."
-    )
+    recipe.set("trainer.precision", "fp32", "As the source; bf16 is quicker where the device has it.")
     if config.get("CUDNN.DETERMINISTIC", False):
         recipe.set("trainer.deterministic", True)
     extra = config.get("TRAIN.EXTRA_EPOCH", 0)
@@ -426,9 +408,7 @@ def _evaluation(config: OfficialConfig, recipe: Recipe) -> None:
         protocol = "official_crop_v1"
     if config.get("TEST.MULTI_SCALE", False) and f"{protocol}_ms" in NAMED:
         protocol += "_ms"
-    recipe.set(
-        "evaluation.protocol", protocol, f"What the source's code does for {dataset} in its test."
-    )
+    recipe.set("evaluation.protocol", protocol, f"What the source's code does for {dataset} in its test.")
     if config.get("TEST.FLIP_TEST", False):
         recipe.set("evaluation.flip", True)
     scales = config.get("TEST.SCALE_LIST", [1])

@@ -74,9 +74,7 @@ class _Import:
                 made: dict[str, Callable[[Any], Any]] = {"len": len, "list": list, "tuple": tuple}
                 return made[name](first)
             case "max" | "min", _:
-                numbers = [
-                    v for v in sized or arguments if float(v) == v
-                ]  # lists compare without end
+                numbers = [v for v in sized or arguments if float(v) == v]  # lists compare without end
                 return max(numbers) if name == "max" else min(numbers)
             case "sum", [list() | tuple(), *start] if not named:
                 total = start[0] if start else 0
@@ -104,9 +102,7 @@ def read_python_config(path: Path) -> dict[str, Any]:
 def _read(path: Path, before: tuple[Path, ...], budget: _Import) -> dict[str, Any]:
     path = path.resolve()
     if path in before or len(before) > _MAX_DEPTH:
-        raise ConfigError(
-            f"{path} builds on itself through _base_: {' → '.join(p.name for p in before)}."
-        )
+        raise ConfigError(f"{path} builds on itself through _base_: {' → '.join(p.name for p in before)}.")
     if path not in budget.files:
         budget.files[path] = _evaluate(path, before, budget)
     budget.measure(budget.files[path])
@@ -159,9 +155,7 @@ def _parse(path: Path, text: str) -> ast.Module:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         at = f" (line {line})" if line else ""
-        raise ConfigError(
-            f"{path} is not valid Python{at}. Give an mmsegmentation config."
-        ) from error
+        raise ConfigError(f"{path} is not valid Python{at}. Give an mmsegmentation config.") from error
 
 
 def _bases(path: Path, tree: ast.Module, budget: _Import) -> list[str]:
@@ -190,9 +184,7 @@ def _names(statement: ast.Assign) -> list[str]:
 class _Reader:
     """Evaluates plain assignments; refuses everything else."""
 
-    def __init__(
-        self, path: Path, bases: Mapping[str, Any], values: dict[str, Any], budget: _Import
-    ) -> None:
+    def __init__(self, path: Path, bases: Mapping[str, Any], values: dict[str, Any], budget: _Import) -> None:
         self.path, self.bases, self.values, self.budget = path, bases, values, budget
 
     def run(self, statement: ast.stmt) -> None:
@@ -306,9 +298,7 @@ class _Reader:
         self.budget.spend(sum(lengths) * times)
         return _OPERATORS[sign](left, right)
 
-    def _call(
-        self, node: ast.expr, name: str, arguments: list[ast.expr], keywords: list[ast.keyword]
-    ) -> Any:
+    def _call(self, node: ast.expr, name: str, arguments: list[ast.expr], keywords: list[ast.keyword]) -> Any:
         if name == "_base_value":
             value: Any = self.bases
             for part in self._value(arguments[0]).split("."):

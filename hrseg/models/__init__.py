@@ -1,7 +1,7 @@
 """Networks: the tables of backbones and heads, and `create_model`, which joins one of each."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, get_args
 
 import torch
 from torch import nn
@@ -60,6 +60,31 @@ HEADS: dict[str, Head] = {
     **dict.fromkeys(BASELINE_HEADS, Head("smp encoder", "pixels")),
 }
 """Head name → properties. Only heads that give pixels can be trained for segmentation."""
+
+
+class Form(TypedDict, total=False):
+    """Options of an HRNet that change its function.
+
+    Attributes:
+        padding: Of stride-2 convolutions: "symmetric", or "same" as in PaddleSeg.
+        exchange: Modules that end with a fusion: "full", "between_stages" or "final", see `HRNet`.
+        branches_from_start: Four branches from stage 2 on.
+        activation: "relu" or "leaky_relu".
+        downsample: From a finer branch to a coarser in the fusions: "conv" or "max_pool".
+        input_scale: The network sees the image enlarged by this factor, 1 to 4; logits keep the image's size.
+        style: "hrnet", or "tf_port" for the network of `tf_port`, which takes no other option than `downsample`;
+            `resize` is then the head's alone.
+    """
+
+    padding: Padding
+    exchange: Exchange
+    branches_from_start: bool
+    activation: Activation
+    downsample: Downsample
+    input_scale: float
+    style: Literal["hrnet", "tf_port"]
+
+
 FORM: dict[str, Any] = {
     "padding": "symmetric",
     "exchange": "full",
@@ -89,15 +114,9 @@ def create_model(
     resize: ResizePolicy = "bilinear",
     in_channels: int = 3,
     *,
-    padding: Padding = "symmetric",
-    exchange: Exchange = "full",
-    branches_from_start: bool = False,
-    activation: Activation = "relu",
-    downsample: Downsample = "conv",
-    input_scale: float = 1.0,
-    style: Literal["hrnet", "tf_port"] = "hrnet",
     init: Literal["kaiming", "official"] = "kaiming",
     encoder_weights: str | None = None,
+    **form: Unpack[Form],
 ) -> Any:
     """Build a network: image (N, in_channels, H, W) in, logits (N, num_classes, H, W) out.
 
@@ -111,16 +130,9 @@ def create_model(
             "bilinear_aligned" for ADE20K and OCR, "bilinear_scaled" for mmsegmentation's, "nearest" as
             ImageNet weights were trained.
         in_channels: Bands of the image.
-        padding: Of stride-2 convolutions: "symmetric", or "same" as in PaddleSeg.
-        exchange: Modules that end with a fusion: "full", "between_stages" or "final", see `HRNet`.
-        branches_from_start: Four branches from stage 2 on.
-        activation: "relu" or "leaky_relu".
-        downsample: From a finer branch to a coarser in the fusions: "conv" or "max_pool".
-        input_scale: The network sees the image enlarged by this factor, 1 to 4; logits keep the image's size.
-        style: "hrnet", or "tf_port" for the network of `tf_port`, which takes no other option than `downsample`;
-            `resize` is then the head's alone.
         init: "kaiming" to train from scratch; "official" (std 0.001) where ImageNet weights follow.
         encoder_weights: For baselines only: None, or a name smp knows ("imagenet"), which downloads.
+        form: Options of an HRNet that change its function, see `Form`; by default the published network's.
 
     Returns:
         A module with `forward`, `forward_all` ({"main": logits at stride 4}) and `forward_branches`. With a
@@ -135,15 +147,10 @@ def create_model(
         >>> network.eval()(torch.zeros(1, 3, 97, 101)).shape
         torch.Size([1, 11, 97, 101])
     """
-    form = {
-        "padding": padding,
-        "exchange": exchange,
-        "branches_from_start": branches_from_start,
-        "activation": activation,
-        "downsample": downsample,
-        "input_scale": input_scale,
-        "style": style,
-    }
+    unknown = next((name for name in form if name not in FORM), None)
+    if unknown is not None:
+        raise ConfigError(unknown_choice("option of a network", unknown, FORM))
+    values = {**FORM, **form}
     spec: dict[str, Any] = {
         "backbone": backbone,
         "head": head,
@@ -151,9 +158,9 @@ def create_model(
         "resize": resize,
         "in_channels": in_channels,
     }
-    _check(spec, init, form)
+    _check(spec, init, values)
     if HEADS[head].family == "smp encoder":
-        _check_no_form(f"head '{head}'", form)
+        _check_no_form(f"head '{head}'", values)
         # smp and timm cost four seconds to import; an HRNet needs neither
         from hrseg.models.baselines import create_baseline
 
@@ -166,22 +173,23 @@ def create_model(
             "an HRNet load a file with hrseg.load_weights(network, file)."
         )
     trunk: Any
-    if style == "tf_port":
-        _check_no_form("style tf_port", {name: form[name] for name in form if name not in _PORTED})
-        trunk = TFPort(VARIANTS[backbone], in_channels, downsample == "max_pool")
+    if values["style"] == "tf_port":
+        others = {name: value for name, value in values.items() if name not in _PORTED}
+        _check_no_form("style tf_port", others)
+        trunk = TFPort(VARIANTS[backbone], in_channels, values["downsample"] == "max_pool")
     else:
         trunk = HRNet(
             VARIANTS[backbone],
             resize,
             in_channels,
-            style=Style(padding, activation, downsample),
-            exchange=exchange,
-            branches_from_start=branches_from_start,
+            style=Style(values["padding"], values["activation"], values["downsample"]),
+            exchange=values["exchange"],
+            branches_from_start=values["branches_from_start"],
             receivers=HEADS[head].reads,
-            input_scale=input_scale,
+            input_scale=values["input_scale"],
         )
     top = {**PIXEL_HEADS, **OTHER_HEADS}[head](trunk.out_channels, num_classes, resize)
-    spec |= form
+    spec |= values
     network = (Segmenter if head in PIXEL_HEADS else BackboneWithHead)(trunk, top, spec)
     initialize(network, init)
     return network.to(memory_format=torch.channels_last)

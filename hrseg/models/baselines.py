@@ -37,13 +37,9 @@ class GlobalNet(nn.Module):
         super().__init__()
         self.resize_policy = resize_policy
         self.laterals = nn.ModuleList(conv_bn(inside, CHANNELS, 1) for inside in branch_channels)
-        self.downs = nn.ModuleList(
-            conv_bn(CHANNELS, CHANNELS, 1, relu=False) for _ in branch_channels[1:]
-        )
+        self.downs = nn.ModuleList(conv_bn(CHANNELS, CHANNELS, 1, relu=False) for _ in branch_channels[1:])
         self.guesses = nn.ModuleList(
-            nn.Sequential(
-                conv_bn(CHANNELS, CHANNELS, 1), nn.Conv2d(CHANNELS, num_classes, 3, padding=1)
-            )
+            nn.Sequential(conv_bn(CHANNELS, CHANNELS, 1), nn.Conv2d(CHANNELS, num_classes, 3, padding=1))
             for _ in branch_channels
         )
 
@@ -69,8 +65,7 @@ class RefineNet(nn.Module):
         self.resize_policy = resize_policy
         inner = CHANNELS // Bottleneck.expansion
         self.cascade = nn.ModuleList(
-            nn.Sequential(*(Bottleneck(CHANNELS, inner) for _ in range(blocks)))
-            for blocks in range(levels)
+            nn.Sequential(*(Bottleneck(CHANNELS, inner) for _ in range(blocks))) for blocks in range(levels)
         )
         self.join = Bottleneck(levels * CHANNELS, inner)
         self.classifier = nn.Conv2d(CHANNELS, num_classes, 3, padding=1)
@@ -155,9 +150,7 @@ PLAIN_HEADS: dict[str, type[nn.Module]] = {
 """Head name → our own head on the maps of an smp encoder."""
 
 
-def create_baseline(
-    encoder: str, head: str, spec: dict[str, Any], encoder_weights: str | None = None
-) -> nn.Module:
+def create_baseline(encoder: str, head: str, spec: dict[str, Any], encoder_weights: str | None = None) -> nn.Module:
     """Build a baseline.
 
     Args:
@@ -191,9 +184,7 @@ class Baseline(nn.Module):
         image (N, bands, H, W) → logits (N, K, H, W), float32
     """
 
-    def __init__(
-        self, encoder: str, decoder: str, spec: dict[str, Any], encoder_weights: str | None = None
-    ) -> None:
+    def __init__(self, encoder: str, decoder: str, spec: dict[str, Any], encoder_weights: str | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.num_classes: int = spec["num_classes"]
@@ -257,9 +248,7 @@ class Encoder(nn.Module):
     def __init__(self, name: str, in_channels: int, weights: str | None = None) -> None:
         super().__init__()
         with _smp_errors(name):
-            self.encoder: nn.Module = smp.encoders.get_encoder(
-                name, in_channels=in_channels, depth=5, weights=weights
-            )
+            self.encoder: nn.Module = smp.encoders.get_encoder(name, in_channels=in_channels, depth=5, weights=weights)
         channels: list[int] = list(self.encoder.out_channels)
         self.out_channels = channels[-4:]
 

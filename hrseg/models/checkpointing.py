@@ -21,9 +21,7 @@ from hrseg.models.hrnet import HRNet, Module
 Checkpointing = Literal["none", "blocks", "modules"]
 
 
-_measure: ContextVar[Callable[[Callable[[], Any]], Any] | None] = ContextVar(
-    "measure", default=None
-)
+_measure: ContextVar[Callable[[Callable[[], Any]], Any] | None] = ContextVar("measure", default=None)
 
 
 class Part(NamedTuple):

@@ -63,8 +63,7 @@ class FoldedBlock(nn.Module):
         pieces: Any = block
         count = 2 if isinstance(block, BasicBlock) else 3
         self.steps = nn.ModuleList(
-            FusedConv(getattr(pieces, f"conv{i}"), getattr(pieces, f"bn{i}"), relu=True)
-            for i in range(1, count + 1)
+            FusedConv(getattr(pieces, f"conv{i}"), getattr(pieces, f"bn{i}"), relu=True) for i in range(1, count + 1)
         )
         self.shortcut = getattr(pieces, "downsample", None)
 
@@ -132,9 +131,7 @@ def _published(network: nn.Module) -> bool:
             if isinstance(module, nn.Sequential | nn.ModuleList):
                 continue  # an empty one
             return False
-        if isinstance(module, nn.Conv2d) and (
-            type(module) is not nn.Conv2d or isinstance(module.padding, str)
-        ):
+        if isinstance(module, nn.Conv2d) and (type(module) is not nn.Conv2d or isinstance(module.padding, str)):
             return False
     return True
 

@@ -200,9 +200,7 @@ class Distribute(nn.Module):
     def __init__(self, channels: int, key_channels: int) -> None:
         super().__init__()
         self.object_context_block = Attend(channels, key_channels)
-        self.conv_bn_dropout = nn.Sequential(
-            *_project(2 * channels, channels), nn.Dropout2d(DROPOUT)
-        )
+        self.conv_bn_dropout = nn.Sequential(*_project(2 * channels, channels), nn.Dropout2d(DROPOUT))
 
     def forward(self, pixels: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
         """Return pixels with context. Shape: see the class."""
@@ -247,8 +245,7 @@ class ClassificationHead(nn.Module):
         super().__init__()
         wide = [inner * Bottleneck.expansion for inner in INNER]
         self.incre_modules = nn.ModuleList(
-            nn.Sequential(Bottleneck(channels, inner))
-            for channels, inner in zip(branch_channels, INNER, strict=True)
+            nn.Sequential(Bottleneck(channels, inner)) for channels, inner in zip(branch_channels, INNER, strict=True)
         )
         self.downsamp_modules = nn.ModuleList(
             nn.Sequential(

@@ -68,12 +68,8 @@ def _fuse_layer(channels: list[int], target: int, source: int, style: Style) -> 
     steps = target - source  # from a finer branch: one stride-2 convolution per octave
     if style.downsample == "max_pool":
         pool = nn.MaxPool2d(2**steps, ceil_mode=True)
-        return nn.Sequential(
-            pool, conv_bn(channels[source], channels[target], 1, relu=False, style=style)
-        )
-    before = [
-        conv_bn(channels[source], channels[source], stride=2, style=style) for _ in range(steps - 1)
-    ]
+        return nn.Sequential(pool, conv_bn(channels[source], channels[target], 1, relu=False, style=style))
+    before = [conv_bn(channels[source], channels[source], stride=2, style=style) for _ in range(steps - 1)]
     last = conv_bn(channels[source], channels[target], stride=2, relu=False, style=style)
     return nn.Sequential(*before, last)
 
@@ -111,8 +107,7 @@ class Module(nn.Module):
         )
         count = range(len(channels) if fuses else 0)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_fuse_layer(channels, target, source, style) for source in count)
-            for target in count
+            nn.ModuleList(_fuse_layer(channels, target, source, style) for source in count) for target in count
         )
         self.fuse_layers[receivers:].requires_grad_(False)  # DDP waits for every gradient
         self.relu = style.act()
@@ -188,10 +183,7 @@ class HRNet(nn.Module):
         wide = variant.stem_channels * Bottleneck.expansion
         self.layer1 = nn.Sequential(
             Bottleneck(64, variant.stem_channels, style),
-            *[
-                Bottleneck(wide, variant.stem_channels, style)
-                for _ in range(variant.stem_blocks - 1)
-            ],
+            *[Bottleneck(wide, variant.stem_channels, style) for _ in range(variant.stem_blocks - 1)],
         )
         before = [wide]  # channels of stage 1: 256, in small v1 128
         for stage, modules in enumerate(variant.modules, start=2):
@@ -200,9 +192,7 @@ class HRNet(nn.Module):
             repeated = nn.ModuleList()
             for number in range(modules):
                 last = number == modules - 1
-                fuses = exchange == "full" or (
-                    last and (exchange == "between_stages" or stage == 4)
-                )
+                fuses = exchange == "full" or (last and (exchange == "between_stages" or stage == 4))
                 reached = receivers if last and stage == 4 else 4
                 repeated.append(Module(after, variant.blocks, resize_policy, style, fuses, reached))
             self.add_module(f"stage{stage}", repeated)
@@ -261,13 +251,10 @@ def stride_of(side: int, part: int, input_scale: float = 1.0) -> float:
 def _transition(before: list[int], after: list[int], style: Style) -> nn.ModuleList:
     """Build the layers that adapt existing branches and add new ones, each at half the lowest resolution."""
     layers: list[nn.Module] = [
-        nn.Identity() if old == new else conv_bn(old, new, style=style)
-        for old, new in zip(before, after, strict=False)
+        nn.Identity() if old == new else conv_bn(old, new, style=style) for old, new in zip(before, after, strict=False)
     ]
     for opened in range(len(before), len(after)):
         steps = opened - len(before)  # more than one branch opens only where all do from the start
         down = [conv_bn(before[-1], before[-1], stride=2, style=style) for _ in range(steps)]
-        layers.append(
-            nn.Sequential(*down, conv_bn(before[-1], after[opened], stride=2, style=style))
-        )
+        layers.append(nn.Sequential(*down, conv_bn(before[-1], after[opened], stride=2, style=style)))
     return nn.ModuleList(layers)

@@ -23,9 +23,7 @@ EPSILON = 1e-3  # TensorFlow's default
 MOMENTUM = 0.1  # 0.9 where TensorFlow counts what stays
 
 
-def unit(
-    inside: int, outside: int, kernel: int = 3, stride: int = 1, active: bool = True
-) -> nn.Sequential:
+def unit(inside: int, outside: int, kernel: int = 3, stride: int = 1, active: bool = True) -> nn.Sequential:
     """Build convolution with bias, batch norm and, if asked, leaky ReLU; padded as TensorFlow's "same"."""
     kind = SameConv2d if stride == 2 else nn.Conv2d
     layers: list[nn.Module] = [
@@ -79,9 +77,7 @@ class Exchange(nn.Module):
     def __init__(self, channels: list[int], pool: bool = False) -> None:
         super().__init__()
         self.paths = nn.ModuleList(
-            nn.ModuleList(
-                self._path(channels, source, target, pool) for source in range(len(channels))
-            )
+            nn.ModuleList(self._path(channels, source, target, pool) for source in range(len(channels)))
             for target in range(len(channels))
         )
 
@@ -95,9 +91,7 @@ class Exchange(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Add up all branches for each. Shape: as the class says."""
-        return [
-            self._sum(paths, target, maps) for target, paths in enumerate(self.paths.children())
-        ]
+        return [self._sum(paths, target, maps) for target, paths in enumerate(self.paths.children())]
 
     def _sum(self, paths: nn.Module, target: int, maps: list[torch.Tensor]) -> torch.Tensor:
         size = maps[target].shape[-2:]
@@ -123,9 +117,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: list[int], units: int, pool: bool) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Sequential(*[Residual(width) for _ in range(units)]) for width in channels
-        )
+        self.branches = nn.ModuleList(nn.Sequential(*[Residual(width) for _ in range(units)]) for width in channels)
         self.exchange = Exchange(channels, pool)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -64,9 +64,7 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
     step = max(8, BLOCK_BYTES // (width * wide * branches[0].element_size()))
     finest = branches[0]
     shape = (len(finest), len(last.weight), height, width)
-    logits = torch.empty(
-        shape, dtype=finest.dtype, device=finest.device, memory_format=torch.channels_last
-    )
+    logits = torch.empty(shape, dtype=finest.dtype, device=finest.device, memory_format=torch.channels_last)
     own = parts[0].contiguous(memory_format=torch.channels_last)  # (M, C, 1, 1)
     for image in range(len(logits)):
         coarse = [
@@ -81,9 +79,7 @@ def in_rows(branches: Branches, layers: nn.Sequential, aligned: bool = False) ->
             for part in coarse:
                 above, share = row_mixture(part.shape[-2], height, rows, aligned, part.device)
                 cut = part[:, :, above : above + share.shape[1]]  # (1, M, some, w_i)
-                line = F.interpolate(
-                    cut, (cut.shape[-2], width), mode="bilinear", align_corners=aligned
-                )
+                line = F.interpolate(cut, (cut.shape[-2], width), mode="bilinear", align_corners=aligned)
                 columns.append(line.permute(0, 2, 3, 1).reshape(share.shape[1], -1))  # (some, W M)
                 weights.append(share)
             flat = block.permute(0, 2, 3, 1).view(rows[1] - rows[0], -1)  # (rows, W M), of block

@@ -42,9 +42,7 @@ class _UpsampledNLL(torch.autograd.Function):
     """Both passes go through the image block by block; only logits and mask are saved."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: torch.Tensor, mask: torch.Tensor, aligned: bool, ignore_index: int
-    ) -> torch.Tensor:
+    def forward(ctx: Any, logits: torch.Tensor, mask: torch.Tensor, aligned: bool, ignore_index: int) -> torch.Tensor:
         ctx.save_for_backward(logits, mask)
         ctx.aligned, ctx.ignore_index = aligned, ignore_index
         nll = logits.new_empty(mask.shape)  # (N, H, W)

@@ -52,9 +52,7 @@ def enlarged_rows(
     return enlarged_cut(maps[:, :, above:below], above, maps.shape[-2], rows, size, aligned)
 
 
-def needed_rows(
-    small: int, rows: tuple[int, int], large: int, aligned: bool = False
-) -> tuple[int, int]:
+def needed_rows(small: int, rows: tuple[int, int], large: int, aligned: bool = False) -> tuple[int, int]:
     """Return the rows of the small map that rows of the large one depend on, as first and one after the last."""
     first, last = rows
     if small == large:
@@ -282,9 +280,7 @@ def _joined(strips: Sequence[LabelStrip], dim: int) -> LabelStrip:
     return LabelStrip(strips[0].top, **maps)
 
 
-def reduce_logits(
-    top: int, logits: torch.Tensor, want: Collection[str] = (), left: int = 0
-) -> LabelStrip:
+def reduce_logits(top: int, logits: torch.Tensor, want: Collection[str] = (), left: int = 0) -> LabelStrip:
     """Reduce logits at image size to labels and maps.
 
     Args:
@@ -386,10 +382,7 @@ def labels_of_boundary_cells(
     if int(mixed.sum()) > MAX_BOUNDARY_SHARE * mixed.numel():
         return None
     aligned = policy == "bilinear_aligned"
-    down, along = (
-        _Axis.between(*sides, aligned, logits.device)
-        for sides in zip((small, narrow), size, strict=True)
-    )
+    down, along = (_Axis.between(*sides, aligned, logits.device) for sides in zip((small, narrow), size, strict=True))
     labels = winner.index_select(1, down.upper).index_select(2, along.upper)  # (N, H, W)
     mixed &= (down.count[:, None] > 0) & (along.count > 0)
     rows = logits.permute(0, 2, 3, 1).reshape(-1, classes)  # (N h w, K)

@@ -52,9 +52,7 @@ _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {FIELD: _BINARY}, "required": [FIELD]}
-            },
+            "multipart/form-data": {"schema": {"type": "object", "properties": {FIELD: _BINARY}, "required": [FIELD]}},
             **{kind: {"schema": _BINARY} for kind in (*_RAW, "application/octet-stream")},
         },
     }
@@ -108,26 +106,18 @@ def _add_inference(app: FastAPI, service: Service, protected: tuple[int, ...]) -
     """Add the routes that run the network."""
     errors = _errors(*protected, *_INFERENCE_ERRORS)
     png = {"image/png": {"schema": _BINARY}}
-    success: Responses = {
-        200: {"description": "The answer.", "model": responses.Answer, "content": png}
-    }
+    success: Responses = {200: {"description": "The answer.", "model": responses.Answer, "content": png}}
 
-    @app.post(
-        "/predict", responses={**success, **errors}, response_class=Response, openapi_extra=_BODY
-    )
+    @app.post("/predict", responses={**success, **errors}, response_class=Response, openapi_extra=_BODY)
     async def predict(
         request: Request,
         output: Annotated[
             Literal["mask", "overlay", "json"],
             Query(description="A palette PNG of ids, a PNG of image and classes, or JSON."),
         ] = "mask",
-        alpha: Annotated[
-            float, Query(ge=0, le=1, description="Strength of the overlay's colors.")
-        ] = 0.55,
+        alpha: Annotated[float, Query(ge=0, le=1, description="Strength of the overlay's colors.")] = 0.55,
         legend: Annotated[bool, Query(description="Whether the overlay has a legend.")] = True,
-        maps: Annotated[
-            bool, Query(description="Whether JSON brings mask and confidence as PNG files.")
-        ] = False,
+        maps: Annotated[bool, Query(description="Whether JSON brings mask and confidence as PNG files.")] = False,
     ) -> Response:
         """Segment one image."""
         loop = asyncio.get_running_loop()
@@ -139,9 +129,7 @@ def _add_inference(app: FastAPI, service: Service, protected: tuple[int, ...]) -
         prediction = await service.result(request, future, start + service.limits.timeout)
         if output == "json":
             seconds = loop.time() - start
-            answer = await service.in_thread(
-                responses.answer, prediction, service.model, seconds, maps
-            )
+            answer = await service.in_thread(responses.answer, prediction, service.model, seconds, maps)
             content = answer.model_dump_json(exclude_none=True)
             return Response(content, media_type="application/json")
         if output == "mask":
@@ -180,9 +168,7 @@ def _add_status(app: FastAPI, service: Service, protected: tuple[int, ...]) -> N
             max_pixels=service.limits.max_pixels,
         )
 
-    down = _errors(403) | {
-        503: {"description": "The worker has ended.", "model": responses.Problem}
-    }
+    down = _errors(403) | {503: {"description": "The worker has ended.", "model": responses.Problem}}
 
     @app.get("/healthz", responses=down)
     async def healthz() -> responses.Health:

@@ -93,9 +93,7 @@ class BatchQueue:
         """Start the worker thread."""
         self._thread.start()
 
-    def submit(
-        self, kind: str, item: Any, shape: Hashable = None, max_batch: int = 1
-    ) -> Future[Any]:
+    def submit(self, kind: str, item: Any, shape: Hashable = None, max_batch: int = 1) -> Future[Any]:
         """Append an item; its future can be cancelled until its turn.
 
         Args:
@@ -144,9 +142,7 @@ class BatchQueue:
             if not self._waiting:
                 return []
             first = self._waiting[0]
-            self._changed.wait_for(
-                lambda: self._closing or len(self._alike(first)) >= first.max_batch, self.max_wait
-            )
+            self._changed.wait_for(lambda: self._closing or len(self._alike(first)) >= first.max_batch, self.max_wait)
             batch = self._alike(first)[: first.max_batch]
             self._waiting = deque(task for task in self._waiting if task not in batch)
             return batch

@@ -15,9 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "hrseg_requests", "Requests by path and status.", ["path", "status"], registry=registry
-        )
+        self.requests = Counter("hrseg_requests", "Requests by path and status.", ["path", "status"], registry=registry)
         self.latency = Histogram(
             "hrseg_request_seconds",
             "From arrival to answer, of admitted images.",

@@ -66,9 +66,7 @@ class AdmissionMiddleware:
         site: Names of the server, and sites whose pages may use it.
     """
 
-    def __init__(
-        self, app: Application, *, service: Service, token: str | None, site: Site
-    ) -> None:
+    def __init__(self, app: Application, *, service: Service, token: str | None, site: Site) -> None:
         self.app = app
         self.service = service
         self.token = token

@@ -229,9 +229,7 @@ def _form_image(body: bytes, content_type: str) -> bytes:
     """Return the content of the field `image`, with or without a file name."""
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
-        raise RequestError(
-            422, "The form names no boundary; let your client write the Content-Type."
-        )
+        raise RequestError(422, "The form names no boundary; let your client write the Content-Type.")
     images: list[bytes] = []
     complete: list[bool] = []
 
@@ -310,9 +308,7 @@ def open_upload(content: bytes, limits: Limits, bits: int | None = None) -> Imag
     """
     if not any(content.startswith(magic) for magic in FORMATS.values()):
         *others, last = FORMATS
-        raise RequestError(
-            415, f"This file is no image that can be read; send {', '.join(others)} or {last}."
-        )
+        raise RequestError(415, f"This file is no image that can be read; send {', '.join(others)} or {last}.")
     try:
         file = open_image(content, bits=bits, name="The image")
     except DataError as error:

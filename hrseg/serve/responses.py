@@ -53,9 +53,7 @@ class Labels(BaseModel):
 class Maps(BaseModel):
     """PNG files in base64, all of the image's size."""
 
-    mask: str = Field(
-        description="Palette of colors, values are ids: the same file as output=mask."
-    )
+    mask: str = Field(description="Palette of colors, values are ids: the same file as output=mask.")
     train_ids: str = Field(description="Gray of 8 bits, values are train ids, 255 is no data.")
     confidence: str = Field(description="Gray of 8 bits, 255 is certain, 0 is no data.")
 
@@ -70,9 +68,7 @@ class Answer(BaseModel):
     confidence: float | None = Field(
         default=None, description="Mean probability of the chosen classes; none without any data."
     )
-    notes: list[str] | None = Field(
-        default=None, description="Remarks on the file, such as unused bits."
-    )
+    notes: list[str] | None = Field(default=None, description="Remarks on the file, such as unused bits.")
     seconds: float = Field(description="From the image's arrival to this answer.")
     maps: Maps | None = None
 
@@ -137,10 +133,7 @@ def mask_png(prediction: Prediction) -> bytes:
 
 def class_entries(labels: LabelSet) -> list[ClassEntry]:
     """Return the classes in trainId order."""
-    return [
-        ClassEntry(train_id=i, id=row.id, name=row.name, color=row.color)
-        for i, row in enumerate(labels.classes)
-    ]
+    return [ClassEntry(train_id=i, id=row.id, name=row.name, color=row.color) for i, row in enumerate(labels.classes)]
 
 
 def answer(prediction: Prediction, model: str, seconds: float, maps: bool) -> Answer:

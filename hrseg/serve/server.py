@@ -92,9 +92,7 @@ def listen(
         listener.close()
         raise
     if token is None and not is_loopback(address):
-        log.warning(
-            "Everybody who reaches %s can use this server. Set a token: --token-file FILE", address
-        )
+        log.warning("Everybody who reaches %s can use this server. Set a token: --token-file FILE", address)
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -127,9 +125,7 @@ def model_name(model: str | None, default: str) -> str:
 
 def _bind(host: str, port: int) -> socket.socket:
     if not 0 <= port < 2**16:
-        raise ConfigError(
-            f"Port {port} cannot be used: ports go from 0 to 65535. Such as: --port 8000"
-        )
+        raise ConfigError(f"Port {port} cannot be used: ports go from 0 to 65535. Such as: --port 8000")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)

@@ -1,4 +1,4 @@
-"""Which names a server answers to, and which other sites' pages may use it."""
+"""Names that a server answers to, and other sites whose pages may use it."""
 
 import ipaddress
 import re
@@ -50,14 +50,11 @@ class Site:
             if len(origins) > 1 or (foreign and origin not in self.origins):
                 raise RequestError(
                     403,
-                    "Pages of other sites may not use this server; open its own page, or start it with "
-                    "--allow-origin.",
+                    "Pages of other sites may not use this server; open its own page, or start it with --allow-origin.",
                 )
 
 
-def read_site(
-    address: str, host: str, allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()
-) -> Site:
+def read_site(address: str, host: str, allow_hosts: Iterable[str] = (), allow_origins: Iterable[str] = ()) -> Site:
     """Return the site of a server: on a loopback address, or where names are given, only those are answered.
 
     Args:

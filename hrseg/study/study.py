@@ -80,13 +80,9 @@ def check_override(word: str) -> None:
     """Raise ConfigError for an override that is not key=value, or of an option that the study sets."""
     key, equals, _ = word.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(
-            f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain."
-        )
+        raise ConfigError(f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain.")
     if key in RESERVED_OPTIONS:
-        raise ConfigError(
-            f"{key} is set by the study, from {RESERVED_OPTIONS[key]}. Remove '{word}'."
-        )
+        raise ConfigError(f"{key} is set by the study, from {RESERVED_OPTIONS[key]}. Remove '{word}'.")
 
 
 def list_studies() -> dict[str, str]:
@@ -138,9 +134,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         )
     seeds = tree.get("seeds") or []
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
-        raise ConfigError(
-            f"{file}: seeds is {seeds}. It must be a list of whole numbers, such as [0, 1]."
-        )
+        raise ConfigError(f"{file}: seeds is {seeds}. It must be a list of whole numbers, such as [0, 1].")
     return Study(
         name=file.stem,
         recipe=_recipe(recipe, file.parent),
@@ -190,12 +184,8 @@ def parse_variants(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
                 "--variant 'unet model.backbone=resnet18 model.head=unet'"
             ) from error
         if name in variants or "=" in name:
-            problem = (
-                "is there twice" if name in variants else "begins with a word, not with a name"
-            )
-            raise ConfigError(
-                f"--variant '{text}': '{name}' {problem}. Right would be: --variant 'NAME key=value ...'"
-            )
+            problem = "is there twice" if name in variants else "begins with a word, not with a name"
+            raise ConfigError(f"--variant '{text}': '{name}' {problem}. Right would be: --variant 'NAME key=value ...'")
         variants[name] = tuple(words)
     return variants
 
@@ -281,9 +271,7 @@ class StudyRun:
     @property
     def started(self) -> bool:
         """Whether there is a checkpoint to resume."""
-        return any(self.parent.glob(f"{self.name}/last.ckpt")) or any(
-            self.parent.glob(f"{self.name}-*/last.ckpt")
-        )
+        return any(self.parent.glob(f"{self.name}/last.ckpt")) or any(self.parent.glob(f"{self.name}-*/last.ckpt"))
 
     @property
     def state(self) -> str:

@@ -67,11 +67,7 @@ class Table:
         }
 
     def _row(self, variant: str) -> Row:
-        mine = [
-            record
-            for run, record in zip(self.plan.runs, self.records, strict=True)
-            if run.variant == variant
-        ]
+        mine = [record for run, record in zip(self.plan.runs, self.records, strict=True) if run.variant == variant]
         done = [record for record in mine if record.finished]
         scores = [record.miou for record in done if record.miou is not None]
         cost = self.plan.costs[variant]

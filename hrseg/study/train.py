@@ -113,9 +113,7 @@ def _fit(run: StudyRun, label: str, lock: IO[bytes] | None) -> str | None:
     return None if process.returncode == 0 else _reason(list(lines), process.returncode)
 
 
-def _forward_output(
-    process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]"
-) -> None:
+def _forward_output(process: "subprocess.Popen[str]", label: str, lines: "collections.deque[str]") -> None:
     for line in process.stderr or ():
         lines.append(line.rstrip())
         log.info("%s: %s", label, line.rstrip())

@@ -132,9 +132,7 @@ class Run:
     checkpoints: BestAndLastCheckpoints
 
 
-def build_run(
-    config: Config, folder: Path, config_text: str | None = None, *, load: bool = True
-) -> Run:
+def build_run(config: Config, folder: Path, config_text: str | None = None, *, load: bool = True) -> Run:
     """Build everything `fit` needs; nothing is written yet.
 
     Args:
@@ -148,9 +146,7 @@ def build_run(
     data = build_data(config)
     data.setup("fit")  # reports a missing folder before anything is downloaded
     task = build_task(config, data, load=load)
-    checkpoints = BestAndLastCheckpoints(
-        folder, config.trainer.save_every_steps, config.trainer.best_by
-    )
+    checkpoints = BestAndLastCheckpoints(folder, config.trainer.save_every_steps, config.trainer.best_by)
     start = RunFolderWriter(folder, config_text or to_yaml(config), resumed=not load)
     watching = build_callbacks(config, folder, data.labels)
     trainer = build_trainer(config, folder, [start, *watching, checkpoints])

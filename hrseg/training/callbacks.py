@@ -82,13 +82,9 @@ class ProgressLines(pl.Callback):
         self._started, self._first_step = time.monotonic(), trainer.global_step
         self._printed = self._started
         self._begin_epoch()
-        folders = [
-            logger.save_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)
-        ]
+        folders = [logger.save_dir for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if trainer.is_global_zero and folders and folders[0]:
-            self.print_out(
-                f"curves: tensorboard --logdir {shlex.quote(str(Path(folders[0]).parent))}"
-            )
+            self.print_out(f"curves: tensorboard --logdir {shlex.quote(str(Path(folders[0]).parent))}")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -162,9 +158,7 @@ class ProgressLines(pl.Callback):
         parts += [f"lr {min(rates):.3g}", f"{rate:.1f} images/s"]
         left = self._seconds_left(trainer, steps)
         elapsed = time.monotonic() - self._started
-        parts.append(
-            f"{format_duration(left)} left" if left > 0 else f"done in {format_duration(elapsed)}"
-        )
+        parts.append(f"{format_duration(left)} left" if left > 0 else f"done in {format_duration(elapsed)}")
         return "  ".join(parts)
 
     def _new_score(self, trainer: pl.Trainer) -> float | None:
@@ -201,9 +195,7 @@ class StopAtStep(pl.Callback):
         """Stop a resumed run that was complete."""
         self._stop_if_done(trainer)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Stop after the last step."""
         self._stop_if_done(trainer)
 
@@ -228,9 +220,7 @@ class ProgressBar(ProgressLines):
 
     def print_out(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(
-            printable(text, lines=True), highlight=False, markup=False, soft_wrap=True
-        )
+        self.console.print(printable(text, lines=True), highlight=False, markup=False, soft_wrap=True)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a bar of the epoch's batches."""
@@ -276,9 +266,7 @@ class ProgressBar(ProgressLines):
         """Begin a bar of the test images."""
         self._open(trainer, "testing", sum(trainer.num_test_batches))
 
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
-    ) -> None:
+    def on_test_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Advance."""
         self._advance()
 
@@ -290,9 +278,7 @@ class ProgressBar(ProgressLines):
         """Remove the bar."""
         self._close()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Remove the bar before the error message."""
         self._close()
 
@@ -364,14 +350,10 @@ class ValidationImages(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the image if it is one of the chosen."""
-        if self._due(trainer) and batch_idx in self._chosen(
-            int(sum(map(float, trainer.num_val_batches)))
-        ):
+        if self._due(trainer) and batch_idx in self._chosen(int(sum(map(float, trainer.num_val_batches)))):
             image = denormalize(batch["image"][0].cpu(), self.mean, self.std, stretch=self.stretch)
             mask, pred = batch["mask"][0].cpu().numpy(), outputs[0].cpu().numpy()
-            drawn = [
-                overlay(image, trainids, self.labels, legend=False) for trainids in (mask, pred)
-            ]
+            drawn = [overlay(image, trainids, self.labels, legend=False) for trainids in (mask, pred)]
             self._rows.append((str(batch["name"][0]), [image, *drawn]))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -385,9 +367,7 @@ class ValidationImages(pl.Callback):
         write_image(self.folder / f"epoch_{epoch:04d}.png", picture)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(
-                    "val/pictures", picture, trainer.global_step, dataformats="HWC"
-                )
+                logger.experiment.add_image("val/pictures", picture, trainer.global_step, dataformats="HWC")
 
     def _due(self, trainer: pl.Trainer) -> bool:
         if trainer.sanity_checking or not trainer.is_global_zero or not self.every:

@@ -28,9 +28,7 @@ BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoint files that are written to a temporary file, synced, and renamed."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
@@ -79,9 +77,7 @@ class BestAndLastCheckpoints(Checkpoint):
         best_by: Name of the logged number that is compared.
     """
 
-    def __init__(
-        self, folder: Path, every_steps: int | None = None, best_by: str = "val/miou"
-    ) -> None:
+    def __init__(self, folder: Path, every_steps: int | None = None, best_by: str = "val/miou") -> None:
         self.folder = folder
         self.every_steps = every_steps
         self.best_by = best_by
@@ -151,9 +147,7 @@ class BestAndLastCheckpoints(Checkpoint):
         self._saved_step = trainer.global_step
         trainer.save_checkpoint(last)
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Write last.ckpt when the run is interrupted; a failed run keeps its older one."""
         stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException))
         if stopped and trainer.state.fn == "fit" and trainer.global_step > 0:
@@ -191,9 +185,7 @@ def _link_or_copy(file: Path, name: Path) -> None:
 
 def _rewind_validation(loops: dict[str, Any], due: bool) -> None:
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
-    trained = (
-        batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
-    )
+    trained = batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
     if not (due and trained and epochs["processed"] < epochs["ready"]):
         return
     for count in (batches["total"], batches["current"]):

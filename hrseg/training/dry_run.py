@@ -82,8 +82,7 @@ class Plan:
             f"{self.images[1]:,} for validation ({config.data.val_split})",
             "one batch": shapes,
             "device": f"{self.devices} x {self.device}, {self.precision}",
-            "images a step": f"{total} = {self.devices} devices x {batch} x {config.trainer.accumulate}"
-            " accumulated",
+            "images a step": f"{total} = {self.devices} devices x {batch} x {config.trainer.accumulate} accumulated",
             "steps": f"{self.steps[0]:,} an epoch, {self.steps[1]:,} in all",
             "time": f"about {format_duration(self.seconds * self.steps[1])} on this machine, {self.seconds:.2g} s a "
             "step of the network; a small crop was timed, and loading and validation come on top",
@@ -138,8 +137,7 @@ def plan(config: Config) -> Plan:
         devices=devices,
         precision=precision,
         steps=(epoch, int(min(limits))),
-        seconds=_seconds_a_step(task.network, kind, precision)
-        * (count * height * width * config.trainer.accumulate),
+        seconds=_seconds_a_step(task.network, kind, precision) * (count * height * width * config.trainer.accumulate),
     )
 
 

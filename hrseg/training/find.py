@@ -54,9 +54,7 @@ def _batch_size(config: Config) -> str:
             raise ConfigError("One training image fills no larger batch than data.batch_size=1.")
         trials = int(math.log2(images))
         with interruptible(run.trainer):
-            size = tuner.scale_batch_size(
-                run.task, datamodule=run.data, init_val=2, max_trials=trials
-            )
+            size = tuner.scale_batch_size(run.task, datamodule=run.data, init_val=2, max_trials=trials)
     last = f" {images} images fill no batch twice as large." * (2 * (size or 0) > images)
     crop = "x".join(map(str, config.data.crop))
     return f"data.batch_size={size} fits on this device with crops of {crop}.{last}"

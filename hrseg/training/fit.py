@@ -66,9 +66,7 @@ def fit(config: Config, *, resume: str | None = None, config_text: str | None = 
             restoring(checkpoint),
         ):
             try:
-                run.trainer.fit(
-                    run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True
-                )
+                run.trainer.fit(run.task, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
                 if run.checkpoints.scored_step != run.trainer.global_step:
                     # val_every_epochs or max_steps left the last weights without a score.
                     run.trainer.validate(run.task, datamodule=run.data, verbose=False)

@@ -43,8 +43,7 @@ def interruptible(trainer: pl.Trainer, folder: Path | None = None) -> Iterator[N
         last = folder / LAST if folder else None
         if last and last.exists() and trainer.is_global_zero:
             log.warning(
-                "Stopped at step %d; %s has everything so far. Go on with the same command and "
-                "--resume last.",
+                "Stopped at step %d; %s has everything so far. Go on with the same command and --resume last.",
                 trainer.global_step,
                 last,
             )
@@ -158,9 +157,7 @@ def convert_errors() -> Iterator[None]:
             f"{full}{os_error_text(error)} Checkpoints written so far are whole; --resume last goes on from them."
         ) from error
     except MisconfigurationException as error:
-        raise ConfigError(
-            f"Lightning cannot run with these trainer options: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"Lightning cannot run with these trainer options: {' '.join(str(error).split())}") from error
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise

@@ -119,9 +119,7 @@ class NonFiniteGuard:
         return notes
 
     def _lost(self, loss: torch.Tensor, shown: str, step: int, lr: float) -> str:
-        first = (
-            f"The loss is {loss.item()} at step {step}, on {shown}. A finite number was expected."
-        )
+        first = f"The loss is {loss.item()} at step {step}, on {shown}. A finite number was expected."
         if self._in_a_row:
             first = f"{self._in_a_row} batches in a row were skipped. {first}"
         return (

@@ -53,8 +53,7 @@ def parameter_groups(
         raise ConfigError(f"optim.weight_decay is {weight_decay}. Right would be 0 or more.")
     if not 0 < head_lr_factor < float("inf"):
         raise ConfigError(
-            f"optim.head_lr_factor is {head_lr_factor}. "
-            "Right would be a number above 0; 1 changes nothing."
+            f"optim.head_lr_factor is {head_lr_factor}. Right would be a number above 0; 1 changes nothing."
         )
     head: set[int] = set()
     if head_lr_factor != 1:
@@ -214,18 +213,14 @@ def build_scheduler(
         ConfigError: A warm-up as long as the run, or a final rate above the initial one.
     """
     if max_steps < 1:
-        raise ConfigError(
-            f"The run has {max_steps} optimizer steps. Raise trainer.max_epochs or trainer.max_steps."
-        )
+        raise ConfigError(f"The run has {max_steps} optimizer steps. Raise trainer.max_epochs or trainer.max_steps.")
     if not 0 <= warmup_steps < max_steps:
         raise ConfigError(
             f"optim.warmup_steps is {warmup_steps}, the run has {max_steps} optimizer steps. "
             "Right would be fewer than those; set it lower or train longer."
         )
     if not 0 <= power < float("inf"):
-        raise ConfigError(
-            f"optim.poly_power is {power}. Right would be 0 or more; recipes use 0.9."
-        )
+        raise ConfigError(f"optim.poly_power is {power}. Right would be 0 or more; recipes use 0.9.")
     rates = [group["lr"] for group in optimizer.param_groups]
     factors = poly_factors(
         rates,
@@ -237,21 +232,15 @@ def build_scheduler(
     )
     if not 0 <= min_lr <= min(rates):
         raise ConfigError(
-            f"optim.min_lr is {min_lr}, the lowest learning rate {min(rates)}. "
-            "Right would be from 0 to that rate."
+            f"optim.min_lr is {min_lr}, the lowest learning rate {min(rates)}. Right would be from 0 to that rate."
         )
     return LambdaLR(optimizer, factors)
 
 
-def poly_factors(
-    rates: Iterable[float], *, min_lr: float, **options: Any
-) -> list[Callable[[int], float]]:
+def poly_factors(rates: Iterable[float], *, min_lr: float, **options: Any) -> list[Callable[[int], float]]:
     """Return `poly_factor` as a function of the step for each base rate; `min_lr` is the same for all."""
     return [
-        partial(
-            lambda step, floor: poly_factor(step, min_factor=floor, **options), floor=min_lr / r
-        )
-        for r in rates
+        partial(lambda step, floor: poly_factor(step, min_factor=floor, **options), floor=min_lr / r) for r in rates
     ]
 
 
@@ -273,9 +262,7 @@ class Ema(nn.Module):
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ConfigError(
-                f"optim.ema_decay is {decay}. Right would be from 0 to below 1: 0.999."
-            )
+            raise ConfigError(f"optim.ema_decay is {decay}. Right would be from 0 to below 1: 0.999.")
         self.decay = decay
         self.updates = 0
         self.module = copy.deepcopy(network).eval().requires_grad_(False)

@@ -127,11 +127,7 @@ def _fits(value: Any, form: Any) -> bool:
             key in value and _fits(value[key], part) for key, part in form.items()
         )
     if isinstance(form, list | tuple):
-        return (
-            isinstance(value, list | tuple)
-            and len(value) == len(form)
-            and all(map(_fits, value, form))
-        )
+        return isinstance(value, list | tuple) and len(value) == len(form) and all(map(_fits, value, form))
     if isinstance(form, str):
         return isinstance(value, str)
     if form is None or isinstance(form, bool):
@@ -141,9 +137,7 @@ def _fits(value: Any, form: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _check_forms(
-    trainer: pl.Trainer, checkpoint: Path, content: dict[str, Any], card: dict[str, Any]
-) -> None:
+def _check_forms(trainer: pl.Trainer, checkpoint: Path, content: dict[str, Any], card: dict[str, Any]) -> None:
     """Raise if a part of a checkpoint has another form than this run would write."""
     size = (card.get("config") or {}).get("data", {}).get("batch_size", 1)
     parts = {
@@ -252,9 +246,7 @@ def restoring(checkpoint: Path | None) -> Iterator[None]:
         if checkpoint is None or names.isdisjoint(_RESTORING):
             raise
         reason = next(iter(str(error).strip().splitlines()), "").strip(" :.")[:200]
-        raise _misfit(
-            checkpoint, f"its content ({type(error).__name__}: {reason}) has another form"
-        ) from error
+        raise _misfit(checkpoint, f"its content ({type(error).__name__}: {reason}) has another form") from error
 
 
 _RESTORING = {"resume_start", "_restore_modules_and_callbacks", "restore_training_state"}

@@ -96,8 +96,7 @@ def new_run_folder(parent: Path, name: str) -> Path:
     """
     if name in {"", ".", ".."} or Path(name).name != name:
         raise ConfigError(
-            f"run.name is '{name}'. It must be the name of one folder. Choose the folder above it "
-            "with run.dir."
+            f"run.name is '{name}'. It must be the name of one folder. Choose the folder above it with run.dir."
         )
     folder, number = parent / name, 1
     while os.path.lexists(folder):
@@ -252,9 +251,7 @@ class CSVMetricsLogger(Logger):
         if "epoch" in metrics:
             row["epoch"] = str(int(metrics["epoch"]) + 1)  # counted from 1, as everywhere else
         newest, start = self._last
-        if (
-            newest.get("step") == row["step"]
-        ):  # a validation after the run is of the epoch before it
+        if newest.get("step") == row["step"]:  # a validation after the run is of the epoch before it
             row = {**newest, **row, "epoch": newest.get("epoch") or row.get("epoch", "")}
         else:
             start = self.path.stat().st_size

@@ -337,9 +337,7 @@ class SegmentationTask(pl.LightningModule):
     def _close_evaluation(self, stage: str) -> None:
         self._scorer = None
         self.result = self.confusion.compute()
-        if not self.result[
-            "matrix"
-        ].any():  # no score: neither the loggers nor best.ckpt get a number
+        if not self.result["matrix"].any():  # no score: neither the loggers nor best.ckpt get a number
             trainer = self.trainer
             if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_global_zero:
                 log.warning("%s", NOT_SCORED)
@@ -363,9 +361,7 @@ class SegmentationTask(pl.LightningModule):
             "network": dict(self.network.spec),
             "labels": self.labels.to_dict(),
             "world": self._trainer.world_size if self._trainer else 1,
-            "miou": None
-            if self.result is None or math.isnan(self.result["miou"])
-            else self.result["miou"],
+            "miou": None if self.result is None or math.isnan(self.result["miou"]) else self.result["miou"],
         }
 
 

@@ -19,7 +19,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 
 from hrseg.config import Config, check_trainer_options
-from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, exit_text, unknown_choice
+from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, exit_text, install_command, unknown_choice
 from hrseg.inference.prepare import resolve_precision
 from hrseg.labels import LabelSet
 from hrseg.models.blocks import BasicBlock, Bottleneck
@@ -200,8 +200,7 @@ def build_strategy(config: Config, device: str, many: bool) -> Strategy | str:
     name = "ddp" if name == "auto" else name
     if name == "fsdp" and device != "cuda":
         raise ConfigError(
-            f"trainer.strategy is fsdp, which needs CUDA devices; this run is on {device}. Set "
-            "trainer.strategy=ddp."
+            f"trainer.strategy is fsdp, which needs CUDA devices; this run is on {device}. Set trainer.strategy=ddp."
         )
     made, inner = STRATEGIES[name]
     allowed = _arguments(made) | _arguments(inner)
@@ -223,9 +222,7 @@ def sharding(precision: str) -> dict[str, Any]:
     bfloat16 a momentum of 0.1 stops moving them a few per cent from their goal.
     """
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    options: dict[str, Any] = {
-        "auto_wrap_policy": ModuleWrapPolicy({Module, BasicBlock, Bottleneck})
-    }
+    options: dict[str, Any] = {"auto_wrap_policy": ModuleWrapPolicy({Module, BasicBlock, Bottleneck})}
     if dtype is not None:
         options["mixed_precision"] = MixedPrecision(
             param_dtype=dtype, reduce_dtype=torch.float32, buffer_dtype=torch.float32
@@ -267,8 +264,7 @@ def _mlflow(config: Config, folder: Path) -> Logger:
 
 def _missing(name: str) -> MissingExtraError:
     return MissingExtraError(
-        f"trainer.loggers has {name}, which is not installed. Run: pip install 'hrseg[{name}]', or "
-        "leave it out."
+        f"trainer.loggers has {name}, which is not installed. Run: {install_command(name)}, or leave it out."
     )
 
 

@@ -134,15 +134,12 @@ def _channels(maps: torch.Tensor | np.ndarray) -> np.ndarray:
         values = values[0]
     if values.ndim != 3:
         raise DataError(
-            f"Feature maps of shape {tuple(values.shape)} are not those of one image. Give (C, h, w) "
-            "or (1, C, h, w)."
+            f"Feature maps of shape {tuple(values.shape)} are not those of one image. Give (C, h, w) or (1, C, h, w)."
         )
     return np.nan_to_num(values.astype(np.float32, copy=False))
 
 
-def _stretched(
-    values: np.ndarray, low: float | None = None, high: float | None = None
-) -> np.ndarray:
+def _stretched(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
     """Spread numbers over 0 … 1; outliers beyond the percentiles are clipped."""
     values = np.nan_to_num(values)
     bottom, top = np.percentile(values, (1, 99))

@@ -217,9 +217,7 @@ def _panel(
         y = top + index % rows * line + line // 2
         box = (x, y - swatch // 2, x + swatch, y - swatch // 2 + swatch)
         outline = entry.color or HAIRLINE
-        draw.rounded_rectangle(
-            box, max(1, swatch // 5), entry.color or PAPER, outline, max(1, round(em / 14))
-        )
+        draw.rounded_rectangle(box, max(1, swatch // 5), entry.color or PAPER, outline, max(1, round(em / 14)))
         x += swatch + round(em * 0.6)
         draw.text((x, y), texts[index], INK, font, anchor="lm")
         right = x + names + round(em * 0.9) + number
@@ -236,9 +234,7 @@ def _entries(shares: list[Share]) -> list[Share]:
     return [*shares[: MOST_ENTRIES - 1], Share(f"{len(rest)} more", None, total)]
 
 
-def _draw_strip(
-    panel: Image.Image, shares: list[Share], place: tuple[int, int], size: tuple[int, int]
-) -> None:
+def _draw_strip(panel: Image.Image, shares: list[Share], place: tuple[int, int], size: tuple[int, int]) -> None:
     """Draw all classes as one bar, as long as their shares."""
     width, height = size
     bar = Image.new("RGB", size, HAIRLINE)
@@ -297,8 +293,7 @@ def grid(
     if not images or (titles is not None and len(titles) != len(images)):
         count = 0 if titles is None else len(titles)
         raise DataError(
-            f"A grid got {len(images)} pictures and {count} titles. Give at least one picture, and "
-            "one title for each."
+            f"A grid got {len(images)} pictures and {count} titles. Give at least one picture, and one title for each."
         )
     high, wide = (max(image.shape[axis] for image in images) for axis in (0, 1))
     columns = min(len(images), columns or max(1, round(math.sqrt(len(images) * high / wide))))

@@ -57,10 +57,7 @@ def _lacks(font: ImageFont.FreeTypeFont, letters: Iterable[str]) -> int:
 
 def writable(text: str, font: ImageFont.FreeTypeFont) -> str:
     """Take the accents off letters the font cannot draw, and put "?" for the others."""
-    return "".join(
-        _plain(letter) if not letter.isascii() and _lacks(font, letter) else letter
-        for letter in text
-    )
+    return "".join(_plain(letter) if not letter.isascii() and _lacks(font, letter) else letter for letter in text)
 
 
 def _plain(letter: str) -> str:

@@ -179,9 +179,7 @@ def find(words: Iterable[str]) -> list[Row]:
     return [
         row
         for row in rows()
-        if all(
-            word in f"{row.tag} {row.source} {row.head} {row.dataset}".lower() for word in wanted
-        )
+        if all(word in f"{row.tag} {row.source} {row.head} {row.dataset}".lower() for word in wanted)
     ]
 
 
@@ -216,11 +214,7 @@ def suggest(name: str) -> str:
     wanted = Path(name).stem.lower() if name.endswith((".yaml", ".yml")) else name.lower()
     found = [row for row in rows() if row.tag.startswith(f"{wanted}.") or row.data == wanted]
     if not found:  # a recipe's name: data set, network, head
-        found = [
-            row
-            for row in rows()
-            if f"{row.data}_{row.tag.partition('.')[0]}".replace("hrnet_", "") == wanted
-        ]
+        found = [row for row in rows() if f"{row.data}_{row.tag.partition('.')[0]}".replace("hrnet_", "") == wanted]
     if not found:
         return did_you_mean(name, list_weights())
     found.sort(key=lambda row: (row.tag not in recommended(), -(row.score or 0)))
@@ -267,11 +261,7 @@ def looks_like_tag(text: str | Path) -> bool:
     """
     text = str(text)
     suffixes = (".ckpt", ".pth", ".pt", ".tar", ".safetensors", ".pdparams", ".pkl", ".npz")
-    return (
-        re.fullmatch(r"hrnet_\w+\.\w+", text) is not None
-        and not text.endswith(suffixes)
-        and not Path(text).exists()
-    )
+    return re.fullmatch(r"hrnet_\w+\.\w+", text) is not None and not text.endswith(suffixes) and not Path(text).exists()
 
 
 def resolve(file_or_tag: str | Path) -> Path:
@@ -356,11 +346,7 @@ def verify(tag_or_file: str) -> list[str]:
     """
     if is_tag(known(tag_or_file)):
         row = row_of(tag_or_file)
-        return (
-            [_packaged(row)]
-            if row.packaged
-            else [_verify_cached(remote) for remote in row.remotes()]
-        )
+        return [_packaged(row)] if row.packaged else [_verify_cached(remote) for remote in row.remotes()]
     path = Path(tag_or_file)
     if path.with_suffix(".json").is_file() and path.suffix == ".safetensors":
         read_release(path)

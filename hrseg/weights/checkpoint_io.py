@@ -204,9 +204,7 @@ def kind_of(path: Path, start: bytes) -> str:
         'zip'
     """
     if not start:
-        raise WeightsError(
-            f"{path} is empty (0 bytes). The download or copy did not begin; fetch it again."
-        )
+        raise WeightsError(f"{path} is empty (0 bytes). The download or copy did not begin; fetch it again.")
     if start[6:9] == b"\0\0{":  # a length below 2**48, then JSON
         return SAFETENSORS
     for magic, kind in _READABLE:
@@ -267,9 +265,7 @@ def check_header(path: Path, size: int) -> None:
         if length > size - 8:
             raise Damaged(f"its header would take {length:,} bytes, more than the file has")
         if length > MAX_HEADER:
-            raise TooLarge(
-                f"its header takes {length:,} bytes; that of a network has less than a million"
-            )
+            raise TooLarge(f"its header takes {length:,} bytes; that of a network has less than a million")
         text = file.read(length)
     try:
         header = json.loads(text, object_pairs_hook=_unique)
@@ -308,9 +304,7 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
         raise Damaged(f"tensor {name[:60]} has no sound shape or place")
     begin, end = offsets
     if math.prod(shape) * BYTES[kind] != end - begin:
-        raise Damaged(
-            f"tensor {name[:60]} of type {kind} and shape {tuple(shape)} cannot fill {end - begin:,} bytes"
-        )
+        raise Damaged(f"tensor {name[:60]} of type {kind} and shape {tuple(shape)} cannot fill {end - begin:,} bytes")
     return begin, end
 
 

@@ -125,9 +125,7 @@ def read_foreign(paths: Paths, *, resize: str | None = None, padding: str | None
             spec[name] = chosen
         else:
             spec.pop(name, None)
-    reason = (
-        found.reason if found.certain else f"assumed, since keys cannot show it: {found.reason}"
-    )
+    reason = found.reason if found.certain else f"assumed, since keys cannot show it: {found.reason}"
     if resize is not None:
         reason = "as asked for"
     mean = tuple(float(value) for value in found.card.get("mean", found.format.mean))
@@ -245,17 +243,13 @@ def assemble(
         )
     network = create_model(**spec)
     if spec["backbone"] in BACKBONES:
-        report = load_translated(
-            network, foreign.translated, new_classifier=new_classifier, compare=False
-        )
+        report = load_translated(network, foreign.translated, new_classifier=new_classifier, compare=False)
     else:  # a baseline has its own names
         report = load_weights(network, files[0], new_classifier=new_classifier)
     return network, named, report, why
 
 
-def _backbone(
-    foreign: Foreign, asked: bool
-) -> tuple[LoadReport, dict[str, torch.Tensor], dict[str, Any]]:
+def _backbone(foreign: Foreign, asked: bool) -> tuple[LoadReport, dict[str, torch.Tensor], dict[str, Any]]:
     spec = {**foreign.spec, "head": "v2", "num_classes": 1}
     network = create_model(**spec)
     report = load_translated(network, foreign.translated, new_head=asked, compare=False)
@@ -296,8 +290,7 @@ def infer_spec(found: Translated) -> dict[str, Any]:
             return spec
     shape = ", ".join(f"{field} {value}" for field, value in seen.items())
     raise WeightsError(
-        f"{found.file} ({found.format.name}) is an HRNet of another shape: {shape}. hrseg knows "
-        f"{', '.join(BACKBONES)}."
+        f"{found.file} ({found.format.name}) is an HRNet of another shape: {shape}. hrseg knows {', '.join(BACKBONES)}."
     )
 
 
@@ -307,9 +300,7 @@ def _variant_fields(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         "width": int(state["backbone.stage4.0.branches.0.0.conv1.weight"].shape[0]),
         "stem_blocks": _count(state, r"^backbone\.layer1\.(\d+)\."),
         "stem_channels": int(state["backbone.layer1.0.conv1.weight"].shape[0]),
-        "modules": tuple(
-            _count(state, rf"^backbone\.stage{stage}\.(\d+)\.") for stage in (2, 3, 4)
-        ),
+        "modules": tuple(_count(state, rf"^backbone\.stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
         "blocks": _count(state, r"^backbone\.stage4\.0\.branches\.0\.(\d+)\."),
     }
 
@@ -367,9 +358,7 @@ def name_classes(
         name = KNOWN_LABELS[count]
         return load_labels(name), f"{name}, assumed from its {count} classes; --labels overrides"
     rows = tuple(Label(i, i, f"class {i}", c) for i, c in enumerate(distinct_colors(count)))
-    return LabelSet(
-        "numbered", rows
-    ), f"numbered: no names are known for {count} classes; see --labels"
+    return LabelSet("numbered", rows), f"numbered: no names are known for {count} classes; see --labels"
 
 
 def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
@@ -381,11 +370,7 @@ def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
     lowered = [{str(k).lower(): v for k, v in place.items()} for place in places]
     place = next((place for place in lowered if place.get("classes")), {})
     classes = place.get("classes")
-    names = (
-        [name for name in classes if isinstance(name, str)]
-        if isinstance(classes, list | tuple)
-        else []
-    )
+    names = [name for name in classes if isinstance(name, str)] if isinstance(classes, list | tuple) else []
     if len(names) != count:
         return None
     known = KNOWN_LABELS.get(count)
@@ -403,8 +388,6 @@ def _from_meta(content: Mapping[str, Any], count: int) -> LabelSet | None:
 
 def _same_classes(ours: Sequence[str], theirs: Sequence[str]) -> bool:
     """Datasets are spelled in several ways (signboard, sign); most names in their places make the same one."""
-    plain = [
-        (re.split(r"[,;]", name)[0].strip().lower() for name in names) for names in (ours, theirs)
-    ]
+    plain = [(re.split(r"[,;]", name)[0].strip().lower() for name in names) for names in (ours, theirs)]
     equal = sum(a == b for a, b in zip(*plain, strict=True))
     return equal >= 0.8 * len(ours)

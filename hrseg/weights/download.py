@@ -170,9 +170,7 @@ def check(remote: Remote, path: Path, named: str = "", named_by: str = "server")
             f"{wanted[:16]}"
         )
     if remote.size is not None and size != remote.size:
-        raise WeightsError(
-            f"{remote.name}: {remote.path.name} has {size:,} bytes, and should have {remote.size:,}"
-        )
+        raise WeightsError(f"{remote.name}: {remote.path.name} has {size:,} bytes, and should have {remote.size:,}")
     full = "sha256" if len(remote.sha256) == FULL else "prefix"
     checked = full if remote.sha256 else named_by if named else "size"
     return Receipt(remote.path, remote.url, size, digest, checked)
@@ -284,9 +282,7 @@ def _locked(remote: Remote, watcher: Watcher) -> Iterator[None]:
                 lock.acquire(timeout=_NOTE_INTERVAL)
             except filelock.Timeout:
                 here = _size(remote.part)
-                watcher.note(
-                    f"{remote.name}: still waiting; the other process has {megabytes(here)}"
-                )
+                watcher.note(f"{remote.name}: still waiting; the other process has {megabytes(here)}")
     try:
         yield
     finally:
@@ -312,9 +308,7 @@ def _accept(remote: Remote, watcher: Watcher) -> Receipt | None:
 def _download(remote: Remote, watcher: Watcher) -> Receipt:
     forbidden = offline()
     if forbidden:
-        raise WeightsError(
-            f"{remote.name} is not in the cache, and {forbidden} is set. {_manual_step(remote)}"
-        )
+        raise WeightsError(f"{remote.name} is not in the cache, and {forbidden} is set. {_manual_step(remote)}")
     tries = 0
     while True:
         before = _size(remote.part)

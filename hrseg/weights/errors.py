@@ -56,6 +56,4 @@ def refuse(path: Path, size: int, reason: Refusal) -> WeightsError:
         'a.pth (12 bytes) is not a readable checkpoint: it ends'
     """
     cause = textwrap.shorten(str(reason).replace("\0", " "), 240, placeholder=" …").rstrip(".")
-    return WeightsError(
-        f"{path} ({size:,} bytes) is not a readable checkpoint: {cause}. {reason.advice}"
-    )
+    return WeightsError(f"{path} ({size:,} bytes) is not a readable checkpoint: {cause}. {reason.advice}")

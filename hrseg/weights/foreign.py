@@ -189,11 +189,7 @@ def translate(
         notes=tuple(notes),
         spec=card.get("network"),
         card=card,
-        meta={
-            k: v
-            for k, v in (checkpoint or {}).items()
-            if k not in CONTAINERS and not isinstance(v, torch.Tensor)
-        },
+        meta={k: v for k, v in (checkpoint or {}).items() if k not in CONTAINERS and not isinstance(v, torch.Tensor)},
     )
 
 
@@ -243,9 +239,7 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     nested = (checkpoint[name] for name in CONTAINERS if isinstance(checkpoint.get(name), Mapping))
     state = next(nested, checkpoint)
     tensors = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
-    averaged = {
-        k[len("ema.module.") :]: v for k, v in tensors.items() if k.startswith("ema.module.")
-    }
+    averaged = {k[len("ema.module.") :]: v for k, v in tensors.items() if k.startswith("ema.module.")}
     if averaged:
         return averaged
     if not tensors:
@@ -288,9 +282,7 @@ State = dict[str, torch.Tensor]
 
 _COUNTER = "num_batches_tracked"
 _NORM = ".running_var"
-_OCR_BIAS = re.compile(
-    r"^(head\.ocr_distri_head\.(?:object_context_block\.f_\w+|conv_bn_dropout))\.(\d)\.bias$"
-)
+_OCR_BIAS = re.compile(r"^(head\.ocr_distri_head\.(?:object_context_block\.f_\w+|conv_bn_dropout))\.(\d)\.bias$")
 _BEFORE_NORMS = (
     *("head.last_layer.0", "head.aux_head.0", "head.conv3x3_ocr.0"),
     *(f"head.downsamp_modules.{branch}.0" for branch in range(3)),
@@ -332,9 +324,7 @@ def batch_counters(state: State) -> str | None:
 
 def zero_biases(state: State) -> str | None:
     """Add zero biases to the head's convolutions before norms, which mmsegmentation and ssld build without."""
-    bare = [
-        name for name in _BEFORE_NORMS if f"{name}.weight" in state and f"{name}.bias" not in state
-    ]
+    bare = [name for name in _BEFORE_NORMS if f"{name}.weight" in state and f"{name}.bias" not in state]
     for name in bare:
         weight = state[f"{name}.weight"]
         state[f"{name}.bias"] = weight.new_zeros(weight.shape[0])

@@ -143,9 +143,7 @@ HALF = (0.5, 0.5, 0.5)
 NOTHING = r"(?!)"
 NO_HEAD = "none"
 """Head in the card of a release that holds a backbone only."""
-NOT_NETWORK = (
-    r"^(?:loss|criterion|metrics)\.|^auxiliary_head\.|\._tmp_running_(?:mean|var)$|\._running_iter$"
-)
+NOT_NETWORK = r"^(?:loss|criterion|metrics)\.|^auxiliary_head\.|\._tmp_running_(?:mean|var)$|\._running_iter$"
 """Tensors of training beside the network, such as class weights."""
 
 

@@ -81,9 +81,7 @@ class Answer:
             try:
                 chunk = self.stream.read1(CHUNK)  # what is there, without waiting for a whole chunk
             except (OSError, http.client.HTTPException) as error:
-                raise TransferError(
-                    f"the connection broke ({_reason(error)})", passing=True
-                ) from error
+                raise TransferError(f"the connection broke ({_reason(error)})", passing=True) from error
             if not chunk:
                 return
             yield chunk
@@ -150,11 +148,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new not in ("http", "https") or (old, new) == ("https", "http"):
             raise TransferError(f"it redirects from {old} to {new}, which is not safe")
-        self.linked |= {
-            name.lower(): headers[name]
-            for name in ("X-Linked-ETag", "X-Linked-Size")
-            if headers[name]
-        }
+        self.linked |= {name.lower(): headers[name] for name in ("X-Linked-ETag", "X-Linked-Size") if headers[name]}
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -235,9 +229,7 @@ def _refused(error: urllib.error.HTTPError, start: int) -> Answer:
         whole = re.fullmatch(r"bytes \*/(\d+)", error.headers["Content-Range"] or "")
         if whole and int(whole[1]) == start:  # all of it is here already
             return Answer(error, start, start, "", "")
-        raise TransferError(
-            "the part that is here belongs to another file", passing=True, wait=0.0, stale=True
-        )
+        raise TransferError("the part that is here belongs to another file", passing=True, wait=0.0, stale=True)
     if error.code in _REDIRECTS:
         target = urllib.parse.urljoin(error.url or "", error.headers["Location"] or "")
         if urlsplit(target).scheme in ("http", "https") and error.headers["Location"]:

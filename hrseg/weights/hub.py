@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hrseg.errors import MissingExtraError, WeightsError
+from hrseg.errors import MissingExtraError, WeightsError, install_command
 from hrseg.labels import LabelSet
 from hrseg.weights.download import offline
 
@@ -84,15 +84,9 @@ def pull(text: str) -> Path:
         revision = wanted.revision
         # The page of another library's model may have no card; its weights can still be loaded.
         with contextlib.suppress(errors.RemoteEntryNotFoundError):
-            card = client.hf_hub_download(
-                wanted.name, CARD, revision=revision, local_files_only=here_only
-            )
+            card = client.hf_hub_download(wanted.name, CARD, revision=revision, local_files_only=here_only)
             revision = Path(card).parent.name  # both files of one commit
-        return Path(
-            client.hf_hub_download(
-                wanted.name, WEIGHTS, revision=revision, local_files_only=here_only
-            )
-        )
+        return Path(client.hf_hub_download(wanted.name, WEIGHTS, revision=revision, local_files_only=here_only))
 
 
 def push(files: Mapping[str, Path | bytes], to: str, *, private: bool, message: str) -> str:
@@ -135,7 +129,7 @@ def _client() -> tuple[Any, Any]:
         from huggingface_hub import errors
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "Models of the Hugging Face hub need its client. Run: pip install 'hrseg[hub]'"
+            f"Models of the Hugging Face hub need its client. Run: {install_command('hub')}"
         ) from error
     return huggingface_hub, errors
 
@@ -262,7 +256,7 @@ def page(card: Mapping[str, Any], name: str) -> str:
         "network of hrseg.",
         "## Use",
         "```python\n"
-        "import hrseg  # pip install 'hrseg[hub]'\n"
+        "import hrseg  # in a clone: pip install '.[hub]'\n"
         f'predictor = hrseg.from_pretrained("{name}")\n'
         'predictor("street.jpg").save("out")  # mask and overlay\n'
         "```",
@@ -312,9 +306,7 @@ def _network(card: Mapping[str, Any]) -> str:
         "std": " ".join(map(str, card["std"])) + " (RGB, 0 to 1)",
         "classes": ", ".join(map(_cell, LabelSet.from_dict(card["labels"]).names)),
     }
-    return "## Network\n\n| | |\n| --- | --- |\n" + "\n".join(
-        f"| {key} | {value} |" for key, value in rows.items()
-    )
+    return "## Network\n\n| | |\n| --- | --- |\n" + "\n".join(f"| {key} | {value} |" for key, value in rows.items())
 
 
 def _score(score: Mapping[str, Any]) -> str:
@@ -326,8 +318,7 @@ def _score(score: Mapping[str, Any]) -> str:
         text += f", pixel accuracy {score['pixel_accuracy']:.2f}"
     if score.get("iou"):
         figures = {  # None or NaN for a class that does not occur
-            name: "-" if value is None or value != value else f"{value:.2f}"
-            for name, value in score["iou"].items()
+            name: "-" if value is None or value != value else f"{value:.2f}" for name, value in score["iou"].items()
         }
         rows = (f"| {_cell(name)} | {figure} |" for name, figure in figures.items())
         return text + ".\n\n| class | IoU |\n| --- | ---: |\n" + "\n".join(rows)
@@ -343,9 +334,7 @@ def _origin(card: Mapping[str, Any]) -> str:
     lines = []
     if origin.get("source"):
         files = ", ".join(f"`{name}`" for name in origin.get("files", {}))
-        lines.append(
-            f"Imported from a file of {origin['source']} ({files}). Resize policy: {origin['resize']}."
-        )
+        lines.append(f"Imported from a file of {origin['source']} ({files}). Resize policy: {origin['resize']}.")
     commit = (trained.get("git") or {}).get("commit")
     if commit:
         lines.append(f"Trained by hrseg at commit {str(commit)[:12]}.")

@@ -91,9 +91,7 @@ def load_weights(
     found = _for_network(file_or_tag, network.state_dict())
     if inflate_stem:
         found = _inflated(found, network.state_dict())
-    return load_translated(
-        network, found, new_head=new_head, new_classifier=new_classifier, resize=resize
-    )
+    return load_translated(network, found, new_head=new_head, new_classifier=new_classifier, resize=resize)
 
 
 def load_translated(
@@ -197,9 +195,7 @@ def _inflated(found: Translated, own: Mapping[str, torch.Tensor]) -> Translated:
     bands = wanted.shape[1]
     spread = (kernels.mean(dim=1, keepdim=True) * (3 / bands)).expand(-1, bands, -1, -1)
     note = f"the stem's kernels of RGB became their mean times 3/{bands} for each of {bands} bands"
-    return dataclasses.replace(
-        found, state={**found.state, _STEM: spread.contiguous()}, notes=(*found.notes, note)
-    )
+    return dataclasses.replace(found, state={**found.state, _STEM: spread.contiguous()}, notes=(*found.notes, note))
 
 
 def _without(state: Mapping[str, torch.Tensor], pattern: str | None) -> dict[str, torch.Tensor]:
@@ -246,9 +242,7 @@ def _next_step(wrong: Iterable[str], new_classifier: bool) -> str:
     return f"{advice}."
 
 
-def _compare_function(
-    network: nn.Module, found: Translated, resize: str | None, *, finished: bool
-) -> tuple[str, ...]:
+def _compare_function(network: nn.Module, found: Translated, resize: str | None, *, finished: bool) -> tuple[str, ...]:
     """Compare what keys cannot show; a complete network must not change its function silently."""
     spec: dict[str, Any] | None = getattr(network, "spec", None)
     if spec is None or not is_hrnet(network.state_dict()):
@@ -274,9 +268,7 @@ def _compare_function(
         if found.certain or resize is not None:
             return ()
         but = f", and this network resizes '{own['resize']}'" if differ else ""
-        return (
-            f"resize '{stored['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",
-        )
+        return (f"resize '{stored['resize']}' is assumed, since keys cannot show it ({found.reason}){but}",)
     notes = []
     if "resize" in differ:
         tail = ", as the official recipes do" if stored["resize"] == "nearest" else ""

@@ -36,9 +36,7 @@ def packaged_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def write_release(
-    path: str | Path, state_dict: Mapping[str, torch.Tensor], card: Mapping[str, Any]
-) -> None:
+def write_release(path: str | Path, state_dict: Mapping[str, torch.Tensor], card: Mapping[str, Any]) -> None:
     """Write NAME.safetensors and, beside it, NAME.json with the card and the file's sha256.
 
     Args:

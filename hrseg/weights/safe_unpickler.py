@@ -95,9 +95,7 @@ class SafeUnpickler(pickle._Unpickler):
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(
-        self, reader: Reader, file_size: int, storage: Callable[[Any], Storage] | None = None
-    ) -> None:
+    def __init__(self, reader: Reader, file_size: int, storage: Callable[[Any], Storage] | None = None) -> None:
         super().__init__(reader)  # type: ignore[arg-type]  # views into the file are as good
         self.reader, self.storage = reader, storage
         self.budget, self.tuple_keys = 4 * file_size + HEADROOM, 0
@@ -118,9 +116,7 @@ class SafeUnpickler(pickle._Unpickler):
         """Return an admitted name, under the spelling of today's Python and numpy."""
         path = current_path(module, name)
         if path not in ADMITTED:
-            raise Forbidden(
-                f"it asks for '{path[:120]}', which is neither tensor, array nor plain type"
-            )
+            raise Forbidden(f"it asks for '{path[:120]}', which is neither tensor, array nor plain type")
         return Symbol(path)
 
     def persistent_load(self, pid: Any) -> Storage:
@@ -268,8 +264,7 @@ _REPLACED: dict[str, Callable[[Any], None]] = {
 }
 SafeUnpickler.dispatch = _Instructions(
     {
-        getattr(pickle, name)[0]: _REPLACED.get(name)
-        or pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+        getattr(pickle, name)[0]: _REPLACED.get(name) or pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
         for name in (*_OF_PYTHON.split(), *_REPLACED)
     }
 )
@@ -284,9 +279,7 @@ def dimensions(value: Any) -> torch.Size:
     return torch.Size(value)
 
 
-def _tensor(
-    unpickler: SafeUnpickler, storage: Any, offset: Any, size: Any, stride: Any, *more: Any
-) -> torch.Tensor:
+def _tensor(unpickler: SafeUnpickler, storage: Any, offset: Any, size: Any, stride: Any, *more: Any) -> torch.Tensor:
     """Build a view of a storage; `more` are requires_grad, hooks and, in the third form, the dtype."""
     if not isinstance(storage, Storage):
         raise Damaged("a tensor has no storage")
@@ -299,9 +292,7 @@ def _tensor(
     numbers = storage.data.view(dtype)  # (N,)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if last >= len(numbers):
-        raise Damaged(
-            f"a tensor of shape {tuple(size)} is larger than its {len(numbers):,} numbers"
-        )
+        raise Damaged(f"a tensor of shape {tuple(size)} is larger than its {len(numbers):,} numbers")
     unpickler.spend(math.prod(size) * dtype.itemsize, f"a tensor of shape {tuple(size)}")
     return numbers.as_strided(size, stride, numbers.storage_offset() + offset)
 
@@ -331,9 +322,7 @@ def _number(unpickler: SafeUnpickler, dtype: Any, raw: Any) -> Any:
     return values.item()
 
 
-def _array_from_buffer(
-    unpickler: SafeUnpickler, raw: Any, dtype: Any, shape: Any, order: Any = "C"
-) -> Array:
+def _array_from_buffer(unpickler: SafeUnpickler, raw: Any, dtype: Any, shape: Any, order: Any = "C") -> Array:
     return unpickler.fill(Array(), shape, dtype, order == "F", raw)
 
 

@@ -60,9 +60,7 @@ def read_zip(path: Path, size: int) -> Any:
             info = records.get(f"data/{key}")
             have = info.file_size if info else 0
             if info is None or not 0 <= count * dtype.itemsize <= have:
-                raise Damaged(
-                    f"storage {key[:20]} declares {count:,} numbers and has {have:,} bytes"
-                )
+                raise Damaged(f"storage {key[:20]} declares {count:,} numbers and has {have:,} bytes")
             if key not in read:
                 read[key] = _read_record(file, info)
             return Storage(dtype, read[key][: count * dtype.itemsize])
@@ -75,9 +73,7 @@ def _declared(pid: Any) -> tuple[torch.dtype, str, int]:
     tag, kind, key, _, count = pid[:5]
     if tag != "storage" or not isinstance(kind, Symbol) or kind.path not in STORAGES:
         raise Forbidden("it names a storage of an unknown type")
-    if not isinstance(key, str) or not isinstance(
-        count, int
-    ):  # text of nested lists may be endless
+    if not isinstance(key, str) or not isinstance(count, int):  # text of nested lists may be endless
         raise Damaged("a storage has no sound key or length")
     return STORAGES[kind.path], key, count
 
@@ -151,9 +147,7 @@ def read_legacy(path: Path, size: int) -> Any:
             (count,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
             rest = size - file.tell()
             if count * root.dtype.itemsize != len(root.data) or len(root.data) > rest:
-                raise Damaged(
-                    f"it ends before the numbers of storage {key[:20]} do, or counts them twice"
-                )
+                raise Damaged(f"it ends before the numbers of storage {key[:20]} do, or counts them twice")
             _fill(file, root.data)
         return content
 

@@ -46,9 +46,7 @@ def test_all_ends_give_the_same_classes_where_they_have_the_same_size():
     images = pictures((64, 64), 2)
     found = {}
     for until in ("labels", "logits", "head"):
-        model = open_timed(
-            Choice("hrnet_w18_small_v1.camvid", precision="fp32"), Settings(until=until)
-        )
+        model = open_timed(Choice("hrnet_w18_small_v1.camvid", precision="fp32"), Settings(until=until))
         found[until] = model.labels(model.work(model.feed(images)))
     assert found["head"].shape == (2, 16, 16)
     assert np.mean(found["labels"] == found["logits"]) > 0.999

@@ -55,9 +55,7 @@ def test_reproduce_fails_where_the_score_is_off(monkeypatch: pytest.MonkeyPatch)
     assert main(["reproduce", "r"]) == EXIT_PARTIAL
 
 
-def test_reproduce_without_data_is_a_plan(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reproduce_without_data_is_a_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen = fake_reproduce(monkeypatch, "Put x.zip there.", close=False)
     assert main(["reproduce", "r"]) == EXIT_OK
     assert main(["reproduce", "r", "--json"]) == EXIT_OK

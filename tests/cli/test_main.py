@@ -54,13 +54,9 @@ def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_python_m_hrseg_is_the_same_program() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "hrseg", "fti"], capture_output=True, text=True, timeout=60
-    )
+    result = subprocess.run([sys.executable, "-m", "hrseg", "fti"], capture_output=True, text=True, timeout=60)
     assert result.returncode == EXIT_USAGE
-    assert "Did you mean 'fit'?" in " ".join(
-        result.stderr.split()
-    )  # whatever lines it was cut into
+    assert "Did you mean 'fit'?" in " ".join(result.stderr.split())  # whatever lines it was cut into
 
 
 # Words
@@ -104,9 +100,7 @@ def test_a_mistake_is_one_paragraph_and_exit_code_two(
 # Exits
 
 
-def test_interrupt_is_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def plan(config: Any) -> None:
         raise KeyboardInterrupt
 

@@ -51,9 +51,7 @@ def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> d
     return seen
 
 
-def test_predict_passes_its_options_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen = prepare_predict(monkeypatch, [Result(path="ü b.png", error=None)])
     words = ["--model", "m.ckpt", "--device", "cpu", "--precision", "fp32"]
     words += ["--window", "64", "96", "--overlap", "0.25"]

@@ -48,8 +48,7 @@ def test_list_groups_by_publisher_and_takes_words(capsys):
     assert lines[0].split()[:4] == ["tag", "classes", "score", "MB"]
     assert "   hrnet_w48_ocr.mmseg_cityscapes_160k        " in "\n".join(lines)
     assert any(
-        line.split()[:6]
-        == ["hrnet_w48_ocr.official_cityscapes", "19", "81.60", "281", "MIT", "research"]
+        line.split()[:6] == ["hrnet_w48_ocr.official_cityscapes", "19", "81.60", "281", "MIT", "research"]
         for line in lines
     )
     assert len({line.index(" 19 ") for line in lines if " 19 " in line}) == 1

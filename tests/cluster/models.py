@@ -41,7 +41,5 @@ def content(folder: Path) -> dict[str, bytes]:
     """Place → bytes of all files, hidden ones too, but manifests."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     return {
-        place: path.read_bytes()
-        for place, path in files.items()
-        if path.is_file() and not place.startswith("manifest")
+        place: path.read_bytes() for place, path in files.items() if path.is_file() and not place.startswith("manifest")
     }

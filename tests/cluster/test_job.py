@@ -116,9 +116,7 @@ def test_nothing_is_lost_or_doubled_where_workers_die(photos, model, whole, tmp_
     assert job.summary == "handed out again, as a worker died: 5"
 
 
-def test_a_picture_that_kills_each_worker_is_found_and_the_others_are_done(
-    photos, model, whole, tmp_path, stage
-):
+def test_a_picture_that_kills_each_worker_is_found_and_the_others_are_done(photos, model, whole, tmp_path, stage):
     stage.dying = lambda task: any(one.name == "a/06" for one in task.images)
     results, _ = run(photos, tmp_path / "out", model)
     [broken] = [result for result in results if result.error is not None]
@@ -137,16 +135,12 @@ def test_a_round_that_was_broken_off_goes_on(photos, model, whole, tmp_path):
     running = job.run(open_sources([photos]))
     first = [next(running).name for _ in range(5)]
     running.close()
-    assert names(tmp_path / "out")[:5] == sorted(
-        first
-    )  # and the sixth: answers are of two pictures
+    assert names(tmp_path / "out")[:5] == sorted(first)  # and the sixth: answers are of two pictures
     assert len(names(tmp_path / "out")) == 6
     (tmp_path / "out" / f"{first[0]}_mask.png").write_bytes(b"")
     results, job = run(photos, tmp_path / "out", model)
     assert len(results) == 13
-    assert job.summary == (
-        "5 images done before and skipped; done again: 1 with a result that is missing or changed"
-    )
+    assert job.summary == ("5 images done before and skipped; done again: 1 with a result that is missing or changed")
     assert content(tmp_path / "out") == content(whole)
 
 

@@ -65,9 +65,7 @@ def place(tmp_path_factory):
 
 
 def start(cluster, place, name):
-    job = RayJob(
-        place / name, KINDS, model=place / "m.safetensors", address=cluster.address, **PLAIN
-    )
+    job = RayJob(place / name, KINDS, model=place / "m.safetensors", address=cluster.address, **PLAIN)
     return job, job.run(open_sources([place / "photos"]))
 
 
@@ -143,9 +141,7 @@ def test_what_is_done_is_left_as_it_is_on_a_restart(cluster, place):
 
 
 def test_a_machine_that_is_gone_for_good_holds_up_nobody(cluster, place):
-    thread = when_masks(
-        place / "gone", 7, lambda: cluster.remove_node(cluster.second, allow_graceful=False)
-    )
+    thread = when_masks(place / "gone", 7, lambda: cluster.remove_node(cluster.second, allow_graceful=False))
     job, running = start(cluster, place, "gone")
     results = list(running)
     thread.join()

@@ -70,5 +70,5 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         return real(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=r"pip install 'hrseg\[ray\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '.*\[ray\]'"):
         import_ray()

@@ -163,8 +163,7 @@ def test_a_word_without_equals_or_with_broken_yaml_is_refused(here: Path) -> Non
 
 
 HOSTILE = {
-    "aliases": "a0: &a0 [1]\n"
-    + "\n".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]" for i in range(40)),
+    "aliases": "a0: &a0 [1]\n" + "\n".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]" for i in range(40)),
     "an alias of itself": "run: &a {name: [*a]}",
     "brackets": "data: " + "[" * 500 + "]" * 500,
     "many brackets": "data: " + "[" * 100_000,

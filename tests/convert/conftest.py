@@ -25,6 +25,4 @@ def predicted(root, given):
     for name, mask in given.items():
         write_image(root / "photos" / f"{name}.png", np.zeros((*mask.shape, 3), np.uint8))
         write_mask(root / "predicted" / f"{name}_mask.png", mask)
-        write_image(
-            root / "predicted" / f"{name}_overlay.png", np.zeros((*mask.shape, 3), np.uint8)
-        )
+        write_image(root / "predicted" / f"{name}_overlay.png", np.zeros((*mask.shape, 3), np.uint8))

@@ -76,9 +76,7 @@ def test_one_broken_image_of_many_is_named_and_a_source_of_none_is_refused():
             return Record("a", Path("a.png"), {2: "annotations, image 2"}[number])
 
     source = Source()
-    assert [record.place for record in source.read_records([1, 2, 3], read)] == [
-        "annotations, image 2"
-    ]
+    assert [record.place for record in source.read_records([1, 2, 3], read)] == ["annotations, image 2"]
     assert [text.partition(":")[0] for text in source.broken] == ["image 1", "image 3"]
     with pytest.raises(DataError, match=r"image 5: .*No image of 2 can be read"):
         source.read_records([5, 7], read)

@@ -43,9 +43,7 @@ def test_a_mask_for_each_class(names, tmp_path):
     assert (mask == np.array([0, 2, 1])[s.SCENE]).all()
 
 
-@pytest.mark.parametrize(
-    "names", [("masks/a_0.png", "masks/a_1.png"), ("masks/a/1.png", "masks/a/2.png")]
-)
+@pytest.mark.parametrize("names", [("masks/a_0.png", "masks/a_1.png"), ("masks/a/1.png", "masks/a/2.png")])
 def test_a_mask_for_each_object(names, tmp_path):
     mask, labels, _ = converted(lay(tmp_path / "source", names, value=1), tmp_path)
     assert labels.names == ["background", "object"]

@@ -28,9 +28,7 @@ def cvat_project(root):
     for subset, color in (("Train", RED), ("Validation", BLUE)):
         plain(root / "images" / subset / "0.png", color)
         shape = '<polygon label="car" points="1,1;5,1;5,3;1,3" z_order="0"/>'
-        images.append(
-            f'<image id="0" name="0.png" subset="{subset}" width="8" height="6">{shape}</image>'
-        )
+        images.append(f'<image id="0" name="0.png" subset="{subset}" width="8" height="6">{shape}</image>')
     return s.save(root / "annotations.xml", f"<annotations>{''.join(images)}</annotations>")
 
 
@@ -100,22 +98,15 @@ def flat(root, tool):
         short["value"]["points"] = TWO
         return s.label_studio(root, [s.studio_polygon("car", s.CAR_BOX), short])
     if tool == "datumaro":
-        rows = [
-            {"type": "polygon", "label_id": 1, "points": np.ravel(r).tolist()} for r in (good, TWO)
-        ]
+        rows = [{"type": "polygon", "label_id": 1, "points": np.ravel(r).tolist()} for r in (good, TWO)]
         return s.datumaro(root, rows)
     if tool == "supervisely":
-        shapes = [
-            {"exterior": ring, "interior": []} for ring in ([[1, 1], [4, 1], [4, 2], [1, 2]], TWO)
-        ]
+        shapes = [{"exterior": ring, "interior": []} for ring in ([[1, 1], [4, 1], [4, 2], [1, 2]], TWO)]
         return s.supervisely(root, [s.sly_object("car", "polygon", points=p) for p in shapes])
     if tool == "darwin":
         paths = [[s.points(s.CAR_BOX)], [s.points(s.CAR_BOX)[:2]]]
         return s.darwin(root, [{"name": "car", "polygon": {"paths": path}} for path in paths])
-    rows = [
-        {"id": i, "category_id": 2, "type": "polygon", "points": r}
-        for i, r in enumerate((good, TWO))
-    ]
+    rows = [{"id": i, "category_id": 2, "type": "polygon", "points": r} for i, r in enumerate((good, TWO))]
     return s.segments_ai(root, rows)
 
 

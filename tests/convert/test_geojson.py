@@ -98,9 +98,7 @@ def test_files_of_one_class_each_are_named_by_it(tmp_path):
     raster(tmp_path / "source/a.tif")
     for name, shape in zip(("house", "road"), geometries(), strict=True):
         features = [{"type": "Feature", "properties": {"fid": 1}, "geometry": shape}]
-        s.save(
-            tmp_path / f"source/{name}.geojson", {"type": "FeatureCollection", "features": features}
-        )
+        s.save(tmp_path / f"source/{name}.geojson", {"type": "FeatureCollection", "features": features})
     mask, labels, report = converted(tmp_path / "source", tmp_path)
     assert labels.names == ["background", "house", "road"]
     assert (mask == expected()).all()
@@ -146,9 +144,7 @@ def test_predictions_written_as_geojson_come_back(tmp_path):
         "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
     }
     head = {"type": "FeatureCollection", "name": "a", "coordinates": "pixels"}
-    mask, _, _ = converted(
-        s.save(tmp_path / "source/a.geojson", head | {"features": [feature]}), tmp_path
-    )
+    mask, _, _ = converted(s.save(tmp_path / "source/a.geojson", head | {"features": [feature]}), tmp_path)
     assert np.argwhere(mask).min(axis=0).tolist() == [1, 1]
     assert mask.sum() == 8
 

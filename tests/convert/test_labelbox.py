@@ -20,9 +20,7 @@ def masked(root, objects):
 
 
 def test_masks_that_were_downloaded(tmp_path):
-    single = x.labelbox_object(
-        "road", "ImageSegmentationMask", mask={"url": "https://x.example/cfroad/index/1/mask"}
-    )
+    single = x.labelbox_object("road", "ImageSegmentationMask", mask={"url": "https://x.example/cfroad/index/1/mask"})
     composite = x.labelbox_object("car", "ImageSegmentationMask", composite_mask=COMPOSITE)
     path = masked(tmp_path / "source", [single, composite])
     folder = path.parent / "masks"

@@ -35,9 +35,7 @@ def test_labelme_files_may_hold_their_image(tmp_path):
     content = json.loads(path.read_text())
     image = (path.parent / "a.png").read_bytes()
     (path.parent / "a.png").unlink()
-    s.save(
-        path, content | {"imageData": base64.b64encode(image).decode(), "imagePath": "..\\x\\a.jpg"}
-    )
+    s.save(path, content | {"imageData": base64.b64encode(image).decode(), "imagePath": "..\\x\\a.jpg"})
     mask, _, report = converted(path, tmp_path)
     assert (mask > 0).sum() == 36
     assert next((report.out / "images/train").iterdir()).read_bytes() == image

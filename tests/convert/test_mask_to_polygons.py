@@ -34,9 +34,7 @@ def test_tolerance_bounds_how_far_a_border_moves(tmp_path, with_background):
         tolerance=1.5,
     )
     assert out.read_text().count(";") < 40
-    convert(
-        out, tmp_path / "back", ConvertOptions(images=tmp_path / "photos", labels=with_background)
-    )
+    convert(out, tmp_path / "back", ConvertOptions(images=tmp_path / "photos", labels=with_background))
     back = read_mask(tmp_path / "back/masks/train/disc.png")
     changed = np.argwhere(back != disc) + 0.5
     assert np.abs(np.hypot(*(changed - (45, 60)).T) - 30).max() < 1.5 + 1

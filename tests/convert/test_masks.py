@@ -57,9 +57,7 @@ def test_an_unknown_color_is_named_with_its_place(tmp_path):
     colors = np.array([[0, 0, 0], [128, 64, 128], [1, 2, 3]], np.uint8)
     write_image(root / "masks" / "a.png", colors[s.SCENE])
     s.save(root / "colors.txt", "0 0 0 nothing\n128 64 128 road\n")
-    with pytest.raises(
-        DataError, match=r"a\.png holds color \(1, 2, 3\) in 8 pixels.*row 1, column 1"
-    ) as error:
+    with pytest.raises(DataError, match=r"a\.png holds color \(1, 2, 3\) in 8 pixels.*row 1, column 1") as error:
         convert(root, tmp_path / "out")
     assert "colors.txt" in str(error.value)
 

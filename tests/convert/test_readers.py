@@ -57,9 +57,7 @@ BROKEN = {
         ["annotations.xml", "XML"],
     ),
     "entities": (
-        lambda root: s.save(
-            root / "annotations.xml", '<!DOCTYPE x [<!ENTITY a "b">]><annotations/>'
-        ),
+        lambda root: s.save(root / "annotations.xml", '<!DOCTYPE x [<!ENTITY a "b">]><annotations/>'),
         ["entities"],
     ),
     "video": (
@@ -98,9 +96,7 @@ BROKEN = {
         ["a.json, shape 1 ('car')", "base64"],
     ),
     "labelme rectangle": (
-        lambda root: s.labelme(
-            root, [s.labelme_shape("car", [[1, 1], [2, 2], [3, 3]], "rectangle")]
-        ),
+        lambda root: s.labelme(root, [s.labelme_shape("car", [[1, 1], [2, 2], [3, 3]], "rectangle")]),
         ["a rectangle has 2 points", "3"],
     ),
     "coco category": (

@@ -15,14 +15,11 @@ def project(root, regions, attribute):
     """A project that VIA saved, whose class is chosen from a list."""
     s.photo(root / "a.png")
     rows = [
-        {"shape_attributes": shape, "region_attributes": {attribute: value, "note": "x"}}
-        for shape, value in regions
+        {"shape_attributes": shape, "region_attributes": {attribute: value, "note": "x"}} for shape, value in regions
     ]
     content = {
         "_via_settings": {"core": {"default_filepath": "../"}},
-        "_via_img_metadata": {
-            "a.png99": {"filename": "sub/a.png", "size": 99, "regions": rows, "file_attributes": {}}
-        },
+        "_via_img_metadata": {"a.png99": {"filename": "sub/a.png", "size": 99, "regions": rows, "file_attributes": {}}},
         "_via_attributes": {"region": {attribute: {"type": "checkbox"}}, "file": {}},
         "_via_data_format_version": "2.0.10",
     }

@@ -44,9 +44,7 @@ def test_masks_come_back_equal(to, shapes, table, tmp_path, request):
     predicted(tmp_path, given)
     folder = to in ("labelme", "datumaro")
     out = tmp_path / ("parts" if folder else f"out.{'xml' if to == 'cvat' else 'json'}")
-    count, broken = export(
-        tmp_path / "predicted", out, to, labels, images=tmp_path / "photos", shapes=shapes
-    )
+    count, broken = export(tmp_path / "predicted", out, to, labels, images=tmp_path / "photos", shapes=shapes)
     assert (count, broken) == (len(given), [])
     choice = ConvertOptions(images=tmp_path / "photos", labels=labels)
     report = convert(out, tmp_path / "back", choice)

@@ -16,9 +16,7 @@ from hrseg.training.build import build_data
 @pytest.fixture
 def config():
     words = ["data.layout=synthetic", "data.scenes=4", "data.scene_size=[32,48]"]
-    return load_config(
-        None, [*words, "data.crop=[16,32]", "data.photometric=0.5", "trainer.max_epochs=1"]
-    )
+    return load_config(None, [*words, "data.crop=[16,32]", "data.photometric=0.5", "trainer.max_epochs=1"])
 
 
 def inside(page, kind):
@@ -33,11 +31,7 @@ def test_the_page_shows_what_the_network_would_see(config, tmp_path):
     page = out.read_text()
     masks = inside(page, "png")
     assert len(masks) == len(inside(page, "jpeg")) == 2 * (1 + 3)
-    index = next(
-        i
-        for i in range(4)
-        if (data.train_set.read_trainids(data.train_pairs[i])[1] == masks[0]).all()
-    )
+    index = next(i for i in range(4) if (data.train_set.read_trainids(data.train_pairs[i])[1] == masks[0]).all())
     for epoch in range(3):
         assert (masks[1 + epoch] == data.train_set[Draw(index, epoch=epoch)]["mask"].numpy()).all()
 

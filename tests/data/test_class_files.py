@@ -26,9 +26,7 @@ def tree(root):
     for split, count in (("train", 4), ("val", 2)):
         for number in range(count):
             rng = np.random.default_rng(10 * count + number)
-            write_image(
-                root / f"images/{split}/{number}.png", rng.integers(0, 255, (32, 32, 3), np.uint8)
-            )
+            write_image(root / f"images/{split}/{number}.png", rng.integers(0, 255, (32, 32, 3), np.uint8))
             mask = np.zeros((32, 32), np.uint8)
             mask[: 8 + number] = 1
             write_mask(root / f"masks/{split}/{number}.png", mask)
@@ -67,9 +65,7 @@ def test_all_verbs_agree(tmp_path, form, monkeypatch):
     assert json.dumps(NAMES) in (tmp_path / "samples.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "case", ["YAML with a slip", "a name twice", "a control sign", "a quote", "300 classes"]
-)
+@pytest.mark.parametrize("case", ["YAML with a slip", "a name twice", "a control sign", "a quote", "300 classes"])
 def test_no_verb_passes_over_a_file_that_cannot_be_read(tmp_path, case, capsys):
     root = put(tree(tmp_path / "set"), BROKEN, case)
     name = BROKEN[case][0]

@@ -91,9 +91,7 @@ def test_shards_of_the_loaders(world):
     for rank in range(world):
         data = on_device(synthetic(scenes=20, batch_size=1), rank, world)
         names += [batch["name"][0] for batch in data.train_dataloader()]
-        valid += [
-            batch["name"][0] for batch in data.val_dataloader() if (batch["mask"] != 255).any()
-        ]
+        valid += [batch["name"][0] for batch in data.val_dataloader() if (batch["mask"] != 255).any()]
         assert len(data.val_dataloader()) == -(-5 // world)
     assert len(set(names)) == len(names) == 20 // world * world
     assert sorted(valid) == [f"val/scene_{i:05d}" for i in range(5)]

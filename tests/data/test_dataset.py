@@ -178,9 +178,7 @@ def unpacked(monkeypatch) -> list[Path]:
     """Note each file that is decoded."""
     seen: list[Path] = []
     opener = datasets.open_picture
-    monkeypatch.setattr(
-        datasets, "open_picture", lambda path, *how: seen.append(path) or opener(path, *how)
-    )
+    monkeypatch.setattr(datasets, "open_picture", lambda path, *how: seen.append(path) or opener(path, *how))
     return seen
 
 

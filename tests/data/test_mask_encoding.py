@@ -115,9 +115,7 @@ def test_the_released_coco_stuff_10k_is_read_from_matlab_files(tmp_path):
     mask = data.train_set.read_trainids(data.train_pairs[0])[1]
     assert mask.tolist() == [[255, 0, 11, 170]]
     savemat(tmp_path / "annotations/COCO_train2014_1.mat", {"T": ids})
-    with pytest.raises(
-        DataError, match="holds T; a mask should be a map of whole numbers called S"
-    ):
+    with pytest.raises(DataError, match="holds T; a mask should be a map of whole numbers called S"):
         read_ids(data.train_pairs[0])
     (tmp_path / "annotations/COCO_train2014_1.mat").write_bytes(b"no matlab")
     with pytest.raises(DataError, match="cannot be read as a MATLAB file"):

@@ -40,9 +40,7 @@ def test_evaluation_keeps_the_order():
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_training_shares_one_shuffled_epoch(world):
-    shards = [
-        indexes(ShardSampler(11, rank=r, world=world, train=True, seed=4)) for r in range(world)
-    ]
+    shards = [indexes(ShardSampler(11, rank=r, world=world, train=True, seed=4)) for r in range(world)]
     assert {len(shard) for shard in shards} == {11 // world}
     everything = [index for shard in shards for index in shard]
     assert len(set(everything)) == len(everything)

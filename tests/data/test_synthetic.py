@@ -27,9 +27,7 @@ def test_written_masks_hold_the_layouts_ids_of_the_same_things(tmp_path, layout)
         assert (read_image(pair.image) == scene(0, (64, 96))[0]).all()
 
 
-@pytest.mark.parametrize(
-    "corners", [((3.4, 2.6), (50.5, 9.1), (20.7, 38.2)), ((12.6, 9.6), (32, 25))]
-)
+@pytest.mark.parametrize("corners", [((3.4, 2.6), (50.5, 9.1), (20.7, 38.2)), ((12.6, 9.6), (32, 25))])
 def test_a_shape_covers_the_same_pixels_of_image_and_mask(corners):
     street = _Street(np.random.RandomState(0), (40, 60))
     street.paint(PERSON, (1, 2, 3), *corners)
@@ -43,9 +41,7 @@ def test_a_written_dataset_is_the_same_every_time(tmp_path):
         write_scenes(tmp_path / name, "camvid", {"train": 2, "val": 1}, (32, 48), seed=5)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.png"))
     assert len(files) == 6
-    assert all(
-        (tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files
-    )
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
 
 
 def test_splits_share_no_scene(tmp_path):

@@ -27,9 +27,7 @@ def test_scales_hold_both_ends():
 
 def test_scales_upside_down():
     for step in (0.1, 0):
-        with pytest.raises(
-            ConfigError, match=r"scale_min 2\.0 is larger than data\.scale_max 0\.5"
-        ):
+        with pytest.raises(ConfigError, match=r"scale_min 2\.0 is larger than data\.scale_max 0\.5"):
             data_config(layout="synthetic", scale_min=2.0, scale_max=0.5, scale_step=step)
 
 
@@ -58,9 +56,7 @@ def test_crop_is_a_window_and_mask_follows():
 
 def test_flip_mirrors_both():
     image, mask = numbered(20, 30)
-    cut, trainids = recipe_of(crop=(20, 30), scale_min=1, scale_max=1, flip=1.0)(
-        image, mask, seed=0
-    )
+    cut, trainids = recipe_of(crop=(20, 30), scale_min=1, scale_max=1, flip=1.0)(image, mask, seed=0)
     assert np.array_equal(cut, image[:, ::-1])
     assert np.array_equal(trainids, mask[:, ::-1])
 
@@ -149,9 +145,7 @@ def test_same_seed_same_sample():
     first, other = recipe_of(**options), recipe_of(**options)
     other(image, mask, seed=99)
     for seed in range(5):
-        for one, two in zip(
-            first(image, mask, seed=seed), other(image, mask, seed=seed), strict=True
-        ):
+        for one, two in zip(first(image, mask, seed=seed), other(image, mask, seed=seed), strict=True):
             assert np.array_equal(one, two)
 
 
@@ -237,9 +231,7 @@ def test_image_fits_into_both_sides():
         assert sides(recipe, 400, 300, seed=0) == (683, 512)
         expected = (205, 2048) if "base_size" in base else (512, 5120)
         assert sides(recipe, 300, 3000, seed=0) == expected
-    square = recipe_of(
-        crop=(600, 600), base_size=520, base_short_side=510, scale_min=1, scale_max=1
-    )
+    square = recipe_of(crop=(600, 600), base_size=520, base_short_side=510, scale_min=1, scale_max=1)
     assert sides(square, 40, 40, seed=0) == (510, 510)
 
 
@@ -300,9 +292,9 @@ def test_mirror_first_leaves_the_padding_right_and_below():
 
 def test_padding_takes_a_color():
     image, mask = np.full((4, 4, 3), 9, np.uint8), np.zeros((4, 4), np.uint8)
-    cut, trainids = recipe_of(
-        crop=(6, 6), pad="mean", mean=(124 / 255, 116 / 255, 104 / 255), **PLAIN
-    )(image, mask, seed=0)
+    cut, trainids = recipe_of(crop=(6, 6), pad="mean", mean=(124 / 255, 116 / 255, 104 / 255), **PLAIN)(
+        image, mask, seed=0
+    )
     assert (cut[trainids == 255] == (124, 116, 104)).all()
     assert (cut[:4, :4] == 9).all()
 

@@ -74,9 +74,7 @@ TRAPS: dict[str, tuple[str, ...]] = {
         "test_counts_beyond_float_precision_stay_exact",
         "test_pixel_counts_beyond_2_to_24_stay_exact",
     ),
-    "a run resumed inside an epoch goes on with the next image": (
-        "test_resumed_run_goes_on_with_the_next_image",
-    ),
+    "a run resumed inside an epoch goes on with the next image": ("test_resumed_run_goes_on_with_the_next_image",),
 }
 
 
@@ -90,9 +88,7 @@ def test_the_tests_of_the_traps_are_there(test):
 def test_what_augmentation_adds_is_255(seed):
     """A mask without 0 and 255 gets nothing but its own ids and 255, and 255 where the image was filled."""
     recipe = recipe_of(crop=(64, 64), scale_min=0.5, scale_max=0.7)
-    image, mask = recipe(
-        np.full((48, 56, 3), 200, np.uint8), np.full((48, 56), 7, np.uint8), seed=seed
-    )
+    image, mask = recipe(np.full((48, 56, 3), 200, np.uint8), np.full((48, 56), 7, np.uint8), seed=seed)
     assert set(np.unique(mask).tolist()) == {7, 255}
     assert (image[mask == 255] == 0).all()
     assert (image[mask == 7] == 200).all()

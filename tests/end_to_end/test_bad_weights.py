@@ -30,9 +30,7 @@ def test_every_bad_file_ends_in_one_paragraph(zoo, tmp_path, monkeypatch, capsys
 def test_a_bad_half_of_a_pair_is_refused_as_well(zoo, tmp_path, capsys):
     folder, _ = zoo
     files = [str(folder / name) for name in ("evil_zip.pth", "evil_meta.pth")]
-    assert (
-        main(["weights", "import", *files, "--out", str(tmp_path / "c1.safetensors")]) == EXIT_USAGE
-    )
+    assert main(["weights", "import", *files, "--out", str(tmp_path / "c1.safetensors")]) == EXIT_USAGE
     assert "system" in capsys.readouterr().err
 
 

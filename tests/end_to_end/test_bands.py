@@ -85,9 +85,7 @@ def test_from_files_to_predictions(tmp_path: Path, suffix: str, caplog, capsys) 
     order = list(config.data.bands)
     paths = sorted((tmp_path / "images" / "train").iterdir())
     pixels = np.concatenate([read_bands(path, order).reshape(-1, bands) for path in paths])
-    assert kept["mean"] == pytest.approx(
-        (pixels / (config.data.value_range or 1)).mean(axis=0), abs=1e-5
-    )
+    assert kept["mean"] == pytest.approx((pixels / (config.data.value_range or 1)).mean(axis=0), abs=1e-5)
 
     assert result.best_score > 0.7  # only the last band says it
     predictor = Predictor(result.run_dir, precision="fp32")

@@ -104,9 +104,7 @@ def python(code: str, folder: Path) -> list[tuple]:
     Lightning starts the second process from the same file.
     """
     script = folder / "script.py"
-    script.write_text(
-        f"import os\n{code}open('rank' + os.environ['LOCAL_RANK'], 'w').write(repr(said))\n"
-    )
+    script.write_text(f"import os\n{code}open('rank' + os.environ['LOCAL_RANK'], 'w').write(repr(said))\n")
     environment = {**os.environ, "PYTHONPATH": str(Path(hrseg.__file__).parents[1])}
     environment |= {"OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
     for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):

@@ -55,23 +55,18 @@ def test_a_folder_becomes_a_model_by_pasting(tmp_path, monkeypatch, capsys, make
     monkeypatch.chdir(tmp_path)
     assert main(["data", "check", "my data"]) == 0
     printed = capsys.readouterr().out
-    commands = [
-        shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("  hrseg ")
-    ]
-    assert [words[:2] for words in commands] == [["data", "check"], ["fit", "--config"]]
+    commands = [shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("  hrseg ")]
+    assert [words[:2] for words in commands] == [["data", "check"], ["fit", "--config"], ["fit", "--config"]]
+    assert "model.weights=hrnet_w18.ms_in1k" in commands[2]  # the other start, by ImageNet
 
     assert main(commands[0]) == 0
     again = capsys.readouterr().out
-    assert again.rstrip().splitlines()[-1].split() == ["hrseg", *commands[1]]
+    assert f"  hrseg {shlex.join(commands[1])}" in again.splitlines()
 
     quick = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "data.workers=0"]
     assert main([*commands[1], *quick]) == 0
     best = tmp_path / re.search(r"--model (\S+)", capsys.readouterr().out)[1]
-    image = next(
-        path
-        for path in sorted((tmp_path / "my data").rglob("*"))
-        if path.suffix in (".jpg", ".png")
-    )
+    image = next(path for path in sorted((tmp_path / "my data").rglob("*")) if path.suffix in (".jpg", ".png"))
     assert main(["predict", str(image), "--model", str(best), "--out", "out"]) == 0
     mask = read_mask(next((tmp_path / "out").glob("*_mask.png")))
     assert mask.shape == size
@@ -90,9 +85,6 @@ def test_what_stops_a_training_is_told_by_the_exit_status(tmp_path, capsys):
 
 def test_a_page_and_json(tmp_path, capsys):
     color_masks(tmp_path / "set", (48, 64))
-    assert (
-        main(["data", "check", str(tmp_path / "set"), "--html", str(tmp_path / "a.html"), "--json"])
-        == 0
-    )
+    assert main(["data", "check", str(tmp_path / "set"), "--html", str(tmp_path / "a.html"), "--json"]) == 0
     assert '"layout": "folder"' in capsys.readouterr().out
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")

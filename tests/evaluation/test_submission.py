@@ -209,9 +209,7 @@ def spoil(kind: str, folder: Path) -> None:
         ("damaged", "cannot be read"),
     ],
 )
-def test_what_the_server_would_refuse_is_refused_and_nothing_is_written(
-    kind, words, cityscapes, tmp_path
-):
+def test_what_the_server_would_refuse_is_refused_and_nothing_is_written(kind, words, cityscapes, tmp_path):
     folder = predicted(cityscapes, tmp_path)
     spoil(kind, folder)
     out = tmp_path / "zips" / "c.zip"

@@ -33,9 +33,7 @@ def test_model_and_data_with_other_classes(finished, tmp_path):
 
 
 def test_a_class_by_another_name_is_named(finished, tmp_path):
-    rows = (Path(hrseg.__file__).parent / "labels/builtin/synthetic.csv").read_text(
-        encoding="utf-8"
-    )
+    rows = (Path(hrseg.__file__).parent / "labels/builtin/synthetic.csv").read_text(encoding="utf-8")
     table = tmp_path / "mine.csv"
     table.write_text(rows.replace("road", "street", 1), encoding="utf-8")
     expected = r"classes differently: 'road' there is 'street' here\. If it is the same class"

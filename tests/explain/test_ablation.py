@@ -21,9 +21,7 @@ class Toy(nn.Module):
 
     def head(self, maps):
         size = maps[0].shape[-2:]
-        terms = [
-            w * nn.functional.interpolate(x, size) for w, x in zip(self.weights, maps, strict=True)
-        ]
+        terms = [w * nn.functional.interpolate(x, size) for w, x in zip(self.weights, maps, strict=True)]
         total = sum(terms)
         return {"main": torch.cat([-total, total], dim=1)}
 

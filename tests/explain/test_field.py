@@ -53,9 +53,7 @@ def test_the_middle_follows_the_place():
 def test_fields_of_branches_add_up_to_the_whole():
     image = torch.rand(1, 1, 12, 12) + 0.1
     whole, parts, amounts = branch_fields(Toy((3.0, 1.0)), image, [(5, 5), (6, 8)])
-    assert np.array_equal(
-        whole, receptive_field(lambda x: _logits(Toy((3.0, 1.0)), x), image, [(5, 5), (6, 8)])
-    )
+    assert np.array_equal(whole, receptive_field(lambda x: _logits(Toy((3.0, 1.0)), x), image, [(5, 5), (6, 8)]))
     assert (parts[0] > 0).sum() == 1  # the pixel itself
     assert amounts.tolist() == pytest.approx([3 / 4, 1 / 4])
     mixed = amounts[0] * parts[0] + amounts[1] * parts[1]  # no gradient cancels here

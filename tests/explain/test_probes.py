@@ -47,9 +47,7 @@ def test_the_branch_that_knows_is_found():
 
     def features(count):
         truth = torch.randint(0, 3, (count,), generator=draw)
-        knows = torch.nn.functional.one_hot(truth, 3).float() + 0.1 * torch.randn(
-            count, 3, generator=draw
-        )
+        knows = torch.nn.functional.one_hot(truth, 3).float() + 0.1 * torch.randn(count, 3, generator=draw)
         return Features([knows, torch.randn(count, 4, generator=draw)], truth, truth)
 
     probes = probe_branches(features(500), features(400), 3)

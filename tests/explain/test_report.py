@@ -63,9 +63,7 @@ def test_without_data_and_mask_the_page_is_shorter(files):
 
 
 def test_what_cannot_be_looked_into_is_refused(files, capsys):
-    assert (
-        main(["explain", str(files / "none.png"), "--model", str(files / "m.ckpt")]) == EXIT_USAGE
-    )
+    assert main(["explain", str(files / "none.png"), "--model", str(files / "m.ckpt")]) == EXIT_USAGE
     assert "none.png" in capsys.readouterr().err
     other = np.zeros((8, 8), np.uint8)
     write_mask(files / "other.png", other)

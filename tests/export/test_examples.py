@@ -47,12 +47,8 @@ struct Session {
 """As much of ONNX Runtime's C++ interface as the example uses; the real headers are no part of its Python package."""
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix"), [("segment.py", ".onnx"), ("segment_openvino.py", ".xml")]
-)
-def test_the_python_examples_give_our_mask_and_import_no_hrseg(
-    exported, release, tmp_path, name, suffix
-):
+@pytest.mark.parametrize(("name", "suffix"), [("segment.py", ".onnx"), ("segment_openvino.py", ".xml")])
+def test_the_python_examples_give_our_mask_and_import_no_hrseg(exported, release, tmp_path, name, suffix):
     image = scene(2, (97, 140))[0]
     Image.fromarray(image).save(tmp_path / "street.png")
     words = [str(EXAMPLES / name), str(exported[suffix]), "street.png", "--out", "masks"]

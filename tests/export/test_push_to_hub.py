@@ -55,9 +55,7 @@ def test_a_run_becomes_a_release_with_its_own_scores(tmp_path):
     sent = {}
 
     def keep(files, to, **_):
-        sent.update(
-            {name: c if isinstance(c, bytes) else c.read_bytes() for name, c in files.items()}
-        )
+        sent.update({name: c if isinstance(c, bytes) else c.read_bytes() for name, c in files.items()})
         return f"https://hub/{to}"
 
     with pytest.MonkeyPatch.context() as patch:
@@ -70,16 +68,9 @@ def test_a_run_becomes_a_release_with_its_own_scores(tmp_path):
     card = json.loads(sent["config.json"])
     assert card["config"]["data"]["root"] == "data"
     assert "secret" not in sent["config.json"].decode()
-    assert torch.equal(
-        load(sent["model.safetensors"])["backbone.conv1.weight"], network.backbone.conv1.weight
-    )
-    (tmp_path / "per_class.txt").write_text(
-        table.replace("77.50 % over", "70.00 % over")
-    )  # of other weights
-    assert (
-        "| road |"
-        not in push_model(tmp_path, "o/m", licence="mit", data_terms="m", send=False).page
-    )
+    assert torch.equal(load(sent["model.safetensors"])["backbone.conv1.weight"], network.backbone.conv1.weight)
+    (tmp_path / "per_class.txt").write_text(table.replace("77.50 % over", "70.00 % over"))  # of other weights
+    assert "| road |" not in push_model(tmp_path, "o/m", licence="mit", data_terms="m", send=False).page
 
 
 def test_paths_of_this_machine_stay_here():

@@ -38,10 +38,7 @@ def test_systems_are_named_by_code_or_else_in_full(tmp_path, crs, named, driver)
     if named:
         assert found.crs == crs
     else:
-        assert (
-            rasterio.crs.CRS.from_wkt(found.crs).to_dict()
-            == rasterio.crs.CRS.from_user_input(crs).to_dict()
-        )
+        assert rasterio.crs.CRS.from_wkt(found.crs).to_dict() == rasterio.crs.CRS.from_user_input(crs).to_dict()
 
 
 @pytest.mark.parametrize("suffix", ["tfw", "TFW", "tifw", "wld", "tif.w"])
@@ -68,12 +65,8 @@ def test_world_files_of_any_usual_ending(tmp_path, suffix):
 @pytest.mark.parametrize("system", ["EPSG:32632", LAEA])
 def test_world_files_with_the_system_beside_them(tmp_path, image, world, system):
     Image.new("L", (5, 4)).save(tmp_path / image)
-    (tmp_path / f"a.{world}").write_text(
-        "2,0 0 0 -3,0 500001,0 5399998,5"
-    )  # a comma for the point, as some write
-    (tmp_path / "a.prj").write_text(
-        rasterio.crs.CRS.from_user_input(system).to_wkt(version="WKT1_ESRI")
-    )
+    (tmp_path / f"a.{world}").write_text("2,0 0 0 -3,0 500001,0 5399998,5")  # a comma for the point, as some write
+    (tmp_path / "a.prj").write_text(rasterio.crs.CRS.from_user_input(system).to_wkt(version="WKT1_ESRI"))
     found = read_georeference(tmp_path / image)
     assert found.transform == TRANSFORM
     assert found.meters == 1.0
@@ -92,10 +85,7 @@ def test_aux_xml(tmp_path):
 
 
 def test_points_on_the_ground_become_the_best_transform(tmp_path):
-    points = [
-        GroundControlPoint(r, c, 500000 + 2 * c, 5400000 - 3 * r, 7)
-        for r, c in ((0, 0), (0, 5), (4, 0), (4, 5))
-    ]
+    points = [GroundControlPoint(r, c, 500000 + 2 * c, 5400000 - 3 * r, 7) for r, c in ((0, 0), (0, 5), (4, 0), (4, 5))]
     written(tmp_path / "a.tif", transform=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -119,9 +109,7 @@ def test_ground_control_points_with_nan_give_no_georeference(tmp_path):
     assert read_georeference(tmp_path / "a.png").transform == pytest.approx(TRANSFORM, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "1 2 3", "a b c d e f", "1 1 1 1 0 0", "nan 0 0 1 0 0", "\0" * 40]
-)
+@pytest.mark.parametrize("content", ["", "1 2 3", "a b c d e f", "1 1 1 1 0 0", "nan 0 0 1 0 0", "\0" * 40])
 def test_world_files_that_say_nothing(tmp_path, content):
     Image.new("L", (5, 4)).save(tmp_path / "a.png")
     (tmp_path / "a.pgw").write_text(content)

@@ -81,9 +81,7 @@ def test_clear_pixels_are_white_and_have_no_data(mode):
     assert (found.pixels[clear] == 255).all()
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"]
-)
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
 def test_images_given_in_python_keep_working(mode):
     gray = Image.fromarray(RGB).convert("L")
     if mode in ("I", "F"):
@@ -104,9 +102,7 @@ def packed(image: Image.Image, format: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(
-    "error", [NotImplementedError, RuntimeError, KeyError, AssertionError, ZeroDivisionError]
-)
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError, KeyError, AssertionError, ZeroDivisionError])
 @pytest.mark.parametrize("step", ["open", "load"])
 def test_whatever_pillow_raises_is_the_pictures_failure(tmp_path, monkeypatch, error, step):
     (tmp_path / "a.png").write_bytes(packed(Image.fromarray(RGB)))
@@ -114,9 +110,7 @@ def test_whatever_pillow_raises_is_the_pictures_failure(tmp_path, monkeypatch, e
     def fail(*words, **options):
         raise error("of its own")
 
-    monkeypatch.setattr(
-        *((Image, "open", fail) if step == "open" else (PngImagePlugin.PngImageFile, "load", fail))
-    )
+    monkeypatch.setattr(*((Image, "open", fail) if step == "open" else (PngImagePlugin.PngImageFile, "load", fail)))
     for read in (read_image, read_mask):
         with pytest.raises(DataError, match=rf"a\.png .*{error.__name__}: .*of its own"):
             read(tmp_path / "a.png")
@@ -136,9 +130,7 @@ def test_the_machines_failures_are_not_the_pictures(tmp_path, monkeypatch, error
 
 def dds(code: bytes) -> bytes:
     """A DirectDraw surface whose pixels have a format that Pillow lacks."""
-    head = struct.pack("<7I44x", 124, 0x1007, 4, 4, 0, 0, 0) + struct.pack(
-        "<2I4s5I", 32, 4, code, *(0,) * 5
-    )
+    head = struct.pack("<7I44x", 124, 0x1007, 4, 4, 0, 0, 0) + struct.pack("<2I4s5I", 32, 4, code, *(0,) * 5)
     return b"DDS " + head.ljust(124, b"\0") + bytes(64)
 
 
@@ -250,21 +242,14 @@ def test_pictures_beyond_pillows_limit_are_read_by_rows(tmp_path, monkeypatch):
 
 def test_ids_of_few_bits_are_not_scaled(tmp_path):
     ids = np.arange(16, dtype=np.uint8).reshape(4, 4)
-    rows = b"".join(
-        b"\0" + bytes(int(a) << 4 | int(b) for a, b in row.reshape(2, 2)) for row in ids
-    )
+    rows = b"".join(b"\0" + bytes(int(a) << 4 | int(b) for a, b in row.reshape(2, 2)) for row in ids)
 
     def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     head = struct.pack(">II5B", 4, 4, 4, 0, 0, 0, 0)
     (tmp_path / "a.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
     assert np.array_equal(read_mask(tmp_path / "a.png"), ids)
     assert np.array_equal(read_image(tmp_path / "a.png")[..., 0], ids * 17)

@@ -16,9 +16,7 @@ from hrseg.imaging.png_rows import Picture, open_picture, pixels
 QUICK = ("pyspng", "isal.isal_zlib")
 
 
-@pytest.fixture(
-    params=[QUICK, QUICK[:1], QUICK[1:], ()], ids=["pillow", "isal", "spng", "both"], autouse=True
-)
+@pytest.fixture(params=[QUICK, QUICK[:1], QUICK[1:], ()], ids=["pillow", "isal", "spng", "both"], autouse=True)
 def lacking(request, monkeypatch):
     """Every combination of the quick packages, as far as they are installed."""
     for name in request.param:
@@ -89,9 +87,7 @@ def test_interlaced_is_read_whole(tmp_path: Path):
     lines = b"\0\1\2\3" * 2  # Adam7 of 1 x 2: its first pass, and its last
     head = struct.pack(">II5B", 1, 2, 8, 2, 0, 0, 1)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
-    packed = b"".join(
-        struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks
-    )
+    packed = b"".join(struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks)
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + packed)
     found = open_picture(tmp_path / "a.png")
     assert not isinstance(found, Picture)

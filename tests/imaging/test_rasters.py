@@ -47,9 +47,7 @@ def raster(path: Path, values: np.ndarray, *, mask=None, tags=None, **options) -
 def by_rows(path, step=7, **options) -> tuple[np.ndarray, np.ndarray | None]:
     """Read an image in steps that fit nothing."""
     with open_image(path, **options) as image:
-        parts = [
-            image.rows(top, min(top + step, image.height)) for top in range(0, image.height, step)
-        ]
+        parts = [image.rows(top, min(top + step, image.height)) for top in range(0, image.height, step)]
     valid = [part[1] for part in parts]
     return np.concatenate([part[0] for part in parts]), (
         None if valid[0] is None else np.concatenate(valid)  # type: ignore[arg-type]
@@ -210,9 +208,7 @@ def test_bits_come_from_the_file_or_the_option_and_else_a_note_says_it(tmp_path,
     values[values > top // 2] = 0
     raster(tmp_path / "dark.tif", values)
     dark = read_image(tmp_path / "dark.tif")
-    assert np.array_equal(dark[values[..., 0] > 0], found.pixels[values[..., 0] > 0][:, :3]) or (
-        bands == 3
-    )
+    assert np.array_equal(dark[values[..., 0] > 0], found.pixels[values[..., 0] > 0][:, :3]) or (bands == 3)
 
 
 def test_values_beyond_the_bits_are_told(tmp_path):
@@ -385,9 +381,7 @@ def test_complex_integers_are_named(tmp_path):
     path = raster(tmp_path / "a.tif", np.zeros((4, 5, 1), np.complex64))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with rasterio.open(
-            path, "w", driver="GTiff", height=4, width=5, count=1, dtype="complex_int16"
-        ):
+        with rasterio.open(path, "w", driver="GTiff", height=4, width=5, count=1, dtype="complex_int16"):
             pass
     assert image_size(path) == (4, 5)
     with pytest.raises(DataError, match="complex_int16"):
@@ -509,9 +503,7 @@ def test_no_sidecar_makes_the_reader_ask_the_network_or_read_another_file(tmp_pa
 
 ITSELF = {
     "a virtual raster": virtual,
-    "a web map": lambda url: (
-        f"<GDAL_WMS><Service name='TMS'><ServerUrl>{url}</ServerUrl></Service></GDAL_WMS>"
-    ),
+    "a web map": lambda url: f"<GDAL_WMS><Service name='TMS'><ServerUrl>{url}</ServerUrl></Service></GDAL_WMS>",
     "a catalog": lambda url: json.dumps({"type": "FeatureCollection", "links": [{"href": url}]}),
     "an address": lambda url: url,
 }

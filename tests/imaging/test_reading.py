@@ -239,7 +239,7 @@ def test_a_decompression_bomb_is_refused_before_it_goes_off(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
     for read in (read_image, read_mask, image_size):
-        with pytest.raises(DataError, match=r"bomb\.png claims more than 178,956,970 pixels"):
+        with pytest.raises(DataError, match=r"bomb\.png claims 60,000 x 60,000 pixels in 45 bytes"):
             read(path)
 
 

@@ -96,8 +96,6 @@ def test_label_studio_brushes_of_every_length_of_run():
     ):
         mask = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)[None]
         assert (from_label_studio(to_label_studio(mask), mask.shape) == mask).all()
-    one = np.array(
-        [[False, True]]
-    )  # the length, 8 bits a word, the sizes of counts; two runs of four
+    one = np.array([[False, True]])  # the length, 8 bits a word, the sizes of counts; two runs of four
     expected = f"{8:032b}00111" + "0010001101111111" + "10001100000000" + "10001111111111"
     assert "".join(f"{byte:08b}" for byte in to_label_studio(one)).startswith(expected)

@@ -21,9 +21,7 @@ def noise(bands: int, dtype: str, height: int = 20, width: int = 30) -> np.ndarr
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
-@pytest.mark.parametrize(
-    ("bands", "dtype"), [(4, "uint16"), (3, "uint16"), (6, "uint8"), (5, "float32")]
-)
+@pytest.mark.parametrize(("bands", "dtype"), [(4, "uint16"), (3, "uint16"), (6, "uint8"), (5, "float32")])
 def test_tiffs_of_many_bands(tmp_path: Path, bands, dtype, planar):
     tifffile = pytest.importorskip("tifffile")
     image = noise(bands, dtype)

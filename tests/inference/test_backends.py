@@ -136,9 +136,7 @@ def test_torch_runs_where_openvino_fails_and_that_is_said_once(tiny_network, mon
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: "somewhere")
     monkeypatch.setattr(backends, "openvino_core", broken)
     assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
-    assert [r.message for r in caplog.records] == [
-        "OpenVINO failed (no plugin); the torch engine runs instead."
-    ]
+    assert [r.message for r in caplog.records] == ["OpenVINO failed (no plugin); the torch engine runs instead."]
     with pytest.raises(ConfigError, match="precision"):
         open_engine(tiny_network, "cpu", "fp31")
 
@@ -167,17 +165,13 @@ def test_compile_that_fails_falls_back_for_good(tiny_network, monkeypatch, caplo
         expected = tiny_network(image)
     for _ in range(2):
         assert (engine(image) - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert [r.message for r in caplog.records] == [
-        "torch.compile failed (no headers); the torch engine runs instead."
-    ]
+    assert [r.message for r in caplog.records] == ["torch.compile failed (no headers); the torch engine runs instead."]
 
 
 def test_graph_is_an_older_word_for_compile(tiny_network, monkeypatch, caplog):
     monkeypatch.setattr(backends, "no_compiler", lambda device: "a compiler")
     open_engine(tiny_network, "cpu", "fp32", "graph")
-    assert [r.message for r in caplog.records] == [
-        "torch.compile needs a compiler; the torch engine runs instead."
-    ]
+    assert [r.message for r in caplog.records] == ["torch.compile needs a compiler; the torch engine runs instead."]
 
 
 def test_engines_are_refused_where_they_cannot_run(tiny_network):

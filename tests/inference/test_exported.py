@@ -137,9 +137,7 @@ def an_onnx(path, nodes, constants=(), kind="UINT8", **card):
     """An ONNX file of these nodes, from "image" to "labels", with the card of a model of two classes."""
     from onnx import TensorProto, helper, save
 
-    made = [
-        helper.make_tensor(n, TensorProto.INT64, [len(v)], v) for n, v in dict(constants).items()
-    ]
+    made = [helper.make_tensor(n, TensorProto.INT64, [len(v)], v) for n, v in dict(constants).items()]
     graph = helper.make_graph(
         [helper.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes],
         "hostile",
@@ -205,9 +203,7 @@ LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
 OPENVINO = {
     "cut": lambda text: text[: len(text) // 2],
     "nested without end": lambda text: "<net>" * 200_000,
-    "an offset outside": lambda text: re.sub(
-        r'offset="\d+"', 'offset="1000000000000"', text, count=3
-    ),
+    "an offset outside": lambda text: re.sub(r'offset="\d+"', 'offset="1000000000000"', text, count=3),
     "a negative size": lambda text: re.sub(r' size="\d+"', ' size="-1"', text, count=3),
     "layers of one number": lambda text: re.sub(r'layer id="\d+"', 'layer id="1"', text),
     "edges from nowhere": lambda text: re.sub(r'from-layer="\d+"', 'from-layer="99999"', text),

@@ -157,14 +157,10 @@ def test_a_card_of_any_shape_opens_or_is_one_paragraph(tmp_path, monkeypatch, ki
                 messages.append((path, str(error)))
     assert max(len(text) for _, text in messages) < 3000
     assert not any("\n" in text for _, text in messages)
-    assert {(), ("labels",), ("mean",), ("std",), ("network",), ("config",)} <= {
-        path[:1] for path, _ in messages
-    }
+    assert {(), ("labels",), ("mean",), ("std",), ("network",), ("config",)} <= {path[:1] for path, _ in messages}
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, "[1, 2]", "3", '{"mean": 1}', "null", "\x00", "{"], ids=range(7)
-)
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1, 2]", "3", '{"mean": 1}', "null", "\x00", "{"], ids=range(7))
 def test_a_card_that_is_no_table_is_one_paragraph(tmp_path, text):
     write_release(tmp_path / "m.safetensors", network().state_dict(), {})
     (tmp_path / "m.json").write_text(text)
@@ -202,9 +198,7 @@ def bad(tmp_path_factory):
 ENTRANCES = {
     "predict": open_model,
     "torch.hub": lambda path: hubconf.hrseg_pretrained(str(path)),
-    "torch.hub weights": lambda path: hubconf.hrseg_network(
-        "hrnet_w18_small_v1", str(path), num_classes=11
-    ),
+    "torch.hub weights": lambda path: hubconf.hrseg_network("hrnet_w18_small_v1", str(path), num_classes=11),
     "from_pretrained": lambda path: from_pretrained("org/name"),
 }
 

@@ -18,9 +18,7 @@ CONFIG = {
 @pytest.fixture
 def facts():
     labels = load_labels("camvid")
-    return CardFields(
-        labels, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), ("labels", "logits"), "fp16", CONFIG, {}
-    )
+    return CardFields(labels, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25), ("labels", "logits"), "fp16", CONFIG, {})
 
 
 def test_what_is_needed_to_run_the_file_comes_back(facts):
@@ -49,7 +47,7 @@ def test_no_folder_of_the_machine_is_in_a_card(facts):
         (lambda card: {"format": FORMAT}, "labels"),
         (lambda card: card | {"mean": ["dark"]}, "dark"),
         (lambda card: card | {"labels": {"name": "x", "labels": [[0]]}}, "cannot be read"),
-        (lambda card: [card], "cannot be read"),
+        (lambda card: [card], "is a list and should be"),
     ],
 )
 def test_cards_that_cannot_be_used_are_refused(facts, change, words):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
@@ -132,7 +133,7 @@ def test_a_prediction_shows_itself():
     largest = max(result.shares(), key=result.shares().get)
     assert page.count("<img ") == 1
     assert largest in page
-    axes = result.plot()
+    axes = result.plot(Figure().add_subplot())
     assert axes.get_legend().get_texts()[0].get_text().split()[0] == largest
     assert repr(predictor()).startswith("Predictor(Brightest: 3 classes of")
 
@@ -187,8 +188,12 @@ def test_a_network_without_labels_gets_numbered_classes(tiny_network):
 @pytest.mark.parametrize(
     ("network", "options", "words"),
     [
-        (nn.Identity(), {}, "does not say how many classes"),
-        (Brightest(), {"labels": load_labels("camvid")}, "tells 3 classes apart"),
+        (nn.Identity(), {}, "has no attribute num_classes"),
+        (
+            Brightest(),
+            {"labels": load_labels("camvid")},
+            "has 3 classes, the labels 'camvid' name 11",
+        ),
         (Brightest(), {"device": "tpu"}, "Unknown device 'tpu'"),
         (Brightest(), {"precision": "fp16"}, "Unknown precision 'fp16'"),
         (Brightest(), {"window": (50, 64)}, "Next larger: (64, 64)"),
@@ -284,9 +289,7 @@ def test_maps_and_classes_that_are_none(options, words):
 
 @pytest.mark.slow
 def test_facts_tell_models_and_ways_to_look_apart(tiny_network):
-    one, same = (
-        Predictor(tiny_network, device="cpu", precision="fp32").settings() for _ in range(2)
-    )
+    one, same = (Predictor(tiny_network, device="cpu", precision="fp32").settings() for _ in range(2))
     assert one == same
     with torch.no_grad():
         next(tiny_network.parameters())[0, 0, 0, 0] += 1e-3

@@ -46,9 +46,7 @@ def test_names_are_checked():
     assert resolve_device("cpu").type == resolve_device(torch.device("cpu")).type == "cpu"
 
 
-@pytest.mark.parametrize(
-    "name", ["cuda", "gpu", "cuda:1", "gpu:1", 1, "1", torch.device("cuda", 1)]
-)
+@pytest.mark.parametrize("name", ["cuda", "gpu", "cuda:1", "gpu:1", 1, "1", torch.device("cuda", 1)])
 def test_a_gpu_has_the_names_that_people_give_it(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

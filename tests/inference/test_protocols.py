@@ -35,9 +35,7 @@ def test_label_maps_and_scores_are_the_originals(source, case):
         assert logits.shape == (1, case.classes, *image.shape[:2])
         theirs = torch.from_numpy(kept[f"{case.name}.{index}.scores"])
         ours = logits[0, :, ::8, ::8].exp()
-        if (
-            source == "mmseg" and run.protocol.views == 1
-        ):  # it gives logits, not what they were averaged as
+        if source == "mmseg" and run.protocol.views == 1:  # it gives logits, not what they were averaged as
             ours, theirs = logits.softmax(dim=1)[0, :, ::8, ::8], theirs.softmax(dim=0)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.max()))
         labels = logits[0].argmax(dim=0).numpy()

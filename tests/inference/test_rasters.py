@@ -57,9 +57,7 @@ def predictor_of(tiny_network, bands, keep=("confidence",)) -> Predictor:
 
 
 @pytest.mark.parametrize("how", ["nodata", "mask", "alpha"])
-@pytest.mark.parametrize(
-    ("bands", "dtype"), [(3, "uint8"), (3, "uint16"), (4, "uint16"), (2, "uint8")]
-)
+@pytest.mark.parametrize(("bands", "dtype"), [(3, "uint8"), (3, "uint16"), (4, "uint16"), (2, "uint8")])
 def test_what_has_no_data_has_no_class(tiny_network, tmp_path, how, bands, dtype):
     path = raster(tmp_path / "a.tif", how, bands, dtype, **PLACED)
     predictor = predictor_of(tiny_network, bands)
@@ -113,9 +111,7 @@ def test_an_image_without_any_data_is_done(tiny_network, tmp_path):
 
 
 @pytest.mark.parametrize("bits", [None, 12])
-def test_unused_bits_are_told_once_a_picture_unless_they_are_named(
-    tiny_network, tmp_path, bits, caplog
-):
+def test_unused_bits_are_told_once_a_picture_unless_they_are_named(tiny_network, tmp_path, bits, caplog):
     for name in "ab":
         values = np.random.default_rng(0).integers(0, 4096, (3, *SIZE)).astype("uint16")
         with rasterio.open(
@@ -148,10 +144,7 @@ def test_the_server_knows_no_data_and_tells_what_it_saw(tiny_network, tmp_path):
         ).json()
         mask = client.post("/predict", content=content, headers={"Content-Type": "image/tiff"})
     assert sum(row["share"] for row in answer["classes"]) == pytest.approx(1, abs=1e-5)
-    maps = {
-        name: np.array(Image.open(io.BytesIO(base64.b64decode(text))))
-        for name, text in answer["maps"].items()
-    }
+    maps = {name: np.array(Image.open(io.BytesIO(base64.b64decode(text)))) for name, text in answer["maps"].items()}
     for values in (maps["mask"], maps["train_ids"], np.array(Image.open(io.BytesIO(mask.content)))):
         np.testing.assert_array_equal(values == 255, ~VALID)
     np.testing.assert_array_equal(maps["confidence"] == 0, ~VALID)

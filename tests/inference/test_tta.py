@@ -111,9 +111,7 @@ def test_a_constant_stays_constant_through_every_protocol():
     for row in PROTOCOLS.values():
         image = torch.rand(1, 3, 100, 150)
         order = [0, 1, 2]
-        out = SlidingWindowInference(
-            lambda x: logits.expand(len(x), 3, *x.shape[-2:]), row, flip_order=order
-        )(image)
+        out = SlidingWindowInference(lambda x: logits.expand(len(x), 3, *x.shape[-2:]), row, flip_order=order)(image)
         assert out.shape == (1, 3, 100, 150), row.name
         assert torch.allclose(out.softmax(1), logits.softmax(1).expand_as(out), atol=1e-5), row.name
 

@@ -106,9 +106,7 @@ def test_sound_is_copied_beside_the_frames(predictor, tmp_path, name, codec, sou
     av = pytest.importorskip("av")
     with av.open(str(out / "a_overlay.mp4")) as file:
         assert 1.9 < sum(f.samples for f in file.decode(audio=0)) / 48_000 < 2.1
-    limited = islice(
-        open_sources([path], every=Every.read("5")), 2
-    )  # 0 and 0.5 s, each shown for 0.5 s
+    limited = islice(open_sources([path], every=Every.read("5")), 2)  # 0 and 0.5 s, each shown for 0.5 s
     list(predict_files(predictor, limited, out, ["video"]))
     with av.open(str(out / "a_overlay.mp4")) as file:
         assert 0.9 < sum(f.samples for f in file.decode(audio=0)) / 48_000 < 1.2

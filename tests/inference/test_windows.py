@@ -37,9 +37,7 @@ def test_identity_function_gives_the_image_back(size, overlap):
 
 
 def test_constant_function_shows_no_seam():
-    out = sliding_window(
-        lambda x: torch.ones(len(x), 4, *x.shape[-2:]), torch.rand(1, 3, 150, 170), (64, 96)
-    )
+    out = sliding_window(lambda x: torch.ones(len(x), 4, *x.shape[-2:]), torch.rand(1, 3, 150, 170), (64, 96))
     assert torch.allclose(out, torch.ones(1, 4, 150, 170), atol=1e-6)
 
 
@@ -111,9 +109,7 @@ def test_neighbors_fade_into_one_another():
 
 
 def test_windows_off_the_grid_are_refused_with_the_next_larger():
-    with pytest.raises(
-        ConfigError, match=r"\(500, 1000\) is not a multiple of 32. Next larger: \(512, 1024\)"
-    ):
+    with pytest.raises(ConfigError, match=r"\(500, 1000\) is not a multiple of 32. Next larger: \(512, 1024\)"):
         sliding_window(identity, torch.rand(1, 3, 8, 8), (500, 1000))
     with pytest.raises(ConfigError, match=r"Overlap 0.95"):
         sliding_window(identity, torch.rand(1, 3, 8, 8), (64, 64), 0.95)
@@ -209,9 +205,7 @@ def test_windows_on_the_grid_cover_every_pixel_and_share_as_much_as_was_asked(ov
         assert spans[0][0] == 0
         assert sum(spans[-1]) == length
         assert all(start % 32 == 0 for start, _ in spans)
-        assert all(
-            b - a <= step <= max(32, 96 * (1 - overlap)) for (a, _), (b, _) in pairwise(spans)
-        )
+        assert all(b - a <= step <= max(32, 96 * (1 - overlap)) for (a, _), (b, _) in pairwise(spans))
         assert all(n == 96 for _, n in spans[:-1])
         assert spans[-1][1] <= 96
         assert len(spans) == 1 or spans[-1][1] > 96 - 32

@@ -47,9 +47,7 @@ def test_camvid_ignores_eleven():
 
 
 def test_an_unknown_id_names_file_ids_and_table():
-    with pytest.raises(
-        DataError, match=r"a\.png holds ids 40, 41; table 'cityscapes' has -1 to 33"
-    ):
+    with pytest.raises(DataError, match=r"a\.png holds ids 40, 41; table 'cityscapes' has -1 to 33"):
         load_labels("cityscapes").encode(np.array([[40, 41, 7]], np.uint8), "a.png")
     with pytest.raises(DataError, match=r"holds id 1000"):
         load_labels("camvid").encode(np.array([[1000, 3]], np.int32))
@@ -71,9 +69,7 @@ def test_plain_types_round_trip():
 
 
 def test_a_binary_set_with_0_and_255_can_name_255_a_class(tmp_path):
-    (tmp_path / "b.yaml").write_text(
-        "classes:\n- {id: 0, name: no}\n- {id: 255, name: yes it is}\n"
-    )
+    (tmp_path / "b.yaml").write_text("classes:\n- {id: 0, name: no}\n- {id: 255, name: yes it is}\n")
     labels = load_labels(tmp_path / "b.yaml")
     assert labels.encode(np.array([[0, 255]], np.uint8)).tolist() == [[0, 1]]
 
@@ -157,9 +153,7 @@ def test_left_and_right_change_places_in_a_mirror(tmp_path):
     own = tmp_path / "hands.csv"
     own.write_text("id,name,mirror\n5,left hand,7\n6,face,\n7,right hand,5\n")
     assert load_labels(own).flip_pairs == ((0, 2),)
-    own.with_suffix(".yaml").write_text(
-        "classes: [{name: left, mirror: 1}, {name: right, mirror: 0}]"
-    )
+    own.with_suffix(".yaml").write_text("classes: [{name: left, mirror: 1}, {name: right, mirror: 0}]")
     assert load_labels(own.with_suffix(".yaml")).flip_order == [1, 0]
 
 

@@ -130,9 +130,7 @@ def test_coco_stuff_numbers_in_both_conventions():
 
 def test_pascal_context_folds_459_ids_into_60():
     full = load_labels("pascal_context_60_of_459")
-    ids = np.array(
-        [[0, 1, 2, 9, 284, 360, 458, 459]]
-    )  # accordion and wool are among the 400 others
+    ids = np.array([[0, 1, 2, 9, 284, 360, 458, 459]])  # accordion and wool are among the 400 others
     found = [full.names[i] for i in full.encode(ids)[0]]
     others = ["background", "background"]
     assert found == [*others, "aeroplane", "bag", "person", "sky", "wood", "background"]

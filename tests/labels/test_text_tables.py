@@ -39,9 +39,7 @@ def test_what_is_no_text_is_refused(tmp_path, case):
         find_classes(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["no", "yes", "off", "null", "~", "1", "1.5", "2024-01-01", "0x10"]
-)
+@pytest.mark.parametrize("name", ["no", "yes", "off", "null", "~", "1", "1.5", "2024-01-01", "0x10"])
 def test_yaml_words_and_numbers_stay_names(tmp_path, name):
     for file, text in (
         ("a.yaml", f"classes: [{name}, other]\n"),
@@ -98,11 +96,7 @@ def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path):
         name, text = rng.choice(forms)
         for _ in range(rng.randint(1, 4)):
             place = rng.randint(0, len(text))
-            text = (
-                text[:place]
-                + rng.choice([*bits, "\x1b", "\u202e", "name"])
-                + text[place + rng.randint(0, 2) :]
-            )
+            text = text[:place] + rng.choice([*bits, "\x1b", "\u202e", "name"]) + text[place + rng.randint(0, 2) :]
         (tmp_path / name).write_text(text, encoding="utf-8", newline="")
         try:
             load_labels(tmp_path / name)

@@ -18,9 +18,7 @@ def test_weighted_sum_adds_factor_times_term():
 
 def test_no_terms_means_cross_entropy():
     logits, mask = batch()
-    assert torch.equal(
-        WeightedSum({})(logits, mask), WeightedSum({"cross_entropy": 1.0})(logits, mask)
-    )
+    assert torch.equal(WeightedSum({})(logits, mask), WeightedSum({"cross_entropy": 1.0})(logits, mask))
 
 
 def test_settings_reach_their_terms():
@@ -38,9 +36,7 @@ def test_settings_reach_their_terms():
     torch.testing.assert_close(loss(logits, mask), expected)
 
 
-@pytest.mark.parametrize(
-    ("resize", "aligned"), [("bilinear", False), ("bilinear_aligned", True), ("nearest", False)]
-)
+@pytest.mark.parametrize(("resize", "aligned"), [("bilinear", False), ("bilinear_aligned", True), ("nearest", False)])
 def test_total_resizes_by_policy_and_adds_plain_cross_entropy_on_aux(resize, aligned):
     _, mask = batch()
     main, aux = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)

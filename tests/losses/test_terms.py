@@ -13,9 +13,7 @@ NAMES = sorted(LOSSES)
 EVERY_TERM = dict.fromkeys(NAMES, 0.5)
 
 
-def batch(
-    classes: int = 5, ignored: float = 0.2, seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(classes: int = 5, ignored: float = 0.2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (2, K, 9, 13) and a mask with a share of ignored pixels."""
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(2, classes, 9, 13, generator=generator)
@@ -34,9 +32,7 @@ def two_pixels(first: float, second: float) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def test_cross_entropy_by_hand():
-    assert cross_entropy(*two_pixels(0.5, 0.25)).item() == pytest.approx(
-        (math.log(2) + math.log(4)) / 2
-    )
+    assert cross_entropy(*two_pixels(0.5, 0.25)).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 1.0, 0.0, 3.0, 0.7])])
@@ -62,9 +58,7 @@ def numpy_ohem(logits, mask, weights, threshold, min_kept):
     hard = []
     for n, y, x in zip(*np.nonzero(mask.numpy() != 255), strict=True):
         true = int(mask[n, y, x])
-        hard.append(
-            (probability[n, true, y, x], -weights[true] * np.log(probability[n, true, y, x]))
-        )
+        hard.append((probability[n, true, y, x], -weights[true] * np.log(probability[n, true, y, x])))
     hard.sort()
     limit = max(threshold, hard[min(min_kept, len(hard) - 1)][0])
     return np.mean([loss for p, loss in hard if p < limit])
@@ -75,18 +69,12 @@ def numpy_ohem(logits, mask, weights, threshold, min_kept):
 @pytest.mark.parametrize("weights", [[1.0] * 5, [0.2, 1.0, 0.5, 3.0, 0.7]])
 def test_ohem_is_the_official_rule(min_kept, threshold, weights):
     logits, mask = batch()
-    found = ohem(
-        logits, mask, class_weights=torch.tensor(weights), threshold=threshold, min_kept=min_kept
-    )
-    assert found.item() == pytest.approx(
-        numpy_ohem(logits, mask, weights, threshold, min_kept), rel=1e-5
-    )
+    found = ohem(logits, mask, class_weights=torch.tensor(weights), threshold=threshold, min_kept=min_kept)
+    assert found.item() == pytest.approx(numpy_ohem(logits, mask, weights, threshold, min_kept), rel=1e-5)
 
 
 def test_ohem_keeps_the_pixel_below_the_threshold():
-    assert ohem(*two_pixels(0.95, 0.25), threshold=0.9, min_kept=0).item() == pytest.approx(
-        math.log(4)
-    )
+    assert ohem(*two_pixels(0.95, 0.25), threshold=0.9, min_kept=0).item() == pytest.approx(math.log(4))
 
 
 def test_ohem_min_kept_up_to_one_is_a_share_of_the_valid_pixels():
@@ -163,9 +151,7 @@ def test_focal_with_gamma_zero_is_cross_entropy():
 
 
 @pytest.mark.parametrize("terms", [*({name: 1.0} for name in NAMES), EVERY_TERM], ids=str)
-@pytest.mark.parametrize(
-    "weights", [None, torch.tensor([0.2, 1.0, 0.0, 3.0, 0.7])], ids=["plain", "weighted"]
-)
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.2, 1.0, 0.0, 3.0, 0.7])], ids=["plain", "weighted"])
 def test_batch_of_ignored_pixels_gives_zero_and_zero_gradients(terms, weights):
     logits, mask = batch(ignored=1.0)
     logits.requires_grad_()
@@ -291,6 +277,4 @@ def test_ohem_over_all_pixels_is_the_sampler_of_mmsegmentation(threshold):
     weights = (probability < limit) & (mask != 255)
     assert threshold or int(weights.sum()) == kept
     expected = (pixels * weights).sum() / mask.numel()
-    torch.testing.assert_close(
-        ohem(logits, mask, threshold=threshold, min_kept=kept, average="all"), expected
-    )
+    torch.testing.assert_close(ohem(logits, mask, threshold=threshold, min_kept=kept, average="all"), expected)

@@ -43,8 +43,7 @@ def test_the_interval_has_the_width_that_theory_gives():
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     truth = 0.8 / 1.2  # IoU where both classes are found with 0.8
     inside = [
-        low <= truth <= high
-        for low, high in (interval(ledger(0.8, seed=seed), draws=300) for seed in range(200))
+        low <= truth <= high for low, high in (interval(ledger(0.8, seed=seed), draws=300) for seed in range(200))
     ]
     assert 0.88 <= np.mean(inside) <= 0.99
 

@@ -140,9 +140,7 @@ def by_dilation(truth, found, classes, far):
     lines = [contour(labels) for labels in (truth, found)]
     shares = []
     for k in range(1, classes + 1):
-        mine, theirs = (
-            line & (labels == k) for line, labels in zip(lines, (truth, found), strict=True)
-        )
+        mine, theirs = (line & (labels == k) for line, labels in zip(lines, (truth, found), strict=True))
         for one, other in ((mine, theirs), (theirs, mine)):
             shares.append((one & ndimage.binary_dilation(other, grid <= far)).sum())
     return np.array(shares).reshape(classes, 2).T

@@ -38,9 +38,7 @@ def test_bins_by_hand():
 def test_error_equals_torchmetrics(bins):
     logits, truth = honest(4000, seed=bins)
     chances = torch.from_numpy(2 * logits).softmax(dim=1)
-    theirs = multiclass_calibration_error(
-        chances, torch.from_numpy(truth), num_classes=5, n_bins=bins, norm="l1"
-    )
+    theirs = multiclass_calibration_error(chances, torch.from_numpy(truth), num_classes=5, n_bins=bins, norm="l1")
     ours = calibration_error(merge_bins(reliability(2 * logits, truth), bins))
     assert ours == pytest.approx(float(theirs), abs=1e-6)
 
@@ -54,9 +52,7 @@ def test_merged_bins_are_the_bins_counted_coarsely():
 
 def test_nll_equals_cross_entropy():
     logits, truth = honest(50)
-    theirs = torch.nn.functional.cross_entropy(
-        torch.from_numpy(logits) / 1.7, torch.from_numpy(truth)
-    )
+    theirs = torch.nn.functional.cross_entropy(torch.from_numpy(logits) / 1.7, torch.from_numpy(truth))
     assert nll(logits, truth, 1.7) == pytest.approx(float(theirs))
 
 

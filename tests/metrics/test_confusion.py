@@ -206,9 +206,7 @@ def test_logits_instead_of_classes_are_refused():
 
 
 def test_unknown_rule_and_no_class_are_refused():
-    with pytest.raises(
-        ConfigError, match=r"Unknown absent-class rule 'skipp'.*Did you mean 'skip'"
-    ):
+    with pytest.raises(ConfigError, match=r"Unknown absent-class rule 'skipp'.*Did you mean 'skip'"):
         ConfusionMatrix(2, absent="skipp")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="0 classes cannot be scored"):
         ConfusionMatrix(0)
@@ -222,16 +220,11 @@ def test_table_is_aligned_and_in_per_cent():
     assert lines[0].split() == ["class", "IoU", "precision", "recall", "F1", "share"]
     assert lines[1].split() == ["road", "60.00", "75.00", "75.00", "75.00", "33.33"]
     assert len({len(line) for line in lines[:4]}) == 1
-    assert (
-        lines[5]
-        == "mIoU 47.78 % over 3 of 3 classes, pixel accuracy 66.67 %, mean accuracy 63.89 %"
-    )
+    assert lines[5] == "mIoU 47.78 % over 3 of 3 classes, pixel accuracy 66.67 %, mean accuracy 63.89 %"
     assert len(lines) == 6
 
 
-@pytest.mark.parametrize(
-    ("rule", "words"), [("skip", "left out of the mean"), ("zero", "counted as zero")]
-)
+@pytest.mark.parametrize(("rule", "words"), [("skip", "left out of the mean"), ("zero", "counted as zero")])
 def test_table_names_the_absent_classes(rule, words):
     result = scores(torch.tensor([[2, 0, 0], [0, 0, 0], [0, 0, 0]]), rule)
     last = table(result, ["road", "sky", "train"]).splitlines()[-1]
@@ -247,9 +240,7 @@ def test_table_needs_one_name_per_class():
 
 
 def test_scores_equal_the_cityscapes_evaluator(tmp_path, monkeypatch):
-    pytest.importorskip(
-        "cityscapesscripts", reason="the benchmark's evaluator: pip install cityscapesscripts"
-    )
+    pytest.importorskip("cityscapesscripts", reason="the benchmark's evaluator: pip install cityscapesscripts")
     import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as official
     from cityscapesscripts.helpers.labels import labels
 
@@ -263,11 +254,7 @@ def test_scores_equal_the_cityscapes_evaluator(tmp_path, monkeypatch):
     files: dict[str, list[str]] = {"pred": [], "mask": []}
     for image in range(3):
         # every id of the table in blocks of 8x8; the class "train" in neither, "bus" predicted only
-        mask = (
-            random.choice([i for i in range(34) if i not in (28, 31)], size=(16, 32))
-            .repeat(8, 0)
-            .repeat(8, 1)
-        )
+        mask = random.choice([i for i in range(34) if i not in (28, 31)], size=(16, 32)).repeat(8, 0).repeat(8, 1)
         guess = random.choice([label.id for label in scored if label.id != 31], size=mask.shape)
         right = (random.random(mask.shape) < 0.7) & (train_ids[mask] != 255)
         pred = np.where(right, mask, guess)
@@ -284,7 +271,5 @@ def test_scores_equal_the_cityscapes_evaluator(tmp_path, monkeypatch):
     assert ours["absent"] == [16]
     for label in scored:
         expected = theirs["classScores"][label.name]
-        assert ours["iou"][label.trainId].item() == pytest.approx(
-            expected, abs=0, rel=0, nan_ok=True
-        ), label.name
+        assert ours["iou"][label.trainId].item() == pytest.approx(expected, abs=0, rel=0, nan_ok=True), label.name
     assert ours["miou"] == pytest.approx(theirs["averageScoreClasses"], abs=1e-15)

@@ -37,9 +37,7 @@ def test_a_pickle_in_disguise_is_not_opened(tmp_path):
 
 def test_fillers_of_unequal_shards_count_nowhere():
     empty = np.zeros((2, 2), dtype=np.int64)
-    assert [
-        name for name, _ in merge_ranks([[("b", ROWS[1]), ("a", empty)], [("a", ROWS[0])]])
-    ] == [
+    assert [name for name, _ in merge_ranks([[("b", ROWS[1]), ("a", empty)], [("a", ROWS[0])]])] == [
         "a",
         "b",
     ]
@@ -53,7 +51,5 @@ def test_matrices_must_fit_names_and_classes():
 
 
 def test_a_ledger_that_is_not_there(tmp_path):
-    with pytest.raises(
-        DataError, match=r"l\.npz cannot be opened: No such file or directory\. Write"
-    ):
+    with pytest.raises(DataError, match=r"l\.npz cannot be opened: No such file or directory\. Write"):
         read_records(tmp_path / "l.npz")

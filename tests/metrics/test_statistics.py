@@ -32,9 +32,7 @@ def image(seed):
 
 def statistics(count=4, pixels=500):
     rows = {f"{i}": measure(*image(i), f"{i}", EvaluationSettings(), pixels) for i in range(count)}
-    return collect(
-        rows, NAMES, COLORS, EvaluationSettings(), "m", "whole image", {"split": "split val"}
-    )
+    return collect(rows, NAMES, COLORS, EvaluationSettings(), "m", "whole image", {"split": "split val"})
 
 
 def test_the_sums_are_those_of_all_pixels():

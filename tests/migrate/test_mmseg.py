@@ -189,9 +189,7 @@ def test_without_a_threshold_the_hardest_pixels_alone_are_kept(tmp_path):
     ],
 )
 def test_the_size_in_the_test_is_that_of_the_test_pipeline(tmp_path, scale, expected):
-    pipeline = (
-        f"[dict(type='LoadImageFromFile'), dict(type='Resize', scale={scale}, keep_ratio=True)]"
-    )
+    pipeline = f"[dict(type='LoadImageFromFile'), dict(type='Resize', scale={scale}, keep_ratio=True)]"
     text = f"{NEW}\ntest_dataloader = dict(dataset=dict(pipeline={pipeline}))\n"
     config, _ = resolved(tmp_path, text)
     chosen = config.evaluation
@@ -294,9 +292,7 @@ def test_a_config_with_values_of_any_form_is_a_recipe_or_one_paragraph(tmp_path,
     path = tmp_path / NAME
     path.write_text(text)
     content = read_python_config(path)
-    monkeypatch.setattr(
-        migrate, "config_from_dict", lambda *_, **__: None
-    )  # slow, tested by itself
+    monkeypatch.setattr(migrate, "config_from_dict", lambda *_, **__: None)  # slow, tested by itself
     messages = []
     nodes = {place[: depth + 1] for place in places(content) for depth in range(len(place))}
     for node in nodes:
@@ -324,9 +320,7 @@ FLIP = "dict(type='RandomFlip', prob=0.5)"
         (f"{FLIP}, dict(type='RandomFlip', prob=0.4)", (0.5, 0), True),
     ],
 )
-def test_mirroring_of_either_axis_is_translated_and_a_drawn_axis_is_listed(
-    tmp_path, steps, chances, left_out
-):
+def test_mirroring_of_either_axis_is_translated_and_a_drawn_axis_is_listed(tmp_path, steps, chances, left_out):
     config, recipe = resolved(tmp_path, NEW.replace(FLIP, steps))
     assert (config.data.flip, config.data.vflip) == chances
     assert any(".prob" in entry for entry in recipe.unknown) == left_out
@@ -342,9 +336,7 @@ def test_mirroring_of_either_axis_is_translated_and_a_drawn_axis_is_listed(
         ("frozen_stages=2", "none", ["frozen_stages"]),
     ],
 )
-def test_frozen_weights_are_translated_where_the_effect_is_the_same(
-    tmp_path, options, part, left_out
-):
+def test_frozen_weights_are_translated_where_the_effect_is_the_same(tmp_path, options, part, left_out):
     text = NEW.replace("dict(type='HRNet', ", f"dict(type='HRNet', {options}, ")
     config, recipe = resolved(tmp_path, text)
     assert config.model.freeze == part

@@ -65,12 +65,11 @@ def test_both_generations_say_the_same_of_batches_steps_and_schedule():
         "half",
         "steps",
         "epochs",
-        "interval",
     ]:
         assert getattr(v0, name) == getattr(v1, name), name
     assert (v0.batch_size, v0.workers, v0.warmup_steps, v0.half, v0.steps) == (2, 4, 50, True, 800)
     assert {v.poly["power"] for v in (v0, v1)} == {0.9}
-    assert {v.poly["min_lr"] for v in (v0, v1)} == {1e-4}
+    assert {v.min_lr for v in (v0, v1)} == {1e-4}
 
 
 def test_an_image_is_padded_with_black_only_behind_its_normalization():

@@ -104,9 +104,7 @@ def test_what_only_the_code_says_becomes_a_comment(write, tmp_path):
     assert "always weights the Cityscapes classes" in text
     assert "0.5 + integer(0..16) / 10, both ends" in text
     assert "(height, width); the source writes [width, height]" in text
-    assert "reads nowhere: LOSS.CLASS_BALANCE true, TRAIN.LR_STEP [90, 110]" in " ".join(
-        text.replace("#", "").split()
-    )
+    assert "reads nowhere: LOSS.CLASS_BALANCE true, TRAIN.LR_STEP [90, 110]" in " ".join(text.replace("#", "").split())
 
 
 def test_a_missing_align_flag_is_read_by_its_branch(write, tmp_path):
@@ -134,9 +132,7 @@ def test_ocr_weights_and_head_factor(write, tmp_path):
 
 def test_ohem_and_fixed_scale(write, tmp_path):
     config, _ = resolved(
-        write(
-            LOSS={"USE_OHEM": True, "OHEMTHRES": 0.7, "OHEMKEEP": 1000}, TRAIN__MULTI_SCALE=False
-        ),
+        write(LOSS={"USE_OHEM": True, "OHEMTHRES": 0.7, "OHEMKEEP": 1000}, TRAIN__MULTI_SCALE=False),
         tmp_path,
     )
     assert config.loss.terms == {"ohem": 1.0}
@@ -255,9 +251,7 @@ def test_another_size_in_the_test_is_translated(write, tmp_path):
     assert config.evaluation.base_size == 1024
 
 
-@pytest.mark.parametrize(
-    "file", ["hrnet_w18_small_model_v1.pth", "hrnetv2_w48_imagenet_pretrained.pth"]
-)
+@pytest.mark.parametrize("file", ["hrnet_w18_small_model_v1.pth", "hrnetv2_w48_imagenet_pretrained.pth"])
 def test_imagenet_files_are_known_by_their_published_names(write, tmp_path, file):
     config, _ = resolved(write(MODEL__PRETRAINED=f"pretrained_models/{file}"), tmp_path)
     assert config.model.weights == "hrnet_w48.ms_in1k"

@@ -18,9 +18,7 @@ SIZES = [(25, 26), (13, 13), (7, 7), (4, 4)]  # a 97x101 image at strides 4, 8, 
 
 
 def maps(count=1):
-    return [
-        torch.rand(count, channels, *size) for channels, size in zip(CHANNELS, SIZES, strict=True)
-    ]
+    return [torch.rand(count, channels, *size) for channels, size in zip(CHANNELS, SIZES, strict=True)]
 
 
 def parameters(module):
@@ -87,11 +85,7 @@ def test_simple_has_the_parameters_of_the_paper():
 
 
 def test_simple_doubles_the_size_three_times():
-    ups = [
-        m
-        for m in HeadSimple(CHANNELS, 5, "bilinear").modules()
-        if isinstance(m, nn.ConvTranspose2d)
-    ]
+    ups = [m for m in HeadSimple(CHANNELS, 5, "bilinear").modules() if isinstance(m, nn.ConvTranspose2d)]
     assert [(m.kernel_size, m.stride, m.out_channels) for m in ups] == [((4, 4), (2, 2), 256)] * 3
 
 

@@ -59,9 +59,7 @@ def assert_same(mine, theirs):
 )
 def test_two_steps_are_equal_to_the_bit(head, level, bf16):
     # Running means, counters and (in OCR) dropout are among what is compared.
-    assert_same(
-        two_steps(network(level, head), bf16=bf16), two_steps(network("none", head), bf16=bf16)
-    )
+    assert_same(two_steps(network(level, head), bf16=bf16), two_steps(network("none", head), bf16=bf16))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -73,18 +71,14 @@ def test_a_batch_is_counted_once(level):
 
 
 def test_less_is_kept_for_the_backward_pass():
-    kept = [
-        training_memory(network(level), (2, 64, 96), bf16=False).activations
-        for level in ("none", *LEVELS)
-    ]
+    kept = [training_memory(network(level), (2, 64, 96), bf16=False).activations for level in ("none", *LEVELS)]
     assert kept[1] < 0.45 * kept[0]
     assert kept[2] < 0.8 * kept[1]
 
 
 def test_what_is_computed_again_is_part_of_the_peak():
     plain, blocks, modules = (
-        training_memory(network(level), (2, 64, 96), bf16=True, blocked=True)
-        for level in ("none", *LEVELS)
+        training_memory(network(level), (2, 64, 96), bf16=True, blocked=True) for level in ("none", *LEVELS)
     )
     # A module is larger than any block; the peak of the plain network is in the loss.
     assert plain.transient < blocks.transient < modules.transient

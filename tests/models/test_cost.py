@@ -28,9 +28,7 @@ def kept_for_backward(network, batch, bf16):
     return sum(storage.nbytes() for place, storage in kept.items() if place not in own)
 
 
-@pytest.mark.parametrize(
-    ("head", "bf16"), [("v2", False), ("v2", True), ("ocr", False), ("ocr", True)]
-)
+@pytest.mark.parametrize(("head", "bf16"), [("v2", False), ("v2", True), ("ocr", False), ("ocr", True)])
 def test_activations_equal_those_of_a_real_pass(head, bf16):
     network = create_model("hrnet_w18_small_v1", head, num_classes=3)
     estimate = training_memory(network, (2, 64, 96), bf16=bf16).activations

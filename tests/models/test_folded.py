@@ -63,9 +63,7 @@ def test_deeper_networks_too(backbone):
         assert (network(image) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize(
-    "options", [{"padding": "same"}, {"activation": "leaky_relu"}, {"downsample": "max_pool"}]
-)
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"activation": "leaky_relu"}, {"downsample": "max_pool"}])
 def test_variants_are_left_as_they_are(options):
     network = create_model(SMALL, num_classes=3, **options).eval()
     before = [type(module) for module in network.modules()]

@@ -19,9 +19,7 @@ def on_meta(backbone, head, classes=19):
 
 def branches_of(channels, size=(16, 24)):
     torch.manual_seed(0)
-    return [
-        torch.rand(2, wide, size[0] // 2**i, size[1] // 2**i) for i, wide in enumerate(channels)
-    ]
+    return [torch.rand(2, wide, size[0] // 2**i, size[1] // 2**i) for i, wide in enumerate(channels)]
 
 
 # Counted on the official implementation: parameters, and multiply-adds at 1024x2048 in units of 1e9.
@@ -85,9 +83,7 @@ def test_attention_to_a_single_class_gives_its_vector_to_every_pixel():
 def test_attention_is_float32_under_autocast(monkeypatch):
     seen = []
     softmax = torch.Tensor.softmax
-    monkeypatch.setattr(
-        torch.Tensor, "softmax", lambda x, dim: (seen.append(x.dtype), softmax(x, dim))[1]
-    )
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda x, dim: (seen.append(x.dtype), softmax(x, dim))[1])
     head = HeadOCR(WIDE, 3, "bilinear").eval()
     with torch.autocast("cpu", torch.bfloat16):
         outputs = head(branches_of(WIDE))
@@ -104,9 +100,7 @@ def test_ocr_drops_whole_channels_while_it_learns_only():
 
 def test_official_start_leaves_ocr_to_torch_and_scratch_does_not():
     torch.manual_seed(0)
-    official, scratch = (
-        create_model(SMALL, "ocr", 3, init=init) for init in ("official", "kaiming")
-    )
+    official, scratch = (create_model(SMALL, "ocr", 3, init=init) for init in ("official", "kaiming"))
     weights = [network.head.conv3x3_ocr[0].weight for network in (official, scratch)]
     fan = 240 * 9
     assert weights[0].abs().max() <= fan**-0.5  # torch's uniform rule
@@ -115,10 +109,7 @@ def test_official_start_leaves_ocr_to_torch_and_scratch_does_not():
 
 
 def test_c1_has_the_names_and_shapes_of_its_source():
-    shapes = {
-        key: tuple(value.shape)
-        for key, value in HeadC1([48, 96, 192, 384], 150, "bilinear").named_parameters()
-    }
+    shapes = {key: tuple(value.shape) for key, value in HeadC1([48, 96, 192, 384], 150, "bilinear").named_parameters()}
     assert shapes == {
         "cbr.0.weight": (180, 720, 3, 3),
         "cbr.1.weight": (180,),
@@ -132,9 +123,7 @@ def test_v1_reads_the_finest_branch_alone():
     network = create_model(SMALL, "v1", 3).eval()
     branches = network.forward_branches(torch.rand(1, 3, 64, 64))
     logits = network.head(branches)["main"]
-    assert torch.equal(
-        network.head([branches[0], *(torch.rand_like(x) for x in branches[1:])])["main"], logits
-    )
+    assert torch.equal(network.head([branches[0], *(torch.rand_like(x) for x in branches[1:])])["main"], logits)
     assert network.head.last_layer[0].weight.shape == (16, 16, 1, 1)
 
 
@@ -143,11 +132,7 @@ def test_v1_takes_every_published_backbone_and_learns_only_what_it_reads():
     assert v1.backbone.state_dict().keys() == v2.backbone.state_dict().keys()
     frozen = {name for name, p in v1.named_parameters() if not p.requires_grad}
     last = "backbone.stage4.1.fuse_layers"
-    unread = {
-        name
-        for name, _ in v1.named_parameters()
-        if name.startswith((f"{last}.1", f"{last}.2", f"{last}.3"))
-    }
+    unread = {name for name, _ in v1.named_parameters() if name.startswith((f"{last}.1", f"{last}.2", f"{last}.3"))}
     assert frozen == unread
     assert unread
     assert summary(v1, (64, 64)).multiply_adds < summary(v2, (64, 64)).multiply_adds
@@ -164,9 +149,7 @@ def test_v1_and_v2_share_what_the_backbone_gives_on_the_finest_branch():
     assert not torch.allclose(ours[1], theirs[1])  # before the fusion, which nobody reads
 
 
-@pytest.mark.parametrize(
-    ("name", "ours"), [("hrnet_w18_small", SMALL), ("hrnet_w18_small_v2", "hrnet_w18_small_v2")]
-)
+@pytest.mark.parametrize(("name", "ours"), [("hrnet_w18_small", SMALL), ("hrnet_w18_small_v2", "hrnet_w18_small_v2")])
 def test_classification_equals_timm(name, ours):
     torch.manual_seed(0)
     theirs = timm.create_model(name, pretrained=False).eval()

@@ -63,9 +63,7 @@ def test_branches_halve_and_round_up_for_any_size(size):
 
 
 def test_stages_open_one_branch_after_the_other():
-    stages = (
-        create_model("hrnet_w18_small_v1").eval().backbone.forward_stages(torch.rand(1, 3, 64, 64))
-    )
+    stages = create_model("hrnet_w18_small_v1").eval().backbone.forward_stages(torch.rand(1, 3, 64, 64))
     assert [len(maps) for maps in stages.values()] == [1, 1, 2, 3, 4]
     assert list(stages) == ["stem", "stage1", "stage2", "stage3", "stage4"]
 

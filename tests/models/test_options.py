@@ -45,9 +45,7 @@ def test_branches_halve_and_round_up_whatever_the_option(size, options):
 def test_padding_changes_every_stride_2_convolution_and_no_name():
     same, plain = w48(style=Style(padding="same")), w48()
     assert same.state_dict().keys() == plain.state_dict().keys()
-    kinds = {
-        type(m) for m in same.modules() if isinstance(m, torch.nn.Conv2d) and m.stride == (2, 2)
-    }
+    kinds = {type(m) for m in same.modules() if isinstance(m, torch.nn.Conv2d) and m.stride == (2, 2)}
     assert kinds == {SameConv2d}
     assert not any(isinstance(m, SameConv2d) for m in plain.modules())
 
@@ -97,9 +95,7 @@ def test_all_branches_from_the_start():
 
 
 def test_leaky_relu_lets_a_fifth_of_the_negative_through():
-    assert Style(activation="leaky_relu").act()(
-        torch.tensor([-1.0, 2.0])
-    ).tolist() == pytest.approx([-0.2, 2])
+    assert Style(activation="leaky_relu").act()(torch.tensor([-1.0, 2.0])).tolist() == pytest.approx([-0.2, 2])
     image = torch.rand(1, 3, 64, 64)
     assert build(activation="leaky_relu").forward_branches(image)[0].min() < 0
     assert build().forward_branches(image)[0].min() == 0
@@ -114,9 +110,7 @@ def test_max_pool_takes_the_largest_of_each_window():
     picture[..., 3, 0], picture[..., 5, 7] = 7.0, 9.0
     assert path[0](picture)[0, 0].tolist() == [[7, 0], [0, 9]]
     assert path[1][0].weight.shape == (64, 16, 1, 1)
-    assert not any(
-        m.stride == (2, 2) for m in network.stage4.modules() if isinstance(m, torch.nn.Conv2d)
-    )
+    assert not any(m.stride == (2, 2) for m in network.stage4.modules() if isinstance(m, torch.nn.Conv2d))
 
 
 def test_an_input_scale_is_an_enlarged_image_and_logits_of_its_own_size():

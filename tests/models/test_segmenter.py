@@ -34,9 +34,7 @@ def test_logits_come_at_input_size_by_the_policy_of_the_network():
         found = segmenter(policy)(image)[0, 0, 0]
         assert found.tolist() == [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]
         assert found.dtype == torch.float32
-    assert segmenter("bilinear_aligned")(image)[0, 0, 0].tolist() == pytest.approx(
-        [i / 7 for i in range(8)]
-    )
+    assert segmenter("bilinear_aligned")(image)[0, 0, 0].tolist() == pytest.approx([i / 7 for i in range(8)])
 
 
 def test_outputs_of_the_head_stay_at_its_own_resolution():

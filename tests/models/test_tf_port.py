@@ -21,9 +21,7 @@ def unnormalized(module):
 
 def channels(path):
     return [
-        (conv.in_channels, conv.out_channels, conv.stride)
-        for conv in path.modules()
-        if isinstance(conv, nn.Conv2d)
+        (conv.in_channels, conv.out_channels, conv.stride) for conv in path.modules() if isinstance(conv, nn.Conv2d)
     ]
 
 
@@ -37,9 +35,7 @@ def test_each_step_down_doubles_the_channels_and_is_activated():
 
 def test_a_bottleneck_ends_as_wide_as_it_began():
     # 1x1: 3·64 + 64, 3x3: 64·64·9 + 64, 1x1: 64·3 + 3, and two numbers a channel for each norm
-    assert (
-        sum(p.numel() for p in Residual(3, 64).parameters()) == 256 + 36_928 + 195 + 128 + 128 + 6
-    )
+    assert sum(p.numel() for p in Residual(3, 64).parameters()) == 256 + 36_928 + 195 + 128 + 128 + 6
     # two 3x3: 2 · (16·16·9 + 16), and two norms
     assert sum(p.numel() for p in Residual(16).parameters()) == 4640 + 64
 
@@ -65,9 +61,7 @@ def test_one_exchange_unit_gives_the_numbers_worked_out_by_hand():
     coarse = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]]])[None]
     first, second = exchange([fine, coarse])
     # up: c0 - 3·c1 + 0.5 = -1.5, -0.5, 0.5, 1.5, leaky, each in 2x2 pixels, on ones
-    wanted = (
-        torch.tensor([[0.85, 0.95], [1.5, 2.5]]).repeat_interleave(2, 0).repeat_interleave(2, 1)
-    )
+    wanted = torch.tensor([[0.85, 0.95], [1.5, 2.5]]).repeat_interleave(2, 0).repeat_interleave(2, 1)
     assert torch.allclose(first[0, 0], wanted)
     # down: the window sees 9, 6, 6 and 4 ones, as TensorFlow pads behind only; nothing after the sum
     assert torch.allclose(second[0, 0], torch.tensor([[4.0 + 1, 1 + 2], [1 + 3, -0.1 + 4]]))
@@ -109,9 +103,7 @@ def test_the_full_port_has_the_stages_of_the_source():
     assert len(backbone.exchange4.paths) == 3
 
 
-@pytest.mark.parametrize(
-    "option", [{"padding": "same"}, {"exchange": "final"}, {"activation": "leaky_relu"}]
-)
+@pytest.mark.parametrize("option", [{"padding": "same"}, {"exchange": "final"}, {"activation": "leaky_relu"}])
 def test_options_of_an_hrnet_are_refused(option):
     with pytest.raises(ConfigError, match="style tf_port"):
         create_model(SMALL, style="tf_port", **option)

@@ -104,9 +104,7 @@ def test_wrong_trainids_are_named_as_before():
 def test_no_tensor_of_enlarged_logits_is_kept():
     logits, mask = pair((64, 64))
     kept = []
-    hooks = torch.autograd.graph.saved_tensors_hooks(
-        lambda x: (kept.append(x.numel()), x)[1], lambda x: x
-    )
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1], lambda x: x)
     with hooks:
         WeightedSum().total({"main": logits}, mask)
     assert max(kept) <= mask.numel() < 7 * mask.numel()

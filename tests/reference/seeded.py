@@ -15,9 +15,7 @@ SIZES = ((128, 256), (125, 203))
 _MEANS = ("bias", "running_mean", "._mean")
 
 
-def seeded_state(
-    shapes: Mapping[str, tuple[int, ...]], negative_gammas: bool = False
-) -> dict[str, np.ndarray]:
+def seeded_state(shapes: Mapping[str, tuple[int, ...]], negative_gammas: bool = False) -> dict[str, np.ndarray]:
     """Give every tensor lively values: spread-out norms, convolutions that let the signal neither die nor burst.
 
     Args:
@@ -38,9 +36,7 @@ def thinned(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return values[..., ::2, ::2] if size == SIZES[0] and values.ndim == 4 else values
 
 
-def _values(
-    stream: np.random.RandomState, name: str, shape: tuple[int, ...], negative_gammas: bool
-) -> np.ndarray:
+def _values(stream: np.random.RandomState, name: str, shape: tuple[int, ...], negative_gammas: bool) -> np.ndarray:
     if name.endswith("num_batches_tracked"):
         return np.array(1, dtype=np.int64)
     if len(shape) > 1:

@@ -102,9 +102,7 @@ def test_imported_weights_give_the_original_logits(source, model, policy):
 
 
 def test_sources_that_refuse_odd_sizes_are_those_that_fuse_by_nearest():
-    even_only = {
-        case for case in CASES if not any("/".join(case) + "/125x203/" in key for key in ORIGINALS)
-    }
+    even_only = {case for case in CASES if not any("/".join(case) + "/125x203/" in key for key in ORIGINALS)}
     assert even_only == {case for case in CASES if case[2] == "nearest"}
 
 

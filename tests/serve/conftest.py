@@ -40,9 +40,7 @@ class Served:
         assert not self.thread.is_alive()
 
     def predict(self, content: bytes, **options: Any) -> Any:
-        return self.client.post(
-            "/predict", params=options, content=content, headers={"Content-Type": "image/png"}
-        )
+        return self.client.post("/predict", params=options, content=content, headers={"Content-Type": "image/png"})
 
     def metric(self, name: str) -> float:
         lines = self.client.get("/metrics").text.splitlines()

@@ -40,9 +40,7 @@ def test_openapi_names_every_path_and_refusal(served: Served) -> None:
     assert served.client.get("/docs").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["/../../etc/passwd", "/page.css/../x", "/%2e%2e/x", "/page/index.html", "/static/"]
-)
+@pytest.mark.parametrize("path", ["/../../etc/passwd", "/page.css/../x", "/%2e%2e/x", "/page/index.html", "/static/"])
 def test_no_path_leads_to_a_file(served: Served, path: str) -> None:
     url = httpx.URL(served.url).copy_with(raw_path=path.encode())
     sentence(served.client.get(url), 404)

@@ -33,9 +33,7 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def started(
-    queue: BatchQueue, recorder: Recorder, words: list[str], max_batch: int = 3
-) -> list[Future]:
+def started(queue: BatchQueue, recorder: Recorder, words: list[str], max_batch: int = 3) -> list[Future]:
     """Queue a stopper of its own kind, then words; equal first letters go together."""
     stopper = queue.submit("stop", "stopper")
     futures = [queue.submit("do", word, shape=word[0], max_batch=max_batch) for word in words]

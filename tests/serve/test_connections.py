@@ -60,9 +60,7 @@ def test_more_half_sent_heads_than_there_is_room_for_lock_nobody_out(
         assert one.predict(file_of(picture())).status_code == 200
 
 
-def test_clients_of_many_addresses_lock_nobody_out(
-    start: Callable[..., Served], monkeypatch
-) -> None:
+def test_clients_of_many_addresses_lock_nobody_out(start: Callable[..., Served], monkeypatch) -> None:
     monkeypatch.setattr(connections, "EXTRA_CONNECTIONS", 20)
     one = start(limits=Limits(max_queue=4))
     with ExitStack() as stack:
@@ -72,12 +70,8 @@ def test_clients_of_many_addresses_lock_nobody_out(
         assert len(one.running.server.server_state.connections) <= 25
 
 
-@pytest.mark.parametrize(
-    "sent", [b"GET / HT", HEAD, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"]
-)
-def test_a_head_that_never_ends_is_refused_in_time(
-    start: Callable[..., Served], sent: bytes
-) -> None:
+@pytest.mark.parametrize("sent", [b"GET / HT", HEAD, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"])
+def test_a_head_that_never_ends_is_refused_in_time(start: Callable[..., Served], sent: bytes) -> None:
     one = start(limits=Limits(timeout=0.2))
     with connect(one) as plug:
         start_time = time.monotonic()
@@ -99,9 +93,7 @@ def test_a_head_that_never_ends_is_refused_in_time(
     ],
     ids=["head", "image", "refused", "unread", "chunked"],
 )
-def test_bytes_that_drip_do_not_hold_a_connection(
-    start: Callable[..., Served], sent: bytes
-) -> None:
+def test_bytes_that_drip_do_not_hold_a_connection(start: Callable[..., Served], sent: bytes) -> None:
     one = start(limits=Limits(timeout=0.3))
     with connect(one) as plug:
         plug.sendall(sent)

@@ -18,9 +18,7 @@ def test_pages_of_other_sites_may_not_use_it(served: Served) -> None:
     content = file_of(picture())
     for origin, status in (("http://evil.example", 403), ("null", 403), (served.url, 200)):
         headers = {"Origin": origin, "Content-Type": "image/png"}
-        assert (
-            served.client.post("/predict", content=content, headers=headers).status_code == status
-        )
+        assert served.client.post("/predict", content=content, headers=headers).status_code == status
 
 
 def test_a_full_server_says_when_to_come_again(start: Callable[..., Served]) -> None:
@@ -78,9 +76,7 @@ def test_who_hangs_up_leaves_the_queue(start: Callable[..., Served]) -> None:
         first = clients.submit(one.predict, file_of(picture()))
         assert begun.wait(30)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(
-                one.url + "/predict", content=file_of(picture()), timeout=0.3, trust_env=False
-            )
+            httpx.post(one.url + "/predict", content=file_of(picture()), timeout=0.3, trust_env=False)
         while one.metric("hrseg_places_taken") > 1:
             assert not first.done()
     assert first.result().status_code == 200
@@ -88,9 +84,7 @@ def test_who_hangs_up_leaves_the_queue(start: Callable[..., Served]) -> None:
     assert 'hrseg_requests_total{path="/predict",status="499"} 1' in text
 
 
-def test_a_bug_is_a_plain_500_and_the_next_image_is_answered(
-    start: Callable[..., Served], caplog
-) -> None:
+def test_a_bug_is_a_plain_500_and_the_next_image_is_answered(start: Callable[..., Served], caplog) -> None:
     one = start()
     run = one.service.queue.run
     one.service.queue.run = lambda kind, items: 1 / 0
@@ -142,9 +136,7 @@ def test_where_the_token_comes_from(tmp_path, monkeypatch) -> None:
         read_token(tmp_path / "none")
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/page.js", "/healthz", "/labels", "/metrics", "/openapi.json"]
-)
+@pytest.mark.parametrize("path", ["/", "/page.js", "/healthz", "/labels", "/metrics", "/openapi.json"])
 def test_head_is_answered_as_get_without_a_body(served: Served, path: str) -> None:
     head, get = served.client.head(path), served.client.get(path)
     assert (head.status_code, head.content) == (200, b"")

@@ -154,9 +154,7 @@ def test_mask_and_overlay_are_downloaded(result: Any, predictor: Predictor) -> N
 def test_the_branches_are_shown(result: Any) -> None:
     result.get_by_role("button", name="Show the branches").click()
     result.wait_for_selector(".film img")
-    assert result.locator(".film figcaption b").all_inner_texts() == [
-        f"Branch {i}" for i in range(4)
-    ]
+    assert result.locator(".film figcaption b").all_inner_texts() == [f"Branch {i}" for i in range(4)]
     likeness = result.locator(".film img").first.get_attribute("src")
     result.get_by_text("Strength", exact=True).click()
     assert result.locator(".film img").first.get_attribute("src") != likeness
@@ -225,9 +223,7 @@ def test_a_locked_server_asks_for_its_token(browser: Any, start: Callable[..., S
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_small_screen_and_its_text_can_be_read(
-    browser: Any, served: Served, scheme: str
-) -> None:
+def test_it_fits_a_small_screen_and_its_text_can_be_read(browser: Any, served: Served, scheme: str) -> None:
     page = browser.new_page(viewport={"width": 380, "height": 700}, color_scheme=scheme)
     page.set_default_timeout(20_000)
     page.goto(served.url)

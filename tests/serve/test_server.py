@@ -103,10 +103,7 @@ def test_the_command_serves_what_predict_writes_and_ends_well_at_sigterm(tmp_pat
             ask = {"content": content, "trust_env": False, "timeout": 60}
             served = httpx.post(url + "/predict", **ask)
             flying = clients.submit(httpx.post, url + "/predict", **ask)
-            while (
-                not flying.done()
-                and "places_taken 0" in httpx.get(url + "/metrics", trust_env=False).text
-            ):
+            while not flying.done() and "places_taken 0" in httpx.get(url + "/metrics", trust_env=False).text:
                 pass
             process.send_signal(signal.SIGTERM)
             assert flying.result().content == served.content
@@ -121,12 +118,7 @@ def test_the_command_serves_what_predict_writes_and_ends_well_at_sigterm(tmp_pat
             assert pipe is not None
             pipe.close()
     (tmp_path / "street.png").write_bytes(content)
-    assert (
-        main(
-            ["predict", str(tmp_path / "street.png"), "--out", str(tmp_path), "--precision", "fp32"]
-        )
-        == 0
-    )
+    assert main(["predict", str(tmp_path / "street.png"), "--out", str(tmp_path), "--precision", "fp32"]) == 0
     written = np.array(Image.open(tmp_path / "street_mask.png"))
     assert np.array_equal(np.array(Image.open(io.BytesIO(served.content))), written)
 

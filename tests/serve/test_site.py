@@ -38,18 +38,13 @@ def test_a_foreign_name_is_refused_at_every_path_by_every_method(served: Served)
         *((name, 200) for name in ("localhost", "LocalHost:80", "localhost.", "localhost.:8000")),
         *((name, 200) for name in ("127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8000", "[0:0::1]")),
         *((name, 403) for name in ("", "localhost.evil.example", "127.0.0.1.evil.example", "a@b")),
-        *(
-            (name, 403)
-            for name in ("localhost:x", "localhost..", "::1", "[::2]", "[::1", "0.0.0.0")
-        ),
+        *((name, 403) for name in ("localhost:x", "localhost..", "::1", "[::2]", "[::1", "0.0.0.0")),
         *((name, 403) for name in ("10.0.0.1", "user@localhost", "localhost/", "evil\xe9")),
         ("localhost\r\nHost: localhost", 400),
         (None, 400),
     ],
 )
-def test_names_of_this_machine_are_answered_in_every_spelling(
-    served: Served, hosts: str | None, status: int
-) -> None:
+def test_names_of_this_machine_are_answered_in_every_spelling(served: Served, hosts: str | None, status: int) -> None:
     lines = [] if hosts is None else [f"Host: {hosts}"]
     assert ask(served.url, "GET /labels HTTP/1.1", *lines) == status
 

@@ -54,9 +54,7 @@ def test_two_processes_do_not_train_one_study(recipe, trained):
 
 
 @pytest.mark.slow
-def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_nothing(
-    recipe, tmp_path, capsys
-):
+def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_nothing(recipe, tmp_path, capsys):
     variants = [
         *("--variant", "gone model.weights=gone.ckpt"),
         *("--variant", "plain"),

@@ -86,9 +86,9 @@ def test_options_of_the_model_section_reach_the_network(tmp_path):
         "model.downsample=max_pool",
     )
     spec = build_network(small(tmp_path, *words, *more), load_labels("synthetic")).spec
-    assert {
-        word: str(spec[word.split(".")[1].split("=")[0]]).lower() for word in (*words, *more)
-    } == {word: word.split("=")[1] for word in (*words, *more)}
+    assert {word: str(spec[word.split(".")[1].split("=")[0]]).lower() for word in (*words, *more)} == {
+        word: word.split("=")[1] for word in (*words, *more)
+    }
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,7 @@ def test_options_of_the_model_section_reach_the_network(tmp_path):
     ],
 )
 @pytest.mark.parametrize("load", [False, True])
-def test_models_that_cannot_learn_masks_are_refused_in_a_dry_run_too(
-    tmp_path, words, message, load
-):
+def test_models_that_cannot_learn_masks_are_refused_in_a_dry_run_too(tmp_path, words, message, load):
     with pytest.raises(ConfigError, match=message):
         build_network(small(tmp_path, *words), load_labels("synthetic"), load=load)
 
@@ -123,9 +121,7 @@ def test_models_that_cannot_learn_masks_are_refused_in_a_dry_run_too(
 @pytest.mark.parametrize(("load", "asked"), [(True, "imagenet"), (False, None)])
 def test_a_dry_run_fetches_no_encoder(tmp_path, monkeypatch, load, asked):
     seen = {}
-    monkeypatch.setattr(
-        "hrseg.training.build.create_model", lambda *_, **options: seen.update(options)
-    )
+    monkeypatch.setattr("hrseg.training.build.create_model", lambda *_, **options: seen.update(options))
     words = ("model.backbone=resnet18", "model.head=unet", "model.encoder_weights=imagenet")
     build_network(small(tmp_path, *words), load_labels("synthetic"), load=load)
     assert seen["encoder_weights"] == asked

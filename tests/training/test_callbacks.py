@@ -13,9 +13,7 @@ from hrseg.training.callbacks import ProgressBar, ProgressLines, ValidationImage
 from hrseg.training.trainer import build_trainer, quiet_lightning
 from tests.small import small
 
-LINE = (
-    r"epoch {}/2  loss \d+\.\d{{4}}  mIoU \d+\.\d\d \(best \d+\.\d\d\)  lr \S+  \d+\.\d images/s  "
-)
+LINE = r"epoch {}/2  loss \d+\.\d{{4}}  mIoU \d+\.\d\d \(best \d+\.\d\d\)  lr \S+  \d+\.\d images/s  "
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +37,7 @@ def fit(tmp_path, callback, *words):
 def test_one_line_an_epoch(tmp_path, caplog):
     caplog.set_level(logging.INFO, "hrseg.training.callbacks")
     fit(tmp_path, ProgressLines())
-    lines = [
-        record.message for record in caplog.records if record.name == "hrseg.training.callbacks"
-    ]
+    lines = [record.message for record in caplog.records if record.name == "hrseg.training.callbacks"]
     assert len(lines) == 2
     assert re.fullmatch(LINE.format(1) + r"\d+ s left", lines[0])
     assert re.fullmatch(LINE.format(2) + r"done in \d+ s", lines[1])
@@ -50,9 +46,7 @@ def test_one_line_an_epoch(tmp_path, caplog):
 def test_epoch_without_validation_shows_no_score(tmp_path, caplog):
     caplog.set_level(logging.INFO, "hrseg.training.callbacks")
     fit(tmp_path, ProgressLines(), "trainer.val_every_epochs=2")
-    lines = [
-        record.message for record in caplog.records if record.name == "hrseg.training.callbacks"
-    ]
+    lines = [record.message for record in caplog.records if record.name == "hrseg.training.callbacks"]
     assert ["mIoU" in line for line in lines] == [False, True]
 
 
@@ -82,9 +76,7 @@ def test_bar_and_lines_continue_each_other():
     assert ProgressBar().state_key == ProgressLines().state_key
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")]
-)
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")])
 def test_durations(seconds, words):
     assert format_duration(seconds) == words
 
@@ -99,9 +91,7 @@ def test_pictures_show_the_same_images_when_due_and_at_the_end(tmp_path):
             drawn.append([name for name, _ in self._rows])
             super().on_validation_end(trainer, task)
 
-    pictures = Note(
-        tmp_path, scenes.labels, every=2, count=2, mean=scenes.config.mean, std=scenes.config.std
-    )
+    pictures = Note(tmp_path, scenes.labels, every=2, count=2, mean=scenes.config.mean, std=scenes.config.std)
     build_trainer(config, None, [pictures]).fit(build_task(config, scenes), datamodule=scenes)
     chosen = ["val/scene_00000", "val/scene_00002"]
     assert drawn == [[], [], chosen, chosen]  # sanity check, then three epochs

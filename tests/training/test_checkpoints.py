@@ -42,9 +42,7 @@ def test_written_checkpoint_opens_with_plain_types_only(tmp_path):
 def test_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
-    with pytest.raises(
-        TrainingError, match=r"No space left on device\. The one from before is whole"
-    ):
+    with pytest.raises(TrainingError, match=r"No space left on device\. The one from before is whole"):
         AtomicCheckpointIO().save_checkpoint({"a": Full()}, path)
     assert torch.load(path, weights_only=True) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

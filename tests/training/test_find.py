@@ -13,10 +13,7 @@ from tests.small import WORDS, small
 
 def test_a_batch_size_is_proposed_and_nothing_is_kept(tmp_path, capsys):
     words = [*WORDS, f"run.dir={tmp_path}", "data.scenes=6"]
-    assert (
-        main(["fit", "--config", "demo", *words, "optim.warmup_steps=0", "--find", "batch"])
-        == EXIT_OK
-    )
+    assert main(["fit", "--config", "demo", *words, "optim.warmup_steps=0", "--find", "batch"]) == EXIT_OK
     assert capsys.readouterr().out.startswith("data.batch_size=4 fits")
     assert not list(tmp_path.iterdir())
 

@@ -12,9 +12,7 @@ from tests.training.conftest import last, stop_at
 
 
 def same_weights(one, other):
-    return all(
-        torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"]
-    )
+    return all(torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"])
 
 
 def test_run_folder_is_complete(finished):
@@ -52,9 +50,7 @@ def test_second_run_of_a_name_gets_a_folder_of_its_own(finished, tmp_path):
         (3, "on_train_batch_end"),
     ],
 )
-def test_stopped_and_resumed_run_ends_like_an_unbroken_one(
-    finished, tmp_path, monkeypatch, step, moment
-):
+def test_stopped_and_resumed_run_ends_like_an_unbroken_one(finished, tmp_path, monkeypatch, step, moment):
     config = small(tmp_path, *FINISHED)
     with monkeypatch.context() as patch:
         stop_at(patch, step, signal.SIGINT, moment)
@@ -86,9 +82,7 @@ def test_longer_run_goes_on_and_names_what_changed(tmp_path, caplog):
     assert last(tmp_path / "small")["global_step"] == 4
 
 
-def test_frozen_weights_are_not_resumed_as_others_and_older_runs_have_none(
-    finished, tmp_path, caplog
-):
+def test_frozen_weights_are_not_resumed_as_others_and_older_runs_have_none(finished, tmp_path, caplog):
     weights = f"model.weights={finished.run_dir / 'best.ckpt'}"
     frozen = small(finished.run_dir.parent, *FINISHED, weights, "model.freeze=norms")
     with pytest.raises(ConfigError, match=r"frozen weights \(model.freeze differs\)"):
@@ -115,9 +109,7 @@ def test_corrupt_checkpoint_is_not_resumed(tmp_path):
 
 
 @pytest.mark.slow
-def test_damaged_last_checkpoint_gives_way_to_the_one_before(
-    finished, tmp_path, monkeypatch, caplog
-):
+def test_damaged_last_checkpoint_gives_way_to_the_one_before(finished, tmp_path, monkeypatch, caplog):
     config = small(tmp_path, *FINISHED)
     with monkeypatch.context() as patch:
         stop_at(patch, 3, signal.SIGINT)

@@ -81,9 +81,7 @@ def test_head_factor_and_no_decay_set_four_groups_apart(tiny_network):
     }
     members = {group["name"]: group["params"] for group in groups}
     assert all(parameter.ndim == 4 for parameter in members["backbone"] + members["head"])
-    assert all(
-        parameter.ndim == 1 for parameter in members["backbone_no_decay"] + members["head_no_decay"]
-    )
+    assert all(parameter.ndim == 1 for parameter in members["backbone_no_decay"] + members["head_no_decay"])
     head = {id(parameter) for parameter in tiny_network.head_parameters()}
     assert {id(parameter) for parameter in members["head"] + members["head_no_decay"]} == head
 
@@ -174,9 +172,7 @@ def test_poly_by_hand(step, expected):
     assert poly_factor(step, max_steps=10) == pytest.approx(expected, abs=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.001), (1, 0.25075), (2, 0.5005), (4, 1.0), (7, 0.5), (10, 0.0)]
-)
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.001), (1, 0.25075), (2, 0.5005), (4, 1.0), (7, 0.5), (10, 0.0)])
 def test_warm_up_by_hand(step, expected):
     # 0.001 to 1 in four steps, then a straight line over the six that are left
     factor = poly_factor(step, max_steps=10, power=1.0, warmup_steps=4)

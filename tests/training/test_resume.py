@@ -99,9 +99,7 @@ HOSTILE = {
     "weights of another shape": lambda content: content["state_dict"].update(
         {"network.backbone.conv1.weight": torch.zeros(3)}
     ),
-    "weights that are texts": lambda content: content["state_dict"].update(
-        {"network.backbone.conv1.weight": "x"}
-    ),
+    "weights that are texts": lambda content: content["state_dict"].update({"network.backbone.conv1.weight": "x"}),
     "a version that is none": lambda content: content.update({"pytorch-lightning_version": "a b"}),
     "a callback that is a list": lambda content: content["callbacks"].update(KeepBestAndLast=[]),
 }

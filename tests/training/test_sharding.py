@@ -79,9 +79,7 @@ def test_two_sharded_processes_learn_what_one_process_learns(tmp_path):
     (images, masks), sharded = two_processes(tmp_path, "fp32")
     torch.manual_seed(0)
     network = create_model("hrnet_w18_small_v1", num_classes=5)
-    groups = parameter_groups(
-        network, lr=0.1, weight_decay=0.01, no_decay=norms_and_biases(network)
-    )
+    groups = parameter_groups(network, lr=0.1, weight_decay=0.01, no_decay=norms_and_biases(network))
     assert sharded["counts"] == {g["name"]: (len(g["params"]), g["weight_decay"]) for g in groups}
     assert {decay for _, decay in sharded["counts"].values()} == {0.0, 0.01}
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)

@@ -74,9 +74,7 @@ def task(**optim) -> SegmentationTask:
 
 
 def test_schedule_counts_optimizer_steps_under_accumulation(tmp_path):
-    watch, trainer = run(
-        tmp_path, task(lr=1.0, poly_power=1.0), "trainer.accumulate=2", "trainer.max_epochs=2"
-    )
+    watch, trainer = run(tmp_path, task(lr=1.0, poly_power=1.0), "trainer.accumulate=2", "trainer.max_epochs=2")
     assert trainer.global_step == 6  # six batches an epoch, two a step
     expected = [1 - step / 6 for step in range(6) for _ in range(2)]
     assert watch.rates == pytest.approx(expected)
@@ -114,14 +112,10 @@ def test_score_equals_a_loop_over_the_images(tmp_path):
 def test_window_is_used(tmp_path, monkeypatch):
     seen = []
     original = Colors.forward
-    monkeypatch.setattr(
-        Colors, "forward", lambda self, x: (seen.append(tuple(x.shape)), original(self, x))[1]
-    )
+    monkeypatch.setattr(Colors, "forward", lambda self, x: (seen.append(tuple(x.shape)), original(self, x))[1])
     module = task()
     module.evaluation = EvaluationConfig(window=(64, 64), overlap=0.5, precision="fp32")
-    wide = SegmentationData(
-        layout="synthetic", scenes=4, scene_size=(64, 128), crop=(8, 8), batch_size=1, workers=0
-    )
+    wide = SegmentationData(layout="synthetic", scenes=4, scene_size=(64, 128), crop=(8, 8), batch_size=1, workers=0)
     build_trainer(small(tmp_path), None, []).validate(module, datamodule=wide, verbose=False)
     # starts at 0, 32 and 64; one after the other, since a CPU gains nothing by batches
     assert seen == [(1, 3, 64, 64)] * 3
@@ -160,9 +154,7 @@ def test_compiled_task_keeps_its_key_names(monkeypatch):
 def test_scales_and_mirror_are_looked_at(tmp_path, monkeypatch):
     seen = []
     original = Colors.forward
-    monkeypatch.setattr(
-        Colors, "forward", lambda self, x: (seen.append(tuple(x.shape[-2:])), original(self, x))[1]
-    )
+    monkeypatch.setattr(Colors, "forward", lambda self, x: (seen.append(tuple(x.shape[-2:])), original(self, x))[1])
     labels = data().labels
     evaluation = EvaluationConfig(scales=[1.0, 0.5], flip=True, precision="fp32")
     module = SegmentationTask(Colors(labels.num_classes), labels, evaluation=evaluation)

@@ -54,9 +54,7 @@ def test_devices_that_are_not_there(tmp_path, monkeypatch):
 
 
 def test_precision_follows_the_device(monkeypatch):
-    monkeypatch.setattr(
-        "hrseg.inference.prepare.has_fast_bf16", lambda device: device.type == "cuda"
-    )
+    monkeypatch.setattr("hrseg.inference.prepare.has_fast_bf16", lambda device: device.type == "cuda")
     assert choose_precision("auto", "cuda") == "bf16"
     assert choose_precision("auto", "cpu") == "fp32"
     assert choose_precision("fp16", "cpu") == "fp16"
@@ -132,7 +130,7 @@ def test_unknown_logger(tmp_path):
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_missing_logger_names_its_extra(tmp_path, name, monkeypatch):
     monkeypatch.setattr(f"lightning.pytorch.loggers.{name}._{name.upper()}_AVAILABLE", False)
-    with pytest.raises(MissingExtraError, match=rf"pip install 'hrseg\[{name}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"pip install '.*\[{name}\]'"):
         build_loggers(small(tmp_path, f"trainer.loggers=[{name}]"), tmp_path)
 
 

@@ -58,9 +58,7 @@ def test_small_images_are_not_enlarged_and_transparent_masks_stay_so():
     photo, mask = thumbnails(np.zeros((8, 12, 3), np.uint8), colors, 100)
     assert photo[1:] == mask[1:] == (12, 8)
     assert mask.src.startswith("data:image/png;base64,iVBOR")
-    rgba = np.array(
-        Image.open(io.BytesIO(base64.b64decode(mask.src.partition(",")[2]))).convert("RGBA")
-    )
+    rgba = np.array(Image.open(io.BytesIO(base64.b64decode(mask.src.partition(",")[2]))).convert("RGBA"))
     assert rgba[0, 0].tolist() == [255, 0, 0, 255]
     assert rgba[-1, 0, 3] == 0
 

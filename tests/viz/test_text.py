@@ -3,9 +3,7 @@ import pytest
 from hrseg.viz.text import letters_of, load_font, shortened, text_size, writable
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((1, 1), 12), ((1040, 520), 20), ((520, 1040), 20), ((9999, 9), 72)]
-)
+@pytest.mark.parametrize(("size", "expected"), [((1, 1), 12), ((1040, 520), 20), ((520, 1040), 20), ((9999, 9), 72)])
 def test_letters_grow_with_the_picture_within_bounds(size, expected):
     assert text_size(*size) == expected
 

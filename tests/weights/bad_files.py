@@ -81,9 +81,7 @@ def rebuilt(count: bytes, size: bytes, stride: bytes) -> bytes:
 
 
 BILLION = b"\x8a\x05\0\xe4\x0bT\x02"  # 10 000 000 000
-PAGE = (
-    b"\n <!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head></html>"
-)
+PAGE = b"\n <!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head></html>"
 
 
 def shared() -> dict[str, bytes]:
@@ -111,9 +109,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
     pairs = (b"0h%ch%c\x86q%c" % (i, i, i + 1) for i in range(60))  # 2**60 numbers to hash
     doubling = b"\x80\x02}K\1\x85q\0" + b"".join(pairs)
     # 100,000 keys with one hash: numbers are hashed modulo 2**61 - 1, and pairs of numbers by a known formula
-    numbers = (
-        b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"N" for i in range(100_000)
-    )
+    numbers = (b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"N" for i in range(100_000))
     pairs_of_one = b"".join(b"J%bK\1\x86N" % struct.pack("<i", i) for i in range(100_000))
     return {
         "evil.pkl": (pickle.dumps(Evil()), "system"),

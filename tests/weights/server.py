@@ -37,9 +37,7 @@ def serving(content: bytes) -> Iterator[Server]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.server_state = server
-            server.asked.append(
-                {"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}
-            )
+            server.asked.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
             behave = server.plan.popleft() if server.plan else whole
             behave(self)
 
@@ -109,9 +107,7 @@ def endless(handler: Any) -> None:
     handler.wfile.write(handler.server_state.content)
 
 
-def _send(
-    handler: Any, ranges: bool, most: int | None = None, hold: threading.Event | None = None
-) -> None:
+def _send(handler: Any, ranges: bool, most: int | None = None, hold: threading.Event | None = None) -> None:
     state = handler.server_state
     content, start = state.content, 0
     asked = handler.headers.get("Range")

@@ -75,9 +75,7 @@ def _paddle_backbone(words):
     stage = f"st{number}.stage_st{number}_{module}"
     i, j = int(words[3]) + 1, int(words[4]) + 1
     if words[2] == "branches":
-        return (
-            f"{stage}.branches_func.bb_st{number}_{module}_branch_layer_{i}_{j}.{_block(words[5:])}"
-        )
+        return f"{stage}.branches_func.bb_st{number}_{module}_branch_layer_{i}_{j}.{_block(words[5:])}"
     step = f"_{int(words[5]) + 1}" if len(words) == 7 else ""
     return f"{stage}.fuse_func.residual_st{number}_{module}_layer_{i}_{j}{step}.{_pair(words[-1])}"
 
@@ -113,11 +111,7 @@ def as_mmseg(state):
 
 def as_paddle(state):
     """Numpy arrays; the OCR convolutions gain a bias that their norms make up for."""
-    arrays = {
-        key: value.numpy().copy()
-        for name, value in state.items()
-        if (key := paddle(name)) is not None
-    }
+    arrays = {key: value.numpy().copy() for name, value in state.items() if (key := paddle(name)) is not None}
     for key in [k for k in arrays if "spatial_ocr" in k and k.endswith("._conv.weight")]:
         bias = np.linspace(-1, 1, len(arrays[key]), dtype=np.float32)
         arrays[key.replace("weight", "bias")] = bias

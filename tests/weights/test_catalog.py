@@ -55,9 +55,7 @@ def test_tags_are_unique_and_follow_the_grammar():
     assert len(set(tags)) == len(tags) > 100
     for row in rows():
         architecture = row.tag.split(".")[0]
-        assert re.fullmatch(
-            r"hrnet_w\d+(_small(_v[12])?)?(_(ocr|c1|ssld))?\.[a-z0-9_]+", row.tag
-        ), row.tag
+        assert re.fullmatch(r"hrnet_w\d+(_small(_v[12])?)?(_(ocr|c1|ssld))?\.[a-z0-9_]+", row.tag), row.tag
         assert row.backbone.removesuffix("_v1").startswith(
             re.sub(r"_(ocr|c1|ssld)$", "", architecture).removesuffix("_v1")
         )
@@ -91,9 +89,7 @@ def test_addresses_are_stable_ones():
     dead = ("1drv.ms", "onedrive", "baidu", "drive.google")
     for row in rows():
         for url in row.urls:
-            assert url.startswith(("https://", "http://sceneparsing.csail.mit.edu/", "package:")), (
-                url
-            )
+            assert url.startswith(("https://", "http://sceneparsing.csail.mit.edu/", "package:")), url
             assert not any(place in url for place in dead)
     urls = [url for row in rows() for url in row.urls]
     assert len(set(urls)) == len(urls)
@@ -123,11 +119,7 @@ def test_known_facts():
 def test_means_are_those_the_importer_assumes():
     for row in rows():
         if row.source == "paddle":
-            known_means = {
-                f.mean
-                for f in FORMATS
-                if f.name.startswith("PaddleSeg ") and "backbone" not in f.name
-            }
+            known_means = {f.mean for f in FORMATS if f.name.startswith("PaddleSeg ") and "backbone" not in f.name}
             assert known_means == {row.mean}
 
 
@@ -140,9 +132,7 @@ def test_all_packaged_models_have_a_row():
 
 
 def test_words_must_all_match():
-    assert [row.tag for row in find(["W48", "ocr", "official", "lip"])] == [
-        "hrnet_w48_ocr.official_lip"
-    ]
+    assert [row.tag for row in find(["W48", "ocr", "official", "lip"])] == ["hrnet_w48_ocr.official_lip"]
     assert {row.data for row in find(["imagenet"])} == {"in1k"}
     assert find(["nothing of the kind"]) == []
     assert len(list_weights()) == len(rows())
@@ -194,9 +184,7 @@ def test_a_tag_opens_after_one_fetch(published):
     mine = opened.network.state_dict()["backbone.conv1.weight"]
     assert torch.equal(mine, network.state_dict()["backbone.conv1.weight"])
     assert cached_tags() == [MMSEG]
-    assert verify(MMSEG) == [
-        f"{MMSEG} w.pth: verified: its sha256 begins as published; unchanged since it was fetched"
-    ]
+    assert verify(MMSEG) == [f"{MMSEG} w.pth: verified: its sha256 begins as published; unchanged since it was fetched"]
 
 
 def test_a_changed_file_is_noticed(published, cache, tmp_path):
@@ -221,9 +209,7 @@ def test_verify_asks_for_something_that_exists():
         known("nowhere.pth")
     with pytest.raises(WeightsError, match="is not in the cache"):
         verify("hrnet_w48.ms_in1k")
-    assert verify("hrnet_w18_small_v1.camvid") == [
-        "hrnet_w18_small_v1.camvid: part of hrseg, verified"
-    ]
+    assert verify("hrnet_w18_small_v1.camvid") == ["hrnet_w18_small_v1.camvid: part of hrseg, verified"]
     assert cached_tags() == []
 
 
@@ -242,8 +228,6 @@ def test_a_pair_is_two_files(cache, monkeypatch):
 def test_a_mirror_of_the_hub_moves_the_hub_only(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
     (remote,) = row_of("hrnet_w48.ms_in1k").remotes()
-    assert (
-        remote.url == "https://mirror.example/timm/hrnet_w48.ms_in1k/resolve/main/model.safetensors"
-    )
+    assert remote.url == "https://mirror.example/timm/hrnet_w48.ms_in1k/resolve/main/model.safetensors"
     (remote,) = row_of("hrnet_w48.official_cityscapes").remotes()
     assert remote.url.startswith("https://github.com/")

@@ -267,9 +267,7 @@ def test_csailvision_comes_as_a_pair(tmp_path):
 
 def test_a_checkpoint_of_a_run_becomes_a_release_with_its_labels(tmp_path):
     source = network()
-    labels = LabelSet.from_dict(
-        {"name": "mine", "labels": [[i, i, n, i, 0, 0] for i, n in enumerate("abc")]}
-    )
+    labels = LabelSet.from_dict({"name": "mine", "labels": [[i, i, n, i, 0, 0] for i, n in enumerate("abc")]})
     entry = {
         "labels": labels.to_dict(),
         "network": source.spec,
@@ -310,10 +308,7 @@ def test_the_command_prints_the_receipt_and_says_what_next(tmp_path, capsys, mon
     text = capsys.readouterr().out
     assert "matched     435 of 435 tensors" in text
     assert f"hrseg predict IMAGE --model {out}" in text
-    assert (
-        main(["weights", "import", str(path), "--out", str(out), "--labels", "camvid"])
-        == EXIT_USAGE
-    )
+    assert main(["weights", "import", str(path), "--out", str(out), "--labels", "camvid"]) == EXIT_USAGE
     assert "--new-classifier" in capsys.readouterr().err
 
 
@@ -355,9 +350,7 @@ def test_a_tag_of_the_catalog_opens_as_its_row_says(tmp_path, monkeypatch):
     assert foreign.policy_reason == "the catalog states it"
     with pytest.raises(WeightsError, match="without a segmentation head"):
         open_model("hrnet_w48.ms_in1k")
-    with pytest.raises(
-        WeightsError, match="are for hrnet_w18_small_v2; this network is hrnet_w18_s"
-    ):
+    with pytest.raises(WeightsError, match="are for hrnet_w18_small_v2; this network is hrnet_w18_s"):
         load_weights(network(), row.tag)
 
 

@@ -213,9 +213,7 @@ def test_a_silent_server_is_tried_again(server, remote, monkeypatch):
 
 def test_503_is_waited_for_as_long_as_it_asks(server, remote, monkeypatch):
     slept: list[float] = []
-    monkeypatch.setattr(
-        fetching, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
-    )
+    monkeypatch.setattr(fetching, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
     server.plan.extend([serve.status(503, Retry_After="7"), serve.status(429), serve.status(500)])
     fetch(remote)
     assert slept == [7.0, 0.01, 0.01]
@@ -250,9 +248,7 @@ def test_a_web_page_is_no_weight_file(server, remote, kind):
 
 def test_nobody_at_home_is_said_so(tmp_path):
     remote = Remote("a.tag", "http://127.0.0.1:9/w.pth", tmp_path / "w.pth")
-    with pytest.raises(
-        WeightsError, match=r"127\.0\.0\.1 cannot be reached \(Connection refused\)"
-    ):
+    with pytest.raises(WeightsError, match=r"127\.0\.0\.1 cannot be reached \(Connection refused\)"):
         fetch(remote)
 
 
@@ -295,9 +291,7 @@ def test_a_disk_that_fills_up_keeps_what_came(server, remote, monkeypatch):
         return written
 
     monkeypatch.setattr(fetching.os, "write", full)
-    with pytest.raises(
-        WeightsError, match=r"the disk is full \(No space left on device\) after 1\.2 MB"
-    ):
+    with pytest.raises(WeightsError, match=r"the disk is full \(No space left on device\) after 1\.2 MB"):
         fetch(remote)
     room[0] = 10_000_000
     fetch(remote)
@@ -403,9 +397,7 @@ def test_the_proxy_variables_are_honored(server, remote, monkeypatch):
 
 def test_a_proxy_that_is_down_is_named_without_its_password(remote, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:9")
-    with pytest.raises(
-        WeightsError, match=r"cannot be reached through the proxy 127\.0\.0\.1"
-    ) as caught:
+    with pytest.raises(WeightsError, match=r"cannot be reached through the proxy 127\.0\.0\.1") as caught:
         fetch(other(remote, url="http://weights.invalid/w.pth"))
     assert "secret" not in str(caught.value)
 
@@ -416,9 +408,7 @@ def test_offline_says_what_to_fetch_and_where_to_put_it(server, remote, monkeypa
     with pytest.raises(WeightsError) as caught:
         fetch(remote)
     assert f"{variable} is set" in str(caught.value)
-    assert f"fetch {remote.url} elsewhere and put it, under its own name, at {remote.path}" in str(
-        caught.value
-    )
+    assert f"fetch {remote.url} elsewhere and put it, under its own name, at {remote.path}" in str(caught.value)
     remote.path.write_bytes(CONTENT)
     assert fetch(remote).checked == "sha256"
     assert server.asked == []

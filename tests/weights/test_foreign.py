@@ -9,11 +9,7 @@ from tests.weights.test_load import logits, network, save
 
 def test_in_place_norms_of_torch_0_4_1_become_plain_ones(tmp_path):
     source = network()
-    state = {
-        k: v
-        for k, v in spellings.as_official(source.state_dict()).items()
-        if "num_batches" not in k
-    }
+    state = {k: v for k, v in spellings.as_official(source.state_dict()).items() if "num_batches" not in k}
     norms = [k.removesuffix("running_var") + "weight" for k in state if k.endswith("running_var")]
     for name in norms:
         state[name] = state[name] - 1e-5
@@ -44,7 +40,5 @@ def test_leftovers_of_csailvision_norms_are_no_part_of_the_network(tmp_path):
 def test_a_file_of_two_networks_is_refused(tmp_path):
     state = spellings.as_official(network().state_dict())
     path = save({**state, "module.conv1.weight": state["conv1.weight"]}, tmp_path / "two.pth")
-    with pytest.raises(
-        WeightsError, match=r"conv1\.weight twice, the second time as module\.conv1"
-    ):
+    with pytest.raises(WeightsError, match=r"conv1\.weight twice, the second time as module\.conv1"):
         load_weights(network(), path)

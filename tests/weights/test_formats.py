@@ -142,9 +142,7 @@ def ocr_names(classes=3):
         leaves = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
         names += [f"{part.strip()}.{norm}.{leaf}" for leaf in leaves]
     names += [f"{part}.0.bias" for part in ("conv3x3_ocr", "aux_head")]
-    names += [
-        f"{part}.{leaf}" for part in ("aux_head.3", "cls_head") for leaf in ("weight", "bias")
-    ]
+    names += [f"{part}.{leaf}" for part in ("aux_head.3", "cls_head") for leaf in ("weight", "bias")]
     return [f"head.{name}" for name in names]
 
 

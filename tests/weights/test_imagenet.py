@@ -20,9 +20,7 @@ def hub(tmp_path, monkeypatch):
         if name.lower().endswith("_proxy") or name in ("HRSEG_OFFLINE", "HF_HUB_OFFLINE"):
             monkeypatch.delenv(name)
     backbone = create_model("hrnet_w18_small_v1", num_classes=2).backbone.state_dict()
-    backbone = {
-        key: torch.ones_like(v) if key == "conv1.weight" else v for key, v in backbone.items()
-    }
+    backbone = {key: torch.ones_like(v) if key == "conv1.weight" else v for key, v in backbone.items()}
     backbone = {key: value.contiguous() for key, value in backbone.items()}
     with serve.serving(save({**backbone, "classifier.weight": torch.zeros(1000, 2048)})) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)

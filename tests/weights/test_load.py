@@ -46,9 +46,7 @@ def test_official_and_mmseg_files_of_one_network_give_its_logits(tmp_path):
 
 def test_an_official_file_names_the_policy_it_assumes(tmp_path):
     path = save(spellings.as_official(network().state_dict()), tmp_path / "official.pth")
-    assert "resize 'bilinear' is assumed, since keys cannot show it" in str(
-        load_weights(network(), path)
-    )
+    assert "resize 'bilinear' is assumed, since keys cannot show it" in str(load_weights(network(), path))
     text = str(load_weights(network(resize="bilinear_aligned"), path))
     assert "and this network resizes 'bilinear_aligned'" in text
     assert "assumed" not in str(load_weights(network(), path, resize="bilinear"))
@@ -122,11 +120,7 @@ def test_an_smp_encoder_gives_its_backbone_and_its_decoder_is_explained(tmp_path
 
 
 def test_timm_features_are_a_backbone_with_layers_nobody_needs(tmp_path):
-    state = {
-        k.split(".", 1)[1]: v
-        for k, v in network().state_dict().items()
-        if k.startswith("backbone.")
-    }
+    state = {k.split(".", 1)[1]: v for k, v in network().state_dict().items() if k.startswith("backbone.")}
     state["incre_modules.0.0.conv1.weight"] = torch.zeros(1)
     report = load_weights(network(), save(state, tmp_path / "timm.pth"))
     assert report.left_out == ("incre_modules.0.0.conv1.weight",)

@@ -28,8 +28,7 @@ def test_own_checkpoint_loads_whole(tmp_path):
     report = load_weights(target, tmp_path / "a.ckpt")
     assert len(report.matched) == len(source.state_dict())
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
     )
 
 
@@ -55,9 +54,7 @@ def test_official_names_with_their_wrapper_and_class_weights_load(tmp_path):
 def test_imagenet_file_keeps_the_new_head_and_says_so(tmp_path):
     source, target = network(), network()
     head = target.head.last_layer[0].weight.clone()
-    state = {
-        k.split(".", 1)[1]: v for k, v in source.state_dict().items() if k.startswith("backbone.")
-    }
+    state = {k.split(".", 1)[1]: v for k, v in source.state_dict().items() if k.startswith("backbone.")}
     state["classifier.weight"] = torch.zeros(1000, 2048)
     torch.save(state, tmp_path / "imagenet.pth")
     text = str(load_weights(target, tmp_path / "imagenet.pth"))
@@ -79,9 +76,7 @@ def test_other_class_count_is_refused_and_new_head_accepts_it(tmp_path):
 
 def test_another_width_is_refused_with_counts(tmp_path):
     torch.save(network(backbone="hrnet_w18_small_v2").state_dict(), tmp_path / "v2.pth")
-    with pytest.raises(
-        WeightsError, match=r"of 435 tensors match; .* unexpected .* of another shape"
-    ):
+    with pytest.raises(WeightsError, match=r"of 435 tensors match; .* unexpected .* of another shape"):
         load_weights(network(), tmp_path / "v2.pth")
 
 

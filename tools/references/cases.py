@@ -79,9 +79,7 @@ SOURCES = {
         {"v2": _ALL, "ocr": _W48},
         wants="checkout",
     ),
-    "official_v11": Source(
-        "official", "official, pytorch-v1.1 branch", ("bilinear",), {"v2": _ALL}, wants="checkout"
-    ),
+    "official_v11": Source("official", "official, pytorch-v1.1 branch", ("bilinear",), {"v2": _ALL}, wants="checkout"),
     "official_master": Source(
         "official_torch04",
         "official, master (torch 0.4.1)",
@@ -105,9 +103,7 @@ SOURCES = {
     ),
     "timm": Source("timm_hub", "timm", ("nearest",), {"classification": _ALL}),
     "smp": Source("smp_encoder", "smp `tu-hrnet`", ("nearest",), {"branches": _ALL[1:]}),
-    "mmseg": Source(
-        "mmseg", "mmsegmentation", ("bilinear_scaled",), {"v2": _ALL, "ocr": _W48}, wants="python"
-    ),
+    "mmseg": Source("mmseg", "mmsegmentation", ("bilinear_scaled",), {"v2": _ALL, "ocr": _W48}, wants="python"),
     "paddleseg": Source(
         "paddleseg",
         "PaddleSeg",

@@ -94,9 +94,7 @@ def build(case: Case, num_classes: int, checkout: Path | None) -> MMSeg:
     return MMSeg(MODELS.build(model), config)
 
 
-def adopt(
-    case: Case, official: dict[str, np.ndarray], checkout: Path | None
-) -> tuple[MMSeg, dict[str, np.ndarray]]:
+def adopt(case: Case, official: dict[str, np.ndarray], checkout: Path | None) -> tuple[MMSeg, dict[str, np.ndarray]]:
     """Build a network for an official state dict, and tell that in our names."""
     classes = official["last_layer.3.bias"].size
     return build(case, classes, checkout), as_mmseg(official)

@@ -104,9 +104,7 @@ def build(case: Case, num_classes: int, checkout: Path) -> Official:
     return Official(network(case, num_classes, checkout))
 
 
-def adopt(
-    case: Case, official: dict[str, np.ndarray], checkout: Path
-) -> tuple[Official, dict[str, np.ndarray]]:
+def adopt(case: Case, official: dict[str, np.ndarray], checkout: Path) -> tuple[Official, dict[str, np.ndarray]]:
     """Build a network for an official state dict."""
     return build(case, official["last_layer.3.bias"].size, checkout), official
 

@@ -61,9 +61,7 @@ def build(case: Case, num_classes: int, checkout: Path | None, padding_same: boo
     return Paddle(FCN(num_classes, backbone, align_corners=aligned))
 
 
-def adopt(
-    case: Case, official: dict[str, np.ndarray], checkout: Path | None
-) -> tuple[Paddle, dict[str, np.ndarray]]:
+def adopt(case: Case, official: dict[str, np.ndarray], checkout: Path | None) -> tuple[Paddle, dict[str, np.ndarray]]:
     """Build a network that pads as the official one does, and tell an official state dict in its names."""
     original = build(case, official["last_layer.3.bias"].size, checkout, padding_same=False)
     return original, as_paddle(official, original.shapes())

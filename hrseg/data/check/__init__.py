@@ -69,12 +69,7 @@ def check(
     tree = recognize(root, layout, masks, unmasked)
     scanned = list(scan(_jobs(tree), workers, progress(sum(map(len, tree.splits.values())))))
     findings: list[Finding] = []
-    if (
-        table is None
-        and tree.layout != "folder"
-        and layout is None
-        and not _matches_layout(scanned, tree)
-    ):
+    if table is None and tree.layout != "folder" and layout is None and not _matches_layout(scanned, tree):
         tree, scanned = _as_own_files(tree, scanned, workers, progress)
     source, text = None if labels is None else str(labels), None
     if table is None:
@@ -82,9 +77,7 @@ def check(
         findings += noted
     if unmasked is not None and table is not None and unmasked not in table.names:
         raise ConfigError(unknown_choice("class", unmasked, table.names))
-    tables = {
-        name: load_labels(name) for name in {x.pair.table for x in scanned} if name is not None
-    }
+    tables = {name: load_labels(name) for name in {x.pair.table for x in scanned} if name is not None}
     rows = class_rows(scanned, table, tables, tree.root)
     exact, near = exact_duplicates(scanned), near_duplicates(scanned)
     context = Context(tree, scanned, table, rows, exact, near)
@@ -102,9 +95,7 @@ def check(
     if table is not None:
         start = start or Start("hrnet_w18_small_v1", None)
         try:
-            recipe = suggest_recipe(
-                tree, division, rows, labels=_absolute_path(source), table_text=text, start=start
-            )
+            recipe = suggest_recipe(tree, division, rows, labels=_absolute_path(source), table_text=text, start=start)
         except DataError as error:  # a name that no list can hold
             findings.append(Finding("error", "odd_name", str(error)))
     findings += division.findings
@@ -120,9 +111,7 @@ def check(
             for split, pairs in tree.splits.items()
         },
         images=_image_facts(scanned),
-        masks=_mask_facts(
-            scanned, source or (table.name if table and tree.layout != "folder" else None)
-        ),
+        masks=_mask_facts(scanned, source or (table.name if table and tree.layout != "folder" else None)),
         classes=tuple(rows),
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.level))),
         recipe=recipe,
@@ -169,9 +158,7 @@ def _differs(place: Path, text: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(
-            f"{place} cannot be written: {error.strerror}. Give --write another name."
-        ) from error
+        raise DataError(f"{place} cannot be written: {error.strerror}. Give --write another name.") from error
 
 
 def _jobs(tree: Tree) -> list[Job]:

@@ -87,9 +87,7 @@ def covers(table: LabelSet, entry: ScannedPair) -> bool:
     return all(table.find(value, entry.kind == "colors") for value in entry.values or {})
 
 
-def _infer_table(
-    builder: TableBuilder, scanned: Sequence[ScannedPair], names: ClassTable | None
-) -> LabelSet | None:
+def _infer_table(builder: TableBuilder, scanned: Sequence[ScannedPair], names: ClassTable | None) -> LabelSet | None:
     """Infer a table from the values of the masks."""
     ids, colors = seen_values(scanned, "ids"), seen_values(scanned, "colors")
     count = sum(entry.kind in ("ids", "colors") for entry in scanned)
@@ -104,9 +102,7 @@ def _infer_table(
     packed = {int(pack_colors(np.array(row.color))) for row in rows if row.color}
     listed = seen.keys() & (packed if of_colors else {row.id for row in rows if row.id is not None})
     if not of_colors:
-        seen = ignore_missing_data(
-            builder, seen, listed, {form.nodata for form in forms if form.nodata is not None}
-        )
+        seen = ignore_missing_data(builder, seen, listed, {form.nodata for form in forms if form.nodata is not None})
     values = find_intended(seen, of_colors, listed, any(form.format == "JPEG" for form in forms))
     if values.artifacts:
         _report_artifacts(builder, seen, values, of_colors)
@@ -147,9 +143,7 @@ def _report_artifacts(
     builder: TableBuilder, seen: Mapping[int, ValueStats], values: IntendedValues, of_colors: bool
 ) -> None:
     """Report values that JPEG or resampling made, and how they are handled."""
-    intended, artifacts = (
-        values_text(v, of_colors, 6) for v in (sorted(values.intended), values.artifacts)
-    )
+    intended, artifacts = (values_text(v, of_colors, 6) for v in (sorted(values.intended), values.artifacts))
     pixels = sum(seen[value].pixels for value in values.artifacts)
     start = (
         f"Masks seem to be meant to hold {intended}, but {counted(pixels, 'pixel')} "
@@ -194,9 +188,7 @@ def seen_values(scanned: Sequence[ScannedPair], kind: str) -> dict[int, ValueSta
     for number, entry in enumerate(scanned):
         if entry.kind == kind and entry.pair.mask is not None:
             for value, count in (entry.values or {}).items():
-                one = seen.setdefault(
-                    value, ValueStats(value, entry.pair.mask, table=entry.pair.table)
-                )
+                one = seen.setdefault(value, ValueStats(value, entry.pair.mask, table=entry.pair.table))
                 one.pixels += count
                 one.images += 1
                 one.by_split[entry.split] += count
@@ -216,9 +208,7 @@ def class_rows(
     root: Path,
 ) -> list[ClassRow]:
     """Count every value of the masks by class; values of one class share a row."""
-    seen = [
-        (k, one) for k in ("colors", "ids") for _, one in sorted(seen_values(scanned, k).items())
-    ]
+    seen = [(k, one) for k in ("colors", "ids") for _, one in sorted(seen_values(scanned, k).items())]
     totals = sum((one.by_split for _, one in seen), Counter[str]())
     rows: dict[tuple[str, str], ClassRow] = {}
     for kind, one in seen:
@@ -250,9 +240,7 @@ def _merge_rows(before: ClassRow, row: ClassRow) -> ClassRow:
     )
 
 
-def _meaning(
-    value: int, of_colors: bool, table: LabelSet | None
-) -> tuple[Role, str, tuple[int, int, int]]:
+def _meaning(value: int, of_colors: bool, table: LabelSet | None) -> tuple[Role, str, tuple[int, int, int]]:
     row = table.find(value, of_colors) if table else None
     if row is None:
         return "unknown", "", (255, 0, 128) if table else (128, 128, 128)

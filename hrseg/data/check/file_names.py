@@ -85,9 +85,7 @@ _ENDS: dict[str, str] = {
 }
 """Word at the end of a file's name → role."""
 _ONLY_IN_MASKS = frozenset(("l", "color"))  # x_color.png is a photo, unless its folder holds masks
-_END = re.compile(
-    rf"(?<=.)[-_. ]+({'|'.join(sorted(map(re.escape, _ENDS), key=len, reverse=True))})$", re.I
-)
+_END = re.compile(rf"(?<=.)[-_. ]+({'|'.join(sorted(map(re.escape, _ENDS), key=len, reverse=True))})$", re.I)
 _START = re.compile(r"^(mask|label|gt|seg|annotation|image|img)s?(?:[-_. ]+|(?=\d))(?=.)", re.I)
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
@@ -198,8 +196,7 @@ def _tokens(name: str) -> tuple[str, str, tuple[str, ...]]:
     others = tuple(
         word
         for word in words
-        if not (word in _NEUTRAL or word.isdigit() or word in splits)
-        and (word not in _WORDS or len(word) == 1)
+        if not (word in _NEUTRAL or word.isdigit() or word in splits) and (word not in _WORDS or len(word) == 1)
     )
     role = next((role for role in (OTHER, MASK, IMAGE) if role in roles), "")
     return role, named.pop() if len(named) == 1 else "", others + ("?",) * (len(named) > 1)
@@ -323,12 +320,7 @@ def twin_affix(names: Collection[str]) -> Cut | None:
         ('', '_segmap')
     """
     there = set(names)
-    counts = Counter(
-        cut
-        for name in there
-        for cut in _cuts_of(name)
-        if cut != ("", "") and cut_off(name, cut) in there
-    )
+    counts = Counter(cut for name in there for cut in _cuts_of(name) if cut != ("", "") and cut_off(name, cut) in there)
     cut, count = max(counts.items(), key=lambda item: item[1], default=(("", ""), 0))
     return cut if 5 * count >= 2 * len(there) else None
 
@@ -342,16 +334,10 @@ def _cuts(names: Collection[str]) -> list[Cut]:
 
 def _cuts_of(name: str) -> Iterable[Cut]:
     edges = [0, *(token.end() for token in _PIECE.finditer(name))]
-    return (
-        (name[:first], name[last:])
-        for place, first in enumerate(edges)
-        for last in edges[place + 1 :]
-    )
+    return ((name[:first], name[last:]) for place, first in enumerate(edges) for last in edges[place + 1 :])
 
 
-_LISTS = re.compile(
-    r"(train|training|val|valid|validation|test|testing)(set|_?list|_?files|_?pairs)?$", re.I
-)
+_LISTS = re.compile(r"(train|training|val|valid|validation|test|testing)(set|_?list|_?files|_?pairs)?$", re.I)
 _PLACES = ("*.txt", "*.lst", "*/*.txt", "*/*.lst", "*/*/*.txt")
 
 
@@ -398,9 +384,7 @@ def read_lists(root: Path, files: Sequence[ParsedName]) -> Lists:
             continue
         if len(met) < len(rows):
             gone = counted(len(rows) - len(met), "file")
-            found.notes.append(
-                f"{path.relative_to(root)} names {gone} not to be found here, left out."
-            )
+            found.notes.append(f"{path.relative_to(root)} names {gone} not to be found here, left out.")
         for image, mask in met:
             twice += [image] if found.splits.setdefault(image, split) != split else []
             if mask is not None:

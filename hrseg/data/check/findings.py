@@ -106,13 +106,8 @@ class Result:
             "splits": self.splits,
             "images": self.images,
             "masks": self.masks,
-            "classes": [
-                {**vars(row), "color": list(row.color), "share": round(row.share, 8)}
-                for row in self.classes
-            ],
-            "findings": [
-                {**vars(finding), "files": list(finding.files)} for finding in self.findings
-            ],
+            "classes": [{**vars(row), "color": list(row.color), "share": round(row.share, 8)} for row in self.classes],
+            "findings": [{**vars(finding), "files": list(finding.files)} for finding in self.findings],
             "recipe": None if self.recipe is None else self.recipe.text("recipe"),
             "labels": None if self.recipe is None else self.recipe.labels,
             "seconds": round(self.seconds, 2),
@@ -136,9 +131,9 @@ class Recipe:
     def text(self, stem: str, folder: Path = Path()) -> str:
         """Return the YAML for a recipe of this name in this folder."""
         beside = (folder.resolve() / f"{stem}_data").as_posix().replace("'", "''")
-        return self.template.replace("{beside}", beside).replace(
-            "{stem}.yaml", shlex.quote(printable(f"{stem}.yaml"))
-        )
+        command = shlex.quote(printable(f"{stem}.yaml"))
+        text = self.template.replace("{beside}", beside).replace("{stem}.yaml", command)
+        return text.replace("{stem}", stem)
 
     def files(self, path: Path) -> dict[Path, str]:
         """Return path → content of all files of a recipe saved as `path`; the recipe comes last."""

@@ -115,9 +115,7 @@ def near_duplicates(scanned: Sequence[ScannedPair]) -> list[IndexPair]:
     present = [i for i, entry in enumerate(scanned) if entry.thumb]
     if len(present) < 2:
         return []
-    thumbs = np.array([np.frombuffer(scanned[i].thumb, np.uint8) for i in present]).astype(
-        np.float32
-    )
+    thumbs = np.array([np.frombuffer(scanned[i].thumb, np.uint8) for i in present]).astype(np.float32)
     plain = thumbs.std(axis=1) < 4  # nearly uniform: their bits are noise
     grid = thumbs.reshape(-1, THUMB, THUMB)  # (images, THUMB, THUMB)
     bits = (grid[:, :, 1:] > grid[:, :, :-1]).reshape(len(present), -1).astype(np.float32)
@@ -134,10 +132,7 @@ def near_duplicates(scanned: Sequence[ScannedPair]) -> list[IndexPair]:
             if plain[i] or plain[j]:
                 continue
             first, second = scanned[present[i]], scanned[present[j]]
-            if (
-                first.digest != second.digest
-                and np.abs(thumbs[i] - thumbs[j]).mean() <= MAX_MEAN_DIFFERENCE
-            ):
+            if first.digest != second.digest and np.abs(thumbs[i] - thumbs[j]).mean() <= MAX_MEAN_DIFFERENCE:
                 found.append((present[i], present[j]))
     return found
 

@@ -127,9 +127,7 @@ def add_ids(
     """Add the rows of masks that hold ids."""
     total = sum(one.pixels for one in seen.values()) or 1
     listed = {row.id: row for row in names.rows if row.id is not None} if names else {}
-    stray = [
-        v for v, one in seen.items() if is_stray(one, total, masks) and v not in listed and v != 255
-    ]
+    stray = [v for v, one in seen.items() if is_stray(one, total, masks) and v not in listed and v != 255]
     stray = sorted(stray) if len(stray) < len(seen) else []
     if stray:
         odd = [seen[value] for value in stray]
@@ -145,9 +143,7 @@ def add_ids(
     levels = _are_gray_levels(values)
     void = {255} if 255 in values and not levels and 255 not in listed else set()
     classes = [value for value in values if value not in void]
-    names_of = _name_ids(
-        builder, classes, seen[0].pixels / total if 0 in seen else 0.0, names, levels
-    )
+    names_of = _name_ids(builder, classes, seen[0].pixels / total if 0 in seen else 0.0, names, levels)
     colors = distinct_colors(len(classes))
     for value, color in zip(classes, colors, strict=True):
         if palette is not None and value < len(palette):
@@ -242,11 +238,7 @@ def _name_ids(
                 "reduce_zero",
                 f"{where} has {len(listed)} names and masks hold ids up to {values[-1]}, so names count from 1. Id 0 "
                 f"({percent(zero)} of the pixels) is taken as "
-                + (
-                    "'no class' and ignored (\"reduce zero\")."
-                    if ignored
-                    else "the class 'background'."
-                ),
+                + ("'no class' and ignored (\"reduce zero\")." if ignored else "the class 'background'."),
             )
         return shifted
     builder.report(
@@ -273,9 +265,7 @@ _BASIC = {
 _FEW_PIXELS = 0.02
 
 
-def add_colors(
-    builder: TableBuilder, seen: Mapping[int, ValueStats], masks: int, names: ClassTable | None
-) -> None:
+def add_colors(builder: TableBuilder, seen: Mapping[int, ValueStats], masks: int, names: ClassTable | None) -> None:
     """Add the rows of masks that hold colors."""
     total = sum(one.pixels for one in seen.values()) or 1
     names_of, source = _named_colors(seen, total, names)
@@ -296,9 +286,7 @@ def add_colors(
         name = names_of.get(color) or _BASIC.get(color, f"color {value:06x}")
         if two and name == "white":
             name = "foreground"
-        nothing = color == _BORDER or (
-            value == 0 and color not in names_of and not two and black < _FEW_PIXELS
-        )
+        nothing = color == _BORDER or (value == 0 and color not in names_of and not two and black < _FEW_PIXELS)
         if nothing or name.lower() in VOID:
             builder.add_ignored(0, "unlabelled" if nothing and value == 0 else name, color)
             builder.report(
@@ -326,9 +314,7 @@ def add_colors(
     builder.rows = [replace(row, id=number) for number, row in enumerate([*learned, *others])]
 
 
-def _named_colors(
-    seen: Mapping[int, ValueStats], total: int, names: ClassTable | None
-) -> tuple[dict[Color, str], str]:
+def _named_colors(seen: Mapping[int, ValueStats], total: int, names: ClassTable | None) -> tuple[dict[Color, str], str]:
     if names and names.by_color:
         return dict(names.by_color), names.path.name
     main = {unpacked(v) for v, one in seen.items() if one.pixels / total > STRAY} - {

@@ -78,9 +78,7 @@ class Tree:
         return self.pairing.splits
 
 
-def recognize(
-    root: Path, layout: str | None = None, masks: str | None = None, unmasked: str | None = None
-) -> Tree:
+def recognize(root: Path, layout: str | None = None, masks: str | None = None, unmasked: str | None = None) -> Tree:
     """Recognize the layout of a folder and pair its files.
 
     A pattern of masks (see `mask_of`) or a class of the images without a mask implies layout "folder".
@@ -111,9 +109,7 @@ def recognize(
     return own_files(root, tuple(similar), masks, unmasked)
 
 
-def own_files(
-    root: Path, similar: tuple[str, ...] = (), masks: str | None = None, unmasked: str | None = None
-) -> Tree:
+def own_files(root: Path, similar: tuple[str, ...] = (), masks: str | None = None, unmasked: str | None = None) -> Tree:
     """Pair a folder as layout "folder".
 
     Raises:

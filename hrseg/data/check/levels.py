@@ -64,15 +64,11 @@ def find_intended(
             intended = _most_frequent(seen, solid, of_colors, radius, share)
             intended += [value for value in listed if value in seen and value not in intended]
             artifacts = [value for value in values if value not in intended]
-            return IntendedValues(
-                tuple(intended), tuple(artifacts), _snap(seen, intended, artifacts, of_colors)
-            )
+            return IntendedValues(tuple(intended), tuple(artifacts), _snap(seen, intended, artifacts, of_colors))
     return IntendedValues(tuple(values))
 
 
-def _are_noise(
-    seen: Mapping[int, ValueStats], loose: list[int], solid: list[int], of_colors: bool
-) -> bool:
+def _are_noise(seen: Mapping[int, ValueStats], loose: list[int], solid: list[int], of_colors: bool) -> bool:
     """Return whether values without areas come from those with areas, rather than from small or thin classes."""
     consecutive = not of_colors and _are_consecutive([*loose, *solid])
     gap = _gap([v for v in solid if not (consecutive and v in TOPS)], of_colors)
@@ -98,16 +94,12 @@ def _has_areas(one: ValueStats) -> bool:
     return one.pixels - one.edge >= _MIN_INNER * one.pixels
 
 
-def _is_step_off(
-    value: int, others: list[int], seen: Mapping[int, ValueStats], of_colors: bool
-) -> bool:
+def _is_step_off(value: int, others: list[int], seen: Mapping[int, ValueStats], of_colors: bool) -> bool:
     """Return whether a more frequent value is within two steps and the two never have areas in one mask."""
     frequent = others[: others.index(value)]
     near = _distances([value], frequent, of_colors)[0] <= 2
     return any(
-        seen[value].inside.isdisjoint(seen[other].inside)
-        for other, close in zip(frequent, near, strict=True)
-        if close
+        seen[value].inside.isdisjoint(seen[other].inside) for other, close in zip(frequent, near, strict=True) if close
     )
 
 
@@ -123,8 +115,7 @@ def _most_frequent(
     for value in sorted(values, key=lambda value: -seen[value].pixels):
         near = _distances([value], found, of_colors)[0] <= radius
         if not any(
-            close and seen[value].pixels <= share * seen[other].pixels
-            for other, close in zip(found, near, strict=True)
+            close and seen[value].pixels <= share * seen[other].pixels for other, close in zip(found, near, strict=True)
         ):
             found.append(value)
     return found
@@ -142,9 +133,7 @@ def _exceed_noise(seen: Mapping[int, ValueStats], loose: list[int], times: int) 
     return max(one.pixels for one in seen.values()) >= times * shares[len(shares) // 2]
 
 
-def _are_smoothed(
-    seen: Mapping[int, ValueStats], loose: list[int], solid: list[int], close: bool
-) -> bool:
+def _are_smoothed(seen: Mapping[int, ValueStats], loose: list[int], solid: list[int], close: bool) -> bool:
     """Return whether values are between their neighbors' because borders were smoothed, unlike thin classes.
 
     Smoothing leaves no sharp border, thin classes leave most; and no dataset has a dozen thin classes that are
@@ -159,9 +148,7 @@ def _are_smoothed(
     return soft > 0 and soft >= least * (soft + sharp)
 
 
-def _snap(
-    seen: Mapping[int, ValueStats], intended: list[int], artifacts: list[int], of_colors: bool
-) -> int:
+def _snap(seen: Mapping[int, ValueStats], intended: list[int], artifacts: list[int], of_colors: bool) -> int:
     """Return the largest distance at which artifacts belong to the nearest intended value; 0 where it is ambiguous."""
     gap = _gap(intended, of_colors)
     if len(intended) < 2 or gap < 2 * _WIDE_GAP:

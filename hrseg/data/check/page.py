@@ -131,9 +131,7 @@ def chosen(scanned: Sequence[ScannedPair], rows: Iterable[ClassRow]) -> list[Sca
     """Choose pairs to show: one for each rare or unknown value, then evenly from all splits."""
     readable = [one for one in scanned if one.kind in ("ids", "colors") and not one.image_error]
     picked: dict[int, ScannedPair] = {}
-    firsts = [
-        row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))
-    ]
+    firsts = [row.first for row in sorted(rows, key=lambda row: (row.role != "unknown", row.pixels))]
     for first in firsts[: SHEET // 3]:
         found = next((one for one in readable if str(one.pair.mask).endswith(first)), None)
         if found:

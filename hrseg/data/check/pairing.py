@@ -228,10 +228,7 @@ def _align_groups(
     for names, side, cut in zip(called, sides, cuts or (), strict=False):
         names |= {part: core for part in side - shared if (core := cut_off(part, cut))}
     common = [
-        [
-            replace(file, group=tuple(names[part] for part in file.group if part in names))
-            for file in files
-        ]
+        [replace(file, group=tuple(names[part] for part in file.group if part in names)) for file in files]
         for files, names in zip((images, masks), called, strict=True)
     ]
     counts = Counter((mask.family, _KEYS[0](mask)) for mask in common[1])
@@ -256,15 +253,12 @@ def image_files(root: Path) -> list[Path]:
         found += [
             Path(place, name)
             for name in sorted(names)
-            if not name.startswith(".")
-            and Path(name).suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES | ARRAY_SUFFIXES
         ]
     return found
 
 
-def _match(
-    images: Iterable[ParsedName], masks: Iterable[ParsedName]
-) -> dict[ParsedName, ParsedName]:
+def _match(images: Iterable[ParsedName], masks: Iterable[ParsedName]) -> dict[ParsedName, ParsedName]:
     """Match by full names, and where that fails for most masks, without a constant affix."""
     images, masks = list(images), list(masks)
     partners = _match_keys(images, masks)
@@ -283,9 +277,7 @@ def _match(
     return partners | {bare[0][image]: bare[1][mask] for image, mask in found.items()}
 
 
-def _match_keys(
-    images: Sequence[ParsedName], masks: Sequence[ParsedName]
-) -> dict[ParsedName, ParsedName]:
+def _match_keys(images: Sequence[ParsedName], masks: Sequence[ParsedName]) -> dict[ParsedName, ParsedName]:
     partners: dict[ParsedName, ParsedName] = {}
     for key in _KEYS:
         ours, theirs = _unique(images, key), _unique(masks, key)
@@ -299,9 +291,7 @@ def _match_keys(
     return partners
 
 
-def _unique(
-    files: Sequence[ParsedName], key: Callable[[ParsedName], Hashable]
-) -> dict[Hashable, ParsedName]:
+def _unique(files: Sequence[ParsedName], key: Callable[[ParsedName], Hashable]) -> dict[Hashable, ParsedName]:
     counts = Counter(key(file) for file in files)
     return {key(file): file for file in files if counts[key(file)] == 1}
 
@@ -339,14 +329,11 @@ def _masks_by_content(files: Sequence[ParsedName]) -> list[ParsedName]:
     suffixes: dict[tuple[Path, str], set[str]] = defaultdict(set)
     for file in files:
         suffixes[file.path.parent, file.path.stem].add(file.path.suffix.lower())
-    twins = {
-        key for key, found in suffixes.items() if found & LOSSY_SUFFIXES and found - LOSSY_SUFFIXES
-    }
+    twins = {key for key, found in suffixes.items() if found & LOSSY_SUFFIXES and found - LOSSY_SUFFIXES}
     if twins:
         return [
             replace(file, role=MASK, family=("beside",))
-            if (file.path.parent, file.path.stem) in twins
-            and file.path.suffix.lower() not in LOSSY_SUFFIXES
+            if (file.path.parent, file.path.stem) in twins and file.path.suffix.lower() not in LOSSY_SUFFIXES
             else file
             for file in files
         ]
@@ -359,10 +346,7 @@ def _masks_by_content(files: Sequence[ParsedName]) -> list[ParsedName]:
     flat = {place for place, inside in folders.items() if _holds_masks(inside)}
     if not flat or len(flat) == len(folders):
         return list(files)
-    return [
-        replace(file, role=MASK, family=("few values",)) if file.path.parent in flat else file
-        for file in files
-    ]
+    return [replace(file, role=MASK, family=("few values",)) if file.path.parent in flat else file for file in files]
 
 
 def _masks_by_affix(files: Sequence[ParsedName]) -> list[ParsedName]:

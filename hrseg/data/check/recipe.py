@@ -166,9 +166,7 @@ _ONE_IMAGE = (
 
 
 def _folder_text(folders: Sequence[str], lost: int) -> str:
-    text = (
-        f"The images are in {len(folders)} folders ({named(folders)}): patients, flights or films?"
-    )
+    text = f"The images are in {len(folders)} folders ({named(folders)}): patients, flights or films?"
     if lost:
         return (
             f"{text} Each whole in one split (--by folder) would leave the training without {counted(lost, 'value')} "
@@ -268,8 +266,7 @@ def _template(
         "  scale_min: 0.5",
         "  scale_max: 2.0",
         "  photometric: 0.3",
-        *["  sampling: rare                # a class has less than a thousandth of the pixels"]
-        * scarce,
+        *["  sampling: rare                # a class has less than a thousandth of the pixels"] * scarce,
         f"  batch_size: {batch}",
         "",
         "optim:",

@@ -15,9 +15,7 @@ _MARKS = {"error": "✗", "warning": "!", "note": "·"}
 Style = Callable[[str, str], str]
 
 
-def report(
-    result: Result, written: Path | None = None, style: Style = lambda text, code: text
-) -> str:
+def report(result: Result, written: Path | None = None, style: Style = lambda text, code: text) -> str:
     """Return the report; `style` colors a text by an ANSI code, `written` is where the recipe was saved."""
     parts = [_summary(result, style), _classes(result, style), _findings(result, style)]
     parts.append(_recipe(result, written, style))
@@ -103,9 +101,7 @@ def _recipe(result: Result, written: Path | None, style: Style) -> str:
             f"{style('Train', '1')}\n  hrseg fit --config {shlex.quote(str(written))}"
         )
     # with lists of images the text alone would not train
-    title = (
-        "The recipe, as --write saves it with its lists" if recipe.lists else "The recipe to paste"
-    )
+    title = "The recipe, as --write saves it with its lists" if recipe.lists else "The recipe to paste"
     parts = [style(title, "1"), "", _indented(recipe.text("mine"))]
     if recipe.labels is not None:
         title = style("Its class table, mine_data/labels.yaml", "1")

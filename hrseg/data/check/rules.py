@@ -42,9 +42,7 @@ class Context:
         """Return the masks' paths."""
         return self.names(entry.pair.mask for entry in entries)
 
-    def duplicates(
-        self, index_pairs: Iterable[IndexPair], *, across: bool
-    ) -> tuple[list[IndexPair], tuple[str, ...]]:
+    def duplicates(self, index_pairs: Iterable[IndexPair], *, across: bool) -> tuple[list[IndexPair], tuple[str, ...]]:
         """Return the duplicates across splits, or within one, and their names."""
         entries = self.scanned
         found = [(i, j) for i, j in index_pairs if (entries[i].split != entries[j].split) == across]
@@ -57,9 +55,7 @@ def apply_rules(context: Context) -> list[Finding]:
     return [finding for rule in RULES for finding in rule(context)]
 
 
-def _about(
-    level: Level, kind: str, noun: str, files: Sequence[str], text: str
-) -> Iterator[Finding]:
+def _about(level: Level, kind: str, noun: str, files: Sequence[str], text: str) -> Iterator[Finding]:
     """Yield a finding about files, if there are any; {files} in the text becomes the first names."""
     if files:
         text = f"{counted(len(files), noun)} {text.replace('{files}', named(files))}"
@@ -127,8 +123,7 @@ def _sizes(context: Context) -> Iterator[Finding]:
         yield from _about("error", "size_mismatch", "mask", context.masks(wrong), text)
     hidden = [x for x in context.scanned if x.image_form and x.image_form.turned and x not in wrong]
     text = (
-        "turned by EXIF: {files}. They are read upright; make sure that their masks were drawn on the upright "
-        "picture."
+        "turned by EXIF: {files}. They are read upright; make sure that their masks were drawn on the upright picture."
     )
     yield from _about("warning", "exif", "image", context.images(hidden), text)
 
@@ -224,9 +219,7 @@ def _classes(context: Context) -> Iterator[Finding]:
         listed = named([f"{row.name} ({percent(row.share)})" for row in rare])
         text = f"Rare classes: {listed}. data.sampling=rare shows them more often."
         yield Finding("note", "rare_class", text)
-    held = [
-        x for x in context.scanned if x.values and x.pair.table is None and len(context.rows) > 1
-    ]
+    held = [x for x in context.scanned if x.values and x.pair.table is None and len(context.rows) > 1]
     empty = context.masks(entry for entry in held if not learned_pixels(entry, labels))
     yield from _about("warning", "empty_mask", "mask", empty, "with no labeled pixel: {files}.")
 
@@ -240,15 +233,12 @@ def _duplicates(context: Context) -> Iterator[Finding]:
         found, names = context.duplicates(index_pairs, across=True)
         splits = " and ".join(sorted({context.scanned[i].split for both in found for i in both}))
         text = (
-            f"in two splits{how} ({splits}): {{files}}. A score on training images is too high; keep each "
-            "in one split."
+            f"in two splits{how} ({splits}): {{files}}. A score on training images is too high; keep each in one split."
         )
         yield from _about(level, kind, "picture", names, text)
     found, names = context.duplicates(context.exact, across=False)
     differing = sum(context.scanned[i].values != context.scanned[j].values for i, j in found)
-    text = "twice within a split: {files}." + f" {differing} of them with another mask." * bool(
-        differing
-    )
+    text = "twice within a split: {files}." + f" {differing} of them with another mask." * bool(differing)
     level = "warning" if differing else "note"
     yield from _about(level, "duplicate", "picture", names, text)
     text = "of images are nearly equal, as frames of one film are: {files}."
@@ -288,9 +278,7 @@ RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (
 
 def learned_pixels(entry: ScannedPair, labels: LabelSet) -> int:
     """Count the pixels of a mask that belong to a class of the table."""
-    rows = (
-        (labels.find(value, entry.kind == "colors"), n) for value, n in (entry.values or {}).items()
-    )
+    rows = ((labels.find(value, entry.kind == "colors"), n) for value, n in (entry.values or {}).items())
     return sum(n for row, n in rows if row is not None and row.train_id != 255)
 
 

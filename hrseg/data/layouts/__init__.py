@@ -65,9 +65,7 @@ def find_pairs(
             "data.val_split or data.test_split."
         )
     if root is None:
-        raise DataError(
-            f"data.root is not set. Layout '{layout}' needs the folder of the dataset: data.root=PATH."
-        )
+        raise DataError(f"data.root is not set. Layout '{layout}' needs the folder of the dataset: data.root=PATH.")
     root = archived_root(Path(root).expanduser())
     if not root.is_dir():
         parent = next(folder for folder in root.absolute().parents if folder.is_dir())

@@ -83,21 +83,15 @@ def _from_list(listed: Path, root: Path, pattern: str | None) -> list[Pair]:
         paths = [root / entry for entry in entries]
         for path in paths:
             if "\0" in line or not path.is_file():
-                step = (
-                    "Save it as UTF-8 text" if path_text(path) != str(path) else "Correct the line"
-                )
-                raise DataError(
-                    f"{listed}, line {number}: no such file {printable(path)}. {step} or add the file."
-                )
+                step = "Save it as UTF-8 text" if path_text(path) != str(path) else "Correct the line"
+                raise DataError(f"{listed}, line {number}: no such file {printable(path)}. {step} or add the file.")
         image, mask = paths[0], paths[1] if len(paths) == 2 else None
         if mask is None and pattern is not None:
             named = mask_of(pattern, image, root)
             mask = named if named.is_file() else None
         # names become paths below an output folder, so that none may lead out of it
         path = Path(entries[0])
-        name = "/".join(
-            part for part in path.with_suffix("").parts if part not in ("..", path.anchor)
-        )
+        name = "/".join(part for part in path.with_suffix("").parts if part not in ("..", path.anchor))
         if name in pairs:
             raise DataError(
                 f"{listed}, line {number}: '{name}' was listed before, as {pairs[name].image}. Give each image one "

@@ -67,15 +67,11 @@ def list_images(place: Path, pattern: str, root: Path, hint: str) -> list[Path]:
     found = visible_images(place, pattern, IMAGE_SUFFIXES | ARRAY_SUFFIXES)
     if not found:
         missing = "" if place.is_dir() else ", which does not exist"
-        raise DataError(
-            f"No images in {place}{missing}; {root} holds {listing(root)}. {hint}, or set data.root."
-        )
+        raise DataError(f"No images in {place}{missing}; {root} holds {listing(root)}. {hint}, or set data.root.")
     return found
 
 
-def visible_images(
-    place: Path, pattern: str, suffixes: frozenset[str] = IMAGE_SUFFIXES
-) -> list[Path]:
+def visible_images(place: Path, pattern: str, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the image files in name order, without hidden ones such as in .ipynb_checkpoints/."""
     return sorted(
         path
@@ -139,9 +135,7 @@ def pair_found(found: Mapping[Path, Path | None], base: Path, step: str, bare: b
     return [Pair(i, mask, name_of(i, base)) for i, mask in found.items() if mask or bare]
 
 
-def pair_by_list(
-    names: Sequence[str], image: str, masks: Sequence[str], root: Path, hint: str
-) -> list[Pair]:
+def pair_by_list(names: Sequence[str], image: str, masks: Sequence[str], root: Path, hint: str) -> list[Pair]:
     """Pair the names of a list file.
 
     Args:

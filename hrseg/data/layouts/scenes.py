@@ -30,9 +30,7 @@ def ade20k(root: Path, split: str) -> list[Pair]:
             for image in list_images(place, "*", root, "Unpack release_test.zip there")
         ]
     folder = {"train": "training", "val": "validation"}[split]
-    images = list_images(
-        root / "images" / folder, "*", root, "Unpack ADEChallengeData2016.zip there"
-    )
+    images = list_images(root / "images" / folder, "*", root, "Unpack ADEChallengeData2016.zip there")
     return pair_by_stem(images, root / "annotations" / folder, root)
 
 
@@ -52,9 +50,7 @@ def coco_stuff(root: Path, split: str) -> list[Pair]:
     listed = root / "imageLists" / {"train": "train.txt", "val": "test.txt"}[split]
     if listed.is_file():
         names = read_list(listed, _GET_COCO_STUFF)
-        return pair_by_list(
-            names, "images/{}.jpg", ["annotations/{}.mat"], root, "Unpack cocostuff-10k there again"
-        )
+        return pair_by_list(names, "images/{}.jpg", ["annotations/{}.mat"], root, "Unpack cocostuff-10k there again")
     raise DataError(
         f"{root} has no split '{split}' of COCO-Stuff: neither {split}/image/, images/{split}2014/ nor "
         f"imageLists/ is there; it holds {listing(root)}. {_GET_COCO_STUFF}, or set data.root."

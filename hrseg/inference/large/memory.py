@@ -92,9 +92,7 @@ def check_limit(predictor: Predictor, size: Size, limit: int | None, held: int, 
     need = held + window_bytes(predictor, grid)
     if limit is None:
         if need > used_memory() + DEFAULT_BYTES:
-            log.warning(
-                "%s needs %.1f GiB. To be refused instead: --max-memory.", name, need / 2**30
-            )
+            log.warning("%s needs %.1f GiB. To be refused instead: --max-memory.", name, need / 2**30)
         return
     if need <= limit:
         return

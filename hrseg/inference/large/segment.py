@@ -41,9 +41,7 @@ Progress = Callable[[int, int], None]
 """Called after each strip: rows that are done, rows of the image."""
 
 
-def large_paths(
-    target: str | Path, kinds: Sequence[str], georeferenced: bool = False
-) -> dict[str, Path]:
+def large_paths(target: str | Path, kinds: Sequence[str], georeferenced: bool = False) -> dict[str, Path]:
     """Return the paths of the results, named as those of smaller images.
 
     Raises:
@@ -107,8 +105,7 @@ def segment_large(
             raise DataError(f"A result would overwrite {path}. Choose another folder with --out.")
         if predictor.protocol.absolute:
             raise ConfigError(
-                f"Protocol '{predictor.protocol.name}' resizes whole images, and this one is too large for it. Use "
-                "tta."
+                f"Protocol '{predictor.protocol.name}' resizes whole images, and this one is too large for it. Use tta."
             )
         settings = predictor.settings() | {
             "image": identity,
@@ -117,9 +114,7 @@ def segment_large(
         }
         journal = Journal(target.with_name(f".{target.name}.unfinished"), settings)
         try:
-            return _Segmentation(predictor, image, journal, files).run(
-                path, max_memory, progress, start
-            )
+            return _Segmentation(predictor, image, journal, files).run(path, max_memory, progress, start)
         finally:
             journal.close()
 
@@ -135,17 +130,13 @@ def _identity(path: Path) -> list[Any]:
 class _Segmentation:
     """The steps of one image."""
 
-    def __init__(
-        self, predictor: Predictor, image: ImageFile, journal: Journal, files: dict[str, Path]
-    ) -> None:
+    def __init__(self, predictor: Predictor, image: ImageFile, journal: Journal, files: dict[str, Path]) -> None:
         self.predictor, self.image, self.journal, self.files = predictor, image, journal, files
         self.size = (image.height, image.width)
         self.rows = RowSource(image, predictor.mean, predictor.std, predictor.value_range)
         self.reduced = ReducedImage(self.size)
 
-    def run(
-        self, path: Path, max_memory: int | None, progress: Progress | None, start: float
-    ) -> FileResult:
+    def run(self, path: Path, max_memory: int | None, progress: Progress | None, start: float) -> FileResult:
         """Segment the rows that are not done yet, and write the results."""
         grid = self.predictor.inference.plan(self.size)
         held = used_memory() + self.rows.max_bytes(grid.window[0])
@@ -374,9 +365,7 @@ class ReducedImage:
         return small if plain else stretched(small)
 
 
-def reduced_mask(
-    strips: Iterable[tuple[int, np.ndarray]], size: tuple[int, int], factor: int
-) -> np.ndarray:
+def reduced_mask(strips: Iterable[tuple[int, np.ndarray]], size: tuple[int, int], factor: int) -> np.ndarray:
     """Take the pixel in the middle of each square. Shape: → uint8 (h, w)."""
     height, width = (-(-side // factor) for side in size)
     columns = np.minimum(np.arange(width) * factor + factor // 2, size[1] - 1)

@@ -34,9 +34,7 @@ def areas(prediction: "Prediction", options: Options) -> dict[str, Any]:
     elif known is not None:  # degrees: pixels differ
         with_data = slice(None) if prediction.valid is None else prediction.valid
         sizes = np.broadcast_to(known, prediction.size)[with_data]  # (pixels with data,)
-        meters = np.bincount(
-            prediction.mask[with_data].ravel(), sizes.ravel(), minlength=256
-        ).tolist()
+        meters = np.bincount(prediction.mask[with_data].ravel(), sizes.ravel(), minlength=256).tolist()
     rows = [
         _row(label.name, label.id, counts[i], pixels, meters[i] if meters else None)
         for i, label in enumerate(labels.classes)
@@ -98,9 +96,7 @@ def read_table(path: Path) -> dict[str, Any]:
             return table
         rows = [_parse_row(row) for row in csv.DictReader(text.splitlines())]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"The area table {path} cannot be read: {error}. Predict that image again."
-        ) from error
+        raise DataError(f"The area table {path} cannot be read: {error}. Predict that image again.") from error
     meters: Iterable[float | None] = (row["square_meters"] for row in rows)
     return {
         "pixels": sum(row["pixels"] for row in rows),
@@ -121,9 +117,7 @@ def write_table(path: Path, table: dict[str, Any]) -> None:
         writer.writerows(row | {"class": cell_text(row["class"])} for row in table["classes"])
 
 
-def _row(
-    name: str, number: int | None, pixels: int, of: int, meters: float | None
-) -> dict[str, Any]:
+def _row(name: str, number: int | None, pixels: int, of: int, meters: float | None) -> dict[str, Any]:
     share = round(100 * pixels / of, 6) if of else 0.0
     square = None if meters is None else round(meters, 4)
     return dict(zip(COLUMNS, (name, number, pixels, share, square), strict=True))

@@ -104,9 +104,7 @@ class Manifest:
         self.found: list[dict[str, Path]] = []
         self._sources: dict[str, str] = {}
         known = read_manifests(self.out) if lines is None else list(lines)
-        self._models = {
-            line["made"]: line["facts"].get("model") for line in known if "facts" in line
-        }
+        self._models = {line["made"]: line["facts"].get("model") for line in known if "facts" in line}
         self._records: dict[str, list[Mapping[str, Any]]] = {}
         for line in known:
             if "name" in line:

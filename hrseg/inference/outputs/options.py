@@ -38,9 +38,7 @@ class Options:
             )
         for name, value in (("Tolerance", self.tolerance), ("Smallest area", self.min_area)):
             if not 0 <= value < math.inf:
-                raise ConfigError(
-                    f"{name} {value:g} is below 0 or no number. Give pixels, 0 or more."
-                )
+                raise ConfigError(f"{name} {value:g} is below 0 or no number. Give pixels, 0 or more.")
 
     def pixel_areas(self, prediction: "Prediction") -> np.ndarray | None:
         """Return the square meters of each pixel, or None where unknown. Shape: (H, W), or (H, 1)."""

@@ -61,9 +61,7 @@ def features(prediction: "Prediction", options: Options) -> Iterator[dict[str, A
             if pixels < options.min_area:
                 continue
             rows, columns = part.place
-            sure = prediction.require_map("confidence")[rows, columns][part.pixels].mean(
-                dtype=np.float64
-            )
+            sure = prediction.require_map("confidence")[rows, columns][part.pixels].mean(dtype=np.float64)
             facts: dict[str, Any] = {
                 "class": labels.names[train_id],
                 "id": labels.classes[train_id].id,
@@ -115,9 +113,7 @@ def find_components(mask: np.ndarray) -> list[Component]:
         return []
     box = bounding_box(mask)
     cut, top, left = mask[box], box[0].start, box[1].start
-    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(
-        cut.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
-    )
+    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(cut.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     found = []
     for number in range(1, count):
         x, y, width, height = (int(value) for value in boxes[number][:4])
@@ -237,9 +233,7 @@ def _same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _overlaps(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Return which collinear edges share more than one point."""
-    across = np.minimum(np.maximum(a, b), np.maximum(c, d)) - np.maximum(
-        np.minimum(a, b), np.minimum(c, d)
-    )
+    across = np.minimum(np.maximum(a, b), np.maximum(c, d)) - np.maximum(np.minimum(a, b), np.minimum(c, d))
     return (across >= 0).all(axis=1) & (across > 0).any(axis=1)
 
 
@@ -247,9 +241,7 @@ def write_coco(prediction: "Prediction", target: Path, options: Options) -> None
     """Write one annotation per class, scored by its mean confidence, and every category with the dataset's id."""
     height, width = prediction.size
     labels = prediction.labels
-    present = np.flatnonzero(
-        np.bincount(prediction.mask.ravel(), minlength=256)[: labels.num_classes]
-    )
+    present = np.flatnonzero(np.bincount(prediction.mask.ravel(), minlength=256)[: labels.num_classes])
     image = {
         "id": 1,
         "file_name": Path(prediction.origin).name if prediction.origin else prediction.name,

@@ -91,14 +91,8 @@ class Sources:
     def __init__(self, arguments: Iterable[str | Path], options: SourceOptions) -> None:
         self.arguments = [os.fspath(argument) for argument in arguments]
         kinds = [_kind_of(argument) for argument in self.arguments]
-        paths = [
-            argument
-            for argument, kind in zip(self.arguments, kinds, strict=True)
-            if kind is KINDS[-1]
-        ]
-        files = {
-            _full(argument): Path(argument) for argument in paths if os.path.isfile(_full(argument))
-        }
+        paths = [argument for argument, kind in zip(self.arguments, kinds, strict=True) if kind is KINDS[-1]]
+        files = {_full(argument): Path(argument) for argument in paths if os.path.isfile(_full(argument))}
         self._names = dict(zip(files, result_names(list(files.values())), strict=True))
         prefix = _prefixes([argument for argument in paths if _full(argument) not in files])
         self._sources = [
@@ -183,15 +177,10 @@ def _prefixes(arguments: list[str]) -> dict[str, str]:
         for argument in arguments
     }
     full = {argument: Path(_full(root)) for argument, root in roots.items()}
-    common = (
-        common_folder(path / "x" for path in full.values()) if len(set(full.values())) > 1 else None
-    )
+    common = common_folder(path / "x" for path in full.values()) if len(set(full.values())) > 1 else None
     if common is None:
         return {}
-    return {
-        argument: "" if path == common else path.relative_to(common).as_posix()
-        for argument, path in full.items()
-    }
+    return {argument: "" if path == common else path.relative_to(common).as_posix() for argument, path in full.items()}
 
 
 def _full(path: str | Path) -> str:

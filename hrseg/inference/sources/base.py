@@ -177,10 +177,7 @@ def result_names(paths: Sequence[Path]) -> list[str]:
         [folder.as_posix() for folder in folders],
     ):
         counts = Counter(map(fold_name, names))
-        names = [
-            more if counts[fold_name(name)] > 1 else name
-            for name, more in zip(names, longer, strict=True)
-        ]
+        names = [more if counts[fold_name(name)] > 1 else name for name, more in zip(names, longer, strict=True)]
     return _numbered([name_text(name) for name in names])
 
 
@@ -206,10 +203,7 @@ def stems_of(names: Sequence[str]) -> list[str]:
     """
     stems = [Path(name).stem for name in names]
     counts = Counter(map(fold_name, stems))
-    return [
-        name if counts[fold_name(stem)] > 1 else stem
-        for name, stem in zip(names, stems, strict=True)
-    ]
+    return [name if counts[fold_name(stem)] > 1 else stem for name, stem in zip(names, stems, strict=True)]
 
 
 def safe_name(text: str, *, stem: bool = True) -> str:
@@ -264,9 +258,7 @@ class Namer:
         return chosen
 
     def _is_taken(self, name: str) -> bool:
-        return digest(fold_name(name)) in self._taken or any(
-            up in self._clips for up in _parents(name)
-        )
+        return digest(fold_name(name)) in self._taken or any(up in self._clips for up in _parents(name))
 
 
 def fold_name(name: str) -> str:

@@ -43,9 +43,7 @@ def expand(arguments: Iterable[str | Path], *, recursive: bool = False) -> list[
     """
     found: dict[str, Path] = {}
     for argument in arguments:
-        for picture in open_path(
-            os.fspath(argument), SourceOptions(recursive=recursive)
-        ).pictures():
+        for picture in open_path(os.fspath(argument), SourceOptions(recursive=recursive)).pictures():
             if picture.error is not None:
                 raise picture.error
             if picture.path is not None:
@@ -111,9 +109,7 @@ def open_glob(pattern: str, options: SourceOptions) -> Source:
     paths = [path for path in found if is_image(Path(path))]
     if not paths:
         there = f" It matches other files, such as {Path(found[0]).name}." if found else ""
-        raise DataError(
-            f"No image matches {pattern}.{there} Check the folder; '**' reaches into subfolders."
-        )
+        raise DataError(f"No image matches {pattern}.{there} Check the folder; '**' reaches into subfolders.")
     root = glob_root(pattern)
     known = {digest(os.path.realpath(path)) for path in paths}
 
@@ -142,9 +138,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _walk(
-    folder: Path, prefix: str, options: SourceOptions, verbose: bool = True
-) -> Iterator[Picture]:
+def _walk(folder: Path, prefix: str, options: SourceOptions, verbose: bool = True) -> Iterator[Picture]:
     try:
         images, folders, dangling = _list(folder)
     except OSError as error:
@@ -183,9 +177,7 @@ def _list(folder: Path) -> tuple[list[str], list[str], set[str]]:
 
 
 def _dangling(path: Path) -> str:
-    return (
-        f"{path} is a link to {os.readlink(path)}, which is not there. Mend the link or remove it."
-    )
+    return f"{path} is a link to {os.readlink(path)}, which is not there. Mend the link or remove it."
 
 
 def _skipped(folder: Path, top: Path, options: SourceOptions) -> bool:
@@ -233,9 +225,7 @@ def is_list(argument: str) -> bool:
     return argument.startswith("@") and len(argument) > 1 and not Path(argument).exists()
 
 
-def open_list(
-    argument: str, options: SourceOptions, open_argument: Callable[[str, SourceOptions], Source]
-) -> Source:
+def open_list(argument: str, options: SourceOptions, open_argument: Callable[[str, SourceOptions], Source]) -> Source:
     """Open each line of a text file as an argument; empty lines and those that begin with # are left out.
 
     Paths are relative to the working folder. Files are named by their path below the folder that all of them share.
@@ -290,9 +280,7 @@ def open_stdin(argument: str, options: SourceOptions) -> Source:
             "'-' reads an image from standard input, and nothing is connected to it. Such as: cat street.png | hrseg "
             "predict -"
         )
-    return Source(
-        lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(options.limits))])
-    )
+    return Source(lambda: iter([Picture("stdin", "stdin", fetch=lambda: _read_stdin(options.limits))]))
 
 
 def _read_stdin(limits: Limits) -> bytes:
@@ -306,9 +294,7 @@ def _read_stdin(limits: Limits) -> bytes:
                 "to a file and name that."
             )
     if not taken:
-        raise DataError(
-            "Standard input was empty; '-' expects one image, such as from cat street.png."
-        )
+        raise DataError("Standard input was empty; '-' expects one image, such as from cat street.png.")
     return bytes(taken)
 
 
@@ -410,9 +396,7 @@ def _is_image(entry: zipfile.ZipInfo, prefix: str) -> bool:
     return within and not entry.is_dir() and not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _read(
-    archive_file: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, options: SourceOptions
-) -> bytes:
+def _read(archive_file: zipfile.ZipFile, entry: zipfile.ZipInfo, lock: Lock, options: SourceOptions) -> bytes:
     name, limits = f"{archive_file.filename}/{entry.filename}", options.limits
     check_packing(name, entry, limits.size, limits.ratio)
     try:
@@ -420,6 +404,4 @@ def _read(
             return archive_file.read(entry)  # never more than it claims
     except _ARCHIVE_ERRORS as error:
         text = "it is encrypted" if "password" in str(error) else str(error) or "it ends too early"
-        raise DataError(
-            f"{name} cannot be read: {text}. Fetch or pack the archive again."
-        ) from error
+        raise DataError(f"{name} cannot be read: {text}. Fetch or pack the archive again.") from error

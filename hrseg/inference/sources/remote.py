@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from hrseg.errors import DataError, MissingExtraError
+from hrseg.errors import DataError, MissingExtraError, install_command
 from hrseg.imaging import IMAGE_SUFFIXES
 from hrseg.inference.sources.base import Limits, Picture, Source, SourceOptions, safe_name, stems_of
 from hrseg.weights.http import TransferError, request
@@ -27,9 +27,7 @@ def open_address(argument: str, options: SourceOptions) -> Source:
     """
     parts = urlsplit(argument)
     if not parts.hostname:
-        raise DataError(
-            f"{argument} names no host. An address is like https://example.org/street.jpg."
-        )
+        raise DataError(f"{argument} names no host. An address is like https://example.org/street.jpg.")
     last = PurePosixPath(unquote(parts.path)).name
     name = safe_name(last or parts.hostname, stem=bool(last))
 
@@ -62,13 +60,9 @@ def fetch_address(address: str, limits: Limits) -> bytes:
                 f"{address} gave {len(taken):,} bytes in {limits.seconds:g} seconds and was not done. Try again, or "
                 "fetch it by other means."
             ) from error
-        raise DataError(
-            f"{address} cannot be fetched: {error}. Check the address in a browser."
-        ) from error
+        raise DataError(f"{address} cannot be fetched: {error}. Check the address in a browser.") from error
     if answer.total is not None and len(taken) != answer.total:
-        raise DataError(
-            f"{address} ended after {len(taken):,} of {answer.total:,} bytes. Try again."
-        )
+        raise DataError(f"{address} ended after {len(taken):,} of {answer.total:,} bytes. Try again.")
     return bytes(taken)
 
 
@@ -147,7 +141,7 @@ def _system(argument: str) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(argument)
     except ImportError as error:
         raise MissingExtraError(
-            f"{scheme}:// needs another package ({error}). For s3:// and gs://: pip install 'hrseg[cloud]'"
+            f"{scheme}:// needs another package ({error}). For s3:// and gs://: {install_command('cloud')}"
         ) from error
     except ValueError as error:
         raise DataError(
@@ -158,9 +152,7 @@ def _system(argument: str) -> tuple[Any, str]:
 
 def _walk(argument: str, system: Any, folder: str, recursive: bool) -> Iterator[tuple[str, str]]:
     """Yield path and name of the images in a folder and below; one folder is listed at a time."""
-    entries = sorted(
-        _call(argument, system.ls, folder, detail=True), key=lambda entry: entry["name"]
-    )
+    entries = sorted(_call(argument, system.ls, folder, detail=True), key=lambda entry: entry["name"])
     files = [entry["name"] for entry in entries if entry["type"] == "file"]
     images = [name for name in files if _is_image(name)]
     stems = stems_of([PurePosixPath(name).name for name in images])
@@ -191,9 +183,7 @@ def _call(argument: str, call: Any, *arguments: Any, **options: Any) -> Any:
     try:
         return call(*arguments, **options)
     except FileNotFoundError as error:
-        raise DataError(
-            f"There is no {arguments[0] if arguments else argument} ({argument}). Check it."
-        ) from error
+        raise DataError(f"There is no {arguments[0] if arguments else argument} ({argument}). Check it.") from error
     except Exception as error:  # of boto, google, aiohttp, ...
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from hrseg.errors import DataError, MissingExtraError
+from hrseg.errors import DataError, MissingExtraError, install_command
 from hrseg.inference.sources.base import (
     Clip,
     Every,
@@ -97,7 +97,7 @@ def need_av(argument: str) -> Any:
         import av
     except ImportError as error:
         raise MissingExtraError(
-            f"{argument} is a video, and PyAV, which reads videos, is not installed: pip install 'hrseg[video]'"
+            f"{argument} is a video, and PyAV, which reads videos, is not installed: {install_command('video')}"
         ) from error
     return av
 
@@ -220,8 +220,7 @@ def _reason(address: str, error: Any, last: float, waited: float) -> str:
         elif "Protocol not found" in str(text):
             text = "this build of PyAV does not know its protocol"
         return (
-            f"cannot be read{done}: {text}. Check the address, and that it is sent, by another program, such as "
-            "ffplay."
+            f"cannot be read{done}: {text}. Check the address, and that it is sent, by another program, such as ffplay."
         )
     if isinstance(error, DataError):
         return f"{error} Copy it again."

@@ -26,10 +26,7 @@ def test_the_division_is_the_same_each_time_and_a_new_image_moves_few(tmp_path):
 def test_the_written_lists_are_read_by_the_folder_layout(tmp_path):
     root = tree(tmp_path / "my set", [TWO] * 5, "photos of May/{}.png", "masks/{}.png")
     write_recipe(look_at(root).recipe, tmp_path / "mine.yaml")
-    found = [
-        find_pairs("folder", root, str(tmp_path / "mine_data" / split))
-        for split in ("train", "val")
-    ]
+    found = [find_pairs("folder", root, str(tmp_path / "mine_data" / split)) for split in ("train", "val")]
     assert [len(pairs) for pairs in found] == [4, 1]
     assert found[0][0].image.parent.name == "photos of May"
 
@@ -41,9 +38,7 @@ def test_nothing_is_written_over_what_somebody_changed(tmp_path):
     write_recipe(recipe, tmp_path / "mine.yaml")  # the same once more
     table.write_text(table.read_text().replace("foreground", "road"))
     (tmp_path / "mine.yaml").unlink()
-    with pytest.raises(
-        DataError, match=r"labels\.yaml would be overwritten.*--labels .*labels\.yaml"
-    ):
+    with pytest.raises(DataError, match=r"labels\.yaml would be overwritten.*--labels .*labels\.yaml"):
         write_recipe(recipe, tmp_path / "mine.yaml")
     assert "road" in table.read_text()
     assert not (tmp_path / "mine.yaml").exists()

@@ -37,9 +37,7 @@ def test_names_that_mean_nothing_are_ignored(tmp_path):
 
 def test_names_with_signs_survive_the_yaml(tmp_path):
     root = tree(tmp_path / "set", [squares([0, 1, 2])] * 3)
-    (root / "classes.txt").write_text(
-        "it's: a {road}\nno\n# \u00e9t\u00e9 #1\n\u00e9t\u00e9 #1\n", encoding="utf-8"
-    )
+    (root / "classes.txt").write_text("it's: a {road}\nno\n# \u00e9t\u00e9 #1\n\u00e9t\u00e9 #1\n", encoding="utf-8")
     assert table_of(look_at(root), tmp_path).names == ["it's: a {road}", "no", "\u00e9t\u00e9 #1"]
 
 
@@ -47,9 +45,7 @@ def test_mean_and_std_are_those_of_all_pixels(tmp_path):
     root = tree(tmp_path, [TWO] * 3)
     put(root / "images/p00.png", picture(0, (80, 96)))
     put(root / "masks/p00.png", squares([0, 1], (80, 96)))
-    pixels = np.concatenate(
-        [np.array(Image.open(path)).reshape(-1, 3) for path in (root / "images").iterdir()]
-    )
+    pixels = np.concatenate([np.array(Image.open(path)).reshape(-1, 3) for path in (root / "images").iterdir()])
     result = look_at(root)
     assert result.images["mean"] == pytest.approx((pixels / 255).mean(axis=0).tolist(), abs=1e-4)
     assert result.images["std"] == pytest.approx((pixels / 255).std(axis=0).tolist(), abs=1e-4)

@@ -123,9 +123,7 @@ def test_instances_alone_are_never_classes(tmp_path):
         "leftImg8bit/train/a/{}_leftImg8bit.png",
         "gtFine/train/a/{}_gtFine_instanceIds.png",
     )
-    with pytest.raises(
-        DataError, match=r"no mask.*4 files such as .*instanceIds\.png with instances"
-    ):
+    with pytest.raises(DataError, match=r"no mask.*4 files such as .*instanceIds\.png with instances"):
         recognize(tmp_path)
 
 
@@ -147,9 +145,7 @@ def test_the_kind_nearest_to_the_file_decides_and_ids_beat_colors(tmp_path):
         put(tmp_path / f"images/100k/train/{(*STEMS, *range(9))[number]}.jpg", picture(number))
     for kind in ("sem_seg/masks", "pan_seg/bitmasks", "drivable/masks"):
         write(tmp_path, "images/10k/train/{}.jpg", f"labels/{kind}/train/{{}}.png")
-    assert {mask.rpartition("/")[0] for mask in met(tmp_path).values()} == {
-        "labels/sem_seg/masks/train"
-    }
+    assert {mask.rpartition("/")[0] for mask in met(tmp_path).values()} == {"labels/sem_seg/masks/train"}
     assert {image.rpartition("/")[0] for image in met(tmp_path)} == {"images/10k/train"}
 
 
@@ -195,9 +191,7 @@ def test_a_test_is_never_learned(tmp_path, train, test, inner):
 
 
 def test_files_tell_splits_where_folders_do_not(tmp_path):
-    write(
-        tmp_path, "images/{}.png", "masks/{}_mask.png", ["train_1", "train_2", "test_1", "test_2"]
-    )
+    write(tmp_path, "images/{}.png", "masks/{}_mask.png", ["train_1", "train_2", "test_1", "test_2"])
     splits = pair_any(tmp_path).splits
     assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 2, "test": 2}
     one = tmp_path / "one"
@@ -232,9 +226,7 @@ def test_arrays_are_masks_too(tmp_path):
 # Lists of two columns
 
 
-@pytest.mark.parametrize(
-    "line", ["{}\t{}", "{} {}", "{},{}", "/{} /{}", "./{}\t./{}", "/set/{} /set/{}"]
-)
+@pytest.mark.parametrize("line", ["{}\t{}", "{} {}", "{},{}", "/{} /{}", "./{}\t./{}", "/set/{} /set/{}"])
 def test_lists_of_two_columns_pair_what_names_do_not(tmp_path, line):
     pairs = [(f"images/{stem}.png", f"masks/{n}.png") for n, stem in enumerate(STEMS)]
     for number, (image, mask) in enumerate(pairs):

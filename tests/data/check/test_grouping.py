@@ -21,9 +21,7 @@ def test_a_copy_saved_as_jpeg_is_a_near_leak(tmp_path):
 
 
 def test_different_pictures_are_no_copies(tmp_path):
-    assert not {"leak", "near_leak", "near_duplicate"} & set(
-        kinds(look_at(split_tree(tmp_path, 40, 20)))
-    )
+    assert not {"leak", "near_leak", "near_duplicate"} & set(kinds(look_at(split_tree(tmp_path, 40, 20))))
 
 
 def test_copies_stay_in_one_split_when_divided(tmp_path):

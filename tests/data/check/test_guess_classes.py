@@ -58,11 +58,7 @@ def test_one_bit_masks_are_0_and_1(tmp_path):
 def test_palette_masks_keep_ids_and_lend_their_colors(tmp_path):
     for number in range(3):
         put(tmp_path / "images" / f"{number}.png", picture(number))
-        mask = (
-            Image.fromarray(squares([0, 1, 2]), "P")
-            if False
-            else Image.fromarray(squares([0, 1, 2]))
-        )
+        mask = Image.fromarray(squares([0, 1, 2]), "P") if False else Image.fromarray(squares([0, 1, 2]))
         mask.putpalette([0, 0, 0, 200, 10, 10, 10, 200, 10] + [0] * 759)
         place = tmp_path / "masks" / f"{number}.png"
         place.parent.mkdir(exist_ok=True)
@@ -109,10 +105,7 @@ def test_a_stray_id_is_ignored_and_told(tmp_path):
     masks = [squares([0, 1, 2], (400, 480)) for _ in range(6)]
     masks[4][7, 7] = 77
     result = look_at(tree(tmp_path / "set", masks))
-    assert (
-        "Id 77 has only 1 pixels in 1 of 6 masks, first in masks/p04.png"
-        in kinds(result)["odd_value"]
-    )
+    assert "Id 77 has only 1 pixels in 1 of 6 masks, first in masks/p04.png" in kinds(result)["odd_value"]
     assert table_of(result, tmp_path).encode(masks[4])[7, 7] == 255
 
 

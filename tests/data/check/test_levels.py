@@ -192,9 +192,7 @@ def instances(seed):
 CLEAN = {
     "neighboring ids": lambda seed: blocks([0, 1, 2], seed),
     "gray levels": lambda seed: blocks([0, 85, 170, 255], seed),
-    "land cover": lambda seed: blocks(
-        [11, 21, 22, 23, 24, 31, 41, 42, 43, 52, 71, 81, 90, 95], seed
-    ),
+    "land cover": lambda seed: blocks([11, 21, 22, 23, 24, 31, 41, 42, 43, 52, 71, 81, 90, 95], seed),
     "151 ids": lambda seed: blocks(range(151), seed),
     "151 ids in small blocks": lambda seed: blocks(range(151), seed, 4),
     "16 bits": lambda seed: blocks([0, 1000, 1001, 2000, 2001], seed),
@@ -210,9 +208,7 @@ CLEAN = {
     "random": lambda seed: np.random.default_rng(seed).integers(0, 19, SHAPE),
     "stripes of one pixel": lambda seed: np.tile(np.roll(range(19), seed), (40, 3)),
     "red channel only": lambda seed: np.stack([street(seed), *np.zeros((2, *SHAPE), int)], -1),
-    "colors": lambda seed: np.array([row.color for row in load_labels("ade20k").classes])[
-        blocks(range(150), seed)
-    ],
+    "colors": lambda seed: np.array([row.color for row in load_labels("ade20k").classes])[blocks(range(150), seed)],
 }
 
 

@@ -30,10 +30,7 @@ def test_usual_names_meet(tmp_path, image, mask):
     found = pair_any(tmp_path)
     assert list(found.splits) == ["all"]
     got = [(pair.image, pair.mask) for pair in found.splits["all"]]
-    want = [
-        (tmp_path / image.format(f"p{n:02d}"), tmp_path / mask.format(f"p{n:02d}"))
-        for n in range(4)
-    ]
+    want = [(tmp_path / image.format(f"p{n:02d}"), tmp_path / mask.format(f"p{n:02d}")) for n in range(4)]
     assert got == want
     assert not found.images_alone
     assert not found.masks_alone

@@ -7,9 +7,7 @@ from tests.data.check.trees import split_tree
 
 def test_several_processes_see_what_one_sees(tmp_path):
     root = split_tree(tmp_path, 50, 12)
-    jobs = [
-        (split, pair) for split in ("train", "val") for pair in find_pairs("folder", root, split)
-    ]
+    jobs = [(split, pair) for split in ("train", "val") for pair in find_pairs("folder", root, split)]
     done: list[int] = []
     many = list(scan(jobs, 2, done.append))
     assert [look.pair for look in many] == [pair for _, pair in jobs]
@@ -25,8 +23,6 @@ def test_several_processes_see_what_one_sees(tmp_path):
 
 def test_counting_by_runs_is_counting(tmp_path):
     values = np.random.default_rng(0).integers(0, 5, (31, 17)).astype(np.int32) * 1000
-    want = dict(
-        zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)
-    )
+    want = dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
     assert _count(values) == want
     assert _count((values // 1000).astype(np.uint8)) == {key // 1000: n for key, n in want.items()}

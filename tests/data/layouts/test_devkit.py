@@ -7,9 +7,7 @@ from hrseg.errors import DataError
 def test_voc_augmentation_joins_both_folders_of_masks(tree):
     root = tree("voc2012", train=2, val=1)
     lists = root / "ImageSets/Segmentation"
-    with pytest.raises(
-        DataError, match=r"needs .*aug\.txt or trainaug\.txt; there is train\.txt, val"
-    ):
+    with pytest.raises(DataError, match=r"needs .*aug\.txt or trainaug\.txt; there is train\.txt, val"):
         find_pairs("voc2012", root, "trainaug")
     (root / "SegmentationClassAug").mkdir()
     train = find_pairs("voc2012", root, "train")

@@ -18,9 +18,7 @@ def test_missing_and_empty_places_say_what_is_there(tree, tmp_path):
     root = tree("cityscapes")
     with pytest.raises(DataError, match=r"does not exist .*nearest existing parent"):
         find_pairs("cityscapes", root / "no", "train")
-    with pytest.raises(
-        DataError, match=r"No images in .*leftImg8bit/test, which does not exist; .* gtFine/"
-    ):
+    with pytest.raises(DataError, match=r"No images in .*leftImg8bit/test, which does not exist; .* gtFine/"):
         find_pairs("cityscapes", root, "test")
     with pytest.raises(DataError, match="has no split 'vall'"):
         find_pairs("cityscapes", root, "vall")

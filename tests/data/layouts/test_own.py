@@ -11,9 +11,7 @@ def test_folder_takes_both_orders_subfolders_and_list_files(tree, tmp_path):
     (root / "train/images/scene_00000.png").rename(root / "train/images/deep/x.png")
     (root / "train/masks/scene_00000.png").rename(root / "train/masks/deep/x.png")
     assert find_pairs("folder", root, "train")[0].name == "deep/x"
-    (root / "some.txt").write_text(
-        "images/val/scene_00001.png masks/val/scene_00001.png\n# comment\n"
-    )
+    (root / "some.txt").write_text("images/val/scene_00001.png masks/val/scene_00001.png\n# comment\n")
     assert len(find_pairs("folder", root, "some")) == 1
 
 

@@ -14,9 +14,7 @@ def test_an_image_without_mask_and_a_mask_without_image_are_named(tree):
     write_scenes(root, "camvid", {"train": 3}, SIZE)
     (root / "train/scene_00001.png").unlink()
     (root / "train/scene_00002.png").unlink()
-    with pytest.raises(
-        DataError, match=r"2 masks in .* have no image, such as scene_00001, scene_00002"
-    ):
+    with pytest.raises(DataError, match=r"2 masks in .* have no image, such as scene_00001, scene_00002"):
         find_pairs("camvid", root, "train")
 
 

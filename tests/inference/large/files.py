@@ -44,9 +44,7 @@ def tiny(bands: int = 3, **options: object) -> Predictor:
     return Predictor(Tiny(bands), **options)
 
 
-def picture(
-    height: int = 300, width: int = 210, bands: int = 3, dtype: str = "uint8"
-) -> np.ndarray:
+def picture(height: int = 300, width: int = 210, bands: int = 3, dtype: str = "uint8") -> np.ndarray:
     """Blobs of colors, so that classes are areas."""
     generator = np.random.default_rng(7)
     coarse = generator.random((height // 10 + 2, width // 10 + 2, bands))

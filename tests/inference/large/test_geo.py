@@ -8,9 +8,7 @@ from hrseg.labels import Label, LabelSet
 
 from .files import BUILT_FOR, GEO, Tiny, picture, tiny
 
-rasterio = pytest.importorskip(
-    "rasterio", reason="the extra geo is not installed: rasterio is 36 MB"
-)
+rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed: rasterio is 36 MB")
 shutil = pytest.importorskip("rasterio.shutil")
 tifffile = pytest.importorskip("tifffile")
 

@@ -54,9 +54,7 @@ OPTIONS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("engine", "options"), [*(("torch", name) for name in OPTIONS), ("openvino", "plain")]
-)
+@pytest.mark.parametrize(("engine", "options"), [*(("torch", name) for name in OPTIONS), ("openvino", "plain")])
 def test_labels_are_the_same_under_every_limit_in_memory_and_in_bands(tmp_path, engine, options):
     network = Tiny(classes=5)
     if engine == "openvino":
@@ -88,9 +86,7 @@ def test_validation_has_the_labels_that_predict_writes(monkeypatch):
     network = Tiny()
     predictor = Predictor(network, device="cpu", precision="fp32", protocol=cut())
     monkeypatch.setattr(SegmentationTask, "protocol", predictor.protocol)
-    task = SegmentationTask(
-        network, predictor.labels, evaluation=EvaluationConfig(precision="fp32")
-    )
+    task = SegmentationTask(network, predictor.labels, evaluation=EvaluationConfig(precision="fp32"))
     task.on_test_epoch_start()
     pixels = picture(110, 150)
     image = to_tensor(pixels, predictor.mean, predictor.std)[None]
@@ -132,10 +128,7 @@ def test_what_a_network_takes_follows_from_its_form():
 
 def test_windows_take_as_much_however_high_the_image_is():
     predictor = tiny()
-    needs = [
-        window_bytes(predictor, plan_windows((height, 5000), (512, 512)))
-        for height in (2000, 90_000)
-    ]
+    needs = [window_bytes(predictor, plan_windows((height, 5000), (512, 512))) for height in (2000, 90_000)]
     assert needs[0] == pytest.approx(needs[1], rel=0.1)
     smaller = window_bytes(predictor, plan_windows((2000, 5000), (256, 256)))
     assert smaller < needs[0]

@@ -120,7 +120,7 @@ def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"needs .* GiB in windows of 64 x 64"):
         segment_large(tiny(), image, target, max_memory=2**29)
     floats = write(tmp_path / "f.tif", picture(dtype="float32"))
-    with pytest.raises(DataError, match="sees RGB of 8 bits"):
+    with pytest.raises(DataError, match="this model reads RGB of 8 bits"):
         segment_large(tiny(), floats, target, max_memory=BUILT_FOR)
     with pytest.raises(DataError, match="asks for 3"):
         segment_large(tiny(bands=5), image, target, max_memory=BUILT_FOR)

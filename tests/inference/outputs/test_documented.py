@@ -65,7 +65,5 @@ _CHECKS = {
         {"n": sum(one["properties"]["pixels"] for one in names["features"])}
     ),
     "areas": lambda names: close("n", _COUNTS, 0)({"n": [r["pixels"] for r in names["rows"]]}),
-    "areas_csv": lambda names: close("n", _COUNTS, 0)(
-        {"n": [int(row["pixels"]) for row in names["rows"]]}
-    ),
+    "areas_csv": lambda names: close("n", _COUNTS, 0)({"n": [int(row["pixels"]) for row in names["rows"]]}),
 }

@@ -127,9 +127,7 @@ def test_the_place_alone_decides_the_kind_of_file(tmp_path):
         paths = write_all(prediction(georeference=place), tmp_path, "x", list(OUTPUTS))
         assert set(paths.values()) <= set(possible_paths(tmp_path, "x", list(OUTPUTS)))
         for kind, path in paths.items():
-            assert path.suffix == (
-                ".tif" if place and OUTPUTS[kind].placed else f".{path.suffix[1:]}"
-            )
+            assert path.suffix == (".tif" if place and OUTPUTS[kind].placed else f".{path.suffix[1:]}")
             if place and path.suffix == ".tif":
                 with rasterio.open(path) as file:
                     assert (file.crs.to_epsg(), file.transform[:6]) == (32632, UTM.transform)

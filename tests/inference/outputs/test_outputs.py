@@ -118,9 +118,7 @@ def test_kinds_that_are_none(kinds, words, tmp_path):
         write_all(MADE, tmp_path, "x", kinds)
 
 
-@pytest.mark.parametrize(
-    "options", [{"pixel_size": 0}, {"tolerance": -1}, {"min_area": float("nan")}]
-)
+@pytest.mark.parametrize("options", [{"pixel_size": 0}, {"tolerance": -1}, {"min_area": float("nan")}])
 def test_options_that_cannot_be(options):
     with pytest.raises(ConfigError, match="Give"):
         Options(**options)

@@ -74,9 +74,7 @@ def test_shards_give_what_one_machine_gives_and_are_summed_up(model, photos, tmp
     assert read_table(tmp_path / "two" / "areas-1-of-2.json")["images"] == 3
 
 
-def test_a_broken_image_is_tried_again_and_another_model_does_all_again(
-    model, photos, tmp_path, capsys
-):
+def test_a_broken_image_is_tried_again_and_another_model_does_all_again(model, photos, tmp_path, capsys):
     path = model("m")
     broken = tmp_path / "photos/a/broken.png"
     broken.write_bytes(b"\x89PNG")

@@ -17,13 +17,9 @@ from tests.inference.outputs.made import LABELS, prediction
 OWN_SYSTEM = CRS.from_proj4("+proj=laea +lat_0=1 +lon_0=2 +units=m").to_wkt()
 ESRI = CRS.from_user_input("ESRI:102003").to_wkt()
 RNG = np.random.default_rng(3)
-EIGHT = np.ones(
-    (5, 5), int
-)  # two holes that touch at a corner, and a part that touches its outline
+EIGHT = np.ones((5, 5), int)  # two holes that touch at a corner, and a part that touches its outline
 EIGHT[1, 1] = EIGHT[2, 2] = EIGHT[3, 4] = EIGHT[4, 3] = 0
-OPEN = np.array(
-    [[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]]
-)  # a hole that touches the outside
+OPEN = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]])  # a hole that touches the outside
 
 
 def read(path):
@@ -118,9 +114,7 @@ def crosses(rings):
         return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
 
     def inside(a, b, p):
-        return min(a[0], b[0]) <= p[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= p[1] <= max(
-            a[1], b[1]
-        )
+        return min(a[0], b[0]) <= p[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= p[1] <= max(a[1], b[1])
 
     for i, (a, b) in enumerate(edges):
         for c, d in edges[:i]:

@@ -46,9 +46,7 @@ def test_a_file_is_taken_whatever_its_name(photos):
 def test_a_link_that_leads_nowhere_is_named_and_not_left_out(photos):
     (photos / "lost.png").symlink_to("gone.png")
     for argument in (photos, photos / "lost.png"):
-        with pytest.raises(
-            DataError, match=r"lost\.png is a link to gone\.png, which is not there"
-        ):
+        with pytest.raises(DataError, match=r"lost\.png is a link to gone\.png, which is not there"):
             expand([argument])
     found = {one.name: one.error for one in open_path(str(photos), SourceOptions()).pictures()}
     assert [name for name, error in found.items() if error] == ["lost"]

@@ -9,9 +9,7 @@ from hrseg.inference.sources import open_sources
 from tests.inference.sources.conftest import names, png
 
 pytest.importorskip("s3fs", reason="S3 needs s3fs: pip install 'hrseg[cloud]'")
-moto = pytest.importorskip(
-    "moto.server", reason="a local S3 needs moto: pip install 'moto[server]'"
-)
+moto = pytest.importorskip("moto.server", reason="a local S3 needs moto: pip install 'moto[server]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the server's and the client's packages
 

@@ -48,9 +48,7 @@ def test_a_large_folder_is_read_one_subfolder_at_a_time(here, monkeypatch):
         write(here / "photos" / name)
     read: list[str] = []
     scandir = os.scandir
-    monkeypatch.setattr(
-        os, "scandir", lambda path: (read.append(Path(path).name), scandir(path))[1]
-    )
+    monkeypatch.setattr(os, "scandir", lambda path: (read.append(Path(path).name), scandir(path))[1])
     pictures = iter(open_sources(["photos"]))
     next(pictures)
     assert "b" not in read
@@ -148,9 +146,7 @@ def test_an_archive_gives_its_images_in_its_own_order(here):
 
 
 def test_members_cannot_leave_the_folder_of_the_results(here):
-    archive_file(
-        here / "a.zip", {"../../etc/x.png": png(), "/var/y.png": png(), "C:\\z.png": png()}
-    )
+    archive_file(here / "a.zip", {"../../etc/x.png": png(), "/var/y.png": png(), "C:\\z.png": png()})
     assert names(open_sources(["a.zip"])) == ["a/etc/x", "a/var/y", "a/C_/z"]
 
 

@@ -250,9 +250,7 @@ def test_a_live_stream_opens(tmp_path):
 
 def answer_rtsp(listener: socket.socket, content: bytes) -> None:
     """Answer one RTSP client with a transport stream in its connection."""
-    description = (
-        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:a\r\n"
-    )
+    description = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:a\r\n"
     more = {
         "OPTIONS": "Public: DESCRIBE, SETUP, PLAY\r\n\r\n",
         "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(description)}\r\n\r\n{description}",
@@ -300,9 +298,7 @@ def test_an_address_that_does_not_answer_is_given_up_in_time(monkeypatch, scheme
         begun = time.monotonic()
         (picture,) = open_sources([f"{scheme}://u:secret@127.0.0.1:{port}/cam/live.ts"])
     assert time.monotonic() - begun < 10
-    assert f"{scheme}://127.0.0.1:{port}/cam/live.ts cannot be read: nothing came for 0.3 s" in str(
-        picture.error
-    )
+    assert f"{scheme}://127.0.0.1:{port}/cam/live.ts cannot be read: nothing came for 0.3 s" in str(picture.error)
 
 
 def test_an_address_where_nobody_listens_is_said():
@@ -314,7 +310,7 @@ def test_an_address_where_nobody_listens_is_said():
 def test_a_video_without_the_package_names_the_extra(tmp_path, monkeypatch):
     film(tmp_path / "a.mp4", 1)
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'hrseg\[video\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '.*\[video\]'"):
         open_sources([tmp_path / "a.mp4"])
 
 
