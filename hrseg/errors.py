@@ -93,11 +93,32 @@ def write_hint(error: OSError) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON as `json.loads` does; for lists that nest without end the error is a ValueError too."""
+    """Parse JSON as `json.loads` does, but whole numbers of more than 64 bits and lists without end.
+
+    Python hashes numbers modulo 2**61 - 1, so a file could choose longer ones that all collide as keys.
+
+    Raises:
+        ValueError: The text is no such JSON.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=whole_number)
     except RecursionError as error:
         raise ValueError("its lists nest without end") from error
+
+
+def whole_number(text: str | int) -> int:
+    """Return a whole number that a stranger's file uses as an id.
+
+    Raises:
+        ValueError: It has more than 64 bits, or is none.
+
+    Example:
+        >>> whole_number("-17")
+        -17
+    """
+    if len(str(text)) > 20:
+        raise ValueError(f"the number {str(text)[:20]}… has more than 64 bits")
+    return int(text)
 
 
 def exit_text(code: int) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 import hrseg
 from hrseg import errors
-from hrseg.errors import DataError, name_text, parse_json, path_text, printable
+from hrseg.errors import DataError, name_text, parse_json, path_text, printable, whole_number
 
 CONTROLS = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Zl", "Zp")]
 TURNING = [chr(i) for i in range(0x202A, 0x202F)] + [chr(i) for i in range(0x2066, 0x206A)]
@@ -110,6 +110,19 @@ def test_json_that_nests_without_end_is_a_value_error():
     ]
     # the header of safetensors catches it itself; the examples are programs of their own
     assert found == ["errors.py", "segment.py", "segment_openvino.py", "checkpoint_io.py"]
+
+
+@pytest.mark.parametrize("number", [(2**61 - 1) * 10**4, -(10**21), 10**400])
+def test_numbers_that_could_collide_as_keys_are_refused(number):
+    with pytest.raises(ValueError, match="more than 64 bits"):
+        parse_json(f'{{"rows": [{{"id": {number}}}]}}')
+    with pytest.raises(ValueError, match="more than 64 bits"):
+        whole_number(str(number))
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63), 2**64 - 1])
+def test_numbers_of_64_bits_are_read_exactly(number):
+    assert parse_json(f"[{number}, 1e30]") == [number, 1e30]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from hrseg.convert.base import (
 )
 from hrseg.convert.classes import SourceClasses, standard_split
 from hrseg.convert.files import Images, json_files, json_start, read_json, safe_name
-from hrseg.errors import DataError
+from hrseg.errors import DataError, whole_number
 from hrseg.imaging.polygons import Patch, Size, place, union
 from hrseg.imaging.rle import coco_counts, from_coco
 
@@ -204,7 +204,7 @@ def _read_panoptic(
     def read_row(row: Any) -> Record:
         with errors_at(f"{file.name}, an annotation", FIX):
             name, size = _image(images[row["image_id"]], file)
-            segments = {int(s["id"]): names[s["category_id"]] for s in row["segments_info"]}
+            segments = {whole_number(s["id"]): names[s["category_id"]] for s in row["segments_info"]}
             png = str(row["file_name"])
         where = f"{file.name}, annotation of '{name}'"
         mask = Images(None, file.parent / file.stem, file.parent).find(png, where)

@@ -16,7 +16,7 @@ from hrseg.convert.base import Draw, ObjectList, Record, Source, errors_at, poly
 from hrseg.convert.classes import SourceClasses, split_name
 from hrseg.convert.coco import object_numbers
 from hrseg.convert.files import Images, json_files, json_start, read_json, read_points, safe_name
-from hrseg.errors import DataError
+from hrseg.errors import DataError, whole_number
 from hrseg.labels import Color
 
 _GROUND_TRUTH = "ground-truth"
@@ -73,7 +73,7 @@ def read(path: Path, images: Path | None = None, classes: SourceClasses | None =
             if bitmap:
                 stored = f"{stem}_label_{labelset}.png"
                 mask = finder.find(stored, where, _path(str(bitmap.get("url"))))
-                labels = {int(row["id"]): names[row["category_id"]] for row in rows}
+                labels = {whole_number(row["id"]): names[row["category_id"]] for row in rows}
                 raster = object_numbers(mask, {0: ""} | labels, where)  # 0 belongs to no object
             else:
                 _read_objects(rows, names, objects)

@@ -17,8 +17,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from hrseg.errors import DataError, MissingExtraError, WeightsError, install_command, parse_json
-from hrseg.inference.model_card import INPUT, KEY, SMALLEST, CardFields, quiet, read_card
+from hrseg.errors import DataError, HrsegError, MissingExtraError, WeightsError, install_command, parse_json
+from hrseg.inference.model_card import (
+    INPUT,
+    KEY,
+    OUTPUTS,
+    SMALLEST,
+    CardFields,
+    quiet,
+    read_card,
+)
 from hrseg.inference.openvino import openvino_core
 
 
@@ -43,7 +51,7 @@ class OnnxRunner:
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # it warns of each unused weight
+        options.log_severity_level = 4  # errors are raised; it warns of each unused weight
         gpu = ["CUDAExecutionProvider"] * (not cpu)
         available = onnxruntime.get_available_providers()
         providers = [name for name in (*gpu, "CPUExecutionProvider") if name in available]
@@ -134,15 +142,29 @@ def open_runner(path: Path) -> Runner:
         raise WeightsError(
             f"{path} is alone; its weights, {path.with_suffix('.bin').name}, belong beside it. Copy both."
         )
+    if path.suffix == ".xml" and any(
+        len(number.strip()) > 4 for text in _STEPS.findall(path.read_bytes()) for number in text.split(b",")
+    ):
+        # OpenVINO's kernels compute with them unchecked, and write outside of their memory
+        raise _refused(path, "a padding, stride or kernel of 10,000 pixels or more")
     try:
         return RUNTIMES[path.suffix](path)
     except (MissingExtraError, WeightsError):
         raise
     except Exception as error:  # each runtime has kinds of its own
-        reason = str(error).splitlines()[0][:160].rstrip(".") if str(error) else type(error)
         raise WeightsError(
-            f"{path} cannot be opened: {reason}. It is damaged or was cut short; copy or export it again."
+            f"{path} cannot be opened: {_reason(error)}. It is damaged or was cut short; copy or export it again."
         ) from error
+
+
+_STEPS = re.compile(rb'(?:pads_begin|pads_end|strides|dilations|kernel|output_padding)="([^"]*)"')
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of a message: OpenVINO begins with the places in its own source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return (last if len(last) <= 160 else f"… {last[-150:]}").rstrip(".")
 
 
 log = logging.getLogger(__name__)
@@ -159,27 +181,66 @@ class ExportedNetwork(nn.Module):
     Args:
         runner: The opened file.
         fields: Those of its card.
+        path: The file, for messages.
 
     Shape:
         normalized image (N, 3, H, W) → logits (N, K, H, W), float32
+
+    Raises:
+        WeightsError: The file fails, or its answers are not those that its card names.
+        MemoryError: An image needs more memory than there is.
     """
 
-    def __init__(self, runner: Runner, fields: CardFields) -> None:
+    def __init__(self, runner: Runner, fields: CardFields, path: Path) -> None:
         super().__init__()
         self.runner = runner
+        self.path = path
         self.outputs = fields.outputs
         self.precision = fields.precision
         self.num_classes = fields.labels.num_classes
         self.mean, self.std = fields.mean, fields.std
         self.spec = dict(fields.network or {})
+        self.tried = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
         return self  # an open file cannot be copied, and is immutable
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: see the class."""
-        answers = self.runner(to_pixels(image, self.mean, self.std))
+        pixels = to_pixels(image, self.mean, self.std)
+        try:
+            answers = self.runner(pixels)
+        except (HrsegError, MemoryError):
+            raise
+        except Exception as error:  # each runtime has kinds of its own
+            # the first image, of `open_exported`, is small: there the file itself is the reason
+            if self.tried and "alloc" in str(error):
+                raise MemoryError(_reason(error)) from error
+            raise self._unfit(_reason(error)) from error
+        self._check(answers, pixels.shape)
         return as_logits(answers, self.num_classes).to(image.device)
+
+    def _check(self, answers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:
+        images, height, width, _ = shape
+        if not answers.keys() & {"labels", "logits"}:
+            raise self._unfit(f"its outputs are {', '.join(answers)[:160]}")
+        for name in answers.keys() & set(OUTPUTS):
+            classes = (self.num_classes,) if name == "logits" else ()
+            if answers[name].shape != (images, *classes, height, width):
+                raise self._unfit(f"its {name} are of shape {answers[name].shape}")
+            if answers[name].dtype.kind not in ("iu" if name == "labels" else "f"):
+                raise self._unfit(f"its {name} are of type {answers[name].dtype}")
+        labels = answers.get("labels")
+        if labels is not None and labels.size:
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= self.num_classes:
+                raise self._unfit(f"its labels go from {low} to {high}")
+
+    def _unfit(self, reason: str) -> WeightsError:
+        return WeightsError(
+            f"{self.path} gives no labels of the {self.num_classes} classes that its card names: {reason}. It is "
+            "damaged, was edited or is of another program; export it again with hrseg export."
+        )
 
     def forward_all(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return {"main": logits}, at input size. Shape: see the class."""
@@ -190,7 +251,7 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, CardFields]:
     """Open an exported file as a network.
 
     Raises:
-        WeightsError: It is damaged, or was not written by hrseg export.
+        WeightsError: It is damaged, does not run, or was not written by hrseg export.
         MissingExtraError: Its runtime is not installed.
     """
     runner = open_runner(path)
@@ -200,7 +261,11 @@ def open_exported(path: Path) -> tuple[ExportedNetwork, CardFields]:
             "%s gives labels only, so every confidence is 1. To have it: hrseg export --outputs labels probability",
             path,
         )
-    return ExportedNetwork(runner, fields).eval(), fields
+    network = ExportedNetwork(runner, fields, path).eval()
+    with quiet():
+        network(torch.zeros(1, 3, SMALLEST, SMALLEST))  # a file that cannot run is refused before any image
+    network.tried = True
+    return network, fields
 
 
 def to_pixels(image: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
@@ -329,6 +394,6 @@ def _is_size(text: str) -> bool:
 
 def _refused(path: Path, what: str) -> WeightsError:
     return WeightsError(
-        f"{path} was refused unread: it holds {what}, which a file of hrseg export does not, and which may run code. "
-        "Use the checkpoint, or an ONNX file."
+        f"{path} was refused unread: it holds {what}, which a file of hrseg export does not, and which may run code or "
+        "end the process. Use the checkpoint, or an ONNX file."
     )

@@ -108,6 +108,8 @@ def read_card(text: str | None, path: Path) -> CardFields:
                 f"{path} was written by hrseg {content['version']}, in a form that this version does not know. "
                 "Update hrseg, or export the checkpoint again."
             )
+        if len(content["mean"]) != 3 or len(content["std"]) != 3:
+            raise ValueError("mean and std should have 3 numbers, since it takes RGB images")
         return CardFields(
             LabelSet.from_dict(content["labels"]),
             tuple(map(float, content["mean"])),

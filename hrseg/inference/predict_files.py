@@ -21,7 +21,7 @@ from threading import Semaphore
 import numpy as np
 import torch
 
-from hrseg.errors import ConfigError, DataError, HrsegError, guarded, printable
+from hrseg.errors import ConfigError, DataError, HrsegError, WeightsError, guarded, printable
 from hrseg.imaging import LoadedImage, read_georeference
 from hrseg.imaging.reading import open_stored
 from hrseg.inference.backends import usable_cores
@@ -326,6 +326,8 @@ class Pipeline:
                 held = self._base_memory + BYTES_PER_PIXEL * len(group) * height * width
                 check_limit(self.predictor, (height, width), self.max_memory, held, origin)
             predictions = self.predictor.batch(images, names)
+        except WeightsError:  # the model's, so no other image will do
+            raise
         except (MemoryError, RuntimeError, DataError) as error:
             if len(group) > 1 and (isinstance(error, DataError) or _is_out_of_memory(error)):
                 return [result for one in group for result in self._segment([one])]

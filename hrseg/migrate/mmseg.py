@@ -12,7 +12,7 @@ from typing import Any
 
 from hrseg.config.values import flow, plain
 from hrseg.errors import ConfigError
-from hrseg.migrate.mmseg_versions import Entries, MMSegConfig, MMSegV0, MMSegV1
+from hrseg.migrate.mmseg_versions import Entries, MMSegConfig, MMSegV0, MMSegV1, frozen_part
 from hrseg.migrate.recipe import Recipe, Stage, backbone_of
 
 DATASETS = {
@@ -97,6 +97,7 @@ IMPLIED: dict[str, tuple[Any, ...]] = {
     r"model\.backbone\.extra\.stage[234]\.block": ("BASIC",),
     **{rf"model\.backbone\.extra\.stage{n}\.num_branches": (n,) for n in (1, 2, 3, 4)},
     r"model\.backbone\.norm_eval": (False,),
+    r"model\.backbone\.frozen_stages": (-1,),
     r".*norm_cfg\.type": ("SyncBN", "BN"),
     r".*norm_cfg\.requires_grad": (True,),
     r"model\.decode_head.*\.in_index": ([0, 1, 2, 3],),
@@ -173,6 +174,8 @@ def _network(model: Mapping[str, Any], config: MMSegConfig, recipe: Recipe) -> N
         recipe.set("model.weights", *_weights(str(file), name))
     if config.content.get("load_from"):
         recipe.set("model.weights", str(config.content["load_from"]), "load_from of the source.")
+    if "model.weights" in recipe.values and (part := frozen_part(backbone)):
+        recipe.set("model.freeze", part)
     recipe.remarks.append(
         "The first convolution of the source's head has no bias; hrseg's has one, as in the official code. Imported "
         "weights get a zero there."
@@ -277,8 +280,8 @@ def _augmentation(config: MMSegConfig, recipe: Recipe) -> None:
         size = crop["crop_size"]
         recipe.set("data.crop", (size, size) if isinstance(size, int) else tuple(size))
         recipe.set("data.max_class_share", float(crop.get("cat_max_ratio", 1.0)))
-    flip = config.step("RandomFlip") or {}
-    recipe.set("data.flip", float(flip.get("prob", flip.get("flip_ratio", 0.0)) or 0.0))
+    for option, chance in config.flips().items():
+        recipe.set(option, chance)
     recipe.set("data.flip_first", True)
     recipe.set("data.pad", config.padding, "Where the source pads: before or after it normalizes.")
     if config.step("PhotoMetricDistortion"):
@@ -286,14 +289,8 @@ def _augmentation(config: MMSegConfig, recipe: Recipe) -> None:
         recipe.set("data.photometric_rule", "mmseg", "PhotoMetricDistortion, rule for rule.")
     known = {
         *("LoadImageFromFile", "LoadAnnotations", config.resize_name, "RandomCrop", "RandomFlip"),
-        *(
-            "PhotoMetricDistortion",
-            "PackSegInputs",
-            "Normalize",
-            "Pad",
-            "DefaultFormatBundle",
-            "Collect",
-        ),
+        *("PhotoMetricDistortion", "PackSegInputs", "Normalize", "Pad"),
+        *("DefaultFormatBundle", "Collect"),
     }
     recipe.unknown += [f"transform {step.get('type')}" for step in config.pipeline() if step.get("type") not in known]
 

@@ -52,6 +52,24 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(part, f"{name}.{key}" if name else str(key))
 
 
+_MIRRORS = {"horizontal": "data.flip", "vertical": "data.vflip"}
+"""Direction of RandomFlip → option; of several directions it draws one, where the options draw each."""
+
+
+def frozen_part(backbone: Any) -> str | None:
+    """Return the value of model.freeze that equals a backbone's options; None, and nothing asked, if none does."""
+    if dict.get(backbone, "frozen_stages") == 4:  # stem and all stages, their norms evaluated
+        backbone.get("frozen_stages"), backbone.get("norm_eval")
+        return "backbone"
+    norm: Any = dict.get(backbone, "norm_cfg")
+    fixed = isinstance(norm, dict) and dict.get(norm, "requires_grad", True) is False
+    # norm_eval alone keeps the statistics, and the norms' weights learn
+    if fixed and dict.get(backbone, "norm_eval") is True:
+        backbone.get("norm_eval"), norm.get("requires_grad")
+        return "norms"
+    return None
+
+
 class MMSegConfig:
     """The facts of a config that a recipe needs; subclasses find them for one version."""
 
@@ -86,6 +104,22 @@ class MMSegConfig:
     def step(self, name: str) -> Mapping[str, Any] | None:
         """The training transform of that type, if there is one."""
         return next((step for step in self.pipeline() if step.get("type") == name), None)
+
+    def flips(self) -> dict[str, float]:
+        """Return the option of each mirroring and its chance; a transform that is no such option stays unasked."""
+        found: dict[str, float] = {}
+        steps: list[Any] = list(self.pipeline())
+        for step in steps:
+            if step.get("type") != "RandomFlip":
+                continue
+            direction = dict.get(step, "direction", "horizontal")
+            chance = "prob" if "prob" in step else "flip_ratio"
+            option = _MIRRORS.get(str(direction))
+            value = dict.get(step, chance) or 0.0
+            if option and option not in found and isinstance(value, int | float):
+                step.get("direction"), step.get(chance)
+                found[option] = float(value)
+        return {"data.flip": 0.0} | found
 
     tested: Any  # the test dataset
 

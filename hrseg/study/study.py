@@ -23,7 +23,7 @@ from hrseg.errors import ConfigError, HrsegError, did_you_mean, parse_json
 from hrseg.imaging import set_aside, write_text
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_network
-from hrseg.training.fit import flatten
+from hrseg.training.resume import flatten
 
 FOLDER = "studies"
 _FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)

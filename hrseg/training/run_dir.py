@@ -190,10 +190,19 @@ class RunFolderWriter(Callback):
         self.resumed = resumed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write config.yaml and versions.json."""
+        """Write the files of a new run."""
         if stage != "fit" or not trainer.is_global_zero:
             return
         log.info("%s in %s", "resuming" if self.resumed else "training", self.folder)
+        if not self.resumed:
+            self._write()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files of a resumed run, whose checkpoint has been found sound."""
+        if self.resumed and trainer.is_global_zero:
+            self._write()
+
+    def _write(self) -> None:
         machine = json.dumps(describe_machine(), indent=2)
         for name, text in (("config.yaml", self.config_text), ("versions.json", f"{machine}\n")):
             write_text(self.folder / name, text)

@@ -83,6 +83,15 @@ def _are_numbers(value: Any, above: float = -1e30) -> bool:
     )
 
 
+def _is_plain(value: Any) -> bool:
+    """Return whether a value can be compared with others; tensors give tensors."""
+    if isinstance(value, Mapping):
+        return _is_table(value) and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | int | float | None)
+
+
 def _is_spec(value: Any) -> bool:
     return (
         _is_table(value)
@@ -127,10 +136,10 @@ def check_card(card: Any, source: object) -> dict[str, Any]:
             "The file is damaged or was edited; copy or export it again."
         )
     for name, (fits, form) in _ENTRIES.items():
-        if name in card and not fits(card[name]):
+        if name in card and not (fits(card[name]) and _is_plain(card[name])):
             raise WeightsError(
-                f"The card of {source} has as {name} {reprlib.repr(card[name])}, which should be {form}. The file is "
-                "damaged or was edited; copy or export it again."
+                f"The card of {source} has as {name} {reprlib.repr(card[name])[:200]}, which should be {form}. The "
+                "file is damaged or was edited; copy or export it again."
             )
     return dict(card)
 

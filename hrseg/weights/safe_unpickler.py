@@ -27,13 +27,12 @@ from hrseg.weights.allowed_globals import (
     Storage,
     Symbol,
     current_path,
+    plain,
 )
 from hrseg.weights.errors import Damaged, Forbidden, TooLarge
 
 MAX_READS = 3_000_000
 """One-byte reads, at least one an instruction; a checkpoint of the largest HRNet with its optimizer needs 600,000."""
-MAX_DEPTH = 64
-"""Nesting of containers."""
 MAX_DIMENSIONS = 32
 MAX_TUPLE_KEYS = 1_000
 """Tuples are hashed without a secret, so a file may choose many that collide."""
@@ -370,82 +369,3 @@ BUILDERS: dict[str, Callable[..., Any]] = {
 """Name → function of the unpickler and the arguments in the file."""
 
 ADMITTED = BUILDERS.keys() | STORAGES.keys() | MENTIONED | INERT
-
-
-def plain(content: Any, budget: int) -> Any:
-    """Turn what an unpickler returns into tensors, plain values and placeholders.
-
-    Args:
-        content: What it returns.
-        budget: Of values and letters, each counted wherever it is referred to: 26 lists of twice the one before are
-            2²⁶ values for everything that walks or prints them.
-
-    Raises:
-        Refusal: Containers nest too deep, hold each other or exceed the budget, or an array has a type torch lacks.
-    """
-    done: dict[int, tuple[Any, int]] = {}
-    open_containers: set[int] = set()
-    total = 0
-
-    def walk(value: Any, depth: int = 0) -> Any:
-        nonlocal total
-        before = total
-        made, size = done.get(id(value), (None, 0))
-        if not size:
-            made = finish(value, depth)
-            size = total - before + (1 + len(made) if isinstance(made, str | bytes | set) else 1)
-            if type(value) in (*_FINISH, *_CONTAINERS):
-                done[id(value)] = made, size
-        total = before + size
-        if total > budget:
-            raise TooLarge("its values refer to each other so often that they have no end in sight")
-        return made
-
-    def finish(value: Any, depth: int) -> Any:
-        if type(value) in _FINISH:
-            return _FINISH[type(value)](value)
-        if type(value) not in _CONTAINERS:
-            return value
-        if id(value) in open_containers or depth > MAX_DEPTH:
-            raise Damaged(f"its containers hold each other, or nest deeper than {MAX_DEPTH}")
-        open_containers.add(id(value))
-        made: Any
-        if isinstance(value, Placeholder):
-            # Known before its content is: nodes of OmegaConf hold their parents.
-            made = Placeholder(value.name)
-            done[id(value)] = made, 1
-            made.content = walk(value.content, depth + 1)
-        elif isinstance(value, dict):
-            made = {walk(key, depth + 1): walk(part, depth + 1) for key, part in value.items()}
-        else:
-            made = type(value)(walk(part, depth + 1) for part in value)
-        open_containers.discard(id(value))
-        return made
-
-    return walk(content)
-
-
-def _from_array(array: Array) -> torch.Tensor:
-    """Copy an array into a tensor, in the byte order of this machine."""
-    if array.values is None:
-        raise Damaged("an array was begun and never filled")
-    native = array.values.dtype.newbyteorder("=")
-    try:
-        return torch.from_numpy(array.values.astype(native, order="C", copy=True))
-    except TypeError as error:
-        raise Forbidden(f"it holds a numpy array of type '{native}'") from error
-
-
-def _from_symbol(symbol: Symbol) -> Any:
-    known = getattr(torch, symbol.path.removeprefix("torch."), None)
-    return known if isinstance(known, torch.dtype) else Placeholder(symbol.path)
-
-
-_CONTAINERS = (dict, list, tuple, Placeholder)
-_FINISH: dict[type, Callable[[Any], Any]] = {
-    Array: _from_array,
-    Symbol: _from_symbol,
-    Dtype: lambda dtype: dtype.name,
-    Storage: lambda _: Placeholder("torch.Storage"),
-    memoryview: bytes,
-}

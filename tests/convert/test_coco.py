@@ -1,7 +1,11 @@
+import json
+
 import numpy as np
+import pytest
 
 from hrseg.convert.convert import convert
 from hrseg.data.layouts import find_pairs
+from hrseg.errors import DataError
 from hrseg.imaging import write_image
 from tests.convert import sources as s
 from tests.convert.sources import converted
@@ -73,3 +77,13 @@ def test_coco_panoptic(tmp_path):
     mask, labels, _ = converted(root, tmp_path)
     assert labels.names == ["car", "road"]
     assert (mask == np.array([255, 1, 0])[s.SCENE]).all()
+
+
+@pytest.mark.parametrize("place", ["images", "annotations", "categories"])
+def test_ids_that_a_stranger_chose_to_collide_are_refused_at_once(tmp_path, place):
+    both = {"file_name": "a.png", "image_id": 1}
+    rows = [{"id": (2**61 - 1) * 10**3 * n, "name": f"c{n}"} | both for n in range(1, 40_000)]
+    lists = {"images": [], "annotations": [], "categories": [], place: rows}
+    (tmp_path / "coco.json").write_text(json.dumps(lists))
+    with pytest.raises(DataError, match="more than 64 bits"):
+        convert(tmp_path / "coco.json", tmp_path / "out")

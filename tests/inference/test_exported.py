@@ -1,4 +1,6 @@
+import html
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -129,3 +131,104 @@ def test_validate_takes_an_exported_file(exported, release, tmp_path):
     theirs = evaluate(str(exported[".onnx"]), "val", words)
     ours = evaluate(str(release), "val", [*words, "evaluation.precision=fp32"])
     assert theirs.metrics["miou"] == pytest.approx(ours.metrics["miou"], abs=1e-3)
+
+
+def an_onnx(path, nodes, constants=(), kind="UINT8", **card):
+    """An ONNX file of these nodes, from "image" to "labels", with the card of a model of two classes."""
+    from onnx import TensorProto, helper, save
+
+    made = [helper.make_tensor(n, TensorProto.INT64, [len(v)], v) for n, v in dict(constants).items()]
+    graph = helper.make_graph(
+        [helper.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes],
+        "hostile",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])],
+        [helper.make_tensor_value_info("labels", getattr(TensorProto, kind), None)],
+        made,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    labels = {"name": "two", "labels": [[0, 0, "sky", 1, 2, 3], [1, 1, "ground", 3, 2, 1]]}
+    whole = {"format": 1, "labels": labels, "mean": [0.5] * 3, "std": [0.5] * 3}
+    whole |= {"outputs": {"labels": "uint8"}, "precision": "fp32"} | card
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "hrseg", json.dumps(whole)
+    save(model, str(path))
+    return path
+
+
+BAND = ("Split", ["image"], ["a", "b", "c"], {"axis": 3, "num_outputs": 3})
+FLAT = ("Squeeze", ["a", "axis"], ["flat"])
+AXIS = {"axis": [3]}
+ONNX = {
+    "labels beyond the classes": ([BAND, FLAT, ("Identity", ["flat"], ["labels"])], AXIS),
+    "labels with a band": ([BAND, ("Identity", ["a"], ["labels"])], {}),
+    "four bands of memory": ([("Concat", ["image", "image"], ["labels"], {"axis": 3})], {}),
+    "terabytes": ([("Expand", ["image", "size"], ["labels"])], {"size": [1 << 42, 1, 1, 1]}),
+}
+
+
+@pytest.mark.parametrize("how", ONNX)
+def test_an_onnx_file_that_does_not_run_as_its_card_says_is_one_paragraph(tmp_path, how, capfd):
+    pytest.importorskip("onnxruntime", reason="needs the extra 'export'")
+    nodes, constants = ONNX[how]
+    with pytest.raises(WeightsError, match="gives no labels of the 2 classes") as error:
+        open_model(an_onnx(tmp_path / "m.onnx", nodes, constants))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 800
+    assert capfd.readouterr() == ("", "")  # the runtime says nothing of its own
+
+
+def test_labels_beyond_the_classes_in_one_image_end_the_work(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra 'export'")
+    # the darkest image has labels of 0, as the one that the file is tried with would
+    nodes = [BAND, FLAT, ("Div", ["flat", "k"], ["labels"])]
+    path = an_onnx(tmp_path / "m.onnx", [*nodes[:2], ("Cast", ["k0"], ["k"], {"to": 2}), nodes[2]],
+                   {**AXIS, "k0": [100]})  # fmt: skip
+    predictor = Predictor(path)
+    assert predictor(np.full((40, 50, 3), 30, np.uint8)).mask.max() == 0
+    with pytest.raises(WeightsError, match="its labels go from 2 to 2"):
+        predictor(np.full((40, 50, 3), 250, np.uint8))
+
+
+def _card(text):
+    return re.search(r'<hrseg value="([^"]*)"', text)[1]
+
+
+def _classes(text):
+    card = json.loads(html.unescape(_card(text)))
+    card["labels"]["labels"] = card["labels"]["labels"][:1]
+    return text.replace(_card(text), html.escape(json.dumps(card)))
+
+
+LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
+OPENVINO = {
+    "cut": lambda text: text[: len(text) // 2],
+    "nested without end": lambda text: "<net>" * 200_000,
+    "an offset outside": lambda text: re.sub(r'offset="\d+"', 'offset="1000000000000"', text, count=3),
+    "a negative size": lambda text: re.sub(r' size="\d+"', ' size="-1"', text, count=3),
+    "layers of one number": lambda text: re.sub(r'layer id="\d+"', 'layer id="1"', text),
+    "edges from nowhere": lambda text: re.sub(r'from-layer="\d+"', 'from-layer="99999"', text),
+    "pads that overflow": lambda text: text.replace('pads_begin="1, 1"', 'pads_begin="1, 1000000"'),
+    "other outputs": lambda text: text.replace('"labels"', '"marks"'),
+    "a card that is a list": lambda text: text.replace(_card(text), "[1]"),
+    "labels beyond the classes": _classes,
+}
+
+
+@pytest.mark.parametrize("how", OPENVINO)
+def test_a_hostile_xml_is_one_paragraph(exported, tmp_path, how):
+    path = tmp_path / "m.xml"
+    path.write_text(OPENVINO[how](exported[".xml"].read_text()))
+    path.with_suffix(".bin").write_bytes(exported[".xml"].with_suffix(".bin").read_bytes())
+    with pytest.raises(WeightsError, match=r"m\.xml") as error:
+        open_model(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 800
+
+
+def test_entities_of_an_xml_are_not_expanded(exported, tmp_path):
+    path = tmp_path / "m.xml"
+    head = f'<!DOCTYPE net [<!ENTITY a0 "x">{LAUGHS}<!ENTITY f SYSTEM "file:///etc/passwd">]>'
+    text = exported[".xml"].read_text().replace("?>", f"?>{head}", 1)
+    path.write_text(text.replace('<net name="', '<net name="&a11;&f;', 1))
+    path.with_suffix(".bin").write_bytes(exported[".xml"].with_suffix(".bin").read_bytes())
+    assert open_model(path).labels.num_classes == 11

@@ -1,22 +1,24 @@
-import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import hubconf
 from hrseg.errors import HrsegError, WeightsError
 from hrseg.evaluation.validate import evaluation_config
 from hrseg.inference import load_model
 from hrseg.inference.load_model import open_model
 from hrseg.inference.model_card import read_card
+from hrseg.inference.predictor import from_pretrained
 from hrseg.labels import load_labels
 from hrseg.models import create_model
 from hrseg.training.optim import Ema
 from hrseg.weights import write_release
 from hrseg.weights.convert import read_foreign
+from tests.shapes import STRANGE, changed, nodes
+from tests.weights.bad_files import MARK, write_all
 
 LABELS = load_labels("camvid")
 
@@ -131,42 +133,7 @@ def test_an_unknown_tag_is_refused_with_what_there_is():
         open_model("hrnet_w18.camvit")
 
 
-def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of every value in a card, the first two of each list."""
-    yield path
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from nodes(part, (*path, key))
-    elif isinstance(value, list):
-        for place, part in enumerate(value[:2]):
-            yield from nodes(part, (*path, place))
-
-
-def changed(card: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    card = copy.copy(card)
-    card[path[0]] = changed(card[path[0]], path[1:], value)
-    return card
-
-
-NUMBERS = [True, -1, 0, 3.5, 10**30, 10**400, 1e308, float("nan"), float("inf"), 2**31]
-STRANGE = [
-    None,
-    *NUMBERS,
-    "",
-    "x" * 10_000,
-    [],
-    {},
-    {"a": 1},
-    [1],
-    ["a"] * 3,
-    [[1, 2], [3]],
-    [[]] * 3,
-]
-STRANGE += [[0, 0, 0], [float("nan")] * 3, [True] * 3, [0.5] * 5000, [[[["a"] * 9] * 9] * 9] * 9]
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["checkpoint", "exported file"])
 def test_a_card_of_any_shape_opens_or_is_one_paragraph(tmp_path, monkeypatch, kind):
     scored = create_model("hrnet_w18_small_v1", num_classes=11).eval()
@@ -202,3 +169,52 @@ def test_a_card_that_is_no_table_is_one_paragraph(tmp_path, text):
     assert "\n" not in str(error.value)
     # beside weights of another library lies a config of its own, which is no card
     assert read_foreign(tmp_path / "m.safetensors").spec["backbone"] == "hrnet_w18_small_v1"
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\0\0\0\x20ftypisom", "is a video"),
+        (b"RIFF\0\0\0\0AVI ", "is a video"),
+        (b"\x1a\x45\xdf\xa3webm", "is a video"),
+    ],
+)
+def test_a_video_for_a_model_is_named_with_what_a_model_file_is(tmp_path, start, words):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(start + bytes(2000))
+    with pytest.raises(WeightsError, match=rf"x\.mp4 {words}.*\.ckpt, \.pth or \.safetensors"):
+        open_model(path)
+    with pytest.raises(WeightsError, match=r"No model .*Give a \.ckpt of a run"):
+        open_model(tmp_path / "missing.mp4")
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bad")
+    write_all(folder)
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+ENTRANCES = {
+    "predict": open_model,
+    "torch.hub": lambda path: hubconf.hrseg_pretrained(str(path)),
+    "torch.hub weights": lambda path: hubconf.hrseg_network("hrnet_w18_small_v1", str(path), num_classes=11),
+    "from_pretrained": lambda path: from_pretrained("org/name"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_a_hostile_file_is_one_paragraph_at_every_entrance(bad, tmp_path, monkeypatch, entrance):
+    monkeypatch.chdir(tmp_path)
+    # tests/end_to_end/test_bad_weights.py has them all
+    for path in bad[::6]:
+        given = tmp_path / f"m{'.pdparams' if path.suffix == '.pth' else path.suffix}"
+        given.write_bytes(path.read_bytes())
+        given.with_suffix(".json").write_text('{"network": {}}')
+        monkeypatch.setattr(load_model, "pull", lambda _, given=given: given)
+        with pytest.raises(WeightsError) as error:
+            ENTRANCES[entrance](given)
+        assert "\n" not in str(error.value), path.name
+        assert len(str(error.value)) < 1500, path.name
+    assert not (tmp_path / MARK).exists()

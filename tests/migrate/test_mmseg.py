@@ -305,3 +305,39 @@ def test_a_config_with_values_of_any_form_is_a_recipe_or_one_paragraph(tmp_path,
                 messages.append(str(error))
     assert messages
     assert not any("\n" in message for message in messages)
+
+
+FLIP = "dict(type='RandomFlip', prob=0.5)"
+
+
+@pytest.mark.parametrize(
+    ("steps", "chances", "left_out"),
+    [
+        ("dict(type='RandomFlip', prob=0.3, direction='vertical')", (0.0, 0.3), False),
+        (f"{FLIP}, dict(type='RandomFlip', prob=0.2, direction='vertical')", (0.5, 0.2), False),
+        ("dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical'])", (0, 0), True),
+        ("dict(type='RandomFlip', prob=[0.3, 0.2], direction='horizontal')", (0, 0), True),
+        (f"{FLIP}, dict(type='RandomFlip', prob=0.4)", (0.5, 0), True),
+    ],
+)
+def test_mirroring_of_either_axis_is_translated_and_a_drawn_axis_is_listed(tmp_path, steps, chances, left_out):
+    config, recipe = resolved(tmp_path, NEW.replace(FLIP, steps))
+    assert (config.data.flip, config.data.vflip) == chances
+    assert any(".prob" in entry for entry in recipe.unknown) == left_out
+
+
+@pytest.mark.parametrize(
+    ("options", "part", "left_out"),
+    [
+        ("frozen_stages=-1, norm_eval=False", "none", []),
+        ("frozen_stages=4, norm_eval=True", "backbone", []),
+        ("norm_eval=True, norm_cfg=dict(type='BN', requires_grad=False)", "norms", []),
+        ("norm_eval=True", "none", ["norm_eval"]),
+        ("frozen_stages=2", "none", ["frozen_stages"]),
+    ],
+)
+def test_frozen_weights_are_translated_where_the_effect_is_the_same(tmp_path, options, part, left_out):
+    text = NEW.replace("dict(type='HRNet', ", f"dict(type='HRNet', {options}, ")
+    config, recipe = resolved(tmp_path, text)
+    assert config.model.freeze == part
+    assert [entry.split()[0].rpartition(".")[2] for entry in recipe.unknown] == left_out

@@ -18,7 +18,7 @@ def same_weights(one, other):
 def test_run_folder_is_complete(finished):
     names = {path.name for path in finished.run_dir.iterdir()}
     assert names == {
-        *("config.yaml", "versions.json", "metrics.csv", "per_class.txt"),
+        *("config.yaml", "versions.json", "metrics.csv", "per_class.txt", "curves.png"),
         *("best.ckpt", "last.ckpt", "previous.ckpt"),
     }
     assert finished.table.startswith("class")
