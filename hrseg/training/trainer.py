@@ -2,8 +2,6 @@
 
 import inspect
 import logging
-import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.nn.parallel import DistributedDataParallel
 
 from hrseg.config import Config, check_trainer_options
-from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, exit_text, install_command, unknown_choice
+from hrseg.errors import ConfigError, MissingExtraError, did_you_mean, install_command, unknown_choice
 from hrseg.inference.prepare import resolve_precision
 from hrseg.labels import LabelSet
 from hrseg.models.blocks import BasicBlock, Bottleneck
@@ -295,23 +293,3 @@ def quiet_lightning() -> None:
     """Silence advertisements of Lightning and warnings about intended settings."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
-    launcher.setLevel(logging.INFO)
-    launcher.addFilter(_report_ended_process)
-    for text in _EXPECTED_WARNINGS:
-        warnings.filterwarnings("ignore", message=text)
-
-
-_ENDED = re.compile(r"rank: (\d+)\D.*PID (\d+) terminated with code (-?\d+)")
-
-
-def _report_ended_process(record: logging.LogRecord) -> bool:
-    """Log in plain words that a process of the run has ended, just before Lightning kills the others."""
-    if found := _ENDED.search(record.getMessage()):
-        rank, pid, code = map(int, found.groups())
-        log.error(
-            "Process %d of this run (PID %d) %s. The others are stopped too. Checkpoints written so far are whole; "
-            "--resume last goes on from them.",
-            *(rank, pid, exit_text(code)),
-        )
-    return False
