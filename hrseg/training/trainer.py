@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,5 @@ def quiet_lightning() -> None:
     """Silence advertisements of Lightning and warnings about intended settings."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for text in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=text)

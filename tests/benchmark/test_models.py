@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ class File:
 def exported(spec: dict[str, object]) -> Predictor:
     labels = LabelSet("two", (Label(0, 0, "dark", (0, 0, 0)), Label(1, 1, "light", (9, 9, 9))))
     facts = CardFields(labels, (0.5,) * 3, (0.5,) * 3, ("labels",), "int8", {}, spec)
-    return Predictor(ExportedNetwork(File(), facts), labels)
+    return Predictor(ExportedNetwork(File(), facts, Path("m.onnx")), labels)
 
 
 def test_an_exported_file_is_timed_as_it_is_and_counted_by_its_card():

@@ -44,7 +44,7 @@ def test_no_folder_of_the_machine_is_in_a_card(facts):
     [
         (lambda card: None, "was not written by hrseg export"),
         (lambda card: card | {"format": FORMAT + 1, "version": "9.9"}, r"hrseg 9\.9.*Update hrseg"),
-        (lambda card: {"format": FORMAT}, "labels"),
+        (lambda card: {"format": FORMAT}, "cannot be read"),
         (lambda card: card | {"mean": ["dark"]}, "dark"),
         (lambda card: card | {"labels": {"name": "x", "labels": [[0]]}}, "cannot be read"),
         (lambda card: [card], "is a list and should be"),
