@@ -402,8 +402,8 @@ def _disk_error(remote: Remote, error: OSError) -> WeightsError:
     part = remote.part
     if error.errno in _FULL_DISK:
         return WeightsError(
-            f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. The part is saved in {part}, "
-            "and the next try resumes there. Free some space, or set HRSEG_CACHE to a folder on a larger disk."
+            f"{remote.name}: the disk is full ({error.strerror}) after {megabytes(_size(part))}. The part is saved in "
+            f"{part}, and the next try resumes there. Free space, or set HRSEG_CACHE to a folder on a larger disk."
         )
     return WeightsError(
         f"{remote.name} cannot be saved in {remote.path.parent}: {error.strerror or error}. Set "
@@ -422,7 +422,7 @@ def _download_failed(remote: Remote, error: TransferError) -> WeightsError:
 
 
 def _manual_step(remote: Remote) -> str:
-    return f"To do without a connection here, fetch {remote.url} elsewhere and save it as {remote.path}"
+    return f"Without a connection, fetch {remote.url} elsewhere and put it, under its own name, at {remote.path}"
 
 
 def _validator(remote: Remote) -> str | None:
