@@ -71,3 +71,11 @@ def exported(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ):
         made[name[1:]] = export_model(release, to, folder / name, outputs=outputs, max_images=3).files[0]
     return made
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of exported files as slow: exporting three of them takes a minute in each process."""
+    for item in items:
+        if "exported" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -270,6 +270,7 @@ class CSVMetricsLogger(Logger):
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         """Read columns and rows; a damaged file is set aside, and its whole rows are kept."""
         text = self.path.read_bytes().decode(errors="replace").replace("\0", "\ufffd")
+        text = "\n".join(line[:MAX_LINE] for line in text.split("\n"))  # whatever csv's limit, which is global, is
         try:
             header, *cells = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
         except csv.Error:
@@ -296,6 +297,11 @@ class CSVMetricsLogger(Logger):
         self._columns, self._last = columns, (rows[-1] if rows else {}, start)
 
 
+MAX_LINE = 100_000
+MAX_NUMBER = 40
+"""Characters of a line, and of a cell, that metrics.csv may have."""
+
+
 def _is_header(names: list[str]) -> bool:
     """Return whether a row can be the header: different printable names, the step among them."""
     plain = all(name.isprintable() and name and "\ufffd" not in name for name in names)
@@ -304,7 +310,7 @@ def _is_header(names: list[str]) -> bool:
 
 def _is_row(columns: list[str], cells: list[str]) -> bool:
     """Return whether cells are numbers or empty, as many as there are columns, with a step."""
-    if len(cells) != len(columns):
+    if len(cells) != len(columns) or max(map(len, cells)) > MAX_NUMBER:
         return False
     try:
         numbers = {name: float(cell) for name, cell in zip(columns, cells, strict=True) if cell}

@@ -116,6 +116,7 @@ def test_nothing_is_lost_or_doubled_where_workers_die(photos, model, whole, tmp_
     assert job.summary == "handed out again, as a worker died: 5"
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_each_worker_is_found_and_the_others_are_done(photos, model, whole, tmp_path, stage):
     stage.dying = lambda task: any(one.name == "a/06" for one in task.images)
     results, _ = run(photos, tmp_path / "out", model)

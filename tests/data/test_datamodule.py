@@ -79,6 +79,7 @@ def test_synthetic_splits_differ():
         _ = synthetic(val_split="vall").val_pairs
 
 
+@pytest.mark.slow
 def test_long_synthetic_runs_never_repeat_a_scene():
     dataset = synthetic(scenes=100_001).train_dataloader().dataset
     dataset.recipe = None

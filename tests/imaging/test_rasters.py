@@ -523,6 +523,7 @@ def test_files_that_are_only_names_of_others_are_refused(tmp_path, kind, suffix)
         assert server.asked == []
 
 
+@pytest.mark.slow
 def test_drivers_that_lead_elsewhere_are_not_registered():
     """In a process of its own, since others may have registered drivers before."""
     script = (

@@ -127,6 +127,7 @@ def test_v1_reads_the_finest_branch_alone():
     assert network.head.last_layer[0].weight.shape == (16, 16, 1, 1)
 
 
+@pytest.mark.slow
 def test_v1_takes_every_published_backbone_and_learns_only_what_it_reads():
     v1, v2 = on_meta("hrnet_w18_small_v2", "v1"), on_meta("hrnet_w18_small_v2", "v2")
     assert v1.backbone.state_dict().keys() == v2.backbone.state_dict().keys()
@@ -172,6 +173,7 @@ def test_classification_equals_timm(name, ours):
     assert (logits - expected).abs().max() < 1e-4 * expected.std()
 
 
+@pytest.mark.slow
 def test_classification_costs_what_timm_costs():
     cost = summary(on_meta("hrnet_w48", "classification", 1000), (224, 224))
     assert (round(cost.parameters / 1e6, 2), round(cost.multiply_adds / 1e9, 2)) == (77.47, 17.28)

@@ -85,6 +85,7 @@ def test_a_model_that_fails_is_a_sentence_and_the_next_image_is_answered(
     assert served.predict(file_of(picture(40, 60))).status_code == 200
 
 
+@pytest.mark.slow
 def test_the_command_serves_what_predict_writes_and_ends_well_at_sigterm(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(hrseg.__file__).parents[1])}
     process = subprocess.Popen(

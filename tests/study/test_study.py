@@ -157,6 +157,7 @@ def test_finished_runs_are_not_trained_again_and_failed_ones_are(recipe, trained
     assert [row.miou for row in again.rows] == [None, 0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_more_seeds_and_variants_train_only_what_is_new(recipe, trained):
     train_study(plan_study(Study("s", recipe, {"plain": ()})))
     train_study(plan_study(Study("s", recipe, PAIR, seeds=(0, 2))))

@@ -16,6 +16,7 @@ from hrseg.study.study import Record
 from hrseg.training.fit import fit
 
 
+@pytest.mark.slow
 def test_removed_run_is_trained_again(recipe, trained, tmp_path):
     study = Study("s", recipe, {"plain": ()})
     train_study(plan_study(study))

@@ -11,6 +11,7 @@ from hrseg.training.task import SegmentationTask
 from tests.small import WORDS, small
 
 
+@pytest.mark.slow
 def test_a_batch_size_is_proposed_and_nothing_is_kept(tmp_path, capsys):
     words = [*WORDS, f"run.dir={tmp_path}", "data.scenes=6"]
     assert main(["fit", "--config", "demo", *words, "optim.warmup_steps=0", "--find", "batch"]) == EXIT_OK

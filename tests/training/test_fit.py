@@ -123,6 +123,7 @@ def test_damaged_last_checkpoint_gives_way_to_the_one_before(finished, tmp_path,
     assert same_weights(last(finished.run_dir), last(resumed.run_dir))
 
 
+@pytest.mark.slow
 def test_checkpoints_inside_an_epoch(tmp_path):
     fit(small(tmp_path, "trainer.save_every_steps=3"))
     before = torch.load(tmp_path / "small" / "previous.ckpt", weights_only=True)
@@ -205,6 +206,7 @@ def test_the_rate_of_a_resumed_run_falls_from_where_it_was_to_the_end(tmp_path, 
     assert max(rates[2:]) == pytest.approx(rate * (1 - 2 / steps))
 
 
+@pytest.mark.slow
 def test_an_unfinished_epoch_goes_on_with_other_batches(tmp_path, monkeypatch):
     base = ("data.scenes=8", "optim.poly_power=1.0", "trainer.max_epochs=1")
     with monkeypatch.context() as patch:
@@ -215,6 +217,7 @@ def test_an_unfinished_epoch_goes_on_with_other_batches(tmp_path, monkeypatch):
     assert last(tmp_path / "small")["global_step"] == 2 + 4  # four images of eight were learned
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_are_done_are_refused_with_their_number(tmp_path):
     fit(small(tmp_path, "trainer.max_epochs=2"))
     with pytest.raises(ConfigError, match=r"has 2 epochs behind it, and trainer\.max_epochs is 1"):

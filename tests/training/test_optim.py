@@ -367,6 +367,7 @@ def test_freezing_needs_weights_to_start_from():
         load_config(None, [*WORDS, "model.freeze=norms"])
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_the_parameters_that_train(tmp_path):
     network = create_model("hrnet_w18_small_v1", num_classes=9)
     head = sum(p.numel() for p in network.head_parameters())

@@ -208,6 +208,7 @@ def test_cudnn_tries_its_algorithms_on_crops_only(tmp_path):
     assert not torch.backends.cudnn.benchmark
 
 
+@pytest.mark.slow
 def test_checkpointing_learns_the_same_weights_and_average(tmp_path):
     words = ("trainer.max_epochs=1", "optim.ema_decay=0.9", "trainer.precision=bf16")
     states = []

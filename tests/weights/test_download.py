@@ -366,6 +366,7 @@ def test_two_processes_fetch_once_and_the_second_says_that_it_waits(server, remo
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock_and_its_part(server, remote):
     go_on = threading.Event()
     server.plan.append(serve.held(go_on))
