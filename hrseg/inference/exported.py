@@ -312,7 +312,9 @@ _FUNCTIONS = re.compile(
 _FREE_TEXT = {"expr_str", "target", "guards_code", "in_spec", "out_spec", "torch_version"}
 _FREE_TEXT |= {"stack_trace", "nn_module_stack", "torch_fn"}  # shown in tracebacks only
 _WORD = re.compile(r"[\w.:-]*")
-_SYMBOL = re.compile(r"Symbol\('\w+'(, (positive|negative|nonnegative|integer|real)=True)*\)")
+_SYMBOL = re.compile(
+    r"Symbol\('\w+'(, (positive|negative|nonnegative|integer|real)=True)*\)|Float\('[\d.e+-]+', precision=\d+\)"
+)
 _NAMES = re.compile(
     "Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|ModularIndexing|Where|Eq|Ne|Gt|Lt"
     "|Ge|Le|Not|And|Or|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|FloorToInt|CeilToInt|CleanDiv|int_oo|Identity"
@@ -383,6 +385,8 @@ def _is_size(text: str) -> bool:
 
     Example:
         >>> _is_size("Add(FloorDiv(Symbol('s1', integer=True), Integer(2)), Integer(1))")
+        True
+        >>> _is_size("TruncToInt(Mul(Float('1.5', precision=53), ToFloat(Symbol('s62', positive=True))))")
         True
         >>> _is_size("__import__('os').system('ls')")
         False
