@@ -320,7 +320,10 @@ _NAMES = re.compile(
     "|Ge|Le|Not|And|Or|IntTrueDiv|FloatTrueDiv|ToFloat|TruncToInt|FloorToInt|CeilToInt|CleanDiv|int_oo|Identity"
     "|GreaterThan|LessThan|StrictGreaterThan|StrictLessThan|Equality|Unequality|precision|true|false|oo"
 )
-_GUARD = re.compile(r"([\s\d()+*/<>=!-]|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,)*")
+_GUARD = re.compile(
+    r"([\s\d()+*/<>=!-]|\d\.\d|L\['image'\]\.size\(\)|\[\d\]|and|or|not|min|max|Max|Min|Mod|%|,"
+    r"|math\.(ceil|floor|trunc)|torch\.sym_(min|max|ite|float|not))*"
+)
 
 
 def check_program(path: Path) -> None:
