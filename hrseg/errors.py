@@ -20,6 +20,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+EXIT_USAGE = 2
+"""Exit code of an error that the user can correct."""
+
 
 class HrsegError(Exception):
     """Base class of the errors that a user can correct; the middle of a very long message is left out."""
@@ -78,6 +81,21 @@ def unknown_choice(kind: str, value: str, choices: Iterable[str]) -> str:
     return f"Unknown {kind} '{value}'. {plural.capitalize()}: {', '.join(names)}.{did_you_mean(value, names)}"
 
 
+def format_duration(seconds: float) -> str:
+    """Return a duration as short text.
+
+    Example:
+        >>> format_duration(42), format_duration(754), format_duration(7300)
+        ('42 s', '12 min 34 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def write_hint(error: OSError) -> str:
     """Return the next step after a file could not be written.
 
@@ -107,7 +125,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def whole_number(text: str | int) -> int:
-    """Return a whole number that a stranger's file uses as an id.
+    """Return a whole number that an untrusted file uses as an id.
 
     Raises:
         ValueError: It has more than 64 bits, or is none.

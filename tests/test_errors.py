@@ -14,7 +14,7 @@ import pytest
 
 import hrseg
 from hrseg import errors
-from hrseg.errors import DataError, name_text, parse_json, path_text, printable, whole_number
+from hrseg.errors import DataError, format_duration, name_text, parse_json, path_text, printable, whole_number
 
 CONTROLS = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Zl", "Zp")]
 TURNING = [chr(i) for i in range(0x202A, 0x202F)] + [chr(i) for i in range(0x2066, 0x206A)]
@@ -150,3 +150,8 @@ def test_the_command_that_adds_an_extra_fits_the_installation(where, url, source
     text = url and json.dumps({"url": url.format(**places).replace(" ", "%20")})
     monkeypatch.setattr(errors.metadata, "distribution", lambda _: SimpleNamespace(read_text=lambda _: text))
     assert errors.install_command("geo") == f"pip install {source.format(**places)}"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")])
+def test_durations(seconds, words):
+    assert format_duration(seconds) == words

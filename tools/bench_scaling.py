@@ -88,7 +88,7 @@ def _batches(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         yield Point(batch, row.seconds["p50"], row.peak_memory_bytes or 0)
 
 
-def _labelled(scorer: SlidingWindowInference, batch: Any) -> Any:
+def _labeled(scorer: SlidingWindowInference, batch: Any) -> Any:
     return list(scorer.label_strips(batch, ("confidence",)))
 
 
@@ -100,7 +100,7 @@ def _classes(words: argparse.Namespace, xs: Sequence[int]) -> Iterator[Point]:
         scorer = SlidingWindowInference(prepare(network, device), choose_protocol("whole"))
         model = TimedModel(
             *(f"{classes} classes", "auto", device, _normalized),
-            functools.partial(_labelled, scorer),
+            functools.partial(_labeled, scorer),
             *(3, None, classes),
         )
         release_memory()

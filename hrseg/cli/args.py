@@ -125,7 +125,7 @@ def add_device(verb: argparse.ArgumentParser) -> None:
     """Add --device and --precision."""
     text = "where to compute: auto, cpu, cuda, cuda:1, mps (auto)"
     verb.add_argument("--device", default="auto", metavar="DEVICE", help=text)
-    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device is quick at it (auto)"
+    precisions, text = ("auto", "fp32", "bf16"), "auto: bf16 where the device has fast bf16 (auto)"
     verb.add_argument("--precision", choices=precisions, default="auto", help=text)
 
 

@@ -7,9 +7,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from hrseg import errors
 from hrseg.errors import first_process, printable
 
-EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, errors.EXIT_USAGE, 130
 BOLD, DIM = "1", "2"
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hrseg.data.check.findings import Result
 
 IMAGENET_START = "hrnet_w18.ms_in1k"
-"""Weights that own data other than streets start from best, of those that train on one GPU."""
+"""Default start for images other than streets, trainable on one GPU."""
 
 
 def add(verbs: Any) -> None:
@@ -98,7 +98,7 @@ def _data_check(arguments: argparse.Namespace) -> int:
     imagenet = row_of(IMAGENET_START)
     tag = imagenet.tag if imagenet.files() else STARTER_TAG
     start = Start(row_of(tag).backbone, tag)
-    with counting("looking") as progress:
+    with counting("checking") as progress:
         result = check(
             arguments.root,
             start=start,

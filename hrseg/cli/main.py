@@ -40,7 +40,7 @@ VERBS = (
     weights.add,
     data.add,
 )
-"""In the order of `hrseg --help`."""
+"""Functions that add one verb each to the parser."""
 
 GROUPS = {
     "train": ("fit", "study"),
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler.setFormatter(LogFormatter("%(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("hrseg").setLevel(logging.INFO)
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no messages about font caches
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it, which builds its font cache
         code: int = arguments.run(arguments)
         sys.stdout.flush()  # raises BrokenPipeError here, not at exit
         return code
@@ -209,8 +209,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
         options = arguments.parser._option_string_actions if "parser" in arguments else ()
         verb = arguments.parser.prog if "parser" in arguments else "hrseg"
         name = word.partition("=")[0]
-        write_hint = _OPTIONS_ELSEWHERE if "overrides" in arguments else _IMAGES_ELSEWHERE
-        known = write_hint.get(name.replace("_", "-"))
+        elsewhere = _OPTIONS_ELSEWHERE if "overrides" in arguments else _IMAGES_ELSEWHERE
+        known = elsewhere.get(name.replace("_", "-"))
         hint = f" Here it is {known}." if known else did_you_mean(name, options)
         raise ConfigError(f"{verb} has no argument '{word}'.{hint} See: {verb} --help")
     arguments.words = words

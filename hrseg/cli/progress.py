@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hrseg.errors import printable
+from hrseg.errors import format_duration, printable
 from hrseg.weights.download import LogWatcher, Watcher
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _RowProgress:
             self._last = now
             left = (now - self._start) * (total - done) / max(1, done - self._first)
             print(
-                f"{done:,} of {total:,} rows, about {_format_duration(left)} left",
+                f"{done:,} of {total:,} rows, about {format_duration(left)} left",
                 file=sys.stderr,
                 flush=True,
             )
@@ -135,16 +135,3 @@ class _RowProgress:
         if self._bar is not None:
             self._bar.stop()
         self._bar, self._start = None, 0.0
-
-
-def _format_duration(seconds: float) -> str:
-    """Return a duration as short text.
-
-    Example:
-        >>> _format_duration(50), _format_duration(100), _format_duration(8000)
-        ('50 s', '2 min', '2 h 13 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
     """Add the verbs of this module."""
     noun = add_group(verbs, "weights", "List, describe, fetch, check and convert published weights.")
     verb = add_verb(noun, "list", _list)
-    verb.add_argument("filters", nargs="*", metavar="WORD", help="cityscapes w48, say")
+    verb.add_argument("filters", nargs="*", metavar="WORD", help="words to match, such as cityscapes w48")
     text = "only those trained on this data set, or on ImageNet (imagenet)"
     verb.add_argument("--for", dest="data", metavar="DATASET", help=text)
     text = "only those whose data's owners do not restrict them to research"
@@ -82,7 +82,7 @@ def _list(arguments: argparse.Namespace) -> int:
     """
     from hrseg.weights.catalog import find, rows
 
-    names = sorted({row.data for row in rows()} - {"data"})
+    names = sorted({row.data for row in rows()})
     wanted = {"imagenet": "in1k"}.get(arguments.data or "", arguments.data)
     if wanted and wanted not in names:
         raise ConfigError(unknown_choice("data set", arguments.data, names))

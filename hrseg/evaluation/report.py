@@ -221,7 +221,7 @@ def _tiles(found: Results, ratio: str, middle: int) -> list[tuple[str, str, str]
     contour_f, images = known_mean(found.contour_f[middle]), known_mean(found.image_scores)
     return [
         ("mIoU", score(scores["miou"]), f"95 % interval: {found.interval(1)}"),
-        ("Pixel accuracy", score(scores["pixel_accuracy"], 1), "of all labelled pixels"),
+        ("Pixel accuracy", score(scores["pixel_accuracy"], 1), "of all labeled pixels"),
         ("Boundary IoU", score(known_mean(found.boundary[0]), 1), f"width {ratio} % of the diagonal"),
         ("Boundary F", score(contour_f, 1), f"contours matched within {far} px"),
         ("Mean image", score(images, 1), f"worst tenth {score(found.mean_of_worst(), 1)}"),

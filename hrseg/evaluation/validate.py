@@ -102,7 +102,7 @@ def evaluate(
         raise TrainingError(f"Nothing was scored: split '{split}' gave no image.")
     count = len(records.names)
     text = table(task.result, data.labels.names)
-    unit = "All in per cent, over" if task.result["matrix"].any() else "Looked at"
+    unit = "All in per cent, over" if task.result["matrix"].any() else "Read"
     text += f"\n{unit} {count:,} image{'s' * (count != 1)} of the split '{split}'"
     if not task.protocol.plain:
         text += f"\nProtocol {task.protocol.name}: {task.protocol.describe()}"

@@ -100,10 +100,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """Return the overlay and the shares of the classes, for a notebook."""
-        from hrseg.viz.pages import (
-            jpeg,
-            render,
-        )  # which need Jinja2, used in notebooks and pages only
+        from hrseg.viz.pages import jpeg, render  # Jinja2, for notebooks and pages only
 
         picture = jpeg(self.overlay(legend=False))
         return render("prediction.html", prediction=self, picture=picture, rows=self._rows())

@@ -215,7 +215,7 @@ class _Sound:
             self._lose(error)
 
     def copy(self, until: float) -> None:
-        """Copy what is heard before a time, in seconds."""
+        """Copy the sound before a time, in seconds."""
         try:
             while self._next is None or self._time(self._next) < until:
                 if self._next is not None:

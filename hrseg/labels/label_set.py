@@ -68,7 +68,7 @@ class LabelSet:
     snap: int = 0
 
     def __post_init__(self) -> None:
-        for row in self.labels:  # before a set is made of numbers that a stranger may have chosen
+        for row in self.labels:  # before a set is made of numbers from an untrusted file
             self._check_numbers(row)
         ids = [label.id for label in self.labels]
         if len(set(ids)) != len(ids):

@@ -72,7 +72,7 @@ def interval(model: ImageRecords, *, draws: int = DRAWS) -> tuple[float, float]:
     """Return the 95 % interval of one model's mIoU over the draw of the images.
 
     Raises:
-        DataError: No image has a labelled pixel.
+        DataError: No image has a labeled pixel.
     """
     return _bootstrap([model], draws, 0.0)[1:3]
 
@@ -200,11 +200,11 @@ def _bootstrap(models: Sequence[ImageRecords], draws: int, floor: float) -> tupl
         draws: Bootstrap samples.
         floor: Smallest possible value; the largest is 1.
     """
-    labelled = models[0].matrices.any(axis=(1, 2))
-    count = int(labelled.sum())
+    labeled = models[0].matrices.any(axis=(1, 2))
+    count = int(labeled.sum())
     if not count:
         raise DataError(NOT_SCORED)
-    parts = [tuple(part[labelled] for part in class_counts(model.matrices)) for model in models]
+    parts = [tuple(part[labeled] for part in class_counts(model.matrices)) for model in models]
     generator = np.random.default_rng(0)
     value, error = _with_error(parts, np.ones((1, count)))
     if count == 1:  # every draw is the same

@@ -93,7 +93,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
         logits (M, K), truth (M,)
     """
     if not len(truth):
-        raise DataError("No labelled pixel to fit a temperature on. Give images with masks.")
+        raise DataError("No labeled pixel to fit a temperature on. Give images with masks.")
     values = _centered(logits)
     if not values.any():
         return 1.0

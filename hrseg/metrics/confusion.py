@@ -48,7 +48,7 @@ class ConfusionMatrix(Metric):
         absent: What a class found neither in the masks nor in the predictions adds to the means:
             "skip" leaves it out (as the Cityscapes and mmseg evaluators do), "zero" counts it 0
             (the official HRNet code), "one" counts it 1. The same value stands for every other 0/0,
-            such as the precision of a class never predicted. A set without one labelled pixel has no score
+            such as the precision of a class never predicted. A set without one labeled pixel has no score
             under any rule: all are nan.
 
     Raises:
@@ -220,8 +220,8 @@ def table(result: Scores, names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-NOT_SCORED = "Not scored: not one pixel of the masks has a class. Choose a split with labelled masks."
-"""What a table says without scores."""
+NOT_SCORED = "Not scored: not one pixel of the masks has a class. Choose a split with labeled masks."
+"""Message in place of a table of scores."""
 _COLUMNS = {
     "iou": "IoU",
     "precision": "precision",

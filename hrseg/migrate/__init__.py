@@ -53,7 +53,7 @@ def _translated(kind: ModuleType, content: dict[str, Any], path: Path) -> Recipe
     except ConfigError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-        # The values of a stranger's file may have any form; the translation asks for those of published files.
+        # The values of an untrusted file may have any form; the translation asks for those of published files.
         raise ConfigError(
             f"{path} cannot be translated: a value has another form than in published configs ({error}). Correct it "
             "there, or write the recipe by hand from hrseg config explain."

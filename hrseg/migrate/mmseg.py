@@ -114,11 +114,11 @@ IMPLIED: dict[str, tuple[Any, ...]] = {
     r"(model\.)?test_cfg\.mode": ("whole", "slide"),
     r"model\.decode_head.*\.dropout_ratio": (-1, 0, None),
 }
-"""Dotted name → values that say what hrseg does anyway; any other is told as left out."""
+"""Dotted name → values that say what hrseg does anyway; any other is listed as left out."""
 
 
 def _left_out(entries: Entries, config: MMSegConfig, recipe: Recipe) -> None:
-    """Tell each value that nothing above has asked for, unless it says what hrseg does anyway."""
+    """List each value that nothing above has read, unless it says what hrseg does anyway."""
     nested = [part for value in entries.values() for part in _parts(value)]
     channels = list(config.channels)
     implied = {
@@ -129,7 +129,7 @@ def _left_out(entries: Entries, config: MMSegConfig, recipe: Recipe) -> None:
         r"param_scheduler.*\.end": (config.steps, config.warmup_steps),
         **IMPLIED,
     }
-    for name, value in entries.unasked():
+    for name, value in entries.unread():
         top = name.partition(".")[0]
         usual = [v for key, values in implied.items() if re.fullmatch(key, name) for v in values]
         # a variable of the file, used elsewhere in it

@@ -5,38 +5,38 @@ from typing import Any
 
 
 class Entries(dict[Any, Any]):
-    """A mapping of the source, and those in it, that notes which of its values are asked for.
+    """A mapping of the source, and those in it, that notes which of its values are read.
 
     Args:
         content: The mapping.
         name: Its dotted name, with a dot behind; empty for the whole source.
-        asked: The dotted names that were asked for, shared by all mappings of a source.
+        seen: The dotted names that were read, shared by all mappings of a source.
     """
 
-    def __init__(self, content: Mapping[Any, Any], name: str = "", asked: set[str] | None = None) -> None:
+    def __init__(self, content: Mapping[Any, Any], name: str = "", seen: set[str] | None = None) -> None:
         self.name: str = name
-        self.asked: set[str] = set() if asked is None else asked
+        self.seen: set[str] = set() if seen is None else seen
         super().__init__({key: self._noted(part, f"{name}{key}") for key, part in content.items()})
 
     def _noted(self, value: Any, name: str) -> Any:
         if isinstance(value, Mapping):
-            return Entries(value, f"{name}.", self.asked)
+            return Entries(value, f"{name}.", self.seen)
         if isinstance(value, (list, tuple)):
             return type(value)(self._noted(part, f"{name}.{i}") for i, part in enumerate(value))
         return value
 
     def __getitem__(self, key: Any) -> Any:
-        self.asked.add(f"{self.name}{key}")
+        self.seen.add(f"{self.name}{key}")
         return super().__getitem__(key)
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return a value, and note that it was asked for."""
-        self.asked.add(f"{self.name}{key}")
+        """Return a value, and note that it was read."""
+        self.seen.add(f"{self.name}{key}")
         return super().get(key, default)
 
-    def unasked(self) -> Iterator[tuple[str, Any]]:
-        """Yield dotted name and value of the values that nobody asked for."""
-        return ((name, value) for name, value in leaves(self, self.name) if name not in self.asked)
+    def unread(self) -> Iterator[tuple[str, Any]]:
+        """Yield dotted name and value of the values that were not read."""
+        return ((name, value) for name, value in leaves(self, self.name) if name not in self.seen)
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -57,7 +57,7 @@ _MIRRORS = {"horizontal": "data.flip", "vertical": "data.vflip"}
 
 
 def frozen_part(backbone: Any) -> str | None:
-    """Return the value of model.freeze that equals a backbone's options; None, and nothing asked, if none does."""
+    """Return the value of model.freeze that equals a backbone's options; None, with nothing read, if none does."""
     if dict.get(backbone, "frozen_stages") == 4:  # stem and all stages, their norms evaluated
         backbone.get("frozen_stages"), backbone.get("norm_eval")
         return "backbone"
@@ -106,7 +106,7 @@ class MMSegConfig:
         return next((step for step in self.pipeline() if step.get("type") == name), None)
 
     def flips(self) -> dict[str, float]:
-        """Return the option of each mirroring and its chance; a transform that is no such option stays unasked."""
+        """Return the option of each mirroring and its chance; a transform that is no such option stays unread."""
         found: dict[str, float] = {}
         steps: list[Any] = list(self.pipeline())
         for step in steps:
@@ -191,7 +191,7 @@ class MMSegV0(MMSegConfig):
         policy = content.get("lr_config") or {}
         self.poly = policy if str(policy.get("policy", "")).lower() == "poly" else {}
         self.min_lr = float(self.poly.get("min_lr", 0.0))
-        warms = dict.get(policy, "warmup")  # asked for where it is linear, see mmseg.IMPLIED
+        warms = dict.get(policy, "warmup")  # read where it is linear, see mmseg.IMPLIED
         self.warmup_steps = int(policy.get("warmup_iters", 0)) if warms else 0
         runner = content.get("runner") or {}
         self.steps, self.epochs = runner.get("max_iters"), runner.get("max_epochs")

@@ -283,7 +283,7 @@ def check_encoder(name: str, head: str) -> None:
         ConfigError: The name is unknown, or is an HRNet.
     """
     names = encoder_names()
-    # timm also takes hf-hub:ORG/NAME and local-dir:PATH, and a stranger's card names the encoder
+    # timm also takes hf-hub:ORG/NAME and local-dir:PATH, and an untrusted card names the encoder
     if name in names or (re.fullmatch(r"tu-[\w.]+", name) and "hrnet" not in name):
         return
     if "hrnet" in name:

@@ -59,7 +59,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the unit. Shape: as the class says."""
+        """Apply the unit. Shape: see the class."""
         return F.leaky_relu(self.layers(x) + x, SLOPE)
 
 
@@ -90,7 +90,7 @@ class Exchange(nn.Module):
         return down(channels[source], target - source, pool)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Add up all branches for each. Shape: as the class says."""
+        """Add up all branches for each. Shape: see the class."""
         return [self._sum(paths, target, maps) for target, paths in enumerate(self.paths.children())]
 
     def _sum(self, paths: nn.Module, target: int, maps: list[torch.Tensor]) -> torch.Tensor:
@@ -121,7 +121,7 @@ class Block(nn.Module):
         self.exchange = Exchange(channels, pool)
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Run the branches, then the exchange. Shape: as the class says."""
+        """Run the branches, then the exchange. Shape: see the class."""
         maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
         exchanged: list[torch.Tensor] = self.exchange(maps)
         return exchanged
@@ -159,7 +159,7 @@ class TFPort(nn.Module):
             )
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Return the four branch maps. Shape: as the class says."""
+        """Return the four branch maps. Shape: see the class."""
         return self.forward_stages(image)["stage4"]
 
     def forward_stages(self, image: torch.Tensor) -> dict[str, list[torch.Tensor]]:

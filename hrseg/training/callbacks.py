@@ -16,27 +16,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hrseg.errors import printable
+from hrseg.errors import format_duration, printable
 from hrseg.imaging import denormalize, write_image
 from hrseg.labels import LabelSet
 from hrseg.viz import grid, overlay
 
 log = logging.getLogger(__name__)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as short text.
-
-    Example:
-        >>> format_duration(42), format_duration(754), format_duration(7300)
-        ('42 s', '12 min 34 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _peak_memory() -> int:

@@ -1,11 +1,16 @@
 """Curves of a run as one picture: loss, learning rate and validation score by epoch."""
 
-import csv
-import logging
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hrseg.imaging import write_atomic
+from hrseg.training.run_dir import CSVMetricsLogger
+from hrseg.viz.charts import BLUE, save_chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FILE = "curves.png"
 PANELS = {
@@ -16,42 +21,44 @@ PANELS = {
 """Title of each panel → column of metrics.csv."""
 
 
+@dataclass(frozen=True)
+class RunCurves:
+    """A panel per title; its points are epoch and value."""
+
+    panels: Mapping[str, Sequence[tuple[float, float]]]
+
+    def draw(self) -> "Figure":
+        """Return the matplotlib figure."""
+        from matplotlib.figure import Figure
+
+        figure = Figure((10, 3.2), dpi=120, layout="constrained")
+        for axes, (title, points) in zip(figure.subplots(1, len(self.panels)), self.panels.items(), strict=True):
+            if points:
+                marker = "o-" if len(points) < 30 else "-"
+                axes.plot(*zip(*points, strict=True), marker, color=BLUE, ms=3, lw=1.4)
+            axes.set(title=title, xlabel="epoch")
+            axes.grid()
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        return figure
+
+
 def draw_curves(folder: Path) -> Path | None:
     """Draw curves.png from the metrics.csv of a run's folder.
 
     Returns:
         The picture; None where metrics.csv has no epoch yet.
     """
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it talks of caches
-    from matplotlib.figure import Figure
-
     table = folder / "metrics.csv"
     if not table.is_file():
         return None
-    with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("epoch")]
-    figure = Figure((10, 3.2), dpi=120, layout="constrained")
-    drawn = False
-    for axes, (title, column) in zip(figure.subplots(1, 3), PANELS.items(), strict=True):
+    _, rows = CSVMetricsLogger(table).read()
+    panels = {}
+    for title, column in PANELS.items():
         factor = 100 if "%" in title else 1
-        points = [(_number(row["epoch"]), factor * _number(row.get(column))) for row in rows]
-        points = [point for point in points if all(map(math.isfinite, point))]
-        if points:
-            marker = "o-" if len(points) < 30 else "-"
-            axes.plot(*zip(*points, strict=True), marker, ms=3, lw=1.4)
-            drawn = True
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    if not drawn:
+        cells = [(row["epoch"], row[column]) for row in rows if row.get("epoch") and row.get(column)]
+        points = [(float(epoch), factor * float(value)) for epoch, value in cells]
+        panels[title] = [point for point in points if all(map(math.isfinite, point))]
+    if not any(panels.values()):
         return None
-    with write_atomic(folder / FILE) as temporary:
-        figure.savefig(temporary, format="png")
+    save_chart(RunCurves(panels), folder / FILE)
     return folder / FILE
-
-
-def _number(cell: str | None) -> float:
-    try:
-        return float(cell or "nan")
-    except ValueError:
-        return math.nan

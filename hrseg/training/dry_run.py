@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from hrseg.config import Config
+from hrseg.errors import format_duration
 from hrseg.labels import LabelSet
 from hrseg.losses.terms import LOSSES
 from hrseg.models.cost import Memory, training_memory
 from hrseg.models.summary import Summary, summary
 from hrseg.training.build import build_data, build_task
-from hrseg.training.callbacks import format_duration
 from hrseg.training.interrupts import convert_errors
 from hrseg.training.run_dir import new_run_folder
 from hrseg.training.trainer import (

@@ -17,7 +17,7 @@ from hrseg.training.trainer import choose_devices
 LOWEST = 1e-6
 """The learning rate that a search begins with."""
 HIGHEST = (1.0, 0.1, 0.01)
-"""Where it ends; the next is taken where a loss was not finite before."""
+"""Upper ends of the search; the next lower one is used after a loss that was not finite."""
 STEPS = 100
 """Optimizer steps of the search for a rate; each has a higher one."""
 

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from hrseg.errors import ConfigError, HrsegError, TrainingError, os_error_text
+from hrseg.errors import EXIT_USAGE, ConfigError, HrsegError, TrainingError, os_error_text
 from hrseg.training.checkpoints import LAST
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,6 @@ _PEER_GONE = re.compile(r"Connection (closed|reset) by peer|remote process exite
 """Messages of gloo and NCCL after the exit of a peer process."""
 GRACE = 10
 """Seconds that other processes get to end by themselves."""
-EXIT_USAGE = 2
-"""Exit code of an error that the user can mend."""
 _ERROR_KEY = "hrseg/error"
 
 

@@ -238,14 +238,14 @@ class CSVMetricsLogger(Logger):
     def truncate(self, step: int) -> None:
         """Drop the rows from `step` on, which a resumed run writes again."""
         if self.path.exists():
-            columns, rows = self._read()
+            columns, rows = self.read()
             self._write(columns, [row for row in rows if int(row["step"]) < step])
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write one row, or add to the newest one if it is of the same step."""
         if not self._columns:
-            columns, rows = self._read() if self.path.exists() else (list(COLUMNS), [])
+            columns, rows = self.read() if self.path.exists() else (list(COLUMNS), [])
             self._write(columns, rows)
         row = {"step": str(step or 0), **{name: f"{value:.6g}" for name, value in metrics.items()}}
         if "epoch" in metrics:
@@ -257,7 +257,7 @@ class CSVMetricsLogger(Logger):
             start = self.path.stat().st_size
         new = [name for name in row if name not in self._columns]
         if new:
-            _, rows = self._read()
+            _, rows = self.read()
             kept = rows[:-1] if newest.get("step") == row["step"] else rows
             self._write([*self._columns, *new], [*kept, row])
             return
@@ -267,7 +267,7 @@ class CSVMetricsLogger(Logger):
             csv.DictWriter(file, self._columns, restval="").writerow(row)
         self._last = (row, start)
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+    def read(self) -> tuple[list[str], list[dict[str, str]]]:
         """Read columns and rows; a damaged file is set aside, and its whole rows are kept."""
         text = self.path.read_bytes().decode(errors="replace").replace("\0", "\ufffd")
         text = "\n".join(line[:MAX_LINE] for line in text.split("\n"))  # whatever csv's limit, which is global, is

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -245,7 +245,15 @@ class Reliability:
 Chart = Curves | Confusion | Reliability
 
 
-def save_chart(chart: Chart, path: str | Path) -> None:
+class Drawable(Protocol):
+    """What `save_chart` takes."""
+
+    def draw(self) -> "Figure":
+        """Return the matplotlib figure."""
+        ...
+
+
+def save_chart(chart: Drawable, path: str | Path) -> None:
     """Draw a chart into a PNG file.
 
     Raises:

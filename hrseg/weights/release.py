@@ -124,7 +124,7 @@ def check_card(card: Any, source: object) -> dict[str, Any]:
     """Return a card whose entries have their forms; which of them there are is for the caller to check.
 
     Args:
-        card: Of a release, a checkpoint or an exported file, which may come from a stranger.
+        card: Of a release, a checkpoint or an exported file, which may be untrusted.
         source: Its file, for the message.
 
     Raises:

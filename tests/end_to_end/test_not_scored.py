@@ -1,4 +1,4 @@
-"""A validation split whose masks have no labelled pixel, as benchmarks publish their test masks."""
+"""A validation split whose masks have no labeled pixel, as benchmarks publish their test masks."""
 
 import contextlib
 import csv

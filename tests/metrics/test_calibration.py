@@ -74,7 +74,7 @@ def test_logits_that_are_always_right_or_always_wrong_have_an_end():
     for gap in (0.01, 1, 5, 30, 800):
         assert fit_temperature(gap * right, right.argmax(axis=1)) == 0.01  # the colder the better
         assert fit_temperature(-gap * right, right.argmax(axis=1)) == 100
-    with pytest.raises(DataError, match="No labelled pixel"):
+    with pytest.raises(DataError, match="No labeled pixel"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
 

@@ -109,7 +109,7 @@ def test_a_plain_ledger_has_no_statistics(tmp_path):
 
 
 def test_no_mask_no_evaluation():
-    with pytest.raises(DataError, match="split with labelled masks"):
+    with pytest.raises(DataError, match="split with labeled masks"):
         collect({}, NAMES, COLORS, EvaluationSettings())
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from hrseg.data.datamodule import SegmentationData
 from hrseg.imaging import image_size
 from hrseg.training.build import build_task
-from hrseg.training.callbacks import ProgressBar, ProgressLines, ValidationImages, format_duration
+from hrseg.training.callbacks import ProgressBar, ProgressLines, ValidationImages
 from hrseg.training.trainer import build_trainer, quiet_lightning
 from tests.small import small
 
@@ -74,11 +74,6 @@ def test_bar_leaves_the_lines_standing(tmp_path):
 
 def test_bar_and_lines_continue_each_other():
     assert ProgressBar().state_key == ProgressLines().state_key
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min")])
-def test_durations(seconds, words):
-    assert format_duration(seconds) == words
 
 
 def test_pictures_show_the_same_images_when_due_and_at_the_end(tmp_path):

@@ -138,7 +138,7 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
     """Yield the wanted frames; broken ones have an error, and so has the end where the video breaks off."""
     av = need_av(address)
     shown = re.sub(r"://[^/@]*@", "://", address)  # without a password
-    clip, last, heard = None, 0.0, time.monotonic()
+    clip, last, received = None, 0.0, time.monotonic()
     try:
         with open_container(address) as container:
             if not container.streams.video:
@@ -157,9 +157,9 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
             wanted, begun, number = every.selector(), time.monotonic(), -1
             for number, (stamp, frame) in enumerate(_decoded(av, container, stream)):
                 last = number / rate if stamp is None else stamp - clip.start
-                heard = time.monotonic()
-                begun = min(begun, heard - last)
-                late = clip.live and heard - begun - last > _LAG_SECONDS  # nobody had time for it
+                received = time.monotonic()
+                begun = min(begun, received - last)
+                late = clip.live and received - begun - last > _LAG_SECONDS  # prediction is slower than the stream
                 if late or not wanted(number, last):
                     continue
                 picture = Picture(f"{shown}#{last:.2f}s", f"{number:06d}", time=last, clip=clip)
@@ -175,14 +175,14 @@ def _frames(address: str, name: str, every: Every) -> Iterator[Picture]:
                 else:
                     pixels = upright(frame.to_ndarray(format="rgb24"), int(frame.rotation))
                     yield replace(picture, pixels=pixels)
-                heard = time.monotonic()
+                received = time.monotonic()
             if number < 0:
                 raise DataError("holds no frames that can be decoded; it is damaged.")
             if number + 1 < stream.frames and "mov" not in container.format.name:  # MP4 leaves out
                 counts = shown, stream.frames, number + 1
                 log.warning("%s is probably cut off: it counts %d frames, and has %d.", *counts)
     except (av.error.FFmpegError, DataError, OSError) as error:
-        failure = DataError(f"{shown} {_reason(address, error, last, time.monotonic() - heard)}")
+        failure = DataError(f"{shown} {_reason(address, error, last, time.monotonic() - received)}")
         if clip is not None and clip.live and last:
             log.warning("%s", failure)  # the end of most live streams
         else:
