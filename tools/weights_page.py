@@ -68,7 +68,7 @@ def page() -> str:
         "The official page links its 60-class PASCAL-Context network with OCR to the file of the 59-class network "
         "without it, so that one has no row either. PaddleSeg's backbone archives hold the `ssld` weights that timm "
         "and the official page offer as plain files.\n\n## Terms\n\n"
-        "Weights come under their publisher's licence, and the data they learned from has terms of its own; "
+        "Weights come under their publisher's license, and the data they learned from has terms of its own; "
         "`hrseg weights info` shows both. This is what the publishers wrote, not legal advice.\n\n"
     )
     terms = sorted({f"* {row.data_terms}" for row in rows()}, key=str.lower)

@@ -55,7 +55,9 @@ def add(verbs: Any) -> None:
     verb.add_argument("model", metavar="MODEL", help=text)
     text = "the repository: ORGANISATION/NAME or ORGANISATION/NAME@BRANCH"
     verb.add_argument("--to", required=True, metavar="NAME", help=text)
-    verb.add_argument("--licence", metavar="NAME", help="of the weights, such as mit (the card's)")
+    verb.add_argument(
+        "--license", "--licence", dest="licence", metavar="NAME", help="of the weights, such as mit (the card's)"
+    )
     text = "what the data's owners allow (the card's)"
     verb.add_argument("--data-terms", metavar="TEXT", help=text)
     verb.add_argument("--private", action="store_true", help="make a new repository private")
@@ -133,7 +135,7 @@ def _table(found: "list[Row]") -> str:
 def _info(arguments: argparse.Namespace) -> int:
     """Show all that is known of one checkpoint.
 
-    Its network, how it resizes and pads, the published score and its protocol, licence, terms of the
+    Its network, how it resizes and pads, the published score and its protocol, license, terms of the
     data, address, digest, and whether it is on this machine.
 
       hrseg weights info hrnet_w48_ocr.official_cityscapes
@@ -234,10 +236,10 @@ def _push(arguments: argparse.Namespace) -> int:
     """Share a model on the Hugging Face hub.
 
     Uploads the weights as safetensors, the card as config.json, and a page with network, scores, resize
-    policy and terms. A model without licence and data terms is refused; paths of this machine are left
+    policy and terms. A model without license and data terms is refused; paths of this machine are left
     out. HF_TOKEN or `hf auth login` gives the account. Others then open it by hf:ORGANISATION/NAME.
 
-      hrseg weights push runs/camvid_w18 --to me/camvid --licence mit --data-terms "CamVid, research"
+      hrseg weights push runs/camvid_w18 --to me/camvid --license mit --data-terms "CamVid, research"
       hrseg weights push hrnet_w48.mine.safetensors --to me/mine --private
       hrseg weights push runs/demo --to me/demo --dry-run
     """

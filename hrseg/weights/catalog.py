@@ -59,7 +59,7 @@ class Row:
         sha256: Published digest, or its first digits as mmsegmentation puts them into names; may be empty.
         size: Bytes, where published.
         parameters: Parameters of the network; four bytes each are about the size of its file.
-        licence: Licence that the publisher names.
+        licence: License that the publisher names.
         data_terms: Terms of the training data.
         reference: Source of this row.
     """

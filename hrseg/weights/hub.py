@@ -220,7 +220,7 @@ def check_terms(card: Mapping[str, Any], name: str) -> None:
     if lacking:
         raise WeightsError(
             f"The card of {name} lacks {' and '.join(lacking)}, and others cannot use a model without them. Give them "
-            'with --licence and --data-terms, such as: --licence mit --data-terms "CamVid, free for research".'
+            'with --license and --data-terms, such as: --license mit --data-terms "CamVid, free for research".'
         )
 
 
