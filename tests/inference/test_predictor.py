@@ -126,7 +126,6 @@ def test_normalized_arrays_have_no_way_back():
 
 
 def test_a_prediction_shows_itself():
-    pytest.importorskip("matplotlib")
     result = predictor()(RGB)
     assert "30 x 20 pixels" in repr(result)
     page = result._repr_html_()

@@ -1,9 +1,6 @@
-import pytest
-
 from hrseg.imaging import read_image
 from hrseg.training.curves import draw_curves
 
-pytest.importorskip("matplotlib")
 HEADER = "step,epoch,train/loss,train/epoch_loss,train/lr,val/miou\n"
 
 

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import rasterio
+from rasterio import shutil
 
 from hrseg.inference.large import segment, segment_large
 from hrseg.inference.predict_files import predict_files
@@ -8,8 +10,6 @@ from hrseg.labels import Label, LabelSet
 
 from .files import BUILT_FOR, GEO, Tiny, picture, tiny
 
-rasterio = pytest.importorskip("rasterio", reason="the extra geo is not installed: rasterio is 36 MB")
-shutil = pytest.importorskip("rasterio.shutil")
 tifffile = pytest.importorskip("tifffile")
 
 
