@@ -58,17 +58,19 @@ def folder(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_the_commands_of_a_page_run(page, folder):
-    script = "\n".join(blocks(page, "bash"))
-    tools = Path(sys.executable).parent
+    program = folder / "bin" / "hrseg"  # a program, not a function of the shell: a page stops its server by `kill %1`
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hrseg "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f'hrseg() {{ "{sys.executable}" -m hrseg "$@"; }}\n{script}'],
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks(page, "bash"))],
         cwd=folder,
-        env=os.environ
-        | {"HRSEG_CLONE": str(ROOT), "PYTHONPATH": str(ROOT), "PATH": f"{tools}:{os.environ['PATH']}"},
+        env=os.environ | {"HRSEG_CLONE": str(ROOT), "PYTHONPATH": str(ROOT), "PATH": path},
         capture_output=True,
         text=True,
         timeout=600,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
