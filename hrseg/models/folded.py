@@ -17,12 +17,13 @@ from hrseg.models.hrnet import HRNet, Module
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
-def rewrite(network: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
+def rewrite(network: nn.Module, dtype: torch.dtype = torch.float32, pack: bool = True) -> bool:
     """Rewrite a network with an HRNet backbone in place, if all its pieces are the published ones.
 
     Args:
         network: A copy in evaluation mode, on its device.
         dtype: Of the convolutions.
+        pack: Whether weights are reordered for this processor; not for a graph that leaves it.
 
     Returns:
         Whether it was rewritten; otherwise nothing has changed.
@@ -49,7 +50,8 @@ def rewrite(network: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
     for module in network.modules():
         if isinstance(module, FusedConv):
             module.to(dtype)
-            module.pack()
+            if pack:
+                module.pack()
         elif isinstance(module, nn.Conv2d):
             module.to(dtype)
     return True

@@ -82,13 +82,14 @@ class Segmenter(BackboneWithHead):
         """
         return resize_logits(logits, size, self.resize)
 
-    def rewrite(self, dtype: torch.dtype = torch.float32) -> bool:
+    def rewrite(self, dtype: torch.dtype = torch.float32, pack: bool = True) -> bool:
         """Fold norms for inference in place, see `folded.rewrite`; return whether it was possible.
 
         Args:
             dtype: Of the convolutions.
+            pack: Whether weights are reordered for this processor.
         """
-        return rewrite(self, dtype)
+        return rewrite(self, dtype, pack)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters that belong to the head, for a learning rate of their own."""
