@@ -321,34 +321,38 @@ def _add_split(nouns: Any) -> None:
     verb = add_verb(nouns, "split", _data_split)
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of images and masks")
     share: Callable[[str], float] = _share
-    verb.add_argument("--val", type=share, default=0.2, metavar="F", help="share for validation (0.2)")
-    verb.add_argument("--test", type=share, default=0.0, metavar="F", help="share for the test (0)")
+    verb.add_argument("--val", type=share, metavar="F", help="share for validation (0.2)")
+    verb.add_argument("--test", type=share, metavar="F", help="share for the test (0)")
+    text = "folds that validate in turn, instead of shares; without a number each group is one"
+    verb.add_argument("--folds", type=int, nargs="?", const=0, metavar="N", help=text)
     add_pattern(verb)
     text = "groups that are not divided: none, folder, or a regular expression on the path (none)"
     verb.add_argument("--by", default="none", metavar="GROUP", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
-    text = "split to divide, where there are splits already: train, ..., all"
+    text = "splits to divide, where there are some already: train, or train,val, or all"
     verb.add_argument("--from", dest="pool", metavar="SPLIT", help=text)
     verb.add_argument("--replace", action="store_true", help="replace lists that are there")
     verb.add_argument("--json", action="store_true", help="print the division as JSON")
 
 
 def _data_split(arguments: argparse.Namespace) -> int:
-    """Divide images into train, val and test: lists that layout folder reads.
+    """Divide images into train, val and test, or into folds: lists that layout folder reads.
 
     The hash of its name assigns a group to a split, so adding images later moves no other image.
     Images of one video or place belong in one split, since a score on near copies of training images
     is too high: name the group with --by. Groups move only where a split would lack a class.
+    Of folds each validates once; hrseg study trains on all of them and takes the mean.
 
       hrseg data split datasets/mine --val 0.2
       hrseg data split datasets/mine --val 0.2 --test 0.1 --by '([^/]+)_[0-9]+$'
       hrseg data split datasets/mine --by folder --seed 3 --replace
+      hrseg data split datasets/mine --by '([^/]+)_[0-9]+$' --folds
     """
     from hrseg.cli.progress import counting
     from hrseg.data.split import divide, write_lists
 
     with counting("reading masks") as progress:
-        options = options_of(arguments, "val", "test", "by", "seed", "pool", "masks")
+        options = options_of(arguments, "val", "test", "folds", "by", "seed", "pool", "masks")
         division = divide(arguments.root, progress=progress, **options)
     paths = write_lists(division, arguments.replace)
     if arguments.json:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from hrseg.cli.args import OVERRIDES_HELP, add_overrides, add_verb
+from hrseg.cli.args import OVERRIDES_HELP, add_overrides, add_verb, positive
 from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out
 from hrseg.errors import ConfigError
 
@@ -17,6 +17,8 @@ def add(verbs: Any) -> None:
     text = "name and overrides of a variant in one argument; may be given again"
     verb.add_argument("--variant", action="append", metavar="'NAME WORDS'", help=text)
     verb.add_argument("--seeds", metavar="N,N", help="train each variant with each of these seeds")
+    text = "train each variant once for each fold of hrseg data split --folds, on the others"
+    verb.add_argument("--folds", type=positive, metavar="N", help=text)
     verb.add_argument("--name", help="of its folder (the file's name)")
     verb.add_argument("--dry-run", action="store_true", help="print what would be trained, stop")
     add_overrides(verb)
@@ -27,11 +29,13 @@ def _study(arguments: argparse.Namespace) -> int:
 
     Each variant is a run in runs/STUDY/VARIANT. The same command resumes a study that was
     stopped; finished runs are not trained again. A variant that fails is reported, the others go on,
-    and the exit code is 1. The table is also saved as table.md, table.csv and table.json.
+    and the exit code is 1. The table is also saved as table.md, table.csv and table.json. With folds
+    the score of a variant is its mean over them, with its interval and IoU by class.
 
       hrseg study family
       hrseg study exchange --seeds 0,1,2 --dry-run
       hrseg study demo --variant plain --variant 'unet model.backbone=resnet18 model.head=unet'
+      hrseg study mine.yaml --variant plain --variant 'light data.photometric=1' --folds 5
     """
     from hrseg.config import find_config
     from hrseg.study import Study, parse_variants, plan_study, read_study, train_study
@@ -44,6 +48,8 @@ def _study(arguments: argparse.Namespace) -> int:
         study = read_study(arguments.study)
     if arguments.seeds is not None:
         study = replace(study, seeds=_numbers(arguments.seeds))
+    if arguments.folds is not None:
+        study = replace(study, folds=arguments.folds)
     if arguments.name is not None:
         study = replace(study, name=arguments.name)
     quiet_lightning()

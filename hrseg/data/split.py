@@ -1,7 +1,7 @@
-"""Division of images into train, val and test, by groups and stable when images are added.
+"""Division of images by groups: into train, val and test, or into folds of which each validates once.
 
 A group's split follows from a hash of its name and the seed alone, so that images that are added later change no other
-group's split. A few groups move only where a split would be empty or lack a class.
+group's split. A few groups move only where a split would be empty or lack a class. Folds are made equal in size.
 """
 
 import shlex
@@ -24,6 +24,8 @@ from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
 TRAIN, VAL, TEST = "train", "val", "test"
+MAX_GROUPS_AS_FOLDS = 20
+"""Each fold is a training run."""
 Progress = Callable[[int], Callable[[int], None]]
 
 
@@ -50,6 +52,17 @@ class Division:
     kept: Mapping[str, int]
     names: Mapping[int, str]
     folders: Sequence[str] = ()
+
+    @property
+    def lists(self) -> dict[str, list[Pair]]:
+        """Name of a list → its pairs: the splits; of each fold, all others to train on and itself to validate."""
+        if TRAIN in self.splits:
+            return {split: list(pairs) for split, pairs in self.splits.items()}
+        lists = {}
+        for fold, pairs in self.splits.items():
+            lists[f"{fold}_train"] = [pair for other in self.splits if other != fold for pair in self.splits[other]]
+            lists[f"{fold}_val"] = list(pairs)
+        return lists
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for JSON."""
@@ -79,9 +92,12 @@ class Division:
         total = sum(len(pairs) for pairs in self.splits.values())
         grouped = any(len(self.groups[split]) != len(self.splits[split]) for split in self.splits)
         lines = []
-        for path, (split, pairs) in zip(written, self.splits.items(), strict=True):
-            groups = f" in {len(self.groups[split]):,} groups" if grouped else ""
+        files = dict(zip(self.lists, written, strict=True))
+        for split, pairs in self.splits.items():
+            inside = self.groups[split]
+            groups = "" if not grouped else f" in {len(inside):,} groups" if len(inside) > 1 else f" of {inside[0]}"
             share = percent(len(pairs) / total)
+            path = files.get(split) or files[f"{split}_val"]
             lines.append(f"  {split:<5} {len(pairs):>7,} images{groups}  {share:>7}  {path}")
         for group, (old, new) in list(self.moved.items())[:5]:
             lines.append(f"Moved from {old} to {new}, so that no split lacks a class: {group}")
@@ -92,6 +108,11 @@ class Division:
             lines.append(f"No mask of {split} holds {shown}: too few groups do.")
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
+        if TRAIN not in self.splits:
+            lines.append(
+                f"Each fold validates once, and FOLD_train.txt holds the others. Train: hrseg study RECIPE --folds "
+                f"{len(self.splits)} data.layout=folder data.root={shlex.quote(str(self.root))}"
+            )
         if self.folders:
             lines.append(
                 f"The images are in {len(self.folders)} folders such as {', '.join(self.folders[:3])}. If each is a "
@@ -103,8 +124,9 @@ class Division:
 def divide(
     root: str | Path,
     *,
-    val: float,
-    test: float = 0.0,
+    val: float | None = None,
+    test: float | None = None,
+    folds: int | None = None,
     by: str = "none",
     seed: int = 0,
     pool: str | None = None,
@@ -115,20 +137,27 @@ def divide(
 
     Args:
         root: Folder of images and masks under any usual names.
-        val: Share of the groups that validate.
-        test: Share of the groups that test.
+        val: Share of the groups that validate; None takes 0.2.
+        test: Share of the groups that test; None takes none.
+        folds: Number of folds instead of splits, of equal size as far as the groups allow; 0 makes each group one.
         by: "none": each image is a group; "folder": the images of a folder are; else a regular expression whose
             first group, or whole match, names the group in the image's path.
         seed: Of the division.
-        pool: Split whose images are divided, or "all"; None takes all where there are no splits yet.
+        pool: Split whose images are divided, several with commas, or "all"; None takes all where there are no splits
+            yet.
         masks: Pattern of the mask of an image, such as "masks/{stem}.jpg.png"; None pairs by name.
         progress: Callback for the reading of the masks.
 
     Raises:
-        ConfigError: Impossible shares, or an invalid expression.
+        ConfigError: Impossible shares or folds, or an invalid expression.
         DataError: Nothing to divide, or too few groups.
     """
     root = Path(root).expanduser()
+    if folds is not None and (folds == 1 or folds < 0):
+        raise ConfigError(f"--folds {folds} leaves nothing to learn from. Give 2 or more; 5 is usual.")
+    if folds is not None and (val, test) != (None, None):
+        raise ConfigError("Folds validate in turn and have no shares. Leave --val and --test out, or --folds.")
+    val, test = 0.2 if val is None else val, test or 0.0
     if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
         raise ConfigError(
             f"Shares of {val:g} for val and {test:g} for test leave nothing to learn from. Both are parts of 1, such "
@@ -141,6 +170,12 @@ def divide(
     names = {pair: name_of(pair.image, root) for pair in pairs}
     groups = group_images(names, by)
     wanted = [TRAIN, VAL, *[TEST] * (test > 0)]
+    if folds is not None:
+        if folds == 0 and len(groups) > MAX_GROUPS_AS_FOLDS:
+            raise ConfigError(
+                f"--by '{by}' makes {len(groups)} groups, too many for a fold each. Name a number: --folds 5"
+            )
+        wanted = [f"fold_{number}" for number in range(1, (folds or max(2, len(groups))) + 1)]
     if len(groups) < len(wanted):
         raise too_few(groups, by, wanted)
     hashes = {group: hash_fraction(f"{seed}\n{group}") for group in groups}
@@ -150,7 +185,10 @@ def divide(
     classes = _classes(table, set().union(*held.values()))
     if classes:
         held = {g: Counter({v: n for v, n in held[g].items() if v in classes}) for g in held}
-    final = _complete(first, hashes, held, wanted)
+    if folds is None:
+        final = _complete(first, hashes, held, wanted)
+    else:
+        first = final = _into_folds({group: len(inside) for group, inside in groups.items()}, hashes, wanted)
     inside = {split: sorted(g for g in groups if final[g] == split) for split in wanted}
     return Division(
         root,
@@ -165,7 +203,7 @@ def divide(
 
 
 def write_lists(division: Division, replace: bool = False) -> list[Path]:
-    """Write train.txt, val.txt and test.txt, in the form that layout "folder" reads.
+    """Write train.txt, val.txt and test.txt, or fold_1_train.txt, fold_1_val.txt and so on, for layout "folder".
 
     Args:
         division: From `divide`.
@@ -174,7 +212,8 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
     Raises:
         DataError: A list exists already, or cannot be written.
     """
-    paths = {split: division.root / f"{split}.txt" for split in division.splits}
+    lists = division.lists
+    paths = {name: division.root / f"{name}.txt" for name in lists}
     there = [path.name for path in paths.values() if path.exists()]
     if there and not replace:
         raise DataError(
@@ -182,8 +221,8 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
             "new division."
         )
     with ExitStack() as stack:  # all are written before the first is renamed
-        for split, path in paths.items():
-            text = list_text(division.splits[split], division.root)
+        for name, path in paths.items():
+            text = list_text(lists[name], division.root)
             write_list(stack.enter_context(write_atomic(path)), text)
     return list(paths.values())
 
@@ -192,18 +231,19 @@ def _pool(
     found: Mapping[str, Sequence[Pair]], pool: str | None, test: float, root: Path
 ) -> tuple[list[Pair], dict[str, int]]:
     """Return the pairs to divide, and the splits left alone."""
-    keep_test = test == 0 and TEST in found and pool not in ("all", TEST)
+    named = set((pool or "").split(","))
+    keep_test = test == 0 and TEST in found and not named & {"all", TEST}
     kept = {TEST: len(found[TEST])} if keep_test else {}
     there = [split for split in found if split not in kept]
-    if pool not in (None, "all", *there):
-        raise ConfigError(f"{root} has no split '{pool}'. --from takes all, {', '.join(there)}.")
+    taken = there if pool in (None, "all") else [part.strip() for part in str(pool).split(",")]
+    if unknown := [part for part in taken if part not in there]:
+        raise ConfigError(f"{root} has no split '{unknown[0]}'. --from takes all, or of {', '.join(there)}.")
     lists = [split for split in there if (root / f"{split}.txt").is_file()]
     if pool is None and len(there) > 1 and not lists:
         raise DataError(
             f"{root} is divided already: {', '.join(there)}. Name the split to divide: --from {there[0]}, or "
             "--from all."
         )
-    taken = there if pool in (None, "all") else [str(pool)]
     kept |= {split: len(found[split]) for split in there if split not in taken}
     pairs = [pair for split in taken for pair in found[split] if pair.mask is not None]
     if not pairs:
@@ -234,6 +274,18 @@ def _classes(table: ClassTable | None, values: set[int]) -> dict[int, str]:
         if values <= set(known):
             return {v: row.name for v, row in known.items() if row.train_id != IGNORE_INDEX}
     return {}
+
+
+def _into_folds(sizes: Mapping[str, int], hashes: Mapping[str, float], folds: Sequence[str]) -> dict[str, str]:
+    """Assign groups to folds, largest first and each to the smallest fold; where all have their own, by name."""
+    if len(sizes) == len(folds):
+        return dict(zip(sorted(sizes), folds, strict=True))
+    filled = dict.fromkeys(folds, 0)
+    final = {}
+    for group in sorted(sizes, key=lambda g: (-sizes[g], hashes[g])):
+        final[group] = min(folds, key=lambda fold: filled[fold])
+        filled[final[group]] += sizes[group]
+    return final
 
 
 def _complete(

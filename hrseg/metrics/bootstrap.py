@@ -77,6 +77,44 @@ def interval(model: ImageRecords, *, draws: int = DRAWS) -> tuple[float, float]:
     return _bootstrap([model], draws, 0.0)[1:3]
 
 
+def over_folds(
+    folds: Sequence[Sequence[ImageRecords]],
+    others: Sequence[Sequence[ImageRecords]] | None = None,
+    *,
+    draws: int = DRAWS,
+) -> tuple[float, float, float]:
+    """Return the mean mIoU over folds and its 95 % interval, or those of the difference of two models.
+
+    Folds have different images, so the halves of their intervals add up as squares. Runs of one fold have the same
+    images: their scores and intervals are averaged.
+
+    Args:
+        folds: For each fold, the records of each run.
+        others: The same of a second model, which is subtracted.
+        draws: Bootstrap samples.
+
+    Raises:
+        DataError: As for `compare`.
+
+    Example:
+        >>> one = ImageRecords(("a", "b"), ("x", "y"), np.array([[[9, 1], [1, 9]], [[8, 2], [1, 9]]]))
+        >>> low, high = interval(one)
+        >>> value, *ends = over_folds([[one], [one]])
+        >>> abs((ends[1] - ends[0]) - (high - low) / 2**0.5) < 1e-9
+        True
+    """
+    values, halves = [], []
+    for number, runs in enumerate(folds):
+        found = [
+            _bootstrap(list(pair(run, other)), draws, -1.0) if other else _bootstrap([run], draws, 0.0)
+            for run, other in zip(runs, others[number] if others else [None] * len(runs), strict=True)
+        ]
+        values.append(np.mean([value for value, *_ in found]))
+        halves.append(np.mean([max(value - low, high - value) for value, low, high, _ in found]))
+    middle, half = float(np.mean(values)), float(np.linalg.norm(halves) / len(halves))
+    return middle, middle - half, middle + half
+
+
 def interval_text(low: float, high: float, images: int, digits: int = 2) -> str:
     """Format an interval in per cent, and say where there are too few images for one.
 

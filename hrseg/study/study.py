@@ -27,12 +27,14 @@ from hrseg.training.resume import flatten
 
 FOLDER = "studies"
 _FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
-KEYS = ("recipe", "variants", "words", "seeds")
+KEYS = ("recipe", "variants", "words", "seeds", "folds")
 RESERVED_OPTIONS = {
     "run.name": "the variant's name",
     "run.seed": "the study's seeds (--seeds 0,1,2)",
 }
 """Option that the study sets → what it is set from."""
+FOLD_SPLITS = {"data.train_split": "train", "data.val_split": "val"}
+"""Option that a study with folds sets → end of the list's name."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,11 @@ class Study:
         variants: Name → key=value overrides of the recipe.
         words: Overrides for all variants, applied before their own.
         seeds: Each variant is trained once with each; empty is once, with the recipe's seed.
+        folds: Each variant is trained once on the rest of each fold of `hrseg data split --folds`; 0 trains on the
+            recipe's split.
 
     Raises:
-        ConfigError: Invalid names, overrides or seeds.
+        ConfigError: Invalid names, overrides, seeds or folds.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Study:
     variants: Mapping[str, tuple[str, ...]]
     words: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    folds: int = 0
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -72,17 +77,21 @@ class Study:
                 f"The seeds of study '{self.name}' are {', '.join(map(str, self.seeds))}. They must be different "
                 "whole numbers from 0 on."
             )
+        if self.folds < 0 or self.folds == 1:
+            raise ConfigError(f"Study '{self.name}' has {self.folds} folds. Give 2 or more, or 0 for none.")
         for word in (*self.words, *(w for words in self.variants.values() for w in words)):
-            check_override(word)
+            check_override(word, self.folds)
 
 
-def check_override(word: str) -> None:
+def check_override(word: str, folds: int = 0) -> None:
     """Raise ConfigError for an override that is not key=value, or of an option that the study sets."""
     key, equals, _ = word.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain.")
     if key in RESERVED_OPTIONS:
         raise ConfigError(f"{key} is set by the study, from {RESERVED_OPTIONS[key]}. Remove '{word}'.")
+    if folds and key in FOLD_SPLITS:
+        raise ConfigError(f"{key} is set by the study, from its folds. Remove '{word}', or the folds.")
 
 
 def list_studies() -> dict[str, str]:
@@ -107,8 +116,8 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     """Read a study file.
 
     Args:
-        path: Name of a study, or a YAML file with `recipe`, `variants` and optionally `words` and `seeds`. The recipe
-            is looked up beside the file first.
+        path: Name of a study, or a YAML file with `recipe`, `variants` and optionally `words`, `seeds` and `folds`.
+            The recipe is looked up beside the file first.
 
     Raises:
         ConfigError: The file is missing or not valid.
@@ -135,12 +144,16 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     seeds = tree.get("seeds") or []
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
         raise ConfigError(f"{file}: seeds is {seeds}. It must be a list of whole numbers, such as [0, 1].")
+    folds = tree.get("folds", 0)
+    if type(folds) is not int:
+        raise ConfigError(f"{file}: folds is {folds}. It must be a whole number, such as 5.")
     return Study(
         name=file.stem,
         recipe=_recipe(recipe, file.parent),
         variants={str(name): _words(words, file) for name, words in variants.items()},
         words=_words(tree.get("words"), file),
         seeds=tuple(seeds),
+        folds=folds,
     )
 
 
@@ -201,7 +214,7 @@ class Record:
     Attributes:
         finished: Whether training is complete.
         seconds: Time of all attempts.
-        miou: Best score on the validation split, a fraction.
+        miou: Best score on the validation split, or that after the last step on the fold; a fraction.
         folder: The run's folder.
         error: Error of the last attempt.
     """
@@ -223,10 +236,11 @@ class Record:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One variant with one seed; the config has the seed and the folder of this run."""
+    """One variant with one seed on one fold (0: none); the config has the seed and the folder of this run."""
 
     variant: str
     config: Config
+    fold: int = 0
 
     @property
     def seed(self) -> int:
@@ -241,7 +255,17 @@ class StudyRun:
     @property
     def name(self) -> str:
         """The name of the run's folder."""
-        return f"seed_{self.seed}"
+        return f"seed_{self.seed}_fold_{self.fold}" if self.fold else f"seed_{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """The run in words."""
+        return f"{self.variant} (seed {self.seed}{f', fold {self.fold}' if self.fold else ''})"
+
+    @property
+    def ledger_file(self) -> Path:
+        """File with the counts of each image of the fold."""
+        return self.parent / f"{self.name}.npz"
 
     @property
     def config_file(self) -> Path:
@@ -319,7 +343,7 @@ class Plan:
         study: The study.
         overrides: Overrides of all variants, applied last.
         folder: Folder of all runs and the table.
-        runs: In order of training: every variant with the first seed, then with the second.
+        runs: In order of training: every variant with the first seed and fold, then with the next.
         costs: Variant → parameters, and multiply-adds of one crop.
     """
 
@@ -338,11 +362,12 @@ class Plan:
         ]
         if self.overrides or self.study.words:
             lines.append(f"all with {' '.join((*self.study.words, *self.overrides))}")
-        lines += ["", f"{'variant':<{wide}}  seed  {'parameters':>12}  multiply-adds  state"]
+        fold = "  fold" if self.study.folds else ""
+        lines += ["", f"{'variant':<{wide}}  seed{fold}  {'parameters':>12}  multiply-adds  state"]
         for run in self.runs:
             cost = self.costs[run.variant]
             lines.append(
-                f"{run.variant:<{wide}}  {run.seed:>4}  {cost.parameters:>12,}  "
+                f"{run.variant:<{wide}}  {run.seed:>4}{f'  {run.fold:>4}' if fold else ''}  {cost.parameters:>12,}  "
                 f"{cost.multiply_adds / 1e9:>11.2f} G  {run.state:<9}  "
                 f"{' '.join(self.study.variants[run.variant])}".rstrip()
             )
@@ -360,7 +385,7 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
         HrsegError: A variant that cannot be built, or was trained with other settings before.
     """
     for word in overrides:
-        check_override(word)
+        check_override(word, study.folds)
     runs: list[StudyRun] = []
     costs: dict[str, Summary] = {}
     configs: dict[str, Config] = {}
@@ -379,12 +404,19 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
     folder = folders.pop()
     seeds = study.seeds or tuple(dict.fromkeys(config.run.seed for config in configs.values()))
     for seed in seeds:
-        for name, config in configs.items():
-            place = replace(config.run, dir=str(folder / name), name=f"seed_{seed}", seed=seed)
-            runs.append(StudyRun(name, replace(config, run=place)))
+        for fold in range(1, study.folds + 1) if study.folds else (0,):
+            runs += [_run(name, config, folder / name, seed, fold) for name, config in configs.items()]
     for run in runs:
         run.check_unchanged()
     return Plan(study, tuple(overrides), folder, tuple(runs), costs)
+
+
+def _run(variant: str, config: Config, parent: Path, seed: int, fold: int) -> StudyRun:
+    data = config.data
+    if fold:
+        data = replace(data, train_split=f"fold_{fold}_train", val_split=f"fold_{fold}_val")
+    run = StudyRun(variant, replace(config, data=data, run=replace(config.run, dir=str(parent), seed=seed)), fold)
+    return replace(run, config=replace(run.config, run=replace(run.config.run, name=run.name)))
 
 
 def _cost(config: Config) -> Summary:

@@ -8,11 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hrseg.errors import cell_text
+import numpy as np
+
+from hrseg.errors import cell_text, score
 from hrseg.imaging import write_atomic, write_text
+from hrseg.metrics.bootstrap import over_folds
+from hrseg.metrics.confusion import iou
+from hrseg.metrics.records import ImageRecords, class_counts, read_records
 from hrseg.study.study import Plan, Record
 
 HEADINGS = ("variant", "parameters", "multiply-adds", "mIoU", "minutes")
+INTERVALS = ("95 % interval", "to the first", "95 % interval")
+"""Further columns of a study with folds, after mIoU."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,18 @@ class Row:
         variant: Its name.
         parameters: Number of parameters.
         multiply_adds: Multiply-adds of one crop.
-        miou: Mean over the finished runs of the best score on the validation split, a fraction.
-        spread: Their standard deviation (n - 1 in the denominator); None for fewer than two.
+        miou: Mean over the finished runs of the best score on the validation split, or of the last on the fold; a
+            fraction.
+        spread: Standard deviation over the seeds (n - 1 in the denominator); None for fewer than two.
         minutes: Mean time of a finished run.
         finished: Number of finished runs.
         runs: Number of planned runs.
+        low: Lower end of the 95 % interval over the images of all folds; None without folds or before all are done.
+        high: Upper end.
+        difference: Difference to the first variant.
+        difference_low: Lower end of its 95 % interval.
+        difference_high: Upper end.
+        classes: Mean IoU of each class over the folds that hold it.
     """
 
     variant: str
@@ -38,6 +52,12 @@ class Row:
     minutes: float | None
     finished: int
     runs: int
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    classes: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,59 +81,109 @@ class Table:
     def failures(self) -> dict[str, str]:
         """Failed run → error."""
         return {
-            f"{run.variant} (seed {run.seed})": record.error
+            run.label: record.error
             for run, record in zip(self.plan.runs, self.records, strict=True)
             if record.error is not None
         }
 
     def _row(self, variant: str) -> Row:
-        mine = [record for run, record in zip(self.plan.runs, self.records, strict=True) if run.variant == variant]
-        done = [record for record in mine if record.finished]
+        mine = [
+            (run, record) for run, record in zip(self.plan.runs, self.records, strict=True) if run.variant == variant
+        ]
+        done = [record for _, record in mine if record.finished]
         scores = [record.miou for record in done if record.miou is not None]
+        of_seeds: dict[int, list[float]] = {}
+        for run, record in mine:
+            if record.finished and record.miou is not None:
+                of_seeds.setdefault(run.seed, []).append(record.miou)
+        means = [statistics.fmean(found) for found in of_seeds.values() if len(found) == max(1, self.plan.study.folds)]
         cost = self.plan.costs[variant]
         return Row(
             variant=variant,
             parameters=cost.parameters,
             multiply_adds=cost.multiply_adds,
             miou=statistics.fmean(scores) if scores else None,
-            spread=statistics.stdev(scores) if len(scores) > 1 else None,
+            spread=statistics.stdev(means) if len(means) > 1 else None,
             minutes=statistics.fmean(record.seconds for record in done) / 60 if done else None,
             finished=len(done),
             runs=len(mine),
+            **self._intervals(variant),
         )
+
+    def _intervals(self, variant: str) -> dict[str, Any]:
+        own, before = self._ledgers(variant), next(iter(self.plan.study.variants))
+        if own is None:
+            return {}
+        first = self._ledgers(before) if variant != before else None
+        _, low, high = over_folds(own)
+        ious = [iou(*class_counts(records.matrices.sum(axis=0))) for fold in own for records in fold]
+        table = np.ma.masked_invalid(ious).mean(axis=0).filled(np.nan)  # a fold may lack a class
+        difference = over_folds(own, first) if first is not None else (None, None, None)
+        return {
+            "low": low,
+            "high": high,
+            **dict(zip(("difference", "difference_low", "difference_high"), difference, strict=True)),
+            "classes": {
+                name: float(value) for name, value in zip(own[0][0].classes, table, strict=True) if not np.isnan(value)
+            },
+        }
+
+    def _ledgers(self, variant: str) -> list[list[ImageRecords]] | None:
+        """Return the records of each fold and run of a variant; None before all are done."""
+        folds: dict[int, list[ImageRecords]] = {}
+        for run, record in zip(self.plan.runs, self.records, strict=True):
+            if run.variant == variant:
+                if not (run.fold and record.finished and run.ledger_file.is_file()):
+                    return None
+                folds.setdefault(run.fold, []).append(read_records(run.ledger_file))
+        return list(folds.values())
 
     def text(self) -> str:
         """Return Markdown with aligned columns, a caption and the failures."""
-        cells = [list(HEADINGS), *(self._cells(row) for row in self.rows)]
-        wide = [max(4, *(len(line[column]) for line in cells)) for column in range(len(HEADINGS))]
-        rule = [f"{'-' * wide[0]}", *(f"{'-' * (width - 1)}:" for width in wide[1:])]
-        lines = [
-            _line(cells[0], wide),
-            _line(rule, wide),
-            *(_line(line, wide) for line in cells[1:]),
-        ]
+        head = list(HEADINGS)
+        if self.plan.study.folds:
+            head[4:4] = INTERVALS
+        rows = self.rows
+        parts = [_markdown([head, *(self._cells(row) for row in rows)])]
+        known = [row for row in rows if row.classes]
+        if known:
+            names = dict.fromkeys(name for row in known for name in row.classes or {})
+            ious = ([score((row.classes or {}).get(name, np.nan)) for row in known] for name in names)
+            parts.append(
+                _markdown(
+                    [["IoU", *(row.variant for row in known)], *([n, *c] for n, c in zip(names, ious, strict=True))]
+                )
+            )
         notes = [f"{name} failed: {reason}" for name, reason in self.failures.items()]
         below = (_wrapped(text) for text in (self._caption(), *notes))
-        return "\n\n".join(["\n".join(lines), *below])
+        return "\n\n".join([*parts, *below])
 
     def _cells(self, row: Row) -> list[str]:
-        score = "-"
+        result = "-"
         if row.miou is not None:
-            score = f"{100 * row.miou:.2f}"
+            result = score(row.miou)
         if row.spread is not None:
-            score += f" ± {100 * row.spread:.2f}"
+            result += f" ± {score(row.spread)}"
         if row.finished < row.runs:
             waiting = f"{row.finished} of {row.runs} runs"
-            score = f"{score} ({waiting})" if row.finished else score
+            result = f"{result} ({waiting})" if row.finished else result
             failed = any(name.startswith(f"{row.variant} (") for name in self.failures)
-            score = "failed" if failed and not row.finished else score
-        return [
+            result = "failed" if failed and not row.finished else result
+        cells = [
             row.variant,
             f"{row.parameters:,}",
             f"{row.multiply_adds / 1e9:.2f} G",
-            score,
+            result,
             "-" if row.minutes is None else f"{row.minutes:.1f}",
         ]
+        if self.plan.study.folds:
+            own = "-" if row.low is None or row.high is None else f"{score(row.low)} to {score(row.high)}"
+            value, low, high = (
+                "" if each is None else f"{100 * each:+.2f}"
+                for each in (row.difference, row.difference_low, row.difference_high)
+            )
+            cells[4:4] = [own, value, f"{low} to {high}" if value else ""]
+        return cells
 
     def _caption(self) -> str:
         plan = self.plan
@@ -123,8 +193,13 @@ class Table:
         words = " ".join((*plan.study.words, *plan.overrides))
         return (
             f"Study {plan.study.name}, recipe {plan.study.recipe.stem}{f' with {words}' if words else ''}; "
-            f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}{spread}. mIoU is the best of a run "
-            f"on its validation split, in per cent. Multiply-adds are those of one {' or '.join(crops)} crop."
+            f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}{spread}. mIoU is "
+            + (
+                f"that after the last step on the fold left out, mean over {plan.study.folds} folds"
+                if plan.study.folds
+                else "the best of a run on its validation split"
+            )
+            + f", in per cent. Multiply-adds are those of one {' or '.join(crops)} crop."
         )
 
     def write(self) -> None:
@@ -136,7 +211,7 @@ class Table:
             write_atomic(folder / "table.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, [name for name in rows[0] if name != "classes"], extrasaction="ignore")
             writer.writeheader()
             writer.writerows(row | {"variant": cell_text(row["variant"])} for row in rows)
         write_text(folder / "table.json", f"{json.dumps(self._content(rows), indent=2)}\n")
@@ -152,7 +227,7 @@ class Table:
                     **row,
                     "words": list(study.variants[row["variant"]]),
                     "each_run": [
-                        {"seed": run.seed, **asdict(record)}
+                        {"seed": run.seed, "fold": run.fold, **asdict(record)}
                         for run, record in zip(self.plan.runs, self.records, strict=True)
                         if run.variant == row["variant"]
                     ],
@@ -164,6 +239,12 @@ class Table:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _markdown(cells: list[list[str]]) -> str:
+    wide = [max(4, *map(len, column)) for column in zip(*cells, strict=True)]
+    rule = [f"{'-' * wide[0]}", *(f"{'-' * (width - 1)}:" for width in wide[1:])]
+    return "\n".join(_line(line, wide) for line in (cells[0], rule, *cells[1:]))
 
 
 def _line(cells: list[str], wide: list[int]) -> str:

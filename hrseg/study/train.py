@@ -19,6 +19,7 @@ from types import FrameType
 from typing import IO, Any
 
 from hrseg.errors import ConfigError, HrsegError, TrainingError, exit_text
+from hrseg.evaluation.validate import evaluate
 from hrseg.study.study import Plan, Record, StudyRun
 from hrseg.study.table import Table
 from hrseg.training.run_dir import find_checkpoint
@@ -40,7 +41,7 @@ def train_study(plan: Plan) -> Table:
     """
     with _exclusive(plan.folder) as lock, _terminable():
         for number, run in enumerate(plan.runs, start=1):
-            label = f"[{number}/{len(plan.runs)}] {run.variant} seed {run.seed}"
+            label = f"[{number}/{len(plan.runs)}] {run.label}"
             if run.state == "finished":
                 log.info("%s: finished before, %.2f", label, 100 * (run.record.miou or 0))
                 continue
@@ -66,7 +67,7 @@ def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
         error = _fit(run, label, lock)
         if error is None:
             folder = find_checkpoint("last", run.parent, run.name).parent
-            record = replace(record, finished=True, miou=_score(folder), folder=str(folder))
+            record = replace(record, finished=True, miou=_score(run, folder), folder=str(folder))
         else:
             record = replace(record, error=error)
     except HrsegError as error:  # exit code 0, but without a readable result
@@ -77,7 +78,12 @@ def _train(run: StudyRun, label: str, lock: IO[bytes] | None) -> Record:
     return record
 
 
-def _score(folder: Path) -> float:
+def _score(run: StudyRun, folder: Path) -> float:
+    """Return the best score of the training; on a fold, which chooses nothing, that of the last step."""
+    if run.fold:
+        records = evaluate(str(folder / "last.ckpt")).records
+        records.save(run.ledger_file)
+        return float(records.scores()["miou"])
     best = folder / "best.ckpt"
     score = read_checkpoint(best)["hrseg"]["miou"] if best.is_file() else None
     if score is None:

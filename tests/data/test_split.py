@@ -186,3 +186,60 @@ def test_names_that_no_list_can_hold_are_refused_and_named(tmp_path, name):
     with pytest.raises(DataError, match=r"images/a.*b\.png.*cannot stand in a list"):
         write_lists(divide(tmp_path, val=0.3))
     assert not list(tmp_path.glob("*.txt"))
+
+
+def test_each_image_validates_in_one_fold_and_trains_in_the_others(tmp_path):
+    add(tmp_path, names(60))
+    division = divide(tmp_path, folds=3, by=r"(clip\d+)_")
+    paths = write_lists(division)
+    assert [path.name for path in paths] == [f"fold_{n}_{s}.txt" for n in (1, 2, 3) for s in ("train", "val")]
+    found = {
+        path.stem: {pair.name.rpartition("/")[2] for pair in find_pairs("folder", tmp_path, path.stem)}
+        for path in paths
+    }
+    everything = {pair.name.rpartition("/")[2] for pairs in division.splits.values() for pair in pairs}
+    assert len(everything) == 60
+    for fold in division.splits:
+        assert found[f"{fold}_train"] == everything - found[f"{fold}_val"]
+        assert {n.split("_")[0] for n in found[f"{fold}_train"]}.isdisjoint(
+            n.split("_")[0] for n in found[f"{fold}_val"]
+        )
+        assert len(found[f"{fold}_val"]) == 20  # 12 clips of 5 images
+    assert sum(len(found[f"{fold}_val"]) for fold in division.splits) == 60
+
+
+def test_each_group_is_a_fold_where_no_number_is_given(tmp_path):
+    for folder, count in {"c": 4, "a": 9, "b": 1}.items():
+        add(tmp_path, [f"{folder}/{i}" for i in range(count)])
+    division = divide(tmp_path, folds=0, by="folder")
+    assert [(groups, len(division.splits[fold])) for fold, groups in division.groups.items()] == [
+        (["images/train/a"], 9),
+        (["images/train/b"], 1),
+        (["images/train/c"], 4),
+    ]
+    assert "of images/train/b" in division.text(write_lists(division))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 1}, "nothing to learn from"),
+        ({"folds": 2, "val": 0.2}, "no shares"),
+        ({"folds": 0}, "30 groups, too many"),
+        ({"folds": 31}, "too few"),
+    ],
+)
+def test_impossible_folds_are_refused(tmp_path, options, message):
+    add(tmp_path, names(30))
+    with pytest.raises((ConfigError, DataError), match=message):
+        divide(tmp_path, **options)
+
+
+def test_several_splits_are_divided_together(tmp_path):
+    for split in ("train/", "val/", "test/"):
+        add(tmp_path, [f"{split[:2]}{i}" for i in range(6)], split=split)
+    division = divide(tmp_path, folds=2, pool="train,val")
+    assert sorted({name[:2] for name in where(division)}) == ["tr", "va"]
+    assert division.kept == {"test": 6}
+    with pytest.raises(ConfigError, match="no split 'vall'"):
+        divide(tmp_path, folds=2, pool="train,vall")

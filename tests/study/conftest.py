@@ -47,7 +47,7 @@ def trained(monkeypatch):
         return None
 
     monkeypatch.setattr(train, "_fit", pretend)
-    monkeypatch.setattr(train, "_score", lambda folder: 0.5 + 0.1 * int(folder.name[-1]))
+    monkeypatch.setattr(train, "_score", lambda run, folder: 0.5 + 0.1 * int(folder.name[-1]))
     return ran
 
 

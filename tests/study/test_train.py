@@ -10,7 +10,10 @@ import pytest
 
 from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, main
 from hrseg.config import load_config
+from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError, TrainingError
+from hrseg.evaluation.validate import evaluate
+from hrseg.metrics.records import read_records
 from hrseg.study import Study, plan_study, train, train_study
 from hrseg.study.study import Record
 from hrseg.training.fit import fit
@@ -40,7 +43,7 @@ def test_time_adds_up_over_attempts(recipe, monkeypatch):
 
 
 def test_run_without_a_score_is_a_failure(recipe, trained, monkeypatch):
-    def none(folder):
+    def none(run, folder):
         raise TrainingError("holds no score")
 
     monkeypatch.setattr(train, "_score", none)
@@ -73,6 +76,25 @@ def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_
     assert rows["unet"]["miou"] == pytest.approx(alone.best_score, rel=1e-6)  # float32 there
     assert rows["unet"]["miou"] != rows["plain"]["miou"]
     assert rows["gone"]["finished"] == 0
+
+
+@pytest.mark.slow
+def test_folds_are_trained_on_the_rest_and_scored_after_the_last_step(recipe, tmp_path, capsys):
+    write_scenes(tmp_path / "mine", "folder", {"train": 6, "val": 2}, (32, 64))
+    assert main(["data", "split", "mine", "--from", "all", "--folds", "2"]) == EXIT_OK
+    data = ["data.layout=folder", f"data.root={tmp_path / 'mine'}"]
+    assert main(["study", str(recipe), "--variant", "plain", "--name", "s", "--folds", "2", *data]) == EXIT_OK
+    assert "mean over 2 folds" in " ".join(capsys.readouterr().out.split())
+    row = json.loads(Path("runs/s/table.json").read_text())["rows"][0]
+    ledgers = [read_records(f"runs/s/plain/seed_0_fold_{fold}.npz") for fold in (1, 2)]
+    assert sorted(name for each in ledgers for name in each.names) == sorted(
+        str(path.relative_to(tmp_path / "mine").with_suffix("")) for path in (tmp_path / "mine").glob("images/*/*")
+    )
+    assert row["miou"] == pytest.approx(sum(each.scores()["miou"] for each in ledgers) / 2)
+    again = evaluate("runs/s/plain/seed_0_fold_2/last.ckpt").records
+    assert (again.matrices == ledgers[1].matrices).all()
+    with pytest.raises(ConfigError, match="from its folds"):
+        plan_study(Study("s", recipe, {"plain": ()}, folds=2), ["data.val_split=val"])
 
 
 @pytest.mark.slow
