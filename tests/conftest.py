@@ -75,7 +75,8 @@ def exported(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of exported files as slow: exporting three of them takes a minute in each process."""
+    """Mark tests of exported files as slow: exporting takes a minute in each process. Put the longest file first."""
+    items.sort(key=lambda item: item.path.name != "test_tutorials.py")  # else it runs alone at the end
     for item in items:
         if "exported" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import torch
 from hrseg.errors import ConfigError, HrsegError, MissingExtraError, path_text, percent, printable
 from hrseg.imaging import Georeference
 from hrseg.labels import IGNORE_INDEX, LabelSet
-from hrseg.ops.upsample import STEP, LabelStrip, reduce_slices
+from hrseg.ops.upsample import STEP, CoarseLogits, LabelStrip, reduce_slices
 from hrseg.viz import overlay
 
-MAPS = ("confidence", "probabilities", "entropy", "margin")
-"""Maps that `Predictor(keep=...)` stores beside the mask."""
+LAZY_MAPS = ("confidence", "entropy", "margin")
+"""Maps that follow from the logits at stride 4 when they are read."""
+MAPS = (*LAZY_MAPS, "probabilities")
+"""Maps that `Predictor(keep=...)` gives beside the mask."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,12 @@ class Prediction:
 
     Attributes:
         mask: trainIds, uint8 (H, W).
-        confidence: Probability of the chosen class, float32 (H, W); None where only labels were asked for.
         labels: The classes.
         image: The segmented image, uint8 RGB (H, W, 3); of other bands the first three, stretched.
         name: Stem of the image's file, or "image".
-        probabilities: Of the chosen classes, float16 (k, H, W); None where none were stored.
+        maps: Those of MAPS that are computed already.
+        logits: At stride 4, for the other maps of an image that was run whole; None where only labels were asked for.
         probability_ids: trainIds of the classes of `probabilities`, in their order.
-        entropy: Of the probabilities of all classes, relative to its maximum, 0 … 1, float32 (H, W), or None.
-        margin: Largest probability less the second, float32 (H, W), or None.
         origin: Path or address of the image.
         valid: Which pixels of the image have data, bool (H, W); None where all do.
         georeference: Of the image, if it has one.
@@ -42,14 +42,12 @@ class Prediction:
     """
 
     mask: np.ndarray
-    confidence: np.ndarray | None
     labels: LabelSet
     image: np.ndarray
     name: str = "image"
-    probabilities: np.ndarray | None = None
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    logits: CoarseLogits | None = None
     probability_ids: tuple[int, ...] = ()
-    entropy: np.ndarray | None = None
-    margin: np.ndarray | None = None
     origin: str = ""
     valid: np.ndarray | None = None
     georeference: Georeference | None = None
@@ -61,15 +59,43 @@ class Prediction:
         """(height, width)."""
         return self.mask.shape[0], self.mask.shape[1]
 
+    @property
+    def confidence(self) -> np.ndarray | None:
+        """Probability of the chosen class, float32 (H, W); None where only labels were asked for."""
+        return self._map("confidence")
+
+    @property
+    def entropy(self) -> np.ndarray | None:
+        """Entropy of the probabilities of all classes, relative to its maximum, 0 … 1, float32 (H, W), or None."""
+        return self._map("entropy")
+
+    @property
+    def margin(self) -> np.ndarray | None:
+        """Largest probability less the second, float32 (H, W), or None."""
+        return self._map("margin")
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        """Probabilities of the chosen classes, float16 (k, H, W); None where none were asked for."""
+        return self.maps.get("probabilities")
+
+    def _map(self, name: str) -> np.ndarray | None:
+        if name not in self.maps and self.logits is not None:
+            values = _scaled(name, self.logits.map(name), self.logits.values.shape[1]).numpy()
+            if self.valid is not None:
+                values[~self.valid] = np.nan
+            self.maps[name] = values
+        return self.maps.get(name)
+
     def require_map(self, name: str) -> np.ndarray:
         """Return one of MAPS.
 
         Raises:
-            ConfigError: It was not stored.
+            ConfigError: It was not kept.
         """
         values: np.ndarray | None = getattr(self, name)
         if values is None:
-            raise ConfigError(f"The {name} of '{self.name}' was not stored. Open the predictor with keep=('{name}',).")
+            raise ConfigError(f"The {name} of '{self.name}' was not kept. Open the predictor with keep=('{name}',).")
         return values
 
     def ids(self) -> np.ndarray:
@@ -173,7 +199,7 @@ class Prediction:
             kinds: Rows of `outputs.OUTPUTS`; the paths are returned in their order.
 
         Raises:
-            ConfigError: An unknown kind, or one that needs a map that was not stored.
+            ConfigError: An unknown kind, or one that needs a map that was not kept.
             DataError: A file cannot be written.
         """
         from hrseg.inference.outputs import write_all  # which writes what this file defines
@@ -270,7 +296,7 @@ class Reduction:
     Example:
         >>> maps = Reduction(1, (1, 2), keep=("margin",))
         >>> maps.add(0, 0, torch.tensor([[[[0.0, 9.0]], [[0.0, 0.0]]]]))
-        >>> maps.of(0)["mask"].tolist(), maps.of(0)["margin"].round(2).tolist()
+        >>> maps.of(0)["mask"].tolist(), maps.of(0)["maps"]["margin"].round(2).tolist()
         ([[0, 0]], [[0.0, 1.0]])
         >>> maps.of(0)["mean_confidence"]
         0.5
@@ -294,6 +320,7 @@ class Reduction:
         height, width = size
         sampled = (count, -(-height // STEP), -(-width // STEP))
         self.samples = np.full(sampled, np.nan, np.float32)  # confidence of every STEP-th pixel
+        self.coarse: CoarseLogits | None = None  # of all images, for maps that are not kept
 
     def add(self, top: int, left: int, logits: torch.Tensor) -> None:
         """Reduce one block. Shape: logits (N, K, rows, columns)."""
@@ -315,15 +342,12 @@ class Reduction:
         """
         _put(self.maps["mask"], strip.top, left, strip.labels)
         for name in self.scores:
-            values = getattr(strip, name)
-            if name == "entropy":  # relative to its maximum: 0 is certain, 1 is undecided
-                values = (values / math.log(max(2, classes))).clamp(0, 1)
-            _put(self.maps[name], strip.top, left, values)
+            _put(self.maps[name], strip.top, left, _scaled(name, getattr(strip, name), classes))
         if strip.samples is not None:
             _put(self.samples, -(-strip.top // STEP), -(-left // STEP), strip.samples)
 
     def of(self, index: int, valid: np.ndarray | None = None) -> dict[str, Any]:
-        """Return the maps of one image and its "mean_confidence"; copies, so that other images can be freed.
+        """Return what a `Prediction` has of one image; copies, so that other images can be freed.
 
         Args:
             index: Of the image.
@@ -338,7 +362,16 @@ class Reduction:
                 values[..., ~valid] = IGNORE_INDEX if name == "mask" else np.nan
         samples = samples[~np.isnan(samples)]
         mean = float(samples.mean(dtype=np.float64)) if samples.size else math.nan
-        return {"confidence": None, **maps, "mean_confidence": mean}
+        coarse = self.coarse
+        if coarse is not None:
+            own = coarse.values[index : index + 1]
+            coarse = replace(coarse, values=(own if alone else own.clone()).cpu())
+        return {"mask": maps.pop("mask"), "maps": maps, "logits": coarse, "mean_confidence": mean}
+
+
+def _scaled(name: str, values: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return entropies relative to their maximum, so that 0 is certain and 1 undecided; other maps as they are."""
+    return values.div_(math.log(max(2, classes))).clamp_(0, 1) if name == "entropy" else values
 
 
 def _put(target: np.ndarray, top: int, left: int, values: torch.Tensor) -> None:

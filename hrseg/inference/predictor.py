@@ -21,12 +21,13 @@ from hrseg.imaging import (
 )
 from hrseg.inference.backends import ForkGuard, open_engine
 from hrseg.inference.load_model import open_model
-from hrseg.inference.prediction import MAPS, Prediction, Reduction
+from hrseg.inference.prediction import LAZY_MAPS, MAPS, Prediction, Reduction
 from hrseg.inference.prepare import precision_of, resolve_device
 from hrseg.inference.protocols import Protocol, choose_protocol
 from hrseg.inference.tta import SlidingWindowInference, aligns, input_scale
 from hrseg.inference.windows import Blend, PixelSource
 from hrseg.labels import Label, LabelSet, distinct_colors
+from hrseg.ops.upsample import CoarseLogits, labels_from_logits
 from hrseg.weights.checkpoint_io import file_digest, weights_digest
 from hrseg.weights.hub import repository
 
@@ -80,8 +81,8 @@ class Predictor:
         precision: "auto" (bf16 where the device has it), "fp32" or "bf16".
         engine: "auto", "torch", "openvino" or "compile", see `inference.backends`.
         protocol: Name of an inference protocol, such as "tta", or a `Protocol`.
-        keep: Maps to keep beside the mask: "confidence", "probabilities", "entropy", "margin". Without any, labels
-            come faster.
+        keep: Maps beside the mask: "confidence", "probabilities", "entropy", "margin". Of an image that is run whole,
+            all but probabilities are computed when they are read first; of others, at once. () keeps none of them.
         classes: Names of the classes whose probabilities are stored; none means all.
         options: Input format and parts of the protocol, see `PredictorOptions`.
 
@@ -219,14 +220,20 @@ class Predictor:
         """Run images of one size, and reduce their logits to the maps of `keep`, block by block."""
         inference = self.inference  # first: a forked child would hang in any step of torch
         source = PixelSource(pixels, self.mean, self.std, self.value_range)
-        reduction = Reduction(len(pixels), source.size, self.keep, self.probability_ids)
-        if not self.keep:
+        coarse = inference.coarse(source) if set(self.keep) <= set(LAZY_MAPS) else None
+        reduction = Reduction(len(pixels), source.size, self.keep if coarse is None else (), self.probability_ids)
+        if coarse is not None:
+            for strip in labels_from_logits(coarse, source.size, policy=inference.policy, want=("samples",)):
+                reduction.put(strip)
+            if self.keep:
+                reduction.coarse = CoarseLogits(coarse, source.size, inference.policy)
+        elif not self.keep:
             for strip in inference.label_strips(source, ("samples",)):
                 reduction.put(strip)
-            return reduction
-        for top, left, logits in inference.blocks(source):
-            reduction.add(top, left, logits)
-            del logits  # memory: not to be held while the network runs
+        else:
+            for top, left, logits in inference.blocks(source):
+                reduction.add(top, left, logits)
+                del logits  # memory: not to be held while the network runs
         return reduction
 
     def _prediction(self, image: Source, loaded: LoadedImage, maps: dict[str, Any]) -> Prediction:

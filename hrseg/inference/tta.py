@@ -198,10 +198,10 @@ class SlidingWindowInference:
             image (N, bands, H, W) → (top, left, (N, K, rows, columns)), rows of blocks from top to bottom
         """
         source = TensorSource(image) if isinstance(image, torch.Tensor) else image
-        coarse = self._stride4_logits(source)
+        coarse = self.coarse(source)
         if coarse is None:
             return self._windowed(source)
-        return ((top, 0, rows) for top, rows in logit_rows(coarse, source.size, self._policy))
+        return ((top, 0, rows) for top, rows in logit_rows(coarse, source.size, self.policy))
 
     def label_strips(
         self,
@@ -220,16 +220,16 @@ class SlidingWindowInference:
             image (N, bands, H, W) → strips of (N, rows, W)
         """
         source = TensorSource(image) if isinstance(image, torch.Tensor) else image
-        coarse = self._stride4_logits(source)
+        coarse = self.coarse(source)
         if coarse is not None:
-            return labels_from_logits(coarse, source.size, policy=self._policy, want=want)
+            return labels_from_logits(coarse, source.size, policy=self.policy, want=want)
         return reduce_blocks(self._windowed(source, begin), source.size[1], want)
 
     def _windowed(self, source: Source, begin: int = 0) -> Iterator[Block]:
         run = self.logits_fn if self._plain else self._merged_views
         return window_blocks(run, source, self.plan(source.size), begin)
 
-    def _stride4_logits(self, source: Source) -> torch.Tensor | None:
+    def coarse(self, source: Source) -> torch.Tensor | None:
         """Return logits at stride 4, or None if more than one pass over the whole image is needed."""
         coarse = getattr(self.logits_fn, "coarse", None)
         if coarse is None or not self._plain or not self.plan(source.size).whole:
@@ -238,7 +238,8 @@ class SlidingWindowInference:
         return logits
 
     @property
-    def _policy(self) -> str:
+    def policy(self) -> str:
+        """Resize policy of the logits."""
         return "bilinear_aligned" if self.aligned else "bilinear"
 
     def _merged_views(self, image: torch.Tensor) -> torch.Tensor:

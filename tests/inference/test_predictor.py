@@ -260,7 +260,7 @@ def test_a_batch_of_several_sizes_is_each_image_alone():
         softmax = torch.softmax(torch.from_numpy(image / 255.0), dim=2).numpy()
         np.testing.assert_allclose(one.probabilities[0], softmax[..., 2], atol=1e-3)
         np.testing.assert_allclose(one.probabilities[1], softmax[..., 0], atol=1e-3)
-    assert predictor()(images[0]).entropy is None
+    assert predictor(keep=())(images[0]).entropy is None
 
 
 def test_labels_alone_are_those_beside_a_map():
@@ -270,7 +270,7 @@ def test_labels_alone_are_those_beside_a_map():
     assert (without.mask == with_map.mask).all()
     assert without.mean_confidence == pytest.approx(with_map.mean_confidence, abs=1e-6)
     assert with_map.mean_confidence == pytest.approx(with_map.confidence[::4, ::4].mean(), abs=1e-6)
-    with pytest.raises(ConfigError, match="confidence of 'image' was not stored"):
+    with pytest.raises(ConfigError, match="confidence of 'image' was not kept"):
         without.require_map("confidence")
 
 

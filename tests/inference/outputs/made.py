@@ -25,15 +25,19 @@ def prediction(mask: np.ndarray | None = None, **more: Any) -> Prediction:
     logits = rng.normal(0, 3, (3, height, width))
     p = np.exp(logits) / np.exp(logits).sum(axis=0)
     ordered = np.sort(p, axis=0)
+    maps = {
+        "confidence": ordered[2].astype(np.float32),
+        "probabilities": p.astype(np.float16),
+        "entropy": (-(p * np.log(p)).sum(axis=0) / np.log(3)).astype(np.float32),
+        "margin": (ordered[2] - ordered[1]).astype(np.float32),
+    }
+    maps |= {name: more.pop(name) for name in maps if name in more}
     given: dict[str, Any] = {
         "mask": p.argmax(axis=0).astype(np.uint8) if mask is None else mask.astype(np.uint8),
-        "confidence": ordered[2].astype(np.float32),
+        "maps": {name: values for name, values in maps.items() if values is not None},
         "labels": LABELS,
         "image": rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
         "name": "street",
-        "probabilities": p.astype(np.float16),
         "probability_ids": (0, 1, 2),
-        "entropy": (-(p * np.log(p)).sum(axis=0) / np.log(3)).astype(np.float32),
-        "margin": (ordered[2] - ordered[1]).astype(np.float32),
     }
     return Prediction(**{**given, **more})
