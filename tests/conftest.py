@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # several processes share the cor
 
 import pytest
 import torch
+from filelock import FileLock  # torch's own dependency
 
 from hrseg.models import create_model
 from tests.small import FINISHED, small
@@ -56,20 +57,25 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(release: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The network as .onnx (labels), .xml (labels, probability) and .pt2 (labels, logits)."""
+    """The network as .onnx (labels), .xml (labels, probability) and .pt2 (labels, logits); once for all processes."""
     pytest.importorskip("onnxruntime", reason="exporting needs the extra 'export'")
     pytest.importorskip("onnxscript", reason="exporting needs the extra 'export'")
     pytest.importorskip("openvino", reason="needs the extra 'openvino'")
     from hrseg.export.write import export_model
 
-    folder = tmp_path_factory.mktemp("exported")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    folder.mkdir(exist_ok=True)
     made = {}
     for to, name, outputs in (
         ("onnx", "m.onnx", ("labels",)),
         ("openvino", "m.xml", ("probability", "labels")),
         ("torch", "m.pt2", ("labels", "logits")),
     ):
-        made[name[1:]] = export_model(release, to, folder / name, outputs=outputs, max_images=3).files[0]
+        made[name[1:]] = folder / name
+        with FileLock(folder / f"{name}.lock"):
+            if not (folder / name).exists():
+                export_model(release, to, folder / name, outputs=outputs, max_images=3)
     return made
 
 
