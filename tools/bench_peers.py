@@ -51,7 +51,8 @@ ROWS = {
         "official": ("bf16", "fp32"),
         "mmsegmentation": ("bf16",),
         "timm backbone, same head": ("bf16",),
-        "plain torch": ("bf16",),
+        "plain torch": ("fp32", "bf16"),
+        "plain torch, channels last": ("bf16",),
         "torch.compile": ("bf16",),
         "ONNX Runtime": ("fp32",),
         "OpenVINO": (),
@@ -109,7 +110,7 @@ def main() -> None:
     page = "\n".join([note, "", *lines])
     print(page)
     if arguments.write:
-        _write(page, f"peers {device.type} {arguments.network} {arguments.batch} {arguments.until}")
+        write_table(page, f"peers {device.type} {arguments.network} {arguments.batch} {arguments.until}")
 
 
 def _products(device: torch.device) -> dict[str, float]:
@@ -261,7 +262,8 @@ def table(found: list[Found]) -> list[str]:
     return markdown(header, rows)
 
 
-def _write(page: str, mark: str) -> None:
+def write_table(page: str, mark: str) -> None:
+    """Put a table between its two marks in docs/results.md."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     text = PAGE.read_text(encoding="utf-8")
     if begin not in text or end not in text:

@@ -173,9 +173,11 @@ def _torch() -> str:
 def _eager(job: Job) -> Peer:
     from hrseg.ops.fused_head import using
 
-    network = ours(job).to(job.device)
+    layout = torch.channels_last if "channels last" in job.name else torch.contiguous_format
+    network = ours(job).to(job.device).to(memory_format=layout)
 
     def plain(image: torch.Tensor) -> torch.Tensor:
+        image = image.contiguous(memory_format=layout)
         with using("plain"):
             logits: torch.Tensor = network.forward_coarse(image)
             return logits
@@ -272,6 +274,7 @@ PEERS: dict[str, Callable[[Job], Peer]] = {
     "mmsegmentation": _mmseg,
     "timm backbone, same head": _timm,
     "plain torch": _eager,
+    "plain torch, channels last": _eager,
     "torch.compile": _compile,
     "ONNX Runtime": _onnxruntime,
     "OpenVINO": _openvino,

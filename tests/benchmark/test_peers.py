@@ -40,7 +40,7 @@ def test_the_table_takes_the_place_of_the_older_one(tmp_path, monkeypatch):
     page = tmp_path / "results.md"
     page.write_text("a\n<!-- m: begin -->\nold\n<!-- m: end -->\nb\n", encoding="utf-8")
     monkeypatch.setattr(bench_peers, "PAGE", page)
-    bench_peers._write("new", "m")
+    bench_peers.write_table("new", "m")
     assert page.read_text(encoding="utf-8") == "a\n<!-- m: begin -->\nnew\n<!-- m: end -->\nb\n"
     with pytest.raises(SystemExit, match="no place for this table"):
-        bench_peers._write("new", "other")
+        bench_peers.write_table("new", "other")
