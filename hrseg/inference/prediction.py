@@ -38,7 +38,7 @@ class Prediction:
         valid: Which pixels of the image have data, bool (H, W); None where all do.
         georeference: Of the image, if it has one.
         notes: Remarks on the image file, in sentences.
-        mean_confidence: Mean probability of the chosen classes, over every fourth row and column.
+        mean_confidence: Mean probability of the chosen classes, over every eighth row and column.
     """
 
     mask: np.ndarray
@@ -216,7 +216,7 @@ class FileResult:
         files: Kind of result → file; empty if the picture failed.
         size: (height, width) of the picture; None if it failed.
         classes: Class name → share of the pixels, largest first.
-        confidence: Mean probability of the chosen classes, over every fourth row and column; None if the picture
+        confidence: Mean probability of the chosen classes, over every eighth row and column; None if the picture
             failed.
         seconds: Reading, its part of the network's time, and writing. Pictures overlap, so that all take less; of a
             large image, from opening it to the last file on disk.

@@ -17,7 +17,7 @@ from hrseg.errors import ConfigError, unknown_choice
 MAPS = ("confidence", "entropy", "margin", "samples")
 """Maps besides labels: the probability of the label, the entropy of all (in nats), the label's probability less the
 second largest, and the confidence of every STEP-th row and column."""
-STEP = 4
+STEP = 8
 _SLICE = 64  # rows reduced at once
 _TILE = 64, 128  # (rows, columns) of a map computed at once: with a few dozen classes they fit into a core's cache
 BUDGET = {"cpu": 4 * 2**20, "cuda": 2**28}

@@ -13,6 +13,7 @@ from hrseg.inference.predictor import Predictor
 from hrseg.inference.protocols import choose_protocol
 from hrseg.labels import Label, LabelSet, load_labels
 from hrseg.models import create_model
+from hrseg.ops.upsample import STEP
 
 RNG = np.random.default_rng(0)
 LABELS = LabelSet("three", tuple(Label(i + 5, i, f"c{i}", (9 * i, 0, 50)) for i in range(3)))
@@ -269,7 +270,7 @@ def test_labels_alone_are_those_beside_a_map():
     assert without.confidence is None
     assert (without.mask == with_map.mask).all()
     assert without.mean_confidence == pytest.approx(with_map.mean_confidence, abs=1e-6)
-    assert with_map.mean_confidence == pytest.approx(with_map.confidence[::4, ::4].mean(), abs=1e-6)
+    assert with_map.mean_confidence == pytest.approx(with_map.confidence[::STEP, ::STEP].mean(), abs=1e-6)
     with pytest.raises(ConfigError, match="confidence of 'image' was not kept"):
         without.require_map("confidence")
 
