@@ -15,7 +15,7 @@ from hrseg.errors import ConfigError
 from hrseg.inference import backends
 from hrseg.inference.backends import digest, open_engine, usable_cores
 from hrseg.inference.predictor import Predictor
-from hrseg.inference.prepare import Prepared
+from hrseg.inference.prepare import Prepared, resolve_precision
 from hrseg.models import create_model
 
 
@@ -166,6 +166,49 @@ def test_compile_that_fails_falls_back_for_good(tiny_network, monkeypatch, caplo
     for _ in range(2):
         assert (engine(image) - expected).abs().max() < 1e-5 * expected.abs().max()
     assert [r.message for r in caplog.records] == ["torch.compile failed (no headers); the torch engine runs instead."]
+
+
+def test_on_a_gpu_compile_records_graphs_and_keeps_each_result(tiny_network, monkeypatch):
+    """The device is replaced by this one, and the compiler by a function that reuses its memory, as graphs do."""
+    options, memory = [], {}
+
+    def compiled(function, **given):
+        options.append(given["mode"])
+
+        def run(image):
+            result = function(image)
+            return memory.setdefault("it", torch.empty_like(result)).copy_(result)
+
+        return run
+
+    here = backends.prepare
+    monkeypatch.setattr(backends, "prepare", lambda network, device, *rest, **more: here(network, "cpu", *rest, **more))
+    monkeypatch.setattr(backends, "no_compiler", lambda device: "")
+    monkeypatch.setattr(torch, "compile", compiled)
+    engine = open_engine(tiny_network, "cuda", "fp32", "compile")
+    images = [torch.randn(1, 3, 64, 64) for _ in range(2)]
+    results = [engine(image) for image in images]
+    assert options == ["reduce-overhead"]
+    for image, result in zip(images, results, strict=True):
+        with torch.no_grad():
+            expected = tiny_network(image)
+        assert (result - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_on_a_gpu_the_default_is_plain_torch_in_bf16_and_channels_last(tiny_network, monkeypatch):
+    asked, here = [], backends.prepare
+
+    def prepare(network, device, precision):
+        asked.append((str(device), resolve_precision(precision, device)))
+        return here(network, "cpu", "bf16")
+
+    monkeypatch.setattr(backends, "prepare", prepare)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    engine = open_engine(tiny_network, "cuda")
+    assert asked == [("cuda", "bf16")]
+    weights = [module.weight for module in engine.network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert all(weight.dtype == torch.bfloat16 for weight in weights)
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
 def test_graph_is_an_older_word_for_compile(tiny_network, monkeypatch, caplog):
