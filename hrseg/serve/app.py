@@ -18,6 +18,7 @@ from hrseg.serve.metrics import CONTENT_TYPE
 from hrseg.serve.middleware import PATHS, AdmissionMiddleware, refusal
 from hrseg.serve.requests import FIELD, Limits, RequestError
 from hrseg.serve.site import Site
+from hrseg.viz.pages import render_text
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -29,6 +30,7 @@ _PAGE = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/view.js": ("view.js", "text/javascript"),
 }
 _REASONS = {
     401: "The token is missing or wrong.",
@@ -187,10 +189,12 @@ def _add_status(app: FastAPI, service: Service, protected: tuple[int, ...]) -> N
 
 
 def _add_page(app: FastAPI) -> None:
-    """Add the page and its two files; no other name leads to a file."""
+    """Add the page and its files; no other name leads to a file."""
 
     def add(path: str, name: str, media_type: str) -> None:
-        content = (files("hrseg.serve") / "page" / name).read_bytes()
+        content = (files("hrseg.serve") / "page" / name).read_text(encoding="utf-8")
+        if name.endswith(".html"):
+            content = render_text(content, site=False)
 
         @app.get(path, include_in_schema=False)
         async def page() -> Response:
