@@ -161,7 +161,7 @@ def read_request(body: bytes, json_length: str | None) -> Question:
         name, kind, shape = tensor["name"], tensor["datatype"], tuple(tensor["shape"])
         binary = (tensor.get("parameters") or {}).get("binary_data_size")
         parameters = content.get("parameters") or {}
-        everything = [{"name": one} for one in _OUTPUTS]
+        everything: Any = [{"name": one} for one in _OUTPUTS]
         outputs = {
             one["name"]: bool((one.get("parameters") or {}).get("binary_data", parameters.get("binary_data_output")))
             for one in content.get("outputs") or everything

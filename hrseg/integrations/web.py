@@ -6,6 +6,7 @@ The page is that of `hrseg serve`, with the network in a worker of the browser i
 import hashlib
 import json
 import os
+import shlex
 import tarfile
 import zlib
 from functools import partial
@@ -13,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hrseg.errors import ConfigError, DataError, ExportError, WeightsError
+from hrseg.errors import ConfigError, DataError, ExportError, WeightsError, parse_json
 from hrseg.export.write import Exported, export_model
 from hrseg.imaging import temporary_folder, write_atomic
 from hrseg.inference.exported import open_runner
@@ -80,7 +81,7 @@ def export_site(model: str | Path | None, out: str | Path, runtime: Path | None 
         size = len(contents["model.onnx"]) + len(contents["runtime/ort.wasm"])
         contents["model.json"] = _description(card, folder, size)
         template = _resource("hrseg.serve", "page", "index.html").decode()
-        page = render_text(template, site=True, policy=POLICY, folder=out.resolve().name)
+        page = render_text(template, site=True, policy=POLICY, folder=shlex.quote(out.resolve().name))
         contents["index.html"] = page.encode()
         for name, content in contents.items():
             with write_atomic(out / name) as temporary:
@@ -95,7 +96,7 @@ def _resource(package: str, folder: str, name: str) -> bytes:
 def _description(card: str | None, folder: Path, size: int) -> bytes:
     """Return what the page has to know: classes with ids, colors by id, bytes to load, and the card for people."""
     labels = read_card(card, folder / "model.onnx").labels
-    content = json.loads(card or "{}")
+    content = parse_json(card or "{}")
     classes = [
         {"train_id": i, "id": row.id, "name": row.name, "color": row.color} for i, row in enumerate(labels.classes)
     ]

@@ -192,12 +192,12 @@ def test_an_image_can_be_pasted_and_dropped(page: Any) -> None:
 
 def test_the_camera_gives_a_picture_and_is_switched_off(page: Any) -> None:
     page.get_by_role("button", name="Use the camera").click()
-    page.wait_for_function("document.getElementById('live').videoWidth > 0")
+    page.wait_for_function("() => document.getElementById('live').videoWidth > 0")
     page.get_by_role("button", name="Back").click()
     assert page.get_attribute("body", "data-state") == "empty"
     assert page.evaluate("document.getElementById('live').srcObject") is None
     page.get_by_role("button", name="Use the camera").click()
-    page.wait_for_function("document.getElementById('live').videoWidth > 0")
+    page.wait_for_function("() => document.getElementById('live').videoWidth > 0")
     page.get_by_role("button", name="Take the picture").click()
     page.wait_for_selector("[data-state=result]")
     assert canvas(page, "picture")[..., 1].mean() > 100  # the fake camera is green
