@@ -19,6 +19,7 @@ NEEDED = (
     "hrseg/labels/builtin/cityscapes.csv",
     "hrseg/export/examples/segment.cpp",
     "hrseg/export/examples/segment.mjs",
+    "hrseg/integrations/site/worker.js",
     "hrseg/serve/page/index.html",
     "hrseg/viz/templates/base.css",
     "hrseg/viz/templates/base.html",

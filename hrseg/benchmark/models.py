@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,7 +191,7 @@ def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
     ends: dict[str, tuple[Any, Any]]
     ends = {"labels": (list, predictor.batch), "logits": (normalized, predictor.inference)}
     if isinstance(network, ExportedNetwork):
-        ends = dict.fromkeys(("labels", *network.outputs), (np.asarray, network.runner))
+        ends = dict.fromkeys(("labels", *network.outputs), (partial(_of_size, network.size, name), network.runner))
         precision, device, network = network.precision, torch.device("cpu"), _inside(network.spec)
     elif coarse := getattr(predictor.logits_fn, "coarse", None):
         ends["head"] = (normalized, coarse)
@@ -202,6 +203,12 @@ def timed(predictor: Predictor, name: str, until: str = "labels") -> TimedModel:
         )
     bands, classes = predictor.in_channels, predictor.labels.num_classes
     return TimedModel(name, precision, device, *ends[until], bands, network, classes)
+
+
+def _of_size(size: Size | None, name: str, images: np.ndarray) -> np.ndarray:
+    if size is not None and images.shape[1:3] != size:
+        raise ConfigError(f"{name} takes images of {size[0]} x {size[1]} pixels only. Use: --size {size[0]} {size[1]}")
+    return np.asarray(images)
 
 
 def _inside(spec: dict[str, Any]) -> nn.Module | None:

@@ -10,8 +10,8 @@ from hrseg.cli.args import add_model, add_size, add_verb, options_of, positive
 from hrseg.cli.console import BOLD, paragraph, print_out, styled
 from hrseg.errors import ConfigError
 
-_EXPORT_OPTIONS = ("precision", "outputs", "images", "masks", "calibrate", "tolerance")
-_TARGETS = ("onnx", "openvino", "torch", "triton")
+_EXPORT_OPTIONS = ("precision", "images", "masks", "calibrate", "tolerance")
+_TARGETS = ("onnx", "openvino", "torch", "triton", "web")
 _EXAMPLES = {
     "python": "segment.py",
     "openvino": "segment_openvino.py",
@@ -25,12 +25,24 @@ def add(verbs: Any) -> None:
     verb = add_verb(verbs, "export", _export)
     add_model(verb)
     verb.add_argument("--to", choices=_TARGETS, default="onnx", help="kind of file (onnx)")
-    text = "the file: .onnx, .xml or .pt2; for triton the model's folder"
+    text = "the file: .onnx, .xml or .pt2; for triton and web a folder"
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", help=text)
+    profiles, text = ("pixels", "plain"), "input: uint8 (N, H, W, 3), or float32 (N, 3, H, W) in 0 to 1 (pixels)"
+    verb.add_argument("--profile", choices=profiles, help=text)
+    add_size(verb, "--size", None, "the only image size that the file takes (any)")
+    text = "write the ONNX file that a program opens: deepness is a plugin of QGIS"
+    verb.add_argument("--for", dest="program", choices=("deepness",), help=text)
+    text = "side of the tiles of deepness in pixels (512)"
+    verb.add_argument("--tile", type=positive, metavar="N", help=text)
+    text = "centimeters per pixel that deepness shows the model (the user's choice)"
+    verb.add_argument("--resolution", type=float, metavar="CM", help=text)
+    text = "onnxruntime-web's package for web, a .tgz or a folder (fetched from npm)"
+    verb.add_argument("--runtime", type=Path, metavar="PATH", help=text)
     text = "of the convolutions (fp32); bf16 for torch only, int8 for all others"
     verb.add_argument("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=text)
-    outputs, text = ("labels", "logits", "probability"), "what the file gives (labels)"
-    verb.add_argument("--outputs", choices=outputs, nargs="+", default=["labels"], metavar="NAME", help=text)
+    outputs = ("labels", "logits", "probability", "probabilities")
+    text = "what the file gives: labels, logits, probability, probabilities (labels, or logits of plain)"
+    verb.add_argument("--outputs", choices=outputs, nargs="+", metavar="NAME", help=text)
     text = "images that int8 takes its ranges from"
     verb.add_argument("--calibrate", metavar="FOLDER", help=text)
     text = "images that the file is checked on (synthetic street scenes)"
@@ -49,15 +61,19 @@ def _export(arguments: argparse.Namespace) -> int:
     """Write a model as a file for other programs, with a certificate.
 
     The file contains the whole inference: uint8 RGB images (N, H, W, 3) of any size in, label maps
-    (N, H, W) out. Before anything is written, its outputs are compared with the network's under
-    every runtime that is installed; if too many pixels change, nothing is written and the exit code
-    is 2. FILE.certificate.json has the measurements. predict and validate take such files as
-    --model.
+    (N, H, W) out; --profile plain takes float32 (N, 3, H, W) in 0 to 1 and normalizes it too. --to
+    web writes a folder: a page that runs the model in the browser. Before anything is written, its
+    outputs are compared with the network's under every runtime that is installed; if too many pixels
+    change, nothing is written and the exit code is 2. FILE.certificate.json has the measurements.
+    predict and validate take such files as --model.
 
       hrseg export --out street.onnx
       hrseg export --model runs/demo --to openvino --out demo.xml --outputs labels probability
       hrseg export --precision int8 --calibrate photos/ --out small.onnx
       hrseg export --to triton --out models/street
+      hrseg export --profile plain --outputs probabilities --size 512 512 --out plain.onnx
+      hrseg export --for deepness --resolution 10 --out map.onnx
+      hrseg export --to web --out site
       hrseg export --example c++ > segment.cpp
     """
     if arguments.example is not None:
@@ -67,17 +83,46 @@ def _export(arguments: argparse.Namespace) -> int:
         return print_out((files("hrseg.export") / "examples" / name).read_text(encoding="utf-8"))
     if arguments.out is None:
         raise ConfigError("No file named. Such as: hrseg export --to onnx --out street.onnx")
-    from hrseg.export.write import export_model
+    _check_kinds(arguments)
+    model, out = arguments.model, arguments.out
+    options = {"max_images": arguments.most, **options_of(arguments, *_EXPORT_OPTIONS)}
+    if arguments.program == "deepness":
+        from hrseg.integrations.deepness import TILE, export_for_deepness
 
-    done = export_model(
-        arguments.model,
-        arguments.to,
-        arguments.out,
-        max_images=arguments.most,
-        **options_of(arguments, *_EXPORT_OPTIONS),
-    )
+        tile = arguments.tile or TILE
+        done = export_for_deepness(model, out, tile=tile, resolution=arguments.resolution, **options)
+    elif arguments.to == "web":
+        from hrseg.integrations.web import export_site
+
+        done = export_site(model, out, arguments.runtime, **options)
+    else:
+        from hrseg.export.write import export_model
+        from hrseg.inference.model_card import Form
+
+        size = arguments.size and tuple(arguments.size)
+        form = Form(arguments.profile or "pixels", size)
+        done = export_model(model, arguments.to, out, outputs=arguments.outputs, form=form, **options)
     lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
     return print_out("\n".join([str(done.parity), *lines]))
+
+
+_FIXED = ("profile", "size", "outputs")
+"""Options that --for and --to web choose themselves."""
+
+
+def _check_kinds(arguments: argparse.Namespace) -> None:
+    """Refuse options that another kind of file reads."""
+    kind = f"--for {arguments.program}" if arguments.program else f"--to {arguments.to}"
+    own = {"--for deepness": ("tile", "resolution"), "--to web": ("runtime",)}
+    if arguments.program and arguments.to != "onnx":
+        raise ConfigError(f"{kind} writes ONNX files, and --to is {arguments.to}. Leave --to out.")
+    for owner, names in own.items():
+        wrong = [name for name in names if getattr(arguments, name) is not None and kind != owner]
+        if wrong:
+            raise ConfigError(f"--{wrong[0]} is for {owner}, and this is {kind}. Leave it out, or add {owner}.")
+    wrong = [name for name in _FIXED if getattr(arguments, name) is not None and kind in own]
+    if wrong:
+        raise ConfigError(f"{kind} chooses --{wrong[0]} itself. Leave it out.")
 
 
 def add_benchmark(verbs: Any) -> None:

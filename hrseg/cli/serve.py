@@ -47,8 +47,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     """Serve a model by HTTP, with a page to use it.
 
     The page is at the address that is printed: drop an image on it. Programs send images to POST
-    /predict and get a mask, an overlay or JSON; /openapi.json lists all paths. After Ctrl-C or SIGTERM
-    accepted requests are finished first.
+    /predict and get a mask, an overlay or JSON, or tensors to /v2 as KServe and Triton have them;
+    /openapi.json lists all paths. After Ctrl-C or SIGTERM accepted requests are finished first.
 
       hrseg serve
       hrseg serve --model runs/demo --port 8080
@@ -67,6 +67,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         ) from error
     del fastapi, prometheus_client, python_multipart, uvicorn
     from hrseg.inference.predict_files import open_predictor
+    from hrseg.integrations.open_inference import add_open_inference
     from hrseg.serve.middleware import read_token
     from hrseg.serve.requests import Limits
     from hrseg.serve.server import listen, model_name
@@ -95,6 +96,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         allow_hosts=arguments.allow_host,
         allow_origins=arguments.allow_origin,
     )
+    add_open_inference(running.app)
     print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
     return EXIT_OK

@@ -6,7 +6,7 @@ Normalization, the last resize and the argmax stay in fp32. Needs the extra "exp
 import copy
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from hrseg.errors import ExportError, MissingExtraError, install_command
+from hrseg.inference.exported import as_plain
 from hrseg.inference.model_card import INPUT, KEY, quiet
 
 OPSET = 18
@@ -126,8 +127,14 @@ def select_outputs(model: Any, names: Sequence[str]) -> Any:
     return selected
 
 
-def save(model: Any, path: Path, card: dict[str, Any] | None = None) -> Path:
-    """Write a checked model, with its card where it has one.
+def save(model: Any, path: Path, card: dict[str, Any] | None = None, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a checked model.
+
+    Args:
+        model: In memory; its metadata are replaced.
+        path: File to write.
+        card: Of the model.
+        metadata: More entries, for other programs.
 
     Raises:
         ExportError: The model is not valid ONNX.
@@ -135,7 +142,7 @@ def save(model: Any, path: Path, card: dict[str, Any] | None = None) -> Path:
     onnx = load_onnx()
     model.producer_name = "hrseg"
     if card is not None:
-        onnx.helper.set_model_props(model, {KEY: json.dumps(card, ensure_ascii=False)})
+        onnx.helper.set_model_props(model, {KEY: json.dumps(card, ensure_ascii=False), **(metadata or {})})
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -197,13 +204,14 @@ def to_half(model: Any) -> Any:
     return half
 
 
-def quantize(model: Path, out: Path, images: Sequence[np.ndarray]) -> Path:
+def quantize(model: Path, out: Path, images: Sequence[np.ndarray], plain: bool = False) -> Path:
     """Write an ONNX model with convolutions, sums and concatenations in int8 (weights per channel).
 
     Args:
         model: The fp32 model.
         out: File to write.
         images: Calibration images, uint8 (H, W, 3): a few dozen like those the network will meet.
+        plain: Whether the model has the plain profile.
 
     Source: static quantisation of onnxruntime, min-max ranges, in QDQ form, which OpenVINO and TensorRT read too.
     """
@@ -218,7 +226,7 @@ def quantize(model: Path, out: Path, images: Sequence[np.ndarray]) -> Path:
             quantize_static(
                 str(model),
                 str(out),
-                _reader(images),
+                _reader(images, plain),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Conv", "Add", "Relu", "Concat"],
                 per_channel=True,
@@ -230,7 +238,7 @@ def quantize(model: Path, out: Path, images: Sequence[np.ndarray]) -> Path:
     return out
 
 
-def _reader(images: Sequence[np.ndarray]) -> Any:
+def _reader(images: Sequence[np.ndarray], plain: bool) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
@@ -239,7 +247,9 @@ def _reader(images: Sequence[np.ndarray]) -> Any:
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             image = next(self.rest, None)
-            return None if image is None else {INPUT: image[None]}
+            if image is None:
+                return None
+            return {INPUT: as_plain(image[None]) if plain else image[None]}
 
     return Reader()
 

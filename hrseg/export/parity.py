@@ -14,7 +14,7 @@ from hrseg.imaging import read_image, read_mask, to_tensor
 from hrseg.inference.exported import Runner
 from hrseg.inference.prepare import LogitsFunction
 from hrseg.inference.sources import expand
-from hrseg.labels import LabelSet
+from hrseg.labels import IGNORE_INDEX, LabelSet
 from hrseg.metrics.confusion import ConfusionMatrix
 
 SCENE_SIZES = ((97, 101), (128, 256), (33, 47), (181, 240), (64, 64), (250, 333))
@@ -25,6 +25,8 @@ TOLERANCE = {"fp32": 0.01, "fp16": 0.5, "bf16": 2.0, "int8": 5.0}
 """Precision → share of pixels, in per cent, that may change class."""
 LOGIT_TOLERANCE = 1e-3
 """Largest difference of fp32 logits over their standard deviation."""
+PROBABILITY_TOLERANCE = 1e-3
+"""Largest difference of fp32 probabilities."""
 _MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 _ADVICE = {
     "fp32": "A newer or older runtime may do better.",
@@ -42,7 +44,11 @@ class VerificationImage(NamedTuple):
 
 
 def choose_verification_images(
-    images: str | Path | None, masks: str | Path | None, labels: LabelSet, max_images: int
+    images: str | Path | None,
+    masks: str | Path | None,
+    labels: LabelSet,
+    max_images: int,
+    size: tuple[int, int] | None = None,
 ) -> list[VerificationImage]:
     """Return the images that a file is compared on.
 
@@ -51,6 +57,7 @@ def choose_verification_images(
         masks: Folder of masks in the dataset's ids, named as their images.
         labels: Classes of the masks.
         max_images: Of more, evenly spaced ones are taken.
+        size: The only (height, width) that the file takes: images are cropped or padded to it.
 
     Raises:
         DataError: No image, or an image without mask.
@@ -58,20 +65,36 @@ def choose_verification_images(
     if images is None:
         if masks is not None:
             raise DataError(f"Masks were given ({masks}) without images. Add --images FOLDER.")
-        sizes = SCENE_SIZES[:max_images]
+        sizes = ([size] * 3 if size else SCENE_SIZES)[:max_images]
         return [VerificationImage(scene(i, size)[0]) for i, size in enumerate(sizes)]
     chosen = []
     for number, path in enumerate(evenly(expand([images]), max_images)):
         image = read_image(path)
         mask = None if masks is None else _read_mask(path, Path(masks), labels, image)
+        if size is not None:
+            chosen.append(_fitted(VerificationImage(image, mask), size))
+            continue
         height, width = CROP_SIZES[number % len(CROP_SIZES)]
         crop = np.ascontiguousarray(image[-height:, -width:])
         chosen += [VerificationImage(image, mask), VerificationImage(crop)]
     return chosen
 
 
-def read_calibration(folder: str | Path, max_images: int) -> tuple[list[np.ndarray], list[VerificationImage]]:
-    """Split a folder into images for int8 ranges, and a held-out fifth for verification.
+def _fitted(one: VerificationImage, size: tuple[int, int]) -> VerificationImage:
+    """Crop at the lower right, where streets are, or pad with the border; padding has no class."""
+    height, width = size
+    image, mask = (None if a is None else a[-height:, -width:] for a in one)
+    assert image is not None
+    missing = ((0, height - image.shape[0]), (0, width - image.shape[1]))
+    if mask is not None:
+        mask = np.pad(mask, missing, constant_values=IGNORE_INDEX)
+    return VerificationImage(np.pad(image, (*missing, (0, 0)), mode="edge"), mask)
+
+
+def read_calibration(
+    folder: str | Path, max_images: int, size: tuple[int, int] | None = None
+) -> tuple[list[np.ndarray], list[VerificationImage]]:
+    """Split a folder into images for int8 ranges, and a held-out fifth for verification; size as above.
 
     Raises:
         DataError: Fewer than two images.
@@ -80,10 +103,13 @@ def read_calibration(folder: str | Path, max_images: int) -> tuple[list[np.ndarr
     if len(paths) < 2:
         raise DataError(f"{folder} holds {len(paths)} image; int8 needs a few dozen, similar to those of later use.")
     rest = [path for number, path in enumerate(paths) if number % 5]
-    return (
-        [read_image(path) for path in evenly(rest, 5 * max_images)],
-        [VerificationImage(read_image(path)) for path in evenly(paths[::5], max_images)],
+    ranges, held_out = (
+        [VerificationImage(read_image(path)) for path in evenly(part, count)]
+        for part, count in ((rest, 5 * max_images), (paths[::5], max_images))
     )
+    if size is not None:
+        ranges, held_out = ([_fitted(one, size) for one in part] for part in (ranges, held_out))
+    return [one.image for one in ranges], held_out
 
 
 def evenly(paths: Sequence[Path], count: int) -> list[Path]:
@@ -117,6 +143,7 @@ class RuntimeParity:
         logits: Largest difference of logits.
         spread: Standard deviation of the network's logits.
         miou: mIoU of the network and of the file, where masks with labels were given.
+        probabilities: Largest difference of the probabilities of all classes, where the file gives them.
     """
 
     pixels: int = 0
@@ -124,6 +151,7 @@ class RuntimeParity:
     logits: float = 0.0
     spread: float = 0.0
     miou: tuple[float, float] | None = None
+    probabilities: float | None = None
 
     @property
     def changed_percent(self) -> float:
@@ -141,6 +169,8 @@ class RuntimeParity:
         }
         if self.miou is not None:
             values |= {"miou_before": 100 * self.miou[0], "miou_after": 100 * self.miou[1]}
+        if self.probabilities is not None:
+            values["max_probability_difference"] = self.probabilities
         return values
 
 
@@ -169,15 +199,18 @@ class ParityReport:
             ExportError: With the runtime, the difference and the next step.
         """
         for name, found in self.runtimes.items():
-            near = self.precision != "fp32" or found.logits <= LOGIT_TOLERANCE * found.spread
+            near = self.precision != "fp32" or (
+                found.logits <= LOGIT_TOLERANCE * found.spread and (found.probabilities or 0.0) <= PROBABILITY_TOLERANCE
+            )
             if found.changed_percent <= self.tolerance and near:
                 continue
             limit = f"{self.tolerance:g} % of pixels"
             limit += "" if near else f" and {LOGIT_TOLERANCE:g} of the logits' spread"
+            also = "" if found.probabilities is None else f", probabilities by {found.probabilities:.3g}"
             raise ExportError(
                 f"Under {name} {found.changed_percent:.4f} % of {found.pixels:,} pixels change class, and logits "
-                f"differ by up to {found.logits:.3g} (spread {found.spread:.3g}); {self.precision} allows {limit}. "
-                f"Nothing was written. {_ADVICE[self.precision]}"
+                f"differ by up to {found.logits:.3g} (spread {found.spread:.3g}){also}; {self.precision} allows "
+                f"{limit}. Nothing was written. {_ADVICE[self.precision]}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -232,9 +265,16 @@ def compare(
         for name, files in runners.items():
             outputs: dict[str, np.ndarray] = {}
             for runner in files:
-                outputs |= runner(one.image[None])
-            labels_given = outputs["labels"][0]
+                given = runner(one.image[None])
+                outputs |= given
+            # those of the file that is written, where it gives any
+            labels_given = next(
+                (_labels(given[kind][0]) for kind in _WITH_LABELS if kind in given), outputs["labels"][0]
+            )
             parity = parities[name]
+            if "probabilities" in outputs:
+                difference = float(np.abs(outputs["probabilities"][0] - _softmax(logits)).max())
+                parity.probabilities = max(parity.probabilities or 0.0, difference)
             parity.pixels += pred.size
             parity.changed += int((labels_given != pred).sum())
             difference = float(np.abs(outputs["logits"][0] - logits).max())
@@ -247,6 +287,18 @@ def compare(
         if scored:
             parity.miou = (scores[""].compute()["miou"], scores[name].compute()["miou"])
     return parities
+
+
+_WITH_LABELS = ("labels", "logits", "probabilities")
+
+
+def _labels(answer: np.ndarray) -> np.ndarray:
+    """Return labels (H, W) of themselves, or of logits or probabilities (K, H, W)."""
+    return answer if answer.ndim == 2 else answer.argmax(axis=0)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).softmax(dim=0).numpy()
 
 
 def _score(scores: ConfusionMatrix, pred: np.ndarray, mask: np.ndarray | None) -> None:

@@ -34,7 +34,18 @@ from hrseg.inference.exported import (
     TorchRunner,
 )
 from hrseg.inference.load_model import OpenedModel, open_model
-from hrseg.inference.model_card import INPUT, KEY, OUTPUTS, SMALLEST, CardFields, make_card, quiet
+from hrseg.inference.model_card import (
+    INPUT,
+    KEY,
+    LONGEST,
+    OUTPUTS,
+    PROFILES,
+    SMALLEST,
+    CardFields,
+    Form,
+    make_card,
+    quiet,
+)
 from hrseg.inference.openvino import load_openvino, to_openvino
 from hrseg.inference.prepare import prepare
 from hrseg.labels import LabelSet
@@ -56,6 +67,9 @@ TARGETS = {
 }
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _MAX_CLASSES = 256
+_PIXELS = Form()
+_COMPARED = ("labels", "logits")
+Metadata = Callable[[LabelSet], Mapping[str, str]]
 
 
 class Exported(NamedTuple):
@@ -71,12 +85,14 @@ def export_model(
     out: str | Path,
     *,
     precision: str = "fp32",
-    outputs: Sequence[str] = ("labels",),
+    outputs: Sequence[str] | None = None,
     images: str | Path | None = None,
     masks: str | Path | None = None,
     calibrate: str | Path | None = None,
     max_images: int = 20,
     tolerance: float | None = None,
+    form: Form = _PIXELS,
+    metadata: Metadata | None = None,
 ) -> Exported:
     """Write a model for other programs, after comparing its outputs with the network's.
 
@@ -85,12 +101,14 @@ def export_model(
         to: "onnx", "openvino", "torch" or "triton".
         out: The file, or for triton the folder of the model inside a model repository.
         precision: "fp32", "fp16", "bf16" (torch only) or "int8" (not torch).
-        outputs: Any of "labels", "logits" and "probability".
+        outputs: Any of OUTPUTS; None gives labels, or logits of the plain profile.
         images: Folder of images to compare on; None takes synthetic scenes.
         masks: Folder of their masks, for mIoU before and after.
         calibrate: Folder of images for int8 ranges.
         max_images: To compare on; for calibration five times as many.
         tolerance: Per cent of pixels that may change class; None takes that of the precision.
+        form: Profile and fixed size.
+        metadata: The classes → more entries of an ONNX file's metadata, for other programs.
 
     Raises:
         ConfigError: A combination that is not supported.
@@ -98,7 +116,10 @@ def export_model(
         ExportError: The network cannot be exported, or the file differs too much; nothing is written.
     """
     out = Path(out)
-    outputs = _check(to, out, precision, outputs, calibrate)
+    if outputs is None:
+        outputs = ("labels",) if form.profile == "pixels" else ("logits",)
+    outputs = _check_outputs(outputs)
+    _check(to, out, precision, calibrate, form)
     if to != "torch":
         load_onnx()
     if to == "openvino":
@@ -108,16 +129,19 @@ def export_model(
     calibration: list[np.ndarray] = []
     chosen: list[VerificationImage] = []
     if calibrate is not None:
-        calibration, chosen = read_calibration(calibrate, max_images)
+        calibration, chosen = read_calibration(calibrate, max_images, form.size)
     if images is not None or masks is not None or not chosen:
-        chosen = choose_verification_images(images, masks, opened.labels, max_images)
+        chosen = choose_verification_images(images, masks, opened.labels, max_images, form.size)
     if to == "torch":
         chosen = [one for one in chosen if min(one.image.shape[:2]) >= SMALLEST]
-    fields = CardFields(opened.labels, opened.mean, opened.std, outputs, precision, opened.config)
+    fields = CardFields(opened.labels, opened.mean, opened.std, outputs, precision, opened.config, form=form)
     card = make_card(opened.name, dict(getattr(opened.network, "spec", {})), fields)
     with temporary_folder("hrseg-export") as folder:
-        write = _write_torch if to == "torch" else _write_onnx
-        draft = write(opened, fields, card, to, folder, calibration)
+        if to == "torch":
+            draft = _write_torch(opened, fields, card, folder)
+        else:
+            entries = metadata(opened.labels) if metadata else {}
+            draft = _write_onnx(opened, fields, (card, entries), to, folder, calibration)
         reference = prepare(opened.network, "cpu", "fp32")
         statistics = (opened.mean, opened.std)
         report = ParityReport(
@@ -125,10 +149,10 @@ def export_model(
             [(one.image.shape[0], one.image.shape[1]) for one in chosen],
             precision,
             TOLERANCE[precision] if tolerance is None else tolerance,
-            _metadata(opened, to, draft.files[0], calibration, images),
+            _versions(opened, to, draft.files[0], calibration, images),
         )
         report.check()
-        files = _publish(draft.files, to, out, outputs, opened.labels, report)
+        files = _publish(draft.files, to, out, fields, report)
     return Exported(files, report)
 
 
@@ -142,25 +166,27 @@ class _Draft(NamedTuple):
 def _write_onnx(
     opened: OpenedModel,
     fields: CardFields,
-    card: dict[str, Any],
+    metadata: tuple[dict[str, Any], Mapping[str, str]],
     to: str,
     folder: Path,
     calibration: Sequence[np.ndarray],
 ) -> _Draft:
-    """Write one file with all outputs for the comparison, and one with those asked for."""
-    program = trace(Pipeline(opened.network, opened.mean, opened.std, OUTPUTS))
-    model = to_onnx(program, OUTPUTS)
+    """Write one file with labels and logits too for the comparison, and one with the outputs asked for."""
+    profile, size = fields.form
+    outputs = tuple(name for name in OUTPUTS if name in (*_COMPARED, *fields.outputs))
+    program = trace(Pipeline(opened.network, opened.mean, opened.std, outputs, profile=profile), size)
+    model = to_onnx(program, outputs)
     half = fields.precision == "fp16"
     if half and to != "openvino":  # OpenVINO halves weights itself
         model = to_half(model)
     full = save(model, folder / "full.onnx")
     if fields.precision == "int8":
-        full = quantize(full, folder / "int8.onnx", calibration)
+        full = quantize(full, folder / "int8.onnx", calibration, plain=profile == "plain")
         model = load_onnx().load(str(full))
-    selected = save(select_outputs(model, fields.outputs), folder / "selected.onnx", card)
+    selected = save(select_outputs(model, fields.outputs), folder / "selected.onnx", *metadata)
     if to == "openvino":
         full = to_openvino(full, folder / "full.xml", half)
-        selected = to_openvino(selected, folder / "selected.xml", half, card)
+        selected = to_openvino(selected, folder / "selected.xml", half, metadata[0])
         files: tuple[Path, ...] = (selected, selected.with_suffix(".bin"))
         runners: dict[str, Sequence[Runner]] = {}
     else:
@@ -175,12 +201,10 @@ def _write_torch(
     opened: OpenedModel,
     fields: CardFields,
     card: dict[str, Any],
-    to: str,
     folder: Path,
-    calibration: Any,
 ) -> _Draft:
     runners = []
-    for name, outputs in (("full", OUTPUTS), ("selected", fields.outputs)):
+    for name, outputs in (("full", _COMPARED), ("selected", fields.outputs)):
         dtype = _DTYPES[fields.precision]
         program = trace(Pipeline(opened.network, opened.mean, opened.std, outputs, dtype))
         own_card = {**card, "outputs": {output: card["outputs"].get(output) for output in outputs}}
@@ -191,18 +215,32 @@ def _write_torch(
     return _Draft((folder / "selected.pt2",), {"torch": runners})
 
 
-def _check(to: str, out: Path, precision: str, outputs: Sequence[str], calibrate: str | Path | None) -> tuple[str, ...]:
-    """Return the outputs in the order of OUTPUTS; refuse wrong options before anything slow begins."""
-    if to not in TARGETS:
-        raise ConfigError(unknown_choice("target", to, TARGETS))
-    suffix, precisions = TARGETS[to]
-    if precision not in precisions:
-        raise ConfigError(f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_ABOUT_BF16}")
+def _check_outputs(outputs: Sequence[str]) -> tuple[str, ...]:
+    """Return the outputs in the order of OUTPUTS."""
     for output in outputs:
         if output not in OUTPUTS:
             raise ConfigError(unknown_choice("output", output, OUTPUTS))
     if not outputs:
         raise ConfigError(f"A file needs at least one output. Outputs: {', '.join(OUTPUTS)}.")
+    return tuple(output for output in OUTPUTS if output in outputs)
+
+
+def _check(to: str, out: Path, precision: str, calibrate: str | Path | None, form: Form) -> None:
+    """Refuse wrong options before anything slow begins."""
+    if to not in TARGETS:
+        raise ConfigError(unknown_choice("target", to, TARGETS))
+    suffix, precisions = TARGETS[to]
+    if precision not in precisions:
+        raise ConfigError(f"--to {to} cannot hold {precision}; it holds {', '.join(precisions)}. {_ABOUT_BF16}")
+    if form.profile not in PROFILES:
+        raise ConfigError(unknown_choice("profile", form.profile, PROFILES))
+    if to == "torch" and form != _PIXELS:
+        raise ConfigError(
+            "--to torch writes files of profile pixels for any size: programs that take other ones read ONNX. Use --to "
+            "onnx."
+        )
+    if form.size and not all(SMALLEST <= side <= LONGEST for side in form.size):
+        raise ConfigError(f"--size {form.size[0]} {form.size[1]} is outside {SMALLEST} to {LONGEST}. Such as: 512 512")
     if out.suffix != suffix and suffix:
         raise ConfigError(f"--to {to} writes {suffix} files, --out names {out}. Use {out.with_suffix(suffix)}.")
     if not suffix and not re.fullmatch(r"[\w.-]+", out.name):
@@ -213,7 +251,6 @@ def _check(to: str, out: Path, precision: str, outputs: Sequence[str], calibrate
             if precision == "int8"
             else f"--calibrate is for int8, and the precision is {precision}. Add --precision int8, or leave it out."
         )
-    return tuple(output for output in OUTPUTS if output in outputs)
 
 
 _ABOUT_BF16 = (
@@ -236,7 +273,7 @@ def _check_model(opened: OpenedModel) -> None:
         raise ConfigError(f"{opened.labels.num_classes} classes do not fit into 8-bit labels; 256 do.")
 
 
-def _metadata(
+def _versions(
     opened: OpenedModel, to: str, file: Path, calibration: Sequence[Any], images: str | Path | None
 ) -> dict[str, Any]:
     versions = {}
@@ -257,16 +294,15 @@ def _publish(
     draft: Sequence[Path],
     to: str,
     out: Path,
-    outputs: Sequence[str],
-    labels: LabelSet,
+    fields: CardFields,
     report: ParityReport,
 ) -> tuple[Path, ...]:
     """Move files to their place, the model last, so that it never stands without its certificate."""
     if out.is_dir() != (to == "triton") and out.exists():
         raise DataError(f"{out} is in the way; choose another name with --out.")
     if to == "triton":
-        config = config_text(out.name, outputs, labels)
-        files = repository(draft[0].read_bytes(), config, labels)
+        config = config_text(out.name, fields)
+        files = repository(draft[0].read_bytes(), config, fields.labels)
         certificate = out / "certificate.json"
         writers: dict[Path, Callable[[Path], object]] = {out / name: _bytes(content) for name, content in files.items()}
     else:
@@ -284,27 +320,29 @@ def _bytes(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
-_TYPES: dict[str, tuple[str, str]] = {
-    "labels": ("TYPE_UINT8", "[ -1, -1 ]"),
-    "logits": ("TYPE_FP32", "[ {classes}, -1, -1 ]"),
-    "probability": ("TYPE_FP32", "[ -1, -1 ]"),
-}
-
-
-def config_text(name: str, outputs: Sequence[str], labels: LabelSet) -> str:
+def config_text(name: str, fields: CardFields) -> str:
     """Return config.pbtxt: requests with images of one size are batched; sizes may differ between requests."""
-    rows = []
-    for output in outputs:
-        kind, dims = _TYPES[output]
-        dims = dims.format(classes=labels.num_classes)
-        rows.append(f'  {{ name: "{output}" data_type: {kind} dims: {dims} }}')
+    profile, size = fields.form
+    sides = "{}, {}".format(*(size or (-1, -1)))
+
+    def row(tensor: str, kind: str, dims: str) -> str:
+        return f'  {{ name: "{tensor}" data_type: TYPE_{kind} dims: [ {dims} ] }}'
+
+    of_all = f"{fields.labels.num_classes}, {sides}"
+    types = {
+        "labels": ("UINT8", sides),
+        "logits": ("FP32", of_all),
+        "probability": ("FP32", sides),
+        "probabilities": ("FP32", of_all),
+    }
+    image = ("UINT8", f"{sides}, 3") if profile == "pixels" else ("FP32", f"3, {sides}")
     return "\n".join(
         (
             f'name: "{name}"',
             'backend: "onnxruntime"',
             "max_batch_size: 8",
-            f'input [\n  {{ name: "{INPUT}" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }}\n]',
-            "output [\n" + ",\n".join(rows) + "\n]",
+            f"input [\n{row(INPUT, *image)}\n]",
+            "output [\n" + ",\n".join(row(output, *types[output]) for output in fields.outputs) + "\n]",
             "dynamic_batching { max_queue_delay_microseconds: 2000 }",
             "",
         )

@@ -28,15 +28,21 @@ from hrseg.inference.model_card import (
     read_card,
 )
 from hrseg.inference.openvino import openvino_core
+from hrseg.inference.windows import in_windows
 
 
 class Runner(Protocol):
-    """An open exported file; `card` is its JSON text, or None where it has none."""
+    """An open exported file, of any profile; `card` is its JSON text, or None where it has none."""
 
     card: str | None
 
     def __call__(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
+
+
+def as_plain(images: np.ndarray) -> np.ndarray:
+    """Return the input of the plain profile. Shape: uint8 (N, H, W, 3) → float32 (N, 3, H, W), 0 to 1."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
 class OnnxRunner:
@@ -56,12 +62,13 @@ class OnnxRunner:
         available = onnxruntime.get_available_providers()
         providers = [name for name in (*gpu, "CPUExecutionProvider") if name in available]
         self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self.plain = self.session.get_inputs()[0].type == "tensor(float)"
         self.names = [output.name for output in self.session.get_outputs()]
         self.card: str | None = self.session.get_modelmeta().custom_metadata_map.get(KEY)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
-        answers = self.session.run(self.names, {INPUT: images})
+        answers = self.session.run(self.names, {INPUT: as_plain(images) if self.plain else images})
         return dict(zip(self.names, answers, strict=True))
 
 
@@ -78,11 +85,12 @@ class OpenVinoRunner:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "CPU_RUNTIME_CACHE_CAPACITY": 0,  # it would grow with every new size of image
         }
+        self.plain = model.input(0).get_element_type().to_dtype() == np.float32
         self.compiled = core.compile_model(model, "CPU", options)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Run the file. Shape: uint8 (N, H, W, 3) → outputs by name."""
-        answers = self.compiled(images)
+        answers = self.compiled(as_plain(images) if self.plain else images)
         return {output.get_any_name(): np.array(answers[output]) for output in answers}
 
 
@@ -176,7 +184,7 @@ class ExportedNetwork(nn.Module):
     """An exported file under the network contract, for prediction and validation.
 
     A file without logits gives logits that have the same labels, and the same confidence where it gives
-    probabilities. Windows and test-time augmentation then average these.
+    probabilities. Windows and test-time augmentation then average these. A file of one fixed size runs in windows.
 
     Args:
         runner: The opened file.
@@ -195,7 +203,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.runner = runner
         self.path = path
-        self.outputs = fields.outputs
+        self.outputs, self.size = fields.outputs, fields.form.size
         self.precision = fields.precision
         self.num_classes = fields.labels.num_classes
         self.mean, self.std = fields.mean, fields.std
@@ -207,6 +215,9 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits at input size. Shape: see the class."""
+        return self._run(image) if self.size is None else in_windows(self._run, image, self.size)
+
+    def _run(self, image: torch.Tensor) -> torch.Tensor:
         pixels = to_pixels(image, self.mean, self.std)
         try:
             answers = self.runner(pixels)
@@ -222,10 +233,10 @@ class ExportedNetwork(nn.Module):
 
     def _check(self, answers: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:
         images, height, width, _ = shape
-        if not answers.keys() & {"labels", "logits"}:
+        if not answers.keys() & {"labels", "logits", "probabilities"}:
             raise self._unfit(f"its outputs are {', '.join(answers)[:160]}")
         for name in answers.keys() & set(OUTPUTS):
-            classes = (self.num_classes,) if name == "logits" else ()
+            classes = (self.num_classes,) if name in ("logits", "probabilities") else ()
             if answers[name].shape != (images, *classes, height, width):
                 raise self._unfit(f"its {name} are of shape {answers[name].shape}")
             if answers[name].dtype.kind not in ("iu" if name == "labels" else "f"):
@@ -288,6 +299,8 @@ def as_logits(answers: Mapping[str, np.ndarray], num_classes: int) -> torch.Tens
     """
     if "logits" in answers:
         return torch.from_numpy(np.ascontiguousarray(answers["logits"])).float()
+    if "probabilities" in answers:  # whose softmax they are again
+        return torch.from_numpy(np.ascontiguousarray(answers["probabilities"])).float().clamp(min=1e-30).log()
     labels = torch.from_numpy(answers["labels"].astype(np.int64))[:, None]  # (N, 1, H, W)
     if "probability" in answers:
         chosen = torch.from_numpy(answers["probability"].astype(np.float32))[:, None]

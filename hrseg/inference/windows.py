@@ -8,7 +8,7 @@ rows that later windows still touch are held.
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -358,6 +358,28 @@ def _columns(
         yield left, total[..., : after - left], weight[:, : after - left]
         total, weight = total[..., after - left :].clone(), weight[:, after - left :].clone()
         left = after
+
+
+def in_windows(logits_fn: LogitsFunction, image: torch.Tensor, window: Size) -> torch.Tensor:
+    """Run a function that takes one size only on an image of any size.
+
+    A smaller image is padded with zeros, as layers pad; windows overlap by a quarter or more, and are blended.
+
+    Args:
+        logits_fn: (n, bands, h, w) of the window's size → (n, K, h, w).
+        image: Normalized.
+        window: (height, width).
+
+    Shape:
+        (N, bands, H, W) → (N, K, H, W)
+    """
+    h, w = int(image.shape[-2]), int(image.shape[-1])
+    below, right = max(0, window[0] - h), max(0, window[1] - w)
+    padded = torch.nn.functional.pad(image, (0, right, 0, below))
+    source = TensorSource(padded)
+    grid = plan_windows(source.size, window, blend="equal")  # which alone leaves no window longer
+    logits = assemble(window_blocks(logits_fn, source, replace(grid, blend="gaussian")), source.size)
+    return logits[..., :h, :w]
 
 
 class _Overlap:

@@ -15,9 +15,10 @@ from hrseg.inference.predictor import Prediction, Predictor
 from hrseg.serve import responses
 from hrseg.serve.batching import Service, batch_limit
 from hrseg.serve.metrics import CONTENT_TYPE
-from hrseg.serve.middleware import AdmissionMiddleware
+from hrseg.serve.middleware import PATHS, AdmissionMiddleware, refusal
 from hrseg.serve.requests import FIELD, Limits, RequestError
 from hrseg.serve.site import Site
+from hrseg.viz.pages import render_text
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -29,6 +30,7 @@ _PAGE = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/view.js": ("view.js", "text/javascript"),
 }
 _REASONS = {
     401: "The token is missing or wrong.",
@@ -66,7 +68,9 @@ def create_app(
     token: str | None = None,
     site: Site | None = None,
 ) -> FastAPI:
-    """Build the ASGI application of a predictor; `app.state.service` has its queue, capacity and metrics.
+    """Build the ASGI application of a predictor.
+
+    `app.state.service` has its queue, capacity and metrics, `app.state.paths` what each path needs.
 
     Args:
         predictor: The network with its labels.
@@ -91,8 +95,9 @@ def create_app(
         title="hrseg", version="1", description=DESCRIPTION.strip(), lifespan=lifespan,
         docs_url=None, redoc_url=None,  # their pages load scripts from elsewhere
     )  # fmt: skip
-    app.state.service = service
-    app.add_middleware(AdmissionMiddleware, service=service, token=token, site=site or Site())
+    app.state.service, app.state.paths = service, dict(PATHS)
+    admission = {"service": service, "token": token, "site": site or Site(), "paths": app.state.paths}
+    app.add_middleware(AdmissionMiddleware, **admission)
     app.add_exception_handler(RequestValidationError, _option_error)
     app.add_exception_handler(HTTPException, _router_error)
     protected = (401, 403) if token is not None else (403,)
@@ -184,10 +189,12 @@ def _add_status(app: FastAPI, service: Service, protected: tuple[int, ...]) -> N
 
 
 def _add_page(app: FastAPI) -> None:
-    """Add the page and its two files; no other name leads to a file."""
+    """Add the page and its files; no other name leads to a file."""
 
     def add(path: str, name: str, media_type: str) -> None:
-        content = (files("hrseg.serve") / "page" / name).read_bytes()
+        content = (files("hrseg.serve") / "page" / name).read_text(encoding="utf-8")
+        if name.endswith(".html"):
+            content = render_text(content, site=False)
 
         @app.get(path, include_in_schema=False)
         async def page() -> Response:
@@ -214,8 +221,8 @@ async def _option_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"Option '{name}': {reason}."}, 422)
 
 
-async def _router_error(_: Request, error: Exception) -> JSONResponse:
+async def _router_error(request: Request, error: Exception) -> JSONResponse:
     """Answer the router's errors in the form of all others."""
     assert isinstance(error, HTTPException)
     detail = _ROUTER_ERRORS.get(error.status_code, f"{error.detail}.")
-    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+    return JSONResponse(refusal(request.url.path, detail), error.status_code, headers=error.headers)

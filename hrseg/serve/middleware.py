@@ -8,7 +8,7 @@ import hmac
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from hrseg.errors import ConfigError
 from hrseg.serve.batching import Service
 from hrseg.serve.requests import (
+    Access,
     RequestError,
     check_headers,
     client_of,
@@ -35,11 +36,12 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
-INFERENCE_PATHS = ("/predict", "/features")
-"""Paths that need a place."""
-PROTECTED_PATHS = (*INFERENCE_PATHS, "/labels", "/metrics")
-"""Paths that need the token; the page and health checks do not."""
-PUBLIC_PATHS = ("/", "/page.css", "/page.js", "/healthz", "/openapi.json")
+PATHS = {
+    **dict.fromkeys(("/predict", "/features"), Access(token=True, place=True, image=True)),
+    **dict.fromkeys(("/labels", "/metrics"), Access(token=True)),
+    **dict.fromkeys(("/", "/page.css", "/page.js", "/view.js", "/healthz", "/openapi.json"), Access()),
+}
+"""Paths of the server; others lead nowhere."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -64,10 +66,14 @@ class AdmissionMiddleware:
         service: With the limits, the capacity and the metrics.
         token: Required of clients, or None.
         site: Names of the server, and sites whose pages may use it.
+        paths: What each path needs.
     """
 
-    def __init__(self, app: Application, *, service: Service, token: str | None, site: Site) -> None:
+    def __init__(
+        self, app: Application, *, service: Service, token: str | None, site: Site, paths: Mapping[str, Access]
+    ) -> None:
         self.app = app
+        self.paths = paths
         self.service = service
         self.token = token
         self.site = site
@@ -101,12 +107,10 @@ class AdmissionMiddleware:
         service = self.service
         sender = _Sender(scope, receive, send)
         start = time.monotonic()
-        known = (*PROTECTED_PATHS, *PUBLIC_PATHS)
-        path = scope["path"] if scope["path"] in known else "other"  # bounds the metric's labels
-        inference = path in INFERENCE_PATHS and scope["method"] == "POST"
+        path = scope["path"] if scope["path"] in self.paths else "other"  # bounds the metric's labels
         place: int | None = None
         try:
-            place = await self._admit(scope, path, inference)
+            place = await self._admit(scope, self.paths.get(path, Access()))
             scope.setdefault("state", {})["place"] = place
             # One timeout is for the answer; as much again for clients that read it slowly.
             async with asyncio.timeout(2 * service.limits.timeout):
@@ -126,10 +130,10 @@ class AdmissionMiddleware:
                 service.metrics.latency.observe(time.monotonic() - start)
             service.metrics.requests.labels(path, sender.status).inc()
 
-    async def _admit(self, scope: Scope, path: str, inference: bool) -> int | None:
+    async def _admit(self, scope: Scope, access: Access) -> int | None:
         """Return a place for inference; None for other paths."""
         headers = Headers(scope=scope)
-        if path in PROTECTED_PATHS and self.token is not None:
+        if access.token and self.token is not None:
             credentials = await _bearer(Request(scope))
             given = credentials.credentials.strip() if credentials else ""
             # Compared in constant time: the time taken does not show how near a guess is.
@@ -138,13 +142,23 @@ class AdmissionMiddleware:
                     401,
                     "This server asks for a token; send it as header 'Authorization: Bearer TOKEN'.",
                 )
-        if not inference:
+        if not access.place or scope["method"] != "POST":
             return None
-        check_headers(headers, self.service.limits)
+        check_headers(headers, self.service.limits, access.image)
         place = self.service.capacity.acquire(client_of(scope["client"]))
         if place is None:
             raise server_full(self.service.seconds_to_wait())
         return place
+
+
+def refusal(path: str, text: str) -> dict[str, str]:
+    """Return the JSON of a refusal; clients of the Open Inference Protocol read another key.
+
+    Example:
+        >>> refusal("/predict", "No."), refusal("/v2/models/a", "No.")
+        ({'detail': 'No.'}, {'error': 'No.'})
+    """
+    return {"error" if path.startswith("/v2/") else "detail": text}
 
 
 class _Sender:
@@ -156,7 +170,7 @@ class _Sender:
 
     async def refuse(self, error: RequestError) -> None:
         if not self.status:  # else the answer has begun, and the connection is cut
-            content = {"detail": error.detail}
+            content = refusal(self._scope["path"], error.detail)
             response = JSONResponse(content, error.status, headers=error.headers)
             await response(self._scope, self._receive, self.send)
 

@@ -173,14 +173,29 @@ def timed_out(limits: Limits) -> RequestError:
     return RequestError(503, text, 5)
 
 
-def check_headers(headers: Headers, limits: Limits) -> None:
+@dataclass(frozen=True)
+class Access:
+    """What requests to a path need.
+
+    Attributes:
+        token: The token, where the server has one.
+        place: A place in the server, for the network's work.
+        image: A body of a type that can contain an image.
+    """
+
+    token: bool = False
+    place: bool = False
+    image: bool = False
+
+
+def check_headers(headers: Headers, limits: Limits, image: bool = True) -> None:
     """Refuse by the headers alone, before a byte of the body is read.
 
     Raises:
-        RequestError: Not a type that can contain an image, or too long.
+        RequestError: Not a type that can contain an image, where one is expected, or too long.
     """
     kind = _media_type(headers) or _RAW[0]
-    if kind != _FORM and not kind.startswith(_RAW):
+    if image and kind != _FORM and not kind.startswith(_RAW):
         raise RequestError(
             415,
             f"A body of type '{kind[:80]}' is no image; send the file as multipart field '{FIELD}' "
@@ -192,11 +207,11 @@ def check_headers(headers: Headers, limits: Limits) -> None:
         raise _body_too_long(limits)
 
 
-async def read_image_bytes(request: Request, limits: Limits) -> bytes:
-    """Read the image file of a request, raw or out of a form; reading stops at the limit.
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Read the body of a request; reading stops at the limit.
 
     Raises:
-        RequestError: Too long, too slow, empty, or no form with one image.
+        RequestError: Too long or too slow.
         ClientDisconnect: The client has gone.
     """
     parts: list[bytes] = []
@@ -217,7 +232,17 @@ async def read_image_bytes(request: Request, limits: Limits) -> bytes:
             408,
             f"The image did not arrive within {limit:.3g} s, only {size:,} bytes of it; send it again.",
         ) from error
-    content = b"".join(parts)
+    return b"".join(parts)
+
+
+async def read_image_bytes(request: Request, limits: Limits) -> bytes:
+    """Read the image file of a request, raw or out of a form.
+
+    Raises:
+        RequestError: As of `read_body`, or empty, or no form with one image.
+        ClientDisconnect: The client has gone.
+    """
+    content = await read_body(request, limits)
     if _media_type(request.headers) == _FORM:
         content = _form_image(content, request.headers["content-type"])
     if not content:

@@ -55,6 +55,11 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
+def render_text(template: str, **values: Any) -> str:
+    """Return a page as text, as `render` does, from the text of a template."""
+    return _environment().from_string(template).render(values)
+
+
 def write_page(path: str | Path, template: str, **values: Any) -> None:
     """Render a page into a file; bytes of file names that are not UTF-8 are written as escapes.
 

@@ -96,6 +96,10 @@ def test_an_exported_file_is_timed_as_it_is_and_counted_by_its_card():
     assert timed(exported({}), "file").multiply_adds((64, 96)) is None
     with pytest.raises(ConfigError, match="--outputs logits"):
         timed(exported(spec), "file", "logits")
+    fixed = exported(spec)
+    fixed.network.size = (64, 64)
+    with pytest.raises(ConfigError, match="file takes images of 64 x 64 pixels only"):
+        timed(fixed, "file").feed(images)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,17 @@ def test_pixels_become_labels_and_probabilities_by_hand():
     assert torch.allclose(probability, logits.softmax(dim=1).amax(dim=1))
 
 
+def test_the_plain_profile_normalizes_channels_first_and_gives_all_probabilities():
+    pixels = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+    (logits,) = Pipeline(Plain(), MEAN, STD, ("logits",))(pixels)
+    plain = Pipeline(Plain(), MEAN, STD, ("labels", "probability", "probabilities"), profile="plain")
+    labels, probability, probabilities = plain(pixels.permute(0, 3, 1, 2) / 255)
+    assert probabilities.shape == (2, 3, 5, 7)
+    assert torch.allclose(probabilities, logits.exp() / logits.exp().sum(dim=1, keepdim=True), atol=1e-6)
+    assert torch.equal(labels, probabilities.argmax(dim=1))
+    assert torch.allclose(probability, probabilities.amax(dim=1))
+
+
 def test_the_network_is_copied_and_frozen():
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).train()
     pipeline = Pipeline(network, MEAN, STD, ("labels",), dtype=torch.bfloat16)
@@ -42,6 +53,15 @@ def test_one_trace_holds_for_any_batch_and_size_and_names_no_file_of_this_machin
         image = torch.randint(0, 256, shape, dtype=torch.uint8)
         assert torch.equal(program.module()(image)[0], pipeline(image)[0])
     assert not any("stack_trace" in node.meta for node in program.graph.nodes)
+
+
+def test_a_trace_of_one_size_takes_any_batch_of_it_alone():
+    pipeline = Pipeline(nn.Conv2d(3, 2, 3, padding=1), MEAN, STD, ("logits",), profile="plain")
+    module = trace(pipeline, (40, 48)).module()
+    image = torch.rand(3, 3, 40, 48)
+    assert torch.equal(module(image)[0], pipeline(image)[0])
+    with pytest.raises((AssertionError, RuntimeError)):
+        module(torch.rand(1, 3, 48, 40))
 
 
 def test_a_network_that_decides_by_its_pixels_is_refused():

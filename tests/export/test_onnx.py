@@ -23,6 +23,29 @@ def test_images_below_the_coarsest_stride_and_batches_are_answered(exported, rel
 
 
 @pytest.mark.slow
+def test_a_plain_file_answers_as_its_graph_at_any_size(tmp_path):
+    import onnx
+    import torch
+
+    from hrseg.export.graph import Pipeline, trace
+    from hrseg.export.onnx import save, to_onnx
+    from hrseg.inference.exported import OnnxRunner
+
+    pipeline = Pipeline(
+        torch.nn.Conv2d(3, 4, 3, padding=1), (0.4,) * 3, (0.2,) * 3, ("probabilities",), profile="plain"
+    )
+    path = save(to_onnx(trace(pipeline), ("probabilities",)), tmp_path / "plain.onnx")
+    value = onnx.load(str(path)).graph.input[0].type.tensor_type
+    assert [d.dim_param or d.dim_value for d in value.shape.dim] == ["batch", 3, "height", "width"]
+    assert value.elem_type == onnx.TensorProto.FLOAT
+    runner = OnnxRunner(path, cpu=True)
+    for size in ((17, 20), (64, 33)):
+        images = np.stack([scene(i, size)[0] for i in range(2)])
+        (right,) = pipeline(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+        assert np.allclose(runner(images)["probabilities"], right.numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
 def test_fp16_halves_the_file_and_keeps_normalization_and_labels(exported, release, tmp_path):
     done = write.export_model(release, "onnx", tmp_path / "h.onnx", precision="fp16", max_images=2)
     assert done.files[0].stat().st_size < 0.6 * exported[".onnx"].stat().st_size

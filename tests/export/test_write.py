@@ -111,6 +111,15 @@ def test_a_triton_repository_can_be_served_as_it_is(release, exported, tmp_path)
         (["--to", "torch", "--out", "x.pt2", "--precision", "int8"], "cannot hold int8"),
         (["--to", "triton", "--out", "a b"], "no name"),
         (["--out", "x.onnx", "--to", "onyx"], "Did you mean 'onnx'?"),
+        (["--out", "x.pt2", "--to", "torch", "--profile", "plain"], "writes files of profile pixels"),
+        (["--out", "x.onnx", "--size", "8", "8"], "--size 8 8 is outside 33 to 16384"),
+        (["--out", "x.onnx", "--tile", "64"], "--tile is for --for deepness"),
+        (["--out", "x.onnx", "--runtime", "x.tgz"], "--runtime is for --to web"),
+        (["--out", "x.xml", "--to", "openvino", "--for", "deepness"], "--for deepness writes ONNX files"),
+        (["--out", "x.onnx", "--for", "deepness", "--profile", "plain"], "chooses --profile itself"),
+        (["--out", "x.onnx", "--for", "deepness", "--tile", "100"], "--tile 100 is no multiple of 32"),
+        (["--out", "x.onnx", "--for", "deepness", "--resolution", "-1"], "--resolution -1 is no centimeters"),
+        (["--out", "site", "--to", "web", "--outputs", "logits"], "--to web chooses --outputs itself"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_heavy(words, says, capsys):

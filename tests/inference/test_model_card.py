@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hrseg.errors import WeightsError
-from hrseg.inference.model_card import FORMAT, CardFields, make_card, read_card
+from hrseg.inference.model_card import FORMAT, CardFields, Form, make_card, read_card
 from hrseg.labels import load_labels
 
 FILE = Path("m.onnx")
@@ -32,6 +32,14 @@ def test_what_is_needed_to_run_the_file_comes_back(facts):
     assert card["outputs"]["logits"] == "float32 (N, 11, H, W)"
 
 
+def test_older_versions_open_files_of_pixels_and_refuse_others(facts):
+    assert make_card("m", {}, facts)["format"] == 1
+    plain = facts._replace(form=Form("plain", (64, 96)))
+    card = make_card("m", {}, plain)
+    assert (card["format"], card["input"]) == (2, "image: float32 (N, 3, H, W), RGB, 0 to 1")
+    assert read_card(json.dumps(card), FILE).form == Form("plain", (64, 96))
+
+
 def test_no_folder_of_the_machine_is_in_a_card(facts):
     card = make_card("/home/me/runs/mine/best.ckpt", {}, facts)
     assert "/home" not in json.dumps(card)
@@ -48,6 +56,9 @@ def test_no_folder_of_the_machine_is_in_a_card(facts):
         (lambda card: card | {"mean": ["dark"]}, "dark"),
         (lambda card: card | {"labels": {"name": "x", "labels": [[0]]}}, "cannot be read"),
         (lambda card: [card], "is a list and should be"),
+        (lambda card: card | {"profile": "wide"}, "it has no profile 'wide'"),
+        (lambda card: card | {"size": [0, 64]}, "its size is 0 x 64"),
+        (lambda card: card | {"size": [64]}, "cannot be read"),
     ],
 )
 def test_cards_that_cannot_be_used_are_refused(facts, change, words):

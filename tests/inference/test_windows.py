@@ -13,6 +13,7 @@ from hrseg.inference.windows import (
     TensorSource,
     assemble,
     default_window,
+    in_windows,
     plan_windows,
     window_blocks,
 )
@@ -228,3 +229,13 @@ def test_the_default_window_has_no_more_pixels_than_asked_whatever_the_scale():
         side = default_window(WINDOW_PIXELS / scale**2)[0]
         assert side % 32 == 0
         assert (side * scale) ** 2 <= WINDOW_PIXELS < ((side + 32) * scale) ** 2
+
+
+def test_a_function_of_one_size_answers_images_of_any_size():
+    def one_size(image: torch.Tensor) -> torch.Tensor:
+        assert image.shape[-2:] == (64, 96)
+        return image[:, :2] * 2
+
+    for size in ((64, 96), (20, 30), (150, 96), (65, 400), (30, 200)):
+        image = torch.rand(2, 3, *size)
+        assert torch.allclose(in_windows(one_size, image, (64, 96)), image[:, :2] * 2, atol=1e-6)

@@ -76,8 +76,10 @@ def predictor() -> Predictor:
 def start(predictor: Predictor) -> Iterator[Callable[..., Served]]:
     with ExitStack() as stack:
 
-        def begin(**options: Any) -> Served:
-            served = Served(listen(**{"predictor": predictor, "port": 0} | options))
+        def begin(extend: Callable[[Any], None] = lambda app: None, **options: Any) -> Served:
+            running = listen(**{"predictor": predictor, "port": 0} | options)
+            extend(running.app)
+            served = Served(running)
             stack.callback(served.stop)
             return served
 

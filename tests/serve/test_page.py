@@ -14,6 +14,7 @@ from tests.serve.conftest import Served, file_of, picture
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
                  if Path(path).exists()), None)  # fmt: skip
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 pytest.importorskip("playwright", reason="driving a browser needs playwright")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -23,7 +24,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *FAKE_CAMERA])
         yield chromium
         chromium.close()
 
@@ -187,6 +188,20 @@ def test_an_image_can_be_pasted_and_dropped(page: Any) -> None:
             arg=f"{size[1]} × {size[0]}",
         )
         assert canvas(page, "classes").shape == (*size, 4)
+
+
+def test_the_camera_gives_a_picture_and_is_switched_off(page: Any) -> None:
+    page.get_by_role("button", name="Use the camera").click()
+    page.wait_for_function("() => document.getElementById('live').videoWidth > 0")
+    page.get_by_role("button", name="Back").click()
+    assert page.get_attribute("body", "data-state") == "empty"
+    assert page.evaluate("document.getElementById('live').srcObject") is None
+    page.get_by_role("button", name="Use the camera").click()
+    page.wait_for_function("() => document.getElementById('live').videoWidth > 0")
+    page.get_by_role("button", name="Take the picture").click()
+    page.wait_for_selector("[data-state=result]")
+    assert canvas(page, "picture")[..., 1].mean() > 100  # the fake camera is green
+    assert page.evaluate("document.getElementById('live').srcObject") is None
 
 
 def test_a_file_that_the_browser_cannot_show_is_segmented_all_the_same(page: Any) -> None:
