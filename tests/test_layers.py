@@ -18,6 +18,7 @@ LAYERS = (
     "training",
     "evaluation benchmark export",
     "cluster explain migrate serve study",
+    "integrations",
     "cli",
     "__main__",
 )

@@ -1,0 +1,1 @@
+"""Models inside other programs, by the interfaces of those programs; each module is imported by its program only."""
