@@ -199,6 +199,9 @@ class Service:
         self.metrics.queue_length.set_function(lambda: self.queue.length)
         self.metrics.places_taken.set_function(lambda: self.capacity.taken)
         self.threads = ThreadPoolExecutor(_FILE_THREADS, "hrseg-files")
+        self.json_paths: tuple[str, ...] = ()
+        """Paths of `hrseg.integrations` that take JSON: they need a place, and the token, which may be the password of
+        Basic authentication there."""
 
     @property
     def shows_branches(self) -> bool:
@@ -229,7 +232,18 @@ class Service:
 
     async def read_image(self, request: Request) -> LoadedImage:
         """Return the decoded image of a request."""
-        content = await read_image_bytes(request, self.limits)
+        return await self.decoded(request, await read_image_bytes(request, self.limits))
+
+    async def decoded(self, request: Request, content: bytes) -> LoadedImage:
+        """Decode an image file when there is room for its pixels.
+
+        Args:
+            request: That the image is for; has a place.
+            content: Of the file.
+
+        Raises:
+            RequestError: No image, too large, or no room.
+        """
         file = await self.in_thread(open_upload, content, self.limits, self.predictor.bits)
         if not self.capacity.reserve(request.state.place, file.width * file.height):
             file.close()

@@ -4,6 +4,7 @@ It wraps the whole application, so the routes need none of these.
 """
 
 import asyncio
+import base64
 import hmac
 import logging
 import os
@@ -101,9 +102,9 @@ class AdmissionMiddleware:
         service = self.service
         sender = _Sender(scope, receive, send)
         start = time.monotonic()
-        known = (*PROTECTED_PATHS, *PUBLIC_PATHS)
+        known = (*PROTECTED_PATHS, *PUBLIC_PATHS, *service.json_paths)
         path = scope["path"] if scope["path"] in known else "other"  # bounds the metric's labels
-        inference = path in INFERENCE_PATHS and scope["method"] == "POST"
+        inference = path in (*INFERENCE_PATHS, *service.json_paths) and scope["method"] == "POST"
         place: int | None = None
         try:
             place = await self._admit(scope, path, inference)
@@ -129,9 +130,12 @@ class AdmissionMiddleware:
     async def _admit(self, scope: Scope, path: str, inference: bool) -> int | None:
         """Return a place for inference; None for other paths."""
         headers = Headers(scope=scope)
-        if path in PROTECTED_PATHS and self.token is not None:
+        takes_json = path in self.service.json_paths
+        if (path in PROTECTED_PATHS or takes_json) and self.token is not None:
             credentials = await _bearer(Request(scope))
             given = credentials.credentials.strip() if credentials else ""
+            if takes_json and credentials is None:  # programs such as Label Studio send no other
+                given = basic_password(headers.get("authorization", ""))
             # Compared in constant time: the time taken does not show how near a guess is.
             if not hmac.compare_digest(given.encode(), self.token.encode()):
                 raise RequestError(
@@ -140,7 +144,8 @@ class AdmissionMiddleware:
                 )
         if not inference:
             return None
-        check_headers(headers, self.service.limits)
+        if not takes_json:
+            check_headers(headers, self.service.limits)
         place = self.service.capacity.acquire(client_of(scope["client"]))
         if place is None:
             raise server_full(self.service.seconds_to_wait())
@@ -176,6 +181,21 @@ class _Sender:
                 await self._send({"type": message["type"], "body": chunk, "more_body": more})
             return
         await self._send(message)
+
+
+def basic_password(header: str) -> str:
+    """Return the password of an Authorization header of kind Basic; empty if it is none.
+
+    Example:
+        >>> basic_password("Basic YTpiOmM="), basic_password("Bearer x")
+        ('b:c', '')
+    """
+    kind, _, encoded = header.partition(" ")
+    try:
+        text = base64.b64decode(encoded).decode() if kind.lower() == "basic" else ""
+    except ValueError:
+        return ""
+    return text.partition(":")[2]
 
 
 def read_token(path: str | Path | None = None) -> str | None:

@@ -199,6 +199,26 @@ async def read_image_bytes(request: Request, limits: Limits) -> bytes:
         RequestError: Too long, too slow, empty, or no form with one image.
         ClientDisconnect: The client has gone.
     """
+    content = await read_body(request, limits)
+    if _media_type(request.headers) == _FORM:
+        content = _form_image(content, request.headers["content-type"])
+    if not content:
+        raise RequestError(422, "The image is empty; send the bytes of an image file.")
+    return content
+
+
+async def read_body(request: Request, limits: Limits, what: str = "image") -> bytes:
+    """Read a body, up to the limits of size and time.
+
+    Args:
+        request: Of the client.
+        limits: Of the server.
+        what: What the body is, for messages.
+
+    Raises:
+        RequestError: Too long or too slow.
+        ClientDisconnect: The client has gone.
+    """
     parts: list[bytes] = []
     size = 0
     start = asyncio.get_running_loop().time()
@@ -215,14 +235,9 @@ async def read_image_bytes(request: Request, limits: Limits) -> bytes:
     except TimeoutError as error:
         raise RequestError(
             408,
-            f"The image did not arrive within {limit:.3g} s, only {size:,} bytes of it; send it again.",
+            f"The {what} did not arrive within {limit:.3g} s, only {size:,} bytes of it; send it again.",
         ) from error
-    content = b"".join(parts)
-    if _media_type(request.headers) == _FORM:
-        content = _form_image(content, request.headers["content-type"])
-    if not content:
-        raise RequestError(422, "The image is empty; send the bytes of an image file.")
-    return content
+    return b"".join(parts)
 
 
 def _form_image(body: bytes, content_type: str) -> bytes:
