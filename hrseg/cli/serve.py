@@ -23,6 +23,8 @@ def add(verbs: Any) -> None:
     verb.add_argument("--allow-host", metavar="NAME", help=text, **more)
     text = "sites whose pages may use the server, such as https://example.org (none); '*' for all"
     verb.add_argument("--allow-origin", metavar="ORIGIN", help=text, **more)
+    text = "be its ML backend at /label-studio; images are taken from it and from these other sites only"
+    verb.add_argument("--label-studio", nargs="+", metavar=("URL", "ORIGIN"), help=text)
     text = "images held at once, waiting and in work; more get 429 and a time to retry (16)"
     verb.add_argument("--max-queue", type=positive, default=16, metavar="N", help=text)
     text = "those of one client address, so that others find a place (three quarters of all)"
@@ -53,6 +55,7 @@ def _serve(arguments: argparse.Namespace) -> int:
       hrseg serve
       hrseg serve --model runs/demo --port 8080
       hrseg serve --model street.onnx --host 0.0.0.0 --token-file token.txt
+      hrseg serve --label-studio http://localhost:8080
       hrseg serve --allow-host street.example.org --allow-origin https://maps.example.org
       curl -F image=@street.jpg 'http://127.0.0.1:8000/predict?output=overlay' -o overlay.png
     """
@@ -83,6 +86,11 @@ def _serve(arguments: argparse.Namespace) -> int:
         max_per_client=arguments.max_per_client,
     )
     token = read_token(arguments.token_file)
+    label_studio = None
+    if arguments.label_studio:
+        from hrseg.integrations.label_studio import PREFIX, add_routes, read_site
+
+        label_studio = read_site(arguments.label_studio)
     options = options_of(arguments, "device", "precision", "protocol", "bits")
     predictor = open_predictor(arguments.model, **options)
     name = model_name(arguments.model, DEFAULT_TAG)
@@ -97,6 +105,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         allow_origins=arguments.allow_origin,
     )
     add_open_inference(running.app)
+    if label_studio is not None:
+        add_routes(running.app, label_studio)
+        print_line(f"Backend URL for Label Studio: {running.url}{PREFIX}")
     print_line(f"{name} is served at {running.url}  (Ctrl-C ends it)")
     running.serve()
     return EXIT_OK

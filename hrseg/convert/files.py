@@ -101,16 +101,25 @@ def read_xml(path: Path) -> ElementTree.Element:
         DataError: It cannot be read.
     """
     try:
-        content = path.read_bytes()
-        if b"<!ENTITY" in content:
-            raise DataError(f"{path} defines XML entities, which no annotation tool writes. Export it again.")
-        return ElementTree.fromstring(content)
-    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
-        if isinstance(error, DataError):
-            raise
+        return parse_xml(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as XML: {error}. Export it again, or copy it again if it was cut short."
         ) from error
+
+
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """Parse XML that may be hostile.
+
+    Raises:
+        ValueError: It is none, or defines entities, which no annotation tool writes.
+    """
+    if b"<!ENTITY" in content:
+        raise ValueError("it defines XML entities, which no annotation tool writes")
+    try:
+        return ElementTree.fromstring(content)
+    except (LookupError, ElementTree.ParseError) as error:
+        raise ValueError(str(error)) from error
 
 
 def read_lines(path: Path) -> list[str]:

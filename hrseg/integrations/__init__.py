@@ -1,1 +1,1 @@
-"""Results in the forms of other people's programs: a GIS plugin, an inference protocol, a browser."""
+"""Models in other programs, by the interfaces of those programs; each module is imported by its program only."""

@@ -229,7 +229,18 @@ class Service:
 
     async def read_image(self, request: Request) -> LoadedImage:
         """Return the decoded image of a request."""
-        content = await read_image_bytes(request, self.limits)
+        return await self.decoded(request, await read_image_bytes(request, self.limits))
+
+    async def decoded(self, request: Request, content: bytes) -> LoadedImage:
+        """Decode an image file when there is room for its pixels.
+
+        Args:
+            request: That the image is for; has a place.
+            content: Of the file.
+
+        Raises:
+            RequestError: No image, too large, or no room.
+        """
         file = await self.in_thread(open_upload, content, self.limits, self.predictor.bits)
         if not self.capacity.reserve(request.state.place, file.width * file.height):
             file.close()

@@ -4,6 +4,7 @@ It wraps the whole application, so the routes need none of these.
 """
 
 import asyncio
+import base64
 import hmac
 import logging
 import os
@@ -136,6 +137,8 @@ class AdmissionMiddleware:
         if access.token and self.token is not None:
             credentials = await _bearer(Request(scope))
             given = credentials.credentials.strip() if credentials else ""
+            if access.basic and credentials is None:  # programs such as Label Studio send no other
+                given = basic_password(headers.get("authorization", ""))
             # Compared in constant time: the time taken does not show how near a guess is.
             if not hmac.compare_digest(given.encode(), self.token.encode()):
                 raise RequestError(
@@ -190,6 +193,21 @@ class _Sender:
                 await self._send({"type": message["type"], "body": chunk, "more_body": more})
             return
         await self._send(message)
+
+
+def basic_password(header: str) -> str:
+    """Return the password of an Authorization header of kind Basic; empty if it is none.
+
+    Example:
+        >>> basic_password("Basic YTpiOmM="), basic_password("Bearer x")
+        ('b:c', '')
+    """
+    kind, _, encoded = header.partition(" ")
+    try:
+        text = base64.b64decode(encoded).decode() if kind.lower() == "basic" else ""
+    except ValueError:
+        return ""
+    return text.partition(":")[2]
 
 
 def read_token(path: str | Path | None = None) -> str | None:

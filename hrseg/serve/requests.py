@@ -181,11 +181,13 @@ class Access:
         token: The token, where the server has one.
         place: A place in the server, for the network's work.
         image: A body of a type that can contain an image.
+        basic: The token may be the password of Basic authentication, which some programs alone can send.
     """
 
     token: bool = False
     place: bool = False
     image: bool = False
+    basic: bool = False
 
 
 def check_headers(headers: Headers, limits: Limits, image: bool = True) -> None:
@@ -207,8 +209,13 @@ def check_headers(headers: Headers, limits: Limits, image: bool = True) -> None:
         raise _body_too_long(limits)
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """Read the body of a request; reading stops at the limit.
+async def read_body(request: Request, limits: Limits, what: str = "image") -> bytes:
+    """Read a body, up to the limits of size and time.
+
+    Args:
+        request: Of the client.
+        limits: Of the server.
+        what: What the body is, for messages.
 
     Raises:
         RequestError: Too long or too slow.
@@ -230,7 +237,7 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     except TimeoutError as error:
         raise RequestError(
             408,
-            f"The image did not arrive within {limit:.3g} s, only {size:,} bytes of it; send it again.",
+            f"The {what} did not arrive within {limit:.3g} s, only {size:,} bytes of it; send it again.",
         ) from error
     return b"".join(parts)
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
@@ -133,7 +133,8 @@ def _timed(seconds: float) -> tuple[urllib.request.BaseHandler, ...]:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects, never from https to less, and keep their headers about the file."""
 
-    def __init__(self) -> None:
+    def __init__(self, stay: bool = False) -> None:
+        self.stay = stay
         self.linked: dict[str, str] = {}
 
     def redirect_request(
@@ -146,13 +147,39 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
-        if new not in ("http", "https") or (old, new) == ("https", "http"):
-            raise TransferError(f"it redirects from {old} to {new}, which is not safe")
+        unsafe = new not in ("http", "https") or (old, new) == ("https", "http")
+        if unsafe or (self.stay and origin(newurl) != origin(req.full_url)):
+            fp.close()
+            where = f"from {old} to {new}, which is not safe" if unsafe else f"to another site, {newurl[:100]}"
+            raise TransferError(f"it redirects {where}")
         self.linked |= {name.lower(): headers[name] for name in ("X-Linked-ETag", "X-Linked-Size") if headers[name]}
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def request(url: str, start: int = 0, validator: str = "", seconds: float | None = None) -> Answer:
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of an address.
+
+    Raises:
+        ValueError: It is none.
+
+    Example:
+        >>> origin("https://Example.org/a") == origin("https://example.org:443/b")
+        True
+    """
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def request(
+    url: str,
+    start: int = 0,
+    validator: str = "",
+    seconds: float | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    data: bytes | None = None,
+    stay: bool = False,
+) -> Answer:
     """Ask for a file, or for the rest of it.
 
     Args:
@@ -160,19 +187,22 @@ def request(url: str, start: int = 0, validator: str = "", seconds: float | None
         start: Bytes that are here already.
         validator: ETag or date of their version; the server starts again if it has another one by now.
         seconds: After which the request is cut, whatever has come of it; None waits while bytes come.
+        headers: More of them.
+        data: Body of a POST request; None asks by GET.
+        stay: Whether redirects to other hosts, ports or schemes are errors.
 
     Raises:
         TransferError: No answer, an error, or a web page instead of a file.
     """
-    headers = {"User-Agent": "hrseg", "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = {"User-Agent": "hrseg", "Accept": "*/*", "Accept-Encoding": "identity"} | dict(headers or {})
     if start:
         headers["Range"] = f"bytes={start}-"
         if validator:
             headers["If-Range"] = validator
-    redirects = _Redirects()
+    redirects = _Redirects(stay)
     opener = urllib.request.build_opener(redirects, *(_timed(seconds) if seconds else ()))
     try:
-        asked = urllib.request.Request(url, headers=headers)
+        asked = urllib.request.Request(url, data, headers)
         stream = opener.open(asked, timeout=min(seconds or TIMEOUT, TIMEOUT))
     except urllib.error.HTTPError as error:
         with error:

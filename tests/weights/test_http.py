@@ -1,3 +1,4 @@
+import io
 import os
 import urllib.request
 from email.message import Message
@@ -13,7 +14,7 @@ def test_a_redirect_never_leaves_encryption():
     request = urllib.request.Request("https://example.org/a")
     for target in ("http://example.org/a", "ftp://example.org/a"):
         with pytest.raises(http.TransferError, match="not safe"):
-            handler.redirect_request(request, None, 302, "Found", Message(), target)  # type: ignore[arg-type]
+            handler.redirect_request(request, io.BytesIO(), 302, "Found", Message(), target)
 
 
 @pytest.fixture

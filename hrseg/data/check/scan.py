@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -116,7 +117,7 @@ def scan_pair(job: Job) -> ScannedPair:
     facts: dict[str, object] = {}
     try:
         facts["image_form"] = stored_form(pair.image)
-        facts |= _image_facts(read_image(pair.image))
+        facts |= image_facts(read_image(pair.image))
     except DataError as error:
         facts["image_error"] = str(error)
     if pair.mask is not None:
@@ -134,7 +135,8 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _image_facts(image: np.ndarray) -> dict[str, object]:
+def image_facts(image: np.ndarray) -> dict[str, Any]:
+    """Return the facts of an image that `ScannedPair` stores. Shape: uint8 (H, W, 3)."""
     picture = Image.fromarray(image)
     counts = np.array(picture.histogram(), np.float64).reshape(3, 256)  # exact: whole numbers
     levels = np.arange(256) / 255.0
