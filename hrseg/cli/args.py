@@ -90,9 +90,9 @@ PARSER_OPTIONS: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False
 
 
 def add_verb(
-    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], epilog: str = ""
+    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], epilog: str = "", json: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a verb whose docstring is its help."""
+    """Add a verb whose docstring is its help, with --json unless it prints no result."""
     doc = inspect.getdoc(run) or name
     title = doc.partition("\n")[0].rstrip(".")
     verb: argparse.ArgumentParser = verbs.add_parser(
@@ -104,6 +104,8 @@ def add_verb(
     )
     verb.set_defaults(run=run, parser=verb)
     verb._positionals.title = "arguments"
+    if json:
+        verb.add_argument("--json", action="store_true", help="print the result as JSON")
     return verb
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import shtab
 
 from hrseg.cli.args import OVERRIDES_HELP, add_group, add_overrides, add_verb
-from hrseg.cli.console import BOLD, DIM, print_out, styled
+from hrseg.cli.console import BOLD, DIM, print_result, styled
 
 
 def add(verbs: Any) -> None:
@@ -32,14 +32,14 @@ def add(verbs: Any) -> None:
     verb.add_argument("-o", "--out", type=Path, metavar="FILE.yaml", help=text)
 
 
-def _config_list(_: argparse.Namespace) -> int:
+def _config_list(arguments: argparse.Namespace) -> int:
     """List the recipes in ./configs and those that ship."""
     from hrseg.config import list_recipes
 
     recipes = list_recipes()
     wide = max(map(len, recipes), default=0)
     lines = (f"{styled(f'{name:<{wide}}', BOLD)}  {title}" for name, title in recipes.items())
-    return print_out("\n".join(lines))
+    return print_result(arguments, {"recipes": recipes}, "\n".join(lines))
 
 
 def _config_show(arguments: argparse.Namespace) -> int:
@@ -51,12 +51,12 @@ def _config_show(arguments: argparse.Namespace) -> int:
       hrseg config show cityscapes_w48 optim.lr=0.02
       hrseg config show my.yaml --origin
     """
-    from hrseg.config import load_config_with_origins, to_yaml
+    from hrseg.config import config_to_dict, load_config_with_origins, to_yaml
 
     config, origins = load_config_with_origins(arguments.file, arguments.overrides)
     text = to_yaml(config, origins if arguments.origin else None)
     dimmed = re.sub(r" # .*$", lambda match: styled(match[0], DIM), text, flags=re.MULTILINE)
-    return print_out(dimmed)
+    return print_result(arguments, config_to_dict(config), dimmed)
 
 
 def _config_explain(arguments: argparse.Namespace) -> int:
@@ -67,11 +67,14 @@ def _config_explain(arguments: argparse.Namespace) -> int:
       hrseg config explain data.crop
       hrseg config explain optim
     """
-    from hrseg.config import explain
+    from hrseg.config import OPTIONS, explain
 
     text = explain(arguments.key, min(100, shutil.get_terminal_size().columns))
     first, _, rest = text.partition("\n")
-    return print_out(f"{styled(first, BOLD)}\n{rest}")
+    key = arguments.key.strip(".")
+    rows = [row for row in OPTIONS.values() if key in ("", row.key, row.key.partition(".")[0])]
+    options = [{"key": r.key, "type": r.kind, "range": r.range, "default": r.default, "doc": r.doc} for r in rows]
+    return print_result(arguments, {"options": options}, f"{styled(first, BOLD)}\n{rest}")
 
 
 def _config_import(arguments: argparse.Namespace) -> int:
@@ -88,14 +91,15 @@ def _config_import(arguments: argparse.Namespace) -> int:
 
     recipe = translate(arguments.file)
     text = recipe.to_yaml()
+    found = {"file": arguments.out, "recipe": text, "differences": recipe.differences, "unknown": recipe.unknown}
     if arguments.out is None:
-        return print_out(text)
+        return print_result(arguments, found, text)
     write_text(arguments.out, text)
     remarks = f"{recipe.differences} differences are explained in it"
     if recipe.unknown:
         remarks += f", {len(recipe.unknown)} entries have no counterpart"
     words = shlex.join(["hrseg", "fit", "--config", str(arguments.out), "--dry-run"])
-    return print_out(f"{arguments.out} is written; {remarks}. To check it: {words}")
+    return print_result(arguments, found, f"{arguments.out} is written; {remarks}. To check it: {words}")
 
 
 # One shell function per kind of argument. In bash no space follows a lone key=, so that the value can.

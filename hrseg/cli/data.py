@@ -18,7 +18,7 @@ from hrseg.cli.args import (
     options_of,
     positive,
 )
-from hrseg.cli.console import BOLD, EXIT_OK, EXIT_USAGE, print_out, styled
+from hrseg.cli.console import BOLD, EXIT_OK, EXIT_USAGE, print_out, print_result, styled
 from hrseg.errors import ConfigError, HrsegError
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def _add_check(nouns: Any) -> None:
     verb.add_argument("--write", type=Path, metavar="YAML", help=text)
     text = "save a page with the findings and pictures"
     verb.add_argument("--html", type=Path, metavar="HTML", help=text)
-    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     text = "per cent of the images for validation, where there are no splits (20)"
     verb.add_argument("--val", type=positive, default=20, metavar="N", help=text)
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="another division (0)")
@@ -183,9 +182,11 @@ def _data_demo(arguments: argparse.Namespace) -> int:
     words = [f"data.layout={arguments.layout}", f"data.root={arguments.out}"]
     if arguments.layout == "folder":
         words.append(f"data.labels={arguments.out / 'labels.yaml'}")
-    return print_out(
+    return print_result(
+        arguments,
+        {"root": arguments.out, "layout": arguments.layout, **splits},
         f"{arguments.train} train and {arguments.val} val scenes are in {arguments.out}\n"
-        f"Train on them: hrseg fit --config demo {shlex.join(words)}"
+        f"Train on them: hrseg fit --config demo {shlex.join(words)}",
     )
 
 
@@ -205,7 +206,6 @@ def add_data_convert(nouns: Any) -> None:
     verb.add_argument("root", type=Path, metavar="ROOT", help="the folder of the dataset")
     verb.add_argument("--labels", metavar="TABLE", help="its class table (the one that belongs to it)")
     verb.add_argument("--layout", metavar="NAME", help="its layout, where it is not recognized")
-    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     verb.add_argument("--workers", type=positive, metavar="N", help="processes (one per core)")
     verb = add_verb(nouns, "browse", _data_browse)
     text = "a folder with images/, masks/ and labels.yaml (the recipe's)"
@@ -249,7 +249,6 @@ def _add_convert(nouns: Any) -> None:
     verb.add_argument("--tolerance", type=float, default=0.0, metavar="PIXELS", help=text)
     text = "with polygons: leave out parts with fewer pixels (1)"
     verb.add_argument("--smallest", type=positive, default=1, metavar="PIXELS", help=text)
-    verb.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _data_convert(arguments: argparse.Namespace) -> int:
@@ -312,11 +311,8 @@ def _convert_back(arguments: argparse.Namespace) -> int:
             **options_of(arguments, "images", "shapes", "tolerance", "smallest"),
         )
     text = f"{count:,} image{'s' * (count != 1)} as {arguments.to} in {arguments.out}"
-    if arguments.json:
-        text = json.dumps({"images": count, "broken": broken}, indent=1, ensure_ascii=False)
-    else:
-        text = "\n".join([text, *list_unreadable(broken)])
-    return print_out(text) or int(bool(broken))
+    written = {"images": count, "broken": broken}
+    return print_result(arguments, written, "\n".join([text, *list_unreadable(broken)])) or int(bool(broken))
 
 
 def _add_split(nouns: Any) -> None:
@@ -334,7 +330,6 @@ def _add_split(nouns: Any) -> None:
     text = "splits to divide, where there are some already: train, or train,val, or all"
     verb.add_argument("--from", dest="pool", metavar="SPLIT", help=text)
     verb.add_argument("--replace", action="store_true", help="replace lists that are there")
-    verb.add_argument("--json", action="store_true", help="print the division as JSON")
 
 
 def _data_split(arguments: argparse.Namespace) -> int:
@@ -357,9 +352,7 @@ def _data_split(arguments: argparse.Namespace) -> int:
         options = options_of(arguments, "val", "test", "folds", "by", "seed", "pool", "masks")
         division = divide(arguments.root, progress=progress, **options)
     paths = write_lists(division, arguments.replace)
-    if arguments.json:
-        return print_out(json.dumps(division.to_dict(), indent=1, ensure_ascii=False))
-    return print_out(division.text(paths))
+    return print_result(arguments, division.to_dict() | {"lists": paths}, division.text(paths))
 
 
 def _data_stats(arguments: argparse.Namespace) -> int:
@@ -378,8 +371,7 @@ def _data_stats(arguments: argparse.Namespace) -> int:
     with counting("counting") as progress:
         options = options_of(arguments, "layout", "labels")
         found = stats(arguments.root, workers=arguments.workers or 0, progress=progress, **options)
-    text = json.dumps(found.to_dict(), indent=1) if arguments.json else found.text()
-    return print_out(text) or int(bool(found.broken))
+    return print_result(arguments, found.to_dict(), found.text()) or int(bool(found.broken))
 
 
 def _data_browse(arguments: argparse.Namespace) -> int:
@@ -411,7 +403,7 @@ def _data_browse(arguments: argparse.Namespace) -> int:
         facts=recipe_facts(Path(name).stem, config.data),
         **options_of(arguments, "images", "variants", "seed"),
     )
-    return print_out(f"Open {arguments.out} in a browser.")
+    return print_result(arguments, {"page": arguments.out}, f"Open {arguments.out} in a browser.")
 
 
 def _share(text: str) -> float:

@@ -19,7 +19,7 @@ from hrseg.cli.args import (
     options_of,
     positive,
 )
-from hrseg.cli.console import BOLD, EXIT_OK, EXIT_PARTIAL, print_out, styled
+from hrseg.cli.console import BOLD, EXIT_OK, EXIT_PARTIAL, print_out, print_result, styled
 from hrseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         settings=EvaluationSettings(**given),
         worst=arguments.worst,
     )
-    return EXIT_OK if report is None else print_out(str(report))
+    if report is None:  # another process than the first
+        return EXIT_OK
+    return print_result(arguments, {"files": report.files, **report.results.to_dict()}, str(report))
 
 
 def _count(text: str) -> int:
@@ -91,7 +93,6 @@ def add_compare(verbs: Any) -> None:
     verb.add_argument("--split", choices=("val", "test"), default="val", help="(val)")
     text = "bootstrap samples (2000)"
     verb.add_argument("--draws", type=positive, default=2000, metavar="N", help=text)
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
     text = "also save the ledgers here, one for each model"
     verb.add_argument("--out", "-o", type=Path, metavar="DIR", help=text)
 
@@ -121,7 +122,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in ledger.model)
             ledger.save(arguments.out / f"{number}_{stem}.npz")
     rows = table(ledgers, draws=arguments.draws)
-    return print_out(json.dumps(rows, ensure_ascii=False) if arguments.json else format_table(rows))
+    return print_result(arguments, rows, format_table(rows))
 
 
 def _ledger(model: str, split: str, words: list[str]) -> Any:
@@ -176,6 +177,7 @@ def _submit(arguments: argparse.Namespace) -> int:
         raise ConfigError("Give either --model, which predicts, or --predictions, a folder.")
     from hrseg.evaluation.submission import submit
     from hrseg.inference.predict_files import open_predictor
+    from hrseg.metrics.confusion import score_dict
 
     predictor = None
     if arguments.model is not None:
@@ -191,7 +193,9 @@ def _submit(arguments: argparse.Namespace) -> int:
         **options_of(arguments, "predictions", "split", "partial"),
         progress=_print_progress if sys.stderr.isatty() else None,
     )
-    return print_out(str(done))
+    found = {"archive": done.path, "split": done.split, "predictions": done.count, "ranked_by": done.final}
+    scores = {} if done.scores is None else score_dict(done.scores, done.names)
+    return print_result(arguments, found | scores, str(done))
 
 
 def _print_progress(done: int, count: int) -> None:
@@ -207,7 +211,6 @@ def add_reproduce(verbs: Any) -> None:
     text = "your own checkpoint or tag instead of the published weights"
     verb.add_argument("-m", "--model", metavar="MODEL", help=text)
     verb.add_argument("--plan", action="store_true", help="print the plan only")
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
     add_overrides(verb)
 
 

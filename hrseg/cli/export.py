@@ -1,13 +1,12 @@
 """Verbs export, benchmark and models."""
 
 import argparse
-import json
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import add_model, add_size, add_verb, options_of, positive
-from hrseg.cli.console import BOLD, paragraph, print_out, styled
+from hrseg.cli.console import BOLD, paragraph, print_out, print_result, styled
 from hrseg.errors import ConfigError
 
 _EXPORT_OPTIONS = ("precision", "images", "masks", "calibrate", "tolerance")
@@ -103,7 +102,8 @@ def _export(arguments: argparse.Namespace) -> int:
         form = Form(arguments.profile or "pixels", size)
         done = export_model(model, arguments.to, out, outputs=arguments.outputs, form=form, **options)
     lines = [f"{path}  {max(1, round(path.stat().st_size / 1e3)):,} kB" for path in done.files]
-    return print_out("\n".join([str(done.parity), *lines]))
+    found = {"files": done.files, "parity": done.parity.to_dict()}
+    return print_result(arguments, found, "\n".join([str(done.parity), *lines]))
 
 
 _FIXED = ("profile", "size", "outputs")
@@ -153,7 +153,6 @@ def add_benchmark(verbs: Any) -> None:
     verb.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help=text)
     text = "time two alternately: each a model, a precision, an engine, or some joined by +"
     verb.add_argument("--compare", nargs=2, metavar=("A", "B"), help=text)
-    verb.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
@@ -202,7 +201,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     else:
         one, other = (split_word(word, choices[0]) for word in arguments.compare)
         done = compare((one, other), sizes[0], settings)
-    return print_out(json.dumps(asdict(done), indent=2) if arguments.json else str(done))
+    return print_result(arguments, asdict(done), str(done))
 
 
 def _seconds(text: str) -> float:
@@ -250,7 +249,8 @@ def _models(arguments: argparse.Namespace) -> int:
             "Heads": list(HEADS),
             "Trained models": list(packaged_models()),
         }
-        return print_out("\n\n".join(paragraph(title, names) for title, names in tables.items()))
+        text = "\n\n".join(paragraph(title, names) for title, names in tables.items())
+        return print_result(arguments, {title.lower().replace(" ", "_"): each for title, each in tables.items()}, text)
     form = options_of(arguments, *COSTS, "branches_from_start")
     network = create_model(arguments.backbone, arguments.head, arguments.classes, **form)
     height, width = arguments.size
@@ -258,8 +258,11 @@ def _models(arguments: argparse.Namespace) -> int:
     changed = "".join(
         f", {name}" + ("" if value is True else f" {value}") for name, value in form.items() if value != FORM[name]
     )
-    return print_out(
+    found = {"backbone": arguments.backbone, "head": arguments.head, "classes": arguments.classes, **form, **vars(cost)}
+    return print_result(
+        arguments,
+        found,
         f"{styled(arguments.backbone, BOLD)} with head {arguments.head}, {arguments.classes} classes{changed}\n"
         f"  parameters     {cost.parameters:,}\n"
-        f"  multiply-adds  {cost.multiply_adds / 1e9:,.2f} G for one {height}x{width} image"
+        f"  multiply-adds  {cost.multiply_adds / 1e9:,.2f} G for one {height}x{width} image",
     )

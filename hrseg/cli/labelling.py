@@ -25,7 +25,6 @@ def add(nouns: Any) -> None:
     verb.add_argument("--labelled", nargs="+", default=[], metavar="FOLDER", help=text)
     text = "write the ranking as a list, one path a line"
     verb.add_argument("-o", "--out", type=Path, metavar="LIST.txt", help=text)
-    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     add_device(verb)
 
 

@@ -20,6 +20,7 @@ from hrseg.cli.console import (
     LogFormatter,
     print_error,
     print_out,
+    print_result,
 )
 from hrseg.errors import ConfigError, HrsegError, did_you_mean, os_error_text
 
@@ -135,10 +136,11 @@ def _parser(headings: bool = True) -> argparse.ArgumentParser:
     parser.set_defaults(run=lambda _: print_out(parser.format_help()))
     text = "print versions and stop"
     parser.add_argument("--version", action="store_const", const=_version, dest="run", help=text)
+    parser.set_defaults(json=False)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for add in VERBS:
         add(verbs)
-    verb = add_verb(verbs, "completion", _completion)
+    verb = add_verb(verbs, "completion", _completion, json=False)
     verb.add_argument("shell", choices=("bash", "zsh", "fish"))
     add_verb(verbs, "version", _version)
     if headings:
@@ -165,20 +167,18 @@ def _completion(arguments: argparse.Namespace) -> int:
     return print_out(script(_parser(headings=False), arguments.shell))
 
 
-def _version(_: argparse.Namespace) -> int:
+def _version(arguments: argparse.Namespace) -> int:
     """Print the versions of hrseg and of the libraries it depends on."""
     from importlib import metadata
 
-    lines = [
-        f"hrseg {sys.modules['hrseg'].__version__}",
-        f"  python         {sys.version.split()[0]}",
-    ]
+    versions = {"hrseg": sys.modules["hrseg"].__version__, "python": sys.version.split()[0]}
     for package in ("torch", "lightning", "albumentations", "omegaconf"):
         try:
-            lines.append(f"  {package:<14} {metadata.version(package)}")
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            lines.append(f"  {package:<14} not installed")
-    return print_out("\n".join(lines))
+            versions[package] = "not installed"
+    first, *others = versions.items()
+    return print_result(arguments, versions, "\n".join([" ".join(first), *(f"  {n:<14} {v}" for n, v in others)]))
 
 
 _VERBS_WITH_OVERRIDES = (

@@ -59,7 +59,6 @@ def add(verbs: Any) -> None:
     text = "what is averaged over scales and mirror (softmax)"
     verb.add_argument("--merge", choices=("softmax", "logits", "exp"), help=text)
     add_bits(verb)
-    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     _add_sources(verb)
     _add_outputs(verb)
     _add_cluster(verb)

@@ -10,7 +10,7 @@ from hrseg.errors import MissingExtraError, install_command
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    verb = add_verb(verbs, "serve", _serve)
+    verb = add_verb(verbs, "serve", _serve, json=False)
     add_model(verb)
     text = "address to listen on; 127.0.0.1 is seen from this machine only (127.0.0.1)"
     verb.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help=text)

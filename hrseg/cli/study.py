@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from hrseg.cli.args import OVERRIDES_HELP, add_overrides, add_verb, positive
-from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out
+from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_result
 from hrseg.errors import ConfigError
 
 
@@ -55,9 +55,9 @@ def _study(arguments: argparse.Namespace) -> int:
     quiet_lightning()
     plan = plan_study(study, arguments.overrides)
     if arguments.dry_run:
-        return print_out(plan.text())
+        return print_result(arguments, plan.to_dict(), plan.text())
     table = train_study(plan)
-    print_out(table.text())
+    print_result(arguments, table.to_dict(), table.text())
     if table.failures:
         print_error(f"{len(table.failures)} of {len(plan.runs)} runs failed; the same command tries them again")
     return EXIT_PARTIAL if table.failures else EXIT_OK

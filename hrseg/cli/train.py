@@ -14,7 +14,7 @@ from hrseg.cli.args import (
     options_of,
     positive,
 )
-from hrseg.cli.console import print_out
+from hrseg.cli.console import print_out, print_result
 from hrseg.errors import ConfigError, score
 
 
@@ -76,11 +76,13 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from hrseg.training.dry_run import plan
 
-        return print_out(plan(config).text())
+        planned = plan(config)
+        return print_result(arguments, planned.to_dict(), planned.text())
     if arguments.find:
         from hrseg.training.find import find
 
-        return print_out(find(config, arguments.find))
+        proposal = find(config, arguments.find)
+        return print_result(arguments, {"find": arguments.find, "proposal": proposal}, proposal)
     from hrseg.training.checkpoints import mode_of
     from hrseg.training.fit import fit
 
@@ -97,7 +99,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         text = f"{result.table}\nThe table is of the best weights, {what}. To use them: {use}"
     if config.trainer.deterministic:
         text += f"\nWeights sha256 {result.digest}"
-    return print_out(text)
+    found = {"run": result.run_dir, "checkpoint": file, "best_by": name, "best": best, "sha256": result.digest}
+    return print_result(arguments, found, text)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -113,6 +116,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     """
     from hrseg.config import to_yaml
     from hrseg.evaluation.validate import evaluate, evaluation_config
+    from hrseg.metrics.confusion import score_dict
 
     if arguments.print_config:
         config = evaluation_config(arguments.model, arguments.overrides, arguments.config)
@@ -121,7 +125,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     result = evaluate(arguments.model, arguments.split, words, out, recipe)
     if arguments.ledger is not None:
         result.records.save(arguments.ledger)
-    return print_out(result.text)
+    found = {"model": result.records.model, "split": arguments.split, "images": len(result.records.names)}
+    return print_result(arguments, found | score_dict(result.metrics, result.labels.names), result.text)
 
 
 def _test(arguments: argparse.Namespace) -> int:
@@ -184,4 +189,9 @@ def _explain(arguments: argparse.Namespace) -> int:
     lines += [
         f"a linear classifier on {probe.name}: mIoU {score(probe.miou, 1)}" for probe in inside.probes if probe.channels
     ]
-    return print_out("\n".join([*lines, str(out)]))
+    found = {
+        "page": out,
+        "branches": [{"changed": c, "radius": r} for c, r in zip(changed, radii, strict=True)],
+        "probes": [{"features": probe.name, "miou": probe.miou} for probe in inside.probes if probe.channels],
+    }
+    return print_result(arguments, found, "\n".join([*lines, str(out)]))

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hrseg.cli.args import add_group, add_verb, options_of
-from hrseg.cli.console import BOLD, DIM, EXIT_OK, EXIT_PARTIAL, print_error, print_out, styled
+from hrseg.cli.console import BOLD, DIM, EXIT_OK, EXIT_PARTIAL, print_error, print_out, print_result, print_row, styled
 from hrseg.errors import ConfigError, unknown_choice
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ def add(verbs: Any) -> None:
     text = "only those whose data's owners do not restrict them to research"
     verb.add_argument("--commercial", action="store_true", help=text)
     verb.add_argument("--here", action="store_true", help="only those on this machine")
-    verb.add_argument("--json", action="store_true", help="print one JSON object a line")
     verb = add_verb(noun, "info", _info)
     verb.add_argument("tag", metavar="TAG", help="hrnet_w48.ms_in1k, say")
-    verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb = add_verb(noun, "pull", _pull)
     verb.add_argument("tags", nargs="+", metavar="TAG", help="hrnet_w48.ms_in1k, say")
     verb = add_verb(noun, "import", _import)
@@ -143,14 +141,12 @@ def _info(arguments: argparse.Namespace) -> int:
     from hrseg.weights.catalog import row_of
 
     row = row_of(arguments.tag)
-    if arguments.json:
-        return print_out(json.dumps(_to_dict(row), ensure_ascii=False, indent=1))
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100
     lines = [styled(row.tag, BOLD)]
     for name, text in _facts(row):
         wrapped = textwrap.wrap(text, max(20, width - 16), break_long_words=False, break_on_hyphens=False)
         lines += [f"  {name if not i else '':<13} {part}" for i, part in enumerate(wrapped)]
-    return print_out("\n".join(lines))
+    return print_result(arguments, _to_dict(row), "\n".join(lines))
 
 
 def _facts(row: "Row") -> list[tuple[str, str]]:
@@ -204,7 +200,7 @@ def _pull(arguments: argparse.Namespace) -> int:
 
     for tag in [tag if is_hub(tag) else row_of(tag).tag for tag in arguments.tags]:
         files = resolve_all(tag, download_progress())
-        print_out("\n".join(map(str, files)))
+        print_row(arguments, {"tag": tag, "files": files}, "\n".join(map(str, files)))
     return EXIT_OK
 
 
@@ -228,8 +224,13 @@ def _import(arguments: argparse.Namespace) -> int:
         arguments.out,
         **options_of(arguments, "resize", "padding", "new_classifier", "new_head", "labels"),
     )
-    print_out(str(report))
-    return print_out(report.next_step())
+    found = {
+        "file": report.out,
+        "source": report.foreign.source,
+        "network": report.spec,
+        "new": sorted(report.load.new),
+    }
+    return print_result(arguments, found, f"{report}\n{report.next_step()}")
 
 
 def _push(arguments: argparse.Namespace) -> int:
@@ -251,11 +252,9 @@ def _push(arguments: argparse.Namespace) -> int:
         send=not arguments.dry_run,
         **options_of(arguments, "licence", "data_terms", "private", "message"),
     )
-    if arguments.dry_run:
-        return print_out(shared.page)
-    return print_out(
-        f"{shared.url}: {shared.size / 1e6:,.1f} MB\nTo use it: hrseg predict IMAGE --model hf:{shared.name}"
-    )
+    text = f"{shared.url}: {shared.size / 1e6:,.1f} MB\nTo use it: hrseg predict IMAGE --model hf:{shared.name}"
+    found = {"name": shared.name, "url": shared.url, "bytes": shared.size, "page": shared.page}
+    return print_result(arguments, found, shared.page if arguments.dry_run else text)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -276,8 +275,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     wrong = 0
     for target in targets:
         try:
-            print_out("\n".join(f"ok  {line}" for line in verify(target)))
+            lines = verify(target)
         except WeightsError as error:
             print_error(str(error))
             wrong += 1
+            if arguments.json:
+                print_row(arguments, {"target": target, "ok": False, "files": [], "error": str(error)}, "")
+        else:
+            found = {"target": target, "ok": True, "files": lines, "error": None}
+            print_row(arguments, found, "\n".join(f"ok  {line}" for line in lines))
     return EXIT_PARTIAL if wrong else EXIT_OK

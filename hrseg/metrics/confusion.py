@@ -5,7 +5,7 @@ images or batches would be another number.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -173,6 +173,20 @@ def scores(matrix: torch.Tensor, absent: str = "skip") -> Scores:
         absent_rule=absent,
         matrix=matrix,
     )
+
+
+def score_dict(result: Scores, names: Sequence[str]) -> dict[str, Any]:
+    """Return the scores as plain values, fractions: "miou" and the like, and those of each class by name.
+
+    Example:
+        >>> found = score_dict(scores(torch.tensor([[3, 1], [0, 4]])), ["road", "sky"])
+        >>> round(found["miou"], 4), found["classes"]["road"]["iou"]
+        (0.775, 0.75)
+    """
+    means = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+    each = {key: result[key].tolist() for key in _COLUMNS}  # type: ignore[literal-required]
+    classes = {name: {key: values[i] for key, values in each.items()} for i, name in enumerate(names)}
+    return {**{key: result[key] for key in means}, "classes": classes}  # type: ignore[literal-required]
 
 
 def table(result: Scores, names: Sequence[str]) -> str:

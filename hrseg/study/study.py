@@ -353,6 +353,20 @@ class Plan:
     runs: tuple[StudyRun, ...]
     costs: Mapping[str, Summary]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        runs = [
+            {
+                "variant": run.variant,
+                "seed": run.seed,
+                "fold": run.fold,
+                "state": run.state,
+                **vars(self.costs[run.variant]),
+            }
+            for run in self.runs
+        ]
+        return {"study": self.study.name, "recipe": self.study.recipe.stem, "folder": self.folder, "runs": runs}
+
     def text(self) -> str:
         """Return the plan as text."""
         wide = max(len(name) for name in ("variant", *self.study.variants))

@@ -214,9 +214,10 @@ class Table:
             writer = csv.DictWriter(file, [name for name in rows[0] if name != "classes"], extrasaction="ignore")
             writer.writeheader()
             writer.writerows(row | {"variant": cell_text(row["variant"])} for row in rows)
-        write_text(folder / "table.json", f"{json.dumps(self._content(rows), indent=2)}\n")
+        write_text(folder / "table.json", f"{json.dumps(self.to_dict(), indent=2)}\n")
 
-    def _content(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain values, with each run."""
         study = self.plan.study
         return {
             "study": study.name,
@@ -232,7 +233,7 @@ class Table:
                         if run.variant == row["variant"]
                     ],
                 }
-                for row in rows
+                for row in map(asdict, self.rows)
             ],
         }
 

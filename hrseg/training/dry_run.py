@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,6 +60,19 @@ class Plan:
     precision: str
     steps: tuple[int, int]
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values: bytes, seconds, counts."""
+        names = ("total", "weights", "optimizer", "activations", "transient")
+        return {
+            "network": {**vars(self.cost), "trained": self.trained, "classes": self.labels.num_classes},
+            "images": dict(zip(("train", "val"), self.images, strict=True)),
+            "batch": self.shapes,
+            "devices": {"kind": self.device, "count": self.devices, "precision": self.precision},
+            "steps": dict(zip(("epoch", "all"), self.steps, strict=True)),
+            "seconds": {"step": self.seconds, "all": self.seconds * self.steps[1]},
+            "memory": {name: getattr(self.memory, name) for name in names},
+        }
 
     def text(self) -> str:
         """Return the report as text."""
