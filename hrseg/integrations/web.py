@@ -65,7 +65,7 @@ def export_site(model: str | Path | None, out: str | Path, runtime: Path | None 
     precision = options.get("precision", "fp32")
     if precision not in PRECISIONS:
         raise ConfigError(
-            f"--to web cannot hold {precision}; browsers run {' and '.join(PRECISIONS)} on every processor."
+            f"--to web cannot hold {precision}; its runtime is tried with {' and '.join(PRECISIONS)}. Use one of them."
         )
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, and --to web writes a folder. Choose another name with --out.")

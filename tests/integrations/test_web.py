@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import os
 import shutil
 import threading
@@ -173,6 +174,16 @@ def test_pixels_without_data_and_files_that_are_no_pictures(page: Any, tmp_path:
     page.set_input_files("#file", tmp_path / "letter.png")
     page.wait_for_selector("#problem:not([hidden])")
     assert "cannot read the file as a picture" in page.inner_text("#problem-text")
+
+
+@pytest.mark.slow
+def test_ids_above_255_are_written_in_sixteen_bits(page: Any) -> None:
+    script = """async () => { const { grayPng } = await import("./png.js");
+        const file = await grayPng(Uint16Array.of(0, 300, 65535, 7, 1, 2), 3);
+        return [...new Uint8Array(await file.arrayBuffer())]; }"""
+    image = Image.open(io.BytesIO(bytes(page.evaluate(script))))
+    assert image.mode == "I;16"
+    assert np.array(image).tolist() == [[0, 300, 65535], [7, 1, 2]]
 
 
 @pytest.mark.slow
