@@ -41,7 +41,7 @@ def add(nouns: Any) -> None:
     verb.add_argument("--smallest", type=positive, default=100, metavar="PIXELS", help=text)
     verb.add_argument("--count", type=positive, default=200, metavar="N", help="findings that are kept (200)")
     text = "the folder of the page and the list (audit); with --apply that of the corrected copy"
-    verb.add_argument("-o", "--out", type=Path, default=Path("audit"), metavar="FOLDER", help=text)
+    verb.add_argument("-o", "--out", type=Path, metavar="FOLDER", help=text)
     verb.add_argument("--apply", type=Path, metavar="LIST.jsonl", help="write a copy with these corrections instead")
     text = "with --apply, link what stays the same instead of copying it"
     verb.add_argument("--link", action="store_true", help=text)
@@ -103,8 +103,10 @@ def _audit(arguments: argparse.Namespace) -> int:
     from hrseg.study.audit import audit_folds, fold_checkpoints, train_folds
     from hrseg.study.corrections import CORRECTIONS, PAGE, apply_corrections, write_audit
 
-    root, out = arguments.root, arguments.out
+    root, out = arguments.root, arguments.out or Path("audit")
     if arguments.apply is not None:
+        if arguments.out is None:
+            raise ConfigError("--apply writes a copy of the dataset. Name its folder: --out datasets/corrected")
         regions, masks = apply_corrections(root, arguments.apply, out, arguments.link)
         return print_out(f"{regions:,} regions in {masks:,} masks are corrected in {out}\nTrain: data.root={out}")
     if (out / CORRECTIONS).exists():

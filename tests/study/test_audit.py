@@ -182,6 +182,7 @@ def test_a_mistake_is_one_paragraph(tmp_path, finished, capsys):
         (["data", "--models", str(finished.run_dir)], "it has seen the masks"),
         (["data", "--models", "x", "optim.lr=1"], "--models are trained"),
         (["data", "--folds", "1"], "--folds 1 leaves nothing"),
+        (["data", "--apply", "x.jsonl"], "Name its folder: --out"),
     ]:
         assert main(["data", "audit", *words]) == EXIT_USAGE
         assert text in " ".join(capsys.readouterr().err.split())
