@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hrseg.cli.args import add_device, add_model, add_verb, options_of, positive
+from hrseg.cli.args import OVERRIDES_HELP, add_device, add_model, add_overrides, add_verb, options_of, positive
 from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out
-from hrseg.errors import printable
+from hrseg.errors import ConfigError, printable
 
 
 def add(nouns: Any) -> None:
@@ -26,6 +26,28 @@ def add(nouns: Any) -> None:
     text = "write the ranking as a list, one path a line"
     verb.add_argument("-o", "--out", type=Path, metavar="LIST.txt", help=text)
     add_device(verb)
+    verb = add_verb(nouns, "audit", _audit, OVERRIDES_HELP)
+    verb.add_argument("root", type=Path, metavar="DATASET", help="its folder")
+    text = "recipe of the models (folder_w18)"
+    verb.add_argument("-c", "--config", default="folder_w18", metavar="RECIPE", help=text)
+    text = "fold models that are there: the folder of hrseg study --folds, or runs; nothing is trained then"
+    verb.add_argument("--models", type=Path, nargs="+", default=[], metavar="RUN", help=text)
+    text = "models, each trained without one part of the images (5)"
+    verb.add_argument("--folds", type=positive, default=5, metavar="N", help=text)
+    text = "what a fold does not cut apart: none, folder, or a regular expression (none)"
+    verb.add_argument("--by", default="none", metavar="GROUP", help=text)
+    text = "leave out regions of fewer pixels (100)"
+    verb.add_argument("--smallest", type=positive, default=100, metavar="PIXELS", help=text)
+    verb.add_argument("--count", type=positive, default=200, metavar="N", help="findings that are kept (200)")
+    text = "the folder of the page and the list (audit); with --apply that of the corrected copy"
+    verb.add_argument("-o", "--out", type=Path, metavar="FOLDER", help=text)
+    verb.add_argument("--apply", type=Path, metavar="LIST.jsonl", help="write a copy with these corrections instead")
+    text = "with --apply, link what stays the same instead of copying it"
+    verb.add_argument("--link", action="store_true", help=text)
+    text = "where to compute: auto, cpu, cuda, cuda:1, mps (auto)"
+    verb.add_argument("--device", default="auto", metavar="DEVICE", help=text)
+    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
+    add_overrides(verb)
 
 
 def _rank(arguments: argparse.Namespace) -> int:
@@ -61,3 +83,47 @@ def _rank(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and not arguments.json:
         print_out(f"{len(ranking.rows):,} of {ranking.images:,} images are listed in {arguments.out}")
     return EXIT_PARTIAL if ranking.broken else EXIT_OK
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    """Find masks that seem wrong, worst first, and apply corrections.
+
+    A model is trained for each fold on the others (a study, which is resumed if it was stopped), and
+    judges the masks that it has not seen. Writes audit.html, a page of image, mask and suggestion, and
+    corrections.jsonl, one finding a line: delete the lines that are wrong, or tick the right ones on
+    the page, and apply the list to a copy of the dataset. The dataset itself stays as it is, but for
+    the lists of its folds. A broken image is named, and the exit code is 1.
+
+      hrseg data audit datasets/mine --config mine.yaml
+      hrseg data audit datasets/mine --models runs/mine_study/plain --smallest 400
+      hrseg data audit datasets/mine --apply audit/corrections.jsonl --out datasets/corrected
+    """
+    from hrseg.cli.progress import counting
+    from hrseg.study.audit import audit_folds, fold_checkpoints, train_folds
+    from hrseg.study.corrections import CORRECTIONS, PAGE, apply_corrections, write_audit
+
+    root, out = arguments.root, arguments.out or Path("audit")
+    if arguments.apply is not None:
+        if arguments.out is None:
+            raise ConfigError("--apply writes a copy of the dataset. Name its folder: --out datasets/corrected")
+        regions, masks = apply_corrections(root, arguments.apply, out, arguments.link)
+        return print_out(f"{regions:,} regions in {masks:,} masks are corrected in {out}\nTrain: data.root={out}")
+    if (out / CORRECTIONS).exists():
+        raise ConfigError(f"{out / CORRECTIONS} exists, and may be edited. Name another folder with --out.")
+    models = arguments.models
+    if not models:
+        models = [train_folds(root, arguments.config, arguments.folds, arguments.by, arguments.overrides)]
+    elif arguments.overrides:
+        raise ConfigError(f"{arguments.overrides[0]} is for training, and --models are trained. Leave one out.")
+    checkpoints = fold_checkpoints(models)
+    with counting("judging") as progress:
+        audit, labels = audit_folds(
+            root, checkpoints, progress=progress, **options_of(arguments, "count", "smallest", "device")
+        )
+    write_audit(audit, labels, out)
+    print_out(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False) if arguments.json else audit.text())
+    for text in audit.broken:
+        print_error(printable(text))
+    if not arguments.json:
+        print_out(f"The page: {out / PAGE}; the list: {out / CORRECTIONS}")
+    return EXIT_PARTIAL if audit.broken else EXIT_OK

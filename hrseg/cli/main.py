@@ -183,7 +183,7 @@ def _version(arguments: argparse.Namespace) -> int:
 
 _VERBS_WITH_OVERRIDES = (
     *(["fit"], ["study"], ["validate"], ["test"], ["evaluate"], ["explain"], ["compare"]),
-    *(["reproduce"], ["config", "show"], ["data", "browse"]),
+    *(["reproduce"], ["config", "show"], ["data", "browse"], ["data", "audit"]),
 )
 _OVERRIDE = re.compile(r"(?:--)?[A-Za-z_]\w*(?:\.\w+)+=|--\w+(?:\.\w+)+$")
 
