@@ -1,12 +1,11 @@
 """Verbs of `hrseg data` for labelling with a model: rank, audit."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from hrseg.cli.args import OVERRIDES_HELP, add_device, add_model, add_overrides, add_verb, options_of, positive
-from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out
+from hrseg.cli.console import EXIT_OK, EXIT_PARTIAL, print_error, print_out, print_result
 from hrseg.errors import ConfigError, printable
 
 
@@ -46,7 +45,6 @@ def add(nouns: Any) -> None:
     verb.add_argument("--link", action="store_true", help=text)
     text = "where to compute: auto, cpu, cuda, cuda:1, mps (auto)"
     verb.add_argument("--device", default="auto", metavar="DEVICE", help=text)
-    verb.add_argument("--json", action="store_true", help="print everything as JSON instead")
     add_overrides(verb)
 
 
@@ -77,7 +75,7 @@ def _rank(arguments: argparse.Namespace) -> int:
         ranking = rank_images(predictor, pictures, arguments.count, labelled=labelled, advance=progress(total))
     if arguments.out is not None:
         write_text(arguments.out, ranking.list_text())
-    print_out(json.dumps(ranking.to_dict(), indent=1, ensure_ascii=False) if arguments.json else ranking.text())
+    print_result(arguments, ranking.to_dict(), ranking.text())
     for text in ranking.broken:
         print_error(printable(text))
     if arguments.out is not None and not arguments.json:
@@ -107,7 +105,8 @@ def _audit(arguments: argparse.Namespace) -> int:
         if arguments.out is None:
             raise ConfigError("--apply writes a copy of the dataset. Name its folder: --out datasets/corrected")
         regions, masks = apply_corrections(root, arguments.apply, out, arguments.link)
-        return print_out(f"{regions:,} regions in {masks:,} masks are corrected in {out}\nTrain: data.root={out}")
+        text = f"{regions:,} regions in {masks:,} masks are corrected in {out}\nTrain: data.root={out}"
+        return print_result(arguments, {"regions": regions, "masks": masks, "root": out}, text)
     if (out / CORRECTIONS).exists():
         raise ConfigError(f"{out / CORRECTIONS} exists, and may be edited. Name another folder with --out.")
     models = arguments.models
@@ -121,7 +120,7 @@ def _audit(arguments: argparse.Namespace) -> int:
             root, checkpoints, progress=progress, **options_of(arguments, "count", "smallest", "device")
         )
     write_audit(audit, labels, out)
-    print_out(json.dumps(audit.to_dict(), indent=1, ensure_ascii=False) if arguments.json else audit.text())
+    print_result(arguments, audit.to_dict(), audit.text())
     for text in audit.broken:
         print_error(printable(text))
     if not arguments.json:

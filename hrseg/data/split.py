@@ -109,9 +109,10 @@ class Division:
         for split, count in self.kept.items():
             lines.append(f"Left as it was: {split}, {count:,} images.")
         if TRAIN not in self.splits:
+            words = ["--folds", str(len(self.splits)), "data.layout=folder", f"data.root={self.root}"]
             lines.append(
-                f"Each fold validates once, and FOLD_train.txt holds the others. Train: hrseg study RECIPE --folds "
-                f"{len(self.splits)} data.layout=folder data.root={shlex.quote(str(self.root))}"
+                "Each fold validates once, and FOLD_train.txt holds the others. Train: hrseg study RECIPE "
+                + shlex.join(words)
             )
         if self.folders:
             lines.append(

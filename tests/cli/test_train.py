@@ -2,17 +2,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from hrseg.cli import EXIT_OK, main
 from hrseg.config import load_config
+from hrseg.metrics.confusion import scores
+from hrseg.metrics.records import ImageRecords
 from tests.cli.conftest import fake
 
 
 def test_dry_run_prints_the_plan_and_trains_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = SimpleNamespace(text=lambda: "3 steps")
+    plan = SimpleNamespace(text=lambda: "3 steps", to_dict=dict)
     fake(monkeypatch, "training.dry_run", plan=lambda config: plan)
     assert main(["fit", "--config", "demo", "--dry-run"]) == EXIT_OK
     assert capsys.readouterr().out == "3 steps\n"
@@ -33,7 +37,7 @@ def test_key_value_words_stand_anywhere(
 
     def fit(config: Any, **options: Any) -> SimpleNamespace:
         seen.update(config=config, **options)
-        return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"))
+        return SimpleNamespace(table="the table", best_score=0.8125, run_dir=Path("runs/demo"), digest="")
 
     fake(monkeypatch, "training.fit", fit=fit)
     assert main(["fit", *words, "--resume", "last"]) == EXIT_OK
@@ -52,7 +56,9 @@ def test_key_value_words_stand_anywhere(
 
 def test_a_path_with_an_equals_sign_is_not_an_override(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    result = SimpleNamespace(text="")
+    scored = scores(torch.eye(2, dtype=torch.int64))
+    records = ImageRecords((), (), np.empty((0, 0, 0)))
+    result = SimpleNamespace(text="", records=records, metrics=scored, labels=SimpleNamespace(names=("a", "b")))
     fake(
         monkeypatch,
         "evaluation.validate",
