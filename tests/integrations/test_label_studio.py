@@ -14,7 +14,7 @@ import pytest
 from hrseg.errors import ConfigError, DataError
 from hrseg.imaging.rle import from_label_studio
 from hrseg.labels import load_labels
-from tests.serve.conftest import Served, file_of, picture, predictor, sentence, start  # noqa: F401 - two are fixtures
+from tests.serve.conftest import Served, file_of, picture, sentence
 
 label_studio = pytest.importorskip("hrseg.integrations.label_studio")
 
@@ -92,7 +92,7 @@ def webs():
 
 
 @pytest.fixture(scope="module")
-def backend(start, webs):  # noqa: F811
+def backend(start, webs):
     served: Served = start(model="small", token="secret")
     label_studio.add_routes(served.running.app, label_studio.Site(webs[0].url, TOKEN, (webs[1].url,)))
     served.client.auth = ("any", "secret")
@@ -108,7 +108,7 @@ def recorded(webs, *addresses):
     return body
 
 
-def test_recorded_requests_get_the_predicted_masks(backend, predictor, webs):  # noqa: F811
+def test_recorded_requests_get_the_predicted_masks(backend, predictor, webs):
     assert backend.client.get("/label-studio/health").json()["status"] == "UP"
     version = backend.client.post("/label-studio/setup", json=RECORDED["setup"]).json()["model_version"]
     body = recorded(webs)

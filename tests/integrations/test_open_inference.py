@@ -13,11 +13,11 @@ pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 
 from hrseg.integrations.open_inference import HEADER, add_open_inference
 from hrseg.serve.requests import Limits
-from tests.serve.conftest import Served, picture, predictor, start  # noqa: F401 - fixtures
+from tests.serve.conftest import Served, picture
 
 
 @pytest.fixture(scope="module")
-def served(start: Callable[..., Served]) -> Served:  # noqa: F811
+def served(start: Callable[..., Served]) -> Served:
     limits = Limits(max_pixels=64 * 96 * 4)
     return start(extend=add_open_inference, model="mine/best.ckpt", limits=limits)
 
@@ -51,7 +51,7 @@ def test_server_and_model_describe_themselves(served: Served) -> None:
     error(client.get("/v2/nothing"), 404)
 
 
-def test_json_tensors_of_a_batch(served: Served, predictor: Predictor) -> None:  # noqa: F811
+def test_json_tensors_of_a_batch(served: Served, predictor: Predictor) -> None:
     images = np.stack([picture(seed=i) for i in range(3)])
     nested = question(images, id="7")
     nested["inputs"][0]["data"] = images.tolist()
@@ -67,7 +67,7 @@ def test_json_tensors_of_a_batch(served: Served, predictor: Predictor) -> None: 
     assert served.metric("hrseg_places_taken") == 0
 
 
-def test_tensors_as_bytes(served: Served, predictor: Predictor) -> None:  # noqa: F811
+def test_tensors_as_bytes(served: Served, predictor: Predictor) -> None:
     images = picture()[None]
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 64, 96, 3]}
     tensor["parameters"] = {"binary_data_size": images.nbytes}
@@ -116,7 +116,7 @@ def test_bodies_of_something_else_are_refused(served: Served) -> None:
     assert served.metric("hrseg_places_taken") == 0
 
 
-def test_the_token_and_the_places_hold_for_it_too(start: Callable[..., Served]) -> None:  # noqa: F811
+def test_the_token_and_the_places_hold_for_it_too(start: Callable[..., Served]) -> None:
     one = start(extend=add_open_inference, model="small", token="sesame", limits=Limits(max_queue=1))
     body = question(np.zeros((1, 8, 8, 3), np.uint8))
     path = "/v2/models/small/infer"
@@ -131,7 +131,7 @@ def test_the_token_and_the_places_hold_for_it_too(start: Callable[..., Served]) 
     assert one.metric(f'hrseg_requests_total{{path="{path}",status="200"}}') == 1
 
 
-def test_the_client_of_triton_gets_our_labels(served: Served, predictor: Predictor) -> None:  # noqa: F811
+def test_the_client_of_triton_gets_our_labels(served: Served, predictor: Predictor) -> None:
     triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
     client = triton.InferenceServerClient(served.url.removeprefix("http://"))
     assert client.is_server_live()
