@@ -1,6 +1,7 @@
 """The commands of the documentation run: every ```bash block, page by page, as its reader would type them.
 
-Blocks marked ```sh need a download, a data set, a device or a service, and are only parsed (`test_docs`).
+Blocks marked ```sh need a download, a data set, a device or a service, or run in other tests; they are only parsed
+(`test_docs`).
 """
 
 import os

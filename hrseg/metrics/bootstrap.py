@@ -97,7 +97,7 @@ def over_folds(
         DataError: As for `compare`.
 
     Example:
-        >>> one = ImageRecords(("a", "b"), ("x", "y"), np.array([[[9, 1], [1, 9]], [[8, 2], [1, 9]]]))
+        >>> one = ImageRecords(tuple("abcdefgh"), ("x", "y"), np.array([[[9, 1], [1, 9]], [[8, 2], [1, 9]]] * 4))
         >>> low, high = interval(one)
         >>> value, *ends = over_folds([[one], [one]])
         >>> abs((ends[1] - ends[0]) - (high - low) / 2**0.5) < 1e-9

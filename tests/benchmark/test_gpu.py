@@ -35,7 +35,7 @@ def test_what_is_missing_is_made_and_what_is_there_is_not(tmp_path, monkeypatch,
     assert "table 7" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_everything_runs_in_small_on_the_cpu(tmp_path, capsys):
     words = ["--out", str(tmp_path), "--device", "cpu", "--networks", "hrnet_w18_small_v1", "--size", "64", "96"]
     words += ["--only", "plain loop", "--batches", "2", "--seconds", "100"]

@@ -113,7 +113,7 @@ def test_two_nodes_train_one_network_whoever_starts_them(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "rank"), [("raise", 1), ("kill", 1), ("kill", 0)])
+@pytest.mark.parametrize(("how", "rank"), [("raise", 1), ("kill", 0)])
 def test_when_one_process_dies_the_other_stops(tmp_path, how, rank):
     process = start([script(tmp_path, how, rank), "trainer.devices=2"], tmp_path)
     _, errors = process.communicate(timeout=120)  # without a stop it would wait half an hour

@@ -190,7 +190,7 @@ def test_an_image_can_be_pasted_and_dropped(page: Any) -> None:
         assert canvas(page, "classes").shape == (*size, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_camera_gives_a_picture_and_is_switched_off(page: Any) -> None:
     page.get_by_role("button", name="Use the camera").click()
     page.wait_for_function("() => document.getElementById('live').videoWidth > 0")
