@@ -16,13 +16,14 @@ import numpy as np
 
 from hrseg.config import load_config
 from hrseg.data.dataset import read_ids
-from hrseg.data.layouts import Pair, find_pairs
+from hrseg.data.layouts import Pair
 from hrseg.imaging import read_mask, write_mask
 from hrseg.imaging.rle import from_coco
 from hrseg.labels import IGNORE_INDEX, LabelSet
 from hrseg.study.audit import Audit, audit_folds, fold_checkpoints, train_folds
 from hrseg.study.corrections import write_audit
 from hrseg.training.build import build_data
+from tools.rank_gain import add_dataset, pairs_of
 
 FIRST = 100
 
@@ -89,23 +90,17 @@ def hits(audit: Audit, labels: LabelSet, true: Path) -> list[tuple[bool, bool]]:
 def main() -> None:
     """Plant, train, audit and count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="the data set")
-    parser.add_argument("out", type=Path, help="folder for the noisy copy and the audit")
-    parser.add_argument("--config", required=True, help="recipe, which knows the layout")
-    parser.add_argument("--splits", nargs="+", default=["train", "val"])
+    add_dataset(parser)
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--smallest", type=int, default=100)
-    parser.add_argument("--every", type=int, default=1, help="only every N-th image")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--by", default="none")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("overrides", nargs="*", help="key=value, of the recipe")
     given = parser.parse_intermixed_args()
     config = load_config(given.config, [f"data.root={given.root}", *given.overrides])
     labels = build_data(config).labels
-    pairs = [pair for split in given.splits for pair in find_pairs(config.data.layout, given.root, split)]
     data = given.out / "data"
-    planted = write_noisy(pairs[:: given.every], labels, given.out, given.share, given.smallest, given.seed)
+    planted = write_noisy(pairs_of(given), labels, given.out, given.share, given.smallest, given.seed)
     variant = train_folds(data, given.config, given.folds, given.by, given.overrides)
     audit, _ = audit_folds(data, fold_checkpoints([variant]), count=FIRST, smallest=given.smallest)
     write_audit(audit, labels, given.out / "audit")

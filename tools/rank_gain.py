@@ -1,6 +1,6 @@
 """What `hrseg data rank` gains over chance: the next images to label by rank, against as many at random.
 
-Images of one group, such as a drive, are left out for the score. Of the others a random part is labelled; a model of
+Images of one group, such as a drive, are left out for the score. Of the others a random part is labeled; a model of
 these ranks the rest. Two models then learn from that part and the next, one by rank and one at random.
 
     python -m tools.rank_gain /data/camvid gain --config camvid_w18_small_v2 --by '^([^_]+)_' --hold 0006R0
@@ -22,6 +22,22 @@ from hrseg.inference.predictor import Predictor
 from hrseg.inference.rank import rank_images
 from hrseg.inference.sources import named_files
 from hrseg.training.fit import fit
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pairs_of`, and a folder for what is made of them."""
+    parser.add_argument("root", type=Path, help="the data set")
+    parser.add_argument("out", type=Path, help="folder for lists, copies and runs")
+    parser.add_argument("--config", required=True, help="recipe, which knows the layout")
+    parser.add_argument("--splits", nargs="+", default=["train", "val"])
+    parser.add_argument("--every", type=int, default=1, help="only every N-th image")
+    parser.add_argument("overrides", nargs="*", help="key=value, of the recipe; set trainer.max_steps for equal steps")
+
+
+def pairs_of(given: argparse.Namespace) -> list[Pair]:
+    """Return the images and masks of the splits."""
+    layout = load_config(given.config, given.overrides).data.layout
+    return [pair for split in given.splits for pair in find_pairs(layout, given.root, split)][:: given.every]
 
 
 class Trial:
@@ -57,7 +73,7 @@ class Trial:
             predictor,
             named_files(pair.image for pair in rest),
             part,
-            labelled=named_files(pair.image for pair in first),
+            labeled=named_files(pair.image for pair in first),
         )
         by_image = {pair.image: pair for pair in rest}
         ranked = [by_image[row.path] for row in ranking.rows]
@@ -70,22 +86,16 @@ class Trial:
 def main() -> None:
     """Run the seeds, and print each and the mean gain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="the data set")
-    parser.add_argument("out", type=Path, help="folder for lists and runs")
-    parser.add_argument("--config", required=True, help="recipe, which knows the layout")
-    parser.add_argument("--splits", nargs="+", default=["train", "val"])
-    parser.add_argument("--every", type=int, default=1, help="only every N-th image")
+    add_dataset(parser)
     parser.add_argument("--by", required=True, help="regular expression whose first group names an image's group")
     parser.add_argument("--hold", required=True, help="the group that is left out")
     parser.add_argument(
-        "--part", type=float, default=0.2, help="share of the images that is labelled at first, and next"
+        "--part", type=float, default=0.2, help="share of the images that is labeled at first, and next"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("overrides", nargs="*", help="key=value, of the recipe; set trainer.max_steps for equal steps")
     given = parser.parse_intermixed_args()
     given.root = given.root.resolve()
-    layout = load_config(given.config, given.overrides).data.layout
-    pairs = [pair for split in given.splits for pair in find_pairs(layout, given.root, split)][:: given.every]
+    pairs = pairs_of(given)
     groups = {pair.image: re.search(given.by, pair.image.stem) for pair in pairs}
     held = [pair for pair in pairs if (found := groups[pair.image]) and found[1] == given.hold]
     pool = [pair for pair in pairs if pair not in held]

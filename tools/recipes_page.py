@@ -33,7 +33,7 @@ protocol; the weights that have them, where they can be had, are a tag of [weigh
 """
 FOOT = """## Layouts
 
-How the data lie on disk, `data.layout`. COCO-Stuff is around in four numberings (0 or 255 for unlabelled, with the
+How the data lie on disk, `data.layout`. COCO-Stuff is around in four numberings (0 or 255 for unlabeled, with the
 eleven unused ids or without) and PASCAL-Context in two (60 ids, or the released 459). hrseg reads up to a thousand
 masks and takes the one numbering that explains all their ids; where none or several do, it says so instead of guessing,
 and `data.labels` decides.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrseg.cli import labelling
+from hrseg.cli import labeling
 from hrseg.cli.args import (
     add_group,
     add_overrides,
@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
     nouns = add_group(verbs, "data", "Check, convert, divide and browse datasets; generate one for tests.")
     _add_check(nouns)
     add_data_convert(nouns)
-    labelling.add(nouns)
+    labeling.add(nouns)
     verb = add_verb(nouns, "demo", _data_demo)
     verb.add_argument("out", type=Path, metavar="OUT", help="the folder to create")
     layouts = (

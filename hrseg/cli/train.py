@@ -14,7 +14,7 @@ from hrseg.cli.args import (
     options_of,
     positive,
 )
-from hrseg.cli.console import print_out, print_result
+from hrseg.cli.console import print_result
 from hrseg.errors import ConfigError, score
 
 
@@ -62,7 +62,7 @@ def _fit(arguments: argparse.Namespace) -> int:
       hrseg fit --config my.yaml --resume last
       hrseg fit --config my.yaml --find lr
     """
-    from hrseg.config import list_recipes, load_config_with_origins, to_yaml
+    from hrseg.config import config_to_dict, list_recipes, load_config_with_origins, to_yaml
 
     if arguments.config is None:
         raise ConfigError(
@@ -72,7 +72,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     words = ["trainer.deterministic=true"] if arguments.deterministic else []
     config, origins = load_config_with_origins(arguments.config, [*words, *arguments.overrides])
     if arguments.print_config:
-        return print_out(to_yaml(config))
+        return print_result(arguments, config_to_dict(config), to_yaml(config))
     if arguments.dry_run:
         from hrseg.training.dry_run import plan
 
@@ -114,13 +114,13 @@ def _validate(arguments: argparse.Namespace) -> int:
       hrseg validate data.root=/data/camvid evaluation.protocol=tta
       hrseg validate --model hrnet_w48.official_cityscapes --config cityscapes_w48
     """
-    from hrseg.config import to_yaml
+    from hrseg.config import config_to_dict, to_yaml
     from hrseg.evaluation.validate import evaluate, evaluation_config
     from hrseg.metrics.confusion import score_dict
 
     if arguments.print_config:
         config = evaluation_config(arguments.model, arguments.overrides, arguments.config)
-        return print_out(to_yaml(config))
+        return print_result(arguments, config_to_dict(config), to_yaml(config))
     words, out, recipe = arguments.overrides, arguments.out, arguments.config
     result = evaluate(arguments.model, arguments.split, words, out, recipe)
     if arguments.ledger is not None:

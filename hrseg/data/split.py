@@ -24,6 +24,8 @@ from hrseg.imaging import write_atomic
 from hrseg.labels import IGNORE_INDEX, ClassTable, find_classes, pack_colors
 
 TRAIN, VAL, TEST = "train", "val", "test"
+FOLD_LISTS = "fold_*_{split}.txt"
+"""Pattern of the lists of folds."""
 MAX_GROUPS_AS_FOLDS = 20
 """Each fold is a training run."""
 Progress = Callable[[int], Callable[[int], None]]
@@ -225,6 +227,9 @@ def write_lists(division: Division, replace: bool = False) -> list[Path]:
         for name, path in paths.items():
             text = list_text(lists[name], division.root)
             write_list(stack.enter_context(write_atomic(path)), text)
+    if TRAIN not in division.splits:  # lists of more folds than now would be taken for some of these
+        for old in {*division.root.glob(FOLD_LISTS.format(split="*"))} - set(paths.values()):
+            old.unlink()
     return list(paths.values())
 
 
@@ -232,11 +237,11 @@ def _pool(
     found: Mapping[str, Sequence[Pair]], pool: str | None, test: float, root: Path
 ) -> tuple[list[Pair], dict[str, int]]:
     """Return the pairs to divide, and the splits left alone."""
-    named = set((pool or "").split(","))
-    keep_test = test == 0 and TEST in found and not named & {"all", TEST}
+    named = [part.strip() for part in pool.split(",")] if pool else []
+    keep_test = test == 0 and TEST in found and not {"all", TEST} & set(named)
     kept = {TEST: len(found[TEST])} if keep_test else {}
     there = [split for split in found if split not in kept]
-    taken = there if pool in (None, "all") else [part.strip() for part in str(pool).split(",")]
+    taken = there if named in ([], ["all"]) else named
     if unknown := [part for part in taken if part not in there]:
         raise ConfigError(f"{root} has no split '{unknown[0]}'. --from takes all, or of {', '.join(there)}.")
     lists = [split for split in there if (root / f"{split}.txt").is_file()]

@@ -45,7 +45,7 @@ class Pipeline(nn.Module):
         self.outputs = tuple(outputs)
         self.dtype = dtype
         self.profile = profile
-        fold = getattr(self.network, "rewrite", None)  # two thirds of the nodes, and of the time to translate them
+        fold = getattr(self.network, "rewrite", None)  # fewer nodes to translate
         if fold is None or not fold(dtype, pack=False):
             for module in self.network.modules():
                 if isinstance(module, nn.Conv2d):

@@ -39,7 +39,7 @@ def quiet() -> contextlib.AbstractContextManager[object]:
 
 
 class Form(NamedTuple):
-    """What a file takes.
+    """Input of an exported file.
 
     Attributes:
         profile: A key of PROFILES.

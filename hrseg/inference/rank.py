@@ -1,4 +1,4 @@
-"""Order in which images are worth labelling: those that a model is unsure of, and that differ from each other.
+"""Order in which images are worth labeling: those that a model is unsure of, and that differ from each other.
 
 Of near duplicates the least certain image stands for all. The others are chosen greedily: next comes the image whose
 uncertainty times its distance from all that were chosen is largest.
@@ -31,12 +31,12 @@ FEATURE_PIXELS = 2**16
 
 @dataclass(frozen=True)
 class Ranked:
-    """One image worth labelling.
+    """One image worth labeling.
 
     Attributes:
         path: Its file.
         uncertainty: Mean over its pixels of 1 - margin, or of the entropy; 0 … 1.
-        distance: Of its features from the nearest image before it and the labelled ones, 0 … 2; NaN for the first.
+        distance: Of its features from the nearest image before it and the labeled ones, 0 … 2; NaN for the first.
         copies: Near duplicates that it stands for.
     """
 
@@ -48,12 +48,12 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Images in the order in which they are worth labelling.
+    """Images in the order in which they are worth labeling.
 
     Attributes:
         rows: Best first.
         images: Images that were looked at.
-        covered: Near duplicates of labelled images, which are left out.
+        covered: Near duplicates of labeled images, which are left out.
         broken: Why images could not be read.
     """
 
@@ -87,7 +87,7 @@ class Ranking:
             rows.append([str(number), printable(row.path), f"{row.uncertainty:.4f}", far, str(len(row.copies) or "")])
         lines = columns(rows, left=(1,))
         if self.covered:
-            lines.append(f"Left out as near duplicates of labelled images: {len(self.covered):,}")
+            lines.append(f"Left out as near duplicates of labeled images: {len(self.covered):,}")
         return "\n".join(lines)
 
     def list_text(self) -> str:
@@ -104,7 +104,7 @@ class Ranking:
 
 @dataclass
 class _Seen:
-    """What is kept of images: about a kilobyte each."""
+    """Facts, features and uncertainty of images, about a kilobyte each."""
 
     paths: list[Path] = field(default_factory=list)
     facts: list[ScannedPair] = field(default_factory=list)
@@ -118,16 +118,16 @@ def rank_images(
     pictures: Iterable[Picture],
     count: int = 100,
     *,
-    labelled: Iterable[Picture] = (),
+    labeled: Iterable[Picture] = (),
     advance: Callable[[int], None] = lambda count: None,
 ) -> Ranking:
-    """Rank images for labelling.
+    """Rank images for labeling.
 
     Args:
         predictor: Opened with keep=("margin",) or ("entropy",), which is the measure of uncertainty.
         pictures: Image files; decoded one by one.
         count: Length of the ranking.
-        labelled: Images with labels: their near duplicates are left out, and what differs from them is preferred.
+        labeled: Images with labels: their near duplicates are left out, and what differs from them is preferred.
         advance: Called with 1 after each image.
 
     Raises:
@@ -143,7 +143,7 @@ def rank_images(
             "checkpoint: --model runs/mine"
         )
     known, seen = _Seen(), _Seen()
-    for picture, one in _readable(labelled, predictor, known):
+    for picture, one in _readable(labeled, predictor, known):
         _keep(known, picture, one, predictor)
         advance(1)
     for picture, one in _readable(pictures, predictor, seen):
@@ -170,7 +170,7 @@ def _readable(pictures: Iterable[Picture], predictor: Predictor, seen: _Seen) ->
             if picture.error is not None:
                 raise picture.error
             if picture.path is None:
-                raise DataError("it is no image file, and only files can be listed for labelling.")
+                raise DataError("it is no image file, and only files can be listed for labeling.")
             with guarded(picture.path):
                 one = predictor.load(picture.path)
         except HrsegError as error:
@@ -213,7 +213,7 @@ def features(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
 
 
 def _choose(seen: _Seen, known: _Seen, count: int) -> Ranking:
-    """Choose greedily, each group of near duplicates once, and none with a labelled image."""
+    """Choose greedily, each group of near duplicates once, and none with a labeled image."""
     facts = [*known.facts, *seen.facts]
     roots = component_roots(len(facts), [*exact_duplicates(facts), *near_duplicates(facts)])
     first = len(known.facts)
@@ -222,12 +222,12 @@ def _choose(seen: _Seen, known: _Seen, count: int) -> Ranking:
         groups.setdefault(root, []).append(index)
     covered, stands_for = [], {}
     for members in groups.values():
-        unlabelled = [index - first for index in members if index >= first]
-        if len(unlabelled) < len(members):
-            covered += unlabelled
+        unlabeled = [index - first for index in members if index >= first]
+        if len(unlabeled) < len(members):
+            covered += unlabeled
             continue
-        best = max(unlabelled, key=lambda i: seen.uncertainty[i])
-        stands_for[best] = tuple(seen.paths[i] for i in unlabelled if i != best)
+        best = max(unlabeled, key=lambda i: seen.uncertainty[i])
+        stands_for[best] = tuple(seen.paths[i] for i in unlabeled if i != best)
     candidates = np.array(sorted(stands_for), np.int64)
     vectors = np.array(seen.features, np.float32)[candidates]  # (n, F)
     uncertainty = np.array(seen.uncertainty)[candidates]

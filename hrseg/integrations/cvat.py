@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Context(Protocol):
-    """What CVAT says of an image, `cvat_sdk.auto_annotation.DetectionFunctionContext`."""
+    """Request of CVAT for one image, `cvat_sdk.auto_annotation.DetectionFunctionContext`."""
 
     @property
     def frame_name(self) -> str:
@@ -69,8 +69,6 @@ class CvatFunction:
         """
         prediction = self.predictor(image)
         mask = prediction.mask
-        if prediction.valid is not None:
-            mask = np.where(prediction.valid, mask, np.uint8(IGNORE_INDEX))
         if context.conf_threshold:
             unsure = ~(prediction.require_map("confidence") >= context.conf_threshold)  # NaN too
             mask = np.where(unsure, np.uint8(IGNORE_INDEX), mask)

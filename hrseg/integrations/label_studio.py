@@ -1,6 +1,6 @@
 """Machine learning backend of Label Studio on `hrseg serve`: its paths are below /label-studio.
 
-Label Studio asks `GET health`, sends the labelling configuration to `POST setup`, and tasks to `POST predict`. Each
+Label Studio asks `GET health`, sends the labeling configuration to `POST setup`, and tasks to `POST predict`. Each
 class that occurs in an image becomes one brush, under the label of its name. Images are taken from Label Studio and the
 sites that were named, and from nowhere else, whatever a request says.
 
@@ -43,7 +43,9 @@ _UNREADABLE = (413, 415, 422, 424)  # concern one task; the other tasks of a req
 class Setup(BaseModel):
     """Answer to Label Studio's setup."""
 
-    model_version: str = Field(description="Changes with the weights, so that their predictions are told apart.")
+    model_version: str = Field(
+        description="Name and digest of the weights: predictions of other weights have another version."
+    )
 
 
 class TaskPredictions(BaseModel):
@@ -166,7 +168,7 @@ def read_site(addresses: list[str]) -> Site:
 
 @dataclass(frozen=True)
 class Brushes:
-    """Where predictions go in a labelling configuration.
+    """Brush and labels of a labeling configuration that predictions are written for.
 
     Attributes:
         from_name: Name of its BrushLabels.
@@ -187,7 +189,7 @@ def read_config(xml: str, classes: LabelSet) -> Brushes:
     """Find the labels of the classes: of the same name, or that name them in `predicted_values`.
 
     Args:
-        xml: The labelling configuration of a project.
+        xml: The labeling configuration of a project.
         classes: Of the model.
 
     Raises:
@@ -197,13 +199,13 @@ def read_config(xml: str, classes: LabelSet) -> Brushes:
         root = parse_xml(xml.encode())
     except ValueError as error:
         raise DataError(
-            f"The labelling configuration is no XML: {error}. Copy it from the project's settings."
+            f"The labeling configuration is no XML: {error}. Copy it from the project's settings."
         ) from error
     images = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
     control = next((c for c in root.iter("BrushLabels") if c.get("toName") in images), None)
     if control is None:
         wanted = '<Image name="image" value="$image"/> and <BrushLabels name="label" toName="image">'
-        raise DataError(f"The labelling configuration has no brush for an image. It needs {wanted} with the labels.")
+        raise DataError(f"The labeling configuration has no brush for an image. It needs {wanted} with the labels.")
     value = images[control.get("toName")]
     by_name: dict[str, str] = {}
     for row in control.iter("Label"):
@@ -213,7 +215,7 @@ def read_config(xml: str, classes: LabelSet) -> Brushes:
     labels = {i: by_name[name.lower()] for i, name in enumerate(classes.names) if name.lower() in by_name}
     if not labels or not value.startswith("$"):
         what = f"takes the image from '{value}', not from '$image'" if labels else "names none of the model's classes"
-        raise DataError(f"The labelling configuration {what}. Classes: {first_few(classes.names, 20)}.")
+        raise DataError(f"The labeling configuration {what}. Classes: {first_few(classes.names, 20)}.")
     missing = tuple(name for i, name in enumerate(classes.names) if i not in labels)
     return Brushes(control.get("name", ""), str(control.get("toName")), value[1:], labels, missing)
 
@@ -258,7 +260,7 @@ def add_routes(app: FastAPI, site: Site) -> None:
 
     @app.post(f"{PREFIX}/setup")
     async def setup(request: Request) -> Setup:
-        """Check the labelling configuration of a project."""
+        """Check the labeling configuration of a project."""
         body = await _json(request, backend.service.limits)
         brushes = backend.brushes(body.get("schema"))
         if brushes.missing:

@@ -183,10 +183,10 @@ def score_dict(result: Scores, names: Sequence[str]) -> dict[str, Any]:
         >>> round(found["miou"], 4), found["classes"]["road"]["iou"]
         (0.775, 0.75)
     """
+    values: dict[str, Any] = dict(result)
     means = ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
-    each = {key: result[key].tolist() for key in _COLUMNS}  # type: ignore[literal-required]
-    classes = {name: {key: values[i] for key, values in each.items()} for i, name in enumerate(names)}
-    return {**{key: result[key] for key in means}, "classes": classes}  # type: ignore[literal-required]
+    classes = {name: {key: float(values[key][i]) for key in _COLUMNS} for i, name in enumerate(names)}
+    return {**{key: values[key] for key in means}, "classes": classes}
 
 
 def table(result: Scores, names: Sequence[str]) -> str:

@@ -175,7 +175,7 @@ def timed_out(limits: Limits) -> RequestError:
 
 @dataclass(frozen=True)
 class Access:
-    """What requests to a path need.
+    """Conditions that a request to a path must meet.
 
     Attributes:
         token: The token, where the server has one.

@@ -23,7 +23,7 @@ import numpy as np
 from hrseg.config import find_config, load_config
 from hrseg.data.dataset import read_ids
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
-from hrseg.data.split import divide, write_lists
+from hrseg.data.split import FOLD_LISTS, divide, write_lists
 from hrseg.errors import ConfigError, DataError, HrsegError, TrainingError, columns, guarded, path_text, printable
 from hrseg.evaluation.validate import evaluation_config
 from hrseg.imaging.rle import to_coco
@@ -333,8 +333,7 @@ def train_folds(root: Path, recipe: str, folds: int, by: str = "none", overrides
     words = ["data.layout=folder", f"data.root={root}"]
     if data.labels is None and LAYOUTS[data.layout].table:
         words.append(f"data.labels={LAYOUTS[data.layout].table}")
-    there = sorted(path.name for path in root.glob("fold_*_val.txt"))
-    if there != sorted(f"fold_{number}_val.txt" for number in range(1, folds + 1)):
+    if not list(root.glob(FOLD_LISTS.format(split="val"))):
         write_lists(divide(root, folds=folds, by=by, masks=data.masks))
     study = Study(f"{root.resolve().name}_audit", find_config(recipe), {VARIANT: ()}, tuple(words), folds=folds)
     plan = plan_study(study, overrides)

@@ -11,6 +11,7 @@ from typing import Any
 from hrseg.config import (
     PACKAGED_CONFIGS,
     Config,
+    DataConfig,
     config_to_dict,
     find_config,
     find_yaml,
@@ -19,6 +20,7 @@ from hrseg.config import (
     to_yaml,
 )
 from hrseg.config.values import read_yaml
+from hrseg.data.split import FOLD_LISTS
 from hrseg.errors import ConfigError, HrsegError, did_you_mean, parse_json
 from hrseg.imaging import set_aside, write_text
 from hrseg.models.summary import Summary, summary
@@ -33,8 +35,8 @@ RESERVED_OPTIONS = {
     "run.seed": "the study's seeds (--seeds 0,1,2)",
 }
 """Option that the study sets → what it is set from."""
-FOLD_SPLITS = {"data.train_split": "train", "data.val_split": "val"}
-"""Option that a study with folds sets → end of the list's name."""
+FOLD_OPTIONS = ("data.train_split", "data.val_split")
+"""Options that a study sets from its folds."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def check_override(word: str, folds: int = 0) -> None:
         raise ConfigError(f"'{word}' is not key=value, such as model.head=unet. All keys: hrseg config explain.")
     if key in RESERVED_OPTIONS:
         raise ConfigError(f"{key} is set by the study, from {RESERVED_OPTIONS[key]}. Remove '{word}'.")
-    if folds and key in FOLD_SPLITS:
+    if folds and key in FOLD_OPTIONS:
         raise ConfigError(f"{key} is set by the study, from its folds. Remove '{word}', or the folds.")
 
 
@@ -407,6 +409,8 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
         try:
             configs[name] = load_config(study.recipe, [*study.words, *words, *overrides])
             costs[name] = _cost(configs[name])
+            if study.folds:
+                _check_folds(configs[name].data, study.folds)
         except HrsegError as error:
             raise type(error)(f"Variant '{name}' of study '{study.name}': {error}") from error
     folders = {Path(config.run.dir) / study.name for config in configs.values()}
@@ -431,6 +435,22 @@ def _run(variant: str, config: Config, parent: Path, seed: int, fold: int) -> St
         data = replace(data, train_split=f"fold_{fold}_train", val_split=f"fold_{fold}_val")
     run = StudyRun(variant, replace(config, data=data, run=replace(config.run, dir=str(parent), seed=seed)), fold)
     return replace(run, config=replace(run.config, run=replace(run.config.run, name=run.name)))
+
+
+def _check_folds(data: DataConfig, folds: int) -> None:
+    """Raise ConfigError unless the dataset is divided into this many folds: a mean over some of them would mislead."""
+    if data.layout != "folder":
+        raise ConfigError(
+            f"Folds are lists that layout folder reads, and data.layout is {data.layout}. Set data.layout=folder, and "
+            "data.labels to the classes."
+        )
+    root = Path(data.root or ".")
+    there = len(list(root.glob(FOLD_LISTS.format(split="val"))))
+    if there != folds:
+        raise ConfigError(
+            f"{root} is divided into {there} folds, and the study has {folds}. Give the study as many, or divide it: "
+            "hrseg data split " + shlex.join([str(root), "--folds", str(folds), "--replace"])
+        )
 
 
 def _cost(config: Config) -> Summary:

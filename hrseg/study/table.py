@@ -5,6 +5,7 @@ import json
 import statistics
 import textwrap
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Table:
         """Read the records of a study."""
         return cls(plan, tuple(run.record for run in plan.runs))
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         """One row per variant, in the study's order."""
         return [self._row(name) for name in self.plan.study.variants]

@@ -246,7 +246,7 @@ Chart = Curves | Confusion | Reliability
 
 
 class Drawable(Protocol):
-    """What `save_chart` takes."""
+    """Figure that `save_chart` can write."""
 
     def draw(self) -> "Figure":
         """Return the matplotlib figure."""

@@ -208,6 +208,17 @@ def test_each_image_validates_in_one_fold_and_trains_in_the_others(tmp_path):
     assert sum(len(found[f"{fold}_val"]) for fold in division.splits) == 60
 
 
+def test_fewer_folds_leave_no_list_of_more(tmp_path):
+    add(tmp_path, names(20))
+    write_lists(divide(tmp_path, folds=4))
+    with pytest.raises(DataError, match="--replace"):
+        write_lists(divide(tmp_path, folds=2))
+    write_lists(divide(tmp_path, folds=2), replace=True)
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == [
+        f"fold_{n}_{s}.txt" for n in (1, 2) for s in ("train", "val")
+    ]
+
+
 def test_each_group_is_a_fold_where_no_number_is_given(tmp_path):
     for folder, count in {"c": 4, "a": 9, "b": 1}.items():
         add(tmp_path, [f"{folder}/{i}" for i in range(count)])
@@ -238,8 +249,9 @@ def test_impossible_folds_are_refused(tmp_path, options, message):
 def test_several_splits_are_divided_together(tmp_path):
     for split in ("train/", "val/", "test/"):
         add(tmp_path, [f"{split[:2]}{i}" for i in range(6)], split=split)
-    division = divide(tmp_path, folds=2, pool="train,val")
+    division = divide(tmp_path, folds=2, pool="train, val")
     assert sorted({name[:2] for name in where(division)}) == ["tr", "va"]
     assert division.kept == {"test": 6}
+    assert divide(tmp_path, folds=2, pool="val, test").kept == {"train": 6}
     with pytest.raises(ConfigError, match="no split 'vall'"):
         divide(tmp_path, folds=2, pool="train,vall")

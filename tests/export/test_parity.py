@@ -43,9 +43,9 @@ def test_the_file_that_is_written_is_judged_by_its_own_probabilities():
         return {"probabilities": np.array([[[[0.75, 0.75]], [[0.25, 0.25]]]], np.float32)}
 
     image = VerificationImage(np.zeros((1, 2, 3), np.uint8))
-    network = lambda _: torch.from_numpy(logits)  # noqa: E731
     labels: Any = SimpleNamespace(num_classes=2)
-    found = compare(network, ((0.5,) * 3, (0.5,) * 3), {"x": [full, written]}, [image], labels)["x"]
+    statistics = ((0.5,) * 3, (0.5,) * 3)
+    found = compare(lambda _: torch.from_numpy(logits), statistics, {"x": [full, written]}, [image], labels)["x"]
     assert found.changed == 1
     assert found.probabilities == pytest.approx(0.75 - 1 / (1 + np.e), abs=1e-6)
 

@@ -54,8 +54,8 @@ def names(rows):
     return [row.path.stem for row in rows]
 
 
-def ranked(folder, count=100, measure="margin", labelled=()):
-    return rank_images(open_known(measure), open_sources([folder]), count, labelled=labelled)
+def ranked(folder, count=100, measure="margin", labeled=()):
+    return rank_images(open_known(measure), open_sources([folder]), count, labeled=labeled)
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_copies_are_left_out_and_named(photos, tmp_path):
     }
     (tmp_path / "known").mkdir()
     (tmp_path / "known" / "x.png").write_bytes((photos / "unsure.png").read_bytes())
-    ranking = ranked(photos, labelled=open_sources([tmp_path / "known"]))
+    ranking = ranked(photos, labeled=open_sources([tmp_path / "known"]))
     assert sorted(path.stem for path in ranking.covered) == ["copy", "unsure"]
-    assert names(ranking.rows)[0] == "again"  # the farthest from what is labelled
+    assert names(ranking.rows)[0] == "again"  # the farthest from what is labeled
 
 
 def test_features_have_length_one_and_do_not_follow_the_size(photos):

@@ -258,7 +258,7 @@ def test_labels_are_found_by_name(backend, caplog):
     ],
 )
 def test_configurations_without_brushes_are_refused(xml, text):
-    with pytest.raises(DataError, match="labelling configuration") as error:
+    with pytest.raises(DataError, match="labeling configuration") as error:
         label_studio.read_config(xml, load_labels("camvid"))
     assert text in str(error.value)
 

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 import hrseg
+from hrseg.data.split import divide, write_lists
+from hrseg.data.synthetic import write_scenes
 from hrseg.study import train
 from tests.small import WORDS
 
@@ -30,6 +32,18 @@ def recipe(tmp_path):
         tree.setdefault(section, {})[name] = yaml.safe_load(value)
     path.write_text(yaml.safe_dump(tree))
     return path
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """Write a small dataset with lists of folds, and return the overrides that name it."""
+
+    def write(count):
+        write_scenes(tmp_path / "mine", "folder", {"train": 6, "val": 2}, (32, 64))
+        write_lists(divide(tmp_path / "mine", folds=count, pool="all"))
+        return ["data.layout=folder", f"data.root={tmp_path / 'mine'}"]
+
+    return write
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ def test_folds_are_trained_as_a_study_on_lists_that_stay(here, recipe, monkeypat
     assert len(lists) == 4
     train_folds(Path("data"), str(recipe), 2, overrides=words)
     assert {path: path.stat().st_mtime_ns for path in lists} == lists
-    with pytest.raises(DataError, match="holds fold_1"):
+    with pytest.raises(ConfigError, match=r"divided into 2 folds, and the study has 3.*data split data --folds 3"):
         train_folds(Path("data"), str(recipe), 3, overrides=words)
 
 

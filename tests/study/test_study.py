@@ -202,3 +202,14 @@ def test_dry_run_trains_nothing(recipe, capsys):
     assert not os.path.exists("runs")
     assert main(["study", str(recipe), "--variant", "plain", "--seeds", "0;1"]) == 2
     assert "--seeds is '0;1'" in capsys.readouterr().err
+
+
+def test_folds_must_be_those_of_the_dataset(recipe, folds):
+    words = folds(4)
+    study = Study("s", recipe, {"a": ()}, folds=2)
+    with pytest.raises(ConfigError, match=r"divided into 4 folds, and the study has 2.*--folds 2 --replace"):
+        plan_study(study, words)
+    with pytest.raises(ConfigError, match=r"data\.layout is synthetic"):
+        plan_study(study)
+    with pytest.raises(ConfigError, match="has 1 folds"):
+        Study("s", recipe, {"a": ()}, folds=1)

@@ -52,8 +52,8 @@ def ledger(hits, fold):
     return ImageRecords(tuple(f"{fold}_{i}" for i in range(30)), ("road", "sky"), matrices)
 
 
-def test_folds_give_mean_interval_and_difference(recipe):
-    plan = plan_study(Study("s", recipe, {"a": (), "b": ()}, folds=3))
+def test_folds_give_mean_interval_and_difference(recipe, folds):
+    plan = plan_study(Study("s", recipe, {"a": (), "b": ()}, folds=3), folds(3))
     assert [run.name for run in plan.runs if run.variant == "a"] == [f"seed_0_fold_{n}" for n in (1, 2, 3)]
     assert {run.config.data.train_split for run in plan.runs} == {f"fold_{n}_train" for n in (1, 2, 3)}
     ledgers = {(name, fold): ledger(hits, fold) for name, hits in (("a", 5), ("b", 7)) for fold in (1, 2, 3)}
@@ -81,8 +81,8 @@ def test_folds_give_mean_interval_and_difference(recipe):
     assert "2 of 3 runs" in unfinished.text()
 
 
-def test_spread_is_over_seeds_not_over_folds(recipe):
-    plan = plan_study(Study("s", recipe, {"a": ()}, seeds=(0, 1), folds=2))
+def test_spread_is_over_seeds_not_over_folds(recipe, folds):
+    plan = plan_study(Study("s", recipe, {"a": ()}, seeds=(0, 1), folds=2), folds(2))
     scores = {(0, 1): 0.5, (0, 2): 0.7, (1, 1): 0.52, (1, 2): 0.72}
     records = tuple(Record(True, 60.0, scores[run.seed, run.fold], "x") for run in plan.runs)
     row = Table(plan, records).rows[0]

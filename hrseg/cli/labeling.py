@@ -1,4 +1,4 @@
-"""Verbs of `hrseg data` for labelling with a model: rank, audit."""
+"""Verbs of `hrseg data` for labeling with a model: rank, audit."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ def add(nouns: Any) -> None:
     text = "how unsure the model is: by the margin of its two best classes, or by entropy (margin)"
     verb.add_argument("--by", choices=("margin", "entropy"), default="margin", help=text)
     text = "images with labels: copies of them are left out, and what differs from them comes first"
-    verb.add_argument("--labelled", nargs="+", default=[], metavar="FOLDER", help=text)
+    verb.add_argument("--labeled", nargs="+", default=[], metavar="FOLDER", help=text)
     text = "write the ranking as a list, one path a line"
     verb.add_argument("-o", "--out", type=Path, metavar="LIST.txt", help=text)
     add_device(verb)
@@ -49,7 +49,7 @@ def add(nouns: Any) -> None:
 
 
 def _rank(arguments: argparse.Namespace) -> int:
-    """Rank unlabelled images by what a model would learn from them.
+    """Rank unlabeled images by what a model would learn from them.
 
     Images of which the model is least sure come first, each as different as possible from those
     before it by the features of the network; near duplicates are left out. Label the first ones,
@@ -57,7 +57,7 @@ def _rank(arguments: argparse.Namespace) -> int:
     code is 1.
 
       hrseg data rank photos/ --model runs/mine
-      hrseg data rank photos/ --model runs/mine --labelled datasets/mine/images --count 50 --out next.txt
+      hrseg data rank photos/ --model runs/mine --labeled datasets/mine/images --count 50 --out next.txt
       hrseg predict @next.txt --model runs/mine --out to_correct
     """
     from hrseg.cli.progress import counting
@@ -67,12 +67,12 @@ def _rank(arguments: argparse.Namespace) -> int:
     from hrseg.inference.rank import rank_images
     from hrseg.inference.sources import open_sources
 
-    pictures, labelled = open_sources(arguments.images), list(open_sources(arguments.labelled))
+    pictures, labeled = open_sources(arguments.images), list(open_sources(arguments.labeled))
     set_threads()
     predictor = open_predictor(arguments.model, keep=(arguments.by,), **options_of(arguments, "device", "precision"))
     with counting("ranking") as progress:
-        total = len(labelled) + sum(1 for _ in pictures)
-        ranking = rank_images(predictor, pictures, arguments.count, labelled=labelled, advance=progress(total))
+        total = len(labeled) + sum(1 for _ in pictures)
+        ranking = rank_images(predictor, pictures, arguments.count, labeled=labeled, advance=progress(total))
     if arguments.out is not None:
         write_text(arguments.out, ranking.list_text())
     print_result(arguments, ranking.to_dict(), ranking.text())
