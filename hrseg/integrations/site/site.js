@@ -24,7 +24,7 @@ async function start() {
   begin({
     name: card.name,
     classes: card.classes,
-    takes: `Any picture that this browser shows. Model and runtime, ${megabytes(card.bytes)}, work here: no picture leaves this device.`,
+    takes: `Any picture that this browser shows. Model and runtime (${megabytes(card.bytes)}) run here; no picture leaves this device.`,
     refuse: () => "",
     predict: (image, signal) => predict(image, signal, most),
   });

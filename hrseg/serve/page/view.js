@@ -29,7 +29,7 @@ export function begin(given) {
   model = given;
   find("model").textContent = model.name;
   document.title = `hrseg · ${model.name}`;
-  find("takes").textContent = `${model.takes} The model tells these ${model.classes.length} classes apart:`;
+  find("takes").textContent = `${model.takes} The model knows these ${model.classes.length} classes:`;
   find("known").replaceChildren(...model.classes.map((one) => make("li", {}, swatch(one), one.name)));
   find("use-camera").hidden = !navigator.mediaDevices?.getUserMedia; // browsers give it to https and localhost only
   state("empty");
