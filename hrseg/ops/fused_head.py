@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hrseg.errors import ConfigError, unknown_choice
-from hrseg.ops.upsample import row_mixture
+from hrseg.ops.enlarge import row_mixture
 
 Branches = Sequence[torch.Tensor]
 WHOLE_BYTES = 2**26

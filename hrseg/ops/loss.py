@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from hrseg.ops.upsample import BUDGET, blocks, enlarged_cut, needed_rows
+from hrseg.ops.enlarge import BUDGET, blocks, enlarged_cut, needed_rows
 
 
 def upsampled_nll(

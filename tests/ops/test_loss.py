@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hrseg.losses import WeightedSum
-from hrseg.ops import upsample as module
+from hrseg.ops import enlarge as module
 from hrseg.ops.loss import upsampled_nll
 
 
