@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hrseg.convert.convert import new_folder
-from hrseg.errors import DataError, guarded, parse_json, printable
+from hrseg.errors import DataError, guarded, parse_json, path_text, printable
 from hrseg.imaging import read_image, read_mask, write_image, write_mask, write_text
 from hrseg.imaging.rle import from_coco
 from hrseg.labels import LabelSet
@@ -47,6 +48,7 @@ def write_audit(audit: Audit, labels: LabelSet, out: Path) -> None:
         audit=audit,
         rows=_rows(audit, labels, lines),
         kept=len(lines),
+        root=shlex.quote(path_text(audit.root)),
     )
     write_text(out / CORRECTIONS, "".join(f"{line}\n" for line in lines))
 

@@ -115,6 +115,7 @@ def test_corrections_of_a_copy(tmp_path, predictor, colors, link):
     page = (tmp_path / "audit" / PAGE).read_text()
     assert page.count('type="checkbox"') == 3
     assert page.count("<figure>") == 9
+    assert f"hrseg data audit {root} --apply" in page
     assert apply_corrections(root, tmp_path / "audit" / CORRECTIONS, tmp_path / "new", link) == (3, 2)
     for pair in pairs:
         corrected = tmp_path / "new" / "masks" / f"{pair.name}.png"
