@@ -1,7 +1,7 @@
 """What `hrseg data rank` gains over chance: the next images to label by rank, against as many at random.
 
 Images of one group, such as a drive, are left out for the score. Of the others a random part is labeled; a model of
-these ranks the rest. Two models then learn from that part and the next, one by rank and one at random.
+these ranks the rest. From its weights two models go on with that part and the next, one by rank and one at random.
 
     python -m tools.rank_gain /data/camvid gain --config camvid_w18_small_v2 --by '^([^_]+)_' --hold 0006R0
 """
@@ -49,7 +49,7 @@ class Trial:
         self.folder.mkdir(parents=True)
         write_list(self.folder / "held.txt", list_text(held, given.root))
 
-    def train(self, name: str, pairs: list[Pair]) -> tuple[Path, float]:
+    def train(self, name: str, pairs: list[Pair], start: Path | None = None) -> tuple[Path, float]:
         """Return the run's last checkpoint and its mIoU on the images left out."""
         write_list(self.folder / f"{name}.txt", list_text(pairs, self.given.root))
         data = load_config(self.given.config, self.given.overrides).data
@@ -58,6 +58,7 @@ class Trial:
             *("data.layout=folder", f"data.root={self.given.root}", *labels, *self.given.overrides),
             *(f"data.train_split={self.folder / name}", f"data.val_split={self.folder / 'held'}"),
             *(f"run.dir={self.folder}", f"run.name=run_{name}", f"run.seed={self.seed}"),
+            *([f"model.weights={start}"] if start else []),
         ]
         checkpoint = fit(load_config(self.given.config, words)).run_dir / "last.ckpt"
         return checkpoint, float(evaluate(str(checkpoint)).metrics["miou"])
@@ -78,8 +79,8 @@ class Trial:
         by_image = {pair.image: pair for pair in rest}
         ranked = [by_image[row.path] for row in ranking.rows]
         # as many as the ranking has: near duplicates may leave fewer than were asked for
-        _, by_rank = self.train("ranked", [*first, *ranked])
-        _, by_chance = self.train("chance", [*first, *rest[: len(ranked)]])
+        _, by_rank = self.train("ranked", [*first, *ranked], checkpoint)
+        _, by_chance = self.train("chance", [*first, *rest[: len(ranked)]], checkpoint)
         return {"images": part, "next": len(ranked), "first": alone, "ranked": by_rank, "chance": by_chance}
 
 
