@@ -63,6 +63,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # a shell shows them only
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_the_commands_of_a_page_run(page, folder, monkeypatch):
     text = "\n".join(blocks(page, "bash"))
