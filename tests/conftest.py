@@ -5,6 +5,7 @@ No data is downloaded anywhere.
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -24,6 +25,14 @@ from tests.small import FINISHED, small
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _unsynced() -> Iterator[None]:
+    """Do not wait for the disk at each of thousands of files: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture

@@ -72,14 +72,12 @@ def test_recipe_takes_one_step(name, tree, tmp_path):
         assert classes == load_labels(table).num_classes
 
 
-NETWORKS = {(c.model.backbone, c.model.head, c.model.resize): c for c in map(load_config, RECIPES)}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("key", NETWORKS, ids="-".join)
-def test_the_declared_network_can_be_built(key):
-    config = NETWORKS[key]
-    with torch.device("meta"):  # shapes only: W48 with OCR is 280 MB
-        network = build_network(config, load_labels("cityscapes"), load=False)
-    assert network.num_classes == 19
-    assert config.model.resize == network.resize
+def test_every_declared_network_can_be_built():
+    networks = {(c.model.backbone, c.model.head, c.model.resize): c for c in map(load_config, RECIPES)}
+    assert len(networks) > 5
+    for config in networks.values():
+        with torch.device("meta"):  # shapes only: W48 with OCR is 280 MB
+            network = build_network(config, load_labels("cityscapes"), load=False)
+        assert network.num_classes == 19
+        assert config.model.resize == network.resize

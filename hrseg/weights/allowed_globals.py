@@ -94,7 +94,7 @@ INERT = _paths(
         "argparse": "Namespace",
         "types": "SimpleNamespace",
         "pathlib": "Path PosixPath WindowsPath PurePosixPath",
-        "pathlib._local": "PosixPath WindowsPath",
+        "pathlib._local": "Path PosixPath WindowsPath PurePosixPath",  # Python 3.13
         "datetime": "datetime timedelta date",
         "yacs.config": "CfgNode",
         "fvcore.common.config": "CfgNode",

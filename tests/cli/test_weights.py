@@ -63,6 +63,7 @@ def test_list_marks_what_is_here(published, capsys):
     assert f"+ {TAG}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_list_fits_the_terminal():
     reader, writer = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "72", "NO_COLOR": "1"}

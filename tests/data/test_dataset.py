@@ -244,7 +244,7 @@ def _read(task: tuple[CachedReader, Pair]) -> int:
 @pytest.mark.slow
 def test_several_processes_share_a_cache(tmp_path, pair):
     tasks = [(CachedReader(tmp_path / "cache", 1), pair)] * 8
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:  # as loaders start their workers
         sums = set(pool.map(_read, tasks))
     assert sums == {_read((CachedReader(tmp_path / "fresh", 1), pair))}
     kept = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.npy"))

@@ -81,7 +81,10 @@ def test_a_file_that_answers_otherwise_is_not_written(release, exported, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_triton_repository_can_be_served_as_it_is(release, exported, tmp_path):
+def test_a_triton_repository_can_be_served_as_it_is(release, exported, tmp_path, monkeypatch):
+    draft = write._Draft((exported[".onnx"],), {"onnxruntime": []})  # an ONNX file as any other
+    monkeypatch.setattr(write, "_write_onnx", lambda *_: draft)
+    monkeypatch.setattr(write, "compare", lambda *_: {"onnxruntime": RuntimeParity(pixels=1000, spread=1.0)})
     done = write.export_model(release, "triton", tmp_path / "street", outputs=("labels", "probability"), max_images=1)
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     names = {"1/model.onnx", "config.pbtxt", "labels.txt", "certificate.json"}
@@ -98,6 +101,7 @@ def test_a_triton_repository_can_be_served_as_it_is(release, exported, tmp_path)
     ):
         assert line in text
     assert done.files[0] == tmp_path / "street/1/model.onnx"
+    assert done.files[0].read_bytes() == exported[".onnx"].read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_predict_imports_nothing_that_it_does_not_need(photos, tmp_path):
     words = ["predict", str(photos[0]), "--device", "cpu", "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", CODE, *words], capture_output=True, text=True, timeout=250)

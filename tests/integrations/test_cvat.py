@@ -53,6 +53,7 @@ def test_labels_of_a_task_are_those_of_the_model(release):
     assert [row["name"] for row in rows] == load_labels("camvid").names
 
 
+@pytest.mark.slow
 def test_hrseg_and_its_commands_do_not_import_integrations():
     code = (
         "import sys, hrseg; from hrseg.cli import main; main(['--help']); main(['predict', '--help']); "

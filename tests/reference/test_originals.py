@@ -56,13 +56,16 @@ def imported(source, model):
 
 
 def build(foreign, backbone, policy, padding=None):
-    return create_model(
-        backbone,
-        foreign.head or "v2",
-        foreign.num_classes or 3,
-        policy,
-        padding=padding or foreign.function["padding"],
-    ).eval()
+    with pytest.MonkeyPatch.context() as patch:  # no random numbers: all weights that are used come from a file
+        for name in ("kaiming_uniform_", "kaiming_normal_"):
+            patch.setattr(torch.nn.init, name, lambda tensor, **_: tensor)
+        return create_model(
+            backbone,
+            foreign.head or "v2",
+            foreign.num_classes or 3,
+            policy,
+            padding=padding or foreign.function["padding"],
+        ).eval()
 
 
 def outputs_of(network, size, head="v2"):

@@ -79,7 +79,11 @@ def test_variant_scores_the_same_alone_and_inside_a_study_and_one_failure_stops_
 
 
 @pytest.mark.slow
-def test_folds_are_trained_on_the_rest_and_scored_after_the_last_step(recipe, tmp_path, capsys):
+def test_folds_are_trained_on_the_rest_and_scored_after_the_last_step(recipe, tmp_path, capsys, monkeypatch):
+    def in_this_process(run, label, lock):
+        assert main(["fit", "--config", str(run.config_file)]) == EXIT_OK
+
+    monkeypatch.setattr(train, "_fit", in_this_process)
     write_scenes(tmp_path / "mine", "folder", {"train": 6, "val": 2}, (32, 64))
     assert main(["data", "split", "mine", "--from", "all", "--folds", "2"]) == EXIT_OK
     data = ["data.layout=folder", f"data.root={tmp_path / 'mine'}"]
@@ -100,7 +104,7 @@ def test_folds_are_trained_on_the_rest_and_scored_after_the_last_step(recipe, tm
 @pytest.mark.slow
 def test_stopped_study_goes_on_where_it_was(recipe, tmp_path, caplog):
     command = [sys.executable, "-m", "hrseg", "study", str(recipe), "--name", "s"]
-    command += ["--variant", "plain", "trainer.max_epochs=14"]
+    command += ["--variant", "plain", "trainer.max_epochs=7"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     last = tmp_path / "runs/s/plain/seed_0/last.ckpt"
     ends = time.monotonic() + 120
@@ -113,7 +117,7 @@ def test_stopped_study_goes_on_where_it_was(recipe, tmp_path, caplog):
     record = json.loads((tmp_path / "runs/s/plain/seed_0.json").read_text())
     assert (record["finished"], record["error"]) == (False, None)
     caplog.set_level(logging.INFO, "hrseg")
-    words = ["--variant", "plain", "trainer.max_epochs=14", "--name", "s"]
+    words = ["--variant", "plain", "trainer.max_epochs=7", "--name", "s"]
     assert main(["study", str(recipe), *words]) == EXIT_OK
     assert "goes on" in caplog.text
     unbroken = fit(load_config("runs/s/plain/seed_0.yaml", ["run.dir=alone"]))

@@ -21,7 +21,7 @@ def test_a_batch_size_is_proposed_and_nothing_is_kept(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_rate_is_proposed_within_the_range(tmp_path, monkeypatch):
-    monkeypatch.setattr("hrseg.training.find.STEPS", 30)
+    monkeypatch.setattr("hrseg.training.find.STEPS", 20)
     text = find(small(tmp_path, "data.scenes=8", "optim.head_lr_factor=10"), "lr")
     rate = float(re.match(r"optim\.lr=(\S+) ", text)[1])
     assert 1e-6 < rate < 1
@@ -36,7 +36,7 @@ def test_several_devices_are_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_makes_the_search_end_at_lower_rates(tmp_path, monkeypatch):
-    monkeypatch.setattr("hrseg.training.find.STEPS", 30)
+    monkeypatch.setattr("hrseg.training.find.STEPS", 20)
     tried, learn = [], SegmentationTask.training_step
 
     def step(self, batch, index):

@@ -1,4 +1,5 @@
 import logging
+import shutil
 import signal
 
 import pytest
@@ -146,23 +147,34 @@ def test_steps_end_a_run_and_the_last_weights_are_scored(tmp_path):
     assert (result.run_dir / "best.ckpt").exists()
 
 
+FIVE_STEPS = ("trainer.max_epochs=null", "trainer.max_steps=5", "trainer.val_every_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def five_steps(tmp_path_factory):
+    return fit(small(tmp_path_factory.mktemp("runs"), *FIVE_STEPS))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_run_of_steps_resumes_exactly(tmp_path, monkeypatch, caplog, step):
-    words = ("trainer.max_epochs=null", "trainer.max_steps=5", "trainer.val_every_epochs=1")
-    unbroken = fit(small(tmp_path / "a", *words))
+def test_run_of_steps_resumes_exactly(five_steps, tmp_path, monkeypatch, caplog, step):
     with monkeypatch.context() as patch:
         stop_at(patch, step, signal.SIGTERM)
         with pytest.raises(SystemExit):
-            fit(small(tmp_path / "b", *words))
-    resumed = fit(small(tmp_path / "b", *words), resume="last")
+            fit(small(tmp_path, *FIVE_STEPS))
+    resumed = fit(small(tmp_path, *FIVE_STEPS), resume="last")
     assert last(resumed.run_dir)["global_step"] == 5
-    assert same_weights(last(unbroken.run_dir), last(resumed.run_dir))
-    assert resumed.best_score == unbroken.best_score
+    assert same_weights(last(five_steps.run_dir), last(resumed.run_dir))
+    assert resumed.best_score == five_steps.best_score
     assert "nothing is left to train" not in caplog.text
-    assert fit(small(tmp_path / "b", *words), resume="last").best_score == unbroken.best_score
+
+
+@pytest.mark.slow
+def test_a_run_whose_steps_are_done_says_that_nothing_is_left(five_steps, caplog):
+    again = fit(small(five_steps.run_dir.parent, *FIVE_STEPS), resume="last")
+    assert again.best_score == five_steps.best_score
     assert "nothing is left to train. To train on, raise trainer.max_steps above 5." in caplog.text
-    assert last(resumed.run_dir)["global_step"] == 5
+    assert last(again.run_dir)["global_step"] == 5
 
 
 def test_progress_of_a_run_is_told(tmp_path, caplog):
@@ -184,18 +196,20 @@ CHANGES = {
 }
 
 
+LINE = ("data.scenes=4", "data.batch_size=2", "optim.poly_power=1.0", "trainer.log_every_steps=1")
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    return fit(small(tmp_path_factory.mktemp("runs"), *LINE, "trainer.max_epochs=1")).run_dir
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "steps"), CHANGES.values(), ids=CHANGES)
-def test_the_rate_of_a_resumed_run_falls_from_where_it_was_to_the_end(tmp_path, change, steps):
+def test_the_rate_of_a_resumed_run_falls_from_where_it_was_to_the_end(two_steps, tmp_path, change, steps):
     """Power 1 is a straight line over the steps done and those that remain; the last is one share above 0."""
-    base = (
-        "data.scenes=4",
-        "data.batch_size=2",
-        "optim.poly_power=1.0",
-        "trainer.log_every_steps=1",
-    )
-    fit(small(tmp_path, *base, "trainer.max_epochs=1"))
-    later = (*base, *(() if "max_epochs" in change else ("trainer.max_epochs=3",)), change)
+    shutil.copytree(two_steps, tmp_path / two_steps.name)
+    later = (*LINE, *(() if "max_epochs" in change else ("trainer.max_epochs=3",)), change)
     done = fit(small(tmp_path, *later), resume="last")
     lines = (done.run_dir / "metrics.csv").read_text().splitlines()
     column = lines[0].split(",").index("train/lr")

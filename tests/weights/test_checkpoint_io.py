@@ -70,6 +70,7 @@ class TestBadFiles:
             assert "\n" not in answer, (name, answer)
             assert answer.endswith("."), (name, answer)
 
+    @pytest.mark.slow
     def test_none_runs_code(self, zoo):
         assert not (zoo[0] / MARK).exists()
 

@@ -35,11 +35,13 @@ def compared(tmp_path_factory):
     return read(found.files["mask"]) != whole.ids(), borders(grid)
 
 
+@pytest.mark.slow
 def test_an_image_that_fits_gets_the_mask_it_gets_in_one_piece(compared):
     wrong, _ = compared
     assert wrong.mean() < 0.005
 
 
+@pytest.mark.slow
 def test_there_is_no_more_error_at_the_seams_than_elsewhere(compared):
     wrong, near = compared
     # pixels beside one another are wrong together: allow what chance puts beside a border
