@@ -84,6 +84,7 @@ class Predictor:
         keep: Maps beside the mask: "confidence", "probabilities", "entropy", "margin". Of an image that is run whole,
             all but probabilities are computed when they are read first; of others, at once. () keeps none of them.
         classes: Names of the classes whose probabilities are stored; none means all.
+        pixels: Of all images together, where that is known: engine "auto" leaves out what costs more than it gains.
         options: Input format and parts of the protocol, see `PredictorOptions`.
 
     Raises:
@@ -108,6 +109,7 @@ class Predictor:
         protocol: str | Protocol = "whole",
         keep: Sequence[str] = ("confidence",),
         classes: Sequence[str] = (),
+        pixels: int | None = None,
         **options: Unpack[PredictorOptions],
     ) -> None:
         changes: dict[str, Any] = dict(options)  # of the protocol, after the input format
@@ -139,7 +141,9 @@ class Predictor:
         self.probability_ids = _train_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
         self._fork_guard = ForkGuard(self.device)
-        self.logits_fn = open_engine(network, self.device, self.precision, engine)
+        views = sum(scale**2 for scale in self.protocol.scales) * (1 + self.protocol.flip)
+        seen = None if pixels is None else pixels * views * input_scale(network) ** 2
+        self.logits_fn = open_engine(network, self.device, self.precision, engine, seen)
         self._inference = SlidingWindowInference(
             self.logits_fn,
             self.protocol,
