@@ -109,8 +109,8 @@ def _introduce(predictor: "Predictor") -> str:
     names = predictor.labels.names
     shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     data = next((f", trained on {row.dataset}" for row in rows() if row.tag == predictor.name), "")
-    engine = getattr(predictor.logits_fn, "name", "torch")
-    return f"{predictor.name}: {len(names)} classes ({shown}){data}; engine {engine}; other models: hrseg weights list"
+    others = "other models: hrseg weights list"
+    return f"{predictor.name}: {len(names)} classes ({shown}){data}; engine {predictor.engine}; {others}"
 
 
 def _predict(arguments: argparse.Namespace) -> int:

@@ -163,7 +163,7 @@ class Predictor:
         Raises:
             ConfigError: This process was forked from the one that opened the predictor, see `backends.ForkGuard`.
         """
-        self._fork_guard.check(getattr(self.logits_fn, "name", "torch"))
+        self._fork_guard.check(self.engine)
         return self._inference
 
     def __repr__(self) -> str:
@@ -255,6 +255,11 @@ class Predictor:
         )
 
     @property
+    def engine(self) -> str:
+        """Name of the engine that runs."""
+        return getattr(self.logits_fn, "name", "torch")
+
+    @property
     def plain(self) -> bool:
         """Whether images are RGB of 8 bits."""
         return self.bands is None and self.in_channels == 3
@@ -310,7 +315,7 @@ class Predictor:
             "value_range": self.value_range,
             "bits": self.bits,
             "precision": self.precision,
-            "engine": getattr(self.logits_fn, "name", "torch"),
+            "engine": self.engine,
             "protocol": asdict(self.protocol),
             "classes": list(self.probability_ids),
         }
