@@ -247,7 +247,7 @@ def loaded(job: Job) -> Batches:
     if job.contender == "hrseg":
         loader: Any = data.train_dataloader()
     else:
-        plain = Plain(config, data.train_pairs)
+        plain: Any = Plain(config, data.train_pairs)
         loader = torch.utils.data.DataLoader(
             plain,
             job.batch[0],
