@@ -23,13 +23,12 @@ def test_contenders_do_as_many_steps_as_requested(contender, options, monkeypatc
     steps = []
     step = torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1])
-    image, mask = torch.randn(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
     made = job(contender, **options)
-    training_peers.CONTENDERS[contender](made, training_peers.answering(made, image, mask))
+    training_peers.CONTENDERS[contender](made, training_peers.answering(made, training_peers.in_memory(made)))
     assert len(steps) == 3
     turns = [line for line in answers.getvalue().splitlines() if line.startswith("turn ")]
     assert len(turns) == 2
-    assert set(json.loads(turns[0].removeprefix("turn "))) == {"wall", "cpu", "memory"}
+    assert set(json.loads(turns[0].removeprefix("turn "))) == {*("wall", "cpu", "wall loader", "cpu loader", "memory")}
 
 
 def test_rows_are_those_whose_code_is_there():
@@ -48,3 +47,9 @@ def test_ratios_are_taken_within_rounds():
     lines = table({"plain loop, fp32": plain, "hrseg, bf16": mine}, 4, "wall").splitlines()
     assert lines[2] == "| plain loop, fp32 | 1.00 | 1.00 | 1.00 GiB | 1.00 |"
     assert lines[3] == "| hrseg, bf16 | 2.00 | 2.00 | 0.50 GiB | 0.50 |"
+
+
+def test_the_loaders_share_is_shown_where_images_are_loaded():
+    turn = {"wall": 2.0, "cpu": 2.0, "wall loader": 0.5, "cpu loader": 0.1, "memory": 2**30}
+    assert table({"hrseg, bf16": [turn]}, 4, "cpu").endswith("| 5.0 % |")
+    assert table({"hrseg, bf16": [turn]}, 4, "wall").endswith("| 25.0 % |")

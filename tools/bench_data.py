@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from types import ModuleType
@@ -59,25 +59,43 @@ def ours(colors: bool, cache: str | None = None) -> Sample:
 def plain(colors: bool) -> Sample:
     """Make the loop that people write: PIL for files, albumentations for the rest."""
     import albumentations as A
+    import torch
+
+    torch.set_num_threads(1)
+    jitter = A.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.1, 0.1), p=0.5)
+    return albumentations_sample("cityscapes", CROP, (0.5, 2.0), [jitter] if colors else [])
+
+
+def albumentations_sample(
+    table: str, crop: tuple[int, int], scales: tuple[float, float], colors: Sequence[Any]
+) -> Sample:
+    """Return a function that reads image and mask by PIL, then scales, crops, mirrors and normalizes them.
+
+    Args:
+        table: Name of the class table that turns ids into trainIds.
+        crop: (height, width).
+        scales: Least and largest.
+        colors: Transforms of the crop's colors.
+    """
+    import albumentations as A
     import cv2
     import numpy as np
-    import torch
     from albumentations.pytorch import ToTensorV2
     from PIL import Image
 
     from hrseg.labels import load_labels
 
     cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    table = load_labels("cityscapes").encode(np.arange(34, dtype=np.uint8)[None])[0]
-    jitter = A.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.1, 0.1), p=0.5)
+    labels = load_labels(table)
+    ids = np.arange(max(label.id for label in labels.labels) + 1, dtype=np.uint8)
+    trainids = labels.encode(ids[None])[0]
     steps = A.Compose(
         [
-            A.RandomScale(scale_limit=(-0.5, 1.0), p=1.0),
-            A.PadIfNeeded(*CROP, fill_mask=255),
-            A.RandomCrop(*CROP),
+            A.RandomScale(scale_limit=(scales[0] - 1, scales[1] - 1), p=1.0),
+            A.PadIfNeeded(*crop, fill_mask=255),
+            A.RandomCrop(*crop),
             A.HorizontalFlip(p=0.5),
-            *([jitter] if colors else []),
+            *colors,
             A.Normalize(),
             ToTensorV2(),
         ]
@@ -85,8 +103,7 @@ def plain(colors: bool) -> Sample:
 
     def sample(image: Path, mask: Path) -> Any:
         pixels = np.array(Image.open(image).convert("RGB"))
-        trainids = table[np.array(Image.open(mask))]
-        done = steps(image=pixels, mask=trainids)
+        done = steps(image=pixels, mask=trainids[np.array(Image.open(mask))])
         return {"image": done["image"], "mask": done["mask"].long()}
 
     return sample

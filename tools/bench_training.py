@@ -2,11 +2,15 @@
 
     python -m tools.bench_training --official CHECKOUT --mmseg /path/to/python/with/mmsegmentation > table.md
 
-Each row is a process that trains on one batch in its memory, without reading images. The rows take turns; every ratio
-is taken between turns of one round, and the median over the rounds is printed. Peers that are not given are left
-out. Without options on a GPU: W48, 19 classes, batches of 4 crops of 512x1024; on a CPU: W18-small-v1, 11
-classes, 4 of 256x320. Memory is the most that torch had allocated on a GPU; on a CPU the most that the process had
-resident, less what it had before its first step.
+    python -m tools.bench_training --camvid FOLDER --clock cpu --threads 1
+
+Each row is a process that trains on one batch in its memory, without reading images; with --camvid on crops of CamVid
+by the augmentation of camvid_w18_small_v1.yaml, which hrseg's own loader makes for its rows, and PIL and albumentations
+in torch's DataLoader for the others. Without --workers the process itself loads, so that processor time counts it, and
+the table has the loader's share of a step. The rows take turns; every ratio is taken between turns of one round, and
+the median over the rounds is printed. Peers that are not given are left out. Without options on a GPU: W48, 19 classes,
+batches of 4 crops of 512x1024; on a CPU: W18-small-v1, 11 classes, 4 of 256x320. Memory is the most that torch had
+allocated on a GPU; on a CPU the most that the process had resident, less what it had before its first step.
 """
 
 import argparse
@@ -63,6 +67,8 @@ def start(name: str, arguments: argparse.Namespace) -> Contender:
         "device": arguments.device,
         "checkout": arguments.official,
         "threads": arguments.threads,
+        "camvid": arguments.camvid,
+        "workers": arguments.workers,
     }
     python = arguments.mmseg if row.contender == "mmseg" else None
     log = Path(os.devnull) if arguments.quiet else None
@@ -114,7 +120,14 @@ def table(turns: dict[str, list[dict[str, float]]], batch: int, clock: str) -> s
         for name, mine in seconds.items()
     ]
     header = ["training", "images/s", *(f"against {name}" for name in against), "peak memory"]
-    return "\n".join(markdown([*header, *([f"share of {of}"] if of else [])], rows))
+    header += [f"share of {of}"] if of else []
+    waits = {
+        name: median(turn.get(f"{clock} loader", 0.0) / turn[clock] for turn in mine) for name, mine in turns.items()
+    }
+    if max(waits.values()) > 0.001:
+        header.append("loader's share of a step")
+        rows = [[*row, f"{100 * waits[row[0]]:.1f} %"] for row in rows]
+    return "\n".join(markdown(header, rows))
 
 
 def chosen(arguments: argparse.Namespace) -> list[str]:
@@ -143,6 +156,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--loss", choices=("cross_entropy", "ohem"), default="cross_entropy")
     made.add_argument("--official", help="checkout of HRNet-Semantic-Segmentation, branch HRNet-OCR")
     made.add_argument("--mmseg", help="python of an environment with mmsegmentation")
+    made.add_argument("--camvid", help="folder of CamVid, to train on its images instead of one batch in memory")
+    made.add_argument("--workers", type=int, default=0, help="loader processes, with --camvid (0)")
     made.add_argument("--rows", nargs="+", help="names of rows, quoted; default the usual ones")
     made.add_argument("--rounds", type=int, default=7)
     made.add_argument("--steps", type=int, default=3, help="of one turn")

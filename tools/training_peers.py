@@ -5,6 +5,7 @@ memory. Each takes its batches from one iterator, so that the clock is the same 
 hrseg's runs in Lightning's fit loop as `hrseg fit` does, the others in the loop that their own scripts have.
 """
 
+import itertools
 import json
 import math
 import resource
@@ -39,6 +40,8 @@ class Job:
         loss: "cross_entropy" or "ohem".
         device: "cpu" or "cuda".
         checkout: Of the official code.
+        camvid: Folder of CamVid; None trains on one batch in memory.
+        workers: Loader processes.
     """
 
     contender: str
@@ -50,6 +53,8 @@ class Job:
     loss: str
     device: str
     checkout: str | None = None
+    camvid: str | None = None
+    workers: int = 0
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the precision of the forward pass."""
@@ -217,22 +222,89 @@ CONTENDERS: dict[str, Callable[[Job, Batches], None]] = {
 }
 
 
-def answering(job: Job, image: Any, mask: Any) -> Batches:
-    """Yield the batch as often as standard input asks for, and answer after each turn."""
+def in_memory(job: Job) -> Batches:
+    """Yield one batch of noise again and again."""
+    import torch
+
+    torch.manual_seed(0)
+    count, height, width = job.batch
+    image = torch.randn(count, 3, height, width)
+    coarse = torch.randint(0, job.classes, (count, math.ceil(height / 16), math.ceil(width / 16)))
+    mask = coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :height, :width].contiguous()
+    return itertools.repeat((image, mask))
+
+
+def loaded(job: Job) -> Batches:
+    """Yield batches of CamVid by the recipe of small v1: hrseg's from its own loader, all others' from `Plain`."""
+    import torch
+
+    from hrseg.config import load_config
+    from hrseg.data.datamodule import SegmentationData
+
+    words = [f"data.root={job.camvid}", f"data.workers={job.workers}", f"data.batch_size={job.batch[0]}"]
+    config = load_config("camvid_w18_small_v1", [*words, f"data.crop=[{job.batch[1]},{job.batch[2]}]"]).data
+    data = SegmentationData(config)
+    if job.contender == "hrseg":
+        loader: Any = data.train_dataloader()
+    else:
+        plain: Any = Plain(config, data.train_pairs)
+        loader = torch.utils.data.DataLoader(
+            plain,
+            job.batch[0],
+            shuffle=True,
+            num_workers=job.workers,
+            drop_last=True,
+            persistent_workers=job.workers > 0,
+        )
+    while True:
+        for batch in loader:
+            yield batch["image"], batch["mask"]
+
+
+class Plain:
+    """CamVid by PIL and albumentations, as a map-style dataset."""
+
+    def __init__(self, config: Any, pairs: Any) -> None:
+        from hrseg.data.transforms import jitter
+        from tools.bench_data import albumentations_sample
+
+        scales = (config.scale_min, config.scale_max)
+        self.sample = albumentations_sample("camvid", tuple(config.crop), scales, [jitter(config.photometric)])
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.sample(self.pairs[index].image, self.pairs[index].mask)
+
+
+def answering(job: Job, source: Batches) -> Batches:
+    """Yield batches as often as standard input asks for, and answer after each turn."""
     before = _resident() if job.device == "cpu" else 0
     for line, answer in serve_turns():
-        steps = int(line)
+        steps, waited = int(line), [0.0, 0.0]
         _wait(job)
-        wall, processor = time.perf_counter(), time.process_time()
+        begin = _clocks()
         for _ in range(steps):
-            yield image, mask
+            start = _clocks()
+            batch = next(source)
+            waited = [sum_ + end - first for sum_, end, first in zip(waited, _clocks(), start, strict=True)]
+            yield batch
         _wait(job)
+        wall, processor = (end - first for end, first in zip(_clocks(), begin, strict=True))
         measured = {
-            "wall": (time.perf_counter() - wall) / steps,
-            "cpu": (time.process_time() - processor) / steps,
+            "wall": wall / steps,
+            "cpu": processor / steps,
+            "wall loader": waited[0] / steps,
+            "cpu loader": waited[1] / steps,
             "memory": _peak(job) - before,
         }
         answer(measured)
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def _wait(job: Job) -> None:
@@ -266,13 +338,8 @@ def main() -> None:
     job = Job(**{**values, "batch": tuple(values["batch"])})
     if job.device == "cuda":
         torch.backends.cudnn.benchmark = True  # for all: official and mmsegmentation set it too
-    torch.manual_seed(0)
-    count, height, width = job.batch
-    image = torch.randn(count, 3, height, width)
-    coarse = torch.randint(0, job.classes, (count, math.ceil(height / 16), math.ceil(width / 16)))
-    mask = coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :height, :width].contiguous()
     sys.stdout = sys.stderr  # what libraries print is not an answer
-    CONTENDERS[job.contender](job, answering(job, image, mask))
+    CONTENDERS[job.contender](job, answering(job, loaded(job) if job.camvid else in_memory(job)))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ _ABOUT = """
 Semantic segmentation around HRNetV2: train, explain, predict.
 
   hrseg predict street.png                     mask and overlay, by the model that ships
-  hrseg fit --config demo                      train on generated scenes, two minutes on a CPU
+  hrseg fit --config demo                      train on generated scenes, a minute on a CPU
   hrseg fit --config cityscapes_w48 --dry-run  what a run would cost, without starting it
 """
 _CODES = """

@@ -37,7 +37,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=text)
     add_device(verb)
     engines = ("auto", "torch", "openvino", "compile", "graph")
-    text = "auto: openvino on a CPU where installed, else torch (auto)"
+    text = "auto: openvino on a CPU where installed, else torch, as for one small image (auto)"
     verb.add_argument("--engine", choices=engines, default="auto", help=text)
     add_size(verb, "--window", None, "slide a window of this size over the image")
     text = "fraction that neighboring windows share (0.25)"
@@ -103,13 +103,14 @@ def _add_cluster(verb: argparse.ArgumentParser) -> None:
 
 
 def _introduce(predictor: "Predictor") -> str:
-    """Return one line on a model: its name, classes and training data, and the way to others."""
+    """Return one line on a model: its name, classes, training data and engine, and the way to others."""
     from hrseg.weights.catalog import rows
 
     names = predictor.labels.names
     shown = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
     data = next((f", trained on {row.dataset}" for row in rows() if row.tag == predictor.name), "")
-    return f"{predictor.name}: {len(names)} classes ({shown}){data}; other models: hrseg weights list"
+    others = "other models: hrseg weights list"
+    return f"{predictor.name}: {len(names)} classes ({shown}){data}; engine {predictor.engine}; {others}"
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -179,7 +180,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     else:
         set_threads()
         keep = needed_maps(files) if files else ()
-        predictor = open_predictor(arguments.model, keep=keep, **opening)
+        # what --resume compares includes the engine, so that must not follow from what is left to do
+        pixels = None if resume else sources.pixels()
+        predictor = open_predictor(arguments.model, keep=keep, pixels=pixels, **opening)
         _LOG.info(_introduce(predictor))
         job = Job(out, files, options, shard, predictor.settings() if resume else None)
         more = {"covers": sources.covers, "progress": row_progress(), **working}

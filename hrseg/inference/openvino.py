@@ -212,17 +212,31 @@ def _scaled(x: Node, factor: float) -> Node:
     return _resized(x, _constant(torch.tensor([factor, factor])), "bilinear", "scales")
 
 
+_HEAD_CHANNELS = 144
+"""Hidden channels of the head that are written together."""
+
+
 def _head_v2(head: HeadV2, branches: list[Node]) -> Node:
-    """Write the sum of `ops.fused_head.summed`, for every policy: here too it is faster than concatenation."""
+    """Write the sum of `ops.fused_head.summed`, for every policy: here too it is faster than concatenation.
+
+    Hidden channels go in parts, each through the last layer at once: all of them at stride 4 would be the network's
+    largest maps.
+    """
     conv, norm, relu, last = head.last_layer
     weight, bias = fold(conv, norm)  # type: ignore[arg-type]
-    widths = [x.get_output_partial_shape(0)[1].get_length() for x in branches]
-    own, *others = weight.split(widths, dim=1)
-    total, size = _plus(_convolved(branches[0], own, conv), bias), _size(branches[0])  # type: ignore[arg-type]
-    for x, part in zip(branches[1:], others, strict=True):
-        share = _convolved(x, part, conv)  # type: ignore[arg-type]
-        total = _ops().add(total, _resized(share, size, head.resize_policy))
-    return _write(last, _write(relu, total))
+    classify: Any = last
+    widths, size = [x.get_output_partial_shape(0)[1].get_length() for x in branches], _size(branches[0])
+    logits: Node = None
+    parts = (weight.split(_HEAD_CHANNELS), bias.split(_HEAD_CHANNELS), classify.weight.split(_HEAD_CHANNELS, dim=1))
+    for hidden, shift, classifier in zip(*parts, strict=True):
+        own, *others = hidden.split(widths, dim=1)
+        total = _plus(_convolved(branches[0], own, conv), shift)  # type: ignore[arg-type]
+        for x, part in zip(branches[1:], others, strict=True):
+            share = _convolved(x, part, conv)  # type: ignore[arg-type]
+            total = _ops().add(total, _resized(share, size, head.resize_policy))
+        scores = _convolved(_write(relu, total), classifier, classify)
+        logits = _plus(scores, classify.bias) if logits is None else _ops().add(logits, scores)
+    return logits
 
 
 def _head_c1(head: HeadC1, branches: list[Node]) -> Node:

@@ -84,6 +84,7 @@ class Predictor:
         keep: Maps beside the mask: "confidence", "probabilities", "entropy", "margin". Of an image that is run whole,
             all but probabilities are computed when they are read first; of others, at once. () keeps none of them.
         classes: Names of the classes whose probabilities are stored; none means all.
+        pixels: Of all images together, where that is known: engine "auto" leaves out what costs more than it gains.
         options: Input format and parts of the protocol, see `PredictorOptions`.
 
     Raises:
@@ -108,6 +109,7 @@ class Predictor:
         protocol: str | Protocol = "whole",
         keep: Sequence[str] = ("confidence",),
         classes: Sequence[str] = (),
+        pixels: int | None = None,
         **options: Unpack[PredictorOptions],
     ) -> None:
         changes: dict[str, Any] = dict(options)  # of the protocol, after the input format
@@ -139,7 +141,9 @@ class Predictor:
         self.probability_ids = _train_ids(classes, labels) if "probabilities" in self.keep else ()
         self.network = network
         self._fork_guard = ForkGuard(self.device)
-        self.logits_fn = open_engine(network, self.device, self.precision, engine)
+        views = sum(scale**2 for scale in self.protocol.scales) * (1 + self.protocol.flip)
+        seen = None if pixels is None else pixels * views * input_scale(network) ** 2
+        self.logits_fn = open_engine(network, self.device, self.precision, engine, seen)
         self._inference = SlidingWindowInference(
             self.logits_fn,
             self.protocol,
@@ -159,7 +163,7 @@ class Predictor:
         Raises:
             ConfigError: This process was forked from the one that opened the predictor, see `backends.ForkGuard`.
         """
-        self._fork_guard.check(getattr(self.logits_fn, "name", "torch"))
+        self._fork_guard.check(self.engine)
         return self._inference
 
     def __repr__(self) -> str:
@@ -251,6 +255,11 @@ class Predictor:
         )
 
     @property
+    def engine(self) -> str:
+        """Name of the engine that runs."""
+        return getattr(self.logits_fn, "name", "torch")
+
+    @property
     def plain(self) -> bool:
         """Whether images are RGB of 8 bits."""
         return self.bands is None and self.in_channels == 3
@@ -306,7 +315,7 @@ class Predictor:
             "value_range": self.value_range,
             "bits": self.bits,
             "precision": self.precision,
-            "engine": getattr(self.logits_fn, "name", "torch"),
+            "engine": self.engine,
             "protocol": asdict(self.protocol),
             "classes": list(self.probability_ids),
         }

@@ -32,11 +32,14 @@ def prepare_predict(monkeypatch: pytest.MonkeyPatch, results: list[Result]) -> d
 
     def open_predictor(model: str | None, **options: Any) -> SimpleNamespace:
         seen.update(model=model, **options)
-        return SimpleNamespace(name="m.ckpt", labels=SimpleNamespace(names=["road", "car"]))
+        return SimpleNamespace(name="m.ckpt", engine="torch", labels=SimpleNamespace(names=["road", "car"]))
 
     class Sources(list[Path]):
         def covers(self, path: Path) -> bool:
             return False
+
+        def pixels(self) -> int:
+            return 1000 * len(self)
 
     def open_sources(words: list[str], **options: Any) -> Sources:
         return Sources(map(Path, words))
@@ -71,6 +74,7 @@ def test_predict_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: 
         "blend": None,
         "bits": None,
         "engine": "auto",
+        "pixels": 1000,
     }
     assert capsys.readouterr().out == "ü b.png: road 60 %\n"
 

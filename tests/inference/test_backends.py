@@ -121,6 +121,33 @@ def test_torch_runs_where_openvino_is_not_installed_or_would_convert(tiny_networ
     assert isinstance(open_engine(tiny_network, "cpu"), Prepared)
 
 
+def test_one_size_is_compiled_for_itself_and_a_second_opens_all_sizes(tiny_network):
+    pytest.importorskip("openvino")
+    coarse = open_engine(tiny_network, "cpu", "fp32", "openvino").coarse
+    small, large = torch.randn(1, 3, 64, 96), torch.randn(2, 3, 70, 90)
+    first = coarse(small)
+    assert coarse.compiled.input(0).get_partial_shape().is_static
+    expected = open_engine(tiny_network, "cpu", "fp32", "openvino").coarse(large)
+    assert torch.equal(coarse(large), expected)
+    assert coarse.compiled.input(0).get_partial_shape().is_dynamic
+    assert torch.equal(coarse(small), first)
+
+
+@pytest.mark.parametrize(("pixels", "engine", "chosen"), [
+    (300 * 400, "auto", "torch"), (300 * 400, "openvino", "openvino"), (10 * 300 * 400, "auto", "openvino"),
+    (2000 * 3000, "auto", "openvino"), (None, "auto", "openvino"), (None, "torch", "torch"),
+])  # fmt: skip
+def test_torch_runs_what_is_done_before_openvino_has_started(shipped_network, pixels, engine, chosen):
+    pytest.importorskip("openvino")
+    predictor = Predictor(shipped_network, engine=engine, device="cpu", pixels=pixels)
+    assert predictor.settings()["engine"] == chosen
+
+
+@pytest.fixture(scope="module")
+def shipped_network():
+    return create_model("hrnet_w18_small_v2", num_classes=11, input_scale=1.5).eval()
+
+
 def test_facts_name_the_engine_that_ran(tiny_network, monkeypatch):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     assert Predictor(tiny_network, device="cpu").settings()["engine"] == "torch"

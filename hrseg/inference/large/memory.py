@@ -121,8 +121,7 @@ def window_bytes(predictor: Predictor, grid: Grid) -> int:
     maps = 2 if protocol.plain else 4  # of a window and its blend; of a view, and of the sum
     network = 8 * predictor.in_channels
     if on_host:
-        engine = getattr(predictor.logits_fn, "name", "torch")
-        ratio = _PEAK_RATIO.get((engine, predictor.precision), max(_PEAK_RATIO.values()))
+        ratio = _PEAK_RATIO.get((predictor.engine, predictor.precision), max(_PEAK_RATIO.values()))
         network += int(ratio * network_bytes(predictor.network, predictor.in_channels))
     return int(network * pixels + logits * (maps * h * w + grid.max_waiting * grid.size[1]))
 

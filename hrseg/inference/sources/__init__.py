@@ -4,12 +4,14 @@ Arguments are checked when sources are opened, so that a mistake is reported bef
 fetched and decoded one by one, so that a folder of 100,000 images or an endless camera needs the memory of one.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hrseg.errors import HrsegError, guarded, path_text
+from hrseg.imaging import image_size
 from hrseg.inference.sources.base import (
     Clip,
     Every,
@@ -84,6 +86,9 @@ KINDS = (
 )
 """In order of precedence."""
 
+MAX_COUNTED = 8
+"""Files whose pixels are counted before they are read."""
+
 
 class Sources:
     """The pictures of several arguments, in order, each once and with a unique name; see `open_sources`."""
@@ -119,6 +124,16 @@ class Sources:
     def covers(self, path: Path) -> bool:
         """Return whether a file on disk is one of the pictures; results must not overwrite those."""
         return any(source.covers(path) for source in self._sources)
+
+    def pixels(self) -> int | None:
+        """Return the pixels of all pictures if the arguments are a few files of images, else None."""
+        files = {_full(argument) for argument in self.arguments}
+        if len(files) > MAX_COUNTED or files != self._names.keys():
+            return None
+        try:
+            return sum(math.prod(image_size(file)) for file in files)
+        except HrsegError:  # reported when it is read; one too large for memory is no small work
+            return None
 
 
 def open_sources(

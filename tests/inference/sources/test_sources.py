@@ -219,3 +219,13 @@ def test_sources_are_asked_for_no_more_than_is_taken(here):
     sources._sources = [sources._sources[0].__class__(endless)]
     assert len(list(islice(sources, 5))) == 5
     assert len(asked) == 5
+
+
+def test_pixels_are_counted_of_a_few_files_only(here):
+    write(here / "a.png", png(size=(20, 30)))
+    write(here / "b.png", png(size=(10, 10)))
+    write(here / "broken.png", b"no image")
+    assert open_sources(["a.png", "b.png", "./a.png"]).pixels() == 700
+    assert open_sources(["a.png", "."]).pixels() is None
+    assert open_sources(["a.png", "broken.png"]).pixels() is None
+    assert open_sources(["*.png"]).pixels() is None
