@@ -6,12 +6,16 @@ import torch.nn.functional as F
 
 from hrseg.losses import WeightedSum
 from hrseg.ops import enlarge as module
+from hrseg.ops import loss as loss_module
 from hrseg.ops.loss import upsampled_nll
 
 
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
+@pytest.fixture(autouse=True, params=["kept", "again"])
+def _small_blocks(monkeypatch, request):
+    """Several blocks, kept for the backward pass or enlarged again."""
     monkeypatch.setitem(module.BUDGET, "cpu", 2**14)
+    if request.param == "again":
+        monkeypatch.setattr(loss_module, "MAX_KEPT", 0)
 
 
 def pair(size, classes=7, ignored=0.2):
@@ -101,7 +105,16 @@ def test_wrong_trainids_are_named_as_before():
         WeightedSum().total({"main": logits}, mask)
 
 
-def test_no_tensor_of_enlarged_logits_is_kept():
+def test_enlarged_logits_are_kept_up_to_a_size(monkeypatch):
+    logits, mask = pair((64, 64))
+    monkeypatch.setattr(loss_module, "MAX_KEPT", 2 * 7 * 64 * 64 * 4)
+    assert sum(block.large.numel() for block in upsampled_nll(logits, mask).grad_fn.kept) == 2 * 7 * 64 * 64
+    logits, mask = pair((65, 64))
+    assert upsampled_nll(logits, mask).grad_fn.kept is None
+
+
+def test_no_more_than_that_is_kept(monkeypatch):
+    monkeypatch.setattr(loss_module, "MAX_KEPT", 0)
     logits, mask = pair((64, 64))
     kept = []
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1], lambda x: x)
