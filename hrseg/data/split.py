@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hrseg.config import DataConfig
 from hrseg.data.check.grouping import group_folders, group_images, hash_fraction, too_few
 from hrseg.data.check.pairing import pair_any
 from hrseg.data.dataset import read_ids
@@ -328,3 +329,23 @@ def _complete(
             if not inside(split, value):
                 move(split, value)
     return final
+
+
+def check_folds(data: DataConfig, folds: int) -> None:
+    """Check that the dataset is divided into this many folds: a mean over some of them would mislead.
+
+    Raises:
+        ConfigError: It is not, or its layout reads no lists.
+    """
+    if data.layout != "folder":
+        raise ConfigError(
+            f"Folds are lists that layout folder reads, and data.layout is {data.layout}. Set data.layout=folder, and "
+            "data.labels to the classes."
+        )
+    root = Path(data.root or ".")
+    there = len(list(root.glob(FOLD_LISTS.format(split="val"))))
+    if there != folds:
+        raise ConfigError(
+            f"{root} is divided into {there} folds, and the study has {folds}. Give the study as many, or divide it: "
+            "hrseg data split " + shlex.join([str(root), "--folds", str(folds), "--replace"])
+        )

@@ -11,7 +11,6 @@ from typing import Any
 from hrseg.config import (
     PACKAGED_CONFIGS,
     Config,
-    DataConfig,
     config_to_dict,
     find_config,
     find_yaml,
@@ -20,7 +19,7 @@ from hrseg.config import (
     to_yaml,
 )
 from hrseg.config.values import read_yaml
-from hrseg.data.split import FOLD_LISTS
+from hrseg.data.split import check_folds
 from hrseg.errors import ConfigError, HrsegError, did_you_mean, parse_json
 from hrseg.imaging import set_aside, write_text
 from hrseg.models.summary import Summary, summary
@@ -410,7 +409,7 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
             configs[name] = load_config(study.recipe, [*study.words, *words, *overrides])
             costs[name] = _cost(configs[name])
             if study.folds:
-                _check_folds(configs[name].data, study.folds)
+                check_folds(configs[name].data, study.folds)
         except HrsegError as error:
             raise type(error)(f"Variant '{name}' of study '{study.name}': {error}") from error
     folders = {Path(config.run.dir) / study.name for config in configs.values()}
@@ -435,22 +434,6 @@ def _run(variant: str, config: Config, parent: Path, seed: int, fold: int) -> St
         data = replace(data, train_split=f"fold_{fold}_train", val_split=f"fold_{fold}_val")
     run = StudyRun(variant, replace(config, data=data, run=replace(config.run, dir=str(parent), seed=seed)), fold)
     return replace(run, config=replace(run.config, run=replace(run.config.run, name=run.name)))
-
-
-def _check_folds(data: DataConfig, folds: int) -> None:
-    """Raise ConfigError unless the dataset is divided into this many folds: a mean over some of them would mislead."""
-    if data.layout != "folder":
-        raise ConfigError(
-            f"Folds are lists that layout folder reads, and data.layout is {data.layout}. Set data.layout=folder, and "
-            "data.labels to the classes."
-        )
-    root = Path(data.root or ".")
-    there = len(list(root.glob(FOLD_LISTS.format(split="val"))))
-    if there != folds:
-        raise ConfigError(
-            f"{root} is divided into {there} folds, and the study has {folds}. Give the study as many, or divide it: "
-            "hrseg data split " + shlex.join([str(root), "--folds", str(folds), "--replace"])
-        )
 
 
 _COUNTED: dict[tuple[object, ...], Summary] = {}
