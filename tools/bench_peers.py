@@ -36,6 +36,7 @@ PAGE = Path("docs/results.md")
 ROWS = {
     "cpu": {
         "hrseg": ("auto", "fp32"),
+        "hrseg, confidence read": ("auto",),
         "hrseg --engine torch": ("auto",),
         "official": ("fp32",),
         "mmsegmentation": ("fp32",),

@@ -249,6 +249,7 @@ def _hrseg(job: Job) -> Peer:
     from importlib import metadata
 
     from hrseg.inference.predictor import Predictor
+    from hrseg.ops.upsample import CoarseLogits, labels_from_logits
 
     engine = job.name.rpartition("--engine ")[2] if "--engine" in job.name else "auto"
     predictor = Predictor(ours(job), device=job.device, precision=job.precision, engine=engine)
@@ -263,12 +264,19 @@ def _hrseg(job: Job) -> Peer:
         logits: torch.Tensor = coarse(batch)
         return logits
 
+    def with_confidence() -> torch.Tensor:
+        logits, policy, size = head(), predictor.inference.policy, (batch.shape[-2], batch.shape[-1])
+        CoarseLogits(logits, size, policy).map("confidence")  # of the first image, as `Prediction` computes it
+        return torch.cat([band.labels for band in labels_from_logits(logits, size, policy=policy)], dim=-2)
+
     version = f"{metadata.version('hrseg')}, {predictor.precision}"
-    return Peer(labels if job.until == "labels" else head, version)
+    until = with_confidence if job.name.endswith("confidence read") else labels
+    return Peer(until if job.until == "labels" else head, version)
 
 
 PEERS: dict[str, Callable[[Job], Peer]] = {
     "hrseg": _hrseg,
+    "hrseg, confidence read": _hrseg,
     **{f"hrseg --engine {engine}": _hrseg for engine in ("torch", "compile")},
     "official": _official,
     "mmsegmentation": _mmseg,
