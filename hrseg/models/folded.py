@@ -173,7 +173,8 @@ def _steps(layer: nn.Module) -> list[nn.Module]:
 
 
 _TYPICAL_SIZE = (64, 64)
-"""Map size that weights are packed for; other sizes give the same numbers."""
+"""Map size that float32 weights are packed for; other sizes give the same numbers. In bfloat16, on AMX, 384 channels
+are sixty times slower at any other size than the one named, and none is slower where no size is."""
 
 
 def fold(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,10 +220,10 @@ class FusedConv(nn.Module):
         if self.weight.device.type != "cpu" or not fused_operators():
             return
         stride, padding, dilation, groups = self.options
-        size = [1, self.weight.shape[1] * groups, *_TYPICAL_SIZE]
+        size = [[1, self.weight.shape[1] * groups, *_TYPICAL_SIZE]] if self.weight.dtype == torch.float32 else []
         try:
             pack: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-            self.packed = pack(self.weight.to_mkldnn(), padding, stride, dilation, groups, size)
+            self.packed = pack(self.weight.to_mkldnn(), padding, stride, dilation, groups, *size)
         except (AttributeError, RuntimeError, TypeError):  # another release of torch
             self.packed = None
 
