@@ -129,7 +129,7 @@ class Site:
                         )
                     parts.append(part)
         except TransferError as error:
-            raise DataError(f"The image at {url} cannot be fetched: {error}. {self._step(str(error))}") from error
+            raise DataError(f"The image at {url} cannot be fetched: {error}. {self._step(error)}") from error
         return b"".join(parts)
 
     def _authorization(self, seconds: float) -> dict[str, str]:
@@ -149,10 +149,10 @@ class Site:
             self._access = (time.monotonic() + _ACCESS_SECONDS, access)
         return {"Authorization": f"Bearer {access}"}
 
-    def _step(self, reason: str) -> str:
-        if "401" in reason or "403" in reason or "web page" in reason:
+    def _step(self, error: TransferError) -> str:
+        if error.kind in ("denied", "page"):
             return f"Check the key in {KEY_VARIABLE}, and that its user sees the project."
-        if "another site" in reason:
+        if error.kind == "elsewhere":
             return "Let the cloud storage of Label Studio pass the files itself: switch its pre-signed URLs off."
         return f"Check that this machine reaches {self.url}."
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from typing import IO, Any
+from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
 CHUNK = 1 << 17
@@ -38,6 +38,8 @@ class TransferError(Exception):
         wait: Seconds to wait, where the server names them.
         reached: Whether a server answered at all.
         stale: Whether the unfinished download is of no use.
+        kind: "denied" (401 and 403), "page" (a web page came, as of a login) or "elsewhere" (a redirect that is not
+            followed); "" for all else.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class TransferError(Exception):
         wait: float | None = None,
         reached: bool = True,
         stale: bool = False,
+        kind: Literal["", "denied", "page", "elsewhere"] = "",
     ) -> None:
         super().__init__(text)
-        self.passing, self.wait, self.reached, self.stale = passing, wait, reached, stale
+        self.passing, self.wait, self.reached, self.stale, self.kind = passing, wait, reached, stale, kind
 
 
 @dataclass
@@ -151,7 +154,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if unsafe or (self.stay and origin(newurl) != origin(req.full_url)):
             fp.close()
             where = f"from {old} to {new}, which is not safe" if unsafe else f"to another site, {newurl[:100]}"
-            raise TransferError(f"it redirects {where}")
+            raise TransferError(f"it redirects {where}", kind="" if unsafe else "elsewhere")
         self.linked |= {name.lower(): headers[name] for name in ("X-Linked-ETag", "X-Linked-Size") if headers[name]}
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -219,7 +222,8 @@ def _answer(stream: Any, linked: dict[str, str], asked: int) -> Answer:
         stream.close()
         raise TransferError(
             "it answers with a web page instead of a file; the link is dead, or something between here and there (a "
-            "login page, a filter) answers in its place"
+            "login page, a filter) answers in its place",
+            kind="page",
         )
     if headers.get("Content-Encoding", "identity") != "identity":
         stream.close()
@@ -270,6 +274,7 @@ def _refused(error: urllib.error.HTTPError, start: int) -> Answer:
         f"it answers {error.code} {reason}".rstrip(),
         passing=error.code in _PASSING,
         wait=_retry_after(error.headers["Retry-After"]),
+        kind="denied" if error.code in (401, 403) else "",
     )
 
 

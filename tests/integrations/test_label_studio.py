@@ -173,6 +173,9 @@ def test_a_redirect_stays_on_its_site(webs):
         site.fetch(f"/moved/{webs[1].url}/broken.png", 100)
     assert "pre-signed URLs off" in str(error.value)
     assert len(webs[1].asked) == asked
+    with pytest.raises(DataError, match="another site") as error:  # digits of an address are no status
+        site.fetch("/moved/http://127.0.0.1:40369/401.png", 100)
+    assert "pre-signed URLs off" in str(error.value)
 
 
 def test_files_are_bounded_in_size_and_time(webs):
