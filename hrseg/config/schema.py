@@ -307,6 +307,11 @@ class PublishedConfig:
         None, "Tag or file of the trained network that has these scores; null if none is available."
     )
     split: str = option("val", "Split they were measured on.")
+    study: str | None = option(
+        None,
+        "Study with folds whose mean the first score is, that of the variant with this recipe's name; null if the "
+        "score is that of the weights. `hrseg reproduce` then trains the study.",
+    )
     source: str | None = option(None, "Publication of the scores.")
     tolerance: float = option(0.3, "Allowed difference of a repetition, in points of mIoU.", above=0)
 

@@ -271,11 +271,7 @@ class Outcome:
         return abs(self.difference) <= self.plan.tolerance
 
     def __str__(self) -> str:
-        verdict = "within" if self.close else "more than"
-        return (
-            f"expected {self.plan.score:.2f}, got {self.got:.2f}: {round(self.difference, 2) + 0.0:+.2f}, {verdict} "
-            f"{self.plan.tolerance:g} points"
-        )
+        return distance(self.plan.score, self.got, self.plan.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -287,6 +283,19 @@ class Outcome:
             "within_tolerance": self.close,
             "iou": {name: None if iou != iou else round(100 * iou, 4) for name, iou in ious},
         }
+
+
+def distance(expected: float, got: float, tolerance: float) -> str:
+    """Return two scores in per cent and their difference in words.
+
+    Example:
+        >>> distance(72.3, 72.1, 0.3)
+        'expected 72.30, got 72.10: -0.20, within 0.3 points'
+    """
+    verdict = "within" if abs(got - expected) <= tolerance else "more than"
+    return (
+        f"expected {expected:.2f}, got {got:.2f}: {round(got - expected, 2) + 0.0:+.2f}, {verdict} {tolerance:g} points"
+    )
 
 
 _PROBE = (256, 256)

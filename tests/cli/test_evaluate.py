@@ -40,9 +40,9 @@ def test_reproduce_prints_expected_beside_got(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = fake_reproduce(monkeypatch, None, close=True)
-    words = ["reproduce", "r", "--protocol", "p", "data.root=/x"]
+    words = ["reproduce", "demo", "--protocol", "p", "data.root=/x"]
     assert main(words) == EXIT_OK
-    assert seen[0] == (("r", ["data.root=/x"]), {"protocol": "p", "model": None})
+    assert seen[0] == (("demo", ["data.root=/x"]), {"protocol": "p", "model": None})
     printed = capsys.readouterr().out
     assert printed.startswith("r: t\n  published  80.9 mIoU\n")
     assert printed.endswith("the table\n\nexpected 80.90, got 80.91\n")
@@ -52,13 +52,13 @@ def test_reproduce_prints_expected_beside_got(
 
 def test_reproduce_fails_where_the_score_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_reproduce(monkeypatch, None, close=False)
-    assert main(["reproduce", "r"]) == EXIT_PARTIAL
+    assert main(["reproduce", "demo"]) == EXIT_PARTIAL
 
 
 def test_reproduce_without_data_is_a_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen = fake_reproduce(monkeypatch, "Put x.zip there.", close=False)
-    assert main(["reproduce", "r"]) == EXIT_OK
-    assert main(["reproduce", "r", "--json"]) == EXIT_OK
+    assert main(["reproduce", "demo"]) == EXIT_OK
+    assert main(["reproduce", "demo", "--json"]) == EXIT_OK
     assert "ran" not in seen
     printed = capsys.readouterr().out
     assert "Put x.zip there." in printed
@@ -67,7 +67,7 @@ def test_reproduce_without_data_is_a_plan(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fake_reproduce(monkeypatch, None, close=True)
-    assert main(["reproduce", "r", "--plan"]) == EXIT_OK
+    assert main(["reproduce", "demo", "--plan"]) == EXIT_OK
     assert "ran" not in seen
 
 

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, main
+from hrseg.cli import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
 from hrseg.config import load_config
 from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError, TrainingError
@@ -99,6 +100,21 @@ def test_folds_are_trained_on_the_rest_and_scored_after_the_last_step(recipe, tm
     assert (again.matrices == ledgers[1].matrices).all()
     with pytest.raises(ConfigError, match="from its folds"):
         plan_study(Study("s", recipe, {"plain": ()}, folds=2), ["data.val_split=val"])
+
+    (tmp_path / "s.yaml").write_text("recipe: tiny.yaml\nvariants: {plain: []}\nfolds: 2\n")
+    for score, code in ((100 * row["miou"], EXIT_OK), (100 * row["miou"] + 1, EXIT_PARTIAL)):
+        claim = {"extends": ["tiny.yaml"], "published": {"study": "s.yaml", "scores": {"whole": score}}}
+        (tmp_path / "plain.yaml").write_text(yaml.safe_dump(claim))
+        capsys.readouterr()
+        assert main(["reproduce", "plain.yaml", "--json", *data]) == code
+        result = json.loads(capsys.readouterr().out)
+        assert result["got"] == pytest.approx(100 * row["miou"])
+        assert result["within_tolerance"] is (code == EXIT_OK)
+    assert main(["reproduce", "plain.yaml", "--plan", *data]) == EXIT_OK
+    assert "2 runs" in capsys.readouterr().out
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(claim))
+    assert main(["reproduce", "other.yaml", *data]) == EXIT_USAGE
+    assert "no variant 'other'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
