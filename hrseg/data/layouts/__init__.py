@@ -98,7 +98,7 @@ LAYOUTS: dict[str, Layout] = {
     "lip": Layout(lip, "lip", ("train", "val")),
     "coco_stuff": Layout(coco_stuff, "coco_stuff", ("train", "val")),
     "voc2012": Layout(voc2012, "voc2012", (*_SPLITS, "trainval", "trainaug")),
-    "camvid": Layout(camvid, "camvid", _SPLITS),
+    "camvid": Layout(camvid, "camvid", (*_SPLITS, "trainval")),
     "loveda": Layout(tiles, "loveda", _SPLITS),
     "potsdam": Layout(tiles, "potsdam", _SPLITS),
     "vaihingen": Layout(tiles, "potsdam", _SPLITS),

@@ -55,6 +55,11 @@ def _inside(root: Path, name: str) -> Path:
 
 
 def camvid(root: Path, split: str) -> list[Pair]:
-    """Pair train/ with trainannot/ (val/ with valannot/, test/ with testannot/), as in the SegNet tutorial."""
+    """Pair train/ with trainannot/ (val/ with valannot/, test/ with testannot/), as in the SegNet tutorial.
+
+    The split "trainval" is both.
+    """
+    if split in _TOGETHER:
+        return [pair for part in _TOGETHER[split] for pair in camvid(root, part)]
     hint = f"It should hold {split}/ and {split}annot/"
     return pair_by_stem(list_images(root / split, "*", root, hint), root / f"{split}annot", root)

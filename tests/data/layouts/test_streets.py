@@ -40,3 +40,10 @@ def test_coarse_is_train_and_train_extra_and_never_val(tree):
     assert len(pairs) == 5
     assert all("gtCoarse" in str(p.mask) and "/val/" not in str(p.image) for p in pairs)
     assert len(find_pairs("cityscapes", root, "coarse_val")) == 1
+
+
+def test_trainval_of_camvid_is_both_and_leaves_test_out(tree):
+    root = tree("camvid", train=2, val=1)
+    both = find_pairs("camvid", root, "trainval")
+    assert sorted(both) == sorted(find_pairs("camvid", root, "train") + find_pairs("camvid", root, "val"))
+    assert len(both) == 3
