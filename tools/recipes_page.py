@@ -69,7 +69,8 @@ def _line(config: Config) -> str:
     length = f"{trainer.max_epochs} epochs" if trainer.max_epochs else f"{trainer.max_steps:,} steps"
     head = {"v2": "", "ocr": " + OCR"}.get(model.head, f" {model.head}")
     scores = ", ".join(f"{name} {score:g}" for name, score in config.published.scores.items())
-    split = f" ({config.published.split})" if scores and config.published.split != "val" else ""
+    where = config.published.study or config.published.split
+    split = f" ({where})" if scores and where != "val" else ""
     tag = config.published.weights
     cells = (
         *(f"`{config.run.name}`", model.backbone.removeprefix("hrnet_") + head),

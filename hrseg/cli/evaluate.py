@@ -238,7 +238,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from hrseg.evaluation.published import plan_reproduction, reproduce
 
     published = load_config(arguments.recipe, arguments.overrides).published
-    if published.study and arguments.model is None:
+    if published.study and not (arguments.model or arguments.protocol):
         return _reproduce_study(arguments, published)
     plan = plan_reproduction(arguments.recipe, arguments.overrides, protocol=arguments.protocol, model=arguments.model)
     if not arguments.json:

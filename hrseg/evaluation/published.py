@@ -317,12 +317,18 @@ def plan_reproduction(
         model: Other weights than the published, such as those of a run.
 
     Raises:
-        ConfigError: Unknown recipe, one without a published score, or no score for that protocol.
+        ConfigError: Unknown recipe, one without a published score or with that of a study, or no score for that
+            protocol.
         WeightsError: An unknown tag.
     """
     config = load_config(recipe, overrides)
     published = config.published
     name = find_config(recipe).stem
+    if published.study:
+        raise ConfigError(
+            f"The score of {name} is the mean over the folds of the study {published.study}, not that of weights on a "
+            f"split. To measure it: hrseg reproduce {name}, which trains the study."
+        )
     chosen = _choose_score(recipe, config, protocol)
     split = published.split
     given = [] if split in (config.data.val_split, "test") else [f"data.val_split={split}"]

@@ -28,7 +28,7 @@ from hrseg.weights.download import (
     write_receipt,
 )
 from hrseg.weights.hub import is_hub, pull
-from hrseg.weights.release import packaged_models, read_release
+from hrseg.weights.release import DEFAULT_TAG, packaged_models, read_release
 
 HUB = "https://huggingface.co"
 COLUMNS = (
@@ -186,7 +186,8 @@ def find(words: Iterable[str]) -> list[Row]:
 def recommended() -> set[str]:
     """Return the tag of the best published score for each data set, and for each backbone's ImageNet start.
 
-    Scores of test splits and of other protocols than a single scale do not compare, so such rows do not count.
+    Scores of test splits, of groups left out and of other protocols than a single scale do not compare, so such rows
+    do not count; for its own data it is the model that ships.
 
     Example:
         >>> sorted(tag for tag in recommended() if "voc" in tag or "w30" in tag)
@@ -194,12 +195,13 @@ def recommended() -> set[str]:
     """
     best: dict[str, Row] = {}
     for row in rows():
-        if row.score is None or re.search("test|several", row.protocol.partition(";")[0]):
+        if row.score is None or re.search("test|left out|several", row.protocol.partition(";")[0]):
             continue
         group = f"{row.data} {row.backbone}" if row.data == "in1k" else row.data
         if group not in best or row.score > (best[group].score or 0):
             best[group] = row
-    return {row.tag for row in best.values()}
+    default = row_of(DEFAULT_TAG)
+    return {row.tag for row in (best | {default.data: default}).values()}
 
 
 def suggest(name: str) -> str:
