@@ -109,11 +109,6 @@ def check_data(data: DataConfig) -> None:
             "data.first_resize is short_side, and data.base_size, the length of that side, is not set. Set it, such as "
             "data.base_size=520."
         )
-    if data.class_mix and data.batch_size == 1:
-        raise ConfigError(
-            f"data.class_mix is {data.class_mix:g}, which pastes classes of another image of the batch, and "
-            "data.batch_size=1 has no other. Set data.batch_size=2 or more, or data.class_mix=0."
-        )
     _check_bands(data)
 
 

@@ -125,13 +125,6 @@ class DataConfig:
         "Further albumentations transforms of crop and mask after all others, each with its name and arguments, such "
         "as [{name: GaussNoise, p: 0.2}]. They keep the crop's size, and masks are filled with 255.",
     )
-    class_mix: float = option(
-        0.0,
-        "Share of the images on which half of the classes of another image of the batch are pasted, with their labels. "
-        "Helps where rare classes are seen in few surroundings.",
-        low=0,
-        high=1,
-    )
     max_class_share: float = option(
         1.0,
         "Largest share of a crop that one class may fill; others are drawn again, up to 10 times.",

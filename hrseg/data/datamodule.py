@@ -15,11 +15,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, default_collate
 
 from hrseg.config import DataConfig, data_config
-from hrseg.data.class_mix import mix_classes
 from hrseg.data.dataset import Read, SegmentationDataset, make_reader, read_ids
 from hrseg.data.layouts import LAYOUTS, Pair, find_pairs
 from hrseg.data.mask_encoding import choose_tables
@@ -193,17 +191,6 @@ class SegmentationData(pl.LightningDataModule):
         epoch, batches = resume_point(self.trainer) if self.trainer else (0, 0)
         sampler.start(epoch, batches * batch_size)
         return self._loader(self.train_set, sampler=sampler, batch_size=batch_size, drop_last=True)
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Mix the images of a training batch where data.class_mix asks for it."""
-        trainer = self.trainer
-        if self.config.class_mix and trainer is not None and trainer.training:
-            # keyed by epoch and batch, so that a resumed run draws what an unbroken one would have drawn
-            key = np.random.SeedSequence((self.seed, self._rank, *resume_point(trainer)))
-            generator = torch.Generator().manual_seed(int(key.generate_state(1)[0]))
-            image, mask = mix_classes(batch["image"], batch["mask"], self.config.class_mix, generator)
-            batch = {**batch, "image": image, "mask": mask}
-        return batch
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Load whole images, one at a time."""

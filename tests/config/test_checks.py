@@ -15,7 +15,6 @@ from tests.config.conftest import refuse
         (["trainer.max_epochs=null"], "Neither trainer.max_epochs nor trainer.max_steps"),
         (["data.layout=camvid"], "data.root is not set"),
         (["data.scale_min=3"], "larger than data.scale_max"),
-        (["data.class_mix=0.5", "data.batch_size=1"], "has no other"),
         (["optim.min_lr=1"], "larger than optim.lr"),
         (["trainer.max_steps=5", "optim.warmup_steps=5"], "fills the whole run"),
         (["trainer.devices=0"], "whole number above 0, or auto"),
