@@ -172,7 +172,12 @@ class SegmentationData(pl.LightningDataModule):
         """Find the files of a stage, so that a missing folder is reported at once."""
         if stage == "fit":
             self.check_batch(self._world)
-        if stage in ("fit", "validate"):
+            learned = {pair.image for pair in self.train_pairs}
+            both = sum(pair.image in learned for pair in self.val_pairs)
+            if both and self._rank == 0:
+                text = "%d of %d validation images are training images too: the score says little about new images"
+                log.warning(text, both, len(self.val_pairs))
+        if stage == "validate":
             _ = self.val_pairs
         if stage in ("test", "predict"):
             _ = self.test_pairs

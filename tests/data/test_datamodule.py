@@ -143,6 +143,18 @@ def test_trees_on_disk(tmp_path: Path, layout: str):
     assert batch["mask"].unique().numel() > 2
 
 
+@pytest.mark.parametrize(("train", "both"), [("train", 0), ("trainval", 2)])
+def test_validation_images_that_are_learned_are_told(tmp_path: Path, caplog, train: str, both: int):
+    write_scenes(tmp_path, "camvid", {"train": 3, "val": 2}, (32, 64))
+    data = SegmentationData(layout="camvid", root=tmp_path, train_split=train, crop=(32, 64), batch_size=1)
+    with caplog.at_level("WARNING"):
+        data.setup("fit")
+        data.setup("validate")
+    assert [f"{both} of 2 validation images are training images" in text for text in caplog.messages] == [True] * (
+        both > 0
+    )
+
+
 def test_own_folder_with_own_classes(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"data\.labels is not set. Layout 'folder' .*PATH"):
         SegmentationData(layout="folder", root=tmp_path)
