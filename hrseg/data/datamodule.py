@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from hrseg.data.mask_encoding import choose_tables
 from hrseg.data.sampling import ShardSampler, pixels_by_image
 from hrseg.data.street import scene
 from hrseg.data.transforms import limit_threads, train_recipe
-from hrseg.errors import ConfigError, DataError, unknown_choice
+from hrseg.errors import ConfigError, DataError, first_process, unknown_choice
 from hrseg.imaging.png_rows import pixels
 from hrseg.imaging.values import band_statistics
 from hrseg.labels import LabelSet, find_classes, load_labels
@@ -37,6 +38,15 @@ SCENE_SEEDS = {"train": 0, "val": 1, "test": 2}
 MAX_CACHED_PIXELS = 2**16
 """Largest scene that stays in memory once drawn: 512 of them take 134 MB."""
 MAX_WORKERS = 8
+
+
+def warn_of_learned(pairs: Iterable[Pair], learned: Iterable[Pair]) -> None:
+    """Warn where images that a network is scored on are among those that it learns from."""
+    scored, known = [pair.image for pair in pairs], {pair.image for pair in learned}
+    both = sum(image in known for image in scored)
+    if both and first_process():
+        text = "%d of %d images of the split are training images: the score says little about new images"
+        log.warning(text, both, len(scored))
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -172,11 +182,7 @@ class SegmentationData(pl.LightningDataModule):
         """Find the files of a stage, so that a missing folder is reported at once."""
         if stage == "fit":
             self.check_batch(self._world)
-            learned = {pair.image for pair in self.train_pairs}
-            both = sum(pair.image in learned for pair in self.val_pairs)
-            if both and self._rank == 0:
-                text = "%d of %d validation images are training images too: the score says little about new images"
-                log.warning(text, both, len(self.val_pairs))
+            warn_of_learned(self.val_pairs, self.train_pairs)
         if stage == "validate":
             _ = self.val_pairs
         if stage in ("test", "predict"):

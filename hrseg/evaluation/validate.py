@@ -1,5 +1,6 @@
 """Scoring of a model on a split: the verbs validate and test."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from hrseg.config import Config, config_from_dict, config_to_dict, load_config
-from hrseg.errors import ConfigError, TrainingError, first_few
+from hrseg.data.datamodule import SegmentationData, warn_of_learned
+from hrseg.data.layouts import LAYOUTS, find_pairs
+from hrseg.errors import ConfigError, DataError, TrainingError, first_few
 from hrseg.evaluation.callbacks import RecordImages, WritePredictions
 from hrseg.inference.load_model import OpenedModel, open_model
 from hrseg.labels import LabelSet
@@ -88,6 +91,7 @@ def evaluate(
     config = _evaluation_config(opened, overrides, recipe)
     data = build_data(config)
     _check_classes(opened.source, opened.labels, data.labels)
+    _warn_of_learned(opened, data, split)
     card = {"mean": config.data.mean, "std": config.data.std, **opened.banded}
     task = SegmentationTask(opened.network, data.labels, evaluation=config.evaluation, card=card)
     recorder = RecordImages(data.labels)
@@ -107,6 +111,15 @@ def evaluate(
     if not task.protocol.plain:
         text += f"\nProtocol {task.protocol.name}: {task.protocol.describe()}"
     return EvaluationResult(task.result, data.labels, text, records)
+
+
+def _warn_of_learned(opened: OpenedModel, data: SegmentationData, split: str) -> None:
+    """Warn where the model's own training split holds images of the split; where it is not here nothing is known."""
+    own, here = opened.config.get("data") or {}, data.config
+    if own.get("layout") == here.layout in LAYOUTS and own.get("train_split"):
+        with contextlib.suppress(DataError):
+            learned = find_pairs(here.layout, here.root, own["train_split"], masks=here.masks, bare=True)
+            warn_of_learned(data.val_pairs if split == "val" else data.test_pairs, learned)
 
 
 def _check_classes(name: Path, learned: LabelSet, given: LabelSet) -> None:

@@ -150,7 +150,7 @@ def test_validation_images_that_are_learned_are_told(tmp_path: Path, caplog, tra
     with caplog.at_level("WARNING"):
         data.setup("fit")
         data.setup("validate")
-    assert [f"{both} of 2 validation images are training images" in text for text in caplog.messages] == [True] * (
+    assert [f"{both} of 2 images of the split are training images" in text for text in caplog.messages] == [True] * (
         both > 0
     )
 

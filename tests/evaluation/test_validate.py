@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import hrseg
+from hrseg.data.synthetic import write_scenes
 from hrseg.errors import ConfigError
 from hrseg.evaluation.validate import evaluate, evaluation_config
 
@@ -56,3 +57,11 @@ def test_a_recipe_brings_data_and_options_and_the_model_its_mean(tmp_path):
     assert config.evaluation.protocol == "tta"
     assert config.data.mean == pytest.approx((0.485, 0.456, 0.406))
     assert evaluation_config(None).data.layout == "camvid"
+
+
+def test_images_that_the_model_learned_from_are_told(tmp_path, caplog):
+    write_scenes(tmp_path, "camvid", {"train": 2, "val": 1}, (32, 64))
+    for split, told in (("val", False), ("train", True)):
+        caplog.clear()
+        evaluate("hrnet_w18_small_v1.camvid", "val", [f"data.root={tmp_path}", f"data.val_split={split}"])
+        assert ("2 of 2 images of the split are training images" in caplog.text) is told
