@@ -103,6 +103,7 @@ OWN = {
         "camvid_w18_small_v1",
         "camvid_w18_small_v2",
         "camvid_w18_small_v2_enlarged",
+        "camvid_w18_small_v2_release",
     ),
     *("cityscapes_w18", "demo", "folder_w18"),
 }
