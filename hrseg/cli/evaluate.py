@@ -59,7 +59,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     inference.
 
       hrseg evaluate runs/demo
-      hrseg evaluate data.root=/data/camvid --out report
+      hrseg evaluate hrnet_w18_small_v1.camvid data.root=/data/camvid --out report
       hrseg evaluate hrnet_w48.official_cityscapes --config cityscapes_w48 --pixels 1 3 5
       hrseg evaluate report/ledger.npz --out again --bins 10
     """

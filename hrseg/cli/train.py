@@ -110,8 +110,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     options come from the model's own config; overrides change them.
 
       hrseg validate --model runs/demo/best.ckpt
-      hrseg validate data.root=/data/camvid evaluation.window=[256,320]
-      hrseg validate data.root=/data/camvid evaluation.protocol=tta
+      hrseg validate --model runs/demo evaluation.window=[256,320]
+      hrseg validate --model runs/demo evaluation.protocol=tta
       hrseg validate --model hrnet_w48.official_cityscapes --config cityscapes_w48
     """
     from hrseg.config import config_to_dict, to_yaml

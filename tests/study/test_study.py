@@ -23,9 +23,9 @@ def write(path, **tree):
 @pytest.mark.slow
 def test_packaged_studies_load_and_build():
     for name, title in list_studies().items():
-        plan = plan_study(read_study(name))
+        plan = plan_study(replace(read_study(name), folds=0))  # the lists of folds are the data's
         assert title
-        assert len(plan.runs) == len(plan.study.variants) > 3
+        assert len(plan.runs) == len(plan.study.variants) > 1
 
 
 def test_exchange_study_differs_between_all_its_variants():

@@ -32,18 +32,20 @@ def compared(tmp_path_factory):
     whole = Predictor(device="cpu")(street)
     grid = predictor.inference.plan((1024, 1280))
     assert len(grid.columns) == 2
-    return read(found.files["mask"]) != whole.ids(), borders(grid)
+    return read(found.files["mask"]) != whole.ids(), borders(grid), whole.margin < 0.1
 
 
 @pytest.mark.slow
 def test_an_image_that_fits_gets_the_mask_it_gets_in_one_piece(compared):
-    wrong, _ = compared
+    wrong, _, _ = compared
     assert wrong.mean() < 0.005
 
 
 @pytest.mark.slow
 def test_there_is_no_more_error_at_the_seams_than_elsewhere(compared):
-    wrong, near = compared
-    # pixels beside one another are wrong together: allow what chance puts beside a border
-    by_chance = 3 * np.sqrt(wrong.mean() * 64 / near.sum())
-    assert wrong[near].mean() <= wrong[~near].mean() + by_chance
+    wrong, near, unsure = compared
+    # where the network is unsure differs from image to image; pixels in one patch are wrong together
+    sizes = cv2.connectedComponentsWithStats(wrong.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+    patch = (sizes**2).sum() / sizes.sum()
+    usual, there = wrong[~near].sum() / unsure[~near].sum(), wrong[near].sum() / unsure[near].sum()
+    assert there <= usual + 3 * np.sqrt(usual * patch / unsure[near].sum())
