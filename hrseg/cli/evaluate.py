@@ -24,7 +24,6 @@ from hrseg.cli.console import BOLD, EXIT_OK, EXIT_PARTIAL, print_out, print_resu
 from hrseg.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
-    from hrseg.config import PublishedConfig
     from hrseg.evaluation.published import Plan
 
 
@@ -237,9 +236,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from hrseg.config import load_config
     from hrseg.evaluation.published import plan_reproduction, reproduce
 
-    published = load_config(arguments.recipe, arguments.overrides).published
-    if published.study and not (arguments.model or arguments.protocol):
-        return _reproduce_study(arguments, published)
+    study = load_config(arguments.recipe, arguments.overrides).published.study
+    if study and not (arguments.model or arguments.protocol):
+        return _reproduce_study(arguments)
     plan = plan_reproduction(arguments.recipe, arguments.overrides, protocol=arguments.protocol, model=arguments.model)
     if not arguments.json:
         print_out(_text(plan))
@@ -255,22 +254,29 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     return EXIT_OK if outcome.close else EXIT_PARTIAL
 
 
-def _reproduce_study(arguments: argparse.Namespace, published: "PublishedConfig") -> int:
+def _reproduce_study(arguments: argparse.Namespace) -> int:
     """Train the recipe's variant of a study with folds, and compare the mean over them."""
-    from hrseg.config import find_config
-    from hrseg.evaluation.published import distance
+    from hrseg.config import find_config, load_config
+    from hrseg.evaluation.published import difference_text, find_data
     from hrseg.study import plan_study, read_study, train_study
+    from hrseg.training.build import build_data
     from hrseg.training.trainer import quiet_lightning
 
-    name = find_config(arguments.recipe).stem
+    config, name = load_config(arguments.recipe, arguments.overrides), find_config(arguments.recipe).stem
+    published = config.published
     study, score = read_study(published.study or ""), next(iter(published.scores.values()))
     if name not in study.variants:
         raise ConfigError(f"Study '{study.name}' has no variant '{name}', so it has no score of that recipe.")
+    claim = f"{name}: {score:g} mIoU, mean over the {study.folds} folds of the study {study.name}"
+    values = {"recipe": name, "published": score, "tolerance": published.tolerance}
+    missing = find_data(config, build_data(config), config.data.train_split)[2]
+    if missing:
+        return print_result(arguments, values | {"missing": missing}, f"{claim}\n\n{_wrap(missing)}")
     quiet_lightning()
     plan = plan_study(replace(study, variants={name: study.variants[name]}), arguments.overrides)
-    values = {"recipe": name, "published": score, "tolerance": published.tolerance, "plan": plan.to_dict()}
+    values["plan"] = plan.to_dict()
     if arguments.plan:
-        return print_result(arguments, values, f"{name}: {score:g} mIoU, mean over the folds\n\n{plan.text()}")
+        return print_result(arguments, values, f"{claim}\n\n{plan.text()}")
     table = train_study(plan)
     if table.failures:
         raise TrainingError(
@@ -279,7 +285,8 @@ def _reproduce_study(arguments: argparse.Namespace, published: "PublishedConfig"
     got = 100 * (table.rows[0].miou or 0)
     close = abs(got - score) <= published.tolerance
     values |= {"got": got, "difference": got - score, "within_tolerance": close, "table": table.to_dict()}
-    print_result(arguments, values, f"{table.text()}\n\n{styled(distance(score, got, published.tolerance), BOLD)}")
+    verdict = styled(difference_text(score, got, published.tolerance), BOLD)
+    print_result(arguments, values, f"{table.text()}\n\n{verdict}")
     return EXIT_OK if close else EXIT_PARTIAL
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import importlib
 import json
 import logging
 import sys
@@ -125,7 +126,7 @@ def _import_torch() -> None:
     was_on = gc.isenabled()
     gc.disable()
     try:
-        import torch  # noqa: F401
+        importlib.import_module("torch")
     finally:
         if was_on:
             gc.enable()

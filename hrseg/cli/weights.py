@@ -124,8 +124,8 @@ def _table(found: "list[Row]") -> str:
             text = textwrap.shorten(row.protocol, room, placeholder=" …") if room > 11 else ""
             lines.append(f"{line}  {styled(text, DIM)}".rstrip())
     notes = (
-        "* best of its data set (one scale, val); + on this machine; research: the data's owners allow research, "
-        "hrseg weights info TAG has the terms"
+        "* best of its data set (one scale, val), or the model that ships; + on this machine; research: the data's "
+        "owners allow research, hrseg weights info TAG has the terms"
     )
     return "\n".join([*lines, styled(textwrap.fill(notes, min(columns, 100)), DIM)])
 

@@ -304,7 +304,9 @@ class PublishedConfig:
         high=100,
     )
     weights: str | None = option(
-        None, "Tag or file of the trained network that has these scores; null if none is available."
+        None,
+        "Tag or file of the trained network that has these scores, or of this recipe's network where they are those of "
+        "a study; null if none is available.",
     )
     split: str = option("val", "Split they were measured on.")
     study: str | None = option(

@@ -331,8 +331,13 @@ def _complete(
     return final
 
 
-def check_folds(data: DataConfig, folds: int) -> None:
+def check_folds(data: DataConfig, folds: int, words: Sequence[str] = ()) -> None:
     """Check that the dataset is divided into this many folds: a mean over some of them would mislead.
+
+    Args:
+        data: With layout and root.
+        folds: Their number.
+        words: Arguments of `hrseg data split` that make them, for the message.
 
     Raises:
         ConfigError: It is not, or its layout reads no lists.
@@ -347,5 +352,5 @@ def check_folds(data: DataConfig, folds: int) -> None:
     if there != folds:
         raise ConfigError(
             f"{root} is divided into {there} folds, and the study has {folds}. Give the study as many, or divide it: "
-            "hrseg data split " + shlex.join([str(root), "--folds", str(folds), "--replace"])
+            "hrseg data split " + shlex.join([str(root), *words, "--folds", str(folds), "--replace"])
         )

@@ -271,7 +271,7 @@ class Outcome:
         return abs(self.difference) <= self.plan.tolerance
 
     def __str__(self) -> str:
-        return distance(self.plan.score, self.got, self.plan.tolerance)
+        return difference_text(self.plan.score, self.got, self.plan.tolerance)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON."""
@@ -285,11 +285,11 @@ class Outcome:
         }
 
 
-def distance(expected: float, got: float, tolerance: float) -> str:
+def difference_text(expected: float, got: float, tolerance: float) -> str:
     """Return two scores in per cent and their difference in words.
 
     Example:
-        >>> distance(72.3, 72.1, 0.3)
+        >>> difference_text(72.3, 72.1, 0.3)
         'expected 72.30, got 72.10: -0.20, within 0.3 points'
     """
     verdict = "within" if abs(got - expected) <= tolerance else "more than"
@@ -340,7 +340,7 @@ def plan_reproduction(
     model = model or published.weights
     weights = row_of(model) if model and is_tag(model) else None
     data = build_data(config)
-    where, images, missing = _find_data(config, data, split)
+    where, images, missing = find_data(config, data, split)
     if model is None:
         train = (
             f"{name} names no weights that could be fetched. Train them (hrseg fit --config {name}), then: "
@@ -405,7 +405,7 @@ def _choose_score(recipe: str, config: Config, protocol: str | None) -> str:
     return protocol
 
 
-def _find_data(config: Config, data: SegmentationData, split: str) -> tuple[str | None, int | None, str | None]:
+def find_data(config: Config, data: SegmentationData, split: str) -> tuple[str | None, int | None, str | None]:
     """Return folder and number of the images, and the reason why they cannot be scored."""
     layout, root = config.data.layout, config.data.root
     data.splits["val"] = split if split != "test" else data.splits["val"]

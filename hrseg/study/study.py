@@ -28,7 +28,7 @@ from hrseg.training.resume import flatten
 
 FOLDER = "studies"
 _FOLDERS = (Path("configs", FOLDER), PACKAGED_CONFIGS / FOLDER)
-KEYS = ("recipe", "variants", "words", "seeds", "folds")
+KEYS = ("recipe", "variants", "words", "seeds", "folds", "divide")
 RESERVED_OPTIONS = {
     "run.name": "the variant's name",
     "run.seed": "the study's seeds (--seeds 0,1,2)",
@@ -50,6 +50,7 @@ class Study:
         seeds: Each variant is trained once with each; empty is once, with the recipe's seed.
         folds: Each variant is trained once on the rest of each fold of `hrseg data split --folds`; 0 trains on the
             recipe's split.
+        divide: Arguments of `hrseg data split` that make these folds, besides their number.
 
     Raises:
         ConfigError: Invalid names, overrides, seeds or folds.
@@ -61,6 +62,7 @@ class Study:
     words: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     folds: int = 0
+    divide: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -117,8 +119,8 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     """Read a study file.
 
     Args:
-        path: Name of a study, or a YAML file with `recipe`, `variants` and optionally `words`, `seeds` and `folds`.
-            The recipe is looked up beside the file first.
+        path: Name of a study, or a YAML file with `recipe`, `variants` and optionally `words`, `seeds`, `folds`
+            and `divide`. The recipe is looked up beside the file first.
 
     Raises:
         ConfigError: The file is missing or not valid.
@@ -155,6 +157,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         words=_words(tree.get("words"), file),
         seeds=tuple(seeds),
         folds=folds,
+        divide=_words(tree.get("divide"), file),
     )
 
 
@@ -409,7 +412,7 @@ def plan_study(study: Study, overrides: Sequence[str] = ()) -> Plan:
             configs[name] = load_config(study.recipe, [*study.words, *words, *overrides])
             costs[name] = _cost(configs[name])
             if study.folds:
-                check_folds(configs[name].data, study.folds)
+                check_folds(configs[name].data, study.folds, study.divide)
         except HrsegError as error:
             raise type(error)(f"Variant '{name}' of study '{study.name}': {error}") from error
     folders = {Path(config.run.dir) / study.name for config in configs.values()}

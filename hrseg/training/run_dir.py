@@ -162,8 +162,8 @@ def version_of(name: str) -> str | None:
 
 def _git_state() -> dict[str, Any] | None:
     """Return the commit of the checkout hrseg runs from, and whether files changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    if not (here.parent / ".git").exists():  # site-packages may be inside another checkout
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():  # site-packages may be inside another checkout
         return None
     try:
         commit, status = (

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hrseg.cli import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, main
+from hrseg.data.synthetic import write_scenes
 from tests.cli.conftest import fake
 
 
@@ -69,6 +71,19 @@ def test_reproduce_runs_nothing_when_only_a_plan_is_wanted(monkeypatch: pytest.M
     seen = fake_reproduce(monkeypatch, None, close=True)
     assert main(["reproduce", "demo", "--plan"]) == EXIT_OK
     assert "ran" not in seen
+
+
+@pytest.mark.slow
+def test_a_study_is_reproduced_where_its_data_and_folds_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["reproduce", "camvid_w18_small_v2_release", f"data.root={tmp_path / 'camvid'}"]
+    assert main(words) == EXIT_OK
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "mean over the 3 folds of the study camvid_drives" in printed
+    assert "there, unpacked" in printed
+    write_scenes(tmp_path / "camvid", "camvid", {"train": 2, "val": 1}, (32, 64))
+    assert main(words) == EXIT_USAGE
+    command = f"hrseg data split {tmp_path / 'camvid'} --from train,val --by '^.*/([^/_]+)_' --folds 3 --replace"
+    assert command in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import hrseg
 from hrseg.errors import ConfigError
 from hrseg.training import run_dir
 from hrseg.training.run_dir import (
@@ -169,7 +170,14 @@ def test_folder_holds_config_and_versions(tmp_path):
 
     RunFolderWriter(tmp_path / "run", "model: {}\n").setup(Trainer(), None, "fit")
     assert (tmp_path / "run" / "config.yaml").read_text() == "model: {}\n"
-    assert "python" in json.loads((tmp_path / "run" / "versions.json").read_text())
+    versions = json.loads((tmp_path / "run" / "versions.json").read_text())
+    assert "python" in versions
+    root = Path(hrseg.__file__).parents[1]
+    if (root / ".git").exists():
+        head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        assert versions["git"]["commit"] == head.stdout.strip()
+    else:  # installed
+        assert versions["git"] is None
 
 
 def test_numbers_of_one_step_share_a_row(tmp_path):
